@@ -331,7 +331,7 @@ impl Operator for DaemonAdmin {
     }
 
     fn drop_letter(&self, lsn: Lsn, origin: &str) -> Result<(), String> {
-        let dropped = match self.log.remove_letter(lsn, Removal::Dropped) {
+        let dropped = match self.log.remove_dead_letter(lsn, Removal::Dropped) {
             Ok(true) => Ok(()),
             Ok(false) => Err(format!("no dead letter {lsn}")),
             Err(error) => Err(error.to_string()),

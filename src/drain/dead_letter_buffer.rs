@@ -95,7 +95,7 @@ impl DeadLetterBuffer {
         if self.letters.is_empty() || self.retry_at.is_some_and(|at| now < at) {
             return;
         }
-        if let Err(error) = context.log.bury(&self.letters) {
+        if let Err(error) = context.log.store_dead_letters(&self.letters) {
             let delay = self.backoff.delay();
             self.retry_at = Some(now + delay);
             let delay = delay.as_millis() as u64;

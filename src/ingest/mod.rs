@@ -228,7 +228,7 @@ impl Ingest {
             .map_err(|_| SubmitError::Poisoned.to_string())?
             .map_err(|e| e.to_string())?;
         let removal = crate::wal::dead::Removal::Requeued(lsn);
-        self.shared.log.remove_letter(letter.lsn, removal).map_err(|e| e.to_string())?;
+        self.shared.log.remove_dead_letter(letter.lsn, removal).map_err(|e| e.to_string())?;
         Ok(lsn)
     }
 }

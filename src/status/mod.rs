@@ -108,7 +108,7 @@ impl Statuses {
             reason: None,
         };
         for _ in 0..REQUEUES {
-            match self.log.fate(lsn).map_err(unavailable)? {
+            match self.log.record_state(lsn).map_err(unavailable)? {
                 RecordState::Requeued(next) => lsn = next,
                 fate => {
                     settle(&mut status, fate, envelope.topic);

@@ -84,7 +84,7 @@ fn fill(forebay: &Forebay, key: &Path, with_letter: bool) -> BTreeMap<String, Co
         let reason = "test".to_owned();
         let letter =
             Letter { lsn: Lsn(1), accepted_at, died_at, reason, attempts: 1, payload: record.payload };
-        opened.log.bury(&[letter]).unwrap();
+        opened.log.store_dead_letters(&[letter]).unwrap();
     }
     sealed_ids
 }

@@ -59,7 +59,7 @@ impl Store {
         let appended = self.append(&letter.payload, lsn)?;
         let (log, writer) = (&self.opened.log, &mut self.opened.writer);
         writer.commit().map_err(|poisoned| anyhow::anyhow!("{poisoned}"))?;
-        log.remove_letter(lsn, Removal::Requeued(appended))?;
+        log.remove_dead_letter(lsn, Removal::Requeued(appended))?;
         Ok(appended)
     }
 
@@ -120,7 +120,7 @@ impl Store {
 
     /// Removes a letter from the store, durably.
     pub fn drop_letter(&mut self, lsn: Lsn) -> anyhow::Result<()> {
-        let there = self.opened.log.remove_letter(lsn, Removal::Dropped)?;
+        let there = self.opened.log.remove_dead_letter(lsn, Removal::Dropped)?;
         if there { Ok(()) } else { bail!("it is not among the dead letters any more") }
     }
 

@@ -36,7 +36,7 @@ impl Log {
         }
         self.expire_segments(&complete, retention, now)?;
         // The room of removed letters can wait; a checkpoint cannot.
-        if let Err(e) = self.stored(self.dead_letters.maintain()) {
+        if let Err(e) = self.poison_on_error(self.dead_letters.maintain()) {
             self.report(Event::Trouble { what: "write the dead letters anew", error: e.to_string() });
         }
         Ok(())

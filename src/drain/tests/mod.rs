@@ -235,7 +235,7 @@ fn everything_arrives_and_every_key_in_order() {
     drain.stop(Instant::now() + LIMIT);
     house.assert_in_order(TOPIC, 0..6000, 40, &[]);
     assert_eq!(house.metrics.sent.with_label_values(&[TOPIC]).get(), 6000);
-    assert!(matches!(house.log.fate(Lsn(1)).unwrap(), wal::RecordState::Sent(_)));
+    assert!(matches!(house.log.record_state(Lsn(1)).unwrap(), wal::RecordState::Sent(_)));
 }
 
 #[test]
@@ -309,7 +309,9 @@ fn a_record_refused_alone_is_a_dead_letter_and_its_successors_keep_their_order()
     drain.stop(Instant::now() + LIMIT);
     assert_eq!(house.log.backlog_stats().dead, 1);
     house.assert_in_order(TOPIC, 0..20, 2, &[1]);
-    let wal::RecordState::Dead { reason, .. } = house.log.fate(Lsn(2)).unwrap() else { panic!("not dead") };
+    let wal::RecordState::Dead { reason, .. } = house.log.record_state(Lsn(2)).unwrap() else {
+        panic!("not dead")
+    };
     assert_eq!(reason, kafka::TOO_LARGE);
 }
 

@@ -194,7 +194,7 @@ fn a_value_that_nobody_made_final_never_leaves() {
         let drain = house.drain();
         house.until_drained();
         drain.stop(Instant::now() + LIMIT);
-        let wal::RecordState::Dead { reason: found, .. } = house.log.fate(Lsn(4)).unwrap() else {
+        let wal::RecordState::Dead { reason: found, .. } = house.log.record_state(Lsn(4)).unwrap() else {
             panic!("not dead")
         };
         assert_eq!(found, reason);

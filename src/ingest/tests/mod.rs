@@ -145,7 +145,7 @@ async fn a_claim_leads_to_its_command_when_it_was_requeued() {
         attempts: 1,
         payload: record.payload,
     };
-    log.bury(std::slice::from_ref(&letter)).unwrap();
+    log.store_dead_letters(std::slice::from_ref(&letter)).unwrap();
     let ingest = house.ingest.clone();
     let requeued = tokio::task::spawn_blocking(move || ingest.requeue(&letter)).await.unwrap();
     assert_eq!(requeued, Ok(Lsn(2)));

@@ -101,7 +101,7 @@ fn without_a_daemon_a_letter_is_requeued_under_its_own_id_and_the_next_start_del
     let envelope = Envelope::decode(frame.payload).unwrap();
     assert_eq!((frame.lsn, envelope.id, envelope.requeued_from), (Lsn(11), ids[2], Some(Lsn(3))));
     assert!(cursor.next(|_, _| true).unwrap().is_none(), "nothing else waits");
-    assert_eq!(daemon.log.fate(Lsn(3)).unwrap(), RecordState::Requeued(Lsn(11)));
+    assert_eq!(daemon.log.record_state(Lsn(3)).unwrap(), RecordState::Requeued(Lsn(11)));
 }
 
 #[test]

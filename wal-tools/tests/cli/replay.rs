@@ -107,7 +107,7 @@ fn without_a_daemon_the_next_start_delivers_the_range_again_in_its_order() {
     let again = (2..=60).filter(|lsn| ![3, 4].contains(lsn));
     expected.extend((101..).zip(again).map(|(now, lsn)| (now, ids[lsn as usize - 1], Some(lsn))));
     assert_eq!(waiting(&daemon), expected);
-    assert!(matches!(daemon.log.fate(Lsn(2)).unwrap(), RecordState::Sent(Some(_))));
+    assert!(matches!(daemon.log.record_state(Lsn(2)).unwrap(), RecordState::Sent(Some(_))));
 }
 
 #[test]

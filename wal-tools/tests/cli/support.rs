@@ -127,7 +127,7 @@ impl Daemon {
             attempts: 2,
             payload: record.payload,
         };
-        self.log.bury(&[letter]).unwrap();
+        self.log.store_dead_letters(&[letter]).unwrap();
     }
 
     pub fn checkpoint(&self) {

@@ -66,10 +66,10 @@ pub fn done_records_are_not_read_again_after_a_checkpoint() {
     assert_eq!(left, (1..=100).filter(|n| n % 7 == 0).collect::<Vec<_>>());
     assert_eq!(opened.log.backlog_stats().backlog, left.len() as u64);
     assert_eq!(
-        opened.log.fate(Lsn(8)).unwrap(),
+        opened.log.record_state(Lsn(8)).unwrap(),
         RecordState::Sent(Some(Confirmation { bytes: 0, ..confirmation(8) }))
     );
-    assert_eq!(opened.log.fate(Lsn(7)).unwrap(), RecordState::Waiting);
+    assert_eq!(opened.log.record_state(Lsn(7)).unwrap(), RecordState::Waiting);
 }
 
 #[test]
@@ -238,12 +238,12 @@ pub fn a_dead_letter_is_never_sent_again_whatever_the_checkpoint_says() {
         attempts: 1,
         payload: payload(1),
     };
-    opened.log.bury(&[letter]).unwrap();
+    opened.log.store_dead_letters(&[letter]).unwrap();
     assert_eq!(opened.log.backlog_stats().dead, 1);
     fs.crash(&mut |choices| choices - 1);
     let opened = reopen(&fs);
     assert_eq!(waiting(&opened.log), [(Lsn(2), payload(2))]);
-    assert!(matches!(opened.log.fate(Lsn(1)).unwrap(), RecordState::Dead { .. }));
+    assert!(matches!(opened.log.record_state(Lsn(1)).unwrap(), RecordState::Dead { .. }));
 }
 
 fn too_large(lsn: Lsn, n: u64) -> Letter {
@@ -260,15 +260,15 @@ fn a_failed_write_or_flush_of_the_dead_letter_store_ends_the_log() {
         append(&mut opened.writer, &[payload(1), payload(2)]);
         opened.writer.commit().unwrap();
         fs.fail(fault, 0);
-        assert!(opened.log.bury(&[too_large(Lsn(1), 1)]).is_err());
+        assert!(opened.log.store_dead_letters(&[too_large(Lsn(1), 1)]).is_err());
         let cause = opened.log.poisoned().unwrap_or_default();
         assert!(cause.contains("dead/letters"), "{fault:?}: {cause}");
-        assert!(opened.log.bury(&[too_large(Lsn(1), 1)]).is_err(), "{fault:?} is final");
+        assert!(opened.log.store_dead_letters(&[too_large(Lsn(1), 1)]).is_err(), "{fault:?} is final");
         drop(opened);
         fs.lose_unflushed();
         let opened = reopen(&fs);
         assert_eq!(waiting(&opened.log).len(), 2, "{fault:?}: the letter is still in the log");
-        opened.log.bury(&[too_large(Lsn(1), 1)]).unwrap();
+        opened.log.store_dead_letters(&[too_large(Lsn(1), 1)]).unwrap();
     }
 }
 
@@ -279,7 +279,7 @@ fn a_dead_letter_is_found_by_its_number_after_its_segment_was_deleted() {
     let mut opened = reopen(&fs);
     let first = append(&mut opened.writer, &[payload(1)]);
     opened.writer.commit().unwrap();
-    opened.log.bury(&[too_large(first, 1)]).unwrap();
+    opened.log.store_dead_letters(&[too_large(first, 1)]).unwrap();
     let delete = |opened: &mut super::super::Opened| {
         spare(&opened.log);
         opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(9)).unwrap();
@@ -289,25 +289,25 @@ fn a_dead_letter_is_found_by_its_number_after_its_segment_was_deleted() {
     delete(&mut opened);
     let found = |opened: &super::super::Opened| opened.log.read_or_dead(first).unwrap().unwrap();
     assert_eq!(found(&opened).payload, payload(1));
-    assert!(matches!(opened.log.fate(first).unwrap(), RecordState::Dead { .. }));
+    assert!(matches!(opened.log.record_state(first).unwrap(), RecordState::Dead { .. }));
     // Taken up again, it dies again under another number; ids name the first one.
     let again = append(&mut opened.writer, &[payload(1)]);
     opened.writer.commit().unwrap();
-    opened.log.remove_letter(first, Removal::Requeued(again)).unwrap();
-    opened.log.bury(&[too_large(again, 1)]).unwrap();
+    opened.log.remove_dead_letter(first, Removal::Requeued(again)).unwrap();
+    opened.log.store_dead_letters(&[too_large(again, 1)]).unwrap();
     delete(&mut opened);
     assert!(!opened.log.is_retained(again));
     assert_eq!(
-        (found(&opened).payload, opened.log.fate(first).unwrap()),
+        (found(&opened).payload, opened.log.record_state(first).unwrap()),
         (payload(1), RecordState::Requeued(again))
     );
     let opened = reopen(&fs);
     assert_eq!(
-        (found(&opened).payload, opened.log.fate(first).unwrap()),
+        (found(&opened).payload, opened.log.record_state(first).unwrap()),
         (payload(1), RecordState::Requeued(again))
     );
-    assert!(matches!(opened.log.fate(again).unwrap(), RecordState::Dead { .. }));
-    opened.log.remove_letter(again, Removal::Dropped).unwrap();
+    assert!(matches!(opened.log.record_state(again).unwrap(), RecordState::Dead { .. }));
+    opened.log.remove_dead_letter(again, Removal::Dropped).unwrap();
     opened.log.run_maintenance(keep_nothing(), Timestamp(9)).unwrap();
     assert!(opened.log.read_or_dead(first).unwrap().is_none());
 }

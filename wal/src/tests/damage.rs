@@ -315,7 +315,7 @@ fn with_letters(buried: u64) -> SimFs {
         attempts: 1,
         payload: payload(n),
     };
-    opened.log.bury(&(1..=buried).map(letter).collect::<Vec<_>>()).unwrap();
+    opened.log.store_dead_letters(&(1..=buried).map(letter).collect::<Vec<_>>()).unwrap();
     fs
 }
 
@@ -361,7 +361,7 @@ fn each_record_of_a_damaged_range_is_dead() {
     fs.put(&path, bad);
     assert_eq!(waiting(&opened.log), [(Lsn(4), payload(4))]);
     for lsn in 1..=3 {
-        let fate = opened.log.fate(Lsn(lsn)).unwrap();
+        let fate = opened.log.record_state(Lsn(lsn)).unwrap();
         assert!(matches!(fate, super::super::RecordState::Dead { .. }), "{lsn}: {fate:?}");
     }
 }

@@ -77,7 +77,7 @@ fn full() -> SimFs {
         append(&mut opened.writer, &[planted(n)]);
         opened.writer.commit().unwrap();
     }
-    opened.log.bury(&[letter(7), letter(190)]).unwrap();
+    opened.log.store_dead_letters(&[letter(7), letter(190)]).unwrap();
     opened.log.confirm(&(1..=120).filter(|n| *n != 7).map(super::basics::confirmation).collect::<Vec<_>>());
     let keep = Retention { age: std::time::Duration::from_secs(9), size: u64::MAX };
     opened.log.run_maintenance(keep, Timestamp(2_000)).unwrap();
@@ -145,7 +145,7 @@ fn encryption_can_be_turned_on_and_off_again() {
     assert!(!holding(&fs, PLANTED).iter().any(|path| path.ends_with("dead/letters")), "sealed at the start");
     assert_eq!(waiting(&opened.log).len(), 80);
     assert!(
-        matches!(opened.log.fate(Lsn(7)).unwrap(), RecordState::Dead { reason, .. } if reason.contains("refused"))
+        matches!(opened.log.record_state(Lsn(7)).unwrap(), RecordState::Dead { reason, .. } if reason.contains("refused"))
     );
     use_keys(Keys::default());
     assert!(matches!(try_open(&fs).err().unwrap(), OpenError::Key { .. }));

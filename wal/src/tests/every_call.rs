@@ -88,7 +88,8 @@ impl Known {
             .iter()
             .filter(|(lsn, _)| !self.confirmed.contains(lsn) && !self.buried.contains_key(lsn));
         let these: Vec<_> = open.map(|(&lsn, &n)| (lsn, n)).take(2).collect();
-        let stored = opened.log.bury(&these.iter().map(|&(lsn, n)| letter(lsn, n)).collect::<Vec<_>>());
+        let stored =
+            opened.log.store_dead_letters(&these.iter().map(|&(lsn, n)| letter(lsn, n)).collect::<Vec<_>>());
         self.buried.extend(these.iter().map(|&(lsn, _)| (lsn, stored.is_ok())));
     }
 

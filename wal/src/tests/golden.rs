@@ -77,7 +77,7 @@ fn check(log: &Path) {
     assert_eq!(waiting(&opened.log), expected);
     assert_eq!(opened.writer.next_lsn(), Lsn(41));
     assert_eq!(
-        opened.log.fate(Lsn(10)).unwrap(),
+        opened.log.record_state(Lsn(10)).unwrap(),
         RecordState::Sent(Some(Confirmation {
             lsn: Lsn(10),
             bytes: 0,
@@ -87,7 +87,7 @@ fn check(log: &Path) {
         }))
     );
     assert_eq!(
-        opened.log.fate(Lsn(7)).unwrap(),
+        opened.log.record_state(Lsn(7)).unwrap(),
         RecordState::Dead { reason: "too large".into(), at: Timestamp(5_000) }
     );
 }
@@ -125,6 +125,6 @@ fn write(log: &Path) {
         attempts: 1,
         payload: payload(7),
     };
-    opened.log.bury(&[letter]).unwrap();
+    opened.log.store_dead_letters(&[letter]).unwrap();
     opened.log.checkpoint(Timestamp(6_000)).unwrap();
 }

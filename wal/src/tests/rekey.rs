@@ -24,7 +24,7 @@ fn log() -> SimFs {
         attempts: 1,
         payload: payload(5),
     };
-    opened.log.bury(&[letter]).unwrap();
+    opened.log.store_dead_letters(&[letter]).unwrap();
     opened.log.checkpoint(Timestamp(9)).unwrap();
     fs.keep_unflushed();
     fs

@@ -36,7 +36,9 @@ fn log() -> SimFs {
         payload: payload(lsn),
     };
     // In two writes: the second promises that the first was there.
-    DEAD.map(letter).iter().for_each(|letter| opened.log.bury(std::slice::from_ref(letter)).unwrap());
+    DEAD.map(letter)
+        .iter()
+        .for_each(|letter| opened.log.store_dead_letters(std::slice::from_ref(letter)).unwrap());
     let confirmation =
         |lsn| Confirmation { lsn: Lsn(lsn), bytes: 40, partition: 1, offset: 1, at: Timestamp(1) };
     opened.log.confirm(&(1..=60).filter(|lsn| !DEAD.contains(lsn)).map(confirmation).collect::<Vec<_>>());

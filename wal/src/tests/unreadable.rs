@@ -25,8 +25,8 @@ fn log(checkpoint: bool) -> (SimFs, u64) {
     let mut opened = reopen(&fs);
     append(&mut opened.writer, &[payload(1), payload(2), payload(3)]);
     opened.writer.commit().unwrap();
-    opened.log.bury(&[letter(1)]).unwrap();
-    opened.log.bury(&[letter(2), letter(3)]).unwrap();
+    opened.log.store_dead_letters(&[letter(1)]).unwrap();
+    opened.log.store_dead_letters(&[letter(2), letter(3)]).unwrap();
     let mut n = 3;
     while opened.log.segments().len() < 3 || n % 20 != 0 {
         if n == 9 || (checkpoint && n % 20 == 19) {
@@ -76,7 +76,7 @@ fn sectors(fs: &SimFs) -> Vec<(PathBuf, usize)> {
 
 /// Whether a record is delivered, or listed as damaged or as the letter it was.
 fn is_accounted_for(opened: &Opened, delivered: &[Lsn], lsn: Lsn) -> bool {
-    delivered.contains(&lsn) || matches!(opened.log.fate(lsn), Ok(RecordState::Dead { .. }))
+    delivered.contains(&lsn) || matches!(opened.log.record_state(lsn), Ok(RecordState::Dead { .. }))
 }
 
 /// Opens, reads to the end, and says how many of the records 4 to `count` were delivered, and whether letters are lost.
@@ -89,7 +89,7 @@ fn deliver(fs: &SimFs, count: u64, letters_lost: bool, what: &str) -> (usize, bo
     let letters_lost =
         letters_lost || opened.recovery.findings.iter().any(|finding| finding.segment == "dead/letters");
     for lsn in (if letters_lost { 4 } else { 1 }..=count).map(Lsn) {
-        let gone = opened.log.fate(lsn).is_ok_and(|fate| fate == RecordState::Unknown)
+        let gone = opened.log.record_state(lsn).is_ok_and(|fate| fate == RecordState::Unknown)
             && opened.log.dead_letters().damage_over(lsn).is_ok_and(|damage| damage.is_some());
         assert!(gone || is_accounted_for(&opened, &delivered, lsn), "{what}: record {lsn} is lost");
     }
@@ -172,7 +172,7 @@ fn a_reader_passes_an_unreadable_sector_and_says_where_it_lies() {
     assert!(read.len() + RECORDS_IN_A_SECTOR > count as usize - 3 && read.len() < count as usize - 3);
     let lost =
         (1..=count).map(Lsn).find(|lsn| *lsn > Lsn(3) && !read.iter().any(|(delivered, _)| delivered == lsn));
-    let Ok(RecordState::Dead { reason, .. }) = opened.log.fate(lost.unwrap()) else {
+    let Ok(RecordState::Dead { reason, .. }) = opened.log.record_state(lost.unwrap()) else {
         panic!("{lost:?} is not listed")
     };
     let name = path.file_name().unwrap().to_string_lossy();

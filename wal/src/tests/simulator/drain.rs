@@ -124,7 +124,7 @@ impl Life {
                 Some(Letter { lsn, accepted_at, died_at, reason, attempts: 1, payload })
             })
             .collect();
-        let buried = log.bury(&letters);
+        let buried = log.store_dead_letters(&letters);
         ensure!(buried.is_ok() || self.excused() || self.known.troubled, "no grave: {buried:?}");
         for letter in letters {
             let dead = if buried.is_ok() { Truth::Yes } else { Truth::Maybe };
@@ -162,7 +162,7 @@ impl Life {
 
     pub fn remove_letter(&mut self, removal: Removal) -> Verdict {
         let Some((lsn, ..)) = self.dead_letter() else { return Ok(()) };
-        let removed = self.log().remove_letter(Lsn(lsn), removal);
+        let removed = self.log().remove_dead_letter(Lsn(lsn), removal);
         let excused = self.excused() || self.known.troubled;
         ensure!(removed.as_ref().is_ok_and(|there| *there) || excused, "dead letter {lsn}: {removed:?}");
         if let Some(record) = self.known.acknowledged.get_mut(&lsn) {

@@ -294,7 +294,7 @@ impl Known {
         } else if record.done {
             record.dead = Truth::No;
             record.removed = Truth::No;
-            if let Ok(RecordState::Sent(note)) = log.fate(Lsn(lsn)) {
+            if let Ok(RecordState::Sent(note)) = log.record_state(Lsn(lsn)) {
                 let told = |note: Confirmation| record.confirmed.iter().any(|c| same_place(c, &note));
                 ensure!(note.is_none_or(told), "record {lsn} was not put at {note:?}");
                 let owed = record.settled && !notes_spoilt && !listed;
@@ -302,7 +302,7 @@ impl Known {
             }
         } else if listed {
             ensure!(may_be_damaged, "record {lsn} is called damaged, and nothing was spoilt there");
-            let fate = log.fate(Lsn(lsn));
+            let fate = log.record_state(Lsn(lsn));
             let gone = !log.is_retained(Lsn(lsn));
             // It was confirmed before the last crash, and its note survived: it is there, and damaged here.
             let told = |note: &Confirmation| record.confirmed.iter().any(|c| same_place(c, note));

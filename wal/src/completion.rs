@@ -38,25 +38,25 @@ impl Log {
 
     /// Stores these records as dead letters, durably, and then counts them as done. On an error none of them is:
     /// they stay in the log and hold their lane.
-    pub fn bury(&self, letters: &[Letter]) -> io::Result<()> {
-        self.stored(self.dead_letters.add(letters))?;
-        self.mark_done(letters.iter().map(|letter| (letter.lsn, self.bytes_of(letter))));
+    pub fn store_dead_letters(&self, letters: &[Letter]) -> io::Result<()> {
+        self.poison_on_error(self.dead_letters.add(letters))?;
+        self.mark_done(letters.iter().map(|letter| (letter.lsn, self.record_len(letter))));
         Ok(())
     }
 
     /// Lists records that cannot be read, durably.
     pub(super) fn add_damage(&self, damage: Damage) -> io::Result<()> {
-        self.stored(self.dead_letters.add_damage(damage))
+        self.poison_on_error(self.dead_letters.add_damage(damage))
     }
 
     /// Removes a dead letter from the store, durably. Says whether it was there.
-    pub fn remove_letter(&self, lsn: Lsn, removal: Removal) -> io::Result<bool> {
-        self.stored(self.dead_letters.remove(lsn, removal))
+    pub fn remove_dead_letter(&self, lsn: Lsn, removal: Removal) -> io::Result<bool> {
+        self.poison_on_error(self.dead_letters.remove(lsn, removal))
     }
 
     /// A failed write or flush of the dead-letter store is final for the log too: it could store no dead letter any
     /// more, and each would hold its lane until a restart.
-    pub(super) fn stored<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
+    pub(super) fn poison_on_error<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &outcome
             && self.dead_letters.is_broken()
         {
@@ -67,12 +67,12 @@ impl Log {
     }
 
     /// Bytes the letter's record takes in the log; 0 when it is no longer kept.
-    fn bytes_of(&self, letter: &Letter) -> u64 {
+    fn record_len(&self, letter: &Letter) -> u64 {
         self.segments.holding(letter.lsn).map_or(0, |segment| segment.frame_len(letter.payload.len()))
     }
 
     /// What became of a record.
-    pub fn fate(&self, lsn: Lsn) -> io::Result<RecordState> {
+    pub fn record_state(&self, lsn: Lsn) -> io::Result<RecordState> {
         if lsn >= self.end() {
             return Ok(RecordState::Unknown);
         }
