@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use forebay::command::{CommandId, Envelope, IdMint, lane};
 use forebay::units::Timestamp;
-use forebay::wal::{Entry, Lock, Opened, Options};
+use forebay::wal::{Lock, NewRecord, Opened, Options};
 use forebay::{ingest, wal};
 
 use crate::client;
@@ -78,7 +78,8 @@ pub fn fill(dir: &Path, topic: &str, count: u64) {
             let (at, lsn) = (Timestamp::now(), writer.next_lsn());
             let mut payload = Vec::new();
             envelope(n, mint.mint(at, lsn, [0; 9]), topic, |envelope| envelope.encode(&mut payload));
-            let entry = Entry { lane: lane(Some(key(n).as_bytes()), lsn), label: KIND, payload: &payload };
+            let entry =
+                NewRecord { lane: lane(Some(key(n).as_bytes()), lsn), label: KIND, payload: &payload };
             writer.append(&[entry], at).expect("the log takes it");
         }
         writer.commit().expect("the disk takes it");

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::units::Timestamp;
-use crate::wal::{Figures, Log, Lsn};
+use crate::wal::{BacklogStats, Log, Lsn};
 
 /// Age of the oldest record that is neither confirmed nor dead; zero when there is none.
-pub(super) fn oldest_age(log: &Arc<Log>, figures: &Figures) -> Duration {
+pub(super) fn oldest_age(log: &Arc<Log>, figures: &BacklogStats) -> Duration {
     if figures.backlog == 0 { Duration::ZERO } else { age_of(log, figures.watermark) }
 }
 

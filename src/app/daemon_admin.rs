@@ -20,7 +20,7 @@ use crate::problems::{Code, Observation, Problem, Problems};
 use crate::status::{StatusError, Statuses};
 use crate::units::Timestamp;
 use crate::wal::dead::{Dead, Removal};
-use crate::wal::{Figures, Log, Lsn, Place};
+use crate::wal::{BacklogStats, Log, Lsn, Place};
 
 use super::age::{age_of, oldest_age};
 use super::dependency_checks::{DATABASE, DependencyChecks};
@@ -81,7 +81,7 @@ impl DaemonAdmin {
     }
 
     /// Brings the gauges of topics up to date.
-    pub(super) fn observe_topics(&self, figures: &Figures) {
+    pub(super) fn observe_topics(&self, figures: &BacklogStats) {
         let is_any_older = figures.watermark < self.log.start_lsn();
         self.gauges.topics.observe(figures.backlog, is_any_older.then(|| self.previous_by_topic()));
     }

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
     use crate::command::{IdMint, kind_of};
     use crate::wal;
-    use crate::wal::{Entry, Keys, Options, Writer};
+    use crate::wal::{Keys, NewRecord, Options, Writer};
 
     const NOW: Timestamp = Timestamp(1_000_000_000_000);
 
@@ -79,7 +79,7 @@ mod tests {
         let id = IdMint::new(&[1; 16], &[2; 32]).mint(at, writer.next_lsn(), [0; 9]);
         let mut payload = Vec::new();
         Envelope::new(id, kind, "t", "application/json", b"{}").encode(&mut payload);
-        writer.append(&[Entry { lane: 0, label: kind, payload: &payload }], at).unwrap();
+        writer.append(&[NewRecord { lane: 0, label: kind, payload: &payload }], at).unwrap();
         writer.commit().unwrap();
         id
     }

@@ -7,7 +7,7 @@ use crate::command::{Envelope, UserValue};
 use crate::drain::context::Context;
 use crate::drain::dead_reason::code_of;
 use crate::units::Timestamp;
-use crate::wal::{Letter, Lsn, Record};
+use crate::wal::{DeadLetter, Lsn, Record};
 
 /// Letters share a flush: a topic that was given up may have a million of them.
 const BATCH: usize = 256;
@@ -18,7 +18,7 @@ const GATHER: Duration = Duration::from_millis(50);
 
 /// Letters not stored yet. Until they are, the worker begins nothing new.
 pub(super) struct DeadLetterBuffer {
-    letters: Vec<Letter>,
+    letters: Vec<DeadLetter>,
     codes: Vec<&'static str>,
     bytes: usize,
     /// Whether the store is encrypted: a password may lie in it.
@@ -54,7 +54,7 @@ impl DeadLetterBuffer {
         let reason = detail.map_or_else(|| reason.to_owned(), |detail| format!("{reason}: {detail}"));
         let payload = if self.encrypts { record.payload } else { without_password(record.payload) };
         self.bytes += payload.len();
-        self.letters.push(Letter {
+        self.letters.push(DeadLetter {
             lsn: record.lsn,
             accepted_at: record.at,
             died_at: Timestamp::now(),

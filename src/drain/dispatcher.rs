@@ -19,7 +19,7 @@ use crate::drain::topic_state::Route;
 use crate::drain::traced_records::Produce;
 use crate::kafka::{Answer, Message};
 use crate::units::Timestamp;
-use crate::wal::Frame;
+use crate::wal::RecordRef;
 
 /// How long the brokers have to answer about a topic. The worker does nothing else meanwhile, and owes a heartbeat
 /// every second.
@@ -78,7 +78,7 @@ impl<S: Sender> Dispatcher<S> {
     }
 
     /// Does what can be done with one record.
-    pub(super) fn dispatch(&mut self, side: ReadSide, frame: Frame<'_>) -> Disposition {
+    pub(super) fn dispatch(&mut self, side: ReadSide, frame: RecordRef<'_>) -> Disposition {
         if self.state.in_flight.contains(frame.lsn)
             || self.state.policy.is_dead(frame.lsn)
             || self.sender.stops_lane(&mut self.state, frame)

@@ -16,7 +16,7 @@ use crate::drain::poison_isolation::PoisonIsolation;
 use crate::drain::topic_state::{Route, TopicState};
 use crate::drain::topics::Topics;
 use crate::kafka::{Answer, ErrorCode, Fault, classify};
-use crate::wal::{Frame, Log, Lsn};
+use crate::wal::{Log, Lsn, RecordRef};
 
 /// Who is at fault, as far as one worker knows.
 pub(super) struct FailurePolicy {
@@ -289,12 +289,12 @@ impl FailurePolicy {
     }
 
     /// A record that is no envelope.
-    pub(super) fn dead_letter_undecodable(&mut self, frame: Frame<'_>, error: &EnvelopeError) {
+    pub(super) fn dead_letter_undecodable(&mut self, frame: RecordRef<'_>, error: &EnvelopeError) {
         self.dead_letters.add(owned(frame), "envelope", Some(error.to_string()), 0);
     }
 
     /// A record of a topic that was given up, or whose value nobody makes.
-    pub(super) fn dead_letter(&mut self, frame: Frame<'_>, reason: &'static str) {
+    pub(super) fn dead_letter(&mut self, frame: RecordRef<'_>, reason: &'static str) {
         let attempts = self.attempts.remove(&frame.lsn).unwrap_or(0);
         self.dead_letters.add(owned(frame), reason, None, attempts);
     }
@@ -302,7 +302,7 @@ impl FailurePolicy {
     /// A producer did not take a record, at this attempt; nothing of it is in flight.
     pub(super) fn not_taken(
         &mut self,
-        frame: Frame<'_>,
+        frame: RecordRef<'_>,
         place: Place,
         code: ErrorCode,
         attempts: u32,

@@ -2,7 +2,7 @@
 
 use crate::drain::place::Place;
 use crate::units::Timestamp;
-use crate::wal::Frame;
+use crate::wal::RecordRef;
 
 /// How a record goes.
 #[derive(Clone, Copy)]
@@ -38,11 +38,11 @@ impl InFlightRecord {
         place: Place,
         way: Way,
         bytes: u64,
-        frame: Frame<'_>,
+        frame: RecordRef<'_>,
         has_key: bool,
         attempts: u32,
     ) -> Self {
-        let (Way { solo, loose }, Frame { at, bytes: log_bytes, .. }) = (way, frame);
+        let (Way { solo, loose }, RecordRef { at, bytes: log_bytes, .. }) = (way, frame);
         Self { place, bytes, log_bytes, at, attempts, has_key, solo, loose }
     }
 }

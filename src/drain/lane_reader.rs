@@ -5,7 +5,7 @@ use std::sync::Arc;
 pub(super) use crate::drain::queue::owned;
 
 use crate::drain::queue::{Next, Queue};
-use crate::wal::{Frame, Log, Lsn, Record};
+use crate::wal::{Log, Lsn, Record, RecordRef};
 
 /// Records between two looks at the results: a fraction of a millisecond.
 pub(super) const TURN: usize = 256;
@@ -62,7 +62,7 @@ impl LaneReader {
     /// Offers the next record; `None` when everything that is released was offered.
     pub(super) fn advance(
         &mut self,
-        mut handle: impl FnMut(Frame<'_>) -> Disposition,
+        mut handle: impl FnMut(RecordRef<'_>) -> Disposition,
     ) -> Option<Disposition> {
         let (record, bytes) = match self.held.take() {
             Some(held) => held,
@@ -75,7 +75,8 @@ impl LaneReader {
         let Record { lsn, at, lane, ref payload } = record;
         // It may be over since it was read: an operator dropped it, or Kafka turned out to have it.
         let is_done = self.log.is_done(lsn);
-        let step = if is_done { Disposition::Done } else { handle(Frame { lsn, at, lane, bytes, payload }) };
+        let step =
+            if is_done { Disposition::Done } else { handle(RecordRef { lsn, at, lane, bytes, payload }) };
         if step == Disposition::Wait {
             self.held = Some((record, bytes));
         }

@@ -1,7 +1,7 @@
 //! One pass of the reader through a part of the log, for the queues that take part in it.
 
 use crate::drain::queue::{Offer, Queues, View};
-use crate::wal::{Cursor, Frame, Lsn, ReadError};
+use crate::wal::{Cursor, Lsn, ReadError, RecordRef};
 
 /// Which queues take part, and how far each has come. Everything from the lowest of these positions on must come by.
 pub(super) struct Pass<'a> {
@@ -44,13 +44,13 @@ impl<'a> Pass<'a> {
         &self,
         cursor: &'c mut Cursor,
         most: &mut u64,
-    ) -> Result<Option<Frame<'c>>, ReadError> {
+    ) -> Result<Option<RecordRef<'c>>, ReadError> {
         let lacks = |index: usize, lsn| self.next[index].is_some_and(|next| next <= lsn);
         cursor.next_within(most, |lsn, lane| self.queues.of(lane).iter().any(|&index| lacks(index, lsn)))
     }
 
     /// Puts a record into a queue that lacks it; says whether that is full. Then it no longer takes part.
-    pub(super) fn offer(&mut self, index: usize, frame: Frame<'_>) -> bool {
+    pub(super) fn offer(&mut self, index: usize, frame: RecordRef<'_>) -> bool {
         let Some(next) = self.next[index].filter(|next| *next <= frame.lsn) else { return false };
         let offer = self.queues.all()[index].offer(frame, next);
         self.next[index] = (offer == Offer::Taken).then(|| frame.lsn.next());

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::drain::control::Control;
 use crate::drain::notify::Notify;
 use crate::sync::{Mutex, MutexGuard};
-use crate::wal::{Frame, Log, Lsn, Record};
+use crate::wal::{Log, Lsn, Record, RecordRef};
 
 /// All queues together: half a second at 50,000 records a second of 300 bytes. An empty queue takes one record more.
 const CAPACITY: u64 = 8 << 20;
@@ -162,7 +162,7 @@ impl Queue {
     /// For the reader: the next record of this queue's lanes at or above `next`, which the reader knows from a view or
     /// the last offer. A queue may hold as much as all of them together leave free, so that one that is not emptied
     /// leaves room for the others.
-    pub(super) fn offer(&self, frame: Frame<'_>, next: Lsn) -> Offer {
+    pub(super) fn offer(&self, frame: RecordRef<'_>, next: Lsn) -> Offer {
         let mut state = self.state();
         if !state.is_open || state.next != next {
             return Offer::Moved;
@@ -210,8 +210,8 @@ impl Queue {
 }
 
 /// The record itself.
-pub(super) fn owned(frame: Frame<'_>) -> Record {
-    let Frame { lsn, at, lane, payload, .. } = frame;
+pub(super) fn owned(frame: RecordRef<'_>) -> Record {
+    let RecordRef { lsn, at, lane, payload, .. } = frame;
     Record { lsn, at, lane, payload: payload.to_vec() }
 }
 

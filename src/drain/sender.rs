@@ -9,7 +9,7 @@ use crate::drain::in_flight_record::{InFlightRecord, Way};
 use crate::drain::lane_reader::{Disposition, ReadSide};
 use crate::drain::place::{Place, Scope};
 use crate::kafka::{Answer, ErrorCode, Producer};
-use crate::wal::{Frame, Lsn};
+use crate::wal::{Lsn, RecordRef};
 
 /// What librdkafka and Kafka's format add to a record, roughly: bounds memory, not exact.
 const OVERHEAD: u64 = 256;
@@ -17,7 +17,7 @@ const OVERHEAD: u64 = 256;
 /// A record to decide about.
 pub(super) struct Candidate<'a> {
     pub(super) side: ReadSide,
-    pub(super) frame: Frame<'a>,
+    pub(super) frame: RecordRef<'a>,
     pub(super) envelope: Envelope<'a>,
     /// Number of its topic within the worker.
     pub(super) topic: usize,
@@ -54,7 +54,7 @@ pub(super) trait Sender {
     fn answered(&mut self, policy: &mut FailurePolicy, topic: usize, answer: Answer);
 
     /// Whether a record waits behind another one of its lane.
-    fn stops_lane(&mut self, _: &mut DispatchState, _: Frame<'_>) -> bool {
+    fn stops_lane(&mut self, _: &mut DispatchState, _: RecordRef<'_>) -> bool {
         false
     }
 

@@ -8,7 +8,7 @@ use crate::drain::usage::WINDOW;
 use crate::kafka::ErrorCode;
 use crate::telemetry::trace::{Kind, Span, TraceContext, Tracer};
 use crate::units::Timestamp;
-use crate::wal::{Confirmation, Frame, Lsn};
+use crate::wal::{Confirmation, Lsn, RecordRef};
 
 /// Sampled records that one worker has in flight.
 pub(super) struct TracedRecords {
@@ -52,7 +52,7 @@ impl TracedRecords {
     }
 
     /// It was sent, for the first time in this life: its time in the queue is over.
-    pub(super) fn taken(&self, produce: &Produce, frame: Frame<'_>) {
+    pub(super) fn taken(&self, produce: &Produce, frame: RecordRef<'_>) {
         let since = self.tracer.flushed_at(frame.lsn).unwrap_or_else(|| instant(frame.at));
         let span = Span::child(self.tracer.child_of(produce.parent), produce.parent, "queue");
         self.tracer.record(span.lasted(since.min(produce.began), produce.began));

@@ -16,7 +16,7 @@ use super::traced::TracedGroup;
 use crate::command::{Envelope, Headers, IdMint, Repeat, lane, requeued};
 use crate::failpoint::Failpoint;
 use crate::units::Timestamp;
-use crate::wal::{AppendError, Entry, Lsn, Writer};
+use crate::wal::{AppendError, Lsn, NewRecord, Writer};
 
 /// Longest sleep: the watchdog wants a sign of life, and an old segment is to be sealed.
 const TURN: Duration = Duration::from_millis(500);
@@ -190,14 +190,14 @@ impl Committer {
             ends.push(self.payloads.len());
         }
         let mut start = 0;
-        let entries: Vec<Entry<'_>> = request
+        let entries: Vec<NewRecord<'_>> = request
             .commands
             .iter()
             .zip(ends)
             .enumerate()
             .map(|(n, (command, end))| {
                 let payload = &self.payloads[std::mem::replace(&mut start, end)..end];
-                Entry {
+                NewRecord {
                     lane: lane(command.key.as_deref(), first.plus(n as u64)),
                     label: &command.kind,
                     payload,
@@ -222,7 +222,7 @@ impl Committer {
         let lsn = self.writer.next_lsn();
         let again = requeued(payload, from, lsn);
         self.may_hold(again.sealed)?;
-        let entry = Entry { lane: again.lane, label: &again.label, payload: &again.payload };
+        let entry = NewRecord { lane: again.lane, label: &again.label, payload: &again.payload };
         self.writer.append(&[entry], Timestamp::now()).map_err(|error| refusal(&self.shared, &error))?;
         self.claim(again.claim, lsn);
         if let Ok(envelope) = Envelope::decode(&again.payload) {

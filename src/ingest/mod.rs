@@ -33,7 +33,7 @@ use crate::sync::atomic::Ordering;
 use crate::task::{FatalSignal, OnFailure, Thread};
 use crate::telemetry::trace::Tracer;
 use crate::units::Timestamp;
-use crate::wal::{Letter, Lsn, SegmentUnavailable, Writer};
+use crate::wal::{DeadLetter, Lsn, SegmentUnavailable, Writer};
 
 pub use config::{CommitQueue, Config};
 pub use index::IndexError;
@@ -219,7 +219,7 @@ impl Ingest {
 
     /// Puts a dead letter into the log again, under its own command id and a new number, and takes it out of the
     /// dead-letter store. Blocks: for a thread that may.
-    pub fn requeue(&self, letter: &Letter) -> Result<Lsn, String> {
+    pub fn requeue(&self, letter: &DeadLetter) -> Result<Lsn, String> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         let work = CommitJob::Requeue { payload: letter.payload.clone(), from: letter.lsn, reply };
         self.shared.queue.push(work, letter.payload.len()).map_err(|e| e.to_string())?;

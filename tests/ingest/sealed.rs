@@ -12,7 +12,7 @@ use std::time::Duration;
 use forebay::command::{CommandId, Envelope, IdMint, Secret, USER_TOPIC, UserValue, kind_of, lane};
 use forebay::units::Timestamp;
 use forebay::wal;
-use forebay::wal::{Entry, Keys, Letter, Lsn, Options};
+use forebay::wal::{DeadLetter, Keys, Lsn, NewRecord, Options};
 
 use crate::ask::daemon;
 use crate::daemon;
@@ -71,7 +71,8 @@ fn fill(forebay: &Forebay, key: &Path, with_letter: bool) -> BTreeMap<String, Co
         };
         let mut payload = Vec::new();
         envelope.encode(&mut payload);
-        let entry = Entry { lane: lane(Some(name.as_bytes()), lsn), label: envelope.kind, payload: &payload };
+        let entry =
+            NewRecord { lane: lane(Some(name.as_bytes()), lsn), label: envelope.kind, payload: &payload };
         opened.writer.append(&[entry], at).unwrap();
         opened.writer.commit().unwrap();
         if sealed {
@@ -83,7 +84,7 @@ fn fill(forebay: &Forebay, key: &Path, with_letter: bool) -> BTreeMap<String, Co
         let (accepted_at, died_at) = (record.at, Timestamp::now());
         let reason = "test".to_owned();
         let letter =
-            Letter { lsn: Lsn(1), accepted_at, died_at, reason, attempts: 1, payload: record.payload };
+            DeadLetter { lsn: Lsn(1), accepted_at, died_at, reason, attempts: 1, payload: record.payload };
         opened.log.store_dead_letters(&[letter]).unwrap();
     }
     sealed_ids

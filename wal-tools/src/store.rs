@@ -9,7 +9,7 @@ use forebay_wal::control::Outcome;
 use forebay_wal::dead::{Dead, Removal};
 use forebay_wal::inspect::View;
 use forebay_wal::units::Timestamp;
-use forebay_wal::{Cursor, Entry, Lock, Lsn, Opened};
+use forebay_wal::{Cursor, Lock, Lsn, NewRecord, Opened};
 
 use crate::open::Log;
 use crate::output::note;
@@ -106,7 +106,7 @@ impl Store {
         if again.sealed && !log.is_encrypting() {
             bail!("it holds a password that waits to be hashed, and the log is not encrypted: give the key");
         }
-        let entry = Entry { lane: again.lane, label: &again.label, payload: &again.payload };
+        let entry = NewRecord { lane: again.lane, label: &again.label, payload: &again.payload };
         match writer.append(&[entry], Timestamp::now()) {
             Ok(lsns) => Ok(lsns.start),
             Err(error) => bail!("the log does not take it: {error:?}"),

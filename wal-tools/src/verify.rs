@@ -5,7 +5,7 @@ use std::io::Write;
 
 use forebay_wal::command::{Envelope, IdMint, lane};
 use forebay_wal::inspect::View;
-use forebay_wal::{Finding, Frame};
+use forebay_wal::{Finding, RecordRef};
 use serde::Serialize;
 
 use crate::cli::Verify;
@@ -29,7 +29,7 @@ pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
     let view = log.look()?;
     let bar = table::progress(view.bytes());
     let mut deep = deep(&view);
-    let mut check = |frame: &Frame<'_>| if args.deep { deep(frame) } else { None };
+    let mut check = |frame: &RecordRef<'_>| if args.deep { deep(frame) } else { None };
     let report = view.verify(&mut check, &mut |bytes| bar.inc(bytes))?;
     bar.finish_and_clear();
     let document = Document {
@@ -57,7 +57,7 @@ pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
 }
 
 /// Checks what a record says of itself against where it lies.
-fn deep(view: &View) -> impl FnMut(&Frame<'_>) -> Option<String> {
+fn deep(view: &View) -> impl FnMut(&RecordRef<'_>) -> Option<String> {
     let mint = view.identity().map(|identity| IdMint::new(&identity.log_id, &identity.secret));
     move |frame| {
         let lsn = frame.lsn;

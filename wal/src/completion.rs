@@ -6,7 +6,7 @@ use super::dead;
 use super::dead::{Damage, Dead, Removal};
 use super::event::Event;
 use super::log::Log;
-use super::types::{Confirmation, Letter, RecordState};
+use super::types::{Confirmation, DeadLetter, RecordState};
 use crate::units::Lsn;
 
 impl Log {
@@ -38,7 +38,7 @@ impl Log {
 
     /// Stores these records as dead letters, durably, and then counts them as done. On an error none of them is:
     /// they stay in the log and hold their lane.
-    pub fn store_dead_letters(&self, letters: &[Letter]) -> io::Result<()> {
+    pub fn store_dead_letters(&self, letters: &[DeadLetter]) -> io::Result<()> {
         self.poison_on_error(self.dead_letters.add(letters))?;
         self.mark_done(letters.iter().map(|letter| (letter.lsn, self.record_len(letter))));
         Ok(())
@@ -67,7 +67,7 @@ impl Log {
     }
 
     /// Bytes the letter's record takes in the log; 0 when it is no longer kept.
-    fn record_len(&self, letter: &Letter) -> u64 {
+    fn record_len(&self, letter: &DeadLetter) -> u64 {
         self.segments.holding(letter.lsn).map_or(0, |segment| segment.frame_len(letter.payload.len()))
     }
 

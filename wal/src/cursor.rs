@@ -11,7 +11,7 @@ use super::log::Log;
 use super::recent_blocks::RecentBlock;
 use super::scan::Scanner;
 use super::segment::Segment;
-use super::types::{Frame, Letter, ReadError, Record};
+use super::types::{DeadLetter, ReadError, Record, RecordRef};
 use super::{damage, dead, frame};
 use crate::units::{Lsn, Timestamp};
 
@@ -86,7 +86,7 @@ impl Log {
                 return Ok(Some(record));
             }
             if let Some(Dead::Letter(letter)) = self.dead_letters.get(lsn).map_err(failed)? {
-                let Letter { lsn, accepted_at: at, payload, .. } = letter;
+                let DeadLetter { lsn, accepted_at: at, payload, .. } = letter;
                 return Ok(Some(Record { lsn, at, lane: 0, payload }));
             }
             match self.dead_letters.removal(lsn) {
@@ -109,7 +109,7 @@ impl Log {
 impl Cursor {
     /// The next record that is not done and for which `wanted(lsn, lane)` holds; `None` when all flushed records
     /// were looked at.
-    pub fn next(&mut self, wanted: impl Fn(Lsn, u8) -> bool) -> Result<Option<Frame<'_>>, ReadError> {
+    pub fn next(&mut self, wanted: impl Fn(Lsn, u8) -> bool) -> Result<Option<RecordRef<'_>>, ReadError> {
         let mut most = u64::MAX;
         self.next_within(&mut most, wanted)
     }
@@ -119,7 +119,7 @@ impl Cursor {
         &mut self,
         most: &mut u64,
         wanted: impl Fn(Lsn, u8) -> bool,
-    ) -> Result<Option<Frame<'_>>, ReadError> {
+    ) -> Result<Option<RecordRef<'_>>, ReadError> {
         while *most > 0
             && let Some(found) = self.advance()?
         {
@@ -141,7 +141,7 @@ impl Cursor {
     }
 
     /// The next record that is kept, done or not.
-    pub fn next_kept(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
+    pub fn next_kept(&mut self) -> Result<Option<RecordRef<'_>>, ReadError> {
         while let Some(found) = self.advance()? {
             if self.open(&found)? {
                 return self.frame(found.offset);
@@ -234,7 +234,7 @@ impl Cursor {
         Ok(())
     }
 
-    fn frame(&mut self, offset: u64) -> Result<Option<Frame<'_>>, ReadError> {
+    fn frame(&mut self, offset: u64) -> Result<Option<RecordRef<'_>>, ReadError> {
         Ok(self.spot.as_ref().and_then(|spot| {
             let found = spot.again(offset)?;
             let encrypted = spot.segment.access.cipher().is_some();

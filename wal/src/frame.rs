@@ -2,7 +2,7 @@
 
 use super::bytes::array;
 use super::crypt::{Cipher, TAG};
-use super::types::Frame;
+use super::types::RecordRef;
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
@@ -98,8 +98,8 @@ pub struct Decoded<'a> {
 
 impl<'a> Decoded<'a> {
     /// The record in it, whose payload is `plain`.
-    pub fn frame(&self, plain: &'a [u8]) -> Frame<'a> {
-        Frame {
+    pub fn frame(&self, plain: &'a [u8]) -> RecordRef<'a> {
+        RecordRef {
             lsn: self.meta.lsn,
             at: self.meta.at,
             lane: self.meta.lane,

@@ -169,7 +169,9 @@ pub use preallocated_segment::SegmentUnavailable;
 pub use recovery::{Opened, Recovery, open, open_locked};
 pub use segment::{Place, Segment};
 pub use transactions::{Life, Transactions};
-pub use types::{Confirmation, Entry, Figures, Frame, Identity, Letter, ReadError, Record, RecordState};
+pub use types::{
+    BacklogStats, Confirmation, DeadLetter, Identity, NewRecord, ReadError, Record, RecordRef, RecordState,
+};
 pub use writer::{AppendError, Poisoned, Writer};
 
 /// `N` bytes from the system's generator.

@@ -20,7 +20,7 @@ use super::preallocated_segment::PreallocatedSegment;
 use super::recent_blocks::{RecentBlock, RecentBlocks};
 use super::segment::{Segment, Segments};
 use super::transactions::Transactions;
-use super::types::{Figures, Identity};
+use super::types::{BacklogStats, Identity};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, OnceLock};
 use crate::units::{Lsn, Timestamp};
@@ -196,10 +196,10 @@ impl Log {
     }
 
     /// The state of the backlog.
-    pub fn backlog_stats(&self) -> Figures {
+    pub fn backlog_stats(&self) -> BacklogStats {
         let dead = self.dead_letters.len();
         let ledger = self.lock_acks();
-        Figures {
+        BacklogStats {
             backlog: ledger.backlog(),
             backlog_bytes: ledger.backlog_bytes(),
             watermark: ledger.watermark(),

@@ -24,7 +24,7 @@ impl fmt::Debug for Identity {
 
 /// A record on its way in.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
+pub struct NewRecord<'a> {
     /// The lane it is ordered in; the log only keeps it.
     pub lane: u8,
     /// What it is counted as in its segment's footer (the command's kind).
@@ -35,7 +35,7 @@ pub struct Entry<'a> {
 
 /// A record on its way out, borrowed from the reader.
 #[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
+pub struct RecordRef<'a> {
     /// Its number.
     pub lsn: Lsn,
     /// When it was accepted.
@@ -63,7 +63,7 @@ pub struct Record {
 
 /// A record the broker will never take, on its way into the dead-letter store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
+pub struct DeadLetter {
     /// Its number in the log.
     pub lsn: Lsn,
     /// When it was accepted.
@@ -83,7 +83,7 @@ pub struct Letter {
 pub struct Confirmation {
     /// The record.
     pub lsn: Lsn,
-    /// Bytes it takes in the log (`Frame::bytes`).
+    /// Bytes it takes in the log (`RecordRef::bytes`).
     pub bytes: u32,
     /// Where Kafka put it; −1 where the broker was not asked to say (`acks = 0`).
     pub partition: i32,
@@ -117,7 +117,7 @@ pub enum RecordState {
 
 /// The state of the backlog, exact at the moment of the call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct BacklogStats {
     /// Records accepted and neither confirmed nor dead.
     pub backlog: u64,
     /// Their bytes in the log.

@@ -15,7 +15,7 @@ use super::log::Log;
 use super::preallocated_segment::SegmentUnavailable;
 use super::recent_blocks::RecentBlock;
 use super::segment::{Place, Segment, State, segment_path};
-use super::types::Entry;
+use super::types::NewRecord;
 use super::{crypt, footer, frame, preallocated_segment, random};
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
@@ -150,7 +150,7 @@ impl Writer {
     ///
     /// The LSNs of the entries follow `next_lsn()`, which their payloads may depend on. Never waits for the next segment:
     /// see [`Log::wait_while_preallocating`].
-    pub fn append(&mut self, entries: &[Entry<'_>], now: Timestamp) -> Result<Range<Lsn>, AppendError> {
+    pub fn append(&mut self, entries: &[NewRecord<'_>], now: Timestamp) -> Result<Range<Lsn>, AppendError> {
         if let Some(cause) = self.log.poisoned() {
             return Err(AppendError::Poisoned(Poisoned(cause.to_owned())));
         }
@@ -230,7 +230,7 @@ impl Writer {
     }
 
     /// Makes sure that the batch and, behind it, a footer fit into the open segment.
-    fn make_room(&mut self, entries: &[Entry<'_>]) -> Result<(), AppendError> {
+    fn make_room(&mut self, entries: &[NewRecord<'_>]) -> Result<(), AppendError> {
         // The next segment is encrypted if this one is: the keys are those of the start.
         let bytes: u64 = entries.iter().map(|entry| self.segment.frame_len(entry.payload.len())).sum();
         let count = entries.len() as u64;

@@ -13,7 +13,7 @@ use crate::backoff::Backoff;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::lane_reader::{Disposition, ReadSide, owned};
 use crate::drain::lanes::Lanes;
-use crate::wal::{Cursor, Frame, Log, Lsn, ReadError, Record};
+use crate::wal::{Cursor, Log, Lsn, ReadError, Record, RecordRef};
 
 /// Records of one topic between two looks at the others.
 const TURN: usize = 64;
@@ -139,7 +139,7 @@ impl Aside {
     ) -> Result<Option<Disposition>, ReadError> {
         if let Some((record, bytes)) = &self.held {
             let &Record { lsn, at, lane, ref payload } = record;
-            let frame = Frame { lsn, at, lane, bytes: *bytes, payload };
+            let frame = RecordRef { lsn, at, lane, bytes: *bytes, payload };
             // An operator may have dropped it meanwhile.
             let step = if log.is_done(lsn) {
                 Disposition::Done

@@ -20,7 +20,7 @@ use crate::kafka::EmbeddedBroker;
 use crate::metrics::Registry;
 use crate::units::{ByteSize, Span, ThreadCount, Timestamp};
 use crate::wal;
-use crate::wal::{Entry, Lsn};
+use crate::wal::{Lsn, NewRecord};
 
 const TOPIC: &str = "orders.v1";
 /// Far more than any test needs; a test that hangs fails.
@@ -92,8 +92,10 @@ impl House {
     }
 
     fn commit(&mut self, payloads: &[(u8, Vec<u8>)]) {
-        let entries: Vec<_> =
-            payloads.iter().map(|(lane, payload)| Entry { lane: *lane, label: "test", payload }).collect();
+        let entries: Vec<_> = payloads
+            .iter()
+            .map(|(lane, payload)| NewRecord { lane: *lane, label: "test", payload })
+            .collect();
         if self.log.wait_for_preallocation_request(Duration::ZERO) {
             self.log.preallocate_segment(SEGMENT, 0);
         }

@@ -116,8 +116,8 @@ impl Model {
         }
         let payloads: Vec<Vec<u8>> = records.iter().map(|(_, size)| vec![7; *size]).collect();
         let lanes = records.iter().map(|(lane, _)| *lane);
-        let entry = |(lane, payload)| Entry { lane, label: "test", payload };
-        let entries: Vec<Entry<'_>> =
+        let entry = |(lane, payload)| NewRecord { lane, label: "test", payload };
+        let entries: Vec<NewRecord<'_>> =
             lanes.clone().zip(payloads.iter().map(Vec::as_slice)).map(entry).collect();
         writer.append(&entries, Timestamp::now()).unwrap();
         writer.commit().unwrap();

@@ -18,7 +18,7 @@ use crate::drain::place::{Place, Scope};
 use crate::drain::sender::{Candidate, Sender};
 use crate::drain::usage::Usage;
 use crate::kafka::{Answer, ErrorCode, Producer};
-use crate::wal::{Frame, Lsn};
+use crate::wal::{Lsn, RecordRef};
 
 pub(super) struct TxSender {
     pub(super) incarnation: [u8; 16],
@@ -116,7 +116,7 @@ impl Sender for TxSender {
     }
 
     /// Asks for the value of a sealed record behind another one of its lane, so that both are made together.
-    fn stops_lane(&mut self, state: &mut DispatchState, frame: Frame<'_>) -> bool {
+    fn stops_lane(&mut self, state: &mut DispatchState, frame: RecordRef<'_>) -> bool {
         let stops = self.held.stops(frame.lane, frame.lsn);
         if stops
             && self.held.is_sealed(frame.lane)

@@ -137,7 +137,7 @@ async fn a_claim_leads_to_its_command_when_it_was_requeued() {
     let receipt = house.ingest.submit(request(&[Some([1; 16])], None)).await.unwrap();
     let log = Arc::clone(&house.ingest.shared.log);
     let record = log.read(Lsn(1)).unwrap().unwrap();
-    let letter = Letter {
+    let letter = DeadLetter {
         lsn: Lsn(1),
         accepted_at: record.at,
         died_at: Timestamp::now(),

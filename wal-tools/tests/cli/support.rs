@@ -9,7 +9,7 @@ use std::time::Duration;
 use forebay_wal as wal;
 use forebay_wal::command::{CommandId, Envelope, Headers, IdMint, kind_of, lane};
 use forebay_wal::units::Timestamp;
-use forebay_wal::{Confirmation, Entry, Keys, Letter, Lock, Log, Lsn, Options, Writer};
+use forebay_wal::{Confirmation, DeadLetter, Keys, Lock, Log, Lsn, NewRecord, Options, Writer};
 use serde_json::Value;
 
 /// Small, so that a few dozen records rotate.
@@ -90,7 +90,8 @@ impl Daemon {
         change(&mut envelope);
         let mut payload = Vec::new();
         envelope.encode(&mut payload);
-        let entry = Entry { lane: lane(Some(key.as_bytes()), lsn), label: envelope.kind, payload: &payload };
+        let entry =
+            NewRecord { lane: lane(Some(key.as_bytes()), lsn), label: envelope.kind, payload: &payload };
         self.writer.append(&[entry], at).unwrap();
         self.writer.commit().unwrap();
         (lsn, id)
@@ -119,7 +120,7 @@ impl Daemon {
     /// What the drain does with a record the broker will never take.
     pub fn bury(&self, lsn: Lsn, reason: &str) {
         let record = self.log.read(lsn).unwrap().unwrap();
-        let letter = Letter {
+        let letter = DeadLetter {
             lsn,
             accepted_at: record.at,
             died_at: Timestamp::now(),

@@ -144,7 +144,7 @@ fn deep_checks_that_a_record_is_where_its_id_says() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = log(dir.path(), 3);
     let at = Timestamp::now();
-    let entry = forebay_wal::Entry { lane: 0, label: "x", payload: b"not an envelope" };
+    let entry = forebay_wal::NewRecord { lane: 0, label: "x", payload: b"not an envelope" };
     daemon.writer.append(&[entry], at).unwrap();
     daemon.writer.commit().unwrap();
     run(dir.path(), &["verify"]).exits(0);

@@ -5,7 +5,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::super::frame::{Meta, Seed};
-use super::super::types::Letter;
+use super::super::types::DeadLetter;
 use super::super::{crypt, frame};
 use super::head::DataKey;
 use super::types::{Damage, Dead, Removal, Sealed};
@@ -42,8 +42,8 @@ pub struct Entry {
 
 impl Entry {
     /// A letter, sealed if there is a key.
-    pub fn letter(letter: &Letter, key: Option<&DataKey>) -> io::Result<Self> {
-        let Letter { lsn, accepted_at, died_at, ref reason, attempts, ref payload } = *letter;
+    pub fn letter(letter: &DeadLetter, key: Option<&DataKey>) -> io::Result<Self> {
+        let DeadLetter { lsn, accepted_at, died_at, ref reason, attempts, ref payload } = *letter;
         let Some(key) = key else {
             let head = Head::Letter { accepted_at, died_at, reason: reason.clone(), attempts };
             return Ok(Self { lsn, head, body: payload.clone() });
@@ -99,7 +99,7 @@ pub fn read(lsn: Lsn, head: Head, body: &[u8], key: Option<&DataKey>) -> Result<
     Ok(Some(match head {
         Head::Letter { accepted_at, died_at, reason, attempts } => {
             let payload = body.to_vec();
-            Dead::Letter(Letter { lsn, accepted_at, died_at, reason, attempts, payload })
+            Dead::Letter(DeadLetter { lsn, accepted_at, died_at, reason, attempts, payload })
         }
         Head::Sealed { accepted_at, died_at, attempts } => {
             let Some(key) = key else {
@@ -110,7 +110,7 @@ pub fn read(lsn: Lsn, head: Head, body: &[u8], key: Option<&DataKey>) -> Result<
             let (len, rest) = plain.split_first_chunk::<4>().ok_or(Forged)?;
             let (reason, record) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or(Forged)?;
             let reason = String::from_utf8_lossy(reason).into_owned();
-            Dead::Letter(Letter { lsn, accepted_at, died_at, reason, attempts, payload: record.to_vec() })
+            Dead::Letter(DeadLetter { lsn, accepted_at, died_at, reason, attempts, payload: record.to_vec() })
         }
         Head::Damage(damage) => Dead::Damage(damage),
         Head::Removed { .. } => return Ok(None),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::frame::Seed;
 use super::super::fs::{File, Fs};
 use super::super::scan::Scanner;
-use super::super::types::Letter;
+use super::super::types::DeadLetter;
 use super::super::{frame, quarantine, salvage};
 use super::entry;
 use super::entry::Entry;
@@ -58,7 +58,7 @@ impl Letters {
     }
 
     /// A letter as this file keeps it.
-    pub fn seal(&self, letter: &Letter) -> io::Result<Entry> {
+    pub fn seal(&self, letter: &DeadLetter) -> io::Result<Entry> {
         Entry::letter(letter, self.key())
     }
 

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use super::super::crypt::Keys;
 use super::super::fs::RealFs;
 use super::super::tests::Dice;
-use super::super::types::Letter;
+use super::super::types::DeadLetter;
 use super::tests::{letter, open};
 use super::*;
 use crate::units::{Lsn, Timestamp};
 
-fn small(lsn: u64) -> Letter {
-    Letter { payload: vec![lsn as u8; 300], ..letter(lsn) }
+fn small(lsn: u64) -> DeadLetter {
+    DeadLetter { payload: vec![lsn as u8; 300], ..letter(lsn) }
 }
 
 /// Entries, those that left and how, bytes in use, damage: everything an operator and the log can ask of it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::ack_tracker::AckTracker;
 use super::super::crypt::Keys;
 use super::super::fs::Fs;
-use super::super::types::Letter;
+use super::super::types::DeadLetter;
 use super::entry::Entry;
 use super::file::{Letters, Loaded};
 use super::known::{Gone, Known, PAGE, Place};
@@ -69,7 +69,7 @@ impl DeadLetters {
     }
 
     /// Stores letters, durably. On an error none of them counts as stored.
-    pub fn add(&self, letters: &[Letter]) -> io::Result<()> {
+    pub fn add(&self, letters: &[DeadLetter]) -> io::Result<()> {
         let writing = self.order();
         let file = self.letters();
         let entries: io::Result<Vec<_>> = letters.iter().map(|letter| file.seal(letter)).collect();

@@ -9,13 +9,13 @@ use super::super::crypt::{Keys, MasterKey};
 use super::super::frame;
 use super::super::frame::Seed;
 use super::super::fs::RealFs;
-use super::super::types::Letter;
+use super::super::types::DeadLetter;
 use super::entry::Entry;
 use super::*;
 use crate::units::{Lsn, Timestamp};
 
-pub fn letter(lsn: u64) -> Letter {
-    Letter {
+pub fn letter(lsn: u64) -> DeadLetter {
+    DeadLetter {
         lsn: Lsn(lsn),
         accepted_at: Timestamp(1),
         died_at: Timestamp(2),
@@ -227,7 +227,7 @@ fn a_store_of_many_removals_is_not_written_anew_at_each() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(DIR).join(FILE);
     let (store, _) = open(dir.path());
-    let small = |lsn| Letter { payload: vec![1; 20], ..letter(lsn) };
+    let small = |lsn| DeadLetter { payload: vec![1; 20], ..letter(lsn) };
     store.add(&(0..20_000).map(small).collect::<Vec<_>>()).unwrap();
     let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
     let mut rewritten = 0;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::types::{Letter, RecordState};
+use super::super::types::{DeadLetter, RecordState};
 use crate::units::{Lsn, Timestamp};
 
 /// The directory in the log's.
@@ -50,7 +50,7 @@ impl Sealed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dead {
     /// A record the broker would not take.
-    Letter(Letter),
+    Letter(DeadLetter),
     /// The same, of which no more can be seen: only to who looks without the key.
     Sealed(Sealed),
     /// Records that could not be read.

@@ -11,7 +11,7 @@ use super::super::fs::Fs;
 use super::super::header::{HEADER_LEN, Header, parse_segment_name, segment_name};
 use super::super::memory::MemoryFs;
 use super::super::segment::Place;
-use super::super::types::Letter;
+use super::super::types::DeadLetter;
 use super::super::{dead, delivery_index, frame, header};
 use super::FORGED;
 use crate::units::{Lsn, Timestamp};
@@ -99,7 +99,7 @@ fn letters(data: &[u8], forged: bool) {
     let Ok((store, _)) = DeadLetters::open(Arc::clone(&disk), dir, &Keys::default()) else { return };
     let before: Vec<_> = store.lsns().into_iter().map(|lsn| (lsn, store.get(lsn).ok().flatten())).collect();
     let lsn = Lsn(u64::MAX);
-    let letter = Letter {
+    let letter = DeadLetter {
         lsn,
         accepted_at: Timestamp(1),
         died_at: Timestamp(2),

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::super::event::{Finding, FindingKind};
-use super::super::types::Frame;
+use super::super::types::RecordRef;
 use super::super::{frame, quarantine};
 use super::frames::{Frames, Step, Whole};
 use super::segment::Segment;
@@ -26,7 +26,7 @@ pub struct Report {
 }
 
 /// A further check of each record, by someone who understands its payload: what is wrong with it, if anything.
-pub type Check<'a> = &'a mut dyn FnMut(&Frame<'_>) -> Option<String>;
+pub type Check<'a> = &'a mut dyn FnMut(&RecordRef<'_>) -> Option<String>;
 
 impl View {
     /// Bytes `verify` will read.

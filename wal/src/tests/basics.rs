@@ -2,7 +2,8 @@
 
 use super::super::dead::Removal;
 use super::super::{
-    AppendError, Confirmation, Entry, FindingKind, Letter, Lsn, OpenError, Place, RecordState, Retention,
+    AppendError, Confirmation, DeadLetter, FindingKind, Lsn, NewRecord, OpenError, Place, RecordState,
+    Retention,
 };
 use super::sim::{Fault, SimFs};
 use super::support::*;
@@ -127,7 +128,7 @@ pub fn a_failed_write_or_flush_is_final() {
         fs.fail(fault, 0);
         assert!(opened.writer.commit().is_err());
         assert!(opened.writer.commit().is_err(), "no second try");
-        let entry = Entry { lane: 0, label: "test", payload: b"x" };
+        let entry = NewRecord { lane: 0, label: "test", payload: b"x" };
         assert!(matches!(opened.writer.append(&[entry], Timestamp(1)), Err(AppendError::Poisoned(_))));
         assert_eq!(waiting(&opened.log), [], "nothing of it is visible");
         assert!(opened.log.poisoned().is_some());
@@ -144,7 +145,7 @@ pub fn every_failure_at_rotation_is_final_and_loses_nothing() {
             let mut committed = 0;
             for n in 1..=60 {
                 spare(&opened.log);
-                let entry = Entry { lane: 0, label: "test", payload: &payload(n) };
+                let entry = NewRecord { lane: 0, label: "test", payload: &payload(n) };
                 if opened.writer.append(&[entry], Timestamp(1)).is_err() || opened.writer.commit().is_err() {
                     break;
                 }
@@ -168,7 +169,7 @@ pub fn a_full_disk_refuses_before_anything_is_accepted_and_goes_on_by_itself() {
     let mut accepted = 0;
     let refused = loop {
         let payload = payload(accepted + 1);
-        let entry = Entry { lane: 0, label: "test", payload: &payload };
+        let entry = NewRecord { lane: 0, label: "test", payload: &payload };
         match opened.writer.append(&[entry], Timestamp(1)) {
             Ok(_) => opened.writer.commit().unwrap(),
             Err(error) => break error,
@@ -215,7 +216,7 @@ pub fn a_disk_that_is_full_at_start_still_lets_the_backlog_drain() {
     let mut opened = reopen(&fs);
     assert_eq!(waiting(&opened.log), [(Lsn(1), payload(1))]);
     opened.log.preallocate_segment(SEGMENT, 0);
-    let entry = Entry { lane: 0, label: "test", payload: b"x" };
+    let entry = NewRecord { lane: 0, label: "test", payload: b"x" };
     assert_eq!(opened.writer.append(&[entry], Timestamp(1)), Err(AppendError::NoRoom));
     fs.set_free(u64::MAX);
     append(&mut opened.writer, &[payload(2)]);
@@ -230,7 +231,7 @@ pub fn a_dead_letter_is_never_sent_again_whatever_the_checkpoint_says() {
     let mut opened = reopen(&fs);
     append(&mut opened.writer, &[payload(1), payload(2)]);
     opened.writer.commit().unwrap();
-    let letter = Letter {
+    let letter = DeadLetter {
         lsn: Lsn(1),
         accepted_at: Timestamp(1),
         died_at: Timestamp(2),
@@ -246,9 +247,9 @@ pub fn a_dead_letter_is_never_sent_again_whatever_the_checkpoint_says() {
     assert!(matches!(opened.log.record_state(Lsn(1)).unwrap(), RecordState::Dead { .. }));
 }
 
-fn too_large(lsn: Lsn, n: u64) -> Letter {
+fn too_large(lsn: Lsn, n: u64) -> DeadLetter {
     let (accepted_at, died_at) = (Timestamp(1), Timestamp(2));
-    Letter { lsn, accepted_at, died_at, reason: "too large".into(), attempts: 1, payload: payload(n) }
+    DeadLetter { lsn, accepted_at, died_at, reason: "too large".into(), attempts: 1, payload: payload(n) }
 }
 
 /// One failed flush stopped a worker and all its lanes until somebody restarted the daemon.

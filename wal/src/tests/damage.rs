@@ -307,7 +307,7 @@ fn with_letters(buried: u64) -> SimFs {
     let mut opened = reopen(&fs);
     append(&mut opened.writer, &[payload(1), payload(2), payload(3), payload(4)]);
     opened.writer.commit().unwrap();
-    let letter = |n| super::super::Letter {
+    let letter = |n| super::super::DeadLetter {
         lsn: Lsn(n),
         accepted_at: crate::units::Timestamp(1),
         died_at: crate::units::Timestamp(2),

@@ -7,7 +7,9 @@ use super::super::crypt::slots;
 use super::super::frame::Seed;
 use super::super::fs::Fs;
 use super::super::header::Header;
-use super::super::{Entry, Event, FindingKind, Keys, Letter, Lsn, OpenError, RecordState, Retention, frame};
+use super::super::{
+    DeadLetter, Event, FindingKind, Keys, Lsn, NewRecord, OpenError, RecordState, Retention, frame,
+};
 use super::sim::{Fault, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
@@ -84,8 +86,8 @@ fn full() -> SimFs {
     fs
 }
 
-fn letter(lsn: u64) -> Letter {
-    Letter {
+fn letter(lsn: u64) -> DeadLetter {
+    DeadLetter {
         lsn: Lsn(lsn),
         accepted_at: Timestamp(2_000),
         died_at: Timestamp(5_000),
@@ -290,7 +292,7 @@ fn a_record_too_long_for_a_segment_is_refused_with_its_tag_counted() {
     let mut opened = reopen(&fs);
     for len in (0..SEGMENT as usize).rev().step_by(3) {
         spare(&opened.log);
-        let entry = Entry { lane: 0, label: "test", payload: &vec![1; len] };
+        let entry = NewRecord { lane: 0, label: "test", payload: &vec![1; len] };
         let Ok(_) = opened.writer.append(&[entry], Timestamp(1)) else { continue };
         opened.writer.commit().unwrap();
         assert_eq!(waiting(&opened.log).len(), 1);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::dead::Dead;
-use super::super::{Confirmation, Entry, FindingKind, Letter, Lsn, Opened, Retention};
+use super::super::{Confirmation, DeadLetter, FindingKind, Lsn, NewRecord, Opened, Retention};
 use super::sim::{Fault, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
@@ -52,7 +52,7 @@ impl Known {
         let numbers: Vec<_> = (0..=step % 3).map(|n| 10 * step + n).collect();
         let payloads: Vec<_> = numbers.iter().map(|&n| payload(n)).collect();
         let entries: Vec<_> =
-            payloads.iter().map(|payload| Entry { lane: 0, label: "test", payload }).collect();
+            payloads.iter().map(|payload| NewRecord { lane: 0, label: "test", payload }).collect();
         spare(&opened.log);
         let poisoned = opened.log.poisoned().is_some();
         let appended = opened.writer.append(&entries, Timestamp(2_000));
@@ -146,8 +146,8 @@ impl Known {
     }
 }
 
-fn letter(lsn: u64, number: u64) -> Letter {
-    Letter {
+fn letter(lsn: u64, number: u64) -> DeadLetter {
+    DeadLetter {
         lsn: Lsn(lsn),
         accepted_at: Timestamp(1),
         died_at: Timestamp(2),

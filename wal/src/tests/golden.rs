@@ -98,7 +98,7 @@ fn write(log: &Path) {
     for n in 1..=40 {
         let payload = payload(n);
         let entry =
-            Entry { lane: n as u8, label: if n % 2 == 0 { "even" } else { "odd" }, payload: &payload };
+            NewRecord { lane: n as u8, label: if n % 2 == 0 { "even" } else { "odd" }, payload: &payload };
         opened.writer.append(&[entry], Timestamp(2_000 + n)).unwrap();
         opened.writer.commit().unwrap();
         if n == 20 {
@@ -117,7 +117,7 @@ fn write(log: &Path) {
         })
         .collect();
     opened.log.confirm(&done);
-    let letter = Letter {
+    let letter = DeadLetter {
         lsn: Lsn(7),
         accepted_at: Timestamp(2_007),
         died_at: Timestamp(5_000),

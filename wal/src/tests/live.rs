@@ -8,7 +8,7 @@ use super::super::checkpoint::DurablePosition;
 use super::super::crypt::Access;
 use super::super::fs::File;
 use super::super::header::Header;
-use super::super::{Entry, Options, open, tail_recovery};
+use super::super::{NewRecord, Options, open, tail_recovery};
 use super::sim::SimFs;
 use super::support::*;
 use crate::units::Timestamp;
@@ -56,7 +56,10 @@ fn what_was_read_just_before_it_was_written_is_not_damage() {
     let options = Options { segment_size: 2 << 20, ..options(&Events::default()) };
     let mut opened = open(Arc::new(fs.clone()), &dir(), &options, Timestamp(1)).unwrap();
     let mut commit = |payload: Vec<u8>| {
-        opened.writer.append(&[Entry { lane: 0, label: "test", payload: &payload }], Timestamp(2)).unwrap();
+        opened
+            .writer
+            .append(&[NewRecord { lane: 0, label: "test", payload: &payload }], Timestamp(2))
+            .unwrap();
         opened.writer.commit().unwrap();
         fs.read(&last_segment(&fs))
     };

@@ -78,7 +78,7 @@ fn live(ops: &[Op]) -> SimFs {
                 n += u64::from(*size);
                 let entries: Vec<_> = payloads
                     .iter()
-                    .map(|payload| super::super::Entry { lane: 0, label: "test", payload })
+                    .map(|payload| super::super::NewRecord { lane: 0, label: "test", payload })
                     .collect();
                 // Refused by a log that failed before: nothing is sealed then.
                 let _ = opened.writer.append(&entries, Timestamp(2_000));

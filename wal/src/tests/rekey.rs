@@ -2,7 +2,7 @@
 
 use super::super::crypt::slots;
 use super::super::rekey::Wrapping;
-use super::super::{Keys, Letter, Lsn, OpenError, rekey};
+use super::super::{DeadLetter, Keys, Lsn, OpenError, rekey};
 use super::sim::{Fault, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
@@ -16,7 +16,7 @@ fn log() -> SimFs {
         append(&mut opened.writer, &[payload(n)]);
         opened.writer.commit().unwrap();
     }
-    let letter = Letter {
+    let letter = DeadLetter {
         lsn: Lsn(5),
         accepted_at: Timestamp(1),
         died_at: Timestamp(2),

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::super::fs::{Fs, Mode};
 use super::super::inspect::Directory;
 use super::super::repair::{Report, apply_on, plan_on};
-use super::super::{Confirmation, FindingKind, Letter, Lsn, OpenError, Retention};
+use super::super::{Confirmation, DeadLetter, FindingKind, Lsn, OpenError, Retention};
 use super::sim::SimFs;
 use super::support::*;
 use crate::units::Timestamp;
@@ -27,7 +27,7 @@ fn log() -> SimFs {
         append(&mut opened.writer, &[payload(n)]);
         opened.writer.commit().unwrap();
     }
-    let letter = |lsn| Letter {
+    let letter = |lsn| DeadLetter {
         lsn: Lsn(lsn),
         accepted_at: Timestamp(1),
         died_at: Timestamp(2),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::crypt::MasterKey;
 use super::super::fs::Fs;
-use super::super::{Entry, Event, Frame, Keys, Log, Lsn, OpenError, Opened, Options, Writer, open};
+use super::super::{Event, Keys, Log, Lsn, NewRecord, OpenError, Opened, Options, RecordRef, Writer, open};
 use super::sim::SimFs;
 use crate::sync::Mutex;
 use crate::units::Timestamp;
@@ -74,7 +74,7 @@ pub fn append(writer: &mut Writer, payloads: &[Vec<u8>]) -> Lsn {
     spare(writer.log());
     let entries: Vec<_> = payloads
         .iter()
-        .map(|payload| Entry { lane: payload.first().copied().unwrap_or(0), label: "test", payload })
+        .map(|payload| NewRecord { lane: payload.first().copied().unwrap_or(0), label: "test", payload })
         .collect();
     writer.append(&entries, Timestamp(2_000)).unwrap().start
 }
@@ -89,7 +89,7 @@ pub fn spare(log: &Log) {
 pub fn waiting(log: &Arc<Log>) -> Vec<(Lsn, Vec<u8>)> {
     let mut cursor = log.cursor(Lsn(0));
     let mut all = Vec::new();
-    while let Some(Frame { lsn, payload, .. }) = cursor.next(|_, _| true).unwrap() {
+    while let Some(RecordRef { lsn, payload, .. }) = cursor.next(|_, _| true).unwrap() {
         all.push((lsn, payload.to_vec()));
     }
     all

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::inspect::Directory;
-use super::super::{Letter, Lsn, OpenError, Opened, ReadError, RecordState, repair};
+use super::super::{DeadLetter, Lsn, OpenError, Opened, ReadError, RecordState, repair};
 use super::sim::{Fault, SimFs};
 use super::simulator::dice::Dice;
 use super::support::*;
@@ -52,9 +52,9 @@ fn one_batch() -> (SimFs, PathBuf) {
     (fs, path)
 }
 
-fn letter(lsn: u64) -> Letter {
+fn letter(lsn: u64) -> DeadLetter {
     let (accepted_at, died_at) = (Timestamp(1), Timestamp(2));
-    Letter {
+    DeadLetter {
         lsn: Lsn(lsn),
         accepted_at,
         died_at,

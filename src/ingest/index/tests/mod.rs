@@ -53,7 +53,7 @@ impl House {
             }
             for n in group {
                 let payload = record(scope(*n), *n);
-                let entry = wal::Entry { lane: 0, label: "test", payload: &payload };
+                let entry = wal::NewRecord { lane: 0, label: "test", payload: &payload };
                 self.writer.append(&[entry], Timestamp(1)).unwrap();
             }
             self.writer.commit().unwrap();
@@ -352,7 +352,10 @@ fn a_key_used_again_after_its_record_went_leads_to_the_new_record() {
     let (end, again) = (house.index.log.end(), scope(5));
     assert!(matches!(house.find(5), Ok(Lookup::Unused { .. })));
     let payload = record(again, 5);
-    house.writer.append(&[wal::Entry { lane: 0, label: "test", payload: &payload }], Timestamp(1)).unwrap();
+    house
+        .writer
+        .append(&[wal::NewRecord { lane: 0, label: "test", payload: &payload }], Timestamp(1))
+        .unwrap();
     house.writer.commit().unwrap();
     house.index.add(&[(again, end)], house.index.log.end());
     assert_eq!(house.find(5).unwrap(), Lookup::First(end));

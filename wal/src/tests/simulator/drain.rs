@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::super::dead::{Dead, Removal};
-use super::super::super::{Confirmation, Cursor, Letter, Lsn};
+use super::super::super::{Confirmation, Cursor, DeadLetter, Lsn};
 use super::known::{Known, Truth, Verdict, ensure};
 use super::life::Life;
 use crate::units::Timestamp;
@@ -121,7 +121,7 @@ impl Life {
                 let payload = self.known.acknowledged.get(lsn)?.payload.clone();
                 let (lsn, reason) = (Lsn(*lsn), "too large".to_owned());
                 let (accepted_at, died_at) = (Timestamp(1), Timestamp(2));
-                Some(Letter { lsn, accepted_at, died_at, reason, attempts: 1, payload })
+                Some(DeadLetter { lsn, accepted_at, died_at, reason, attempts: 1, payload })
             })
             .collect();
         let buried = log.store_dead_letters(&letters);

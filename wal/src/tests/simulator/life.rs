@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::super::dead::Removal;
-use super::super::super::{AppendError, Entry, Log, Opened};
+use super::super::super::{AppendError, Log, NewRecord, Opened};
 use super::dice::{Dice, seed_random};
 use super::disk::Disk;
 use super::drain::{Broker, Worker};
@@ -159,7 +159,7 @@ impl Life {
         let poisoned = opened.log.poisoned().is_some();
         let first = opened.writer.next_lsn();
         let entries: Vec<_> =
-            records.iter().map(|(lane, payload)| Entry { lane: *lane, label: "test", payload }).collect();
+            records.iter().map(|(lane, payload)| NewRecord { lane: *lane, label: "test", payload }).collect();
         let appended = opened.writer.append(&entries, now);
         let log = Arc::clone(&opened.log);
         // Making room for it may have flushed what came before.
