@@ -131,7 +131,7 @@ fn observe(event: &Event, metrics: &LogMetrics, alarm: &FatalSignal) {
         Event::Rotated { first, records } => {
             tracing::debug!(wal.segment = first.0, wal.records = records, "segment sealed");
         }
-        Event::NoRoom { reason } => {
+        Event::OutOfSpace { reason } => {
             metrics.disk_hit.inc();
             tracing::warn!(
                 event = "wal.no_space",
@@ -139,7 +139,7 @@ fn observe(event: &Event, metrics: &LogMetrics, alarm: &FatalSignal) {
                 "no space for another segment; commands are refused until there is"
             );
         }
-        Event::RetentionYielded { first } => {
+        Event::RetentionShortened { first } => {
             metrics.retention_yielded.inc();
             tracing::warn!(
                 event = "wal.retention_yielded",
@@ -158,10 +158,10 @@ fn observe(event: &Event, metrics: &LogMetrics, alarm: &FatalSignal) {
         Event::Poisoned { cause } => {
             alarm.raise("log", cause);
         }
-        Event::NotesForgotten { notes } => {
+        Event::PositionsDropped { notes } => {
             metrics.sent_notes_hit.inc_by(*notes as u64);
         }
-        Event::Trouble { what, error } => tracing::warn!(
+        Event::TransientError { what, error } => tracing::warn!(
             event = "wal.maintenance_failed",
             what,
             error,

@@ -92,11 +92,11 @@ pub fn directory(named: Option<&Path>) -> anyhow::Result<PathBuf> {
 fn tell(event: &Event) {
     match event {
         // What comes of requests and deliveries: the tools have neither.
-        Event::Flushed { .. } | Event::Rotated { .. } | Event::NotesForgotten { .. } => {}
-        Event::NoRoom { reason } => note!("{reason}"),
-        Event::RetentionYielded { first } => note!("delivered segment {first} made room"),
+        Event::Flushed { .. } | Event::Rotated { .. } | Event::PositionsDropped { .. } => {}
+        Event::OutOfSpace { reason } => note!("{reason}"),
+        Event::RetentionShortened { first } => note!("delivered segment {first} made room"),
         Event::Damaged(finding) => note!("{}: {}", finding.segment, finding.detail),
         Event::Poisoned { cause } => note!("{cause}"),
-        Event::Trouble { what, error } => note!("could not {what}: {error}"),
+        Event::TransientError { what, error } => note!("could not {what}: {error}"),
     }
 }

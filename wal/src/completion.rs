@@ -24,13 +24,16 @@ impl Log {
             let next = segment.flushed().0;
             let (these, others) = rest.split_at(rest.partition_point(|c| c.lsn < next).max(1));
             if let Err(e) = self.delivery_index.record(segment.first, these) {
-                self.report(Event::Trouble { what: "note where records were put", error: e.to_string() });
+                self.report(Event::TransientError {
+                    what: "note where records were put",
+                    error: e.to_string(),
+                });
             }
             rest = others;
         }
         match self.delivery_index.drop_oldest() {
             0 => {}
-            notes => self.report(Event::NotesForgotten { notes }),
+            notes => self.report(Event::PositionsDropped { notes }),
         }
         let done = sorted.iter().map(|confirmation| (confirmation.lsn, u64::from(confirmation.bytes)));
         self.mark_done(done);

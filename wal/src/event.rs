@@ -27,12 +27,12 @@ pub enum Event {
         records: u64,
     },
     /// The next segment cannot be filled: the disk is full, or does not answer.
-    NoRoom {
+    OutOfSpace {
         /// What is missing.
         reason: String,
     },
     /// A delivered segment went before its time to make room.
-    RetentionYielded {
+    RetentionShortened {
         /// Its first LSN.
         first: Lsn,
     },
@@ -44,12 +44,12 @@ pub enum Event {
         cause: String,
     },
     /// The disk takes no notes of where records were put, and more wait in memory than may: the oldest are gone.
-    NotesForgotten {
+    PositionsDropped {
         /// How many.
         notes: usize,
     },
     /// Something failed that costs no record (a note, a retired file); it is tried again.
-    Trouble {
+    TransientError {
         /// What was tried.
         what: &'static str,
         /// What the system said.

@@ -37,7 +37,7 @@ impl Log {
         self.expire_segments(&complete, retention, now)?;
         // The room of removed letters can wait; a checkpoint cannot.
         if let Err(e) = self.poison_on_error(self.dead_letters.maintain()) {
-            self.report(Event::Trouble { what: "write the dead letters anew", error: e.to_string() });
+            self.report(Event::TransientError { what: "write the dead letters anew", error: e.to_string() });
         }
         Ok(())
     }
@@ -152,7 +152,7 @@ impl Log {
                         continue;
                     }
                     if self.preallocated.unavailable() != Some(SegmentUnavailable::OutOfSpace) {
-                        self.report(Event::NoRoom { reason: error.to_string() });
+                        self.report(Event::OutOfSpace { reason: error.to_string() });
                     }
                     self.preallocated.set_out_of_space();
                     return false;
@@ -184,11 +184,14 @@ impl Log {
         };
         match self.delete_acked(&oldest) {
             Ok(()) => {
-                self.report(Event::RetentionYielded { first: oldest.first });
+                self.report(Event::RetentionShortened { first: oldest.first });
                 true
             }
             Err(e) => {
-                self.report(Event::Trouble { what: "remove a delivered segment", error: e.to_string() });
+                self.report(Event::TransientError {
+                    what: "remove a delivered segment",
+                    error: e.to_string(),
+                });
                 false
             }
         }
