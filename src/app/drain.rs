@@ -55,7 +55,7 @@ pub fn show(config: &Config) -> Result<(), Failure> {
 /// What is remembered of transactions: with exactly-once, records that Kafka already has may be among those that wait.
 fn transactions(view: &View) -> &'static str {
     match &view.checkpoint {
-        Some(checkpoint) if checkpoint.transactions.any() => {
+        Some(checkpoint) if checkpoint.transactions.has_any() => {
             "  it was delivered exactly once before: Kafka may have some of these, and the positions there will tell\n"
         }
         Some(_) => "",

@@ -8,7 +8,7 @@ use super::ack_tracker::SegmentAcks;
 use super::bytes::array;
 use super::fs::Fs;
 use super::segment::Place;
-use super::transactions::{Life, Transactions};
+use super::transactions::{Epoch, Transactions};
 use super::{fs, salvage};
 use crate::units::{Lsn, Timestamp};
 
@@ -172,7 +172,7 @@ impl Checkpoint {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&MAGIC);
-        let version = if self.transactions.any() { WITH_TRANSACTIONS } else { PLAIN };
+        let version = if self.transactions.has_any() { WITH_TRANSACTIONS } else { PLAIN };
         out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&self.log_id);
         let DurablePosition { segment, length, next } = self.durable;
@@ -189,7 +189,7 @@ impl Checkpoint {
             out.extend(marks.bits.iter().flat_map(|word| word.to_le_bytes()));
         }
         if version == WITH_TRANSACTIONS {
-            let Transactions { ids, lives } = &self.transactions;
+            let Transactions { ids, epochs: lives } = &self.transactions;
             out.extend_from_slice(&ids.unwrap_or(u64::MAX).to_le_bytes());
             out.extend_from_slice(&(lives.len() as u64).to_le_bytes());
             for life in lives {
@@ -229,7 +229,7 @@ impl Checkpoint {
             watermark: Lsn(number()?),
             durable: DurablePosition { segment: Lsn(number()?), length: number()?, next: Lsn(number()?) },
             segments: Vec::new(),
-            transactions: Transactions::none(),
+            transactions: Transactions::empty(),
         };
         for _ in 0..number()? {
             let first = Lsn(number()?);
@@ -258,13 +258,13 @@ impl Checkpoint {
                 let mut incarnation = [0; 16];
                 incarnation[..8].copy_from_slice(&high);
                 incarnation[8..].copy_from_slice(&low);
-                let life = Life { incarnation, from: Lsn(number()?), to: Lsn(number()?) };
-                checkpoint.transactions.lives.push(life);
+                let life = Epoch { incarnation, from: Lsn(number()?), to: Lsn(number()?) };
+                checkpoint.transactions.epochs.push(life);
             }
         }
         // One state has one spelling: nothing is left over, and version 2 has what only it can say.
         let is_all = number().is_none() && body[28..].len().is_multiple_of(8);
-        let is_plain = !checkpoint.transactions.any();
+        let is_plain = !checkpoint.transactions.has_any();
         (is_all && is_plain == (version == PLAIN) && checkpoint.is_sound()).then_some(checkpoint)
     }
 }
@@ -282,7 +282,7 @@ mod tests {
             watermark: Lsn(3),
             durable: DurablePosition { segment: Lsn(4), length: 4096, next: Lsn(5) },
             segments: vec![(Lsn(1), marks), (Lsn(71), SegmentAcks::default())],
-            transactions: Transactions::none(),
+            transactions: Transactions::empty(),
         }
     }
 
@@ -299,9 +299,9 @@ mod tests {
     }
 
     fn with_transactions() -> Checkpoint {
-        let life = |n, from, to| Life { incarnation: [n; 16], from: Lsn(from), to: Lsn(to) };
+        let life = |n, from, to| Epoch { incarnation: [n; 16], from: Lsn(from), to: Lsn(to) };
         let lives = vec![life(7, 1, 40), life(8, 40, u64::MAX)];
-        Checkpoint { transactions: Transactions { ids: Some(3), lives }, ..sample() }
+        Checkpoint { transactions: Transactions { ids: Some(3), epochs: lives }, ..sample() }
     }
 
     #[test]

@@ -144,7 +144,7 @@ mod start;
 mod survey;
 pub mod sync;
 mod tail_recovery;
-mod take_over;
+mod takeover;
 mod transactions;
 mod types;
 mod undelivered;
@@ -168,7 +168,7 @@ pub use options::Options;
 pub use preallocated_segment::SegmentUnavailable;
 pub use recovery::{Opened, Recovery, open, open_locked};
 pub use segment::{Place, Segment};
-pub use transactions::{Life, Transactions};
+pub use transactions::{Epoch, Transactions};
 pub use types::{
     BacklogStats, Confirmation, DeadLetter, Identity, NewRecord, ReadError, Record, RecordRef, RecordState,
 };

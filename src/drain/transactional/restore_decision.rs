@@ -17,7 +17,7 @@ use super::message::{Message, hex};
 use super::positions::Positions;
 use crate::drain::config::OnRestoredLog;
 use crate::units::Lsn;
-use crate::wal::{Life, Transactions};
+use crate::wal::{Epoch, Transactions};
 
 /// What this log knows of itself.
 pub(super) struct LogHistory<'a> {
@@ -41,15 +41,15 @@ pub(super) enum RestoreDecision {
 impl LogHistory<'_> {
     /// How far a position of this life may be believed; `None` if it was not lived here.
     fn reach(&self, incarnation: &[u8; 16]) -> Option<Lsn> {
-        let life = self.known.life(incarnation)?;
-        Some(if life.to == Life::OPEN { self.end } else { life.to })
+        let life = self.known.epoch(incarnation)?;
+        Some(if life.to == Epoch::OPEN { self.end } else { life.to })
     }
 
     /// The end of the last life before this one that may have opened transactions: what came later was never seen by
     /// another copy.
     fn shared(&self) -> Lsn {
-        let former = |life: &&Life| life.incarnation != self.incarnation;
-        self.known.lives.iter().rfind(former).map_or(Lsn(0), |life| life.to.min(self.end))
+        let former = |life: &&Epoch| life.incarnation != self.incarnation;
+        self.known.epochs.iter().rfind(former).map_or(Lsn(0), |life| life.to.min(self.end))
     }
 
     /// Why this message shows that the log is a copy, if it does.
@@ -107,8 +107,8 @@ mod tests {
 
     /// A lived from 1 to 100, B from 100 to 200; now the log ends at 300.
     fn judge(messages: &[Message], setting: OnRestoredLog) -> RestoreDecision {
-        let life = |incarnation, from, to| Life { incarnation, from: Lsn(from), to: Lsn(to) };
-        let known = Transactions { ids: Some(2), lives: vec![life(A, 1, 100), life(B, 100, 200)] };
+        let life = |incarnation, from, to| Epoch { incarnation, from: Lsn(from), to: Lsn(to) };
+        let known = Transactions { ids: Some(2), epochs: vec![life(A, 1, 100), life(B, 100, 200)] };
         LogHistory { known: &known, incarnation: NOW, end: Lsn(300) }.judge(messages, setting)
     }
 
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_copy_from_before_the_first_transaction_shares_nothing_that_is_known() {
-        let known = Transactions { ids: Some(0), lives: Vec::new() };
+        let known = Transactions { ids: Some(0), epochs: Vec::new() };
         let own = LogHistory { known: &known, incarnation: NOW, end: Lsn(300) };
         let messages = [message(X, 250)];
         assert!(matches!(own.judge(&messages, OnRestoredLog::Stop), RestoreDecision::Stop(_)));
@@ -167,8 +167,8 @@ mod tests {
     /// What such a life accepted was never sent, so another copy's positions say nothing about it.
     #[test]
     fn records_of_a_life_that_died_in_the_take_over_are_not_shared_with_a_copy() {
-        let life = |incarnation, from, to| Life { incarnation, from: Lsn(from), to: Lsn(to) };
-        let known = Transactions { ids: Some(2), lives: vec![life(A, 1, 100), life(B, 100, 100)] };
+        let life = |incarnation, from, to| Epoch { incarnation, from: Lsn(from), to: Lsn(to) };
+        let known = Transactions { ids: Some(2), epochs: vec![life(A, 1, 100), life(B, 100, 100)] };
         let own = LogHistory { known: &known, incarnation: NOW, end: Lsn(300) };
         assert_eq!(begins_at(own.judge(&[message(X, 250)], OnRestoredLog::ContinueAfterKafka)), 100);
     }
@@ -188,8 +188,8 @@ mod tests {
         let start = || wal::open(Arc::new(wal::fs::RealFs), dir.path(), &options, Timestamp::now()).unwrap();
         let named = {
             let came_through = start();
-            came_through.log.begin_take_over(&[]).unwrap();
-            came_through.log.finish_take_over(2).unwrap();
+            came_through.log.begin_takeover(&[]).unwrap();
+            came_through.log.finish_takeover(2).unwrap();
             came_through.log.identity().incarnation
         };
         let in_kafka = [Message { incarnation: named, positions: Positions::default() }];
@@ -200,14 +200,14 @@ mod tests {
             let own = LogHistory { known: &known, incarnation, end: opened.log.end() };
             let verdict = own.judge(&in_kafka, OnRestoredLog::Stop);
             assert!(matches!(verdict, RestoreDecision::Go(_)), "after {died} starts: {verdict:?}");
-            opened.log.begin_take_over(&[named]).unwrap();
+            opened.log.begin_takeover(&[named]).unwrap();
         }
     }
 
     #[test]
     fn positions_of_this_life_are_believed_up_to_the_end_of_the_log() {
-        let lives = vec![Life { incarnation: NOW, from: Lsn(200), to: Life::OPEN }];
-        let known = Transactions { ids: Some(2), lives };
+        let lives = vec![Epoch { incarnation: NOW, from: Lsn(200), to: Epoch::OPEN }];
+        let known = Transactions { ids: Some(2), epochs: lives };
         let own = LogHistory { known: &known, incarnation: NOW, end: Lsn(300) };
         assert_eq!(begins_at(own.judge(&[message(NOW, 300)], OnRestoredLog::Stop)), 300);
         assert!(matches!(own.judge(&[message(NOW, 301)], OnRestoredLog::Stop), RestoreDecision::Stop(_)));

@@ -187,10 +187,10 @@ impl Takeover {
         };
         if *purpose != Purpose::AtLeastOnce {
             let named: Vec<_> = found.values().map(|message| message.incarnation).collect();
-            context.log.begin_take_over(&named)?;
+            context.log.begin_takeover(&named)?;
             self.announce(&first, &found, &start)?;
             // What is fenced and rewritten needs no fencing at the next start.
-            context.log.finish_take_over(*workers as u64)?;
+            context.log.finish_takeover(*workers as u64)?;
         }
         mark_done(context, &start, &mut || !self.is_stopping())?;
         permit.grant();
@@ -202,7 +202,7 @@ impl Takeover {
     fn take_over(&self, ids: usize) -> Result<(Producer, BTreeMap<String, Message>), TakeoverError> {
         let mut ids = ids;
         loop {
-            self.context.log.note_ids(ids as u64)?;
+            self.context.log.reserve_transactional_ids(ids as u64)?;
             let first = self.fence(ids)?;
             let found = self.table.read(&mut self.patience())?;
             let used = found.keys().filter_map(|id| worker_of(id)).max().map_or(0, |highest| highest + 1);
@@ -301,7 +301,7 @@ pub(super) fn mark_done(
         if batch.len() == BATCH || found.is_none() {
             count += batch.len();
             let lsns: Vec<Lsn> = batch.iter().map(|(lsn, _)| *lsn).collect();
-            context.log.note_delivered(batch.drain(..));
+            context.log.mark_delivered(batch.drain(..));
             context.statuses.finished(&lsns);
         }
         if found.is_none() || !tick() {
