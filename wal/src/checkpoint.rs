@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{fmt, io};
 
 use super::ack_tracker::SegmentAcks;
-use super::bytes::array;
+use super::byte_array::array;
 use super::fs::Fs;
 use super::segment::Place;
 use super::transactions::{Epoch, Transactions};
@@ -104,7 +104,7 @@ impl Checkpoint {
         self.segments.iter().find(|(saved, _)| *saved == first).map(|(_, marks)| marks)
     }
 
-    /// What is known of a segment that now holds `count` records in `bytes` bytes. The checkpoint decides, wherever the
+    /// What is known of a segment that now holds `count` records in `byte_array` bytes. The checkpoint decides, wherever the
     /// segment lies; with no checkpoint, what lies in `acked/` is done.
     pub fn current_acks(
         known: Option<&Self>,

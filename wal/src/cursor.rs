@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::crypt::Access;
 use super::damage::Damaged;
 use super::dead::{Dead, Removal};
-use super::frame::Decoded;
+use super::frame::DecodedFrame;
 use super::log::Log;
 use super::recent_blocks::RecentBlock;
 use super::scan::Scanner;
@@ -269,12 +269,12 @@ impl Spot {
         Ok(right.map(|found| Found { offset, lsn, lane: found.meta.lane, len: found.len }))
     }
 
-    fn decode(&mut self, offset: u64) -> io::Result<Option<Decoded<'_>>> {
+    fn decode(&mut self, offset: u64) -> io::Result<Option<DecodedFrame<'_>>> {
         if let Some(block) = &self.block
             && let Some(bytes) = block.bytes_from(self.segment.first, offset)
         {
             // Straight from the writer's own memory: its length and its checksum are right.
-            return Ok(frame::trusted(bytes));
+            return Ok(frame::decode_trusted(bytes));
         }
         match &mut self.scanner {
             Some(scanner) => Ok(scanner.at(offset)?.ok()),
@@ -283,9 +283,9 @@ impl Spot {
     }
 
     /// The frame that was just found at `offset`, not checked a second time.
-    fn again(&self, offset: u64) -> Option<Decoded<'_>> {
+    fn again(&self, offset: u64) -> Option<DecodedFrame<'_>> {
         match self.block.as_ref().and_then(|block| block.bytes_from(self.segment.first, offset)) {
-            Some(bytes) => frame::trusted(bytes),
+            Some(bytes) => frame::decode_trusted(bytes),
             None => self.scanner.as_ref()?.again(offset),
         }
     }

@@ -11,10 +11,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::bytes::array;
+use super::byte_array::array;
 use super::fs::{File, Fs, Mode};
-use super::header::segment_name;
 use super::salvage;
+use super::segment_header::segment_name;
 use super::types::Confirmation;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::crypt::slots;
 use super::fs::{Dir, File, Fs, Mode};
-use super::header::HEADER_LEN;
 use super::segment::Place;
+use super::segment_header::HEADER_LEN;
 use super::{checkpoint, dead, delivery_index, footer, preallocated_segment};
 use crate::failpoint::Failpoint;
 use crate::sync::Mutex;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::bytes::array;
-use super::frame::{Meta, Seed};
+use super::byte_array::array;
+use super::frame::{ChecksumSeed, FrameMeta};
 use super::fs::File;
 use super::{frame, salvage};
 use crate::units::{Lsn, Timestamp};
@@ -52,7 +52,7 @@ impl Footer {
         self.records += 1;
         self.next = self.next.next();
         self.last_at = at;
-        self.chain = frame::chain(self.chain, crc);
+        self.chain = frame::extend_chain(self.chain, crc);
         if let Some(count) = self.labels.get_mut(label) {
             *count += 1;
             return;
@@ -81,7 +81,7 @@ impl Footer {
     }
 
     /// The frame, to be written at `self.length`. `flushed` as in every frame.
-    pub fn encode(&self, seed: &Seed, flushed: u32) -> Vec<u8> {
+    pub fn encode(&self, seed: &ChecksumSeed, flushed: u32) -> Vec<u8> {
         let mut payload = Vec::new();
         let numbers =
             [self.records, self.length, u64::from(self.chain), self.first_at.0, self.last_at.0, INDEX_STRIDE];
@@ -103,7 +103,7 @@ impl Footer {
         payload.resize((payload.len() + TRAILER).next_multiple_of(frame::ALIGN) - TRAILER, 0);
         payload.extend_from_slice(&(self.length as u32).to_le_bytes());
         payload.extend_from_slice(&TRAILER_MAGIC);
-        let meta = Meta {
+        let meta = FrameMeta {
             kind: frame::FOOTER,
             lsn: self.next,
             at: self.last_at,
@@ -155,7 +155,7 @@ impl Footer {
     }
 
     /// Finds the footer from the end of a sealed file; `None` when there is no whole one, or it cannot be read.
-    pub fn find(file: &dyn File, seed: &Seed) -> io::Result<Option<Self>> {
+    pub fn find(file: &dyn File, seed: &ChecksumSeed) -> io::Result<Option<Self>> {
         let end = file.size()?;
         let mut trailer = [0; TRAILER];
         let Some(at) = end.checked_sub(TRAILER as u64) else { return Ok(None) };
@@ -179,7 +179,7 @@ impl Footer {
 
 /// Writes the footer behind the records and cuts the file there. The footer is durable before the file is cut: a
 /// shorter file without one was cut by somebody else, which recovery reports.
-pub fn close(file: &dyn File, at: u64, footer: &[u8]) -> io::Result<()> {
+pub fn seal_file(file: &dyn File, at: u64, footer: &[u8]) -> io::Result<()> {
     file.write_all_at(footer, at)?;
     file.sync_data()?;
     file.set_len(at + footer.len() as u64)?;
@@ -208,7 +208,7 @@ mod tests {
     fn a_footer_reads_back_as_it_was_written() {
         for records in [0, 1, 255, 256, 257, 5000] {
             let footer = filled(records);
-            let seed = Seed::new(&[1; 16]);
+            let seed = ChecksumSeed::new(&[1; 16]);
             let bytes = footer.encode(&seed, 4096);
             let found = frame::decode(&bytes, &seed, footer.length, bytes.len() as u64).unwrap();
             assert_eq!(found.len, bytes.len(), "the trailer is the end of the file");
@@ -224,7 +224,7 @@ mod tests {
             for n in 0..300 {
                 later.add(&format!("new-{:03}", n), Timestamp(1), 4096, 1);
             }
-            assert!(later.encode(&Seed::new(&[1; 16]), 0).len() as u64 <= promised, "{records}");
+            assert!(later.encode(&ChecksumSeed::new(&[1; 16]), 0).len() as u64 <= promised, "{records}");
         }
     }
 
@@ -233,7 +233,7 @@ mod tests {
     fn a_long_label_is_cut_between_characters() {
         let mut footer = Footer { length: 4096, ..Footer::default() };
         footer.add(&"é".repeat(200), Timestamp(1), 4096, 1);
-        let seed = Seed::new(&[1; 16]);
+        let seed = ChecksumSeed::new(&[1; 16]);
         let bytes = footer.encode(&seed, 0);
         let found = frame::decode(&bytes, &seed, 4096, bytes.len() as u64).unwrap();
         let read = Footer::decode(footer.next, found.payload).unwrap();
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn a_cut_footer_is_none_never_a_panic() {
         let footer = filled(300);
-        let bytes = footer.encode(&Seed::new(&[1; 16]), 4096);
+        let bytes = footer.encode(&ChecksumSeed::new(&[1; 16]), 4096);
         let payload = &bytes[frame::FRAME_HEADER..];
         for end in 0..footer.index.len() {
             assert_eq!(Footer::decode(footer.next, &payload[..end]), None);

@@ -1,6 +1,6 @@
 //! Frames: how one record lies in a segment. Pure: bytes in, bytes out.
 
-use super::bytes::array;
+use super::byte_array::array;
 use super::crypt::{Cipher, TAG};
 use super::types::RecordRef;
 use crate::failpoint::Failpoint;
@@ -28,9 +28,9 @@ pub const fn frame_len(payload: usize) -> usize {
 
 /// What binds a frame to its place: the segment's salt, as the beginning of every checksum.
 #[derive(Clone)]
-pub struct Seed(crc32fast::Hasher);
+pub struct ChecksumSeed(crc32fast::Hasher);
 
-impl Seed {
+impl ChecksumSeed {
     /// The seed of the segment with this salt.
     pub fn new(salt: &[u8; 16]) -> Self {
         let mut hasher = crc32fast::Hasher::new();
@@ -51,7 +51,7 @@ impl Seed {
 
 /// What a frame says of itself, beside its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Meta {
+pub struct FrameMeta {
     /// `RECORD` or `FOOTER`.
     pub kind: u8,
     /// The record's number; for a footer, the number after the last record.
@@ -66,7 +66,7 @@ pub struct Meta {
     pub flushed: u32,
 }
 
-impl Meta {
+impl FrameMeta {
     /// The description in a frame's header, which the caller has checked to be whole.
     fn read(frame: &[u8]) -> Self {
         let [kind, flags, lane, _zero] = array(frame, 24);
@@ -83,11 +83,11 @@ impl Meta {
 
 /// A frame found whole at its place.
 #[derive(Clone, Copy, Debug)]
-pub struct Decoded<'a> {
+pub struct DecodedFrame<'a> {
     /// Its description.
-    pub meta: Meta,
+    pub meta: FrameMeta,
     /// The bytes of it that describe it.
-    pub described: &'a [u8],
+    pub header: &'a [u8],
     /// Its payload as it is stored: where the segment is encrypted, ciphertext and tag.
     pub payload: &'a [u8],
     /// Bytes it takes, padding included.
@@ -96,7 +96,7 @@ pub struct Decoded<'a> {
     pub crc: u32,
 }
 
-impl<'a> Decoded<'a> {
+impl<'a> DecodedFrame<'a> {
     /// The record in it, whose payload is `plain`.
     pub fn frame(&self, plain: &'a [u8]) -> RecordRef<'a> {
         RecordRef {
@@ -111,27 +111,27 @@ impl<'a> Decoded<'a> {
 
 /// Why there is no frame at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoFrame {
+pub enum FrameError {
     /// The header has only zeros: nothing was written here.
-    Blank,
+    Zeros,
     /// The frame says it has this many bytes, and fewer were given.
-    Needs(usize),
+    Incomplete(usize),
     /// What lies here was not written here, or not whole, or has changed since.
     Invalid,
 }
 
 /// Appends a frame to `out`, to be written at `offset`. Returns its checksum.
-pub fn encode(out: &mut Vec<u8>, seed: &Seed, offset: u64, meta: Meta, payload: &[u8]) -> u32 {
+pub fn encode(out: &mut Vec<u8>, seed: &ChecksumSeed, offset: u64, meta: FrameMeta, payload: &[u8]) -> u32 {
     encode_with(out, seed, None, offset, meta, payload)
 }
 
 /// `encode`, with the payload encrypted if there is a cipher. It has no other frame at this offset.
 pub fn encode_with(
     out: &mut Vec<u8>,
-    seed: &Seed,
+    seed: &ChecksumSeed,
     cipher: Option<&Cipher>,
     offset: u64,
-    meta: Meta,
+    meta: FrameMeta,
     payload: &[u8],
 ) -> u32 {
     let start = out.len();
@@ -157,43 +157,53 @@ pub fn encode_with(
 
 /// A frame found whole, without its bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Checked {
-    meta: Meta,
+pub struct CheckedFrame {
+    meta: FrameMeta,
     payload: usize,
     crc: u32,
 }
 
-impl Checked {
+impl CheckedFrame {
     /// The frame with its payload, from the bytes that were checked.
-    pub fn with(self, bytes: &[u8]) -> Decoded<'_> {
+    pub fn with(self, bytes: &[u8]) -> DecodedFrame<'_> {
         let (described, payload) =
             (&bytes[4..FRAME_HEADER], &bytes[FRAME_HEADER..FRAME_HEADER + self.payload]);
-        Decoded { meta: self.meta, described, payload, len: frame_len(self.payload), crc: self.crc }
+        DecodedFrame {
+            meta: self.meta,
+            header: described,
+            payload,
+            len: frame_len(self.payload),
+            crc: self.crc,
+        }
     }
 }
 
-/// Looks for a frame at the beginning of `bytes`, which lie at `offset`. `room` is how many bytes the segment has
+/// Looks for a frame at the beginning of `byte_array`, which lie at `offset`. `room` is how many bytes the segment has
 /// from there on: no length beyond it is believed.
-pub fn check(bytes: &[u8], seed: &Seed, offset: u64, room: u64) -> Result<Checked, NoFrame> {
+pub fn check(bytes: &[u8], seed: &ChecksumSeed, offset: u64, room: u64) -> Result<CheckedFrame, FrameError> {
     if bytes.len() < FRAME_HEADER {
-        return Err(if room < FRAME_HEADER as u64 { NoFrame::Blank } else { NoFrame::Needs(FRAME_HEADER) });
+        return Err(if room < FRAME_HEADER as u64 {
+            FrameError::Zeros
+        } else {
+            FrameError::Incomplete(FRAME_HEADER)
+        });
     }
     if bytes[..FRAME_HEADER].iter().all(|&byte| byte == 0) {
-        return Err(NoFrame::Blank);
+        return Err(FrameError::Zeros);
     }
     let payload = u32::from_le_bytes(array(bytes, 4)) as usize;
-    let len = claimed(bytes, room).ok_or(NoFrame::Invalid)?;
-    let frame = bytes.get(..len).ok_or(NoFrame::Needs(len))?;
+    let len = claimed_len(bytes, room).ok_or(FrameError::Invalid)?;
+    let frame = bytes.get(..len).ok_or(FrameError::Incomplete(len))?;
     let crc = u32::from_le_bytes(array(frame, 0));
     let padding_blank = frame[FRAME_HEADER + payload..].iter().all(|&byte| byte == 0);
     if seed.crc(offset, frame) != crc || !padding_blank {
-        return Err(NoFrame::Invalid);
+        return Err(FrameError::Invalid);
     }
-    Ok(Checked { meta: Meta::read(frame), payload, crc })
+    Ok(CheckedFrame { meta: FrameMeta::read(frame), payload, crc })
 }
 
-/// The length that a frame's header at the beginning of `bytes` claims; `None` where there is no such header, or no room.
-pub fn claimed(bytes: &[u8], room: u64) -> Option<usize> {
+/// The length that a frame's header at the beginning of `byte_array` claims; `None` where there is no such header, or no room.
+pub fn claimed_len(bytes: &[u8], room: u64) -> Option<usize> {
     let head = bytes.first_chunk::<FRAME_HEADER>()?;
     let len = frame_len(u32::from_le_bytes(array(head, 4)) as usize);
     let [kind, flags, _lane, zero] = array(head, 24);
@@ -202,27 +212,35 @@ pub fn claimed(bytes: &[u8], room: u64) -> Option<usize> {
     (known && bounded).then_some(len)
 }
 
-/// The number a frame at the beginning of `bytes` would have, without looking whether there is one.
-pub fn number(bytes: &[u8]) -> Option<u64> {
+/// The number a frame at the beginning of `byte_array` would have, without looking whether there is one.
+pub fn claimed_lsn(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk::<FRAME_HEADER>().map(|head| u64::from_le_bytes(array(head, 8)))
 }
 
 /// `check`, with the payload.
-pub fn decode<'a>(bytes: &'a [u8], seed: &Seed, offset: u64, room: u64) -> Result<Decoded<'a>, NoFrame> {
+pub fn decode<'a>(
+    bytes: &'a [u8],
+    seed: &ChecksumSeed,
+    offset: u64,
+    room: u64,
+) -> Result<DecodedFrame<'a>, FrameError> {
     Ok(check(bytes, seed, offset, room)?.with(bytes))
 }
 
 /// The frame at the beginning of bytes that never left the writer's memory: looked at, not checked again.
-pub fn trusted(bytes: &[u8]) -> Option<Decoded<'_>> {
+pub fn decode_trusted(bytes: &[u8]) -> Option<DecodedFrame<'_>> {
     let head = bytes.first_chunk::<FRAME_HEADER>()?;
     let payload = u32::from_le_bytes(array(head, 4)) as usize;
     bytes.get(..frame_len(payload))?;
-    Some(Checked { meta: Meta::read(head), payload, crc: u32::from_le_bytes(array(head, 0)) }.with(bytes))
+    Some(
+        CheckedFrame { meta: FrameMeta::read(head), payload, crc: u32::from_le_bytes(array(head, 0)) }
+            .with(bytes),
+    )
 }
 
-/// Gives the frame at the beginning of `bytes`, if its length lets there be one, the checksum it should have.
+/// Gives the frame at the beginning of `byte_array`, if its length lets there be one, the checksum it should have.
 #[cfg(any(test, feature = "testing"))]
-pub fn forge(bytes: &mut [u8], seed: &Seed, offset: u64) -> Option<usize> {
+pub fn fix_checksum(bytes: &mut [u8], seed: &ChecksumSeed, offset: u64) -> Option<usize> {
     let len = frame_len(u32::from_le_bytes(*bytes.get(4..)?.first_chunk()?) as usize);
     let frame = bytes.get_mut(..len)?;
     let crc = seed.crc(offset, frame);
@@ -231,7 +249,7 @@ pub fn forge(bytes: &mut [u8], seed: &Seed, offset: u64) -> Option<usize> {
 }
 
 /// Continues the chain over the frames of a segment.
-pub fn chain(before: u32, crc: u32) -> u32 {
+pub fn extend_chain(before: u32, crc: u32) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(before);
     hasher.update(&crc.to_le_bytes());
     hasher.finalize()
@@ -241,11 +259,11 @@ pub fn chain(before: u32, crc: u32) -> u32 {
 pub(super) mod tests {
     use super::*;
 
-    const META: Meta =
-        Meta { kind: RECORD, lsn: Lsn(7), at: Timestamp(8), lane: 9, ends_batch: true, flushed: 4096 };
+    const META: FrameMeta =
+        FrameMeta { kind: RECORD, lsn: Lsn(7), at: Timestamp(8), lane: 9, ends_batch: true, flushed: 4096 };
 
-    fn seed(n: u8) -> Seed {
-        Seed::new(&[n; 16])
+    fn seed(n: u8) -> ChecksumSeed {
+        ChecksumSeed::new(&[n; 16])
     }
 
     fn sample() -> Vec<u8> {
@@ -274,16 +292,16 @@ pub(super) mod tests {
     #[test]
     pub fn a_frame_of_another_place_or_another_life_never_passes() {
         let bytes = sample();
-        assert_eq!(decode(&bytes, &seed(1), 4104, 1 << 20).unwrap_err(), NoFrame::Invalid);
-        assert_eq!(decode(&bytes, &seed(2), 4096, 1 << 20).unwrap_err(), NoFrame::Invalid);
+        assert_eq!(decode(&bytes, &seed(1), 4104, 1 << 20).unwrap_err(), FrameError::Invalid);
+        assert_eq!(decode(&bytes, &seed(2), 4096, 1 << 20).unwrap_err(), FrameError::Invalid);
     }
 
     #[test]
     pub fn no_length_is_believed_beyond_the_segments_end() {
         let mut bytes = sample();
         bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert_eq!(decode(&bytes, &seed(1), 4096, 1 << 20).unwrap_err(), NoFrame::Invalid);
-        assert_eq!(decode(&sample()[..40], &seed(1), 4096, 1 << 20).unwrap_err(), NoFrame::Needs(48));
+        assert_eq!(decode(&bytes, &seed(1), 4096, 1 << 20).unwrap_err(), FrameError::Invalid);
+        assert_eq!(decode(&sample()[..40], &seed(1), 4096, 1 << 20).unwrap_err(), FrameError::Incomplete(48));
     }
 
     /// Found by fuzzing: two frames that say the same were both accepted.
@@ -291,13 +309,13 @@ pub(super) mod tests {
     fn a_frame_whose_padding_is_not_blank_is_none_of_ours() {
         let mut bytes = sample();
         *bytes.last_mut().unwrap() = 1;
-        assert_eq!(forge(&mut bytes, &seed(1), 4096), Some(48));
-        assert_eq!(decode(&bytes, &seed(1), 4096, 48).unwrap_err(), NoFrame::Invalid);
+        assert_eq!(fix_checksum(&mut bytes, &seed(1), 4096), Some(48));
+        assert_eq!(decode(&bytes, &seed(1), 4096, 48).unwrap_err(), FrameError::Invalid);
     }
 
     #[test]
     fn zeros_are_never_a_record() {
-        assert_eq!(decode(&[0; 64], &seed(1), 4096, 64).unwrap_err(), NoFrame::Blank);
+        assert_eq!(decode(&[0; 64], &seed(1), 4096, 64).unwrap_err(), FrameError::Zeros);
     }
 
     /// Pins the polynomial, the order of bytes and the layout: a second reader can be checked against it.

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use super::fs::not_a_file;
-use super::header::parse_segment_name;
 use super::open_error::OpenError;
 use super::segment::Place;
+use super::segment_header::parse_segment_name;
 use super::{checkpoint, dead, delivery_index, lock, preallocated_segment, quarantine};
 
 /// Files in the directory itself.

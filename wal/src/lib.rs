@@ -100,7 +100,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod ack_tracker;
-mod bytes;
+mod byte_array;
 pub mod checkpoint;
 pub mod command;
 mod completion;
@@ -120,7 +120,6 @@ mod frame;
 pub mod fs;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
-mod header;
 pub mod inspect;
 pub mod layout;
 mod lock;
@@ -140,6 +139,7 @@ mod salvage;
 mod scan;
 pub mod secret_file;
 mod segment;
+mod segment_header;
 mod start;
 mod survey;
 pub mod sync;

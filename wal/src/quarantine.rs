@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::fs::{File, Fs, Mode};
-use super::header::{HEADER_LEN, Header};
+use super::segment_header::{HEADER_LEN, SegmentHeader};
 use super::{fs, salvage};
 use crate::units::Lsn;
 
@@ -102,7 +102,7 @@ pub fn free_path(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<PathBuf> {
 fn keep_key(fs: &dyn Fs, dir: &Path, file: &dyn File, first: Lsn) -> io::Result<()> {
     let mut block = vec![0; HEADER_LEN as usize];
     let read = salvage::read(file, &mut block, 0)?.len;
-    if !Header::decode(&block[..read]).is_ok_and(|header| header.encrypted) {
+    if !SegmentHeader::decode(&block[..read]).is_ok_and(|header| header.encrypted) {
         return Ok(());
     }
     fs::replace_file(fs, &dir.join(DIR).join(format!("{:020}.{HEADER}", first.0)), &block)

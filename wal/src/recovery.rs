@@ -13,12 +13,12 @@ use super::crypt::Access;
 use super::dead::DeadLetters;
 use super::event::{Finding, FindingKind};
 use super::fs::{Fs, Mode};
-use super::header::{HEADER_LEN, Seal};
 use super::lock::Lock;
 use super::log::{Log, RecoveredLog};
 use super::open_error::OpenError;
 use super::options::Options;
 use super::segment::{Place, Segments};
+use super::segment_header::{HEADER_LEN, SegmentSeal};
 use super::start::Start;
 use super::survey::{Found, Survey};
 use super::transactions::Transactions;
@@ -145,7 +145,7 @@ fn restore(
     contents: Contents,
     findings: &mut Vec<Finding>,
     now: Timestamp,
-) -> Result<(RecoveredLog, Seal), OpenError> {
+) -> Result<(RecoveredLog, SegmentSeal), OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let Contents { survey, checkpoint, dead } = contents;
     let checkpoint = checkpoint.as_ref();
@@ -195,7 +195,7 @@ fn incarnations(survey: &Survey) -> Vec<(Lsn, [u8; 16])> {
 fn begin_segment(
     parts: RecoveredLog,
     options: &Options,
-    predecessor: Seal,
+    predecessor: SegmentSeal,
     now: Timestamp,
 ) -> io::Result<Writer> {
     let end = parts.end;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use super::crypt::slots::Slot;
 use super::crypt::{KeyId, Keys, Locked, MasterKey, slots};
 use super::fs::{Fs, Mode};
-use super::header::{HEADER_LEN, Header, HeaderError};
 use super::segment::Place;
+use super::segment_header::{HEADER_LEN, HeaderError, SegmentHeader};
 use super::{dead, quarantine, salvage};
 
 /// How the data key of a file is wrapped.
@@ -77,12 +77,12 @@ fn order(block: &[u8], keys: &Keys, master: &MasterKey) -> Vec<usize> {
 
 fn wrapping(path: &Path, block: &[u8], keys: &Keys) -> Wrapping {
     let encrypted = match is_segment(path) {
-        true => Header::decode(block).map(|header| header.encrypted),
+        true => SegmentHeader::decode(block).map(|header| header.encrypted),
         false => Ok(dead::is_encrypted(block)),
     };
     match encrypted {
         Ok(true) => {}
-        Ok(false) | Err(HeaderError::Blank) => return Wrapping::Plain,
+        Ok(false) | Err(HeaderError::Zeros) => return Wrapping::Plain,
         // In quarantine, with a key nobody can tell of.
         Err(_) => return Wrapping::Damaged,
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use super::frame::{ALIGN, Decoded, FRAME_HEADER, NoFrame, Seed};
+use super::frame::{ALIGN, ChecksumSeed, DecodedFrame, FRAME_HEADER, FrameError};
 use super::fs::File;
 use super::salvage::Unreadable;
 use super::{frame, salvage};
@@ -16,7 +16,7 @@ const CHUNK: usize = 256 << 10;
 /// Reads frames at given offsets.
 pub struct Scanner {
     file: Arc<dyn File>,
-    seed: Seed,
+    seed: ChecksumSeed,
     /// No frame reaches beyond it.
     limit: u64,
     buffer: Vec<u8>,
@@ -29,7 +29,7 @@ pub struct Scanner {
 
 impl Scanner {
     /// A scanner of the frames below `limit`.
-    pub fn new(file: Arc<dyn File>, seed: Seed, limit: u64) -> Self {
+    pub fn new(file: Arc<dyn File>, seed: ChecksumSeed, limit: u64) -> Self {
         let unreadable = Unreadable::default();
         Self { file, seed, limit, buffer: Vec::new(), buffer_at: 0, unreadable, looked_at: 0 }
     }
@@ -45,16 +45,16 @@ impl Scanner {
     }
 
     /// The frame at `offset`. An error is the disk's, never the end of the log.
-    pub fn at(&mut self, offset: u64) -> io::Result<Result<Decoded<'_>, NoFrame>> {
+    pub fn at(&mut self, offset: u64) -> io::Result<Result<DecodedFrame<'_>, FrameError>> {
         let room = self.limit.saturating_sub(offset);
         let mut needed = FRAME_HEADER;
         let found = loop {
             self.hold(offset, needed)?;
             // What was read ahead may hold all of it: how much was asked for says nothing.
-            self.looked_at = frame::claimed(self.held(offset), room).unwrap_or(FRAME_HEADER);
+            self.looked_at = frame::claimed_len(self.held(offset), room).unwrap_or(FRAME_HEADER);
             match frame::check(self.held(offset), &self.seed, offset, room) {
-                Err(NoFrame::Needs(more)) if more > needed => needed = more,
-                Err(NoFrame::Needs(_)) => return Ok(Err(NoFrame::Invalid)),
+                Err(FrameError::Incomplete(more)) if more > needed => needed = more,
+                Err(FrameError::Incomplete(_)) => return Ok(Err(FrameError::Invalid)),
                 other => break other,
             }
         };
@@ -62,8 +62,8 @@ impl Scanner {
     }
 
     /// The frame that `at` has just found at this offset, without checking it again.
-    pub fn again(&self, offset: u64) -> Option<Decoded<'_>> {
-        frame::trusted(self.held(offset))
+    pub fn again(&self, offset: u64) -> Option<DecodedFrame<'_>> {
+        frame::decode_trusted(self.held(offset))
     }
 
     /// What cannot be read of the frame that should lie at `offset`, where `at` has just found none: of its header, and
@@ -85,13 +85,14 @@ impl Scanner {
         &mut self,
         offset: u64,
         numbers: RangeInclusive<u64>,
-    ) -> io::Result<Option<(u64, frame::Meta)>> {
+    ) -> io::Result<Option<(u64, frame::FrameMeta)>> {
         let mut offset = offset.next_multiple_of(ALIGN as u64);
         // A file that was cut is shorter than its limit: beyond its end every step would be a read of nothing.
         let end = self.limit.min(self.file.size()?);
         while offset + FRAME_HEADER as u64 <= end {
             self.hold(offset, FRAME_HEADER)?;
-            let likely = frame::number(self.held(offset)).is_some_and(|number| numbers.contains(&number));
+            let likely =
+                frame::claimed_lsn(self.held(offset)).is_some_and(|number| numbers.contains(&number));
             if likely && let Ok(found) = self.at(offset)? {
                 return Ok(Some((offset, found.meta)));
             }
@@ -171,7 +172,7 @@ mod tests {
         let fs = MemoryFs::default();
         fs.put(Path::new("/cut"), &[1; 4096]);
         let file = fs.open(Path::new("/cut"), Mode::Read).unwrap();
-        let mut scanner = Scanner::new(file, Seed::new(&[1; 16]), 1 << 60);
+        let mut scanner = Scanner::new(file, ChecksumSeed::new(&[1; 16]), 1 << 60);
         assert_eq!(scanner.resync(0, 0..=u64::MAX).unwrap(), None);
     }
 }

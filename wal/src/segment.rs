@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use super::crypt::Access;
 use super::footer::{Footer, INDEX_STRIDE};
-use super::frame::Seed;
+use super::frame::ChecksumSeed;
 use super::fs::{File, Fs, Mode};
-use super::header::{HEADER_LEN, Header};
 use super::scan::Scanner;
-use super::{frame, header};
+use super::segment_header::{HEADER_LEN, SegmentHeader};
+use super::{frame, segment_header};
 use crate::sync::RwLock;
 use crate::units::{Lsn, Timestamp};
 
@@ -58,7 +58,7 @@ pub struct Segment {
     /// When it began.
     pub created: Timestamp,
     /// What its checksums begin with.
-    pub seed: Seed,
+    pub seed: ChecksumSeed,
     /// How its payloads are read.
     pub access: Access,
     /// Records per label, if it was sealed in an earlier life and its footer is readable; else none.
@@ -68,11 +68,11 @@ pub struct Segment {
 
 impl Segment {
     /// A segment as recovery or rotation found or made it.
-    pub fn new(header: &Header, access: Access, state: State) -> Self {
+    pub fn new(header: &SegmentHeader, access: Access, state: State) -> Self {
         Self {
             first: header.first,
             created: header.created,
-            seed: Seed::new(&header.salt),
+            seed: ChecksumSeed::new(&header.salt),
             access,
             labels: BTreeMap::new(),
             state: RwLock::new(state),
@@ -156,7 +156,7 @@ impl Segment {
 
 /// Where the file of a segment lies.
 pub fn segment_path(dir: &Path, place: Place, first: Lsn) -> PathBuf {
-    dir.join(place.dir()).join(header::segment_name(first))
+    dir.join(place.dir()).join(segment_header::segment_name(first))
 }
 
 /// All segments, by first LSN.

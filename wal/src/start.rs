@@ -12,10 +12,10 @@ use super::checkpoint::Checkpoint;
 use super::dead::{Damage, DeadLetters};
 use super::event::{Finding, FindingKind};
 use super::fs::{Fs, Mode};
-use super::header::{HEADER_LEN, Seal, segment_name};
 use super::open_error::OpenError;
 use super::options::Options;
 use super::segment::{Place, Segment, Segments, State, segment_path};
+use super::segment_header::{HEADER_LEN, SegmentSeal, segment_name};
 use super::survey::{Found, Survey, Unusable};
 use super::tail_recovery::Tail;
 use super::types::Identity;
@@ -48,10 +48,10 @@ impl Start<'_> {
 
     /// Takes all segments over, the last one after mending its end. Returns the number the next record
     /// gets and the seal the next header repeats.
-    pub(super) fn adopt(&mut self, survey: Survey) -> Result<(Lsn, Seal), OpenError> {
+    pub(super) fn adopt(&mut self, survey: Survey) -> Result<(Lsn, SegmentSeal), OpenError> {
         let mut expected =
             self.checkpoint.map(|checkpoint| checkpoint.watermark).or_else(|| survey.oldest_headless());
-        let mut before = Seal::default();
+        let mut before = SegmentSeal::default();
         let mut segments = survey.segments.iter().peekable();
         while let Some(found) = segments.next() {
             let first = found.header.first;
@@ -111,7 +111,7 @@ impl Start<'_> {
     }
 
     /// The seal of a segment that was closed in an earlier life, and whether its neighbours agree on it.
-    fn check_seal(&mut self, found: &Found, successor: Seal) -> Seal {
+    fn check_seal(&mut self, found: &Found, successor: SegmentSeal) -> SegmentSeal {
         let seal = found.seal(successor);
         let Some(detail) = found.seal_trouble(successor) else { return seal };
         self.findings.push(Finding {
@@ -145,7 +145,7 @@ impl Start<'_> {
     }
 
     /// Puts the damage of the last segment into quarantine and seals what survived.
-    fn close(&mut self, place: Place, tail: &Tail) -> io::Result<Option<Seal>> {
+    fn close(&mut self, place: Place, tail: &Tail) -> io::Result<Option<SegmentSeal>> {
         self.findings.extend(tail.findings(false));
         for hole in &tail.holes {
             tail.keep_hole(&*self.fs, self.dir, hole)?;
@@ -163,7 +163,7 @@ impl Start<'_> {
             || self.checkpoint.is_some_and(|checkpoint| checkpoint.undone_bounds(range).is_some())
     }
 
-    fn take_over(&mut self, found: &Found, seal: Seal, labels: BTreeMap<String, u64>) {
+    fn take_over(&mut self, found: &Found, seal: SegmentSeal, labels: BTreeMap<String, u64>) {
         let header = &found.header;
         let place = found.place;
         let last_at = found.footer.as_ref().map_or(header.created, |footer| footer.last_at);
@@ -175,7 +175,7 @@ impl Start<'_> {
     }
 
     /// What the checkpoint knows of a segment that is closed now.
-    fn marks(&self, first: Lsn, seal: Seal, place: Place) -> SegmentAcks {
+    fn marks(&self, first: Lsn, seal: SegmentSeal, place: Place) -> SegmentAcks {
         let (count, bytes) = (seal.next.0.saturating_sub(first.0), seal.length.saturating_sub(HEADER_LEN));
         if self.options.redeliver {
             return SegmentAcks { count, bytes, sealed: true, ..SegmentAcks::default() };

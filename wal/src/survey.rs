@@ -7,11 +7,13 @@ use super::checkpoint::Checkpoint;
 use super::crypt::{Access, Keys, Locked, slots};
 use super::event::{Finding, FindingKind};
 use super::footer::Footer;
-use super::frame::Seed;
+use super::frame::ChecksumSeed;
 use super::fs::{Fs, Mode};
-use super::header::{HEADER_LEN, Header, HeaderError, Seal, parse_segment_name, segment_name};
 use super::open_error::OpenError;
 use super::segment::{Place, segment_path};
+use super::segment_header::{
+    HEADER_LEN, HeaderError, SegmentHeader, SegmentSeal, parse_segment_name, segment_name,
+};
 use super::{delivery_index, fs, preallocated_segment, quarantine, salvage};
 use crate::failpoint::Failpoint;
 use crate::units::Lsn;
@@ -21,7 +23,7 @@ pub struct Found {
     /// Where.
     pub place: Place,
     /// Its header.
-    pub header: Header,
+    pub header: SegmentHeader,
     /// How its payloads are read.
     pub access: Access,
     /// Its footer; none when it was open, or lost it.
@@ -32,17 +34,19 @@ pub struct Found {
 
 impl Found {
     /// How it was sealed: by its own word, else by its successor's.
-    pub fn seal(&self, successor: Seal) -> Seal {
+    pub fn seal(&self, successor: SegmentSeal) -> SegmentSeal {
         let first = self.header.first;
         match &self.footer {
-            Some(footer) => Seal { first, next: footer.next, length: footer.length, chain: footer.chain },
+            Some(footer) => {
+                SegmentSeal { first, next: footer.next, length: footer.length, chain: footer.chain }
+            }
             None if successor.first == first => successor,
-            None => Seal { first, next: first, length: self.file_len.max(HEADER_LEN), chain: 0 },
+            None => SegmentSeal { first, next: first, length: self.file_len.max(HEADER_LEN), chain: 0 },
         }
     }
 
     /// What is wrong with how it was sealed, by its own word and its successor's.
-    pub fn seal_trouble(&self, successor: Seal) -> Option<&'static str> {
+    pub fn seal_trouble(&self, successor: SegmentSeal) -> Option<&'static str> {
         let seal = self.seal(successor);
         match &self.footer {
             None => Some("the segment's footer is damaged: its records are read as far as they go"),
@@ -242,10 +246,10 @@ fn look(fs: &dyn Fs, dir: &Path, place: Place, first: Lsn, keys: &Keys) -> Resul
     let mut block = vec![0; HEADER_LEN as usize];
     let read = salvage::read_in(fs, dir, &*file, &mut block, 0).map_err(failed)?;
     let unreadable = read.unreadable.detail(&segment_name(first));
-    let detail = match Header::decode(&block[..read.len]) {
+    let detail = match SegmentHeader::decode(&block[..read.len]) {
         Ok(mut header) if header.first == first => match access(&block, &mut header, keys) {
             Ok(access) => {
-                let footer = Footer::find(&*file, &Seed::new(&header.salt)).map_err(failed)?;
+                let footer = Footer::find(&*file, &ChecksumSeed::new(&header.salt)).map_err(failed)?;
                 let footer = footer.filter(|footer| footer.is_sound(first) && footer.length <= bytes);
                 return Ok(Look::Segment(Box::new(Found { place, header, access, footer, file_len: bytes })));
             }
@@ -273,7 +277,7 @@ pub enum Lost {
 }
 
 /// How the payloads of the segment with this first block are read. With its key the header's secret is there too.
-pub fn access(block: &[u8], header: &mut Header, keys: &Keys) -> Result<Access, Lost> {
+pub fn access(block: &[u8], header: &mut SegmentHeader, keys: &Keys) -> Result<Access, Lost> {
     if !header.encrypted {
         return Ok(Access::Plain);
     }

@@ -9,10 +9,10 @@ use super::checkpoint::DurablePosition;
 use super::crypt::{Access, Unreadable};
 use super::event::{Finding, FindingKind};
 use super::footer::Footer;
-use super::frame::{ALIGN, Seed};
+use super::frame::{ALIGN, ChecksumSeed};
 use super::fs::{File, Fs, Mode};
-use super::header::{HEADER_LEN, Header, Seal, segment_name};
 use super::scan::Scanner;
+use super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal, segment_name};
 use super::verdict::{Evidence, Verdict};
 use super::{footer, frame, quarantine, salvage, verdict};
 use crate::failpoint::Failpoint;
@@ -54,7 +54,7 @@ impl Hole {
 /// What was found.
 pub struct Tail {
     /// The segment's header.
-    pub header: Header,
+    pub header: SegmentHeader,
     file: Arc<dyn File>,
     /// Damaged ranges, in order.
     pub holes: Vec<Hole>,
@@ -71,7 +71,7 @@ pub struct Tail {
 pub fn recover(
     fs: &dyn Fs,
     path: &Path,
-    header: &Header,
+    header: &SegmentHeader,
     access: &Access,
     promise: DurablePosition,
     listed: Listed<'_>,
@@ -84,13 +84,13 @@ pub fn recover(
 /// Reads an open segment and changes nothing; its writer may be at work.
 pub fn examine(
     file: Arc<dyn File>,
-    header: &Header,
+    header: &SegmentHeader,
     access: &Access,
     promise: DurablePosition,
     listed: Listed<'_>,
     label: fn(&[u8]) -> Option<String>,
 ) -> io::Result<Tail> {
-    let scanner = Scanner::new(Arc::clone(&file), Seed::new(&header.salt), file.size()?);
+    let scanner = Scanner::new(Arc::clone(&file), ChecksumSeed::new(&header.salt), file.size()?);
     let promise = if promise.segment == header.first { promise } else { DurablePosition::default() };
     let mut walk = Walk {
         scanner,
@@ -165,7 +165,7 @@ impl Tail {
     ///
     /// The survivors are *rewritten*, because after a failed flush Linux calls pages clean that never reached the
     /// disk: flushing what was only read would prove nothing.
-    pub fn seal(&self, fs: &dyn Fs, dir: &Path) -> io::Result<Option<Seal>> {
+    pub fn seal(&self, fs: &dyn Fs, dir: &Path) -> io::Result<Option<SegmentSeal>> {
         if let Some((start, end)) = self.torn {
             quarantine::copy_range(fs, dir, &*self.file, self.header.first, start..end, "torn")?;
         }
@@ -176,11 +176,11 @@ impl Tail {
         self.rewrite_survivors()?;
         // Its own flush covers the survivors too: the footer must not promise them, it may reach the disk first.
         let promised = if Failpoint::FooterPromisesSurvivors.is_set() { end } else { self.promised.min(end) };
-        let footer = self.footer.encode(&Seed::new(&self.header.salt), promised as u32);
+        let footer = self.footer.encode(&ChecksumSeed::new(&self.header.salt), promised as u32);
         salvage::make_writable(&*self.file, &(end..end + footer.len() as u64))?;
-        footer::close(&*self.file, end, &footer)?;
+        footer::seal_file(&*self.file, end, &footer)?;
         let Footer { next, length, chain, .. } = self.footer;
-        Ok(Some(Seal { first: self.header.first, next, length, chain }))
+        Ok(Some(SegmentSeal { first: self.header.first, next, length, chain }))
     }
 
     /// Writes again what lies between the promise and the end, but for the holes.

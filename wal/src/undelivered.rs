@@ -11,8 +11,8 @@ use std::path::Path;
 use super::checkpoint::Checkpoint;
 use super::event::{Finding, FindingKind};
 use super::fs::Fs;
-use super::header::{Seal, segment_name};
 use super::segment::{Place, segment_path};
+use super::segment_header::{SegmentSeal, segment_name};
 use super::survey::Found;
 
 /// Moves these segments back, durably, and reports each.
@@ -38,7 +38,7 @@ pub fn move_back(
 }
 
 /// What an operator is told of a segment that lies in `acked/` and holds undelivered records; `None` otherwise.
-pub fn finding(checkpoint: &Checkpoint, found: &Found, successor: Seal) -> Option<Finding> {
+pub fn finding(checkpoint: &Checkpoint, found: &Found, successor: SegmentSeal) -> Option<Finding> {
     let first = found.header.first;
     // One without a footer may hold any number of records, one at least.
     let end = found.seal(successor).next.max(first.next());

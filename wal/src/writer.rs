@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use super::ack_tracker::SegmentAcks;
 use super::event::Event;
 use super::footer::Footer;
-use super::frame::Meta;
+use super::frame::FrameMeta;
 use super::fs::File;
-use super::header::{HEADER_LEN, Header, Seal};
 use super::log::Log;
 use super::preallocated_segment::SegmentUnavailable;
 use super::recent_blocks::RecentBlock;
 use super::segment::{Place, Segment, State, segment_path};
+use super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal};
 use super::types::NewRecord;
 use super::{crypt, footer, frame, preallocated_segment, random};
 use crate::failpoint::Failpoint;
@@ -27,7 +27,7 @@ pub struct Writer {
     /// Bytes the open segment's file was filled with. Less than `segment_size` only when a start found no room.
     capacity: u64,
     segment: Arc<Segment>,
-    predecessor: Seal,
+    predecessor: SegmentSeal,
     file: Arc<dyn File>,
     /// What the segment's footer will say, buffered records included.
     footer: Footer,
@@ -74,11 +74,11 @@ impl Writer {
         segment_size: u64,
         file: Arc<dyn File>,
         first: Lsn,
-        predecessor: Seal,
+        predecessor: SegmentSeal,
         now: Timestamp,
     ) -> io::Result<Self> {
         let capacity = file.size()?;
-        let header = Header {
+        let header = SegmentHeader {
             identity: log.identity.clone(),
             first,
             salt: random()?,
@@ -160,7 +160,7 @@ impl Writer {
         let first = self.next_lsn();
         for (index, entry) in entries.iter().enumerate() {
             let offset = self.flushed + self.buffer.len() as u64;
-            let meta = Meta {
+            let meta = FrameMeta {
                 kind: frame::RECORD,
                 lsn: self.next_lsn(),
                 at,
@@ -267,15 +267,15 @@ impl Writer {
         Ok(())
     }
 
-    fn seal(&mut self) -> io::Result<Seal> {
+    fn seal(&mut self) -> io::Result<SegmentSeal> {
         let bytes = self.footer.encode(&self.segment.seed, self.flushed as u32);
-        footer::close(&*self.file, self.flushed, &bytes)?;
+        footer::seal_file(&*self.file, self.flushed, &bytes)?;
         self.segment.update(|state| {
             state.sealed = true;
             state.index = Vec::new();
         });
         self.log.lock_acks().seal(self.segment.first);
-        Ok(Seal {
+        Ok(SegmentSeal {
             first: self.segment.first,
             next: self.footer.next,
             length: self.footer.length,

@@ -27,8 +27,8 @@ pub mod slots;
 use std::io;
 use std::sync::Arc;
 
-use super::frame::Decoded;
-use super::header::Header;
+use super::frame::DecodedFrame;
+use super::segment_header::SegmentHeader;
 use crate::failpoint::Failpoint;
 
 pub use cipher::{Cipher, TAG};
@@ -38,7 +38,7 @@ pub use slots::{Locked, Wrapped};
 
 /// The first block of a new segment, and how its payloads are written and read: encrypted with a data key of its own
 /// if there is a master key.
-pub fn begin(header: &Header, keys: &Keys) -> io::Result<(Vec<u8>, Access)> {
+pub fn begin(header: &SegmentHeader, keys: &Keys) -> io::Result<(Vec<u8>, Access)> {
     let mut block = header.encode();
     let Some(master) = keys.current() else { return Ok((block, Access::Plain)) };
     let wrapped = Wrapped::new(&header.identity.secret)?;
@@ -88,7 +88,7 @@ impl Access {
     /// The payload of a frame found at `offset`; what is decrypted is put into `plain`.
     pub fn read<'a>(
         &self,
-        found: Decoded<'a>,
+        found: DecodedFrame<'a>,
         offset: u64,
         plain: &'a mut Vec<u8>,
     ) -> Result<&'a [u8], Unreadable> {
@@ -100,7 +100,7 @@ impl Access {
         let (sealed, tag) = found.payload.split_last_chunk::<TAG>().ok_or(Unreadable::Forged)?;
         plain.clear();
         plain.extend_from_slice(sealed);
-        let authentic = cipher.open(offset, found.described, plain, tag);
+        let authentic = cipher.open(offset, found.header, plain, tag);
         if authentic || Failpoint::IgnoreTag.is_set() { Ok(plain) } else { Err(Unreadable::Forged) }
     }
 }

@@ -20,7 +20,7 @@ use std::io;
 
 use zeroize::Zeroizing;
 
-use super::super::bytes::array;
+use super::super::byte_array::array;
 use super::super::random;
 use super::envelope;
 use super::master::{KeyId, Keys, MasterKey};

@@ -4,7 +4,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::frame::{Meta, Seed};
+use super::super::frame::{ChecksumSeed, FrameMeta};
 use super::super::types::DeadLetter;
 use super::super::{crypt, frame};
 use super::head::DataKey;
@@ -73,15 +73,27 @@ impl Entry {
     }
 
     /// Appends it to `out`, to be written at `offset`. Returns its length.
-    pub fn encode(&self, out: &mut Vec<u8>, seed: &Seed, offset: u64, flushed: u64) -> io::Result<usize> {
+    pub fn encode(
+        &self,
+        out: &mut Vec<u8>,
+        seed: &ChecksumSeed,
+        offset: u64,
+        flushed: u64,
+    ) -> io::Result<usize> {
         // A promise that does not fit is a weaker one: more is rewritten at the next start.
         let flushed = u32::try_from(flushed).unwrap_or(u32::MAX);
         let json = serde_json::to_vec(&self.head)?;
         let mut payload = (json.len() as u32).to_le_bytes().to_vec();
         payload.extend_from_slice(&json);
         payload.extend_from_slice(&self.body);
-        let meta =
-            Meta { kind: frame::RECORD, lsn: self.lsn, at: Timestamp(0), lane: 0, ends_batch: true, flushed };
+        let meta = FrameMeta {
+            kind: frame::RECORD,
+            lsn: self.lsn,
+            at: Timestamp(0),
+            lane: 0,
+            ends_batch: true,
+            flushed,
+        };
         frame::encode(out, seed, offset, meta, &payload);
         Ok(frame::frame_len(payload.len()))
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::frame::Seed;
+use super::super::frame::ChecksumSeed;
 use super::super::fs::{File, Fs};
 use super::super::scan::Scanner;
 use super::super::types::DeadLetter;
@@ -23,7 +23,7 @@ const PIECE: usize = 1 << 20;
 #[derive(Clone)]
 pub struct Letters {
     pub(super) file: Arc<dyn File>,
-    pub(super) seed: Seed,
+    pub(super) seed: ChecksumSeed,
     head: Arc<Head>,
 }
 
@@ -49,7 +49,7 @@ pub struct Loaded {
 impl Letters {
     /// The file with this head.
     pub fn new(file: Arc<dyn File>, head: Head) -> Self {
-        Self { file, seed: Seed::new(&head.salt), head: Arc::new(head) }
+        Self { file, seed: ChecksumSeed::new(&head.salt), head: Arc::new(head) }
     }
 
     /// Whether letters are sealed.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::super::bytes::array;
+use super::super::byte_array::array;
 use super::super::crypt::{KeyId, Keys, Locked, Wrapped, slots};
 use super::super::fs::{File, Fs};
 use super::super::salvage::Unreadable;

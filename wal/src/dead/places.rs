@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crc32fast::Hasher;
 
-use super::super::bytes::array;
+use super::super::byte_array::array;
 use super::super::fs;
 use super::super::fs::{File, Fs, Mode};
 use super::file::Letters;

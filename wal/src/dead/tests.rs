@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::ack_tracker::AckTracker;
-use super::super::bytes::array;
+use super::super::byte_array::array;
 use super::super::crypt::{Keys, MasterKey};
 use super::super::frame;
-use super::super::frame::Seed;
+use super::super::frame::ChecksumSeed;
 use super::super::fs::RealFs;
 use super::super::types::DeadLetter;
 use super::entry::Entry;
@@ -210,8 +210,8 @@ fn a_changed_letter_with_a_right_checksum_is_not_believed() {
     let (store, _) = open_with(dir.path(), &keys());
     store.add(&[letter(3), letter(9)]).unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
-    let seed = Seed::new(&array(&bytes, 16));
-    let len = frame::trusted(&bytes[4096..]).unwrap().len;
+    let seed = ChecksumSeed::new(&array(&bytes, 16));
+    let len = frame::decode_trusted(&bytes[4096..]).unwrap().len;
     bytes[4096 + 40_000] ^= 1;
     let crc = seed.crc(4096, &bytes[4096..4096 + len]);
     bytes[4096..4100].copy_from_slice(&crc.to_le_bytes());

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::super::checkpoint::Checkpoint;
 use super::super::crypt::Keys;
 use super::super::dead::{Damage, DeadLetters, Removal};
-use super::super::frame::Seed;
+use super::super::frame::ChecksumSeed;
 use super::super::fs::Fs;
-use super::super::header::{HEADER_LEN, Header, parse_segment_name, segment_name};
 use super::super::memory::MemoryFs;
 use super::super::segment::Place;
+use super::super::segment_header::{HEADER_LEN, SegmentHeader, parse_segment_name, segment_name};
 use super::super::types::DeadLetter;
-use super::super::{dead, delivery_index, frame, header};
+use super::super::{dead, delivery_index, frame, segment_header};
 use super::FORGED;
 use crate::units::{Lsn, Timestamp};
 
@@ -52,12 +52,12 @@ fn header(data: &[u8], forged: bool) {
         let end = HEADER_LEN as usize - 4;
         block.resize(end, 0);
         block.extend_from_slice(&[0; 4]);
-        let crc = header::checksum(&block, block[12..16] != [0; 4]);
+        let crc = segment_header::checksum(&block, block[12..16] != [0; 4]);
         block[end..].copy_from_slice(&crc.to_le_bytes());
     }
-    let Ok(read) = Header::decode(&block) else { return };
+    let Ok(read) = SegmentHeader::decode(&block) else { return };
     if !read.encrypted {
-        assert_eq!(Header::decode(&read.encode()), Ok(read));
+        assert_eq!(SegmentHeader::decode(&read.encode()), Ok(read));
     }
 }
 
@@ -88,7 +88,7 @@ fn letters(data: &[u8], forged: bool) {
     let mut at = bytes.len();
     bytes.extend_from_slice(data);
     while forged && at < bytes.len() {
-        match frame::forge(&mut bytes[at..], &Seed::new(&salt), at as u64) {
+        match frame::fix_checksum(&mut bytes[at..], &ChecksumSeed::new(&salt), at as u64) {
             Some(len) => at += len,
             None => break,
         }

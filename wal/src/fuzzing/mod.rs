@@ -13,7 +13,7 @@ pub use segment::segment;
 
 use super::footer::Footer;
 use super::frame;
-use super::frame::{ALIGN, FRAME_HEADER, NoFrame, Seed};
+use super::frame::{ALIGN, ChecksumSeed, FRAME_HEADER, FrameError};
 
 /// The name of a target, which is also the name of its directories, and its function. The function takes any bytes and
 /// panics if a promise about them is broken.
@@ -48,11 +48,11 @@ const ROOM: u8 = 2;
 /// One frame at any place. What is accepted fits, encodes to the same bytes, and is accepted nowhere else.
 pub fn frame(data: &[u8]) {
     let Some((&[flags, salt, place], rest)) = data.split_first_chunk() else { return };
-    let seed = Seed::new(&[salt; 16]);
+    let seed = ChecksumSeed::new(&[salt; 16]);
     let offset = 4096 + ALIGN as u64 * u64::from(place);
     let mut bytes = rest.to_vec();
     if flags & FORGED != 0 {
-        frame::forge(&mut bytes, &seed, offset);
+        frame::fix_checksum(&mut bytes, &seed, offset);
     }
     let room = if flags & ROOM != 0 { u64::from(u32::MAX) } else { bytes.len() as u64 };
     match frame::decode(&bytes, &seed, offset, room) {
@@ -61,25 +61,25 @@ pub fn frame(data: &[u8]) {
             let mut again = Vec::new();
             let crc = frame::encode(&mut again, &seed, offset, found.meta, found.payload);
             assert_eq!((crc, &again[..]), (found.crc, &bytes[..found.len]));
-            let trusted = frame::trusted(&bytes).expect("what was checked can be trusted");
+            let trusted = frame::decode_trusted(&bytes).expect("what was checked can be trusted");
             assert_eq!((trusted.meta, trusted.payload), (found.meta, found.payload));
             let elsewhere = frame::decode(&bytes, &seed, offset + ALIGN as u64, room);
-            assert_eq!(elsewhere.map(|found| found.meta), Err(NoFrame::Invalid));
+            assert_eq!(elsewhere.map(|found| found.meta), Err(FrameError::Invalid));
             footer(&found);
         }
-        Err(NoFrame::Needs(len)) => assert!(len > bytes.len() && len as u64 <= room),
-        Err(NoFrame::Blank) => {
+        Err(FrameError::Incomplete(len)) => assert!(len > bytes.len() && len as u64 <= room),
+        Err(FrameError::Zeros) => {
             assert!(room < FRAME_HEADER as u64 || bytes[..FRAME_HEADER].iter().all(|byte| *byte == 0));
         }
-        Err(NoFrame::Invalid) => {}
+        Err(FrameError::Invalid) => {}
     }
 }
 
 /// What is read as a footer is what was written, and no larger than what it was read from.
-fn footer(found: &frame::Decoded<'_>) {
+fn footer(found: &frame::DecodedFrame<'_>) {
     let Some(footer) = Footer::decode(found.meta.lsn, found.payload) else { return };
     assert!(footer.index.len() * 4 + footer.labels.len() * 9 <= found.payload.len());
-    let seed = Seed::new(&[0; 16]);
+    let seed = ChecksumSeed::new(&[0; 16]);
     let bytes = footer.encode(&seed, 0);
     let again = frame::decode(&bytes, &seed, footer.length, bytes.len() as u64).expect("just written");
     assert_eq!(Footer::decode(again.meta.lsn, again.payload), Some(footer));

@@ -10,8 +10,7 @@ use super::super::checkpoint::{Checkpoint, DurablePosition};
 use super::super::crypt::Keys;
 use super::super::dead::Dead;
 use super::super::footer::Footer;
-use super::super::frame::{Meta, Seed};
-use super::super::header::{HEADER_LEN, Header, Seal};
+use super::super::frame::{ChecksumSeed, FrameMeta};
 use super::super::inspect::Directory;
 use super::super::log::Log;
 use super::super::memory::MemoryFs;
@@ -19,6 +18,7 @@ use super::super::open_error::OpenError;
 use super::super::options::Options;
 use super::super::recovery::{Opened, open};
 use super::super::segment::{Place, segment_path};
+use super::super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal};
 use super::super::types::Identity;
 use super::super::{checkpoint, frame};
 use super::FORGED;
@@ -184,9 +184,9 @@ fn forge(bytes: &mut [u8]) {
     let crc = crc32fast::hash(&bytes[..header - 4]);
     bytes[header - 4..header].copy_from_slice(&crc.to_le_bytes());
     let Some(salt) = bytes[80..].first_chunk() else { return };
-    let seed = Seed::new(salt);
+    let seed = ChecksumSeed::new(salt);
     let mut at = header;
-    while let Some(len) = frame::forge(&mut bytes[at.min(header.max(at))..], &seed, at as u64) {
+    while let Some(len) = frame::fix_checksum(&mut bytes[at.min(header.max(at))..], &seed, at as u64) {
         at += len;
         if at >= bytes.len() || bytes[at..].iter().take(frame::FRAME_HEADER).all(|byte| *byte == 0) {
             break;
@@ -196,10 +196,10 @@ fn forge(bytes: &mut [u8]) {
 
 fn whole() -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
-    let mut predecessor = Seal::default();
+    let mut predecessor = SegmentSeal::default();
     let mut promise = DurablePosition::default();
     for (index, first) in FIRSTS.into_iter().enumerate() {
-        let header = Header {
+        let header = SegmentHeader {
             identity: Identity { log_id: [1; 16], secret: [2; 32], incarnation: [3; 16] },
             first: Lsn(first),
             salt: [4 + index as u8; 16],
@@ -208,7 +208,7 @@ fn whole() -> BTreeMap<PathBuf, Vec<u8>> {
             capacity: CAPACITY,
             encrypted: false,
         };
-        let seed = Seed::new(&header.salt);
+        let seed = ChecksumSeed::new(&header.salt);
         let mut bytes = header.encode();
         let mut footer = Footer { next: Lsn(first), length: HEADER_LEN, ..Footer::default() };
         let mut flushed = HEADER_LEN;
@@ -216,7 +216,7 @@ fn whole() -> BTreeMap<PathBuf, Vec<u8>> {
             let offset = bytes.len() as u64;
             // Batches of one, of two and of three; a flush after each third of the records.
             let ends_batch = lsn % 6 != 1 && lsn % 6 != 3 && lsn % 6 != 4;
-            let meta = Meta {
+            let meta = FrameMeta {
                 kind: frame::RECORD,
                 lsn: Lsn(lsn),
                 at: Timestamp(6),
@@ -233,7 +233,7 @@ fn whole() -> BTreeMap<PathBuf, Vec<u8>> {
         }
         footer.length = bytes.len() as u64;
         predecessor =
-            Seal { first: Lsn(first), next: footer.next, length: footer.length, chain: footer.chain };
+            SegmentSeal { first: Lsn(first), next: footer.next, length: footer.length, chain: footer.chain };
         match index < 2 {
             true => bytes.extend(footer.encode(&seed, footer.length as u32)),
             false => bytes.resize(CAPACITY as usize, 0),

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::super::crypt::{Access, Keys, Unreadable};
-use super::super::frame::Seed;
+use super::super::frame::ChecksumSeed;
 use super::super::fs::{File, Fs};
-use super::super::header::{HEADER_LEN, Header, parse_segment_name};
 use super::super::scan::Scanner;
 use super::super::segment::Place;
+use super::super::segment_header::{HEADER_LEN, SegmentHeader, parse_segment_name};
 use super::super::types::{Record, RecordState};
 use super::super::{frame, salvage, survey};
 use super::records::Stored;
@@ -88,10 +88,11 @@ impl Follower {
         let Some(file) = segment::open(&*self.fs, &self.dir, first)? else { return Ok(false) };
         let mut block = vec![0; HEADER_LEN as usize];
         let read = salvage::read(&*file, &mut block, 0)?;
-        let mut header = Header::decode(&block[..read.len]).map_err(|e| io::Error::other(e.to_string()))?;
+        let mut header =
+            SegmentHeader::decode(&block[..read.len]).map_err(|e| io::Error::other(e.to_string()))?;
         // Without the key of a segment that is delivered and being given up there is nothing to follow in it.
         let access = survey::access(&block, &mut header, &self.keys).unwrap_or(Access::Locked(Vec::new()));
-        let scanner = Scanner::new(Arc::clone(&file), Seed::new(&header.salt), 0);
+        let scanner = Scanner::new(Arc::clone(&file), ChecksumSeed::new(&header.salt), 0);
         self.next = first;
         self.spot = Some(Spot { first, access, scanner, file, offset: HEADER_LEN });
         Ok(true)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::crypt::{Access, Unreadable};
 use super::super::frame;
-use super::super::frame::{ALIGN, Decoded};
+use super::super::frame::{ALIGN, DecodedFrame};
 use super::super::fs::File;
 use super::super::scan::Scanner;
 use super::super::tail_recovery::Hole;
@@ -41,7 +41,7 @@ pub struct Whole<'a> {
     /// Where.
     pub offset: u64,
     /// Its frame.
-    pub found: Decoded<'a>,
+    pub found: DecodedFrame<'a>,
     /// Its payload; none where it is encrypted and the key is not given.
     pub payload: Option<&'a [u8]>,
 }

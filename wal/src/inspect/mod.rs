@@ -18,9 +18,9 @@ use super::crypt::{KeyId, Keys};
 use super::dead::DeadLetters;
 use super::event::{Finding, FindingKind};
 use super::fs::Fs;
-use super::header::{Seal, parse_segment_name, segment_name};
 use super::open_error::OpenError;
 use super::segment::Place;
+use super::segment_header::{SegmentSeal, parse_segment_name, segment_name};
 use super::survey::Sighted;
 use super::types::Identity;
 use super::{checkpoint, dead, fs, layout, lock, quarantine, survey, undelivered};
@@ -214,7 +214,7 @@ impl View {
     fn take_segments(&mut self, seen: Sighted) -> Result<(), OpenError> {
         let mut successors: Vec<_> =
             seen.segments.iter().skip(1).map(|next| next.header.predecessor).collect();
-        successors.push(Seal::default());
+        successors.push(SegmentSeal::default());
         let count = seen.segments.len();
         let watermark = self.checkpoint.as_ref().map(|checkpoint| checkpoint.watermark);
         let mut expected = watermark.or_else(|| survey::oldest_headless(&seen.unusable));

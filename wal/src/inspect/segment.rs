@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::super::crypt::{Access, KeyId};
 use super::super::footer::{Footer, INDEX_STRIDE};
-use super::super::frame::Seed;
+use super::super::frame::ChecksumSeed;
 use super::super::fs::{File, Fs, Mode};
-use super::super::header::{HEADER_LEN, Header, Seal, segment_name};
 use super::super::segment::{Place, segment_path};
+use super::super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal, segment_name};
 use super::super::survey::Found;
 use crate::units::{Lsn, Timestamp};
 
@@ -23,13 +23,13 @@ pub struct Segment {
     /// Whether it has its footer: nothing will be added.
     pub sealed: bool,
     pub(super) access: Access,
-    pub(super) header: Header,
+    pub(super) header: SegmentHeader,
     /// Its own, or what it would be if it were sealed now.
     pub(super) footer: Footer,
 }
 
 impl Segment {
-    pub(super) fn closed(found: Found, successor: Seal) -> Self {
+    pub(super) fn closed(found: Found, successor: SegmentSeal) -> Self {
         let seal = found.seal(successor);
         let sealed = found.footer.is_some();
         let footer = found.footer.unwrap_or_else(|| Footer {
@@ -102,8 +102,8 @@ impl Segment {
         &self.footer.labels
     }
 
-    pub(super) fn seed(&self) -> Seed {
-        Seed::new(&self.header.salt)
+    pub(super) fn seed(&self) -> ChecksumSeed {
+        ChecksumSeed::new(&self.header.salt)
     }
 
     /// An offset at or before the record `lsn`, with the number of the record there.

@@ -69,7 +69,7 @@ impl View {
             let before = frames.offset();
             match frames.step()? {
                 Step::Record(Whole { offset, found, payload }) => {
-                    chain = frame::chain(chain, found.crc);
+                    chain = frame::extend_chain(chain, found.crc);
                     next = found.meta.lsn.next();
                     report.records += 1;
                     report.bytes += found.len as u64;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use super::super::checkpoint::Checkpoint;
 use super::super::event::{Finding, FindingKind};
 use super::super::footer::Footer;
-use super::super::frame::{ALIGN, Seed};
+use super::super::frame::{ALIGN, ChecksumSeed};
 use super::super::fs::{File, Fs, Mode};
-use super::super::header::{HEADER_LEN, Header, Seal, segment_name};
 use super::super::open_error::OpenError;
 use super::super::options::Options;
 use super::super::scan::Scanner;
 use super::super::segment::segment_path;
+use super::super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal, segment_name};
 use super::super::survey::Found;
 use super::super::{footer, frame, quarantine, salvage, survey};
 
@@ -51,10 +51,10 @@ pub fn write_again(
 }
 
 /// The footer as the records make it; `None` when the next header speaks of others.
-fn rebuild(file: &Arc<dyn File>, of: &Found, seal: Seal, label: Label) -> io::Result<Option<Footer>> {
+fn rebuild(file: &Arc<dyn File>, of: &Found, seal: SegmentSeal, label: Label) -> io::Result<Option<Footer>> {
     let Found { header, access, .. } = of;
     let mut plain = Vec::new();
-    let mut scanner = Scanner::new(Arc::clone(file), Seed::new(&header.salt), seal.length);
+    let mut scanner = Scanner::new(Arc::clone(file), ChecksumSeed::new(&header.salt), seal.length);
     let mut footer = Footer { next: header.first, length: HEADER_LEN, ..Footer::default() };
     let (mut offset, mut holes) = (HEADER_LEN, 0);
     while offset < seal.length && footer.next < seal.next {
@@ -80,14 +80,21 @@ fn rebuild(file: &Arc<dyn File>, of: &Found, seal: Seal, label: Label) -> io::Re
         // Over records that cannot be read nobody can compute it.
         footer.chain = seal.chain;
     }
-    let made = Seal { first: header.first, next: footer.next, length: footer.length, chain: footer.chain };
+    let made =
+        SegmentSeal { first: header.first, next: footer.next, length: footer.length, chain: footer.chain };
     Ok((made == seal).then_some(footer))
 }
 
-fn write(fs: &dyn Fs, dir: &Path, file: &dyn File, header: &Header, footer: &Footer) -> io::Result<()> {
+fn write(
+    fs: &dyn Fs,
+    dir: &Path,
+    file: &dyn File,
+    header: &SegmentHeader,
+    footer: &Footer,
+) -> io::Result<()> {
     let end = footer.length;
     quarantine::copy_range(fs, dir, file, header.first, end..file.size()?.max(end), "footer")?;
-    let footer = footer.encode(&Seed::new(&header.salt), end as u32);
+    let footer = footer.encode(&ChecksumSeed::new(&header.salt), end as u32);
     salvage::make_writable(file, &(end..end + footer.len() as u64))?;
-    footer::close(file, end, &footer)
+    footer::seal_file(file, end, &footer)
 }

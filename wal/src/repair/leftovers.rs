@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::super::event::{Finding, FindingKind};
 use super::super::fs::Fs;
-use super::super::header::parse_segment_name;
 use super::super::segment::Place;
+use super::super::segment_header::parse_segment_name;
 use super::super::{dead, delivery_index, quarantine};
 
 /// Moves temporary files into quarantine, before another change takes their names.

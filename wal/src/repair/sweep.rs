@@ -3,10 +3,10 @@
 use super::super::crypt::Unreadable;
 use super::super::damage::Damaged;
 use super::super::event::Finding;
-use super::super::header::HEADER_LEN;
 use super::super::log::Log;
 use super::super::open_error::OpenError;
 use super::super::segment::Segment;
+use super::super::segment_header::HEADER_LEN;
 use super::super::types::ReadError;
 use super::super::{damage, frame};
 

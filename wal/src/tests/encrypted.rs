@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::super::bytes::array;
+use super::super::byte_array::array;
 use super::super::crypt::slots;
-use super::super::frame::Seed;
+use super::super::frame::ChecksumSeed;
 use super::super::fs::Fs;
-use super::super::header::Header;
+use super::super::segment_header::SegmentHeader;
 use super::super::{
     DeadLetter, Event, FindingKind, Keys, Lsn, NewRecord, OpenError, RecordState, Retention, frame,
 };
@@ -202,12 +202,12 @@ pub fn a_changed_record_with_a_right_checksum_is_damage() {
 
 /// Changes the third record and makes its checksum right.
 fn forge(mut bytes: Vec<u8>, target: &str) -> Vec<u8> {
-    let seed = Seed::new(&Header::decode(&bytes[..4096]).unwrap().salt);
+    let seed = ChecksumSeed::new(&SegmentHeader::decode(&bytes[..4096]).unwrap().salt);
     let mut offset = 4096;
     for _ in 0..2 {
-        offset += frame::trusted(&bytes[offset..]).unwrap().len;
+        offset += frame::decode_trusted(&bytes[offset..]).unwrap().len;
     }
-    let len = frame::trusted(&bytes[offset..]).unwrap().len;
+    let len = frame::decode_trusted(&bytes[offset..]).unwrap().len;
     let at = match target {
         "payload" => 40,
         "lane" => 26,

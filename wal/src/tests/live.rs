@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::super::checkpoint::DurablePosition;
 use super::super::crypt::Access;
 use super::super::fs::File;
-use super::super::header::Header;
+use super::super::segment_header::SegmentHeader;
 use super::super::{NewRecord, Options, open, tail_recovery};
 use super::sim::SimFs;
 use super::support::*;
@@ -67,7 +67,7 @@ fn what_was_read_just_before_it_was_written_is_not_damage() {
     // Larger than what is read ahead: what lies behind it is read later, and promises it.
     commit(vec![7; 300 << 10]);
     let after = commit(payload(3));
-    let header = Header::decode(&after[..4096]).unwrap();
+    let header = SegmentHeader::decode(&after[..4096]).unwrap();
     let file = Arc::new(Changing { before, after, read: AtomicBool::new(false) });
     let tail =
         tail_recovery::examine(file, &header, &Access::Plain, DurablePosition::default(), &|_| None, |_| {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::super::crypt::slots;
 use super::super::frame;
-use super::super::header::{HEADER_LEN, Header};
+use super::super::segment_header::{HEADER_LEN, SegmentHeader};
 use super::sim::{Fault, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
@@ -41,7 +41,7 @@ fn check(fs: &SimFs) -> usize {
     let mut wraps: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     for (file, offset, bytes) in fs.journal() {
         let header = bytes.len() == HEADER_LEN as usize && offset == 0;
-        if header && Header::decode(&bytes).is_ok_and(|header| header.encrypted) {
+        if header && SegmentHeader::decode(&bytes).is_ok_and(|header| header.encrypted) {
             keys.insert(file, *slots::open(&bytes, &self::keys()).ok().unwrap().data_key());
             for at in slots::AT {
                 // The random bytes a wrapping key is derived from.
@@ -52,9 +52,10 @@ fn check(fs: &SimFs) -> usize {
         let Some(key) = keys.get(&file).filter(|_| offset >= HEADER_LEN as usize) else { continue };
         let mut at = 0;
         // The first bytes of a frame are zero nowhere else than behind the end.
-        while let Some(found) = bytes.get(at..).and_then(frame::trusted).filter(|found| found.meta.kind == 1)
+        while let Some(found) =
+            bytes.get(at..).and_then(frame::decode_trusted).filter(|found| found.meta.kind == 1)
         {
-            let message = [found.described, found.payload].concat();
+            let message = [found.header, found.payload].concat();
             let nonce = (offset + at) as u64;
             if let Some(before) = sealed.insert((*key, nonce), message.clone()) {
                 assert_eq!(before, message, "another message under the key and nonce of offset {nonce}");

@@ -138,7 +138,7 @@ fn something_else_in_a_files_place_is_refused_and_reported() {
             let dir = dir.path();
             let first = log(dir);
             let name = match name.ends_with('/') {
-                true => format!("{name}{}", super::super::header::segment_name(first)),
+                true => format!("{name}{}", super::super::segment_header::segment_name(first)),
                 false => name.to_owned(),
             };
             let path = dir.join(&name);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::super::super::dead::{Dead, Removal};
-use super::super::super::header::parse_segment_name;
+use super::super::super::segment_header::parse_segment_name;
 use super::super::super::{Confirmation, FindingKind, Log, Lsn, Opened, RecordState};
 use super::disk::{Call, Rot};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::super::fs::Fs;
-use super::super::super::header::parse_segment_name;
+use super::super::super::segment_header::parse_segment_name;
 use super::super::super::{OpenError, Opened, Options, open};
 use super::super::support::dir;
 use super::disk::Disk;

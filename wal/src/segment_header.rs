@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::bytes::array;
+use super::byte_array::array;
 use super::crypt::slots;
 use super::frame::FRAME_HEADER;
 use super::types::Identity;
@@ -25,7 +25,7 @@ const CRC_AT: usize = HEADER_LEN as usize - 4;
 /// How a segment ended, as its footer says and the next header repeats. A log cut exactly between two records
 /// is noticed by it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seal {
+pub struct SegmentSeal {
     /// First LSN of the segment; 0 when there is no predecessor.
     pub first: Lsn,
     /// The LSN after its last record.
@@ -36,7 +36,7 @@ pub struct Seal {
     pub chain: u32,
 }
 
-impl Seal {
+impl SegmentSeal {
     /// Whether there can be such a segment: its records take at least their frames' headers, and their offsets have
     /// four bytes. A checksum says that it was written; loops and sums over records must not depend on that.
     fn is_sound(&self) -> bool {
@@ -49,7 +49,7 @@ impl Seal {
 
 /// What the first block of a segment says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct SegmentHeader {
     /// Which log, under which start.
     pub identity: Identity,
     /// LSN of the first record.
@@ -59,7 +59,7 @@ pub struct Header {
     /// When the segment began.
     pub created: Timestamp,
     /// How the predecessor was sealed.
-    pub predecessor: Seal,
+    pub predecessor: SegmentSeal,
     /// Bytes the file was filled with before it was used: a shorter one that is not sealed was cut.
     pub capacity: u64,
     /// Whether payloads are encrypted. Then the log's secret lies in the key slots, and not in the header.
@@ -70,7 +70,7 @@ pub struct Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderError {
     /// Only zeros: the segment was never begun.
-    Blank,
+    Zeros,
     /// Shorter than a header, a wrong magic or a wrong checksum.
     Damaged,
     /// A format this version cannot read; `.0` wrote it, `.1` is the oldest version that reads it.
@@ -80,7 +80,7 @@ pub enum HeaderError {
 impl fmt::Display for HeaderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Blank => f.write_str("the segment's header is blank"),
+            Self::Zeros => f.write_str("the segment's header is blank"),
             Self::Damaged => f.write_str("the segment's header is damaged"),
             Self::Version(wrote, needs) => write!(
                 f,
@@ -91,7 +91,7 @@ impl fmt::Display for HeaderError {
     }
 }
 
-impl Header {
+impl SegmentHeader {
     /// The block. Of an encrypted segment its key slots are left free.
     pub fn encode(&self) -> Vec<u8> {
         let mut block = Vec::with_capacity(HEADER_LEN as usize);
@@ -124,7 +124,7 @@ impl Header {
     /// Reads the first block of a segment.
     pub fn decode(block: &[u8]) -> Result<Self, HeaderError> {
         if block.iter().all(|&byte| byte == 0) {
-            return Err(HeaderError::Blank);
+            return Err(HeaderError::Zeros);
         }
         if block.len() < HEADER_LEN as usize || block[..8] != MAGIC {
             return Err(HeaderError::Damaged);
@@ -153,7 +153,7 @@ impl Header {
             salt: array(block, 80),
             first: Lsn(number(0)),
             created: Timestamp(number(1)),
-            predecessor: Seal {
+            predecessor: SegmentSeal {
                 first: Lsn(number(2)),
                 next: Lsn(number(3)),
                 length: number(4),
@@ -193,13 +193,13 @@ pub fn parse_segment_name(name: &str) -> Option<Lsn> {
 mod tests {
     use super::*;
 
-    fn header() -> Header {
-        Header {
+    fn header() -> SegmentHeader {
+        SegmentHeader {
             identity: Identity { log_id: [1; 16], secret: [2; 32], incarnation: [3; 16] },
             first: Lsn(1001),
             salt: [4; 16],
             created: Timestamp(5),
-            predecessor: Seal { first: Lsn(1), next: Lsn(1001), length: 64 << 20, chain: 0xdead_beef },
+            predecessor: SegmentSeal { first: Lsn(1), next: Lsn(1001), length: 64 << 20, chain: 0xdead_beef },
             capacity: 64 << 20,
             encrypted: false,
         }
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_header_reads_back_as_it_was_written() {
-        assert_eq!(Header::decode(&header().encode()), Ok(header()));
+        assert_eq!(SegmentHeader::decode(&header().encode()), Ok(header()));
         assert_eq!(header().encode().len() as u64, HEADER_LEN);
     }
 
@@ -217,22 +217,22 @@ mod tests {
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Header::decode(&bad), Err(HeaderError::Damaged), "bit {bit}");
+            assert_eq!(SegmentHeader::decode(&bad), Err(HeaderError::Damaged), "bit {bit}");
         }
     }
 
     #[test]
     fn an_encrypted_header_shows_no_secret_and_notices_every_flipped_bit_outside_its_slots() {
-        let header = Header { encrypted: true, ..header() };
+        let header = SegmentHeader { encrypted: true, ..header() };
         let good = header.encode();
         assert!(!good.windows(32).any(|window| window == header.identity.secret));
-        let found = Header::decode(&good).unwrap();
+        let found = SegmentHeader::decode(&good).unwrap();
         assert!(found.encrypted && found.identity.secret == [0; 32]);
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             let slot = slots::AT.iter().any(|&at| (at..at + slots::LEN).contains(&(bit / 8)));
-            assert_eq!(Header::decode(&bad).is_ok(), slot, "bit {bit}");
+            assert_eq!(SegmentHeader::decode(&bad).is_ok(), slot, "bit {bit}");
         }
         assert_eq!(good[8..12], [2, 0, 2, 0], "a reader of format 1 refuses it");
     }
@@ -241,9 +241,9 @@ mod tests {
     #[test]
     fn a_header_whose_predecessor_cannot_have_been_is_damaged() {
         for (next, length) in [(0, 4096), (1 << 40, 64 << 20)] {
-            let predecessor = Seal { first: Lsn(1), next: Lsn(next), length, chain: 0 };
-            let bad = Header { predecessor, ..header() }.encode();
-            assert_eq!(Header::decode(&bad), Err(HeaderError::Damaged), "{next}");
+            let predecessor = SegmentSeal { first: Lsn(1), next: Lsn(next), length, chain: 0 };
+            let bad = SegmentHeader { predecessor, ..header() }.encode();
+            assert_eq!(SegmentHeader::decode(&bad), Err(HeaderError::Damaged), "{next}");
         }
     }
 
@@ -253,7 +253,7 @@ mod tests {
         block[8..12].copy_from_slice(&[9, 0, 8, 0]);
         let crc = crc32fast::hash(&block[..CRC_AT]);
         block[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(Header::decode(&block), Err(HeaderError::Version(9, 8)));
+        assert_eq!(SegmentHeader::decode(&block), Err(HeaderError::Version(9, 8)));
     }
 
     #[test]
