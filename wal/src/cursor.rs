@@ -9,7 +9,7 @@ use super::dead::{Dead, Removal};
 use super::frame::DecodedFrame;
 use super::log::Log;
 use super::recent_blocks::RecentBlock;
-use super::scan::Scanner;
+use super::scanner::Scanner;
 use super::segment::Segment;
 use super::types::{DeadLetter, ReadError, Record, RecordRef};
 use super::{damage, dead, frame};
@@ -277,7 +277,7 @@ impl Spot {
             return Ok(frame::decode_trusted(bytes));
         }
         match &mut self.scanner {
-            Some(scanner) => Ok(scanner.at(offset)?.ok()),
+            Some(scanner) => Ok(scanner.frame_at(offset)?.ok()),
             None => Ok(None),
         }
     }
@@ -286,7 +286,7 @@ impl Spot {
     fn again(&self, offset: u64) -> Option<DecodedFrame<'_>> {
         match self.block.as_ref().and_then(|block| block.bytes_from(self.segment.first, offset)) {
             Some(bytes) => frame::decode_trusted(bytes),
-            None => self.scanner.as_ref()?.again(offset),
+            None => self.scanner.as_ref()?.cached_frame(offset),
         }
     }
 }

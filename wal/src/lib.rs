@@ -136,7 +136,7 @@ mod recovery;
 pub mod rekey;
 pub mod repair;
 mod salvage;
-mod scan;
+mod scanner;
 pub mod secret_file;
 mod segment;
 mod segment_header;

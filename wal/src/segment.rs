@@ -9,7 +9,7 @@ use super::crypt::Access;
 use super::footer::{Footer, INDEX_STRIDE};
 use super::frame::ChecksumSeed;
 use super::fs::{File, Fs, Mode};
-use super::scan::Scanner;
+use super::scanner::Scanner;
 use super::segment_header::{HEADER_LEN, SegmentHeader};
 use super::{frame, segment_header};
 use crate::sync::RwLock;

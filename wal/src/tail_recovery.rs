@@ -11,7 +11,7 @@ use super::event::{Finding, FindingKind};
 use super::footer::Footer;
 use super::frame::{ALIGN, ChecksumSeed};
 use super::fs::{File, Fs, Mode};
-use super::scan::Scanner;
+use super::scanner::Scanner;
 use super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal, segment_name};
 use super::verdict::{Evidence, Verdict};
 use super::{footer, frame, quarantine, salvage, verdict};
@@ -29,7 +29,7 @@ pub type Listed<'a> = &'a dyn Fn(Lsn) -> Option<Lsn>;
 pub struct Hole {
     /// First and last record.
     pub from: Lsn,
-    /// See `from`.
+    /// See `lsn_range_from`.
     pub to: Lsn,
     /// First byte, and the one behind the last.
     pub start: u64,
@@ -229,7 +229,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn run(&mut self) -> io::Result<()> {
         loop {
-            match self.scanner.at(self.offset)? {
+            match self.scanner.frame_at(self.offset)? {
                 Ok(found) if found.meta.kind == frame::RECORD && found.meta.lsn == self.lsn => {
                     self.offset += found.len as u64;
                     self.lsn = self.lsn.next();
@@ -300,7 +300,7 @@ impl Walk<'_> {
 
     fn is_record(&mut self, at: u64) -> io::Result<bool> {
         let lsn = self.lsn;
-        let found = self.scanner.at(at)?;
+        let found = self.scanner.frame_at(at)?;
         Ok(found.is_ok_and(|found| found.meta.kind == frame::RECORD && found.meta.lsn == lsn))
     }
 
@@ -310,19 +310,19 @@ impl Walk<'_> {
         let mut promised = 0;
         let mut from = bad + ALIGN as u64;
         let mut least = self.lsn.next();
-        while let Some((at, meta)) = self.scanner.resync(from, self.scanner.from(least))? {
+        while let Some((at, meta)) = self.scanner.resync(from, self.scanner.lsn_range_from(least))? {
             if !Failpoint::PromiseBehindIgnored.is_set() {
                 promised = promised.max(u64::from(meta.flushed));
             }
             first.get_or_insert((at, meta.lsn));
-            from = at + self.scanner.at(at)?.map_or(ALIGN, |found| found.len) as u64;
+            from = at + self.scanner.frame_at(at)?.map_or(ALIGN, |found| found.len) as u64;
             least = meta.lsn.next();
         }
         Ok((first, promised))
     }
 
     fn ends_in_footer(&mut self, end: u64) -> io::Result<bool> {
-        Ok(self.scanner.at(end)?.is_ok_and(|found| found.meta.kind == frame::FOOTER))
+        Ok(self.scanner.frame_at(end)?.is_ok_and(|found| found.meta.kind == frame::FOOTER))
     }
 
     /// The footer of what survived, from a second walk over it.
@@ -345,7 +345,7 @@ impl Walk<'_> {
                 hole = holes.next();
                 continue;
             }
-            let found = self.scanner.at(offset)?;
+            let found = self.scanner.frame_at(offset)?;
             let found = found.map_err(|_| io::Error::other("the segment changed while it was recovered"))?;
             let label = match access.read(found, offset, &mut plain) {
                 Ok(payload) => label(payload),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::frame::ChecksumSeed;
 use super::super::fs::{File, Fs};
-use super::super::scan::Scanner;
+use super::super::scanner::Scanner;
 use super::super::types::DeadLetter;
 use super::super::{frame, quarantine, salvage};
 use super::entry;
@@ -102,7 +102,7 @@ impl Letters {
         let mut trouble = None;
         let mut holes = Vec::new();
         while end < len {
-            if let Ok(found) = scanner.at(end)? {
+            if let Ok(found) = scanner.frame_at(end)? {
                 if let Some((head, body)) = entry::split(found.payload) {
                     let lsn = found.meta.lsn;
                     // Nothing of a letter that somebody changed is believed, not even that it is one.

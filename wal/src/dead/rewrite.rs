@@ -66,7 +66,7 @@ fn copy_added(old: &Letters, from: u64, end: u64, fresh: &mut Fresh) -> io::Resu
     let mut scanner = old.scanner(end);
     let mut at = from;
     while at < end {
-        let found = scanner.at(at)?.map_err(|_| changed())?;
+        let found = scanner.frame_at(at)?.map_err(|_| changed())?;
         at += found.len as u64;
         let lsn = found.meta.lsn;
         let (head, body) = entry::split(found.payload).ok_or_else(changed)?;

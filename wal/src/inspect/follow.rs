@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::super::crypt::{Access, Keys, Unreadable};
 use super::super::frame::ChecksumSeed;
 use super::super::fs::{File, Fs};
-use super::super::scan::Scanner;
+use super::super::scanner::Scanner;
 use super::super::segment::Place;
 use super::super::segment_header::{HEADER_LEN, SegmentHeader, parse_segment_name};
 use super::super::types::{Record, RecordState};
@@ -115,7 +115,7 @@ impl Spot {
         let mut offset = self.offset;
         loop {
             let lsn = first.plus(batch.len() as u64);
-            let found = match self.scanner.at(offset)? {
+            let found = match self.scanner.frame_at(offset)? {
                 Ok(found) if found.meta.kind == frame::RECORD && found.meta.lsn == lsn => found,
                 _ => return Ok(None),
             };

@@ -7,7 +7,7 @@ use super::super::crypt::{Access, Unreadable};
 use super::super::frame;
 use super::super::frame::{ALIGN, DecodedFrame};
 use super::super::fs::File;
-use super::super::scan::Scanner;
+use super::super::scanner::Scanner;
 use super::super::tail_recovery::Hole;
 use super::segment::Segment;
 use crate::units::Lsn;
@@ -47,7 +47,7 @@ pub struct Whole<'a> {
 }
 
 impl Frames {
-    /// The frames of `segment` from the one that holds `from` on, or a little before it.
+    /// The frames of `segment` from the one that holds `lsn_range_from` on, or a little before it.
     pub fn new(file: Arc<dyn File>, segment: &Segment, from: Lsn) -> Self {
         let length = segment.footer.length;
         let (offset, lsn) = segment.nearest(from);
@@ -76,13 +76,13 @@ impl Frames {
         if here >= self.length {
             return Ok(Step::End);
         }
-        let found = self.scanner.at(here)?;
+        let found = self.scanner.frame_at(here)?;
         let right = found.ok().filter(|found| found.meta.kind == frame::RECORD && found.meta.lsn == lsn);
         let Some(len) = right.map(|found| found.len as u64) else {
             return Ok(Step::Hole(self.pass()?));
         };
         let forged = {
-            let found = self.scanner.again(here);
+            let found = self.scanner.cached_frame(here);
             let read = found.map(|found| self.access.read(found, here, &mut self.plain).err());
             read.flatten() == Some(Unreadable::Forged)
         };
@@ -92,7 +92,7 @@ impl Frames {
         self.offset += len;
         self.lsn = lsn.next();
         let changed = || io::Error::other(format!("the segment changed at byte {here} while it was read"));
-        let found = self.scanner.again(here).ok_or_else(changed)?;
+        let found = self.scanner.cached_frame(here).ok_or_else(changed)?;
         let payload = match self.access {
             Access::Plain => Some(found.payload),
             Access::Key(_) => Some(&self.plain[..]),
@@ -104,7 +104,7 @@ impl Frames {
     /// Goes on behind what cannot be read.
     fn pass(&mut self) -> io::Result<Hole> {
         let (start, from) = (self.offset, self.lsn);
-        let behind = self.scanner.resync(start + ALIGN as u64, self.scanner.from(from.next()))?;
+        let behind = self.scanner.resync(start + ALIGN as u64, self.scanner.lsn_range_from(from.next()))?;
         (self.offset, self.lsn) = match behind {
             Some((at, meta)) if meta.kind == frame::RECORD => (at, meta.lsn),
             _ => (self.length, self.next.max(from.next())),

@@ -11,7 +11,7 @@ use super::super::frame::{ALIGN, ChecksumSeed};
 use super::super::fs::{File, Fs, Mode};
 use super::super::open_error::OpenError;
 use super::super::options::Options;
-use super::super::scan::Scanner;
+use super::super::scanner::Scanner;
 use super::super::segment::segment_path;
 use super::super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal, segment_name};
 use super::super::survey::Found;
@@ -58,7 +58,7 @@ fn rebuild(file: &Arc<dyn File>, of: &Found, seal: SegmentSeal, label: Label) ->
     let mut footer = Footer { next: header.first, length: HEADER_LEN, ..Footer::default() };
     let (mut offset, mut holes) = (HEADER_LEN, 0);
     while offset < seal.length && footer.next < seal.next {
-        if let Ok(found) = scanner.at(offset)?
+        if let Ok(found) = scanner.frame_at(offset)?
             && (found.meta.kind, found.meta.lsn) == (frame::RECORD, footer.next)
         {
             let payload = access.read(found, offset, &mut plain).ok();
@@ -69,7 +69,7 @@ fn rebuild(file: &Arc<dyn File>, of: &Found, seal: SegmentSeal, label: Label) ->
             continue;
         }
         holes += 1;
-        let behind = scanner.resync(offset + ALIGN as u64, scanner.from(footer.next.next()))?;
+        let behind = scanner.resync(offset + ALIGN as u64, scanner.lsn_range_from(footer.next.next()))?;
         let behind = behind.filter(|(_, meta)| meta.kind == frame::RECORD && meta.lsn < seal.next);
         let (end, next) = behind.map_or((seal.length, seal.next), |(at, meta)| (at, meta.lsn));
         footer.skip(next.0 - footer.next.0, offset);

@@ -39,7 +39,7 @@ fn sweep_one(
     let (mut offset, mut lsn) = (HEADER_LEN, segment.first);
     while offset < length {
         let here = offset;
-        let found = scanner.at(offset).map_err(io)?;
+        let found = scanner.frame_at(offset).map_err(io)?;
         let found = found.ok().filter(|found| (found.meta.kind, found.meta.lsn) == (frame::RECORD, lsn));
         match found
             .filter(|found| segment.access.read(*found, here, &mut plain).err() != Some(Unreadable::Forged))

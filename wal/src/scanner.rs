@@ -24,14 +24,14 @@ pub struct Scanner {
     /// What of the bytes read so far the disk cannot read.
     unreadable: Unreadable,
     /// Bytes that the last look at a frame took into account.
-    looked_at: usize,
+    examined: usize,
 }
 
 impl Scanner {
     /// A scanner of the frames below `limit`.
     pub fn new(file: Arc<dyn File>, seed: ChecksumSeed, limit: u64) -> Self {
         let unreadable = Unreadable::default();
-        Self { file, seed, limit, buffer: Vec::new(), buffer_at: 0, unreadable, looked_at: 0 }
+        Self { file, seed, limit, buffer: Vec::new(), buffer_at: 0, unreadable, examined: 0 }
     }
 
     /// Lets frames up to a new limit be seen.
@@ -45,31 +45,31 @@ impl Scanner {
     }
 
     /// The frame at `offset`. An error is the disk's, never the end of the log.
-    pub fn at(&mut self, offset: u64) -> io::Result<Result<DecodedFrame<'_>, FrameError>> {
+    pub fn frame_at(&mut self, offset: u64) -> io::Result<Result<DecodedFrame<'_>, FrameError>> {
         let room = self.limit.saturating_sub(offset);
         let mut needed = FRAME_HEADER;
         let found = loop {
-            self.hold(offset, needed)?;
+            self.fill_buffer(offset, needed)?;
             // What was read ahead may hold all of it: how much was asked for says nothing.
-            self.looked_at = frame::claimed_len(self.held(offset), room).unwrap_or(FRAME_HEADER);
-            match frame::check(self.held(offset), &self.seed, offset, room) {
+            self.examined = frame::claimed_len(self.buffered(offset), room).unwrap_or(FRAME_HEADER);
+            match frame::check(self.buffered(offset), &self.seed, offset, room) {
                 Err(FrameError::Incomplete(more)) if more > needed => needed = more,
                 Err(FrameError::Incomplete(_)) => return Ok(Err(FrameError::Invalid)),
                 other => break other,
             }
         };
-        Ok(found.map(|found| found.with(self.held(offset))))
+        Ok(found.map(|found| found.with(self.buffered(offset))))
     }
 
-    /// The frame that `at` has just found at this offset, without checking it again.
-    pub fn again(&self, offset: u64) -> Option<DecodedFrame<'_>> {
-        frame::decode_trusted(self.held(offset))
+    /// The frame that `frame_at` has just found at this offset, without checking it again.
+    pub fn cached_frame(&self, offset: u64) -> Option<DecodedFrame<'_>> {
+        frame::decode_trusted(self.buffered(offset))
     }
 
-    /// What cannot be read of the frame that should lie at `offset`, where `at` has just found none: of its header, and
+    /// What cannot be read of the frame that should lie at `offset`, where `frame_at` has just found none: of its header, and
     /// of the bytes that its length claims.
     pub fn unreadable_at(&self, offset: u64) -> Unreadable {
-        self.unreadable.touching(&(offset..offset + self.looked_at as u64))
+        self.unreadable.touching(&(offset..offset + self.examined as u64))
     }
 
     /// What cannot be read of this range, as far as it was read.
@@ -90,10 +90,10 @@ impl Scanner {
         // A file that was cut is shorter than its limit: beyond its end every step would be a read of nothing.
         let end = self.limit.min(self.file.size()?);
         while offset + FRAME_HEADER as u64 <= end {
-            self.hold(offset, FRAME_HEADER)?;
+            self.fill_buffer(offset, FRAME_HEADER)?;
             let likely =
-                frame::claimed_lsn(self.held(offset)).is_some_and(|number| numbers.contains(&number));
-            if likely && let Ok(found) = self.at(offset)? {
+                frame::claimed_lsn(self.buffered(offset)).is_some_and(|number| numbers.contains(&number));
+            if likely && let Ok(found) = self.frame_at(offset)? {
                 return Ok(Some((offset, found.meta)));
             }
             offset += ALIGN as u64;
@@ -103,11 +103,11 @@ impl Scanner {
 
     /// The numbers a frame of this segment may have behind the record before `least`: one of n bytes cannot hold
     /// more than n/32 records.
-    pub fn from(&self, least: Lsn) -> RangeInclusive<u64> {
+    pub fn lsn_range_from(&self, least: Lsn) -> RangeInclusive<u64> {
         least.0..=least.0.saturating_add(self.limit / FRAME_HEADER as u64)
     }
 
-    /// The last offset below the limit, plus one, that does not hold a zero; `from` if all are zero. Bytes that cannot
+    /// The last offset below the limit, plus one, that does not hold a zero; `lsn_range_from` if all are zero. Bytes that cannot
     /// be read do not count.
     pub fn last_written(&mut self, from: u64) -> io::Result<u64> {
         let mut last = from;
@@ -131,15 +131,15 @@ impl Scanner {
         Ok(last)
     }
 
-    fn held(&self, offset: u64) -> &[u8] {
+    fn buffered(&self, offset: u64) -> &[u8] {
         let from = offset.checked_sub(self.buffer_at).map_or(self.buffer.len(), |n| n as usize);
         &self.buffer[from.min(self.buffer.len())..]
     }
 
-    fn hold(&mut self, offset: u64, needed: usize) -> io::Result<()> {
+    fn fill_buffer(&mut self, offset: u64, needed: usize) -> io::Result<()> {
         let room = self.limit.saturating_sub(offset) as usize;
         let needed = needed.min(room);
-        if offset >= self.buffer_at && self.held(offset).len() >= needed {
+        if offset >= self.buffer_at && self.buffered(offset).len() >= needed {
             return Ok(());
         }
         let mut buffer = std::mem::take(&mut self.buffer);
