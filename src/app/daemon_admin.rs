@@ -20,7 +20,7 @@ use crate::problems::{Code, Observation, Problem, Problems};
 use crate::status::{StatusError, Statuses};
 use crate::units::Timestamp;
 use crate::wal::dead::{Dead, Removal};
-use crate::wal::{BacklogStats, Log, Lsn, Place};
+use crate::wal::{BacklogStats, Log, Lsn, SegmentLocation};
 
 use super::age::{age_of, oldest_age};
 use super::dependency_checks::{DATABASE, DependencyChecks};
@@ -359,10 +359,10 @@ fn segments(log: &Log, gauges: &LogGauges) {
     let (mut open, mut pending, mut acked) = (0, 0, 0);
     for segment in log.segments() {
         let state = segment.state();
-        match (state.place, state.sealed) {
-            (Place::Acked, _) => acked += 1,
-            (Place::Pending, true) => pending += 1,
-            (Place::Pending, false) => open += 1,
+        match (state.location, state.sealed) {
+            (SegmentLocation::Acked, _) => acked += 1,
+            (SegmentLocation::Pending, true) => pending += 1,
+            (SegmentLocation::Pending, false) => open += 1,
         }
     }
     for (state, count) in [("open", open), ("pending", pending), ("acked", acked)] {

@@ -2,7 +2,7 @@
 
 use forebay_wal::inspect::{Quarantined, Segment};
 use forebay_wal::units::Timestamp;
-use forebay_wal::{Lsn, Place};
+use forebay_wal::{Lsn, SegmentLocation};
 use serde::Serialize;
 
 use crate::open::Log;
@@ -31,9 +31,9 @@ struct Row {
 /// Where a segment has come to.
 pub fn state(segment: &Segment) -> &'static str {
     match (segment.place, segment.sealed) {
-        (Place::Acked, _) => "acked",
-        (Place::Pending, true) => "pending",
-        (Place::Pending, false) => "open",
+        (SegmentLocation::Acked, _) => "acked",
+        (SegmentLocation::Pending, true) => "pending",
+        (SegmentLocation::Pending, false) => "open",
     }
 }
 

@@ -7,7 +7,7 @@ use std::{fmt, io};
 use super::ack_tracker::SegmentAcks;
 use super::byte_array::array;
 use super::fs::Fs;
-use super::segment::Place;
+use super::segment::SegmentLocation;
 use super::transactions::{Epoch, Transactions};
 use super::{fs, salvage};
 use crate::units::{Lsn, Timestamp};
@@ -109,13 +109,13 @@ impl Checkpoint {
     pub fn current_acks(
         known: Option<&Self>,
         first: Lsn,
-        place: Place,
+        place: SegmentLocation,
         count: u64,
         bytes: u64,
     ) -> SegmentAcks {
         let done = match known {
             Some(checkpoint) => checkpoint.undone_bounds(first..first.plus(count)).is_none(),
-            None => place == Place::Acked,
+            None => place == SegmentLocation::Acked,
         };
         if done {
             return SegmentAcks {

@@ -17,7 +17,7 @@ impl Log {
         sorted.sort_unstable_by_key(|confirmation| confirmation.lsn);
         let mut rest = &sorted[..];
         while let Some(first) = rest.first() {
-            let Some(segment) = self.segments.holding(first.lsn) else {
+            let Some(segment) = self.segments.containing(first.lsn) else {
                 rest = &rest[1..];
                 continue;
             };
@@ -71,7 +71,7 @@ impl Log {
 
     /// Bytes the letter's record takes in the log; 0 when it is no longer kept.
     fn record_len(&self, letter: &DeadLetter) -> u64 {
-        self.segments.holding(letter.lsn).map_or(0, |segment| segment.frame_len(letter.payload.len()))
+        self.segments.containing(letter.lsn).map_or(0, |segment| segment.frame_len(letter.payload.len()))
     }
 
     /// What became of a record.
@@ -94,7 +94,7 @@ impl Log {
             Some(Removal::Dropped) => return Ok(RecordState::Dropped),
             None => {}
         }
-        let Some(segment) = self.segments.holding(lsn) else { return Ok(RecordState::Unknown) };
+        let Some(segment) = self.segments.containing(lsn) else { return Ok(RecordState::Unknown) };
         if !self.is_done(lsn) {
             return Ok(RecordState::Waiting);
         }

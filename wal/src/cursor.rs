@@ -69,7 +69,7 @@ impl Log {
 
     /// One flushed record; `None` when it is not flushed yet, no longer kept, or damaged.
     pub fn read(self: &Arc<Self>, lsn: Lsn) -> Result<Option<Record>, ReadError> {
-        if lsn >= self.end() || self.segments.holding(lsn).is_none() {
+        if lsn >= self.end() || self.segments.containing(lsn).is_none() {
             return Ok(None);
         }
         let mut cursor = self.cursor(lsn);
@@ -169,7 +169,7 @@ impl Cursor {
             }
             let found = match spot.look(&self.log, length) {
                 Ok(found) => found,
-                Err(_) if self.log.segments.holding(spot.lsn).is_none() => {
+                Err(_) if self.log.segments.containing(spot.lsn).is_none() => {
                     // Delivered and let go of while this reader stood in it.
                     self.spot = None;
                     continue;
@@ -223,10 +223,11 @@ impl Cursor {
         if self.spot.is_some() {
             return Ok(());
         }
-        let holder = self.log.segments.holding(self.next).or_else(|| self.log.segments.from(self.next));
+        let holder =
+            self.log.segments.containing(self.next).or_else(|| self.log.segments.first_from(self.next));
         if let Some(segment) = holder {
             self.next = self.next.max(segment.first);
-            let nearest = segment.nearest(&*self.log.fs, &self.log.dir, self.next);
+            let nearest = segment.nearest_indexed(&*self.log.fs, &self.log.dir, self.next);
             let (offset, lsn) =
                 nearest.map_err(|source| ReadError::Io { path: segment.path(&self.log.dir), source })?;
             self.spot = Some(Spot { segment, offset, lsn, block: None, scanner: None });

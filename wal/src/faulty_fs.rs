@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::crypt::slots;
 use super::fs::{Dir, File, Fs, Mode};
-use super::segment::Place;
+use super::segment::SegmentLocation;
 use super::segment_header::HEADER_LEN;
 use super::{checkpoint, dead, delivery_index, footer, preallocated_segment};
 use crate::failpoint::Failpoint;
@@ -93,7 +93,9 @@ fn lost_flush(kind: Kind, is_temporary: bool, last: Change) -> Option<Failpoint>
 fn lost_dir_flush(dir: &Path, renamed: &Path) -> Option<Failpoint> {
     match () {
         () if dir.ends_with(delivery_index::DIR) => Some(Failpoint::NotesDirNotFlushed),
-        () if dir.ends_with(Place::Pending.dir()) && renamed.ends_with(preallocated_segment::FILE) => {
+        () if dir.ends_with(SegmentLocation::Pending.dir())
+            && renamed.ends_with(preallocated_segment::FILE) =>
+        {
             Some(Failpoint::SkipDirectoryFlush)
         }
         () if is_temporary(renamed) && renamed.parent() == Some(dir) => {
@@ -112,7 +114,9 @@ impl Kind {
         let is_in = |dir: &str| path.parent().is_some_and(|parent| parent.ends_with(dir));
         match () {
             () if path.ends_with(preallocated_segment::FILE) => Self::Segment,
-            () if is_in(Place::Pending.dir()) || is_in(Place::Acked.dir()) => Self::Segment,
+            () if is_in(SegmentLocation::Pending.dir()) || is_in(SegmentLocation::Acked.dir()) => {
+                Self::Segment
+            }
             () if is_in(delivery_index::DIR) => Self::Notes,
             () if is_in(dead::DIR) => Self::Letters,
             () => Self::Other,

@@ -11,15 +11,20 @@ use rustix::fs::{AtFlags, CWD, StatxFlags};
 
 use super::fs::not_a_file;
 use super::open_error::OpenError;
-use super::segment::Place;
+use super::segment::SegmentLocation;
 use super::segment_header::parse_segment_name;
 use super::{checkpoint, dead, delivery_index, lock, preallocated_segment, quarantine};
 
 /// Files in the directory itself.
 const FILES: [&str; 3] = [lock::FILE, checkpoint::FILE, preallocated_segment::FILE];
 /// Directories in it between which the log renames files, or whose files count against the same free space.
-const DIRS: [&str; 5] =
-    [Place::Pending.dir(), Place::Acked.dir(), quarantine::DIR, delivery_index::DIR, dead::DIR];
+const DIRS: [&str; 5] = [
+    SegmentLocation::Pending.dir(),
+    SegmentLocation::Acked.dir(),
+    quarantine::DIR,
+    delivery_index::DIR,
+    dead::DIR,
+];
 
 /// The user who may open every file.
 const ROOT: u32 = 0;
@@ -114,7 +119,7 @@ pub fn misplaced(dir: &Path) -> Result<Vec<Misplaced>, OpenError> {
 fn files(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut files: Vec<_> = FILES.iter().map(|name| dir.join(name)).collect();
     files.push(dir.join(dead::NAME));
-    for within in [Place::Pending.dir(), Place::Acked.dir(), delivery_index::DIR] {
+    for within in [SegmentLocation::Pending.dir(), SegmentLocation::Acked.dir(), delivery_index::DIR] {
         let within = dir.join(within);
         let listed = match std::fs::read_dir(&within) {
             Err(e) if e.kind() == io::ErrorKind::NotADirectory => continue,

@@ -167,7 +167,7 @@ pub use open_error::OpenError;
 pub use options::Options;
 pub use preallocated_segment::SegmentUnavailable;
 pub use recovery::{Opened, Recovery, open, open_locked};
-pub use segment::{Place, Segment};
+pub use segment::{Segment, SegmentLocation};
 pub use transactions::{Epoch, Transactions};
 pub use types::{
     BacklogStats, Confirmation, DeadLetter, Identity, NewRecord, ReadError, Record, RecordRef, RecordState,

@@ -230,12 +230,12 @@ impl Log {
 
     /// Whether the record is still kept, delivered or not.
     pub fn is_retained(&self, lsn: Lsn) -> bool {
-        lsn < self.end() && self.segments.holding(lsn).is_some()
+        lsn < self.end() && self.segments.containing(lsn).is_some()
     }
 
-    /// How many numbers from `from` up to `to` lie in segments that are kept.
+    /// How many numbers from `first_from` up to `to` lie in segments that are kept.
     pub fn count_retained(&self, from: Lsn, to: Lsn) -> u64 {
-        self.segments.kept_within(from, to)
+        self.segments.count_retained(from, to)
     }
 
     /// The file system that holds the log, for files beside it that can be rebuilt from it.
@@ -245,7 +245,7 @@ impl Log {
 
     /// When the segment began that holds `lsn`, or the next one: not later than its record, where that cannot be read.
     pub fn segment_created_at(&self, lsn: Lsn) -> Option<Timestamp> {
-        let holder = self.segments.holding(lsn).or_else(|| self.segments.from(lsn));
+        let holder = self.segments.containing(lsn).or_else(|| self.segments.first_from(lsn));
         holder.map(|segment| segment.created)
     }
 
@@ -256,7 +256,7 @@ impl Log {
 
     /// The oldest record still kept, delivered or not; `durable_end()` when there is none.
     pub fn oldest_retained(&self) -> Lsn {
-        self.segments.from(Lsn(0)).map_or(self.end(), |segment| segment.first)
+        self.segments.first_from(Lsn(0)).map_or(self.end(), |segment| segment.first)
     }
 
     /// Why the log takes nothing more, if so.

@@ -11,7 +11,7 @@ use super::fs::Mode;
 use super::log::Log;
 use super::preallocated_segment;
 use super::preallocated_segment::SegmentUnavailable;
-use super::segment::{Place, Segment, segment_path};
+use super::segment::{Segment, SegmentLocation, segment_path};
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
@@ -30,7 +30,7 @@ impl Log {
     pub fn run_maintenance(&self, retention: Retention, now: Timestamp) -> io::Result<()> {
         let complete = self.checkpoint_if(now, |saved, next| !next.is_equivalent(saved))?;
         for segment in self.segments() {
-            if complete.contains(&segment.first) && segment.state().place == Place::Pending {
+            if complete.contains(&segment.first) && segment.state().location == SegmentLocation::Pending {
                 self.move_to_acked(&segment)?;
             }
         }
@@ -89,17 +89,18 @@ impl Log {
     }
 
     fn move_to_acked(&self, segment: &Segment) -> io::Result<()> {
-        let from = segment_path(&self.dir, Place::Pending, segment.first);
-        let to = segment_path(&self.dir, Place::Acked, segment.first);
+        let from = segment_path(&self.dir, SegmentLocation::Pending, segment.first);
+        let to = segment_path(&self.dir, SegmentLocation::Acked, segment.first);
         self.fs.rename(&from, &to)?;
-        segment.update(|state| state.place = Place::Acked);
-        self.fs.sync_dir(&self.dir.join(Place::Acked.dir()))?;
-        self.fs.sync_dir(&self.dir.join(Place::Pending.dir()))
+        segment.update(|state| state.location = SegmentLocation::Acked);
+        self.fs.sync_dir(&self.dir.join(SegmentLocation::Acked.dir()))?;
+        self.fs.sync_dir(&self.dir.join(SegmentLocation::Pending.dir()))
     }
 
     fn expire_segments(&self, complete: &[Lsn], retention: Retention, now: Timestamp) -> io::Result<()> {
-        let gone =
-            |segment: &Segment| complete.contains(&segment.first) && segment.state().place == Place::Acked;
+        let gone = |segment: &Segment| {
+            complete.contains(&segment.first) && segment.state().location == SegmentLocation::Acked
+        };
         let acked: Vec<_> = self.segments().into_iter().filter(|segment| gone(segment)).collect();
         let mut kept: u64 = acked.iter().map(|segment| segment.state().length).sum();
         for segment in acked {
@@ -119,9 +120,9 @@ impl Log {
     fn delete_acked(&self, segment: &Segment) -> io::Result<()> {
         self.shred_key(segment)?;
         self.segments.remove(segment.first);
-        self.fs.remove(&segment_path(&self.dir, Place::Acked, segment.first))?;
+        self.fs.remove(&segment_path(&self.dir, SegmentLocation::Acked, segment.first))?;
         // Before its notes go: after a power failure it must not be back without them.
-        self.fs.sync_dir(&self.dir.join(Place::Acked.dir()))?;
+        self.fs.sync_dir(&self.dir.join(SegmentLocation::Acked.dir()))?;
         self.delivery_index.remove(segment.first)
     }
 
@@ -131,7 +132,8 @@ impl Log {
         if matches!(segment.access, Access::Plain) {
             return Ok(());
         }
-        let file = self.fs.open(&segment_path(&self.dir, Place::Acked, segment.first), Mode::Write)?;
+        let file =
+            self.fs.open(&segment_path(&self.dir, SegmentLocation::Acked, segment.first), Mode::Write)?;
         for at in slots::AT {
             file.write_all_at(&slots::shredded(), at as u64)?;
         }
@@ -177,8 +179,9 @@ impl Log {
     }
 
     fn expire_oldest_acked(&self) -> bool {
-        let delivered =
-            |s: &Segment| s.state().place == Place::Acked && self.lock_acks().is_complete(s.first);
+        let delivered = |s: &Segment| {
+            s.state().location == SegmentLocation::Acked && self.lock_acks().is_complete(s.first)
+        };
         let Some(oldest) = self.segments().into_iter().find(|segment| delivered(segment)) else {
             return false;
         };

@@ -17,7 +17,7 @@ use super::lock::Lock;
 use super::log::{Log, RecoveredLog};
 use super::open_error::OpenError;
 use super::options::Options;
-use super::segment::{Place, Segments};
+use super::segment::{SegmentLocation, Segments};
 use super::segment_header::{HEADER_LEN, SegmentSeal};
 use super::start::Start;
 use super::survey::{Found, Survey};
@@ -166,7 +166,7 @@ fn restore(
     }
     start.ledger.advance();
     let Start { fs, dead, segments, ledger, .. } = start;
-    let pending = fs.open_dir(&dir.join(Place::Pending.dir())).map_err(failed)?;
+    let pending = fs.open_dir(&dir.join(SegmentLocation::Pending.dir())).map_err(failed)?;
     let (keys, observer) = (options.keys.clone(), Arc::clone(&options.observer));
     let dir = dir.to_owned();
     let parts = RecoveredLog {
@@ -213,9 +213,13 @@ fn findings_of(dead: &DeadLetters, trouble: Option<String>) -> impl Iterator<Ite
 }
 
 fn make_directories(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
-    for name in
-        [Place::Pending.dir(), Place::Acked.dir(), quarantine::DIR, delivery_index::DIR, super::dead::DIR]
-    {
+    for name in [
+        SegmentLocation::Pending.dir(),
+        SegmentLocation::Acked.dir(),
+        quarantine::DIR,
+        delivery_index::DIR,
+        super::dead::DIR,
+    ] {
         fs.create_dir_all(&dir.join(name))?;
     }
     fs.sync_dir(dir)

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::crypt::slots::Slot;
 use super::crypt::{KeyId, Keys, Locked, MasterKey, slots};
 use super::fs::{Fs, Mode};
-use super::segment::Place;
+use super::segment::SegmentLocation;
 use super::segment_header::{HEADER_LEN, HeaderError, SegmentHeader};
 use super::{dead, quarantine, salvage};
 
@@ -106,7 +106,7 @@ fn is_segment(path: &Path) -> bool {
 /// Every file that may hold a wrapped key: segments, the dead letters, and what of both lies in quarantine.
 fn candidates(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut all = vec![PathBuf::from(dead::NAME)];
-    for below in [Place::Pending.dir(), Place::Acked.dir(), quarantine::DIR] {
+    for below in [SegmentLocation::Pending.dir(), SegmentLocation::Acked.dir(), quarantine::DIR] {
         let names = match fs.list(&dir.join(below)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             listed => listed?,

@@ -17,14 +17,14 @@ use crate::units::{Lsn, Timestamp};
 
 /// Which directory a segment lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum SegmentLocation {
     /// Not yet fully delivered.
     Pending,
     /// Delivered, kept for replay.
     Acked,
 }
 
-impl Place {
+impl SegmentLocation {
     /// The directory's name.
     pub const fn dir(self) -> &'static str {
         match self {
@@ -36,9 +36,9 @@ impl Place {
 
 /// How far a segment has come.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct SegmentState {
     /// Where it lies.
-    pub place: Place,
+    pub location: SegmentLocation,
     /// The number after its last flushed record.
     pub next: Lsn,
     /// Bytes of header and flushed records.
@@ -63,12 +63,12 @@ pub struct Segment {
     pub access: Access,
     /// Records per label, if it was sealed in an earlier life and its footer is readable; else none.
     pub labels: BTreeMap<String, u64>,
-    state: RwLock<State>,
+    state: RwLock<SegmentState>,
 }
 
 impl Segment {
     /// A segment as recovery or rotation found or made it.
-    pub fn new(header: &SegmentHeader, access: Access, state: State) -> Self {
+    pub fn new(header: &SegmentHeader, access: Access, state: SegmentState) -> Self {
         Self {
             first: header.first,
             created: header.created,
@@ -85,13 +85,13 @@ impl Segment {
     }
 
     /// A copy of its state.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> SegmentState {
         self.state.read().clone()
     }
 
     /// The number after its last flushed record, and the bytes flushed.
     pub fn flushed(&self) -> (Lsn, u64) {
-        self.look(|state| (state.next, state.length))
+        self.with_state(|state| (state.next, state.length))
     }
 
     /// The number at which a reader goes on behind it, and the bytes flushed. A closed one that lost its footer and its
@@ -99,29 +99,29 @@ impl Segment {
     /// one is still to come.
     pub fn extent(&self) -> (Lsn, u64) {
         let least = |sealed: bool| if sealed { self.first.next() } else { self.first };
-        self.look(|state| (state.next.max(least(state.sealed)), state.length))
+        self.with_state(|state| (state.next.max(least(state.sealed)), state.length))
     }
 
     /// Looks at its state without a copy.
-    fn look<T>(&self, at: impl FnOnce(&State) -> T) -> T {
+    fn with_state<T>(&self, at: impl FnOnce(&SegmentState) -> T) -> T {
         at(&self.state.read())
     }
 
     /// Changes its state.
-    pub fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    pub fn update<T>(&self, change: impl FnOnce(&mut SegmentState) -> T) -> T {
         change(&mut self.state.write())
     }
 
     /// Where its file lies now.
     pub fn path(&self, dir: &Path) -> PathBuf {
-        segment_path(dir, self.look(|state| state.place), self.first)
+        segment_path(dir, self.with_state(|state| state.location), self.first)
     }
 
     /// Opens its file, wherever it lies; it may be moved to `acked/` at any moment.
     pub fn open(&self, fs: &dyn Fs, dir: &Path) -> io::Result<Arc<dyn File>> {
-        match fs.open(&segment_path(dir, Place::Pending, self.first), Mode::Read) {
+        match fs.open(&segment_path(dir, SegmentLocation::Pending, self.first), Mode::Read) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                fs.open(&segment_path(dir, Place::Acked, self.first), Mode::Read)
+                fs.open(&segment_path(dir, SegmentLocation::Acked, self.first), Mode::Read)
             }
             opened => opened,
         }
@@ -138,7 +138,7 @@ impl Segment {
     }
 
     /// An offset at or before the record `lsn`, with the number of the record there.
-    pub fn nearest(&self, fs: &dyn Fs, dir: &Path, lsn: Lsn) -> io::Result<(u64, Lsn)> {
+    pub fn nearest_indexed(&self, fs: &dyn Fs, dir: &Path, lsn: Lsn) -> io::Result<(u64, Lsn)> {
         let state = self.state();
         let index = match state.sealed {
             true => Footer::find(&*self.open(fs, dir)?, &self.seed)?
@@ -155,7 +155,7 @@ impl Segment {
 }
 
 /// Where the file of a segment lies.
-pub fn segment_path(dir: &Path, place: Place, first: Lsn) -> PathBuf {
+pub fn segment_path(dir: &Path, place: SegmentLocation, first: Lsn) -> PathBuf {
     dir.join(place.dir()).join(segment_header::segment_name(first))
 }
 
@@ -175,20 +175,20 @@ impl Segments {
     }
 
     /// The one that holds `lsn`, or that will when it is flushed; `None` when it is no longer kept.
-    pub fn holding(&self, lsn: Lsn) -> Option<Arc<Segment>> {
+    pub fn containing(&self, lsn: Lsn) -> Option<Arc<Segment>> {
         let all = self.0.read();
         let (_, segment) = all.range(..=lsn).next_back()?;
-        segment.look(|state| !state.sealed || lsn < state.next).then(|| Arc::clone(segment))
+        segment.with_state(|state| !state.sealed || lsn < state.next).then(|| Arc::clone(segment))
     }
 
     /// The first one that begins at or after `lsn`.
-    pub fn from(&self, lsn: Lsn) -> Option<Arc<Segment>> {
+    pub fn first_from(&self, lsn: Lsn) -> Option<Arc<Segment>> {
         let all = self.0.read();
         all.range(lsn..).next().map(|(_, segment)| Arc::clone(segment))
     }
 
-    /// How many numbers from `from` up to `to` lie in one of them.
-    pub fn kept_within(&self, from: Lsn, to: Lsn) -> u64 {
+    /// How many numbers from `first_from` up to `to` lie in one of them.
+    pub fn count_retained(&self, from: Lsn, to: Lsn) -> u64 {
         let all = self.0.read();
         let before = all.range(..to).rev().map(|(first, segment)| (*first, segment.flushed().0));
         let overlapping = before.take_while(|(_, next)| *next > from);

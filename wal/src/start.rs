@@ -14,7 +14,7 @@ use super::event::{Finding, FindingKind};
 use super::fs::{Fs, Mode};
 use super::open_error::OpenError;
 use super::options::Options;
-use super::segment::{Place, Segment, Segments, State, segment_path};
+use super::segment::{Segment, SegmentLocation, SegmentState, Segments, segment_path};
 use super::segment_header::{HEADER_LEN, SegmentSeal, segment_name};
 use super::survey::{Found, Survey, Unusable};
 use super::tail_recovery::Tail;
@@ -66,7 +66,7 @@ impl Start<'_> {
             let mut labels = found.footer.as_ref().map(|footer| footer.labels.clone()).unwrap_or_default();
             let seal = match is_open {
                 true => {
-                    if found.place == Place::Acked {
+                    if found.place == SegmentLocation::Acked {
                         // The log itself never leaves one there without a footer.
                         self.check_seal(found, successor);
                     }
@@ -77,7 +77,7 @@ impl Start<'_> {
                     let closed = self.close(found.place, &tail).map_err(failed)?;
                     labels.clone_from(&tail.footer().labels);
                     // One in `acked/` that holds no record is let go of with the others, unless its name is needed.
-                    let is_kept = found.place == Place::Acked && behind.is_some();
+                    let is_kept = found.place == SegmentLocation::Acked && behind.is_some();
                     closed.or_else(|| is_kept.then(|| found.seal(successor)))
                 }
                 false => Some(self.check_seal(found, successor)),
@@ -145,7 +145,7 @@ impl Start<'_> {
     }
 
     /// Puts the damage of the last segment into quarantine and seals what survived.
-    fn close(&mut self, place: Place, tail: &Tail) -> io::Result<Option<SegmentSeal>> {
+    fn close(&mut self, place: SegmentLocation, tail: &Tail) -> io::Result<Option<SegmentSeal>> {
         self.findings.extend(tail.findings(false));
         for hole in &tail.holes {
             tail.keep_hole(&*self.fs, self.dir, hole)?;
@@ -158,8 +158,8 @@ impl Start<'_> {
 
     /// Whether a damaged range may cost a delivery. What lies in `acked/` was delivered, unless the checkpoint says
     /// otherwise.
-    fn is_owed(&self, place: Place, range: Range<Lsn>) -> bool {
-        place == Place::Pending
+    fn is_owed(&self, place: SegmentLocation, range: Range<Lsn>) -> bool {
+        place == SegmentLocation::Pending
             || self.checkpoint.is_some_and(|checkpoint| checkpoint.undone_bounds(range).is_some())
     }
 
@@ -167,15 +167,21 @@ impl Start<'_> {
         let header = &found.header;
         let place = found.place;
         let last_at = found.footer.as_ref().map_or(header.created, |footer| footer.last_at);
-        let state =
-            State { place, next: seal.next, length: seal.length, sealed: true, last_at, index: Vec::new() };
+        let state = SegmentState {
+            location: place,
+            next: seal.next,
+            length: seal.length,
+            sealed: true,
+            last_at,
+            index: Vec::new(),
+        };
         let segment = Segment::new(header, found.access.clone(), state).with_labels(labels);
         self.segments.insert(Arc::new(segment));
         self.ledger.insert(header.first, self.marks(header.first, seal, place));
     }
 
     /// What the checkpoint knows of a segment that is closed now.
-    fn marks(&self, first: Lsn, seal: SegmentSeal, place: Place) -> SegmentAcks {
+    fn marks(&self, first: Lsn, seal: SegmentSeal, place: SegmentLocation) -> SegmentAcks {
         let (count, bytes) = (seal.next.0.saturating_sub(first.0), seal.length.saturating_sub(HEADER_LEN));
         if self.options.redeliver {
             return SegmentAcks { count, bytes, sealed: true, ..SegmentAcks::default() };

@@ -10,7 +10,7 @@ use super::footer::Footer;
 use super::frame::ChecksumSeed;
 use super::fs::{Fs, Mode};
 use super::open_error::OpenError;
-use super::segment::{Place, segment_path};
+use super::segment::{SegmentLocation, segment_path};
 use super::segment_header::{
     HEADER_LEN, HeaderError, SegmentHeader, SegmentSeal, parse_segment_name, segment_name,
 };
@@ -21,7 +21,7 @@ use crate::units::Lsn;
 /// A segment that was found.
 pub struct Found {
     /// Where.
-    pub place: Place,
+    pub place: SegmentLocation,
     /// Its header.
     pub header: SegmentHeader,
     /// How its payloads are read.
@@ -83,7 +83,8 @@ impl Survey {
 
 /// See [`Survey::oldest_headless`]. What lies in `acked/` was delivered.
 pub fn oldest_headless(unusable: &[Unusable]) -> Option<Lsn> {
-    let undelivered = |one: &&Unusable| one.kind == FindingKind::Damaged && one.place == Place::Pending;
+    let undelivered =
+        |one: &&Unusable| one.kind == FindingKind::Damaged && one.place == SegmentLocation::Pending;
     unusable.iter().find(undelivered).map(|one| one.first)
 }
 
@@ -94,7 +95,7 @@ pub struct Sighted {
     /// The ones that cannot be used, oldest first.
     pub unusable: Vec<Unusable>,
     /// The ones whose key was destroyed: they were being given up when the process ended.
-    pub shredded: Vec<(Place, Lsn)>,
+    pub shredded: Vec<(SegmentLocation, Lsn)>,
 }
 
 /// What lies where a segment should.
@@ -110,7 +111,7 @@ enum Look {
 #[derive(Clone)]
 pub struct Unusable {
     /// Where it lies.
-    pub place: Place,
+    pub place: SegmentLocation,
     /// The first LSN its name gives.
     pub first: Lsn,
     /// Bytes of its file.
@@ -170,7 +171,7 @@ pub fn sight(
 ) -> Result<Sighted, OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let mut seen = Sighted { segments: Vec::new(), unusable: Vec::new(), shredded: Vec::new() };
-    for place in [Place::Pending, Place::Acked] {
+    for place in [SegmentLocation::Pending, SegmentLocation::Acked] {
         let listed = match fs.list(&dir.join(place.dir())) {
             // A start refused this before; who only looks lists it by itself.
             Err(e) if fs::is_misplaced(&e) => Vec::new(),
@@ -199,13 +200,13 @@ pub fn sight(
 /// One that was seen twice moved in between, and lies in `acked/` now. Or a crash came between the two steps of the move,
 /// or it is a copy: then the one in `pending/` is the log's.
 fn keep_one_of_each(fs: &dyn Fs, dir: &Path, segments: &mut Vec<Found>) -> io::Result<()> {
-    segments.sort_by_key(|found| (found.header.first, found.place == Place::Acked));
+    segments.sort_by_key(|found| (found.header.first, found.place == SegmentLocation::Acked));
     let mut kept: Vec<Found> = Vec::with_capacity(segments.len());
     for found in std::mem::take(segments) {
         let first = found.header.first;
         match kept.last_mut().filter(|last| last.header.first == first) {
             None => kept.push(found),
-            Some(last) => match fs.open(&segment_path(dir, Place::Pending, first), Mode::Read) {
+            Some(last) => match fs.open(&segment_path(dir, SegmentLocation::Pending, first), Mode::Read) {
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => *last = found,
                 Err(e) => return Err(e),
@@ -235,7 +236,7 @@ fn set_aside_foreign(known: Option<[u8; 16]>, seen: &mut Sighted) {
 }
 
 /// Reads header and footer of one segment.
-fn look(fs: &dyn Fs, dir: &Path, place: Place, first: Lsn, keys: &Keys) -> Result<Look, OpenError> {
+fn look(fs: &dyn Fs, dir: &Path, place: SegmentLocation, first: Lsn, keys: &Keys) -> Result<Look, OpenError> {
     let path = segment_path(dir, place, first);
     let failed = |source| OpenError::Io { path: path.clone(), source };
     let file = match fs.open(&path, Mode::Read) {

@@ -11,7 +11,7 @@ use std::path::Path;
 use super::checkpoint::Checkpoint;
 use super::event::{Finding, FindingKind};
 use super::fs::Fs;
-use super::segment::{Place, segment_path};
+use super::segment::{SegmentLocation, segment_path};
 use super::segment_header::{SegmentSeal, segment_name};
 use super::survey::Found;
 
@@ -28,10 +28,13 @@ pub fn move_back(
         let found = &mut segments[index];
         let first = found.header.first;
         let Some(finding) = finding(checkpoint, found, successor) else { continue };
-        fs.rename(&segment_path(dir, Place::Acked, first), &segment_path(dir, Place::Pending, first))?;
-        fs.sync_dir(&dir.join(Place::Pending.dir()))?;
-        fs.sync_dir(&dir.join(Place::Acked.dir()))?;
-        found.place = Place::Pending;
+        fs.rename(
+            &segment_path(dir, SegmentLocation::Acked, first),
+            &segment_path(dir, SegmentLocation::Pending, first),
+        )?;
+        fs.sync_dir(&dir.join(SegmentLocation::Pending.dir()))?;
+        fs.sync_dir(&dir.join(SegmentLocation::Acked.dir()))?;
+        found.place = SegmentLocation::Pending;
         findings.push(finding);
     }
     Ok(())
@@ -42,7 +45,8 @@ pub fn finding(checkpoint: &Checkpoint, found: &Found, successor: SegmentSeal) -
     let first = found.header.first;
     // One without a footer may hold any number of records, one at least.
     let end = found.seal(successor).next.max(first.next());
-    let (from, to) = checkpoint.undone_bounds(first..end).filter(|_| found.place == Place::Acked)?;
+    let (from, to) =
+        checkpoint.undone_bounds(first..end).filter(|_| found.place == SegmentLocation::Acked)?;
     Some(Finding {
         segment: segment_name(first),
         offset: 0,

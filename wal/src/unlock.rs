@@ -7,12 +7,12 @@ use super::checkpoint::Checkpoint;
 use super::crypt::{Access, Keys};
 use super::fs::Fs;
 use super::open_error::OpenError;
-use super::segment::{Place, segment_path};
+use super::segment::{SegmentLocation, segment_path};
 use super::{dead, survey};
 
 /// Fails if a segment of this log, or its dead letters, are encrypted and no key opens them. Reads only.
 pub fn check(fs: &dyn Fs, dir: &Path, keys: &Keys) -> Result<(), OpenError> {
-    for place in [Place::Pending, Place::Acked] {
+    for place in [SegmentLocation::Pending, SegmentLocation::Acked] {
         match fs.list(&dir.join(place.dir())) {
             // A log that is still to be made.
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -13,7 +13,7 @@ use super::fs::File;
 use super::log::Log;
 use super::preallocated_segment::SegmentUnavailable;
 use super::recent_blocks::RecentBlock;
-use super::segment::{Place, Segment, State, segment_path};
+use super::segment::{Segment, SegmentLocation, SegmentState, segment_path};
 use super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal};
 use super::types::NewRecord;
 use super::{crypt, footer, frame, preallocated_segment, random};
@@ -90,12 +90,12 @@ impl Writer {
         let (block, access) = crypt::begin(&header, &log.keys)?;
         file.write_all_at(&block, 0)?;
         file.sync_data()?;
-        let path = segment_path(&log.dir, Place::Pending, first);
+        let path = segment_path(&log.dir, SegmentLocation::Pending, first);
         log.fs.rename(&log.dir.join(preallocated_segment::FILE), &path)?;
         log.preallocated.mark_renamed();
         log.pending.sync()?;
-        let state = State {
-            place: Place::Pending,
+        let state = SegmentState {
+            location: SegmentLocation::Pending,
             next: first,
             length: HEADER_LEN,
             sealed: false,

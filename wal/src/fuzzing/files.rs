@@ -9,7 +9,7 @@ use super::super::dead::{Damage, DeadLetters, Removal};
 use super::super::frame::ChecksumSeed;
 use super::super::fs::Fs;
 use super::super::memory::MemoryFs;
-use super::super::segment::Place;
+use super::super::segment::SegmentLocation;
 use super::super::segment_header::{HEADER_LEN, SegmentHeader, parse_segment_name, segment_name};
 use super::super::types::DeadLetter;
 use super::super::{dead, delivery_index, frame, segment_header};
@@ -36,7 +36,13 @@ fn checkpoint(data: &[u8], forged: bool) {
     for (first, marks) in &read.segments {
         for lsn in [*first, Lsn(first.0 + marks.count / 2), Lsn(first.0 + marks.count)] {
             read.was_done(lsn);
-            Checkpoint::current_acks(Some(&read), *first, Place::Pending, lsn.0 - first.0, marks.bytes);
+            Checkpoint::current_acks(
+                Some(&read),
+                *first,
+                SegmentLocation::Pending,
+                lsn.0 - first.0,
+                marks.bytes,
+            );
         }
         let range = *first..Lsn(first.0 + marks.count.min(100_000));
         if let Some((from, to)) = read.undone_bounds(range.clone()) {

@@ -17,7 +17,7 @@ use super::super::memory::MemoryFs;
 use super::super::open_error::OpenError;
 use super::super::options::Options;
 use super::super::recovery::{Opened, open};
-use super::super::segment::{Place, segment_path};
+use super::super::segment::{SegmentLocation, segment_path};
 use super::super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal};
 use super::super::types::Identity;
 use super::super::{checkpoint, frame};
@@ -117,7 +117,8 @@ fn judge(files: &BTreeMap<PathBuf, Vec<u8>>, outcome: &Outcome, end: Lsn) {
         assert_eq!(*found, payload(lsn.0), "record {lsn} is not what was written");
     }
     // What was delivered is owed to nobody: damage to it costs a replay.
-    let acked = FIRSTS.map(|first| files.contains_key(&segment_path(dir(), Place::Acked, Lsn(first))));
+    let acked =
+        FIRSTS.map(|first| files.contains_key(&segment_path(dir(), SegmentLocation::Acked, Lsn(first))));
     let delivered = |lsn: Lsn| acked[((lsn.0 - 1) / RECORDS) as usize];
     let damaged = |lsn: Lsn| outcome.damaged.iter().any(|(from, to)| (*from..=*to).contains(&lsn));
     let told = |lsn: Lsn| damaged(lsn) || delivered(lsn);
@@ -165,7 +166,7 @@ fn apply(files: &mut BTreeMap<PathBuf, Vec<u8>>, edit: &[u8]) {
         5 => drop(files.remove(&path)),
         6 => {
             if let (Some(name), Some(bytes)) = (path.file_name(), files.get(&path)) {
-                let moved = dir().join(Place::Acked.dir()).join(name);
+                let moved = dir().join(SegmentLocation::Acked.dir()).join(name);
                 let bytes = bytes.clone();
                 files.remove(&path);
                 files.insert(moved, bytes);
@@ -238,7 +239,7 @@ fn whole() -> BTreeMap<PathBuf, Vec<u8>> {
             true => bytes.extend(footer.encode(&seed, footer.length as u32)),
             false => bytes.resize(CAPACITY as usize, 0),
         }
-        files.insert(segment_path(dir(), Place::Pending, Lsn(first)), bytes);
+        files.insert(segment_path(dir(), SegmentLocation::Pending, Lsn(first)), bytes);
     }
     let marks =
         SegmentAcks { count: RECORDS, bytes: predecessor.length - HEADER_LEN, ..SegmentAcks::default() };

@@ -9,7 +9,7 @@ use super::super::crypt::{Access, Keys, Unreadable};
 use super::super::frame::ChecksumSeed;
 use super::super::fs::{File, Fs};
 use super::super::scanner::Scanner;
-use super::super::segment::Place;
+use super::super::segment::SegmentLocation;
 use super::super::segment_header::{HEADER_LEN, SegmentHeader, parse_segment_name};
 use super::super::types::{Record, RecordState};
 use super::super::{frame, salvage, survey};
@@ -100,7 +100,7 @@ impl Follower {
 
     fn later_than(&self, first: Lsn) -> io::Result<Option<Lsn>> {
         let mut later: Vec<Lsn> = Vec::new();
-        for place in [Place::Pending, Place::Acked] {
+        for place in [SegmentLocation::Pending, SegmentLocation::Acked] {
             let names = self.fs.list(&self.dir.join(place.dir()))?;
             later.extend(names.iter().filter_map(|name| parse_segment_name(name)));
         }

@@ -19,7 +19,7 @@ use super::dead::DeadLetters;
 use super::event::{Finding, FindingKind};
 use super::fs::Fs;
 use super::open_error::OpenError;
-use super::segment::Place;
+use super::segment::SegmentLocation;
 use super::segment_header::{SegmentSeal, parse_segment_name, segment_name};
 use super::survey::Sighted;
 use super::types::Identity;
@@ -80,7 +80,7 @@ impl Directory {
     /// The log in `path`.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let directory = Self { fs: Arc::new(fs::RealFs), path: path.to_owned(), keys: Keys::default() };
-        let there = directory.fs.list(&path.join(Place::Pending.dir()));
+        let there = directory.fs.list(&path.join(SegmentLocation::Pending.dir()));
         match there {
             Ok(_) => Ok(directory),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(OpenError::Absent { path: path.to_owned() }),
@@ -230,7 +230,7 @@ impl View {
             self.findings.extend(undelivered);
             let is_open = index + 1 == count && found.footer.is_none();
             // In `acked/` there is none without a footer, unless somebody or something took it.
-            let is_writers = is_open && found.place == Place::Pending;
+            let is_writers = is_open && found.place == SegmentLocation::Pending;
             if let Some(detail) = found.seal_trouble(successor).filter(|_| !is_writers) {
                 let offset = found.seal(successor).length;
                 self.find(segment_name(first), offset, FindingKind::Damaged, detail.to_owned());

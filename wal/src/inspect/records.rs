@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::dead::{Dead, Removal};
 use super::super::delivery_index::{DeliveryIndex, SegmentDeliveries};
-use super::super::segment::Place;
+use super::super::segment::SegmentLocation;
 use super::super::tail_recovery::Hole;
 use super::super::types::{Record, RecordState};
 use super::frames::{Frames, Step, Whole};
@@ -65,7 +65,7 @@ impl View {
     pub(super) fn was_done(&self, segment: &Segment, lsn: Lsn) -> bool {
         match &self.checkpoint {
             Some(checkpoint) => checkpoint.was_done(lsn),
-            None => segment.place == Place::Acked,
+            None => segment.place == SegmentLocation::Acked,
         }
     }
 }

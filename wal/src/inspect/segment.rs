@@ -9,7 +9,7 @@ use super::super::crypt::{Access, KeyId};
 use super::super::footer::{Footer, INDEX_STRIDE};
 use super::super::frame::ChecksumSeed;
 use super::super::fs::{File, Fs, Mode};
-use super::super::segment::{Place, segment_path};
+use super::super::segment::{SegmentLocation, segment_path};
 use super::super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal, segment_name};
 use super::super::survey::Found;
 use crate::units::{Lsn, Timestamp};
@@ -17,7 +17,7 @@ use crate::units::{Lsn, Timestamp};
 /// One segment.
 pub struct Segment {
     /// Where it lies.
-    pub place: Place,
+    pub place: SegmentLocation,
     /// Bytes of its file, room for records to come included.
     pub size: u64,
     /// Whether it has its footer: nothing will be added.
@@ -118,7 +118,7 @@ impl Segment {
 
 /// Opens a segment wherever it lies now; `None` when it was let go of.
 pub(super) fn open(fs: &dyn Fs, dir: &Path, first: Lsn) -> io::Result<Option<Arc<dyn File>>> {
-    for place in [Place::Pending, Place::Acked] {
+    for place in [SegmentLocation::Pending, SegmentLocation::Acked] {
         match fs.open(&segment_path(dir, place, first), Mode::Read) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             opened => return opened.map(Some),

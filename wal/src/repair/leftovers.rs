@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::super::event::{Finding, FindingKind};
 use super::super::fs::Fs;
-use super::super::segment::Place;
+use super::super::segment::SegmentLocation;
 use super::super::segment_header::parse_segment_name;
 use super::super::{dead, delivery_index, quarantine};
 
@@ -30,7 +30,7 @@ pub fn move_temporary(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> i
 /// Moves notes into quarantine whose segment is gone, or was moved there.
 pub fn move_notes(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> io::Result<()> {
     let mut segments = BTreeSet::new();
-    for place in [Place::Pending, Place::Acked] {
+    for place in [SegmentLocation::Pending, SegmentLocation::Acked] {
         segments.extend(list(fs, &dir.join(place.dir()))?);
     }
     for name in list(fs, &dir.join(delivery_index::DIR))? {

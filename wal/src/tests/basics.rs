@@ -2,8 +2,8 @@
 
 use super::super::dead::Removal;
 use super::super::{
-    AppendError, Confirmation, DeadLetter, FindingKind, Lsn, NewRecord, OpenError, Place, RecordState,
-    Retention,
+    AppendError, Confirmation, DeadLetter, FindingKind, Lsn, NewRecord, OpenError, RecordState, Retention,
+    SegmentLocation,
 };
 use super::sim::{Fault, SimFs};
 use super::support::*;
@@ -86,7 +86,7 @@ pub fn delivered_segments_move_to_acked_and_then_go() {
     let keep = Retention { age: std::time::Duration::from_secs(9), size: u64::MAX };
     opened.log.run_maintenance(keep, Timestamp(2_000)).unwrap();
     let acked = |log: &super::super::Log| {
-        log.segments().iter().filter(|segment| segment.state().place == Place::Acked).count()
+        log.segments().iter().filter(|segment| segment.state().location == SegmentLocation::Acked).count()
     };
     assert_eq!(acked(&opened.log), all - 2, "all but the one of record 1 and the open one");
     opened.log.run_maintenance(keep_nothing(), Timestamp(2_000)).unwrap();
@@ -410,7 +410,7 @@ pub fn a_segment_that_is_just_being_moved_is_read() {
     let segment = &opened.log.segments()[0];
     let acked = dir().join("acked").join(last_segment(&fs).file_name().unwrap());
     super::super::fs::Fs::rename(&fs, &last_segment(&fs), &acked).unwrap();
-    assert_eq!(segment.state().place, Place::Pending);
+    assert_eq!(segment.state().location, SegmentLocation::Pending);
     segment.open(&fs, &dir()).unwrap();
 }
 

@@ -278,8 +278,12 @@ pub fn a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_
     let inodes =
         |fs: &SimFs| fs.journal().into_iter().filter(|(.., bytes)| *bytes == slots::shredded()).count();
     assert_eq!(inodes(&fs), 0);
-    let acked =
-        opened.log.segments().iter().filter(|s| s.state().place == super::super::Place::Acked).count();
+    let acked = opened
+        .log
+        .segments()
+        .iter()
+        .filter(|s| s.state().location == super::super::SegmentLocation::Acked)
+        .count();
     let keep = Retention { age: std::time::Duration::ZERO, size: 0 };
     opened.log.run_maintenance(keep, Timestamp(9_000)).unwrap();
     assert_eq!(inodes(&fs), 2 * acked, "both copies of each");

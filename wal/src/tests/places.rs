@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::super::fs::{Fs, Mode};
 use super::super::inspect::Directory;
 use super::super::segment::segment_path;
-use super::super::{Confirmation, FindingKind, Lsn, OpenError, Place, layout, open_locked};
+use super::super::{Confirmation, FindingKind, Lsn, OpenError, SegmentLocation, layout, open_locked};
 use super::basics::confirmation;
 use super::sim::SimFs;
 use super::support::*;
@@ -31,7 +31,7 @@ fn half_delivered(fs: &SimFs) -> (Vec<Lsn>, u64) {
     (firsts, end)
 }
 
-fn path(place: Place, first: Lsn) -> PathBuf {
+fn path(place: SegmentLocation, first: Lsn) -> PathBuf {
     segment_path(&dir(), place, first)
 }
 
@@ -45,7 +45,7 @@ fn an_undelivered_segment_in_acked_is_delivered() {
     let (firsts, end) = half_delivered(&fs);
     // The delivered one, one that waits, and the open one.
     for first in [firsts[0], firsts[1], firsts[3]] {
-        fs.rename(&path(Place::Pending, first), &path(Place::Acked, first)).unwrap();
+        fs.rename(&path(SegmentLocation::Pending, first), &path(SegmentLocation::Acked, first)).unwrap();
     }
     let view = Directory::on(Arc::new(fs.fork()), &dir(), keys()).look(|_| None).unwrap();
     let of = |kind| view.findings.iter().filter(move |finding| finding.kind == kind);
@@ -54,8 +54,9 @@ fn an_undelivered_segment_in_acked_is_delivered() {
     assert_eq!(waiting(&opened.log), numbers(firsts[1], end));
     let found = &opened.recovery.findings;
     assert_eq!(found.iter().filter(|finding| finding.kind == FindingKind::Misplaced).count(), 2, "{found:?}");
-    let places: Vec<_> = opened.log.segments().iter().take(3).map(|segment| segment.state().place).collect();
-    assert_eq!(places, [Place::Acked, Place::Pending, Place::Pending]);
+    let places: Vec<_> =
+        opened.log.segments().iter().take(3).map(|segment| segment.state().location).collect();
+    assert_eq!(places, [SegmentLocation::Acked, SegmentLocation::Pending, SegmentLocation::Pending]);
 }
 
 #[test]
@@ -63,8 +64,8 @@ fn of_two_copies_of_a_segment_the_one_in_pending_is_the_logs() {
     let fs = SimFs::new();
     let (firsts, end) = half_delivered(&fs);
     // A copy from before the last records of it were written.
-    let bytes = fs.read(&path(Place::Pending, firsts[3]));
-    let copy = fs.open(&path(Place::Acked, firsts[3]), Mode::Create).unwrap();
+    let bytes = fs.read(&path(SegmentLocation::Pending, firsts[3]));
+    let copy = fs.open(&path(SegmentLocation::Acked, firsts[3]), Mode::Create).unwrap();
     copy.write_all_at(&bytes[..4096], 0).unwrap();
     let opened = reopen(&fs);
     assert_eq!(waiting(&opened.log), numbers(firsts[1], end));
@@ -75,7 +76,7 @@ fn of_two_copies_of_a_segment_the_one_in_pending_is_the_logs() {
 fn without_a_checkpoint_what_lies_in_acked_counts_as_delivered() {
     let fs = SimFs::new();
     let (firsts, end) = half_delivered(&fs);
-    fs.rename(&path(Place::Pending, firsts[0]), &path(Place::Acked, firsts[0])).unwrap();
+    fs.rename(&path(SegmentLocation::Pending, firsts[0]), &path(SegmentLocation::Acked, firsts[0])).unwrap();
     fs.remove(&dir().join("checkpoint")).unwrap();
     let opened = reopen(&fs);
     assert_eq!(waiting(&opened.log), numbers(firsts[1], end));
@@ -88,11 +89,11 @@ fn the_numbers_of_the_newest_segment_are_not_given_again_where_it_lies_in_acked_
     let fs = SimFs::new();
     let (firsts, end) = half_delivered(&fs);
     // The segment before it has lost its footer too: only the newest one's header says where it ends.
-    let before = path(Place::Pending, firsts[2]);
+    let before = path(SegmentLocation::Pending, firsts[2]);
     let bytes = fs.read(&before);
     fs.put(&before, bytes[..bytes.len() - 8].to_vec());
     for first in &firsts[2..] {
-        fs.rename(&path(Place::Pending, *first), &path(Place::Acked, *first)).unwrap();
+        fs.rename(&path(SegmentLocation::Pending, *first), &path(SegmentLocation::Acked, *first)).unwrap();
     }
     fs.remove(&dir().join("checkpoint")).unwrap();
     for _ in 0..2 {
