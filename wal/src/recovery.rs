@@ -11,6 +11,7 @@ use super::ack_tracker::AckTracker;
 use super::checkpoint::{Checkpoint, LoadError};
 use super::crypt::Access;
 use super::dead::DeadLetters;
+use super::directory_scan::{LogSegments, ScannedSegment};
 use super::event::{Finding, FindingKind};
 use super::fs::{Fs, Mode};
 use super::lock::Lock;
@@ -20,10 +21,11 @@ use super::options::Options;
 use super::segment::{SegmentLocation, Segments};
 use super::segment_header::{HEADER_LEN, SegmentSeal};
 use super::start::Start;
-use super::survey::{Found, Survey};
 use super::transactions::Transactions;
 use super::writer::Writer;
-use super::{delivery_index, fs, layout, preallocated_segment, quarantine, survey, undelivered, unlock};
+use super::{
+    delivery_index, directory_scan, fs, layout, preallocated_segment, quarantine, undelivered, unlock,
+};
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
@@ -88,7 +90,7 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let mut recovery = Recovery::default();
     let contents = examine(&fs, dir, options, &mut recovery.findings)?;
     recovery.plain_segments = contents.plain_segments();
-    let headless = contents.survey.headless.clone();
+    let headless = contents.survey.headerless.clone();
     let (parts, predecessor) = restore(fs, dir, options, contents, &mut recovery.findings, now)?;
     recovery.next = parts.end;
     recovery.backlog = parts.acks.backlog();
@@ -97,14 +99,14 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let log = Arc::clone(writer.log());
     // Their LSNs are passed for good only now.
     for segment in &headless {
-        survey::move_away(&*log.fs, dir, segment).map_err(failed)?;
+        directory_scan::quarantine_segment(&*log.fs, dir, segment).map_err(failed)?;
     }
     Ok(Opened { writer, log, recovery })
 }
 
 /// What the directory holds.
 struct Contents {
-    survey: Survey,
+    survey: LogSegments,
     checkpoint: Option<Checkpoint>,
     dead: DeadLetters,
 }
@@ -126,7 +128,7 @@ fn examine(
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let loaded = Checkpoint::load(&**fs, dir);
     let known = loaded.as_ref().ok().map(|checkpoint| checkpoint.log_id);
-    let mut survey = survey::survey(&**fs, dir, known, &options.keys, findings)?;
+    let mut survey = directory_scan::scan_and_clean(&**fs, dir, known, &options.keys, findings)?;
     let checkpoint = use_checkpoint(loaded, dir, &survey, findings)?;
     if let Some(checkpoint) = &checkpoint {
         undelivered::move_back(&**fs, dir, checkpoint, &mut survey.segments, findings).map_err(failed)?;
@@ -186,8 +188,8 @@ fn restore(
 }
 
 /// The first LSN of each segment, and the start that wrote it.
-fn incarnations(survey: &Survey) -> Vec<(Lsn, [u8; 16])> {
-    let of = |found: &Found| (found.header.first, found.header.identity.incarnation);
+fn incarnations(survey: &LogSegments) -> Vec<(Lsn, [u8; 16])> {
+    let of = |found: &ScannedSegment| (found.header.first, found.header.identity.incarnation);
     survey.segments.iter().map(of).collect()
 }
 
@@ -228,7 +230,7 @@ fn make_directories(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
 fn use_checkpoint(
     loaded: Result<Checkpoint, LoadError>,
     dir: &Path,
-    survey: &Survey,
+    survey: &LogSegments,
     findings: &mut Vec<Finding>,
 ) -> Result<Option<Checkpoint>, OpenError> {
     let foreign = |checkpoint: &Checkpoint| {

@@ -10,16 +10,16 @@ use std::sync::Arc;
 use super::ack_tracker::{AckTracker, SegmentAcks};
 use super::checkpoint::Checkpoint;
 use super::dead::{Damage, DeadLetters};
+use super::directory_scan::{LogSegments, ScannedSegment, UnusableSegment};
 use super::event::{Finding, FindingKind};
 use super::fs::{Fs, Mode};
 use super::open_error::OpenError;
 use super::options::Options;
 use super::segment::{Segment, SegmentLocation, SegmentState, Segments, segment_path};
 use super::segment_header::{HEADER_LEN, SegmentSeal, segment_name};
-use super::survey::{Found, Survey, Unusable};
 use super::tail_recovery::Tail;
 use super::types::Identity;
-use super::{frame, random, survey, tail_recovery};
+use super::{directory_scan, frame, random, tail_recovery};
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
@@ -38,7 +38,7 @@ pub(super) struct Start<'a> {
 
 impl Start<'_> {
     /// The log's identity with a new incarnation; a new identity when there is no log yet.
-    pub(super) fn identity(&self, survey: &Survey) -> io::Result<Identity> {
+    pub(super) fn identity(&self, survey: &LogSegments) -> io::Result<Identity> {
         let incarnation = random()?;
         Ok(match survey.segments.last() {
             Some(newest) => Identity { incarnation, ..newest.header.identity.clone() },
@@ -48,9 +48,9 @@ impl Start<'_> {
 
     /// Takes all segments over, the last one after mending its end. Returns the number the next record
     /// gets and the seal the next header repeats.
-    pub(super) fn adopt(&mut self, survey: Survey) -> Result<(Lsn, SegmentSeal), OpenError> {
+    pub(super) fn adopt(&mut self, survey: LogSegments) -> Result<(Lsn, SegmentSeal), OpenError> {
         let mut expected =
-            self.checkpoint.map(|checkpoint| checkpoint.watermark).or_else(|| survey.oldest_headless());
+            self.checkpoint.map(|checkpoint| checkpoint.watermark).or_else(|| survey.oldest_headerless());
         let mut before = SegmentSeal::default();
         let mut segments = survey.segments.iter().peekable();
         while let Some(found) = segments.next() {
@@ -71,7 +71,7 @@ impl Start<'_> {
                         self.check_seal(found, successor);
                     }
                     let tail = self.read_tail(found).map_err(failed)?;
-                    if behind.is_none() && survey.headless.is_empty() {
+                    if behind.is_none() && survey.headerless.is_empty() {
                         self.check_promise(tail.next())?;
                     }
                     let closed = self.close(found.place, &tail).map_err(failed)?;
@@ -98,11 +98,11 @@ impl Start<'_> {
             before = seal;
         }
         let mut end = expected.unwrap_or(Lsn(1));
-        self.pass_headless(&survey.headless, &mut end)?;
+        self.pass_headless(&survey.headerless, &mut end)?;
         Ok((end, before))
     }
 
-    fn read_tail(&self, found: &Found) -> io::Result<Tail> {
+    fn read_tail(&self, found: &ScannedSegment) -> io::Result<Tail> {
         let promise = self.checkpoint.map(|checkpoint| checkpoint.durable).unwrap_or_default();
         let path = segment_path(self.dir, found.place, found.header.first);
         let (header, access, label) = (&found.header, &found.access, self.options.label);
@@ -111,9 +111,9 @@ impl Start<'_> {
     }
 
     /// The seal of a segment that was closed in an earlier life, and whether its neighbours agree on it.
-    fn check_seal(&mut self, found: &Found, successor: SegmentSeal) -> SegmentSeal {
+    fn check_seal(&mut self, found: &ScannedSegment, successor: SegmentSeal) -> SegmentSeal {
         let seal = found.seal(successor);
-        let Some(detail) = found.seal_trouble(successor) else { return seal };
+        let Some(detail) = found.seal_mismatch(successor) else { return seal };
         self.findings.push(Finding {
             segment: segment_name(seal.first),
             offset: seal.length,
@@ -125,8 +125,8 @@ impl Start<'_> {
 
     /// A segment at the end whose header cannot be read held records nobody can count: no number it may have used
     /// is given again.
-    fn pass_headless(&mut self, headless: &[Unusable], end: &mut Lsn) -> Result<(), OpenError> {
-        for Unusable { first, bytes, detail, .. } in headless {
+    fn pass_headless(&mut self, headless: &[UnusableSegment], end: &mut Lsn) -> Result<(), OpenError> {
+        for UnusableSegment { first, bytes, detail, .. } in headless {
             let (first, bytes) = (*first, *bytes);
             if first < *end || Failpoint::HeadlessNumbersGiven.is_set() {
                 continue;
@@ -163,7 +163,7 @@ impl Start<'_> {
             || self.checkpoint.is_some_and(|checkpoint| checkpoint.undone_bounds(range).is_some())
     }
 
-    fn take_over(&mut self, found: &Found, seal: SegmentSeal, labels: BTreeMap<String, u64>) {
+    fn take_over(&mut self, found: &ScannedSegment, seal: SegmentSeal, labels: BTreeMap<String, u64>) {
         let header = &found.header;
         let place = found.place;
         let last_at = found.footer.as_ref().map_or(header.created, |footer| footer.last_at);
@@ -197,7 +197,9 @@ impl Start<'_> {
         if !Failpoint::GapForgotten.is_set() {
             self.ledger.insert_gap(expected, first);
         }
-        let Some((from, to)) = survey::missing(self.checkpoint, expected, first) else { return Ok(()) };
+        let Some((from, to)) = directory_scan::missing(self.checkpoint, expected, first) else {
+            return Ok(());
+        };
         let detail = format!("records {from} to {to} are in no segment");
         let segment = segment_name(from);
         let kind = FindingKind::Missing;

@@ -9,18 +9,18 @@ use std::io;
 use std::path::Path;
 
 use super::checkpoint::Checkpoint;
+use super::directory_scan::ScannedSegment;
 use super::event::{Finding, FindingKind};
 use super::fs::Fs;
 use super::segment::{SegmentLocation, segment_path};
 use super::segment_header::{SegmentSeal, segment_name};
-use super::survey::Found;
 
 /// Moves these segments back, durably, and reports each.
 pub fn move_back(
     fs: &dyn Fs,
     dir: &Path,
     checkpoint: &Checkpoint,
-    segments: &mut [Found],
+    segments: &mut [ScannedSegment],
     findings: &mut Vec<Finding>,
 ) -> io::Result<()> {
     for index in 0..segments.len() {
@@ -41,7 +41,7 @@ pub fn move_back(
 }
 
 /// What an operator is told of a segment that lies in `acked/` and holds undelivered records; `None` otherwise.
-pub fn finding(checkpoint: &Checkpoint, found: &Found, successor: SegmentSeal) -> Option<Finding> {
+pub fn finding(checkpoint: &Checkpoint, found: &ScannedSegment, successor: SegmentSeal) -> Option<Finding> {
     let first = found.header.first;
     // One without a footer may hold any number of records, one at least.
     let end = found.seal(successor).next.max(first.next());

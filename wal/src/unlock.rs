@@ -8,7 +8,7 @@ use super::crypt::{Access, Keys};
 use super::fs::Fs;
 use super::open_error::OpenError;
 use super::segment::{SegmentLocation, segment_path};
-use super::{dead, survey};
+use super::{dead, directory_scan};
 
 /// Fails if a segment of this log, or its dead letters, are encrypted and no key opens them. Reads only.
 pub fn check(fs: &dyn Fs, dir: &Path, keys: &Keys) -> Result<(), OpenError> {
@@ -22,7 +22,7 @@ pub fn check(fs: &dyn Fs, dir: &Path, keys: &Keys) -> Result<(), OpenError> {
         }
     }
     let known = Checkpoint::load(fs, dir).ok().map(|checkpoint| checkpoint.log_id);
-    for found in survey::sight(fs, dir, known, keys, &mut Vec::new())?.segments {
+    for found in directory_scan::scan_read_only(fs, dir, known, keys, &mut Vec::new())?.segments {
         if let Access::Locked(needs) = &found.access {
             let path = segment_path(dir, found.place, found.header.first);
             return Err(OpenError::key(path, needs, keys));

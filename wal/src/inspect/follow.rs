@@ -12,7 +12,7 @@ use super::super::scanner::Scanner;
 use super::super::segment::SegmentLocation;
 use super::super::segment_header::{HEADER_LEN, SegmentHeader, parse_segment_name};
 use super::super::types::{Record, RecordState};
-use super::super::{frame, salvage, survey};
+use super::super::{directory_scan, frame, salvage};
 use super::records::Stored;
 use super::{View, segment};
 use crate::units::Lsn;
@@ -91,7 +91,8 @@ impl Follower {
         let mut header =
             SegmentHeader::decode(&block[..read.len]).map_err(|e| io::Error::other(e.to_string()))?;
         // Without the key of a segment that is delivered and being given up there is nothing to follow in it.
-        let access = survey::access(&block, &mut header, &self.keys).unwrap_or(Access::Locked(Vec::new()));
+        let access = directory_scan::segment_access(&block, &mut header, &self.keys)
+            .unwrap_or(Access::Locked(Vec::new()));
         let scanner = Scanner::new(Arc::clone(&file), ChecksumSeed::new(&header.salt), 0);
         self.next = first;
         self.spot = Some(Spot { first, access, scanner, file, offset: HEADER_LEN });

@@ -16,14 +16,14 @@ use std::sync::Arc;
 use super::checkpoint::{Checkpoint, LoadError};
 use super::crypt::{KeyId, Keys};
 use super::dead::DeadLetters;
+use super::directory_scan::DirectoryScan;
 use super::event::{Finding, FindingKind};
 use super::fs::Fs;
 use super::open_error::OpenError;
 use super::segment::SegmentLocation;
 use super::segment_header::{SegmentSeal, parse_segment_name, segment_name};
-use super::survey::Sighted;
 use super::types::Identity;
-use super::{checkpoint, dead, fs, layout, lock, quarantine, survey, undelivered};
+use super::{checkpoint, dead, directory_scan, fs, layout, lock, quarantine, undelivered};
 use crate::units::Lsn;
 
 pub use super::tail_recovery::Hole;
@@ -152,7 +152,8 @@ impl Directory {
         }
         let loaded = Checkpoint::load(&*self.fs, &self.path);
         let known = loaded.as_ref().ok().map(|checkpoint| checkpoint.log_id);
-        let seen = survey::sight(&*self.fs, &self.path, known, &self.keys, &mut view.findings)?;
+        let seen =
+            directory_scan::scan_read_only(&*self.fs, &self.path, known, &self.keys, &mut view.findings)?;
         view.take_checkpoint(loaded, &seen)?;
         view.take_segments(seen)?;
         view.take_dead().map_err(failed)?;
@@ -191,7 +192,7 @@ impl View {
     fn take_checkpoint(
         &mut self,
         loaded: Result<Checkpoint, LoadError>,
-        seen: &Sighted,
+        seen: &DirectoryScan,
     ) -> Result<(), OpenError> {
         let log_id = seen.segments.last().map(|newest| newest.header.identity.log_id);
         let detail = match loaded {
@@ -211,16 +212,17 @@ impl View {
         Ok(())
     }
 
-    fn take_segments(&mut self, seen: Sighted) -> Result<(), OpenError> {
+    fn take_segments(&mut self, seen: DirectoryScan) -> Result<(), OpenError> {
         let mut successors: Vec<_> =
             seen.segments.iter().skip(1).map(|next| next.header.predecessor).collect();
         successors.push(SegmentSeal::default());
         let count = seen.segments.len();
         let watermark = self.checkpoint.as_ref().map(|checkpoint| checkpoint.watermark);
-        let mut expected = watermark.or_else(|| survey::oldest_headless(&seen.unusable));
+        let mut expected = watermark.or_else(|| directory_scan::oldest_headerless(&seen.unusable));
         for (index, (found, successor)) in seen.segments.into_iter().zip(successors).enumerate() {
             let first = found.header.first;
-            let gap = expected.and_then(|next| survey::missing(self.checkpoint.as_ref(), next, first));
+            let gap =
+                expected.and_then(|next| directory_scan::missing(self.checkpoint.as_ref(), next, first));
             if let Some((from, to)) = gap {
                 let detail = format!("records {from} to {to} are in no segment");
                 self.find(segment_name(from), 0, FindingKind::Missing, detail);
@@ -231,7 +233,7 @@ impl View {
             let is_open = index + 1 == count && found.footer.is_none();
             // In `acked/` there is none without a footer, unless somebody or something took it.
             let is_writers = is_open && found.place == SegmentLocation::Pending;
-            if let Some(detail) = found.seal_trouble(successor).filter(|_| !is_writers) {
+            if let Some(detail) = found.seal_mismatch(successor).filter(|_| !is_writers) {
                 let offset = found.seal(successor).length;
                 self.find(segment_name(first), offset, FindingKind::Damaged, detail.to_owned());
             }
@@ -244,7 +246,7 @@ impl View {
             self.segments.push(segment);
         }
         let headless = seen.unusable.iter().any(|unusable| unusable.kind == FindingKind::Damaged);
-        self.findings.extend(seen.unusable.iter().map(survey::Unusable::finding));
+        self.findings.extend(seen.unusable.iter().map(directory_scan::UnusableSegment::finding));
         if !headless {
             self.check_promise();
         }
@@ -252,7 +254,7 @@ impl View {
     }
 
     /// Reads the open segment to its end so far; `None` when it is gone by now.
-    fn open_segment(&mut self, found: survey::Found) -> Result<Option<Segment>, OpenError> {
+    fn open_segment(&mut self, found: directory_scan::ScannedSegment) -> Result<Option<Segment>, OpenError> {
         let promise = self.checkpoint.as_ref().map(|checkpoint| checkpoint.durable).unwrap_or_default();
         let path = self.path.join(found.place.dir()).join(segment_name(found.header.first));
         let failed = |source| OpenError::Io { path: path.clone(), source };

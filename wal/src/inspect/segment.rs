@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::crypt::{Access, KeyId};
+use super::super::directory_scan::ScannedSegment;
 use super::super::footer::{Footer, INDEX_STRIDE};
 use super::super::frame::ChecksumSeed;
 use super::super::fs::{File, Fs, Mode};
 use super::super::segment::{SegmentLocation, segment_path};
 use super::super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal, segment_name};
-use super::super::survey::Found;
 use crate::units::{Lsn, Timestamp};
 
 /// One segment.
@@ -29,7 +29,7 @@ pub struct Segment {
 }
 
 impl Segment {
-    pub(super) fn closed(found: Found, successor: SegmentSeal) -> Self {
+    pub(super) fn closed(found: ScannedSegment, successor: SegmentSeal) -> Self {
         let seal = found.seal(successor);
         let sealed = found.footer.is_some();
         let footer = found.footer.unwrap_or_else(|| Footer {
@@ -40,12 +40,12 @@ impl Segment {
             last_at: found.header.created,
             ..Footer::default()
         });
-        let Found { place, header, access, file_len: size, .. } = found;
+        let ScannedSegment { place, header, access, file_len: size, .. } = found;
         Self { place, size, sealed, access, header, footer }
     }
 
-    pub(super) fn open(found: Found, footer: Footer) -> Self {
-        let Found { place, header, access, file_len: size, .. } = found;
+    pub(super) fn open(found: ScannedSegment, footer: Footer) -> Self {
+        let ScannedSegment { place, header, access, file_len: size, .. } = found;
         Self { place, size, sealed: false, access, header, footer }
     }
 

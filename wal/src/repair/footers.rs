@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::checkpoint::Checkpoint;
+use super::super::directory_scan::ScannedSegment;
 use super::super::event::{Finding, FindingKind};
 use super::super::footer::Footer;
 use super::super::frame::{ALIGN, ChecksumSeed};
@@ -14,8 +15,7 @@ use super::super::options::Options;
 use super::super::scanner::Scanner;
 use super::super::segment::segment_path;
 use super::super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal, segment_name};
-use super::super::survey::Found;
-use super::super::{footer, frame, quarantine, salvage, survey};
+use super::super::{directory_scan, footer, frame, quarantine, salvage};
 
 type Label = fn(&[u8]) -> Option<String>;
 
@@ -28,7 +28,7 @@ pub fn write_again(
 ) -> Result<(), OpenError> {
     let known = Checkpoint::load(fs, dir).ok().map(|checkpoint| checkpoint.log_id);
     // What else is wrong is found again by the start.
-    let seen = survey::sight(fs, dir, known, &options.keys, &mut Vec::new())?;
+    let seen = directory_scan::scan_read_only(fs, dir, known, &options.keys, &mut Vec::new())?;
     for pair in seen.segments.windows(2) {
         let (found, seal) = (&pair[0], pair[1].header.predecessor);
         if found.footer.is_some() || seal.first != found.header.first {
@@ -51,8 +51,13 @@ pub fn write_again(
 }
 
 /// The footer as the records make it; `None` when the next header speaks of others.
-fn rebuild(file: &Arc<dyn File>, of: &Found, seal: SegmentSeal, label: Label) -> io::Result<Option<Footer>> {
-    let Found { header, access, .. } = of;
+fn rebuild(
+    file: &Arc<dyn File>,
+    of: &ScannedSegment,
+    seal: SegmentSeal,
+    label: Label,
+) -> io::Result<Option<Footer>> {
+    let ScannedSegment { header, access, .. } = of;
     let mut plain = Vec::new();
     let mut scanner = Scanner::new(Arc::clone(file), ChecksumSeed::new(&header.salt), seal.length);
     let mut footer = Footer { next: header.first, length: HEADER_LEN, ..Footer::default() };

@@ -19,7 +19,7 @@ use crate::failpoint::Failpoint;
 use crate::units::Lsn;
 
 /// A segment that was found.
-pub struct Found {
+pub struct ScannedSegment {
     /// Where.
     pub place: SegmentLocation,
     /// Its header.
@@ -32,7 +32,7 @@ pub struct Found {
     pub file_len: u64,
 }
 
-impl Found {
+impl ScannedSegment {
     /// How it was sealed: by its own word, else by its successor's.
     pub fn seal(&self, successor: SegmentSeal) -> SegmentSeal {
         let first = self.header.first;
@@ -46,7 +46,7 @@ impl Found {
     }
 
     /// What is wrong with how it was sealed, by its own word and its successor's.
-    pub fn seal_trouble(&self, successor: SegmentSeal) -> Option<&'static str> {
+    pub fn seal_mismatch(&self, successor: SegmentSeal) -> Option<&'static str> {
         let seal = self.seal(successor);
         match &self.footer {
             None => Some("the segment's footer is damaged: its records are read as far as they go"),
@@ -67,49 +67,49 @@ pub fn missing(checkpoint: Option<&Checkpoint>, expected: Lsn, first: Lsn) -> Op
 }
 
 /// All of them, oldest first.
-pub struct Survey {
+pub struct LogSegments {
     /// The segments of this log.
-    pub segments: Vec<Found>,
+    pub segments: Vec<ScannedSegment>,
     /// The ones whose header cannot be read, oldest first.
-    pub headless: Vec<Unusable>,
+    pub headerless: Vec<UnusableSegment>,
 }
 
-impl Survey {
+impl LogSegments {
     /// Where the log begins if no checkpoint says so and its oldest segment cannot be read.
-    pub fn oldest_headless(&self) -> Option<Lsn> {
-        oldest_headless(&self.headless)
+    pub fn oldest_headerless(&self) -> Option<Lsn> {
+        oldest_headerless(&self.headerless)
     }
 }
 
-/// See [`Survey::oldest_headless`]. What lies in `acked/` was delivered.
-pub fn oldest_headless(unusable: &[Unusable]) -> Option<Lsn> {
+/// See [`LogSegments::oldest_headerless`]. What lies in `acked/` was delivered.
+pub fn oldest_headerless(unusable: &[UnusableSegment]) -> Option<Lsn> {
     let undelivered =
-        |one: &&Unusable| one.kind == FindingKind::Damaged && one.place == SegmentLocation::Pending;
+        |one: &&UnusableSegment| one.kind == FindingKind::Damaged && one.place == SegmentLocation::Pending;
     unusable.iter().find(undelivered).map(|one| one.first)
 }
 
 /// What lies in `pending/` and `acked/`. Nothing was changed.
-pub struct Sighted {
+pub struct DirectoryScan {
     /// The segments of this log, oldest first.
-    pub segments: Vec<Found>,
+    pub segments: Vec<ScannedSegment>,
     /// The ones that cannot be used, oldest first.
-    pub unusable: Vec<Unusable>,
+    pub unusable: Vec<UnusableSegment>,
     /// The ones whose key was destroyed: they were being given up when the process ended.
     pub shredded: Vec<(SegmentLocation, Lsn)>,
 }
 
 /// What lies where a segment should.
-enum Look {
-    Segment(Box<Found>),
-    Unusable(Unusable),
+enum ScanResult {
+    Segment(Box<ScannedSegment>),
+    Unusable(UnusableSegment),
     Shredded,
     /// It is gone, or was moved.
-    Nothing,
+    Missing,
 }
 
 /// A segment that cannot be used.
 #[derive(Clone)]
-pub struct Unusable {
+pub struct UnusableSegment {
     /// Where it lies.
     pub place: SegmentLocation,
     /// The first LSN its name gives.
@@ -122,7 +122,7 @@ pub struct Unusable {
     pub detail: String,
 }
 
-impl Unusable {
+impl UnusableSegment {
     /// What an operator is told.
     pub fn finding(&self) -> Finding {
         let (segment, detail) = (segment_name(self.first), self.detail.clone());
@@ -135,42 +135,42 @@ impl Unusable {
 /// and their numbers are passed for good: a start that dies before would leave none that knows of them.
 ///
 /// `known` is the log the checkpoint belongs to: it says which segments are ours, if any of them is its own.
-pub fn survey(
+pub fn scan_and_clean(
     fs: &dyn Fs,
     dir: &Path,
     known: Option<[u8; 16]>,
     keys: &Keys,
     findings: &mut Vec<Finding>,
-) -> Result<Survey, OpenError> {
+) -> Result<LogSegments, OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
-    let Sighted { segments, unusable, shredded } = sight(fs, dir, known, keys, findings)?;
-    remove_if_there(fs, &dir.join(preallocated_segment::FILE)).map_err(failed)?;
+    let DirectoryScan { segments, unusable, shredded } = scan_read_only(fs, dir, known, keys, findings)?;
+    remove_if_exists(fs, &dir.join(preallocated_segment::FILE)).map_err(failed)?;
     for (place, first) in shredded {
-        remove_if_there(fs, &segment_path(dir, place, first)).map_err(failed)?;
-        remove_if_there(fs, &dir.join(delivery_index::DIR).join(segment_name(first))).map_err(failed)?;
+        remove_if_exists(fs, &segment_path(dir, place, first)).map_err(failed)?;
+        remove_if_exists(fs, &dir.join(delivery_index::DIR).join(segment_name(first))).map_err(failed)?;
     }
     let mut headless = Vec::new();
     for unusable in unusable {
         findings.push(unusable.finding());
         match unusable.kind {
             FindingKind::Damaged if !Failpoint::HeadlessMovedFirst.is_set() => headless.push(unusable),
-            _ => move_away(fs, dir, &unusable).map_err(failed)?,
+            _ => quarantine_segment(fs, dir, &unusable).map_err(failed)?,
         }
     }
-    Ok(Survey { segments, headless })
+    Ok(LogSegments { segments, headerless: headless })
 }
 
 /// Looks at `pending/` and `acked/` and changes nothing. Beside a live daemon a segment may move to `acked/`, and go
 /// from there, while this looks: `pending/` comes first, so that none is missed.
-pub fn sight(
+pub fn scan_read_only(
     fs: &dyn Fs,
     dir: &Path,
     known: Option<[u8; 16]>,
     keys: &Keys,
     findings: &mut Vec<Finding>,
-) -> Result<Sighted, OpenError> {
+) -> Result<DirectoryScan, OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
-    let mut seen = Sighted { segments: Vec::new(), unusable: Vec::new(), shredded: Vec::new() };
+    let mut seen = DirectoryScan { segments: Vec::new(), unusable: Vec::new(), shredded: Vec::new() };
     for place in [SegmentLocation::Pending, SegmentLocation::Acked] {
         let listed = match fs.list(&dir.join(place.dir())) {
             // A start refused this before; who only looks lists it by itself.
@@ -183,25 +183,25 @@ pub fn sight(
                 findings.push(Finding { segment: name, offset: 0, kind: FindingKind::Unknown, detail });
                 continue;
             };
-            match look(fs, dir, place, first, keys)? {
-                Look::Segment(found) => seen.segments.push(*found),
-                Look::Unusable(unusable) => seen.unusable.push(unusable),
-                Look::Shredded => seen.shredded.push((place, first)),
-                Look::Nothing => {}
+            match scan_segment(fs, dir, place, first, keys)? {
+                ScanResult::Segment(found) => seen.segments.push(*found),
+                ScanResult::Unusable(unusable) => seen.unusable.push(unusable),
+                ScanResult::Shredded => seen.shredded.push((place, first)),
+                ScanResult::Missing => {}
             }
         }
     }
-    keep_one_of_each(fs, dir, &mut seen.segments).map_err(failed)?;
-    set_aside_foreign(known, &mut seen);
+    remove_duplicates(fs, dir, &mut seen.segments).map_err(failed)?;
+    separate_foreign(known, &mut seen);
     seen.unusable.sort_by_key(|unusable| unusable.first);
     Ok(seen)
 }
 
 /// One that was seen twice moved in between, and lies in `acked/` now. Or a crash came between the two steps of the move,
 /// or it is a copy: then the one in `pending/` is the log's.
-fn keep_one_of_each(fs: &dyn Fs, dir: &Path, segments: &mut Vec<Found>) -> io::Result<()> {
+fn remove_duplicates(fs: &dyn Fs, dir: &Path, segments: &mut Vec<ScannedSegment>) -> io::Result<()> {
     segments.sort_by_key(|found| (found.header.first, found.place == SegmentLocation::Acked));
-    let mut kept: Vec<Found> = Vec::with_capacity(segments.len());
+    let mut kept: Vec<ScannedSegment> = Vec::with_capacity(segments.len());
     for found in std::mem::take(segments) {
         let first = found.header.first;
         match kept.last_mut().filter(|last| last.header.first == first) {
@@ -218,15 +218,15 @@ fn keep_one_of_each(fs: &dyn Fs, dir: &Path, segments: &mut Vec<Found>) -> io::R
 }
 
 /// The checkpoint says which log this is, else the newest segment.
-fn set_aside_foreign(known: Option<[u8; 16]>, seen: &mut Sighted) {
-    let of = |found: &Found| found.header.identity.log_id;
+fn separate_foreign(known: Option<[u8; 16]>, seen: &mut DirectoryScan) {
+    let of = |found: &ScannedSegment| found.header.identity.log_id;
     let known = known.filter(|known| seen.segments.iter().any(|found| of(found) == *known));
     let Some(log_id) = known.or_else(|| seen.segments.last().map(of)) else { return };
     let (segments, foreign): (Vec<_>, Vec<_>) = std::mem::take(&mut seen.segments)
         .into_iter()
         .partition(|found| found.header.identity.log_id == log_id);
     seen.segments = segments;
-    seen.unusable.extend(foreign.into_iter().map(|found| Unusable {
+    seen.unusable.extend(foreign.into_iter().map(|found| UnusableSegment {
         place: found.place,
         first: found.header.first,
         bytes: found.file_len,
@@ -236,11 +236,19 @@ fn set_aside_foreign(known: Option<[u8; 16]>, seen: &mut Sighted) {
 }
 
 /// Reads header and footer of one segment.
-fn look(fs: &dyn Fs, dir: &Path, place: SegmentLocation, first: Lsn, keys: &Keys) -> Result<Look, OpenError> {
+fn scan_segment(
+    fs: &dyn Fs,
+    dir: &Path,
+    place: SegmentLocation,
+    first: Lsn,
+    keys: &Keys,
+) -> Result<ScanResult, OpenError> {
     let path = segment_path(dir, place, first);
     let failed = |source| OpenError::Io { path: path.clone(), source };
     let file = match fs.open(&path, Mode::Read) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound || fs::is_misplaced(&e) => return Ok(Look::Nothing),
+        Err(e) if e.kind() == io::ErrorKind::NotFound || fs::is_misplaced(&e) => {
+            return Ok(ScanResult::Missing);
+        }
         opened => opened.map_err(failed)?,
     };
     let bytes = file.size().map_err(failed)?;
@@ -248,14 +256,20 @@ fn look(fs: &dyn Fs, dir: &Path, place: SegmentLocation, first: Lsn, keys: &Keys
     let read = salvage::read_in(fs, dir, &*file, &mut block, 0).map_err(failed)?;
     let unreadable = read.unreadable.detail(&segment_name(first));
     let detail = match SegmentHeader::decode(&block[..read.len]) {
-        Ok(mut header) if header.first == first => match access(&block, &mut header, keys) {
+        Ok(mut header) if header.first == first => match segment_access(&block, &mut header, keys) {
             Ok(access) => {
                 let footer = Footer::find(&*file, &ChecksumSeed::new(&header.salt)).map_err(failed)?;
                 let footer = footer.filter(|footer| footer.is_sound(first) && footer.length <= bytes);
-                return Ok(Look::Segment(Box::new(Found { place, header, access, footer, file_len: bytes })));
+                return Ok(ScanResult::Segment(Box::new(ScannedSegment {
+                    place,
+                    header,
+                    access,
+                    footer,
+                    file_len: bytes,
+                })));
             }
-            Err(Lost::Shredded) => return Ok(Look::Shredded),
-            Err(Lost::Damaged) => "both copies of the segment's key are damaged".to_owned(),
+            Err(KeyLost::Shredded) => return Ok(ScanResult::Shredded),
+            Err(KeyLost::Damaged) => "both copies of the segment's key are damaged".to_owned(),
         },
         Ok(header) => format!("its header says it begins at {}", header.first),
         Err(error @ HeaderError::Version(..)) => {
@@ -266,11 +280,11 @@ fn look(fs: &dyn Fs, dir: &Path, place: SegmentLocation, first: Lsn, keys: &Keys
             None => error.to_string(),
         },
     };
-    Ok(Look::Unusable(Unusable { place, first, bytes, kind: FindingKind::Damaged, detail }))
+    Ok(ScanResult::Unusable(UnusableSegment { place, first, bytes, kind: FindingKind::Damaged, detail }))
 }
 
 /// Why the payloads of a segment can be read with no key at all.
-pub enum Lost {
+pub enum KeyLost {
     /// Its key was destroyed.
     Shredded,
     /// Its key was damaged.
@@ -278,7 +292,7 @@ pub enum Lost {
 }
 
 /// How the payloads of the segment with this first block are read. With its key the header's secret is there too.
-pub fn access(block: &[u8], header: &mut SegmentHeader, keys: &Keys) -> Result<Access, Lost> {
+pub fn segment_access(block: &[u8], header: &mut SegmentHeader, keys: &Keys) -> Result<Access, KeyLost> {
     if !header.encrypted {
         return Ok(Access::Plain);
     }
@@ -288,21 +302,21 @@ pub fn access(block: &[u8], header: &mut SegmentHeader, keys: &Keys) -> Result<A
             Ok(Access::by(&wrapped))
         }
         Err(Locked::Needs(ids)) => Ok(Access::Locked(ids)),
-        Err(Locked::Shredded) => Err(Lost::Shredded),
-        Err(Locked::Damaged) => Err(Lost::Damaged),
+        Err(Locked::Shredded) => Err(KeyLost::Shredded),
+        Err(Locked::Damaged) => Err(KeyLost::Damaged),
     }
 }
 
 /// Moves a segment into quarantine, durably.
-pub fn move_away(fs: &dyn Fs, dir: &Path, unusable: &Unusable) -> io::Result<()> {
-    let &Unusable { place, first, .. } = unusable;
+pub fn quarantine_segment(fs: &dyn Fs, dir: &Path, unusable: &UnusableSegment) -> io::Result<()> {
+    let &UnusableSegment { place, first, .. } = unusable;
     let to = dir.join(quarantine::DIR).join(segment_name(first));
     fs.rename(&segment_path(dir, place, first), &to)?;
     fs.sync_dir(&dir.join(quarantine::DIR))?;
     fs.sync_dir(&dir.join(place.dir()))
 }
 
-fn remove_if_there(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+fn remove_if_exists(fs: &dyn Fs, path: &Path) -> io::Result<()> {
     match fs.remove(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
