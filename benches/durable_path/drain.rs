@@ -10,7 +10,7 @@ use forebay::status::Statuses;
 use forebay::task::FatalSignal;
 use forebay::telemetry::trace::Tracer;
 use forebay::units::ThreadCount;
-use forebay::wal::Opened;
+use forebay::wal::OpenedLog;
 use forebay::{drain, ingest, kafka};
 
 use crate::measure::{Limit, Outcome, median};
@@ -136,7 +136,7 @@ fn cpu() -> Duration {
 /// From workers whose producers are ready to an empty backlog: half a second to have a producer's id would be a quarter
 /// of what is measured. Whatever an earlier turn has delivered is delivered again.
 fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::Config) -> Turn {
-    let (_lock, Opened { writer, log, recovery }) = records::open(wal, true);
+    let (_lock, OpenedLog { writer, log, recovery }) = records::open(wal, true);
     assert_eq!(recovery.backlog, records, "all of it waits");
     let registry = Registry::new().expect("metrics");
     // With its checkpoints and its housekeeping, as in the daemon.

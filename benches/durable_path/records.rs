@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use forebay::command::{CommandId, Envelope, IdMint, lane};
 use forebay::units::Timestamp;
-use forebay::wal::{Lock, NewRecord, Opened, Options};
+use forebay::wal::{Lock, NewRecord, OpenedLog, Options};
 use forebay::{ingest, wal};
 
 use crate::client;
@@ -49,7 +49,7 @@ pub fn envelope<T>(n: u64, id: CommandId, topic: &str, then: impl FnOnce(&Envelo
 }
 
 /// Opens a log as the daemon does by default. `redeliver`: see `wal::Options`.
-pub fn open(dir: &Path, redeliver: bool) -> (Lock, Opened) {
+pub fn open(dir: &Path, redeliver: bool) -> (Lock, OpenedLog) {
     let config = ingest::Config::default();
     let options = Options {
         segment_size: config.segment_size.0,
@@ -65,7 +65,7 @@ pub fn open(dir: &Path, redeliver: bool) -> (Lock, Opened) {
 /// Puts `count` records for `topic` into the log in `dir`.
 pub fn fill(dir: &Path, topic: &str, count: u64) {
     let config = ingest::Config::default();
-    let (_lock, Opened { mut writer, log, .. }) = open(dir, false);
+    let (_lock, OpenedLog { mut writer, log, .. }) = open(dir, false);
     let mint = IdMint::new(&log.identity().log_id, &log.identity().secret);
     for group in 0..count / GROUP {
         if log.wait_for_preallocation_request(std::time::Duration::ZERO) {

@@ -17,7 +17,7 @@ use crate::status::Statuses;
 use crate::systemd::Heartbeat;
 use crate::task::Task;
 use crate::users::hash::HashPool;
-use crate::wal::{Lock, Log, Opened};
+use crate::wal::{Lock, Log, OpenedLog};
 use crate::{consumer, control, drain, http};
 
 use super::auth::Auth;
@@ -62,7 +62,7 @@ impl Daemon {
     /// Starts ingest and listens; from here on commands are accepted.
     pub(super) async fn listen(
         wiring: &Wiring<'_>,
-        (lock, Opened { writer, log, .. }, log_metrics): (Lock, Opened, Arc<LogMetrics>),
+        (lock, OpenedLog { writer, log, .. }, log_metrics): (Lock, OpenedLog, Arc<LogMetrics>),
         http: Arc<http::Metrics>,
         endpoints: BoundSockets,
         tls: Option<Tls>,

@@ -14,7 +14,7 @@ use crate::drain::{Guarantee, Handle};
 use crate::status::Statuses;
 use crate::units::Timestamp;
 use crate::wal::inspect::{Directory, View};
-use crate::wal::{Log, Opened};
+use crate::wal::{Log, OpenedLog};
 
 use super::process::Process;
 use super::shutdown::{Deadlines, RunningComponents};
@@ -107,7 +107,7 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
 /// Starts what delivers the log. Nobody submits; ingest's threads keep checkpoints and delete delivered segments.
 fn start(
     wiring: &Wiring<'_>,
-    opened: Opened,
+    opened: OpenedLog,
     bootstrap: &str,
 ) -> Result<(RunningComponents, Handle), Failure> {
     let log = opened.log;

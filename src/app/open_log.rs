@@ -12,7 +12,7 @@ use crate::units::Timestamp;
 use crate::wal;
 use crate::wal::dead::Dead;
 use crate::wal::inspect::Directory;
-use crate::wal::{Event, Keys, Lock, Lsn, MasterKey, OpenError, Opened, Options};
+use crate::wal::{Event, Keys, Lock, Lsn, MasterKey, OpenError, OpenedLog, Options};
 
 use super::Failure;
 use super::log_metrics::LogMetrics;
@@ -25,7 +25,7 @@ pub(super) fn open(
     metrics: &Arc<LogMetrics>,
     alarm: &FatalSignal,
     damage: &Arc<FirstDamage>,
-) -> Result<(Lock, Opened), Failure> {
+) -> Result<(Lock, OpenedLog), Failure> {
     // Before the directory is touched: without the key nothing is.
     let keys = keys(config)?;
     let encrypted = keys.current().map(MasterKey::id);

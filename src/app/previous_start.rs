@@ -63,7 +63,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_000_000_000_000);
 
-    fn open(dir: &Path) -> (wal::Lock, wal::Opened) {
+    fn open(dir: &Path) -> (wal::Lock, wal::OpenedLog) {
         let options = Options {
             segment_size: 1 << 20,
             reserve_space: 0,

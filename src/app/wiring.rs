@@ -21,7 +21,7 @@ use crate::task::FatalSignal;
 use crate::telemetry::trace::Tracer;
 use crate::users::hash::{HashPool, HashWorkers};
 use crate::users::{DeferredHasher, hash};
-use crate::wal::{Lock, Log, Opened, Writer};
+use crate::wal::{Lock, Log, OpenedLog, Writer};
 use crate::{consumer, drain, ingest};
 
 use super::hooks::DeferredHashResolver;
@@ -102,7 +102,7 @@ impl<'a> Wiring<'a> {
     }
 
     /// The log, locked and recovered, with what it counts. `redeliver`: see `wal::Options`.
-    pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, Opened, Arc<LogMetrics>), Failure> {
+    pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, OpenedLog, Arc<LogMetrics>), Failure> {
         let metrics = self.metrics(LogMetrics::register)?;
         self.registry.topics().preregister(self.topics());
         let (lock, opened) =

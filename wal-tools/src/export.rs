@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 
 use data_encoding::BASE64;
 use forebay_wal::command::{Envelope, is_json};
-use forebay_wal::inspect::{Hole, Stored, View};
+use forebay_wal::inspect::{LostRange, Stored, View};
 use forebay_wal::{FindingKind, Lsn};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -92,7 +92,7 @@ fn lost_segments(view: &View, out: &mut impl Write) -> anyhow::Result<bool> {
 }
 
 /// Damage between records: a line on stderr, and one where the records would stand.
-fn tell(view: &View, holes: Vec<Hole>, out: &mut impl Write) -> anyhow::Result<bool> {
+fn tell(view: &View, holes: Vec<LostRange>, out: &mut impl Write) -> anyhow::Result<bool> {
     let any = !holes.is_empty();
     for hole in holes {
         let segment = view.holding(hole.from).map(|segment| segment.name());

@@ -9,7 +9,7 @@ use forebay_wal::control::Outcome;
 use forebay_wal::dead::{Dead, Removal};
 use forebay_wal::inspect::View;
 use forebay_wal::units::Timestamp;
-use forebay_wal::{Cursor, Lock, Lsn, NewRecord, Opened};
+use forebay_wal::{Cursor, Lock, Lsn, NewRecord, OpenedLog};
 
 use crate::open::Log;
 use crate::output::note;
@@ -19,7 +19,7 @@ const GROUP_BYTES: usize = 4 << 20;
 
 /// A log that is open to change.
 pub struct Store {
-    opened: Opened,
+    opened: OpenedLog,
     segment_size: u64,
     _lock: Lock,
 }

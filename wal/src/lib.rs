@@ -92,7 +92,7 @@
 //! | a segment that is missing and not known to be delivered | dead letter |
 //! | a segment in `acked/` with records that the checkpoint does not call delivered | moved back to `pending/` |
 //!
-//! The table is [`verdict::judge`], with a test a row. What survived of the last segment is *rewritten* before it is
+//! The table is [`tail_class::judge`], with a test a row. What survived of the last segment is *rewritten* before it is
 //! sealed: after a failed flush Linux calls pages clean that never reached the disk, so flushing what was only read
 //! proves nothing. Nobody ever appends behind the tail of another life.
 
@@ -100,6 +100,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod ack_tracker;
+mod adopt;
 mod byte_array;
 pub mod checkpoint;
 pub mod command;
@@ -122,6 +123,7 @@ pub mod fs;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
 pub mod inspect;
+mod key_check;
 pub mod layout;
 mod lock;
 mod log;
@@ -141,16 +143,14 @@ mod scanner;
 pub mod secret_file;
 mod segment;
 mod segment_header;
-mod start;
 pub mod sync;
+pub mod tail_class;
 mod tail_recovery;
 mod takeover;
 mod transactions;
 mod types;
 mod undelivered;
 pub mod units;
-mod unlock;
-pub mod verdict;
 mod writer;
 
 #[cfg(test)]
@@ -166,7 +166,7 @@ pub use maintenance::Retention;
 pub use open_error::OpenError;
 pub use options::Options;
 pub use preallocated_segment::SegmentUnavailable;
-pub use recovery::{Opened, Recovery, open, open_locked};
+pub use recovery::{OpenedLog, RecoveryReport, open, open_locked};
 pub use segment::{Segment, SegmentLocation};
 pub use transactions::{Epoch, Transactions};
 pub use types::{

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ack_tracker::AckTracker;
+use super::adopt::SegmentAdoption;
 use super::checkpoint::{Checkpoint, LoadError};
 use super::crypt::Access;
 use super::dead::DeadLetters;
@@ -20,11 +21,10 @@ use super::open_error::OpenError;
 use super::options::Options;
 use super::segment::{SegmentLocation, Segments};
 use super::segment_header::{HEADER_LEN, SegmentSeal};
-use super::start::Start;
 use super::transactions::Transactions;
 use super::writer::Writer;
 use super::{
-    delivery_index, directory_scan, fs, layout, preallocated_segment, quarantine, undelivered, unlock,
+    delivery_index, directory_scan, fs, key_check, layout, preallocated_segment, quarantine, undelivered,
 };
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
@@ -34,7 +34,7 @@ const FIRST_SEGMENT: u64 = 4 << 20;
 
 /// What a start found.
 #[derive(Clone, Debug, Default)]
-pub struct Recovery {
+pub struct RecoveryReport {
     /// What was wrong.
     pub findings: Vec<Finding>,
     /// The first LSN that will be given.
@@ -46,22 +46,22 @@ pub struct Recovery {
 }
 
 /// A log, ready to take records.
-pub struct Opened {
+pub struct OpenedLog {
     /// Adds to it.
     pub writer: Writer,
     /// Reads it.
     pub log: Arc<Log>,
     /// What the start found.
-    pub recovery: Recovery,
+    pub recovery: RecoveryReport,
 }
 
 /// Takes the lock of the log in `dir`, which is made if missing, and opens it.
-pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Lock, Opened), OpenError> {
+pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Lock, OpenedLog), OpenError> {
     let fs = real_fs();
     let unusable = |source| OpenError::Directory { path: dir.to_owned(), source };
     // Before anything is opened, made or written, the lock's holder included.
     layout::check(dir)?;
-    unlock::check(&*fs, dir, &options.keys)?;
+    key_check::check(&*fs, dir, &options.keys)?;
     let made: Vec<_> = dir
         .ancestors()
         .skip(1)
@@ -84,11 +84,11 @@ fn real_fs() -> Arc<dyn Fs> {
 }
 
 /// Opens the log in `dir`. The caller has its lock.
-pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> Result<Opened, OpenError> {
-    unlock::check(&*fs, dir, &options.keys)?;
+pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> Result<OpenedLog, OpenError> {
+    key_check::check(&*fs, dir, &options.keys)?;
     make_directories(&*fs, dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
-    let mut recovery = Recovery::default();
-    let contents = examine(&fs, dir, options, &mut recovery.findings)?;
+    let mut recovery = RecoveryReport::default();
+    let contents = read_contents(&fs, dir, options, &mut recovery.findings)?;
     recovery.plain_segments = contents.plain_segments();
     let headless = contents.survey.headerless.clone();
     let (parts, predecessor) = restore(fs, dir, options, contents, &mut recovery.findings, now)?;
@@ -101,17 +101,17 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     for segment in &headless {
         directory_scan::quarantine_segment(&*log.fs, dir, segment).map_err(failed)?;
     }
-    Ok(Opened { writer, log, recovery })
+    Ok(OpenedLog { writer, log, recovery })
 }
 
 /// What the directory holds.
-struct Contents {
+struct LogContents {
     survey: LogSegments,
     checkpoint: Option<Checkpoint>,
     dead: DeadLetters,
 }
 
-impl Contents {
+impl LogContents {
     fn plain_segments(&self) -> u64 {
         self.survey.segments.iter().filter(|found| matches!(found.access, Access::Plain)).count() as u64
     }
@@ -119,23 +119,23 @@ impl Contents {
 
 /// Reads the checkpoint, the segments' headers and footers, and the dead letters. Segments in `acked/` that the checkpoint
 /// does not call delivered are moved back.
-fn examine(
+fn read_contents(
     fs: &Arc<dyn Fs>,
     dir: &Path,
     options: &Options,
     findings: &mut Vec<Finding>,
-) -> Result<Contents, OpenError> {
+) -> Result<LogContents, OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let loaded = Checkpoint::load(&**fs, dir);
     let known = loaded.as_ref().ok().map(|checkpoint| checkpoint.log_id);
     let mut survey = directory_scan::scan_and_clean(&**fs, dir, known, &options.keys, findings)?;
-    let checkpoint = use_checkpoint(loaded, dir, &survey, findings)?;
+    let checkpoint = accept_checkpoint(loaded, dir, &survey, findings)?;
     if let Some(checkpoint) = &checkpoint {
         undelivered::move_back(&**fs, dir, checkpoint, &mut survey.segments, findings).map_err(failed)?;
     }
     let (dead, trouble) = DeadLetters::open(Arc::clone(fs), dir, &options.keys).map_err(failed)?;
-    findings.extend(findings_of(&dead, trouble));
-    Ok(Contents { survey, checkpoint, dead })
+    findings.extend(dead_letter_findings(&dead, trouble));
+    Ok(LogContents { survey, checkpoint, dead })
 }
 
 /// Takes the segments over, and brings ledger and transactions up to the end of the log. Returns the parts of the log, and
@@ -144,30 +144,30 @@ fn restore(
     fs: Arc<dyn Fs>,
     dir: &Path,
     options: &Options,
-    contents: Contents,
+    contents: LogContents,
     findings: &mut Vec<Finding>,
     now: Timestamp,
 ) -> Result<(RecoveredLog, SegmentSeal), OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
-    let Contents { survey, checkpoint, dead } = contents;
+    let LogContents { survey, checkpoint, dead } = contents;
     let checkpoint = checkpoint.as_ref();
     let oldest = survey.segments.first().map(|found| found.header.first);
     let ledger = AckTracker::new(first_watermark(checkpoint.filter(|_| !options.redeliver), oldest));
     let segments = Segments::default();
-    let mut start = Start { fs, dir, options, checkpoint, dead, segments, ledger, findings, now };
+    let mut start = SegmentAdoption { fs, dir, options, checkpoint, dead, segments, ledger, findings, now };
     let identity = start.identity(&survey).map_err(failed)?;
     let incarnations = incarnations(&survey);
     let mut transactions = checkpoint
         .map_or_else(|| Transactions::from_headers(&incarnations), |known| known.transactions.clone());
-    let (end, predecessor) = start.adopt(survey)?;
-    start.check_promise(end)?;
-    let end = start.pass_letters(end)?;
+    let (end, predecessor) = start.adopt_segments(survey)?;
+    start.check_durable_end(end)?;
+    let end = start.skip_dead_letters(end)?;
     transactions.close(&incarnations, end);
     if !Failpoint::LettersNotMarked.is_set() {
         start.dead.mark_in(&mut start.ledger);
     }
     start.ledger.advance();
-    let Start { fs, dead, segments, ledger, .. } = start;
+    let SegmentAdoption { fs, dead, segments, ledger, .. } = start;
     let pending = fs.open_dir(&dir.join(SegmentLocation::Pending.dir())).map_err(failed)?;
     let (keys, observer) = (options.keys.clone(), Arc::clone(&options.observer));
     let dir = dir.to_owned();
@@ -202,12 +202,12 @@ fn begin_segment(
 ) -> io::Result<Writer> {
     let end = parts.end;
     let log = Arc::new(Log::new(parts));
-    let file = first_file(&*log.fs, &log.dir, options)?;
+    let file = create_first_file(&*log.fs, &log.dir, options)?;
     Writer::begin(log, options.segment_size, file, end, predecessor, now)
 }
 
 /// What is wrong with the dead-letter store.
-fn findings_of(dead: &DeadLetters, trouble: Option<String>) -> impl Iterator<Item = Finding> {
+fn dead_letter_findings(dead: &DeadLetters, trouble: Option<String>) -> impl Iterator<Item = Finding> {
     let trouble = trouble.map(|detail| (FindingKind::Damaged, detail));
     let cut = dead.cut().map(|detail| (FindingKind::TornTail, detail));
     let found = |(kind, detail)| Finding { segment: super::dead::NAME.to_owned(), offset: 0, kind, detail };
@@ -227,7 +227,7 @@ fn make_directories(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     fs.sync_dir(dir)
 }
 
-fn use_checkpoint(
+fn accept_checkpoint(
     loaded: Result<Checkpoint, LoadError>,
     dir: &Path,
     survey: &LogSegments,
@@ -264,7 +264,7 @@ pub(super) fn first_watermark(checkpoint: Option<&Checkpoint>, oldest: Option<Ls
 /// The file the first segment of this life is written to: a small one, because a start does not wait for a whole
 /// segment of zeros. Without room even for that the daemon starts all the same, so that it can drain: the segment then
 /// has room for nothing but its header.
-fn first_file(fs: &dyn Fs, dir: &Path, options: &Options) -> io::Result<Arc<dyn fs::File>> {
+fn create_first_file(fs: &dyn Fs, dir: &Path, options: &Options) -> io::Result<Arc<dyn fs::File>> {
     let size = options.segment_size.min(FIRST_SEGMENT);
     if let Ok(file) = preallocated_segment::prepare(fs, dir, size, options.reserve_space) {
         return Ok(file);

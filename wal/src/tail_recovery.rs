@@ -13,8 +13,8 @@ use super::frame::{ALIGN, ChecksumSeed};
 use super::fs::{File, Fs, Mode};
 use super::scanner::Scanner;
 use super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal, segment_name};
-use super::verdict::{Evidence, Verdict};
-use super::{footer, frame, quarantine, salvage, verdict};
+use super::tail_class::{Evidence, TailClass};
+use super::{footer, frame, quarantine, salvage, tail_class};
 use crate::failpoint::Failpoint;
 use crate::units::Lsn;
 
@@ -22,11 +22,11 @@ use crate::units::Lsn;
 const PIECE: usize = 1 << 20;
 
 /// The last record of the damage that an earlier start listed at a record; `None` if it listed none.
-pub type Listed<'a> = &'a dyn Fn(Lsn) -> Option<Lsn>;
+pub type ListedDamage<'a> = &'a dyn Fn(Lsn) -> Option<Lsn>;
 
 /// Flushed records that cannot be read any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hole {
+pub struct LostRange {
     /// First and last record.
     pub from: Lsn,
     /// See `lsn_range_from`.
@@ -41,7 +41,7 @@ pub struct Hole {
     pub unreadable: Option<String>,
 }
 
-impl Hole {
+impl LostRange {
     /// In words.
     pub fn detail(&self) -> String {
         let Self { from, to, start, end, flushed, unreadable } = self;
@@ -52,18 +52,18 @@ impl Hole {
 }
 
 /// What was found.
-pub struct Tail {
+pub struct RecoveredTail {
     /// The segment's header.
     pub header: SegmentHeader,
     file: Arc<dyn File>,
     /// Damaged ranges, in order.
-    pub holes: Vec<Hole>,
+    pub lost_ranges: Vec<LostRange>,
     /// Where a torn tail lies, if there is one.
     torn: Option<(u64, u64)>,
     /// Whether somebody cut the file: a crash of ours cannot.
-    cut: bool,
+    truncated: bool,
     /// Survivors above this offset may never have reached the disk.
-    promised: u64,
+    durable_offset: u64,
     footer: Footer,
 }
 
@@ -74,9 +74,9 @@ pub fn recover(
     header: &SegmentHeader,
     access: &Access,
     promise: DurablePosition,
-    listed: Listed<'_>,
+    listed: ListedDamage<'_>,
     label: fn(&[u8]) -> Option<String>,
-) -> io::Result<Tail> {
+) -> io::Result<RecoveredTail> {
     let file = fs.open(path, Mode::Write)?;
     examine(file, header, access, promise, listed, label)
 }
@@ -87,33 +87,41 @@ pub fn examine(
     header: &SegmentHeader,
     access: &Access,
     promise: DurablePosition,
-    listed: Listed<'_>,
+    listed: ListedDamage<'_>,
     label: fn(&[u8]) -> Option<String>,
-) -> io::Result<Tail> {
+) -> io::Result<RecoveredTail> {
     let scanner = Scanner::new(Arc::clone(&file), ChecksumSeed::new(&header.salt), file.size()?);
     let promise = if promise.segment == header.first { promise } else { DurablePosition::default() };
-    let mut walk = Walk {
+    let mut walk = TailScan {
         scanner,
         first: header.first,
-        cut: file.size()? < header.capacity,
-        promise,
-        promised: promise.length,
+        truncated: file.size()? < header.capacity,
+        durable: promise,
+        durable_offset: promise.length,
         listed,
         offset: HEADER_LEN,
         lsn: header.first,
         committed: (HEADER_LEN, header.first),
-        holes: Vec::new(),
+        lost_ranges: Vec::new(),
     };
     walk.run()?;
     let (end, next) = walk.committed;
     let written = walk.scanner.last_written(end)?;
     let torn = (written > end && !walk.ends_in_footer(end)?).then_some((end, written));
     let footer = walk.footer(header.first, next, access, label)?;
-    let cut = walk.cut && !walk.ends_in_footer(end)?;
-    Ok(Tail { header: header.clone(), file, holes: walk.holes, torn, cut, promised: promise.length, footer })
+    let cut = walk.truncated && !walk.ends_in_footer(end)?;
+    Ok(RecoveredTail {
+        header: header.clone(),
+        file,
+        lost_ranges: walk.lost_ranges,
+        torn,
+        truncated: cut,
+        durable_offset: promise.length,
+        footer,
+    })
 }
 
-impl Tail {
+impl RecoveredTail {
     /// The number after the last record that survived, or was flushed and damaged.
     pub fn next(&self) -> Lsn {
         self.footer.next
@@ -127,13 +135,13 @@ impl Tail {
     /// What an operator is told. `live`: its writer is at work, and whatever its end looks like is in order.
     pub fn findings(&self, live: bool) -> impl Iterator<Item = Finding> {
         let segment = segment_name(self.header.first);
-        let damaged = self.holes.iter().map(|hole| (hole.start, FindingKind::Damaged, hole.detail()));
+        let damaged = self.lost_ranges.iter().map(|hole| (hole.start, FindingKind::Damaged, hole.detail()));
         let torn = self.torn.map(|(start, end)| {
             let detail =
                 format!("{} bytes of a write that a crash interrupted; none was acknowledged", end - start);
             (start, FindingKind::TornTail, detail)
         });
-        let cut = self.cut.then(|| {
+        let cut = self.truncated.then(|| {
             let detail =
                 "the file is shorter than it was made: what lay behind its end is unknown".to_owned();
             (self.footer.length, FindingKind::Damaged, detail)
@@ -149,7 +157,7 @@ impl Tail {
     }
 
     /// Copies a damaged range aside, durably.
-    pub fn keep_hole(&self, fs: &dyn Fs, dir: &Path, hole: &Hole) -> io::Result<()> {
+    pub fn quarantine_range(&self, fs: &dyn Fs, dir: &Path, hole: &LostRange) -> io::Result<()> {
         quarantine::copy_range(
             fs,
             dir,
@@ -175,7 +183,8 @@ impl Tail {
         let end = self.footer.length;
         self.rewrite_survivors()?;
         // Its own flush covers the survivors too: the footer must not promise them, it may reach the disk first.
-        let promised = if Failpoint::FooterPromisesSurvivors.is_set() { end } else { self.promised.min(end) };
+        let promised =
+            if Failpoint::FooterPromisesSurvivors.is_set() { end } else { self.durable_offset.min(end) };
         let footer = self.footer.encode(&ChecksumSeed::new(&self.header.salt), promised as u32);
         salvage::make_writable(&*self.file, &(end..end + footer.len() as u64))?;
         footer::seal_file(&*self.file, end, &footer)?;
@@ -186,14 +195,15 @@ impl Tail {
     /// Writes again what lies between the promise and the end, but for the holes.
     fn rewrite_survivors(&self) -> io::Result<()> {
         let end = self.footer.length;
-        let mut at = self.promised.clamp(HEADER_LEN, end);
+        let mut at = self.durable_offset.clamp(HEADER_LEN, end);
         let mut piece = vec![0; PIECE];
         while at < end {
-            if let Some(hole) = self.holes.iter().find(|hole| (hole.start..hole.end).contains(&at)) {
+            if let Some(hole) = self.lost_ranges.iter().find(|hole| (hole.start..hole.end).contains(&at)) {
                 at = hole.end;
                 continue;
             }
-            let until = self.holes.iter().map(|hole| hole.start).find(|&start| start > at).unwrap_or(end);
+            let until =
+                self.lost_ranges.iter().map(|hole| hole.start).find(|&start| start > at).unwrap_or(end);
             let want = PIECE.min((until.min(end) - at) as usize);
             let got = salvage::read_again(&*self.file, &mut piece[..want], at)?;
             if got < want {
@@ -210,30 +220,30 @@ impl Tail {
 }
 
 /// Walks the frames and decides at each place that has none.
-struct Walk<'a> {
+struct TailScan<'a> {
     scanner: Scanner,
     first: Lsn,
     /// Whether the file is shorter than it was made.
-    cut: bool,
-    promise: DurablePosition,
+    truncated: bool,
+    durable: DurablePosition,
     /// The furthest offset anything valid promised so far.
-    promised: u64,
-    listed: Listed<'a>,
+    durable_offset: u64,
+    listed: ListedDamage<'a>,
     offset: u64,
     lsn: Lsn,
     /// Behind the last whole batch, or the last hole.
     committed: (u64, Lsn),
-    holes: Vec<Hole>,
+    lost_ranges: Vec<LostRange>,
 }
 
-impl Walk<'_> {
+impl TailScan<'_> {
     fn run(&mut self) -> io::Result<()> {
         loop {
             match self.scanner.frame_at(self.offset)? {
                 Ok(found) if found.meta.kind == frame::RECORD && found.meta.lsn == self.lsn => {
                     self.offset += found.len as u64;
                     self.lsn = self.lsn.next();
-                    self.promised = self.promised.max(found.meta.flushed.into());
+                    self.durable_offset = self.durable_offset.max(found.meta.flushed.into());
                     if found.meta.ends_batch || Failpoint::HalfBatchAccepted.is_set() {
                         self.committed = (self.offset, self.lsn);
                     }
@@ -246,24 +256,26 @@ impl Walk<'_> {
             let bad = self.offset;
             let unreadable = self.scanner.unreadable_at(bad);
             let blank = self.scanner.last_written(bad)? == bad;
-            let rest_blank = self.cut || blank;
+            let rest_blank = self.truncated || blank;
             let listed =
                 if blank || Failpoint::ListingForgotten.is_set() { None } else { (self.listed)(self.lsn) };
-            let (later, promised) = if blank { (None, 0) } else { self.look_further(bad)? };
-            self.promised = self.promised.max(promised);
+            let (later, promised) = if blank { (None, 0) } else { self.find_valid_after(bad)? };
+            self.durable_offset = self.durable_offset.max(promised);
             let evidence = Evidence {
                 unreadable: !unreadable.is_empty(),
-                listed: listed.is_some(),
-                rest_blank,
-                promised: self.promised > bad,
-                later_valid: later.is_some(),
+                listed_as_damaged: listed.is_some(),
+                rest_zero: rest_blank,
+                known_durable: self.durable_offset > bad,
+                valid_frame_follows: later.is_some(),
             };
-            let (end, next) = match (verdict::judge(evidence), later) {
-                (Verdict::DamageThenMore, Some(later)) => later,
-                (Verdict::DamageToEnd, _) if evidence.promised => (self.promise.length, self.promise.next),
-                (Verdict::DamageToEnd, _) => match (unreadable.end(), listed) {
-                    (None, Some(last)) => self.behind_all(last)?,
-                    (end, _) => self.behind(end.unwrap_or(bad)),
+            let (end, next) = match (tail_class::classify_tail(evidence), later) {
+                (TailClass::DamageBeforeFrame, Some(later)) => later,
+                (TailClass::DamageToDurableEnd, _) if evidence.known_durable => {
+                    (self.durable.length, self.durable.next)
+                }
+                (TailClass::DamageToDurableEnd, _) => match (unreadable.end(), listed) {
+                    (None, Some(last)) => self.end_of_written(last)?,
+                    (end, _) => self.end_of_unreadable(end.unwrap_or(bad)),
                 },
                 // `Lost` is told by the number the log ends with, where the whole log is known.
                 _ => return Ok(()),
@@ -277,9 +289,9 @@ impl Walk<'_> {
             if self.is_record(bad)? {
                 continue;
             }
-            let (from, to, flushed) = (self.lsn, Lsn(next.0 - 1), evidence.promised);
+            let (from, to, flushed) = (self.lsn, Lsn(next.0 - 1), evidence.known_durable);
             let unreadable = self.scanner.unreadable(&(bad..end)).detail(&segment_name(self.first));
-            self.holes.push(Hole { from, to, start: bad, end, flushed, unreadable });
+            self.lost_ranges.push(LostRange { from, to, start: bad, end, flushed, unreadable });
             (self.offset, self.lsn) = (end, next);
             self.committed = (end, next);
         }
@@ -287,13 +299,13 @@ impl Walk<'_> {
 
     /// The end of unreadable bytes that nothing else speaks of, and the first number that none of their records can
     /// have had: each took a frame's header at least.
-    fn behind(&self, end: u64) -> (u64, Lsn) {
+    fn end_of_unreadable(&self, end: u64) -> (u64, Lsn) {
         let most = (end - self.offset).div_ceil(frame::FRAME_HEADER as u64).max(1);
         (end, self.lsn.plus(most))
     }
 
     /// The end of everything written, and the number behind the last record that was listed in it.
-    fn behind_all(&mut self, last: Lsn) -> io::Result<(u64, Lsn)> {
+    fn end_of_written(&mut self, last: Lsn) -> io::Result<(u64, Lsn)> {
         let end = self.scanner.last_written(self.offset)?;
         Ok((end.next_multiple_of(ALIGN as u64), last.next()))
     }
@@ -305,7 +317,7 @@ impl Walk<'_> {
     }
 
     /// The next valid frame behind `bad`, and the furthest promise of all valid frames there.
-    fn look_further(&mut self, bad: u64) -> io::Result<(Option<(u64, Lsn)>, u64)> {
+    fn find_valid_after(&mut self, bad: u64) -> io::Result<(Option<(u64, Lsn)>, u64)> {
         let mut first = None;
         let mut promised = 0;
         let mut from = bad + ALIGN as u64;
@@ -335,7 +347,7 @@ impl Walk<'_> {
     ) -> io::Result<Footer> {
         let mut plain = Vec::new();
         let mut footer = Footer { next: first, length: HEADER_LEN, ..Footer::default() };
-        let mut holes = self.holes.iter();
+        let mut holes = self.lost_ranges.iter();
         let mut hole = holes.next();
         let mut offset = HEADER_LEN;
         while footer.next < next {

@@ -192,7 +192,7 @@ impl House {
     }
 }
 
-fn open_log(fs: Arc<dyn wal::fs::Fs>, dir: &Path, segment_size: u64) -> wal::Opened {
+fn open_log(fs: Arc<dyn wal::fs::Fs>, dir: &Path, segment_size: u64) -> wal::OpenedLog {
     let options = wal::Options {
         redeliver: false,
         keys: wal::Keys::default(),

@@ -61,7 +61,7 @@ struct Side {
 }
 
 struct Model {
-    opened: wal::Opened,
+    opened: wal::OpenedLog,
     control: Arc<Control>,
     queues: Arc<Queues>,
     reader: Reader,
@@ -219,12 +219,12 @@ proptest! {
 fn the_log_is_read_once_for_all_workers() {
     let (fs, mut house) = (MemoryFs::default(), House::new());
     let open = || open_log(Arc::new(fs.clone()), Path::new("/log"), SEGMENT);
-    let wal::Opened { writer, log, .. } = open();
+    let wal::OpenedLog { writer, log, .. } = open();
     (house.writer, house.log) = (writer, log);
     // All of it fits into the queues.
     house.append_filled(TOPIC, 0..5_000, 1000, 800);
     // Opened again, it has nothing of it in memory.
-    let wal::Opened { log, .. } = open();
+    let wal::OpenedLog { log, .. } = open();
     let notifies: Vec<Arc<Notify>> = (0..8).map(|_| Arc::default()).collect();
     let control = Arc::new(Control::new(log.end()));
     let queues = Arc::new(Queues::new(&log, &control, &notifies));

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use forebay_wal::command::Envelope;
 use forebay_wal::dead::Removal;
-use forebay_wal::inspect::{Hole, Stored, View};
+use forebay_wal::inspect::{LostRange, Stored, View};
 use forebay_wal::{Lsn, RecordState};
 use serde::Serialize;
 
@@ -87,6 +87,6 @@ impl Plan {
     }
 }
 
-fn lost(hole: &Hole) -> u64 {
+fn lost(hole: &LostRange) -> u64 {
     hole.to.0 + 1 - hole.from.0
 }

@@ -16,7 +16,7 @@ use super::super::log::Log;
 use super::super::memory::MemoryFs;
 use super::super::open_error::OpenError;
 use super::super::options::Options;
-use super::super::recovery::{Opened, open};
+use super::super::recovery::{OpenedLog, open};
 use super::super::segment::{SegmentLocation, segment_path};
 use super::super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal};
 use super::super::types::Identity;
@@ -83,7 +83,7 @@ fn payload(lsn: u64) -> Vec<u8> {
     vec![lsn as u8; 5 + (lsn as usize * 7) % 40]
 }
 
-fn start(fs: &MemoryFs) -> Result<Opened, OpenError> {
+fn start(fs: &MemoryFs) -> Result<OpenedLog, OpenError> {
     let options = Options {
         segment_size: CAPACITY,
         reserve_space: 0,
@@ -95,7 +95,7 @@ fn start(fs: &MemoryFs) -> Result<Opened, OpenError> {
     open(Arc::new(fs.clone()), dir(), &options, Timestamp(9))
 }
 
-fn outcome(opened: &Opened) -> Outcome {
+fn outcome(opened: &OpenedLog) -> Outcome {
     let log: &Arc<Log> = &opened.log;
     let mut cursor = log.cursor(Lsn(0));
     let mut read = BTreeMap::new();

@@ -8,7 +8,7 @@ use super::super::frame;
 use super::super::frame::{ALIGN, DecodedFrame};
 use super::super::fs::File;
 use super::super::scanner::Scanner;
-use super::super::tail_recovery::Hole;
+use super::super::tail_recovery::LostRange;
 use super::segment::Segment;
 use crate::units::Lsn;
 
@@ -31,7 +31,7 @@ pub enum Step<'a> {
     /// A record.
     Record(Whole<'a>),
     /// Records that cannot be read.
-    Hole(Hole),
+    Hole(LostRange),
     /// Nothing more.
     End,
 }
@@ -102,7 +102,7 @@ impl Frames {
     }
 
     /// Goes on behind what cannot be read.
-    fn pass(&mut self) -> io::Result<Hole> {
+    fn pass(&mut self) -> io::Result<LostRange> {
         let (start, from) = (self.offset, self.lsn);
         let behind = self.scanner.resync(start + ALIGN as u64, self.scanner.lsn_range_from(from.next()))?;
         (self.offset, self.lsn) = match behind {
@@ -110,6 +110,6 @@ impl Frames {
             _ => (self.length, self.next.max(from.next())),
         };
         let unreadable = self.scanner.unreadable(&(start..self.offset)).detail(&self.name);
-        Ok(Hole { from, to: Lsn(self.lsn.0 - 1), start, end: self.offset, flushed: true, unreadable })
+        Ok(LostRange { from, to: Lsn(self.lsn.0 - 1), start, end: self.offset, flushed: true, unreadable })
     }
 }

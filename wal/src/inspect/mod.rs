@@ -26,7 +26,7 @@ use super::types::Identity;
 use super::{checkpoint, dead, directory_scan, fs, layout, lock, quarantine, undelivered};
 use crate::units::Lsn;
 
-pub use super::tail_recovery::Hole;
+pub use super::tail_recovery::LostRange;
 pub use backlog::Backlog;
 pub use follow::Follower;
 pub use records::{Records, Stored};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::dead::{Dead, Removal};
 use super::super::delivery_index::{DeliveryIndex, SegmentDeliveries};
 use super::super::segment::SegmentLocation;
-use super::super::tail_recovery::Hole;
+use super::super::tail_recovery::LostRange;
 use super::super::types::{Record, RecordState};
 use super::frames::{Frames, Step, Whole};
 use super::segment::Segment;
@@ -38,7 +38,7 @@ pub struct Records<'a> {
     end: Lsn,
     spot: Option<(&'a Segment, Frames)>,
     notes: Option<SegmentDeliveries>,
-    damage: Vec<Hole>,
+    damage: Vec<LostRange>,
 }
 
 impl View {
@@ -72,7 +72,7 @@ impl View {
 
 impl Records<'_> {
     /// The damage that was passed since this was last called.
-    pub fn take_damage(&mut self) -> Vec<Hole> {
+    pub fn take_damage(&mut self) -> Vec<LostRange> {
         std::mem::take(&mut self.damage)
     }
 

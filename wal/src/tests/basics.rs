@@ -281,14 +281,14 @@ fn a_dead_letter_is_found_by_its_number_after_its_segment_was_deleted() {
     let first = append(&mut opened.writer, &[payload(1)]);
     opened.writer.commit().unwrap();
     opened.log.store_dead_letters(&[too_large(first, 1)]).unwrap();
-    let delete = |opened: &mut super::super::Opened| {
+    let delete = |opened: &mut super::super::OpenedLog| {
         spare(&opened.log);
         opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(9)).unwrap();
         opened.log.run_maintenance(keep_nothing(), Timestamp(9)).unwrap();
         assert!(!opened.log.is_retained(first));
     };
     delete(&mut opened);
-    let found = |opened: &super::super::Opened| opened.log.read_or_dead(first).unwrap().unwrap();
+    let found = |opened: &super::super::OpenedLog| opened.log.read_or_dead(first).unwrap().unwrap();
     assert_eq!(found(&opened).payload, payload(1));
     assert!(matches!(opened.log.record_state(first).unwrap(), RecordState::Dead { .. }));
     // Taken up again, it dies again under another number; ids name the first one.

@@ -325,7 +325,7 @@ fn spoil(fs: &SimFs, path: &std::path::Path, at: usize) {
     fs.put(path, bad);
 }
 
-fn is_damage(opened: &super::super::Opened, lsn: u64) -> bool {
+fn is_damage(opened: &super::super::OpenedLog, lsn: u64) -> bool {
     matches!(opened.log.dead_letters().get(Lsn(lsn)).unwrap(), Some(super::super::dead::Dead::Damage(_)))
 }
 

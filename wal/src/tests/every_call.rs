@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::dead::Dead;
-use super::super::{Confirmation, DeadLetter, FindingKind, Lsn, NewRecord, Opened, Retention};
+use super::super::{Confirmation, DeadLetter, FindingKind, Lsn, NewRecord, OpenedLog, Retention};
 use super::sim::{Fault, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
@@ -28,7 +28,7 @@ struct Known {
 
 impl Known {
     /// Batches of one to three records, with everything a log does in between.
-    fn live(&mut self, opened: &mut Opened) {
+    fn live(&mut self, opened: &mut OpenedLog) {
         for step in 0..16u64 {
             self.write(opened, step);
             if step % 5 == 1 {
@@ -48,7 +48,7 @@ impl Known {
         }
     }
 
-    fn write(&mut self, opened: &mut Opened, step: u64) {
+    fn write(&mut self, opened: &mut OpenedLog, step: u64) {
         let numbers: Vec<_> = (0..=step % 3).map(|n| 10 * step + n).collect();
         let payloads: Vec<_> = numbers.iter().map(|&n| payload(n)).collect();
         let entries: Vec<_> =
@@ -72,7 +72,7 @@ impl Known {
         }
     }
 
-    fn confirm(&mut self, opened: &Opened, step: u64) {
+    fn confirm(&mut self, opened: &OpenedLog, step: u64) {
         let open = self.acknowledged.keys().filter(|lsn| !self.buried.contains_key(lsn));
         let these: Vec<_> = open.copied().filter(|lsn| lsn % 4 != step % 4).collect();
         let confirmation =
@@ -82,7 +82,7 @@ impl Known {
     }
 
     /// Two at once: an entry of several frames may be torn between them.
-    fn bury(&mut self, opened: &Opened) {
+    fn bury(&mut self, opened: &OpenedLog) {
         let open = self
             .acknowledged
             .iter()
@@ -94,7 +94,7 @@ impl Known {
     }
 
     /// Holds an opened log against what is known.
-    fn check(&self, opened: &Opened, what: &str) {
+    fn check(&self, opened: &OpenedLog, what: &str) {
         for finding in &opened.recovery.findings {
             let harmless = matches!(finding.kind, FindingKind::TornTail | FindingKind::Checkpoint);
             assert!(harmless, "{what}: no crash is damage: {finding:?}");

@@ -74,6 +74,6 @@ fn what_was_read_just_before_it_was_written_is_not_damage() {
             None
         })
         .unwrap();
-    assert_eq!(tail.holes, []);
+    assert_eq!(tail.lost_ranges, []);
     assert_eq!(tail.next(), opened.writer.next_lsn());
 }

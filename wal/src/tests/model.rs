@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::{AppendError, Confirmation, Lsn, Opened, Retention};
+use super::super::{AppendError, Confirmation, Lsn, OpenedLog, Retention};
 use super::sim::SimFs;
 use super::support::*;
 use crate::units::Timestamp;
@@ -53,7 +53,7 @@ struct Model {
 
 struct Run {
     fs: SimFs,
-    opened: Opened,
+    opened: OpenedLog,
     model: Model,
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::super::crypt::MasterKey;
 use super::super::fs::Fs;
-use super::super::{Event, Keys, Log, Lsn, NewRecord, OpenError, Opened, Options, RecordRef, Writer, open};
+use super::super::{
+    Event, Keys, Log, Lsn, NewRecord, OpenError, OpenedLog, Options, RecordRef, Writer, open,
+};
 use super::sim::SimFs;
 use crate::sync::Mutex;
 use crate::units::Timestamp;
@@ -58,14 +60,14 @@ pub fn encrypt() {
     use_keys(Keys::new(Some(master(1)), Vec::new()));
 }
 
-pub fn try_open(fs: &SimFs) -> Result<Opened, OpenError> {
+pub fn try_open(fs: &SimFs) -> Result<OpenedLog, OpenError> {
     let fs: Arc<dyn Fs> = Arc::new(fs.clone());
     #[cfg(feature = "planted-faults")]
     let fs = super::super::faulty_fs::around(fs);
     open(fs, &dir(), &options(&Events::default()), Timestamp(1_000))
 }
 
-pub fn reopen(fs: &SimFs) -> Opened {
+pub fn reopen(fs: &SimFs) -> OpenedLog {
     try_open(fs).unwrap()
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::inspect::Directory;
-use super::super::{DeadLetter, Lsn, OpenError, Opened, ReadError, RecordState, repair};
+use super::super::{DeadLetter, Lsn, OpenError, OpenedLog, ReadError, RecordState, repair};
 use super::sim::{Fault, SimFs};
 use super::simulator::dice::Dice;
 use super::support::*;
@@ -75,7 +75,7 @@ fn sectors(fs: &SimFs) -> Vec<(PathBuf, usize)> {
 }
 
 /// Whether a record is delivered, or listed as damaged or as the letter it was.
-fn is_accounted_for(opened: &Opened, delivered: &[Lsn], lsn: Lsn) -> bool {
+fn is_accounted_for(opened: &OpenedLog, delivered: &[Lsn], lsn: Lsn) -> bool {
     delivered.contains(&lsn) || matches!(opened.log.record_state(lsn), Ok(RecordState::Dead { .. }))
 }
 

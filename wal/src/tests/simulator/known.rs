@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::super::super::dead::{Dead, Removal};
 use super::super::super::segment_header::parse_segment_name;
-use super::super::super::{Confirmation, FindingKind, Log, Lsn, Opened, RecordState};
+use super::super::super::{Confirmation, FindingKind, Log, Lsn, OpenedLog, RecordState};
 use super::disk::{Call, Rot};
 
 /// Says what was promised and not kept.
@@ -167,7 +167,7 @@ impl Known {
     /// Holds a log that was just opened against what is known; what was possible is certain afterwards.
     ///
     /// `torn` and `letters_aside`: what lies in quarantine.
-    pub fn opened(&mut self, opened: &Opened, torn: Vec<u64>, letters_aside: bool) -> Verdict {
+    pub fn opened(&mut self, opened: &OpenedLog, torn: Vec<u64>, letters_aside: bool) -> Verdict {
         self.check_findings(opened)?;
         self.letters_reported |= letters_aside;
         let shown = self.look(opened, torn)?;
@@ -193,7 +193,7 @@ impl Known {
         Ok(())
     }
 
-    fn check_findings(&mut self, opened: &Opened) -> Verdict {
+    fn check_findings(&mut self, opened: &OpenedLog) -> Verdict {
         for finding in &opened.recovery.findings {
             self.letters_reported |= finding.segment == "dead/letters";
             let harmless = match finding.kind {
@@ -211,7 +211,7 @@ impl Known {
         Ok(())
     }
 
-    fn look(&self, opened: &Opened, torn: Vec<u64>) -> Result<Shown, String> {
+    fn look(&self, opened: &OpenedLog, torn: Vec<u64>) -> Result<Shown, String> {
         let log = &opened.log;
         let cannot = |error| format!("cannot read what was opened: {error}");
         let mut kept = BTreeMap::new();
@@ -253,7 +253,7 @@ impl Known {
     }
 
     /// What became of one acknowledged record. False: it is gone, and that it may be was reported.
-    fn judge(&mut self, lsn: u64, opened: &Opened, shown: &Shown) -> Result<bool, String> {
+    fn judge(&mut self, lsn: u64, opened: &OpenedLog, shown: &Shown) -> Result<bool, String> {
         let log = &opened.log;
         let dead = match log.dead_letters().get(Lsn(lsn)) {
             Ok(Some(Dead::Letter(letter))) => Some(letter),

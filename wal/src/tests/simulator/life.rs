@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::super::dead::Removal;
-use super::super::super::{AppendError, Log, NewRecord, Opened};
+use super::super::super::{AppendError, Log, NewRecord, OpenedLog};
 use super::dice::{Dice, seed_random};
 use super::disk::Disk;
 use super::drain::{Broker, Worker};
@@ -15,7 +15,7 @@ use crate::units::Timestamp;
 pub struct Life {
     pub world: World,
     pub disk: Disk,
-    pub opened: Option<Opened>,
+    pub opened: Option<OpenedLog>,
     pub known: Known,
     pub workers: Vec<Worker>,
     pub broker: Broker,

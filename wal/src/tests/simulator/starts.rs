@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::super::fs::Fs;
 use super::super::super::segment_header::parse_segment_name;
-use super::super::super::{OpenError, Opened, Options, open};
+use super::super::super::{OpenError, OpenedLog, Options, open};
 use super::super::support::dir;
 use super::disk::Disk;
 use super::drain::Worker;
@@ -50,7 +50,7 @@ impl Life {
         self.start()
     }
 
-    pub fn open(&self) -> Result<Opened, OpenError> {
+    pub fn open(&self) -> Result<OpenedLog, OpenError> {
         let options = Options {
             segment_size: self.world.segment_size,
             reserve_space: self.world.reserve,
@@ -111,7 +111,7 @@ impl Life {
         Ok(())
     }
 
-    pub fn started(&mut self, opened: Opened) -> Verdict {
+    pub fn started(&mut self, opened: OpenedLog) -> Verdict {
         let aside = self
             .disk
             .paths()

@@ -17,14 +17,14 @@ use super::open_error::OpenError;
 use super::options::Options;
 use super::segment::{Segment, SegmentLocation, SegmentState, Segments, segment_path};
 use super::segment_header::{HEADER_LEN, SegmentSeal, segment_name};
-use super::tail_recovery::Tail;
+use super::tail_recovery::RecoveredTail;
 use super::types::Identity;
 use super::{directory_scan, frame, random, tail_recovery};
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
 /// A start on its way from what lies on the disk to a log that goes on.
-pub(super) struct Start<'a> {
+pub(super) struct SegmentAdoption<'a> {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) dir: &'a Path,
     pub(super) options: &'a Options,
@@ -36,7 +36,7 @@ pub(super) struct Start<'a> {
     pub(super) now: Timestamp,
 }
 
-impl Start<'_> {
+impl SegmentAdoption<'_> {
     /// The log's identity with a new incarnation; a new identity when there is no log yet.
     pub(super) fn identity(&self, survey: &LogSegments) -> io::Result<Identity> {
         let incarnation = random()?;
@@ -48,14 +48,14 @@ impl Start<'_> {
 
     /// Takes all segments over, the last one after mending its end. Returns the number the next record
     /// gets and the seal the next header repeats.
-    pub(super) fn adopt(&mut self, survey: LogSegments) -> Result<(Lsn, SegmentSeal), OpenError> {
+    pub(super) fn adopt_segments(&mut self, survey: LogSegments) -> Result<(Lsn, SegmentSeal), OpenError> {
         let mut expected =
             self.checkpoint.map(|checkpoint| checkpoint.watermark).or_else(|| survey.oldest_headerless());
         let mut before = SegmentSeal::default();
         let mut segments = survey.segments.iter().peekable();
         while let Some(found) = segments.next() {
             let first = found.header.first;
-            self.note_gap(expected, first)?;
+            self.record_gap(expected, first)?;
             let path = segment_path(self.dir, found.place, first);
             let failed = |source| OpenError::Io { path: path.clone(), source };
             let behind = segments.peek().map(|next| &next.header);
@@ -72,9 +72,9 @@ impl Start<'_> {
                     }
                     let tail = self.read_tail(found).map_err(failed)?;
                     if behind.is_none() && survey.headerless.is_empty() {
-                        self.check_promise(tail.next())?;
+                        self.check_durable_end(tail.next())?;
                     }
-                    let closed = self.close(found.place, &tail).map_err(failed)?;
+                    let closed = self.seal_tail(found.place, &tail).map_err(failed)?;
                     labels.clone_from(&tail.footer().labels);
                     // One in `acked/` that holds no record is let go of with the others, unless its name is needed.
                     let is_kept = found.place == SegmentLocation::Acked && behind.is_some();
@@ -91,18 +91,18 @@ impl Start<'_> {
                 // The numbers from the next segment's first on are that one's.
                 Some(next) => seal.next = seal.next.min(next.first),
                 // A start that failed may have left a size that is not durable yet.
-                None => sync(&*self.fs, &path).map_err(failed)?,
+                None => sync_file(&*self.fs, &path).map_err(failed)?,
             }
-            self.take_over(found, seal, labels);
+            self.add_segment(found, seal, labels);
             expected = Some(seal.next);
             before = seal;
         }
         let mut end = expected.unwrap_or(Lsn(1));
-        self.pass_headless(&survey.headerless, &mut end)?;
+        self.skip_headerless(&survey.headerless, &mut end)?;
         Ok((end, before))
     }
 
-    fn read_tail(&self, found: &ScannedSegment) -> io::Result<Tail> {
+    fn read_tail(&self, found: &ScannedSegment) -> io::Result<RecoveredTail> {
         let promise = self.checkpoint.map(|checkpoint| checkpoint.durable).unwrap_or_default();
         let path = segment_path(self.dir, found.place, found.header.first);
         let (header, access, label) = (&found.header, &found.access, self.options.label);
@@ -125,13 +125,13 @@ impl Start<'_> {
 
     /// A segment at the end whose header cannot be read held records nobody can count: no number it may have used
     /// is given again.
-    fn pass_headless(&mut self, headless: &[UnusableSegment], end: &mut Lsn) -> Result<(), OpenError> {
+    fn skip_headerless(&mut self, headless: &[UnusableSegment], end: &mut Lsn) -> Result<(), OpenError> {
         for UnusableSegment { first, bytes, detail, .. } in headless {
             let (first, bytes) = (*first, *bytes);
             if first < *end || Failpoint::HeadlessNumbersGiven.is_set() {
                 continue;
             }
-            self.note_gap(Some(*end), first)?;
+            self.record_gap(Some(*end), first)?;
             let promised = self.checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.durable.next);
             let next = promised.max(first.plus(bytes / frame::FRAME_HEADER as u64)).max(first.next());
             let name = segment_name(first);
@@ -145,11 +145,11 @@ impl Start<'_> {
     }
 
     /// Puts the damage of the last segment into quarantine and seals what survived.
-    fn close(&mut self, place: SegmentLocation, tail: &Tail) -> io::Result<Option<SegmentSeal>> {
+    fn seal_tail(&mut self, place: SegmentLocation, tail: &RecoveredTail) -> io::Result<Option<SegmentSeal>> {
         self.findings.extend(tail.findings(false));
-        for hole in &tail.holes {
-            tail.keep_hole(&*self.fs, self.dir, hole)?;
-            if self.is_owed(place, hole.from..hole.to.next()) {
+        for hole in &tail.lost_ranges {
+            tail.quarantine_range(&*self.fs, self.dir, hole)?;
+            if self.is_undelivered(place, hole.from..hole.to.next()) {
                 self.add_damage(hole.from, hole.to, &segment_name(tail.header.first), hole.detail())?;
             }
         }
@@ -158,12 +158,12 @@ impl Start<'_> {
 
     /// Whether a damaged range may cost a delivery. What lies in `acked/` was delivered, unless the checkpoint says
     /// otherwise.
-    fn is_owed(&self, place: SegmentLocation, range: Range<Lsn>) -> bool {
+    fn is_undelivered(&self, place: SegmentLocation, range: Range<Lsn>) -> bool {
         place == SegmentLocation::Pending
             || self.checkpoint.is_some_and(|checkpoint| checkpoint.undone_bounds(range).is_some())
     }
 
-    fn take_over(&mut self, found: &ScannedSegment, seal: SegmentSeal, labels: BTreeMap<String, u64>) {
+    fn add_segment(&mut self, found: &ScannedSegment, seal: SegmentSeal, labels: BTreeMap<String, u64>) {
         let header = &found.header;
         let place = found.place;
         let last_at = found.footer.as_ref().map_or(header.created, |footer| footer.last_at);
@@ -177,11 +177,11 @@ impl Start<'_> {
         };
         let segment = Segment::new(header, found.access.clone(), state).with_labels(labels);
         self.segments.insert(Arc::new(segment));
-        self.ledger.insert(header.first, self.marks(header.first, seal, place));
+        self.ledger.insert(header.first, self.closed_segment_acks(header.first, seal, place));
     }
 
     /// What the checkpoint knows of a segment that is closed now.
-    fn marks(&self, first: Lsn, seal: SegmentSeal, place: SegmentLocation) -> SegmentAcks {
+    fn closed_segment_acks(&self, first: Lsn, seal: SegmentSeal, place: SegmentLocation) -> SegmentAcks {
         let (count, bytes) = (seal.next.0.saturating_sub(first.0), seal.length.saturating_sub(HEADER_LEN));
         if self.options.redeliver {
             return SegmentAcks { count, bytes, sealed: true, ..SegmentAcks::default() };
@@ -192,7 +192,7 @@ impl Start<'_> {
     }
 
     /// Records between two segments that no file holds: delivered and let go of, or missing.
-    fn note_gap(&mut self, expected: Option<Lsn>, first: Lsn) -> Result<(), OpenError> {
+    fn record_gap(&mut self, expected: Option<Lsn>, first: Lsn) -> Result<(), OpenError> {
         let Some(expected) = expected.filter(|&expected| expected < first) else { return Ok(()) };
         if !Failpoint::GapForgotten.is_set() {
             self.ledger.insert_gap(expected, first);
@@ -223,15 +223,15 @@ impl Start<'_> {
     }
 
     /// A dead letter was flushed before it became one: whatever the end of the log looks like, its number was given.
-    pub(super) fn pass_letters(&mut self, end: Lsn) -> Result<Lsn, OpenError> {
+    pub(super) fn skip_dead_letters(&mut self, end: Lsn) -> Result<Lsn, OpenError> {
         let is_behind = |last: &Lsn| *last >= end && !Failpoint::LetterNumbersGiven.is_set();
         let Some(last) = self.dead.last().filter(is_behind) else { return Ok(end) };
-        self.note_gap(Some(end), last.next())?;
+        self.record_gap(Some(end), last.next())?;
         Ok(last.next())
     }
 
     /// A log that ends before what its checkpoint saw flushed must not go on as if nothing had happened.
-    pub(super) fn check_promise(&self, next: Lsn) -> Result<(), OpenError> {
+    pub(super) fn check_durable_end(&self, next: Lsn) -> Result<(), OpenError> {
         match self.checkpoint {
             Some(checkpoint) if checkpoint.durable.next > next && !Failpoint::PromiseNotChecked.is_set() => {
                 Err(OpenError::Lost {
@@ -245,6 +245,6 @@ impl Start<'_> {
     }
 }
 
-fn sync(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+fn sync_file(fs: &dyn Fs, path: &Path) -> io::Result<()> {
     fs.open(path, Mode::Write)?.sync_all()
 }

@@ -8,28 +8,28 @@ pub struct Evidence {
     pub unreadable: bool,
     /// Bytes lie here, and an earlier start listed the record that should as damaged. What that start saw may be gone:
     /// it overwrites unreadable sectors to write behind them.
-    pub listed: bool,
+    pub listed_as_damaged: bool,
     /// From here on there are only zeros, or the file ends. Bytes that cannot be read do not count.
-    pub rest_blank: bool,
+    pub rest_zero: bool,
     /// The checkpoint, or a valid frame, says that bytes from here on were flushed.
-    pub promised: bool,
+    pub known_durable: bool,
     /// A valid frame lies further on.
-    pub later_valid: bool,
+    pub valid_frame_follows: bool,
 }
 
 /// What recovery does about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum TailClass {
     /// Nothing: the segment simply ends here.
     End,
     /// A crash interrupted a write that nobody was told of: keep it aside, cut.
     Torn,
     /// Flushed bytes changed: quarantine up to the next valid frame and go on behind it.
-    DamageThenMore,
+    DamageBeforeFrame,
     /// Flushed bytes changed, up to the end of what was promised; or bytes that may have been flushed cannot be read.
-    DamageToEnd,
+    DamageToDurableEnd,
     /// Flushed bytes are gone without a trace: this is an older state of the log than its checkpoint has seen.
-    Lost,
+    OlderThanCheckpoint,
 }
 
 /// The table. A row a case; a test a row.
@@ -40,18 +40,22 @@ pub enum Verdict {
 /// The price is that a listed record may never have been written, or that a batch nobody was told of is delivered in
 /// part. An unreadable sector further on, in the part of the file that was never used, is no evidence of anything: the
 /// frame that would come next touches none of it.
-pub fn judge(evidence: Evidence) -> Verdict {
+pub fn classify_tail(evidence: Evidence) -> TailClass {
     match evidence {
-        Evidence { unreadable: true, later_valid: true, .. } => Verdict::DamageThenMore,
-        Evidence { unreadable: true, later_valid: false, .. } => Verdict::DamageToEnd,
-        Evidence { listed: true, later_valid: true, .. } => Verdict::DamageThenMore,
-        Evidence { listed: true, later_valid: false, .. } => Verdict::DamageToEnd,
-        Evidence { rest_blank: true, promised: false, .. } => Verdict::End,
-        Evidence { rest_blank: true, promised: true, .. } => Verdict::Lost,
+        Evidence { unreadable: true, valid_frame_follows: true, .. } => TailClass::DamageBeforeFrame,
+        Evidence { unreadable: true, valid_frame_follows: false, .. } => TailClass::DamageToDurableEnd,
+        Evidence { listed_as_damaged: true, valid_frame_follows: true, .. } => TailClass::DamageBeforeFrame,
+        Evidence { listed_as_damaged: true, valid_frame_follows: false, .. } => TailClass::DamageToDurableEnd,
+        Evidence { rest_zero: true, known_durable: false, .. } => TailClass::End,
+        Evidence { rest_zero: true, known_durable: true, .. } => TailClass::OlderThanCheckpoint,
         // Unflushed pages may reach the disk in any order: a valid frame further on proves nothing without a promise.
-        Evidence { rest_blank: false, promised: false, .. } => Verdict::Torn,
-        Evidence { rest_blank: false, promised: true, later_valid: true, .. } => Verdict::DamageThenMore,
-        Evidence { rest_blank: false, promised: true, later_valid: false, .. } => Verdict::DamageToEnd,
+        Evidence { rest_zero: false, known_durable: false, .. } => TailClass::Torn,
+        Evidence { rest_zero: false, known_durable: true, valid_frame_follows: true, .. } => {
+            TailClass::DamageBeforeFrame
+        }
+        Evidence { rest_zero: false, known_durable: true, valid_frame_follows: false, .. } => {
+            TailClass::DamageToDurableEnd
+        }
     }
 }
 
@@ -59,17 +63,29 @@ pub fn judge(evidence: Evidence) -> Verdict {
 mod tests {
     use super::*;
 
-    fn of(rest_blank: bool, promised: bool, later_valid: bool) -> Verdict {
-        judge(Evidence { unreadable: false, listed: false, rest_blank, promised, later_valid })
+    fn of(rest_blank: bool, promised: bool, later_valid: bool) -> TailClass {
+        classify_tail(Evidence {
+            unreadable: false,
+            listed_as_damaged: false,
+            rest_zero: rest_blank,
+            known_durable: promised,
+            valid_frame_follows: later_valid,
+        })
     }
 
     #[test]
     fn unreadable_bytes_are_damage_whatever_was_promised() {
         for (rest_blank, promised) in [(false, false), (false, true), (true, false), (true, true)] {
             let of = |later_valid| {
-                judge(Evidence { unreadable: true, listed: false, rest_blank, promised, later_valid })
+                classify_tail(Evidence {
+                    unreadable: true,
+                    listed_as_damaged: false,
+                    rest_zero: rest_blank,
+                    known_durable: promised,
+                    valid_frame_follows: later_valid,
+                })
             };
-            assert_eq!((of(true), of(false)), (Verdict::DamageThenMore, Verdict::DamageToEnd));
+            assert_eq!((of(true), of(false)), (TailClass::DamageBeforeFrame, TailClass::DamageToDurableEnd));
         }
     }
 
@@ -77,39 +93,45 @@ mod tests {
     fn a_listed_record_is_damage_whatever_was_promised() {
         for (rest_blank, promised) in [(false, false), (false, true), (true, false), (true, true)] {
             let of = |later_valid| {
-                judge(Evidence { unreadable: false, listed: true, rest_blank, promised, later_valid })
+                classify_tail(Evidence {
+                    unreadable: false,
+                    listed_as_damaged: true,
+                    rest_zero: rest_blank,
+                    known_durable: promised,
+                    valid_frame_follows: later_valid,
+                })
             };
-            assert_eq!((of(true), of(false)), (Verdict::DamageThenMore, Verdict::DamageToEnd));
+            assert_eq!((of(true), of(false)), (TailClass::DamageBeforeFrame, TailClass::DamageToDurableEnd));
         }
     }
 
     #[test]
     fn zeros_nobody_promised_are_the_end() {
-        assert_eq!(of(true, false, false), Verdict::End);
+        assert_eq!(of(true, false, false), TailClass::End);
     }
 
     #[test]
     fn zeros_where_bytes_were_promised_are_a_loss() {
-        assert_eq!(of(true, true, false), Verdict::Lost);
+        assert_eq!(of(true, true, false), TailClass::OlderThanCheckpoint);
     }
 
     #[test]
     fn bytes_nobody_promised_are_a_torn_tail() {
-        assert_eq!(of(false, false, false), Verdict::Torn);
+        assert_eq!(of(false, false, false), TailClass::Torn);
     }
 
     #[test]
     fn a_valid_frame_behind_a_hole_does_not_promise_anything_by_itself() {
-        assert_eq!(of(false, false, true), Verdict::Torn);
+        assert_eq!(of(false, false, true), TailClass::Torn);
     }
 
     #[test]
     fn promised_bytes_before_a_valid_frame_are_damage_up_to_it() {
-        assert_eq!(of(false, true, true), Verdict::DamageThenMore);
+        assert_eq!(of(false, true, true), TailClass::DamageBeforeFrame);
     }
 
     #[test]
     fn promised_bytes_before_nothing_valid_are_damage_to_the_end() {
-        assert_eq!(of(false, true, false), Verdict::DamageToEnd);
+        assert_eq!(of(false, true, false), TailClass::DamageToDurableEnd);
     }
 }
