@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::crypt::Access;
-use super::damage::Damaged;
+use super::damage::DamageLocation;
 use super::dead::{Dead, Removal};
 use super::frame::DecodedFrame;
 use super::log::Log;
@@ -193,8 +193,8 @@ impl Cursor {
     /// Goes on behind the damage at the spot. On an error the spot stays before it.
     fn pass(&mut self) -> Result<(), ReadError> {
         let Some(spot) = &mut self.spot else { return Ok(()) };
-        let damaged = Damaged { segment: &spot.segment, offset: spot.offset, lsn: spot.lsn };
-        (spot.offset, spot.lsn) = damage::pass(&self.log, damaged)?;
+        let damaged = DamageLocation { segment: &spot.segment, offset: spot.offset, lsn: spot.lsn };
+        (spot.offset, spot.lsn) = damage::skip_damage(&self.log, damaged)?;
         self.next = self.next.max(spot.lsn);
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::units::{Lsn, Timestamp};
 
 /// Where a reader met damage.
 #[derive(Clone, Copy)]
-pub struct Damaged<'a> {
+pub struct DamageLocation<'a> {
     /// In which segment.
     pub segment: &'a Segment,
     /// At which byte.
@@ -29,41 +29,44 @@ pub struct Damaged<'a> {
 
 /// Finds the way on behind damage: the next readable record of the segment, or its end. If records were lost
 /// that are not done, they are quarantined first.
-pub fn pass(log: &Log, damaged: Damaged<'_>) -> Result<(u64, Lsn), ReadError> {
-    let hole = Hole::at(log, damaged)?;
-    if let Some(first) = hole.first_lost(log).filter(|_| !Failpoint::DamageSkipped.is_set()) {
+pub fn skip_damage(log: &Log, damaged: DamageLocation<'_>) -> Result<(u64, Lsn), ReadError> {
+    let hole = DamagedRegion::find_end(log, damaged)?;
+    if let Some(first) = hole.first_undelivered(log).filter(|_| !Failpoint::DamageSkipped.is_set()) {
         hole.store(log, first)?;
         log.report(Event::Damaged(hole.finding()));
     }
-    Ok(hole.behind)
+    Ok(hole.resume_at)
 }
 
 /// The same for an operator who wants to know of all damage: where only delivered records were lost, the bytes are
 /// kept aside all the same, once. Says what was found and was not set aside before.
-pub fn set_aside(log: &Log, damaged: Damaged<'_>) -> Result<((u64, Lsn), Option<Finding>), ReadError> {
-    let hole = Hole::at(log, damaged)?;
-    if let Some(first) = hole.first_lost(log) {
+pub fn quarantine_damage(
+    log: &Log,
+    damaged: DamageLocation<'_>,
+) -> Result<((u64, Lsn), Option<Finding>), ReadError> {
+    let hole = DamagedRegion::find_end(log, damaged)?;
+    if let Some(first) = hole.first_undelivered(log) {
         hole.store(log, first)?;
-    } else if hole.is_aside(log).map_err(|e| hole.failed(e))? {
-        return Ok((hole.behind, None));
+    } else if hole.is_quarantined(log).map_err(|e| hole.failed(e))? {
+        return Ok((hole.resume_at, None));
     } else {
         hole.copy(log).map_err(|e| hole.failed(e))?;
     }
-    Ok((hole.behind, Some(hole.finding())))
+    Ok((hole.resume_at, Some(hole.finding())))
 }
 
 /// A stretch that cannot be read.
-struct Hole<'a> {
-    from: Damaged<'a>,
-    behind: (u64, Lsn),
+struct DamagedRegion<'a> {
+    from: DamageLocation<'a>,
+    resume_at: (u64, Lsn),
     /// What of it the disk cannot read, in words.
     unreadable: Option<String>,
     path: PathBuf,
 }
 
-impl<'a> Hole<'a> {
-    fn at(log: &Log, from: Damaged<'a>) -> Result<Self, ReadError> {
-        let Damaged { segment, offset, lsn } = from;
+impl<'a> DamagedRegion<'a> {
+    fn find_end(log: &Log, from: DamageLocation<'a>) -> Result<Self, ReadError> {
+        let DamageLocation { segment, offset, lsn } = from;
         let path = segment.path(&log.dir);
         let (end_lsn, length) = segment.flushed();
         let io = |source| ReadError::Io { path: path.clone(), source };
@@ -73,18 +76,18 @@ impl<'a> Hole<'a> {
         let behind = scanner.resync(offset + ALIGN as u64, numbers).map_err(io)?;
         let behind = behind.map_or((length, end_lsn), |(at, meta)| (at, meta.lsn));
         let unreadable = scanner.unreadable(&(offset..behind.0)).detail(&segment_name(segment.first));
-        Ok(Self { from, behind, unreadable, path })
+        Ok(Self { from, resume_at: behind, unreadable, path })
     }
 
     /// The first record that is lost and owed to somebody. The ones before may be dead letters, which keep their
     /// entries: one is found by its first number.
-    fn first_lost(&self, log: &Log) -> Option<Lsn> {
-        (self.from.lsn.0..self.behind.1.0).map(Lsn).find(|&lost| !log.is_done(lost))
+    fn first_undelivered(&self, log: &Log) -> Option<Lsn> {
+        (self.from.lsn.0..self.resume_at.1.0).map(Lsn).find(|&lost| !log.is_done(lost))
     }
 
     fn finding(&self) -> Finding {
-        let Damaged { segment, offset, lsn } = self.from;
-        let (end, next) = self.behind;
+        let DamageLocation { segment, offset, lsn } = self.from;
+        let (end, next) = self.resume_at;
         let mut detail = format!("bytes {offset} to {end}: records {lsn} to {} cannot be read", next.0 - 1);
         if let Some(unreadable) = &self.unreadable {
             detail = format!("{detail}; {unreadable}");
@@ -94,8 +97,8 @@ impl<'a> Hole<'a> {
 
     /// Makes it a dead letter, with a copy aside.
     fn store(&self, log: &Log, first: Lsn) -> Result<(), ReadError> {
-        let Damaged { lsn, .. } = self.from;
-        let next = self.behind.1;
+        let DamageLocation { lsn, .. } = self.from;
+        let next = self.resume_at.1;
         let Finding { segment, detail: reason, .. } = self.finding();
         let stored = self.copy(log).and_then(|()| {
             let (lsn_from, lsn_to) = (first.0, next.0 - 1);
@@ -106,21 +109,21 @@ impl<'a> Hole<'a> {
         Ok(())
     }
 
-    fn is_aside(&self, log: &Log) -> io::Result<bool> {
-        let Damaged { segment, offset, .. } = self.from;
+    fn is_quarantined(&self, log: &Log) -> io::Result<bool> {
+        let DamageLocation { segment, offset, .. } = self.from;
         let file = segment.open(&*log.fs, &log.dir)?;
-        quarantine::is_aside(&*log.fs, &log.dir, &*file, segment.first, offset..self.behind.0)
+        quarantine::is_quarantined(&*log.fs, &log.dir, &*file, segment.first, offset..self.resume_at.0)
     }
 
     fn copy(&self, log: &Log) -> io::Result<()> {
-        let Damaged { segment, offset, .. } = self.from;
+        let DamageLocation { segment, offset, .. } = self.from;
         let file = segment.open(&*log.fs, &log.dir)?;
         quarantine::copy_range(
             &*log.fs,
             &log.dir,
             &*file,
             segment.first,
-            offset..self.behind.0,
+            offset..self.resume_at.0,
             quarantine::DAMAGED,
         )
     }

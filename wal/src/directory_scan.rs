@@ -253,7 +253,7 @@ fn scan_segment(
     };
     let bytes = file.size().map_err(failed)?;
     let mut block = vec![0; HEADER_LEN as usize];
-    let read = salvage::read_in(fs, dir, &*file, &mut block, 0).map_err(failed)?;
+    let read = salvage::read_checked(fs, dir, &*file, &mut block, 0).map_err(failed)?;
     let unreadable = read.unreadable.detail(&segment_name(first));
     let detail = match SegmentHeader::decode(&block[..read.len]) {
         Ok(mut header) if header.first == first => match segment_access(&block, &mut header, keys) {

@@ -20,15 +20,21 @@ pub const DAMAGED: &str = "damaged";
 pub const HEADER: &str = "header";
 
 /// Whether a damaged range of a segment's file lies in quarantine already: whoever put it there has told of it.
-pub fn is_aside(fs: &dyn Fs, dir: &Path, file: &dyn File, first: Lsn, range: Range<u64>) -> io::Result<bool> {
+pub fn is_quarantined(
+    fs: &dyn Fs,
+    dir: &Path,
+    file: &dyn File,
+    first: Lsn,
+    range: Range<u64>,
+) -> io::Result<bool> {
     match fs.open(&range_path(dir, first, range.start, DAMAGED), Mode::Read) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        copy => Ok(copy?.size()? >= there(file, &range)?),
+        copy => Ok(copy?.size()? >= available_len(file, &range)?),
     }
 }
 
 /// How many bytes of the range the file has. What it should have, others say: that is not to be believed.
-fn there(file: &dyn File, range: &Range<u64>) -> io::Result<u64> {
+fn available_len(file: &dyn File, range: &Range<u64>) -> io::Result<u64> {
     Ok(range.end.min(file.size()?).saturating_sub(range.start))
 }
 
@@ -44,7 +50,7 @@ pub fn copy_range(
     why: &str,
 ) -> io::Result<()> {
     if why == DAMAGED {
-        keep_key(fs, dir, file, first)?;
+        copy_key_block(fs, dir, file, first)?;
     }
     let path = range_path(dir, first, range.start, why);
     copy(fs, dir, file, range, &path)
@@ -54,12 +60,12 @@ pub fn copy_range(
 pub fn copy(fs: &dyn Fs, dir: &Path, file: &dyn File, range: Range<u64>, to: &Path) -> io::Result<()> {
     let temporary = fs::temporary(to);
     let copy = fs.open(&temporary, Mode::Create)?;
-    let end = range.start + there(file, &range)?;
+    let end = range.start + available_len(file, &range)?;
     let mut piece = vec![0; PIECE.min((end - range.start) as usize)];
     let mut at = range.start;
     while at < end {
         let want = PIECE.min((end - at) as usize);
-        let got = salvage::read_in(fs, dir, file, &mut piece[..want], at)?.len;
+        let got = salvage::read_checked(fs, dir, file, &mut piece[..want], at)?.len;
         copy.write_all_at(&piece[..got], at - range.start)?;
         at += want as u64;
     }
@@ -99,7 +105,7 @@ pub fn free_path(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<PathBuf> {
     Ok(dir.join(DIR).join(free.unwrap_or(stem)))
 }
 
-fn keep_key(fs: &dyn Fs, dir: &Path, file: &dyn File, first: Lsn) -> io::Result<()> {
+fn copy_key_block(fs: &dyn Fs, dir: &Path, file: &dyn File, first: Lsn) -> io::Result<()> {
     let mut block = vec![0; HEADER_LEN as usize];
     let read = salvage::read(file, &mut block, 0)?.len;
     if !SegmentHeader::decode(&block[..read]).is_ok_and(|header| header.encrypted) {

@@ -131,7 +131,8 @@ fn read_contents(
     let mut survey = directory_scan::scan_and_clean(&**fs, dir, known, &options.keys, findings)?;
     let checkpoint = accept_checkpoint(loaded, dir, &survey, findings)?;
     if let Some(checkpoint) = &checkpoint {
-        undelivered::move_back(&**fs, dir, checkpoint, &mut survey.segments, findings).map_err(failed)?;
+        undelivered::move_back_to_pending(&**fs, dir, checkpoint, &mut survey.segments, findings)
+            .map_err(failed)?;
     }
     let (dead, trouble) = DeadLetters::open(Arc::clone(fs), dir, &options.keys).map_err(failed)?;
     findings.extend(dead_letter_findings(&dead, trouble));

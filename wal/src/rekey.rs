@@ -129,6 +129,6 @@ fn first_block(fs: &dyn Fs, dir: &Path, path: &Path) -> io::Result<Option<Vec<u8
         opened => opened?,
     };
     let mut block = vec![0; HEADER_LEN as usize];
-    let read = salvage::read_in(fs, dir, &*file, &mut block, 0)?.len;
+    let read = salvage::read_checked(fs, dir, &*file, &mut block, 0)?.len;
     Ok((read == block.len()).then_some(block))
 }

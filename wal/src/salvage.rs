@@ -5,7 +5,7 @@
 //! listed, so that every checksum over them fails and they are damage like any other: quarantined, listed, passed.
 //!
 //! A bad sector is told from a disk that is gone by what else can be read. Somewhere in the same file a sector must be
-//! readable, or, for a file that lies in one bad sector, somewhere in the log's other files ([`read_in`]). Otherwise
+//! readable, or, for a file that lies in one bad sector, somewhere in the log's other files ([`read_checked`]). Otherwise
 //! the error stays an error. Besides, nothing is passed before its copy in quarantine is flushed to the same disk: a
 //! disk that is gone turns no backlog into dead letters.
 
@@ -28,25 +28,25 @@ const NAMED: usize = 3;
 
 /// What a read found.
 #[derive(Debug)]
-pub struct Read {
+pub struct SalvagedRead {
     /// Bytes before the end of the file.
     pub len: usize,
     /// Those of them that are filler.
-    pub unreadable: Unreadable,
+    pub unreadable: UnreadableRanges,
 }
 
 /// Ranges of a file that cannot be read: whole sectors, in order, apart from one another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unreadable(Vec<Range<u64>>);
+pub struct UnreadableRanges(Vec<Range<u64>>);
 
-impl Unreadable {
+impl UnreadableRanges {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The ranges that have a byte in common with this one, whole.
-    pub fn touching(&self, range: &Range<u64>) -> Self {
+    pub fn overlapping(&self, range: &Range<u64>) -> Self {
         let touches = |one: &&Range<u64>| one.start < range.end && range.start < one.end;
         Self(self.0.iter().filter(touches).cloned().collect())
     }
@@ -86,7 +86,7 @@ impl Unreadable {
     }
 }
 
-impl fmt::Display for Unreadable {
+impl fmt::Display for UnreadableRanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named = self.0.iter().take(NAMED).map(|one| format!("bytes {}–{}", one.start, one.end - 1));
         f.write_str(&named.collect::<Vec<_>>().join(", "))?;
@@ -99,23 +99,29 @@ impl fmt::Display for Unreadable {
 
 /// Fills `buf` from `offset`, as [`read_full`] does, and around what the disk cannot read. Fails if nothing of the file
 /// can be read, or for another reason than a bad medium.
-pub fn read(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<Read> {
-    match read_again(file, buf, offset) {
-        Err(error) if is_medium(&error) => narrow(file, buf, offset, error),
-        read => Ok(Read { len: read?, unreadable: Unreadable::default() }),
+pub fn read(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<SalvagedRead> {
+    match read_with_retries(file, buf, offset) {
+        Err(error) if is_media_error(&error) => read_by_page(file, buf, offset, error),
+        read => Ok(SalvagedRead { len: read?, unreadable: UnreadableRanges::default() }),
     }
 }
 
 /// The same for a file of the log in `dir` that may be smaller than a sector: if nothing of it can be read and another
 /// file of the log can, all of it is unreadable.
-pub fn read_in(fs: &dyn Fs, dir: &Path, file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<Read> {
+pub fn read_checked(
+    fs: &dyn Fs,
+    dir: &Path,
+    file: &dyn File,
+    buf: &mut [u8],
+    offset: u64,
+) -> io::Result<SalvagedRead> {
     match read(file, buf, offset) {
-        Err(error) if is_medium(&error) && answers(fs, dir) => {
+        Err(error) if is_media_error(&error) && disk_responds(fs, dir) => {
             let end = (offset + buf.len() as u64).min(file.size()?);
             let len = end.saturating_sub(offset) as usize;
-            let mut unreadable = Unreadable::default();
-            give_up(&mut buf[..len], &(offset..end), &mut unreadable);
-            Ok(Read { len, unreadable })
+            let mut unreadable = UnreadableRanges::default();
+            mark_unreadable(&mut buf[..len], &(offset..end), &mut unreadable);
+            Ok(SalvagedRead { len, unreadable })
         }
         read => read,
     }
@@ -127,7 +133,7 @@ pub fn read_file(
     dir: &Path,
     path: &Path,
     limit: u64,
-) -> io::Result<Option<(Vec<u8>, Unreadable)>> {
+) -> io::Result<Option<(Vec<u8>, UnreadableRanges)>> {
     let file = match fs.open(path, Mode::Read) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
@@ -140,13 +146,13 @@ pub fn read_file(
         )));
     }
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-    let Read { len, unreadable } = read_in(fs, dir, &*file, &mut bytes, 0)?;
+    let SalvagedRead { len, unreadable } = read_checked(fs, dir, &*file, &mut bytes, 0)?;
     bytes.truncate(len);
     Ok(Some((bytes, unreadable)))
 }
 
 /// [`read_full`], tried again after an error.
-pub fn read_again(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+pub fn read_with_retries(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut read = read_full(file, buf, offset);
     for _ in 0..RETRIES {
         if read.is_ok() {
@@ -171,7 +177,7 @@ pub fn make_writable(file: &dyn File, range: &Range<u64>) -> io::Result<()> {
 
 /// Whether an error is what a bad medium gives. A shortage of memory or descriptors, or a device that was pulled out,
 /// says nothing of what lies on the disk.
-fn is_medium(error: &io::Error) -> bool {
+fn is_media_error(error: &io::Error) -> bool {
     use rustix::io::Errno;
     // How the block layer and file systems with checksums of their own report it.
     const MEDIUM: [Errno; 5] = [Errno::IO, Errno::NODATA, Errno::ILSEQ, Errno::BADMSG, Errno::UCLEAN];
@@ -179,9 +185,9 @@ fn is_medium(error: &io::Error) -> bool {
 }
 
 /// Reads page by page, and sector by sector where a page fails.
-fn narrow(file: &dyn File, buf: &mut [u8], offset: u64, error: io::Error) -> io::Result<Read> {
+fn read_by_page(file: &dyn File, buf: &mut [u8], offset: u64, error: io::Error) -> io::Result<SalvagedRead> {
     let end = (offset + buf.len() as u64).min(file.size()?);
-    let mut unreadable = Unreadable::default();
+    let mut unreadable = UnreadableRanges::default();
     let (mut at, mut read_any) = (offset, false);
     while at < end {
         let page = at..(at + 1).next_multiple_of(PAGE).min(end);
@@ -196,7 +202,7 @@ fn narrow(file: &dyn File, buf: &mut [u8], offset: u64, error: io::Error) -> io:
     if !read_any && !has_readable(file)? {
         return Err(error);
     }
-    Ok(Read { len: end.saturating_sub(offset) as usize, unreadable })
+    Ok(SalvagedRead { len: end.saturating_sub(offset) as usize, unreadable })
 }
 
 /// Reads the sectors of a page that cannot be read whole. Says whether there was one that can be.
@@ -204,7 +210,7 @@ fn read_page(
     file: &dyn File,
     buf: &mut [u8],
     page: &Range<u64>,
-    unreadable: &mut Unreadable,
+    unreadable: &mut UnreadableRanges,
 ) -> io::Result<bool> {
     let sectors: Vec<_> = (page.start / SECTOR..page.end.div_ceil(SECTOR))
         .map(|sector| (sector * SECTOR).max(page.start)..((sector + 1) * SECTOR).min(page.end))
@@ -222,14 +228,14 @@ fn read_page(
     for sector in &sectors {
         match !ends_fail && try_read(file, &mut buf[part(sector)], sector.start)? {
             true => read_any = true,
-            false => give_up(&mut buf[part(sector)], sector, unreadable),
+            false => mark_unreadable(&mut buf[part(sector)], sector, unreadable),
         }
     }
     Ok(read_any)
 }
 
 /// Notes a range as unreadable, by whole sectors, and fills what was asked for of it.
-fn give_up(buf: &mut [u8], range: &Range<u64>, unreadable: &mut Unreadable) {
+fn mark_unreadable(buf: &mut [u8], range: &Range<u64>, unreadable: &mut UnreadableRanges) {
     buf.fill(FILLER);
     unreadable.add(range.start / SECTOR * SECTOR..range.end.next_multiple_of(SECTOR));
 }
@@ -237,7 +243,7 @@ fn give_up(buf: &mut [u8], range: &Range<u64>, unreadable: &mut Unreadable) {
 /// Reads a small range whole; false if the medium is at fault.
 fn try_read(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<bool> {
     match read_full(file, buf, offset) {
-        Err(error) if is_medium(&error) => Ok(false),
+        Err(error) if is_media_error(&error) => Ok(false),
         read => read.map(|_| true),
     }
 }
@@ -256,7 +262,7 @@ fn has_readable(file: &dyn File) -> io::Result<bool> {
 }
 
 /// Whether a file of the log in `dir` can be read: the disk is there.
-fn answers(fs: &dyn Fs, dir: &Path) -> bool {
+fn disk_responds(fs: &dyn Fs, dir: &Path) -> bool {
     let within = ["pending", "acked", "dead", "sent", ""].into_iter().map(|name| dir.join(name));
     let mut files = within.flat_map(|dir| {
         let names = fs.list(&dir).unwrap_or_default();

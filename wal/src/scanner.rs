@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::frame::{ALIGN, ChecksumSeed, DecodedFrame, FRAME_HEADER, FrameError};
 use super::fs::File;
-use super::salvage::Unreadable;
+use super::salvage::UnreadableRanges;
 use super::{frame, salvage};
 use crate::units::Lsn;
 
@@ -22,7 +22,7 @@ pub struct Scanner {
     buffer: Vec<u8>,
     buffer_at: u64,
     /// What of the bytes read so far the disk cannot read.
-    unreadable: Unreadable,
+    unreadable: UnreadableRanges,
     /// Bytes that the last look at a frame took into account.
     examined: usize,
 }
@@ -30,7 +30,7 @@ pub struct Scanner {
 impl Scanner {
     /// A scanner of the frames below `limit`.
     pub fn new(file: Arc<dyn File>, seed: ChecksumSeed, limit: u64) -> Self {
-        let unreadable = Unreadable::default();
+        let unreadable = UnreadableRanges::default();
         Self { file, seed, limit, buffer: Vec::new(), buffer_at: 0, unreadable, examined: 0 }
     }
 
@@ -68,13 +68,13 @@ impl Scanner {
 
     /// What cannot be read of the frame that should lie at `offset`, where `frame_at` has just found none: of its header, and
     /// of the bytes that its length claims.
-    pub fn unreadable_at(&self, offset: u64) -> Unreadable {
-        self.unreadable.touching(&(offset..offset + self.examined as u64))
+    pub fn unreadable_at(&self, offset: u64) -> UnreadableRanges {
+        self.unreadable.overlapping(&(offset..offset + self.examined as u64))
     }
 
     /// What cannot be read of this range, as far as it was read.
-    pub fn unreadable(&self, range: &Range<u64>) -> Unreadable {
-        self.unreadable.touching(range)
+    pub fn unreadable(&self, range: &Range<u64>) -> UnreadableRanges {
+        self.unreadable.overlapping(range)
     }
 
     /// The first valid frame from `offset` on whose number is one of `numbers`, where damage was found before.
@@ -116,7 +116,7 @@ impl Scanner {
         while at < self.limit {
             let want = CHUNK.min((self.limit - at) as usize);
             let got = self.read(at, &mut chunk[..want])?;
-            for range in self.unreadable.touching(&(at..at + got as u64)).iter() {
+            for range in self.unreadable.overlapping(&(at..at + got as u64)).iter() {
                 let (start, end) = (range.start.max(at) - at, range.end.min(at + got as u64) - at);
                 chunk[start as usize..end as usize].fill(0);
             }
@@ -151,7 +151,7 @@ impl Scanner {
     }
 
     fn read(&mut self, at: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let salvage::Read { len, unreadable } = salvage::read(&*self.file, buf, at)?;
+        let salvage::SalvagedRead { len, unreadable } = salvage::read(&*self.file, buf, at)?;
         self.unreadable.replace(&(at..at + len as u64), &unreadable);
         Ok(len)
     }

@@ -205,7 +205,7 @@ impl RecoveredTail {
             let until =
                 self.lost_ranges.iter().map(|hole| hole.start).find(|&start| start > at).unwrap_or(end);
             let want = PIECE.min((until.min(end) - at) as usize);
-            let got = salvage::read_again(&*self.file, &mut piece[..want], at)?;
+            let got = salvage::read_with_retries(&*self.file, &mut piece[..want], at)?;
             if got < want {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,

@@ -16,7 +16,7 @@ use super::segment::{SegmentLocation, segment_path};
 use super::segment_header::{SegmentSeal, segment_name};
 
 /// Moves these segments back, durably, and reports each.
-pub fn move_back(
+pub fn move_back_to_pending(
     fs: &dyn Fs,
     dir: &Path,
     checkpoint: &Checkpoint,

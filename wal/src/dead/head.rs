@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::super::byte_array::array;
 use super::super::crypt::{KeyId, Keys, Locked, Wrapped, slots};
 use super::super::fs::{File, Fs};
-use super::super::salvage::Unreadable;
+use super::super::salvage::UnreadableRanges;
 use super::super::{random, salvage};
 
 const MAGIC: [u8; 8] = *b"forebayd";
@@ -67,9 +67,9 @@ pub fn is_encrypted(block: &[u8]) -> bool {
 }
 
 /// The first block of the store of the log in `dir`, as far as there is one, and what of it the disk cannot read.
-pub fn block(fs: &dyn Fs, dir: &Path, file: &dyn File) -> io::Result<(Vec<u8>, Unreadable)> {
+pub fn block(fs: &dyn Fs, dir: &Path, file: &dyn File) -> io::Result<(Vec<u8>, UnreadableRanges)> {
     let mut block = vec![0; ENCRYPTED_LEN];
-    let salvage::Read { len, unreadable } = salvage::read_in(fs, dir, file, &mut block, 0)?;
+    let salvage::SalvagedRead { len, unreadable } = salvage::read_checked(fs, dir, file, &mut block, 0)?;
     block.truncate(len);
     Ok((block, unreadable))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::crypt::{KeyId, Keys};
 use super::super::fs::{Fs, Mode};
-use super::super::salvage::Unreadable;
+use super::super::salvage::UnreadableRanges;
 use super::super::{fs, quarantine};
 use super::file::{Letters, Loaded};
 use super::store::DeadLetters;
@@ -27,7 +27,7 @@ pub fn locked(fs: &dyn Fs, dir: &Path, keys: &Keys) -> io::Result<Option<Vec<Key
 }
 
 /// What is said of a store whose head cannot be read; its letters are in this file.
-fn head_lost(file: &str, unreadable: &Unreadable) -> String {
+fn head_lost(file: &str, unreadable: &UnreadableRanges) -> String {
     let detail = unreadable.detail(NAME).map(|detail| format!("; {detail}")).unwrap_or_default();
     format!("the head of dead/letters is damaged, its letters are in {file}{detail}")
 }

@@ -81,7 +81,7 @@ impl View {
                     holes += 1;
                     next = hole.to.next();
                     let range = hole.start..hole.end;
-                    match quarantine::is_aside(&*self.fs, &self.path, &*file, segment.first(), range)? {
+                    match quarantine::is_quarantined(&*self.fs, &self.path, &*file, segment.first(), range)? {
                         true => report.set_aside += 1,
                         false => report.findings.push(find(hole.start, hole.detail())),
                     }

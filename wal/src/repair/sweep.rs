@@ -1,7 +1,7 @@
 //! Reads every record that is kept, and sets aside what cannot be read.
 
 use super::super::crypt::Unreadable;
-use super::super::damage::Damaged;
+use super::super::damage::DamageLocation;
 use super::super::event::Finding;
 use super::super::log::Log;
 use super::super::open_error::OpenError;
@@ -46,7 +46,8 @@ fn sweep_one(
         {
             Some(found) => (offset, lsn) = (offset + found.len as u64, lsn.next()),
             None => {
-                let (behind, found) = damage::set_aside(log, Damaged { segment, offset, lsn })?;
+                let (behind, found) =
+                    damage::quarantine_damage(log, DamageLocation { segment, offset, lsn })?;
                 findings.extend(found);
                 (offset, lsn) = behind;
             }
