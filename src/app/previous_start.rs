@@ -40,7 +40,7 @@ fn may_have_users(segment: &Segment) -> bool {
 fn last_in(log: &Arc<Log>, from: Lsn, to: Lsn, now: Timestamp) -> Result<Option<CommandId>, ReadError> {
     let (mut cursor, mut last) = (log.cursor(from), None);
     while cursor.position() < to {
-        let Some(frame) = cursor.next_kept()?.filter(|frame| frame.lsn < to) else { break };
+        let Some(frame) = cursor.next_retained()?.filter(|frame| frame.lsn < to) else { break };
         if now.since(frame.at) > MAX_AGE {
             continue;
         }

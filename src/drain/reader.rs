@@ -184,7 +184,7 @@ impl Reader {
                 }
             }
             if rest.is_some() {
-                self.front.cursor.unread();
+                self.front.cursor.step_back();
                 break Ok(());
             }
         };

@@ -121,7 +121,7 @@ impl Shared {
             if n == count {
                 break;
             }
-            let frame = cursor.next_kept().map_err(|_| SubmitError::IndexRebuilding)?;
+            let frame = cursor.next_retained().map_err(|_| SubmitError::IndexRebuilding)?;
             let here = frame.filter(|frame| frame.lsn == first.plus(n.into()));
             let Some(frame) = here else {
                 // A batch of which a part is damaged: its ids are not known.

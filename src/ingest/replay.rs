@@ -68,7 +68,7 @@ fn next(cursor: &mut Cursor, log: &Log, lsn: Lsn) -> Result<Vec<u8>, String> {
         return Err("it is, or was, a dead letter".to_owned());
     }
     loop {
-        match cursor.next_kept() {
+        match cursor.next_retained() {
             Ok(Some(frame)) if frame.lsn < lsn => {}
             Ok(Some(frame)) if frame.lsn == lsn => return Ok(frame.payload.to_vec()),
             Ok(_) => return Err("it is damaged, or no longer kept".to_owned()),

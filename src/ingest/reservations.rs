@@ -34,7 +34,7 @@ impl Ingest {
                 if claims.len() >= limit {
                     break;
                 }
-                let Some(frame) = cursor.next_kept().map_err(|_| SubmitError::IndexRebuilding)? else {
+                let Some(frame) = cursor.next_retained().map_err(|_| SubmitError::IndexRebuilding)? else {
                     break;
                 };
                 next = frame.lsn.next();

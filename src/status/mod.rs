@@ -229,7 +229,7 @@ impl Statuses {
     }
 
     fn read(&self, lsn: Lsn) -> Result<crate::wal::Record, Untold> {
-        let record = self.log.read_or_dead(lsn).map_err(unavailable)?;
+        let record = self.log.read_or_dead_letter(lsn).map_err(unavailable)?;
         record.ok_or(Untold::Unknown(StatusError::NotFound))
     }
 }

@@ -138,7 +138,7 @@ impl Store {
 
 /// The record `lsn`; the cursor stands at it or before it.
 fn take(cursor: &mut Cursor, lsn: Lsn) -> anyhow::Result<Vec<u8>> {
-    while let Some(frame) = cursor.next_kept()? {
+    while let Some(frame) = cursor.next_retained()? {
         if frame.lsn == lsn {
             return Ok(frame.payload.to_vec());
         }

@@ -44,15 +44,15 @@ use crate::units::{Lsn, Timestamp};
 pub struct Cursor {
     log: Arc<Log>,
     next: Lsn,
-    spot: Option<Spot>,
+    position: Option<ReadPosition>,
     /// Where the record handed out last lies.
     last: Option<(u64, Lsn)>,
     /// The payload of the record handed out, where it is encrypted in the log.
-    plain: Vec<u8>,
+    decrypted: Vec<u8>,
 }
 
 /// Where in which segment the reader stands.
-struct Spot {
+struct ReadPosition {
     segment: Arc<Segment>,
     offset: u64,
     /// The number of the record at `offset`; below `next` while the reader walks to it.
@@ -64,7 +64,7 @@ struct Spot {
 impl Log {
     /// A reader of flushed records from `bytes_from` on (or from the oldest kept one).
     pub fn cursor(self: &Arc<Self>, from: Lsn) -> Cursor {
-        Cursor { log: Arc::clone(self), next: from, spot: None, last: None, plain: Vec::new() }
+        Cursor { log: Arc::clone(self), next: from, position: None, last: None, decrypted: Vec::new() }
     }
 
     /// One flushed record; `None` when it is not flushed yet, no longer kept, or damaged.
@@ -73,13 +73,13 @@ impl Log {
             return Ok(None);
         }
         let mut cursor = self.cursor(lsn);
-        let found = cursor.next_kept()?.filter(|frame| frame.lsn == lsn);
+        let found = cursor.next_retained()?.filter(|frame| frame.lsn == lsn);
         Ok(found.map(|f| Record { lsn, at: f.at, lane: f.lane, payload: f.payload.to_vec() }))
     }
 
     /// The same, and for a record whose segment was deleted what a stored dead letter has of it: its own, or the one of
     /// the record that took it up again.
-    pub fn read_or_dead(self: &Arc<Self>, mut lsn: Lsn) -> Result<Option<Record>, ReadError> {
+    pub fn read_or_dead_letter(self: &Arc<Self>, mut lsn: Lsn) -> Result<Option<Record>, ReadError> {
         let failed = |source| ReadError::Io { path: self.dir.join(dead::NAME), source };
         loop {
             if let Some(record) = self.read(lsn)? {
@@ -102,7 +102,7 @@ impl Log {
         if lsn >= self.end() {
             return Ok(None);
         }
-        Ok(self.cursor(lsn).next_kept()?.map(|frame| frame.at))
+        Ok(self.cursor(lsn).next_retained()?.map(|frame| frame.at))
     }
 }
 
@@ -133,15 +133,15 @@ impl Cursor {
     }
 
     /// Goes back before the record that the last [`Self::next_within`] handed out.
-    pub fn unread(&mut self) {
-        if let (Some(spot), Some((offset, lsn))) = (&mut self.spot, self.last.take()) {
+    pub fn step_back(&mut self) {
+        if let (Some(spot), Some((offset, lsn))) = (&mut self.position, self.last.take()) {
             (spot.offset, spot.lsn) = (offset, lsn);
             self.next = lsn;
         }
     }
 
     /// The next record that is kept, done or not.
-    pub fn next_kept(&mut self) -> Result<Option<RecordRef<'_>>, ReadError> {
+    pub fn next_retained(&mut self) -> Result<Option<RecordRef<'_>>, ReadError> {
         while let Some(found) = self.advance()? {
             if self.open(&found)? {
                 return self.frame(found.offset);
@@ -156,28 +156,28 @@ impl Cursor {
     }
 
     /// Moves behind the next record and says where it was.
-    fn advance(&mut self) -> Result<Option<Found>, ReadError> {
+    fn advance(&mut self) -> Result<Option<FoundRecord>, ReadError> {
         while self.next < self.log.end() {
             self.locate()?;
-            let Some(spot) = &mut self.spot else { return Ok(None) };
+            let Some(spot) = &mut self.position else { return Ok(None) };
             let (behind, length) = spot.segment.extent();
             if spot.offset >= length {
                 // The segment's end; a number that is missing behind it lies in no segment.
                 self.next = self.next.max(behind);
-                self.spot = None;
+                self.position = None;
                 continue;
             }
-            let found = match spot.look(&self.log, length) {
+            let found = match spot.find_record(&self.log, length) {
                 Ok(found) => found,
                 Err(_) if self.log.segments.containing(spot.lsn).is_none() => {
                     // Delivered and let go of while this reader stood in it.
-                    self.spot = None;
+                    self.position = None;
                     continue;
                 }
                 Err(source) => return Err(ReadError::Io { path: spot.segment.path(&self.log.dir), source }),
             };
             let Some(found) = found else {
-                self.pass()?;
+                self.skip_damage()?;
                 continue;
             };
             spot.offset += found.len as u64;
@@ -191,8 +191,8 @@ impl Cursor {
     }
 
     /// Goes on behind the damage at the spot. On an error the spot stays before it.
-    fn pass(&mut self) -> Result<(), ReadError> {
-        let Some(spot) = &mut self.spot else { return Ok(()) };
+    fn skip_damage(&mut self) -> Result<(), ReadError> {
+        let Some(spot) = &mut self.position else { return Ok(()) };
         let damaged = DamageLocation { segment: &spot.segment, offset: spot.offset, lsn: spot.lsn };
         (spot.offset, spot.lsn) = damage::skip_damage(&self.log, damaged)?;
         self.next = self.next.max(spot.lsn);
@@ -201,26 +201,26 @@ impl Cursor {
 
     /// Decrypts the record that was just found, where it is encrypted. False: it is not what was written, whatever
     /// its checksum says, and was passed as damage.
-    fn open(&mut self, found: &Found) -> Result<bool, ReadError> {
-        let Some(spot) = &mut self.spot else { return Ok(false) };
+    fn open(&mut self, found: &FoundRecord) -> Result<bool, ReadError> {
+        let Some(spot) = &mut self.position else { return Ok(false) };
         if matches!(spot.segment.access, Access::Plain) {
             return Ok(true);
         }
-        let frame = spot.again(found.offset);
+        let frame = spot.cached_frame(found.offset);
         let opened =
-            frame.map(|frame| spot.segment.access.read(frame, found.offset, &mut self.plain).is_ok());
+            frame.map(|frame| spot.segment.access.read(frame, found.offset, &mut self.decrypted).is_ok());
         if opened == Some(true) {
             return Ok(true);
         }
         (spot.offset, spot.lsn) = (found.offset, found.lsn);
         self.next = found.lsn;
-        self.pass()?;
+        self.skip_damage()?;
         Ok(false)
     }
 
     /// Finds the spot of the next record anew when a segment was left.
     fn locate(&mut self) -> Result<(), ReadError> {
-        if self.spot.is_some() {
+        if self.position.is_some() {
             return Ok(());
         }
         let holder =
@@ -230,31 +230,31 @@ impl Cursor {
             let nearest = segment.nearest_indexed(&*self.log.fs, &self.log.dir, self.next);
             let (offset, lsn) =
                 nearest.map_err(|source| ReadError::Io { path: segment.path(&self.log.dir), source })?;
-            self.spot = Some(Spot { segment, offset, lsn, block: None, scanner: None });
+            self.position = Some(ReadPosition { segment, offset, lsn, block: None, scanner: None });
         }
         Ok(())
     }
 
     fn frame(&mut self, offset: u64) -> Result<Option<RecordRef<'_>>, ReadError> {
-        Ok(self.spot.as_ref().and_then(|spot| {
-            let found = spot.again(offset)?;
+        Ok(self.position.as_ref().and_then(|spot| {
+            let found = spot.cached_frame(offset)?;
             let encrypted = spot.segment.access.cipher().is_some();
-            Some(found.frame(if encrypted { &self.plain } else { found.payload }))
+            Some(found.frame(if encrypted { &self.decrypted } else { found.payload }))
         }))
     }
 }
 
 /// A record that was found at its place.
-struct Found {
+struct FoundRecord {
     offset: u64,
     lsn: Lsn,
     lane: u8,
     len: usize,
 }
 
-impl Spot {
+impl ReadPosition {
     /// The record at the spot; `None` when what lies there is not the record that should.
-    fn look(&mut self, log: &Log, length: u64) -> io::Result<Option<Found>> {
+    fn find_record(&mut self, log: &Log, length: u64) -> io::Result<Option<FoundRecord>> {
         let (first, offset, lsn) = (self.segment.first, self.offset, self.lsn);
         if self.block.as_ref().and_then(|block| block.bytes_from(first, offset)).is_none() {
             self.block = log.recent_blocks.get(first, offset);
@@ -267,7 +267,7 @@ impl Spot {
         }
         let found = self.decode(offset)?;
         let right = found.filter(|found| found.meta.kind == frame::RECORD && found.meta.lsn == lsn);
-        Ok(right.map(|found| Found { offset, lsn, lane: found.meta.lane, len: found.len }))
+        Ok(right.map(|found| FoundRecord { offset, lsn, lane: found.meta.lane, len: found.len }))
     }
 
     fn decode(&mut self, offset: u64) -> io::Result<Option<DecodedFrame<'_>>> {
@@ -284,7 +284,7 @@ impl Spot {
     }
 
     /// The frame that was just found at `offset`, not checked a second time.
-    fn again(&self, offset: u64) -> Option<DecodedFrame<'_>> {
+    fn cached_frame(&self, offset: u64) -> Option<DecodedFrame<'_>> {
         match self.block.as_ref().and_then(|block| block.bytes_from(self.segment.first, offset)) {
             Some(bytes) => frame::decode_trusted(bytes),
             None => self.scanner.as_ref()?.cached_frame(offset),

@@ -20,7 +20,7 @@ impl Inner {
         let to = to.min(from.plus(MAX_SPAN));
         let mut run = Run { to, ..Run::empty(from) };
         let mut cursor = self.log.cursor(from);
-        while let Some(frame) = cursor.next_kept()?.filter(|frame| frame.lsn < to) {
+        while let Some(frame) = cursor.next_retained()?.filter(|frame| frame.lsn < to) {
             let lsn = frame.lsn;
             // What another version wrote, and this one cannot read, has no key here.
             if let Ok(envelope) = Envelope::decode(frame.payload) {

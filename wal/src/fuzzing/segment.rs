@@ -99,7 +99,7 @@ fn outcome(opened: &OpenedLog) -> Outcome {
     let log: &Arc<Log> = &opened.log;
     let mut cursor = log.cursor(Lsn(0));
     let mut read = BTreeMap::new();
-    while let Some(frame) = cursor.next_kept().expect("memory answers") {
+    while let Some(frame) = cursor.next_retained().expect("memory answers") {
         read.insert(frame.lsn, frame.payload.to_vec());
     }
     let dead =

@@ -288,7 +288,7 @@ fn a_dead_letter_is_found_by_its_number_after_its_segment_was_deleted() {
         assert!(!opened.log.is_retained(first));
     };
     delete(&mut opened);
-    let found = |opened: &super::super::OpenedLog| opened.log.read_or_dead(first).unwrap().unwrap();
+    let found = |opened: &super::super::OpenedLog| opened.log.read_or_dead_letter(first).unwrap().unwrap();
     assert_eq!(found(&opened).payload, payload(1));
     assert!(matches!(opened.log.record_state(first).unwrap(), RecordState::Dead { .. }));
     // Taken up again, it dies again under another number; ids name the first one.
@@ -310,7 +310,7 @@ fn a_dead_letter_is_found_by_its_number_after_its_segment_was_deleted() {
     assert!(matches!(opened.log.record_state(again).unwrap(), RecordState::Dead { .. }));
     opened.log.remove_dead_letter(again, Removal::Dropped).unwrap();
     opened.log.run_maintenance(keep_nothing(), Timestamp(9)).unwrap();
-    assert!(opened.log.read_or_dead(first).unwrap().is_none());
+    assert!(opened.log.read_or_dead_letter(first).unwrap().is_none());
 }
 
 #[test]

@@ -217,7 +217,7 @@ impl Known {
         let mut kept = BTreeMap::new();
         let mut last = 0;
         let mut cursor = log.cursor(Lsn(0));
-        while let Some(frame) = cursor.next_kept().map_err(cannot)? {
+        while let Some(frame) = cursor.next_retained().map_err(cannot)? {
             ensure!(frame.lsn.0 > last, "record {} behind {last}", frame.lsn);
             last = frame.lsn.0;
             kept.insert(last, (frame.lane, frame.payload.to_vec()));
