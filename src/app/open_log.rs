@@ -110,7 +110,7 @@ fn failure(error: OpenError) -> Failure {
         | OpenError::Unsuitable { .. }
         | OpenError::Absent { .. } => Failure::Directory(error.to_string()),
         // Not the disk's failure: the next start may have what this one lacked.
-        OpenError::Io { source, .. } if wal::fs::is_shortage(&source) => {
+        OpenError::Io { source, .. } if wal::fs::is_resource_shortage(&source) => {
             Failure::System { what: "opening the log", source }
         }
         OpenError::Io { .. } => Failure::Poisoned(error.to_string()),

@@ -30,7 +30,7 @@ pub fn run(log: &Log, args: &Rekey) -> anyhow::Result<Outcome> {
     if args.apply {
         layout::check(&log.dir)?;
     }
-    let _lock = args.apply.then(|| Lock::take(&log.dir)).transpose().context("stop the daemon first")?;
+    let _lock = args.apply.then(|| Lock::acquire(&log.dir)).transpose().context("stop the daemon first")?;
     let items = rekey::plan(&RealFs, &log.dir, &log.keys)?;
     let mut failed = Ok(());
     let mut rows = Vec::new();

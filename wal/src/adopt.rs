@@ -12,7 +12,7 @@ use super::checkpoint::Checkpoint;
 use super::dead::{Damage, DeadLetters};
 use super::directory_scan::{LogSegments, ScannedSegment, UnusableSegment};
 use super::event::{Finding, FindingKind};
-use super::fs::{Fs, Mode};
+use super::fs::{Fs, OpenMode};
 use super::open_error::OpenError;
 use super::options::Options;
 use super::segment::{Segment, SegmentLocation, SegmentState, Segments, segment_path};
@@ -246,5 +246,5 @@ impl SegmentAdoption<'_> {
 }
 
 fn sync_file(fs: &dyn Fs, path: &Path) -> io::Result<()> {
-    fs.open(path, Mode::Write)?.sync_all()
+    fs.open(path, OpenMode::Write)?.sync_all()
 }

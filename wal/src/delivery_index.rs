@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::byte_array::array;
-use super::fs::{File, Fs, Mode};
+use super::fs::{File, Fs, OpenMode};
 use super::salvage;
 use super::segment_header::segment_name;
 use super::types::Confirmation;
@@ -99,7 +99,7 @@ impl DeliveryIndex {
 
     /// The notes of one segment, to read; `None` when there are none.
     pub fn open_segment(&self, segment: Lsn) -> io::Result<Option<SegmentDeliveries>> {
-        match self.fs.open(&self.dir.join(segment_name(segment)), Mode::Read) {
+        match self.fs.open(&self.dir.join(segment_name(segment)), OpenMode::Read) {
             Ok(file) => Ok(Some(SegmentDeliveries { segment, file })),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
@@ -158,8 +158,8 @@ impl DeliveryIndex {
             file.sync_data()?;
         }
         let path = self.dir.join(segment_name(segment));
-        let file = match self.fs.open(&path, Mode::Write) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => self.fs.open(&path, Mode::Create)?,
+        let file = match self.fs.open(&path, OpenMode::Write) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self.fs.open(&path, OpenMode::Create)?,
             opened => opened?,
         };
         open.insert(segment, Arc::clone(&file));

@@ -8,7 +8,7 @@ use super::crypt::{Access, Keys, Locked, slots};
 use super::event::{Finding, FindingKind};
 use super::footer::Footer;
 use super::frame::ChecksumSeed;
-use super::fs::{Fs, Mode};
+use super::fs::{Fs, OpenMode};
 use super::open_error::OpenError;
 use super::segment::{SegmentLocation, segment_path};
 use super::segment_header::{
@@ -174,7 +174,7 @@ pub fn scan_read_only(
     for place in [SegmentLocation::Pending, SegmentLocation::Acked] {
         let listed = match fs.list(&dir.join(place.dir())) {
             // A start refused this before; who only looks lists it by itself.
-            Err(e) if fs::is_misplaced(&e) => Vec::new(),
+            Err(e) if fs::is_not_a_file(&e) => Vec::new(),
             listed => listed.map_err(failed)?,
         };
         for name in listed {
@@ -206,11 +206,13 @@ fn remove_duplicates(fs: &dyn Fs, dir: &Path, segments: &mut Vec<ScannedSegment>
         let first = found.header.first;
         match kept.last_mut().filter(|last| last.header.first == first) {
             None => kept.push(found),
-            Some(last) => match fs.open(&segment_path(dir, SegmentLocation::Pending, first), Mode::Read) {
-                Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::NotFound => *last = found,
-                Err(e) => return Err(e),
-            },
+            Some(last) => {
+                match fs.open(&segment_path(dir, SegmentLocation::Pending, first), OpenMode::Read) {
+                    Ok(_) => {}
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => *last = found,
+                    Err(e) => return Err(e),
+                }
+            }
         }
     }
     *segments = kept;
@@ -245,8 +247,8 @@ fn scan_segment(
 ) -> Result<ScanResult, OpenError> {
     let path = segment_path(dir, place, first);
     let failed = |source| OpenError::Io { path: path.clone(), source };
-    let file = match fs.open(&path, Mode::Read) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound || fs::is_misplaced(&e) => {
+    let file = match fs.open(&path, OpenMode::Read) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound || fs::is_not_a_file(&e) => {
             return Ok(ScanResult::Missing);
         }
         opened => opened.map_err(failed)?,

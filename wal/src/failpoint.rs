@@ -211,7 +211,7 @@ mod switch {
 
         /// Whether this failpoint is set and strikes this time: at every fifth call in this thread. It counts calls
         /// because what is at hand may be the same at each retry.
-        pub fn strikes(self) -> bool {
+        pub fn triggers(self) -> bool {
             self.is_set() && CHANCES.replace(CHANCES.get() + 1).is_multiple_of(5)
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::crypt::slots;
-use super::fs::{Dir, File, Fs, Mode};
+use super::fs::{Dir, File, Fs, OpenMode};
 use super::segment::SegmentLocation;
 use super::segment_header::HEADER_LEN;
 use super::{checkpoint, dead, delivery_index, footer, preallocated_segment};
@@ -21,7 +21,7 @@ use crate::sync::Mutex;
 const SECTOR: u64 = 512;
 
 /// Wraps a file system.
-pub fn around(inner: Arc<dyn Fs>) -> Arc<dyn Fs> {
+pub fn wrap(inner: Arc<dyn Fs>) -> Arc<dyn Fs> {
     Arc::new(FaultyFs { inner, renamed: Arc::default() })
 }
 
@@ -41,14 +41,14 @@ struct FaultyDir {
 
 struct FaultyFile {
     inner: Arc<dyn File>,
-    kind: Kind,
+    kind: FileKind,
     is_temporary: bool,
-    last: Mutex<Change>,
+    last: Mutex<LastChange>,
 }
 
 /// What a file is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FileKind {
     /// A segment, or the file that will be the next one.
     Segment,
     Notes,
@@ -58,7 +58,7 @@ enum Kind {
 
 /// The last change of a file through one handle.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
+enum LastChange {
     Nothing,
     Header,
     Footer,
@@ -68,23 +68,23 @@ enum Change {
 }
 
 /// The failpoint that loses this `fdatasync`.
-fn lost_data_flush(kind: Kind, last: Change) -> Option<Failpoint> {
+fn lost_data_flush(kind: FileKind, last: LastChange) -> Option<Failpoint> {
     match (kind, last) {
-        (Kind::Segment, Change::Header) => Some(Failpoint::HeaderNotFlushed),
-        (Kind::Segment, Change::Content) => Some(Failpoint::SkipFlush),
-        (Kind::Segment, Change::Footer) => Some(Failpoint::SealNotFlushed),
-        (Kind::Notes, _) => Some(Failpoint::NotesNotFlushed),
-        (Kind::Letters, _) => Some(Failpoint::LettersNotFlushed),
+        (FileKind::Segment, LastChange::Header) => Some(Failpoint::HeaderNotFlushed),
+        (FileKind::Segment, LastChange::Content) => Some(Failpoint::SkipFlush),
+        (FileKind::Segment, LastChange::Footer) => Some(Failpoint::SealNotFlushed),
+        (FileKind::Notes, _) => Some(Failpoint::NotesNotFlushed),
+        (FileKind::Letters, _) => Some(Failpoint::LettersNotFlushed),
         _ => None,
     }
 }
 
 /// The failpoint that loses this `fsync` of a file.
-fn lost_flush(kind: Kind, is_temporary: bool, last: Change) -> Option<Failpoint> {
+fn lost_flush(kind: FileKind, is_temporary: bool, last: LastChange) -> Option<Failpoint> {
     match (kind, last) {
         _ if is_temporary => Some(Failpoint::ReplacedNotFlushed),
-        (Kind::Segment, Change::Size) => Some(Failpoint::CutNotFlushed),
-        (Kind::Segment, Change::Nothing) => Some(Failpoint::SizeNotFlushed),
+        (FileKind::Segment, LastChange::Size) => Some(Failpoint::CutNotFlushed),
+        (FileKind::Segment, LastChange::Nothing) => Some(Failpoint::SizeNotFlushed),
         _ => None,
     }
 }
@@ -109,7 +109,7 @@ fn is_temporary(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "tmp")
 }
 
-impl Kind {
+impl FileKind {
     fn of(path: &Path) -> Self {
         let is_in = |dir: &str| path.parent().is_some_and(|parent| parent.ends_with(dir));
         match () {
@@ -124,7 +124,7 @@ impl Kind {
     }
 }
 
-impl Change {
+impl LastChange {
     /// What a write changes. One that continues a short write has the rest of the same bytes.
     fn of_write(bytes: &[u8], offset: u64) -> Self {
         match () {
@@ -138,21 +138,21 @@ impl Change {
 impl FaultyFile {
     /// Whether a failpoint loses this write.
     fn loses_write(&self, bytes: &[u8], offset: u64) -> bool {
-        let is_repeated = |failpoint: Failpoint| failpoint.is_set() && self.holds(bytes, offset);
+        let is_repeated = |failpoint: Failpoint| failpoint.is_set() && self.already_contains(bytes, offset);
         match self.kind {
-            Kind::Segment => {
+            FileKind::Segment => {
                 (Failpoint::SkipShred.is_set() && bytes == slots::shredded())
                     || is_repeated(Failpoint::SurvivorsNotRewritten)
             }
-            Kind::Letters if !self.is_temporary => {
+            FileKind::Letters if !self.is_temporary => {
                 Failpoint::LettersNotStored.is_set() || is_repeated(Failpoint::LettersNotRewritten)
             }
-            Kind::Letters | Kind::Notes | Kind::Other => false,
+            FileKind::Letters | FileKind::Notes | FileKind::Other => false,
         }
     }
 
     /// Whether the file shows these bytes already.
-    fn holds(&self, bytes: &[u8], offset: u64) -> bool {
+    fn already_contains(&self, bytes: &[u8], offset: u64) -> bool {
         let mut held = vec![0; bytes.len()];
         self.inner.read_at(&mut held, offset).is_ok_and(|len| len == held.len()) && held == bytes
     }
@@ -180,12 +180,15 @@ impl File for FaultyFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        let change = Change::of_write(buf, offset);
+        let change = LastChange::of_write(buf, offset);
         *self.last.lock() = change;
         if self.loses_write(buf, offset) {
             return Ok(buf.len());
         }
-        if self.kind == Kind::Segment && change == Change::Footer && Failpoint::CutBeforeFooter.is_set() {
+        if self.kind == FileKind::Segment
+            && change == LastChange::Footer
+            && Failpoint::CutBeforeFooter.is_set()
+        {
             self.inner.set_len(offset)?;
             self.inner.sync_all()?;
         }
@@ -195,7 +198,7 @@ impl File for FaultyFile {
                 let fails = Failpoint::InterruptedWriteFails.is_set();
                 Err(if fails { io::Error::other("interrupted") } else { error })
             }
-            Err(_) if self.kind == Kind::Notes && Failpoint::NotesForgotten.is_set() => Ok(buf.len()),
+            Err(_) if self.kind == FileKind::Notes && Failpoint::NotesForgotten.is_set() => Ok(buf.len()),
             written => written,
         }
     }
@@ -206,7 +209,7 @@ impl File for FaultyFile {
             return Ok(());
         }
         let flushed = self.inner.sync_data();
-        let is_commit = self.kind == Kind::Segment && last == Change::Content;
+        let is_commit = self.kind == FileKind::Segment && last == LastChange::Content;
         match flushed {
             Err(_) if is_commit && Failpoint::FlushErrorIgnored.is_set() => Ok(()),
             Err(_) if is_commit && Failpoint::FlushRetried.is_set() => self.inner.sync_data(),
@@ -220,7 +223,7 @@ impl File for FaultyFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        *self.last.lock() = Change::Size;
+        *self.last.lock() = LastChange::Size;
         self.inner.set_len(len)
     }
 
@@ -249,10 +252,10 @@ impl Fs for FaultyFs {
         self.inner.list(dir)
     }
 
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let inner = self.inner.open(path, mode)?;
-        let (kind, is_temporary) = (Kind::of(path), is_temporary(path));
-        Ok(Arc::new(FaultyFile { inner, kind, is_temporary, last: Mutex::new(Change::Nothing) }))
+        let (kind, is_temporary) = (FileKind::of(path), is_temporary(path));
+        Ok(Arc::new(FaultyFile { inner, kind, is_temporary, last: Mutex::new(LastChange::Nothing) }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

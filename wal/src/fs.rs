@@ -43,14 +43,14 @@ pub(super) fn not_a_file(there: &fs::Metadata) -> Option<io::Error> {
 }
 
 /// Whether opening failed because something else lies where the log keeps a file or a directory.
-pub(super) fn is_misplaced(error: &io::Error) -> bool {
+pub(super) fn is_not_a_file(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotADirectory
         || error.get_ref().is_some_and(|inner| inner.is::<NotAFile>())
 }
 
 /// Whether the system was short of something that it may have again: descriptors, memory, room. The call changed
 /// nothing and may be repeated. Says nothing good about a write or a flush: a failed one is final.
-pub fn is_shortage(error: &io::Error) -> bool {
+pub fn is_resource_shortage(error: &io::Error) -> bool {
     use Errno as E;
     let short = [E::MFILE, E::NFILE, E::NOMEM, E::AGAIN, E::NOSPC, E::DQUOT];
     error.raw_os_error().is_some_and(|code| short.iter().any(|errno| errno.raw_os_error() == code))
@@ -58,7 +58,7 @@ pub fn is_shortage(error: &io::Error) -> bool {
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum OpenMode {
     /// To read only; it must exist.
     Read,
     /// To read and write; it must exist.
@@ -114,7 +114,7 @@ pub trait Fs: Send + Sync {
     /// Names in a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Opens a file.
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>>;
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
     /// Renames, replacing what is there.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Unlinks a file.
@@ -146,21 +146,21 @@ pub fn read_full(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usi
 /// Replaces a file so that after a crash either the old or the new content is there, whole: new file → flush →
 /// rename → flush of the directory.
 pub fn replace_file(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = temporary(path);
-    let file = fs.open(&temporary, Mode::Create)?;
+    let temporary = temporary_path(path);
+    let file = fs.open(&temporary, OpenMode::Create)?;
     file.write_all_at(bytes, 0)?;
     file.sync_all()?;
-    rename_over(fs, &temporary, path)
+    durable_rename(fs, &temporary, path)
 }
 
 /// The name of a file until it replaces the one at `path`.
-pub fn temporary(path: &Path) -> PathBuf {
+pub fn temporary_path(path: &Path) -> PathBuf {
     path.with_extension("tmp")
 }
 
 /// Gives a flushed file the name of the one it replaces, durably. After an error nobody knows which of them a crash
 /// leaves there.
-pub fn rename_over(fs: &dyn Fs, from: &Path, to: &Path) -> io::Result<()> {
+pub fn durable_rename(fs: &dyn Fs, from: &Path, to: &Path) -> io::Result<()> {
     fs.rename(from, to)?;
     fs.sync_dir(parent(to))
 }
@@ -190,15 +190,15 @@ impl Fs for RealFs {
         Ok(names)
     }
 
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
         options.read(true).mode(FILE_MODE).custom_flags(OPEN_FLAGS.bits() as i32);
         match mode {
-            Mode::Read => {}
-            Mode::Write => {
+            OpenMode::Read => {}
+            OpenMode::Write => {
                 options.write(true);
             }
-            Mode::Create => {
+            OpenMode::Create => {
                 options.write(true).create(true).truncate(true);
             }
         }

@@ -30,7 +30,7 @@ const DIRS: [&str; 5] = [
 const ROOT: u32 = 0;
 
 /// A name in the directory under which something else lies than the log puts there.
-pub struct Misplaced {
+pub struct MisplacedFile {
     /// The path below the directory.
     pub name: String,
     /// What lies there.
@@ -40,7 +40,7 @@ pub struct Misplaced {
 /// Fails if the log in `dir` cannot be used by this process. A directory that does not exist yet can.
 pub fn check(dir: &Path) -> Result<(), OpenError> {
     check_owner(dir)?;
-    check_places(dir)
+    check_file_types(dir)
 }
 
 /// Fails if the directory belongs to another user, or holds files that this user cannot open.
@@ -76,8 +76,8 @@ pub(super) fn check_owner_for(dir: &Path, we: u32) -> Result<(), OpenError> {
 }
 
 /// Fails if the directory spans file systems, or something else lies where the log keeps a file or a directory.
-pub fn check_places(dir: &Path) -> Result<(), OpenError> {
-    if let Some(first) = misplaced(dir)?.into_iter().next() {
+pub fn check_file_types(dir: &Path) -> Result<(), OpenError> {
+    if let Some(first) = misplaced_files(dir)?.into_iter().next() {
         return Err(OpenError::Unsuitable { path: dir.join(first.name), detail: first.detail });
     }
     let Some(own) = file_system(dir, dir)? else { return Ok(()) };
@@ -96,20 +96,20 @@ pub fn check_places(dir: &Path) -> Result<(), OpenError> {
 }
 
 /// What lies in `dir` where the log would put something else.
-pub fn misplaced(dir: &Path) -> Result<Vec<Misplaced>, OpenError> {
+pub fn misplaced_files(dir: &Path) -> Result<Vec<MisplacedFile>, OpenError> {
     let mut found = Vec::new();
     for name in DIRS {
         // A symbolic link to a directory is followed: whether it leads to another file system is checked by itself.
         let path = dir.join(name);
-        if there(dir, std::fs::metadata(&path))?.is_some_and(|there| !there.is_dir()) {
-            found.push(Misplaced { name: name.to_owned(), detail: "it is not a directory".to_owned() });
+        if if_exists(dir, std::fs::metadata(&path))?.is_some_and(|there| !there.is_dir()) {
+            found.push(MisplacedFile { name: name.to_owned(), detail: "it is not a directory".to_owned() });
         }
     }
     for path in files(dir)? {
-        let Some(there) = there(dir, std::fs::symlink_metadata(&path))? else { continue };
+        let Some(there) = if_exists(dir, std::fs::symlink_metadata(&path))? else { continue };
         if let Some(error) = not_a_file(&there) {
             let name = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
-            found.push(Misplaced { name, detail: error.to_string() });
+            found.push(MisplacedFile { name, detail: error.to_string() });
         }
     }
     Ok(found)
@@ -123,7 +123,7 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
         let within = dir.join(within);
         let listed = match std::fs::read_dir(&within) {
             Err(e) if e.kind() == io::ErrorKind::NotADirectory => continue,
-            listed => there(dir, listed)?,
+            listed => if_exists(dir, listed)?,
         };
         for entry in listed.into_iter().flatten() {
             let name =
@@ -137,16 +137,16 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
 }
 
 fn owner(dir: &Path, path: &Path) -> Result<Option<u32>, OpenError> {
-    Ok(there(dir, std::fs::metadata(path))?.map(|there| there.uid()))
+    Ok(if_exists(dir, std::fs::metadata(path))?.map(|there| there.uid()))
 }
 
 fn owner_of_link(dir: &Path, path: &Path) -> Result<Option<u32>, OpenError> {
-    Ok(there(dir, std::fs::symlink_metadata(path))?.map(|there| there.uid()))
+    Ok(if_exists(dir, std::fs::symlink_metadata(path))?.map(|there| there.uid()))
 }
 
 /// Device and mount of a path. A bind mount has its file system's device, and yet nothing can be renamed into it.
 fn file_system(dir: &Path, path: &Path) -> Result<Option<(u64, u64)>, OpenError> {
-    let Some(there) = there(dir, std::fs::metadata(path))? else { return Ok(None) };
+    let Some(there) = if_exists(dir, std::fs::metadata(path))? else { return Ok(None) };
     // Linux 5.8 and later say which mount it is; where that is not known the device decides alone.
     let mount = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok();
     let mount = mount.filter(|there| there.stx_mask & StatxFlags::MNT_ID.bits() != 0);
@@ -154,7 +154,7 @@ fn file_system(dir: &Path, path: &Path) -> Result<Option<(u64, u64)>, OpenError>
 }
 
 /// `None` for what does not exist.
-fn there<T>(dir: &Path, asked: io::Result<T>) -> Result<Option<T>, OpenError> {
+fn if_exists<T>(dir: &Path, asked: io::Result<T>) -> Result<Option<T>, OpenError> {
     match asked {
         Ok(there) => Ok(Some(there)),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),

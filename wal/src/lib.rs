@@ -129,7 +129,7 @@ mod lock;
 mod log;
 mod maintenance;
 #[cfg(any(test, feature = "testing"))]
-pub mod memory;
+pub mod memory_fs;
 mod open_error;
 mod options;
 mod preallocated_segment;

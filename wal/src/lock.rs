@@ -40,7 +40,7 @@ pub enum LockError {
 
 impl Lock {
     /// Takes the lock of the log in `dir`, which must exist.
-    pub fn take(dir: &Path) -> Result<Self, LockError> {
+    pub fn acquire(dir: &Path) -> Result<Self, LockError> {
         let name = || dir.display().to_string();
         let failed = |source| LockError::Io { dir: name(), source };
         let mut options = OpenOptions::new();
@@ -52,7 +52,7 @@ impl Lock {
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let _ = file.read_to_string(&mut holder);
-                return Err(LockError::Held { dir: name(), holder: named(&holder) });
+                return Err(LockError::Held { dir: name(), holder: with_holder(&holder) });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
@@ -104,16 +104,16 @@ pub fn is_held(dir: &Path) -> io::Result<bool> {
 }
 
 /// Who has the lock of the log in `dir`, in the words of a refusal; `None` if nobody. Looks without touching it.
-pub fn held(dir: &Path) -> io::Result<Option<LockError>> {
+pub fn check_held(dir: &Path) -> io::Result<Option<LockError>> {
     if !is_held(dir)? {
         return Ok(None);
     }
     let holder = std::fs::read_to_string(dir.join(FILE)).unwrap_or_default();
-    Ok(Some(LockError::Held { dir: dir.display().to_string(), holder: named(&holder) }))
+    Ok(Some(LockError::Held { dir: dir.display().to_string(), holder: with_holder(&holder) }))
 }
 
 /// The name is a courtesy: without it the message is still right.
-fn named(holder: &str) -> String {
+fn with_holder(holder: &str) -> String {
     if holder.is_empty() { "another process".to_owned() } else { holder.trim().to_owned() }
 }
 
@@ -124,14 +124,14 @@ pub(super) mod tests {
     #[test]
     pub fn a_second_holder_is_told_who_has_it() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Lock::take(dir.path()).unwrap();
-        let told = Lock::take(dir.path()).unwrap_err().to_string();
+        let first = Lock::acquire(dir.path()).unwrap();
+        let told = Lock::acquire(dir.path()).unwrap_err().to_string();
         assert!(told.contains(&format!("process {}", std::process::id())), "{told}");
         assert!(is_held(dir.path()).unwrap());
         let inherited = first.file.try_clone().unwrap();
         drop(first);
         assert!(!is_held(dir.path()).unwrap(), "a child that is just starting holds nothing");
         drop(inherited);
-        Lock::take(dir.path()).unwrap();
+        Lock::acquire(dir.path()).unwrap();
     }
 }

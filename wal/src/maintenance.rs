@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::checkpoint::{Checkpoint, DurablePosition};
 use super::crypt::{Access, slots};
 use super::event::Event;
-use super::fs::Mode;
+use super::fs::OpenMode;
 use super::log::Log;
 use super::preallocated_segment;
 use super::preallocated_segment::SegmentUnavailable;
@@ -133,7 +133,7 @@ impl Log {
             return Ok(());
         }
         let file =
-            self.fs.open(&segment_path(&self.dir, SegmentLocation::Acked, segment.first), Mode::Write)?;
+            self.fs.open(&segment_path(&self.dir, SegmentLocation::Acked, segment.first), OpenMode::Write)?;
         for at in slots::AT {
             file.write_all_at(&slots::shredded(), at as u64)?;
         }

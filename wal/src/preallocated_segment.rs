@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fs::{File, Fs, Mode};
+use super::fs::{File, Fs, OpenMode};
 use crate::failpoint::Failpoint;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
@@ -67,7 +67,7 @@ pub fn prepare(fs: &dyn Fs, dir: &Path, size: u64, reserve: u64) -> Result<Arc<d
 }
 
 fn fill(fs: &dyn Fs, path: &Path, size: u64) -> io::Result<Arc<dyn File>> {
-    let file = fs.open(path, Mode::Create)?;
+    let file = fs.open(path, OpenMode::Create)?;
     let zeros = vec![0; PIECE];
     let mut at = 0;
     while at < size {

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::fs::{File, Fs, Mode};
+use super::fs::{File, Fs, OpenMode};
 use super::segment_header::{HEADER_LEN, SegmentHeader};
 use super::{fs, salvage};
 use crate::units::Lsn;
@@ -27,7 +27,7 @@ pub fn is_quarantined(
     first: Lsn,
     range: Range<u64>,
 ) -> io::Result<bool> {
-    match fs.open(&range_path(dir, first, range.start, DAMAGED), Mode::Read) {
+    match fs.open(&range_path(dir, first, range.start, DAMAGED), OpenMode::Read) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         copy => Ok(copy?.size()? >= available_len(file, &range)?),
     }
@@ -58,8 +58,8 @@ pub fn copy_range(
 
 /// Copies a range of a file of the log into a new one, durably, in pieces: it may be all of a large segment.
 pub fn copy(fs: &dyn Fs, dir: &Path, file: &dyn File, range: Range<u64>, to: &Path) -> io::Result<()> {
-    let temporary = fs::temporary(to);
-    let copy = fs.open(&temporary, Mode::Create)?;
+    let temporary = fs::temporary_path(to);
+    let copy = fs.open(&temporary, OpenMode::Create)?;
     let end = range.start + available_len(file, &range)?;
     let mut piece = vec![0; PIECE.min((end - range.start) as usize)];
     let mut at = range.start;
@@ -70,7 +70,7 @@ pub fn copy(fs: &dyn Fs, dir: &Path, file: &dyn File, range: Range<u64>, to: &Pa
         at += want as u64;
     }
     copy.sync_all()?;
-    fs::rename_over(fs, &temporary, to)
+    fs::durable_rename(fs, &temporary, to)
 }
 
 fn range_path(dir: &Path, first: Lsn, start: u64, why: &str) -> PathBuf {
@@ -79,7 +79,7 @@ fn range_path(dir: &Path, first: Lsn, start: u64, why: &str) -> PathBuf {
 
 /// Copies a file of the log aside, durably, if it is there. Says where.
 pub fn copy_file(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<Option<PathBuf>> {
-    let file = match fs.open(&dir.join(name), Mode::Read) {
+    let file = match fs.open(&dir.join(name), OpenMode::Read) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };

@@ -14,7 +14,7 @@ use super::crypt::Access;
 use super::dead::DeadLetters;
 use super::directory_scan::{LogSegments, ScannedSegment};
 use super::event::{Finding, FindingKind};
-use super::fs::{Fs, Mode};
+use super::fs::{Fs, OpenMode};
 use super::lock::Lock;
 use super::log::{Log, RecoveredLog};
 use super::open_error::OpenError;
@@ -71,7 +71,7 @@ pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Loc
     for entry in std::iter::once(dir).chain(made) {
         fs.sync_dir(fs::parent(entry)).map_err(unusable)?;
     }
-    let lock = Lock::take(dir)?;
+    let lock = Lock::acquire(dir)?;
     Ok((lock, open(fs, dir, options, now)?))
 }
 
@@ -79,7 +79,7 @@ pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Loc
 fn real_fs() -> Arc<dyn Fs> {
     let fs: Arc<dyn Fs> = Arc::new(fs::RealFs);
     #[cfg(feature = "planted-faults")]
-    let fs = super::faulty_fs::around(fs);
+    let fs = super::faulty_fs::wrap(fs);
     fs
 }
 
@@ -270,7 +270,7 @@ fn create_first_file(fs: &dyn Fs, dir: &Path, options: &Options) -> io::Result<A
     if let Ok(file) = preallocated_segment::prepare(fs, dir, size, options.reserve_space) {
         return Ok(file);
     }
-    let file = fs.open(&dir.join(preallocated_segment::FILE), Mode::Create)?;
+    let file = fs.open(&dir.join(preallocated_segment::FILE), OpenMode::Create)?;
     file.write_all_at(&[0; HEADER_LEN as usize], 0)?;
     file.sync_all()?;
     Ok(file)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::crypt::slots::Slot;
 use super::crypt::{KeyId, Keys, Locked, MasterKey, slots};
-use super::fs::{Fs, Mode};
+use super::fs::{Fs, OpenMode};
 use super::segment::SegmentLocation;
 use super::segment_header::{HEADER_LEN, HeaderError, SegmentHeader};
 use super::{dead, quarantine, salvage};
@@ -56,7 +56,7 @@ pub fn apply(fs: &dyn Fs, dir: &Path, item: &Item, keys: &Keys) -> io::Result<()
     let gone = || io::Error::from(io::ErrorKind::NotFound);
     let block = first_block(fs, dir, &path)?.ok_or_else(gone)?;
     let wrapped = slots::open(&block, keys).map_err(|_| io::Error::other("its key does not open"))?;
-    let file = fs.open(&path, Mode::Write)?;
+    let file = fs.open(&path, OpenMode::Write)?;
     for index in order(&block, keys, master) {
         file.write_all_at(&slots::wrap(&block, master, &wrapped)?, slots::AT[index] as u64)?;
         file.sync_data()?;
@@ -124,7 +124,7 @@ fn candidates(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// The first block of a file; `None` when the file is not there or shorter.
 fn first_block(fs: &dyn Fs, dir: &Path, path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match fs.open(path, Mode::Read) {
+    let file = match fs.open(path, OpenMode::Read) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::{fmt, io};
 
-use super::fs::{File, Fs, Mode, read_full};
+use super::fs::{File, Fs, OpenMode, read_full};
 
 /// What stands for bytes that cannot be read. Not zero: zeros have a meaning, the end of the log.
 const FILLER: u8 = 0xff;
@@ -134,7 +134,7 @@ pub fn read_file(
     path: &Path,
     limit: u64,
 ) -> io::Result<Option<(Vec<u8>, UnreadableRanges)>> {
-    let file = match fs.open(path, Mode::Read) {
+    let file = match fs.open(path, OpenMode::Read) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
@@ -269,7 +269,7 @@ fn disk_responds(fs: &dyn Fs, dir: &Path) -> bool {
         names.into_iter().map(move |name| dir.join(name))
     });
     files.any(|path| {
-        fs.open(&path, Mode::Read)
+        fs.open(&path, OpenMode::Read)
             .is_ok_and(|file| file.size().is_ok_and(|size| size > 0) && has_readable(&*file).unwrap_or(false))
     })
 }

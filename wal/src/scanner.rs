@@ -161,8 +161,8 @@ impl Scanner {
 mod tests {
     use std::path::Path;
 
-    use super::super::fs::{Fs, Mode};
-    use super::super::memory::MemoryFs;
+    use super::super::fs::{Fs, OpenMode};
+    use super::super::memory_fs::MemoryFs;
     use super::*;
 
     /// Found by fuzzing: behind the end of a file that was cut, each eight bytes up to where it should have ended cost
@@ -171,7 +171,7 @@ mod tests {
     fn nothing_is_looked_for_behind_the_end_of_a_file() {
         let fs = MemoryFs::default();
         fs.put(Path::new("/cut"), &[1; 4096]);
-        let file = fs.open(Path::new("/cut"), Mode::Read).unwrap();
+        let file = fs.open(Path::new("/cut"), OpenMode::Read).unwrap();
         let mut scanner = Scanner::new(file, ChecksumSeed::new(&[1; 16]), 1 << 60);
         assert_eq!(scanner.resync(0, 0..=u64::MAX).unwrap(), None);
     }

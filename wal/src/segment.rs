@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::crypt::Access;
 use super::footer::{Footer, INDEX_STRIDE};
 use super::frame::ChecksumSeed;
-use super::fs::{File, Fs, Mode};
+use super::fs::{File, Fs, OpenMode};
 use super::scanner::Scanner;
 use super::segment_header::{HEADER_LEN, SegmentHeader};
 use super::{frame, segment_header};
@@ -119,9 +119,9 @@ impl Segment {
 
     /// Opens its file, wherever it lies; it may be moved to `acked/` at any moment.
     pub fn open(&self, fs: &dyn Fs, dir: &Path) -> io::Result<Arc<dyn File>> {
-        match fs.open(&segment_path(dir, SegmentLocation::Pending, self.first), Mode::Read) {
+        match fs.open(&segment_path(dir, SegmentLocation::Pending, self.first), OpenMode::Read) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                fs.open(&segment_path(dir, SegmentLocation::Acked, self.first), Mode::Read)
+                fs.open(&segment_path(dir, SegmentLocation::Acked, self.first), OpenMode::Read)
             }
             opened => opened,
         }

@@ -10,7 +10,7 @@ use super::crypt::{Access, Unreadable};
 use super::event::{Finding, FindingKind};
 use super::footer::Footer;
 use super::frame::{ALIGN, ChecksumSeed};
-use super::fs::{File, Fs, Mode};
+use super::fs::{File, Fs, OpenMode};
 use super::scanner::Scanner;
 use super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal, segment_name};
 use super::tail_class::{Evidence, TailClass};
@@ -77,7 +77,7 @@ pub fn recover(
     listed: ListedDamage<'_>,
     label: fn(&[u8]) -> Option<String>,
 ) -> io::Result<RecoveredTail> {
-    let file = fs.open(path, Mode::Write)?;
+    let file = fs.open(path, OpenMode::Write)?;
     examine(file, header, access, promise, listed, label)
 }
 

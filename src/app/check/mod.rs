@@ -30,7 +30,7 @@ pub use connect::check_connections;
 pub fn check(config: &Config, as_json: bool) -> Result<(), Failure> {
     check_files(config)?;
     // A directory that this user may not read is no mistake.
-    if let Err(error @ OpenError::Unsuitable { .. }) = layout::check_places(&config.wal.dir) {
+    if let Err(error @ OpenError::Unsuitable { .. }) = layout::check_file_types(&config.wal.dir) {
         return Err(Failure::Directory(error.to_string()));
     }
     let failed = || Failure::system("configuration");

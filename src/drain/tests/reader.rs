@@ -14,7 +14,7 @@ use crate::drain::pacer::Pacer;
 use crate::drain::queue::Queues;
 use crate::drain::reader;
 use crate::drain::reader::Reader;
-use crate::wal::memory::MemoryFs;
+use crate::wal::memory_fs::MemoryFs;
 
 const WORKERS: usize = 3;
 const LARGEST: usize = 900;

@@ -77,7 +77,7 @@ impl Dispatcher<TxSender> {
         };
         run.is_committing = true;
         let outcome = persist(tick, |slice| producer.commit_transaction(slice));
-        let loses = Failpoint::LoseCommitAnswer.strikes() || Failpoint::GuessCommit.strikes();
+        let loses = Failpoint::LoseCommitAnswer.triggers() || Failpoint::GuessCommit.triggers();
         match outcome {
             Ok(()) if loses => sender.producer.close(now),
             Ok(()) => {

@@ -9,7 +9,7 @@ use super::filter::Filter;
 use super::layout::{BLOCK, Header, Range};
 use super::{Scope, layout};
 use crate::wal::Lsn;
-use crate::wal::fs::{File, Fs, Mode, read_full};
+use crate::wal::fs::{File, Fs, OpenMode, read_full};
 
 /// What a part's file is named.
 pub const EXTENSION: &str = "part";
@@ -59,7 +59,7 @@ impl Part {
 
     /// Opens a part by its header alone.
     pub fn open(fs: &dyn Fs, path: &Path, budget: &Arc<Budget>) -> io::Result<Self> {
-        let file = fs.open(path, Mode::Read)?;
+        let file = fs.open(path, OpenMode::Read)?;
         let mut block = [0; BLOCK];
         read_full(&*file, &mut block, 0)?;
         let header = Header::decode(&block).ok_or_else(|| damaged("the header"))?;

@@ -9,7 +9,7 @@ use super::layout::{BLOCK, ENTRIES, Header, Range};
 use super::part::{Budget, Part, name_of};
 use super::{Scope, layout};
 use crate::wal::Lsn;
-use crate::wal::fs::{File, Fs, Mode};
+use crate::wal::fs::{File, Fs, OpenMode};
 
 /// Bytes written at once.
 const BUFFER: usize = 64 << 10;
@@ -40,7 +40,7 @@ impl<'a> PartWriter<'a> {
         // Also at run time: an operator may have removed the directory.
         fs.create_dir_all(dir)?;
         let temporary = dir.join(name_of(&range)).with_extension("tmp");
-        let file = fs.open(&temporary, Mode::Create)?;
+        let file = fs.open(&temporary, OpenMode::Create)?;
         let filter = (keys <= MAX_FILTERED).then(|| Filter::for_keys(keys));
         let (buffer, block) = (Vec::with_capacity(BUFFER + BLOCK), Vec::with_capacity(BLOCK));
         Ok(Self { fs, dir, temporary, file, range, buffer, block, sealed: 0, written: 0, entries: 0, filter })

@@ -11,7 +11,7 @@ use crate::metrics::Registry;
 use crate::sync::{Condvar, Mutex};
 use crate::units::Timestamp;
 use crate::wal;
-use crate::wal::fs::{Dir, File, Fs, Mode, RealFs};
+use crate::wal::fs::{Dir, File, Fs, OpenMode, RealFs};
 
 /// Far more than any test needs.
 const LONG: Duration = Duration::from_secs(120);
@@ -59,7 +59,7 @@ impl Fs for Disk {
         RealFs.list(dir)
     }
 
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         Ok(Arc::new(Slow { disk: self.clone(), file: RealFs.open(path, mode)? }))
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::crypt::Keys;
-use super::super::fs::{Dir, File, Fs, Mode, RealFs};
+use super::super::fs::{Dir, File, Fs, OpenMode, RealFs};
 use super::super::quarantine;
 use super::tests::{letter, open};
 use super::*;
@@ -62,7 +62,7 @@ impl Fs for Gated {
         RealFs.list(dir)
     }
 
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         Ok(Arc::new(GatedFile(RealFs.open(path, mode)?, self.clone())))
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::crypt::Keys;
-use super::super::fs::{Fs, Mode};
+use super::super::fs::{Fs, OpenMode};
 use super::entry::Entry;
 use super::file::Letters;
 use super::head;
@@ -28,7 +28,7 @@ impl Fresh {
     /// Begins a file, encrypted if there is a master key.
     pub fn begin(fs: &dyn Fs, path: &Path, keys: &Keys) -> io::Result<Self> {
         let (buffer, head) = head::make(keys)?;
-        let file = fs.open(path, Mode::Create)?;
+        let file = fs.open(path, OpenMode::Create)?;
         Ok(Self { letters: Letters::new(file, head), known: Known::default(), buffer, at: 0 })
     }
 

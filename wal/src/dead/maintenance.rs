@@ -70,7 +70,7 @@ impl DeadLetters {
 
     fn excerpt(&self, log: &Path, lsns: &[Lsn]) -> io::Result<Option<PathBuf>> {
         let path = quarantine::free_path(&*self.fs, log, NAME)?;
-        let temporary = fs::temporary(&path);
+        let temporary = fs::temporary_path(&path);
         let mut fresh = Fresh::begin(&*self.fs, &temporary, &self.keys)?;
         for &lsn in lsns {
             let is_added = self.get(lsn)?.map_or(Ok(false), |dead| fresh.add(dead))?;
@@ -80,7 +80,7 @@ impl DeadLetters {
             }
         }
         fresh.flush()?;
-        fs::rename_over(&*self.fs, &temporary, &path)?;
+        fs::durable_rename(&*self.fs, &temporary, &path)?;
         Ok(Some(path))
     }
 }

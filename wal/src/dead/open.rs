@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::crypt::{KeyId, Keys};
-use super::super::fs::{Fs, Mode};
+use super::super::fs::{Fs, OpenMode};
 use super::super::salvage::UnreadableRanges;
 use super::super::{fs, quarantine};
 use super::file::{Letters, Loaded};
@@ -16,7 +16,7 @@ use crate::sync::atomic::Ordering;
 
 /// The ids of the master keys of which one opens the store of the log in `dir`, if none of them is given.
 pub fn locked(fs: &dyn Fs, dir: &Path, keys: &Keys) -> io::Result<Option<Vec<KeyId>>> {
-    match fs.open(&dir.join(DIR).join(FILE), Mode::Read) {
+    match fs.open(&dir.join(DIR).join(FILE), OpenMode::Read) {
         Ok(file) => {
             let (block, _) = head::block(fs, dir, &*file)?;
             if head::is_damaged(&block, keys) { Ok(None) } else { Ok(head::read(&block, keys)?.locked) }
@@ -51,7 +51,7 @@ impl DeadLetters {
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, keys: &Keys) -> io::Result<(Self, Option<String>)> {
         let path = dir.join(DIR).join(FILE);
         let mut lost = None;
-        let opened = match fs.open(&path, Mode::Write) {
+        let opened = match fs.open(&path, OpenMode::Write) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             opened => {
                 let file = opened?;
@@ -70,7 +70,7 @@ impl DeadLetters {
             None => {
                 let (block, head) = head::make(keys)?;
                 fs::replace_file(&*fs, &path, &block)?;
-                (fs.open(&path, Mode::Write)?, head)
+                (fs.open(&path, OpenMode::Write)?, head)
             }
         };
         let (loaded, saved_to) = load(&*fs, dir, Letters::new(file, head), keys)?;
@@ -98,7 +98,7 @@ impl DeadLetters {
         keys: &Keys,
     ) -> io::Result<(Option<Self>, Option<String>)> {
         let path = dir.join(DIR).join(FILE);
-        let file = match fs.open(&path, Mode::Read) {
+        let file = match fs.open(&path, OpenMode::Read) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
             opened => opened?,
         };

@@ -16,7 +16,7 @@ use crc32fast::Hasher;
 
 use super::super::byte_array::array;
 use super::super::fs;
-use super::super::fs::{File, Fs, Mode};
+use super::super::fs::{File, Fs, OpenMode};
 use super::file::Letters;
 use super::known::{Gone, Known, PAGE, Place};
 use super::types::{DIR, Removal};
@@ -59,7 +59,7 @@ fn path(dir: &Path) -> PathBuf {
 }
 
 fn read(fs: &dyn Fs, dir: &Path, letters: &Letters) -> io::Result<Option<Saved>> {
-    let file = fs.open(&path(dir), Mode::Read)?;
+    let file = fs.open(&path(dir), OpenMode::Read)?;
     let block = BLOCK as u64;
     let Some(behind) = file.size()?.checked_sub(block) else { return Ok(None) };
     let mut last = [0; BLOCK];
@@ -202,8 +202,8 @@ pub fn save(
     gone: impl Iterator<Item = (Lsn, Gone)>,
 ) -> io::Result<()> {
     let path = letters_path.with_file_name(FILE);
-    let temporary = fs::temporary(&path);
-    let file = fs.open(&temporary, Mode::Create)?;
+    let temporary = fs::temporary_path(&path);
+    let file = fs.open(&temporary, OpenMode::Create)?;
     let mut out = Out { file, buffer: Vec::new(), at: 0, hasher: Hasher::new() };
     out.add(&header(letters.salt()))?;
     let mut footer = Footer { entries: 0, gone: 0, end, tail: tail(&*letters.file, end)?, crc: 0 };
@@ -221,5 +221,5 @@ pub fn save(
         out.add(&block([lsn.0, gone.to.0, gone.len as u64, requeued_as]))?;
     }
     out.end(&footer)?;
-    fs::rename_over(fs, &temporary, &path)
+    fs::durable_rename(fs, &temporary, &path)
 }

@@ -25,7 +25,7 @@ impl DeadLetters {
             let state = self.lock();
             (state.letters.clone(), state.end)
         };
-        let temporary = fs::temporary(&self.path);
+        let temporary = fs::temporary_path(&self.path);
         let mut fresh = Fresh::begin(&*self.fs, &temporary, &self.keys)?;
         if !self.copy_known(&old, from, &mut fresh)? {
             return self.fs.remove(&temporary);
@@ -36,7 +36,7 @@ impl DeadLetters {
         copy_added(&old, from, end, &mut fresh)?;
         fresh.flush()?;
         // From here on nobody knows which file a crash leaves: adding to one of them might be in vain.
-        fs::rename_over(&*self.fs, &temporary, &self.path).map_err(|error| self.fail(error))?;
+        fs::durable_rename(&*self.fs, &temporary, &self.path).map_err(|error| self.fail(error))?;
         let (letters, known, end) = fresh.done();
         self.count.store(known.len(), Ordering::Release);
         // What was saved was of the old file.

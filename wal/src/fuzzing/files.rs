@@ -8,7 +8,7 @@ use super::super::crypt::Keys;
 use super::super::dead::{Damage, DeadLetters, Removal};
 use super::super::frame::ChecksumSeed;
 use super::super::fs::Fs;
-use super::super::memory::MemoryFs;
+use super::super::memory_fs::MemoryFs;
 use super::super::segment::SegmentLocation;
 use super::super::segment_header::{HEADER_LEN, SegmentHeader, parse_segment_name, segment_name};
 use super::super::types::DeadLetter;

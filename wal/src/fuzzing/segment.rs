@@ -13,7 +13,7 @@ use super::super::footer::Footer;
 use super::super::frame::{ChecksumSeed, FrameMeta};
 use super::super::inspect::Directory;
 use super::super::log::Log;
-use super::super::memory::MemoryFs;
+use super::super::memory_fs::MemoryFs;
 use super::super::open_error::OpenError;
 use super::super::options::Options;
 use super::super::recovery::{OpenedLog, open};

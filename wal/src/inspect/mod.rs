@@ -123,7 +123,7 @@ impl Directory {
         };
         for first in names.iter().filter_map(|name| parse_segment_name(name)) {
             let name = segment_name(first);
-            let size = self.fs.open(&dir.join(&name), fs::Mode::Read)?.size()?;
+            let size = self.fs.open(&dir.join(&name), fs::OpenMode::Read)?.size()?;
             found.push(Quarantined { name, first, size });
         }
         found.sort_by_key(|quarantined| quarantined.first);
@@ -147,7 +147,7 @@ impl Directory {
             dead_needs: Vec::new(),
             findings: Vec::new(),
         };
-        for misplaced in layout::misplaced(&self.path)? {
+        for misplaced in layout::misplaced_files(&self.path)? {
             view.find(misplaced.name, 0, FindingKind::Unknown, misplaced.detail);
         }
         let loaded = Checkpoint::load(&*self.fs, &self.path);
@@ -201,7 +201,7 @@ impl View {
                 return Ok(());
             }
             Ok(_) => "it belongs to another log".to_owned(),
-            Err(LoadError::Io(source)) if fs::is_misplaced(&source) => source.to_string(),
+            Err(LoadError::Io(source)) if fs::is_not_a_file(&source) => source.to_string(),
             Err(LoadError::Io(source)) => {
                 return Err(OpenError::Io { path: self.path.join(checkpoint::FILE), source });
             }
@@ -291,7 +291,7 @@ impl View {
         let opened = DeadLetters::open_to_read(Arc::clone(&self.fs), &self.path, &self.keys);
         let (store, trouble) = match opened {
             // It is among the findings.
-            Err(e) if fs::is_misplaced(&e) => return Ok(()),
+            Err(e) if fs::is_not_a_file(&e) => return Ok(()),
             opened => opened?,
         };
         self.dead_needs = dead::locked(&*self.fs, &self.path, &self.keys)?.unwrap_or_default();

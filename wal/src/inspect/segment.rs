@@ -9,7 +9,7 @@ use super::super::crypt::{Access, KeyId};
 use super::super::directory_scan::ScannedSegment;
 use super::super::footer::{Footer, INDEX_STRIDE};
 use super::super::frame::ChecksumSeed;
-use super::super::fs::{File, Fs, Mode};
+use super::super::fs::{File, Fs, OpenMode};
 use super::super::segment::{SegmentLocation, segment_path};
 use super::super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal, segment_name};
 use crate::units::{Lsn, Timestamp};
@@ -119,7 +119,7 @@ impl Segment {
 /// Opens a segment wherever it lies now; `None` when it was let go of.
 pub(super) fn open(fs: &dyn Fs, dir: &Path, first: Lsn) -> io::Result<Option<Arc<dyn File>>> {
     for place in [SegmentLocation::Pending, SegmentLocation::Acked] {
-        match fs.open(&segment_path(dir, place, first), Mode::Read) {
+        match fs.open(&segment_path(dir, place, first), OpenMode::Read) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             opened => return opened.map(Some),
         }

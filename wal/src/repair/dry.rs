@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::sync::{Mutex, MutexGuard};
 
-use super::super::fs::{Dir, File, Fs, Mode};
+use super::super::fs::{Dir, File, Fs, OpenMode};
 use super::super::{fs, quarantine, salvage};
 
 /// Changes are kept by pages: what is written anew as it was (most of a segment, the zeros of a spare) takes none.
@@ -63,7 +63,7 @@ impl DryFs {
             Some(None) => return Err(io::ErrorKind::NotFound.into()),
             None => {}
         }
-        let below = self.below.open(path, Mode::Read)?;
+        let below = self.below.open(path, OpenMode::Read)?;
         let len = below.size()?;
         Ok(Arc::new(DryFile::new(Some(below), len, true)))
     }
@@ -88,11 +88,11 @@ impl Fs for DryFs {
         Ok(names)
     }
 
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let file = match mode {
-            Mode::Read => return Ok(self.find(path)?),
-            Mode::Write => self.find(path)?,
-            Mode::Create => {
+            OpenMode::Read => return Ok(self.find(path)?),
+            OpenMode::Write => self.find(path)?,
+            OpenMode::Create => {
                 let aside = path.parent().is_some_and(|dir| dir.ends_with(quarantine::DIR));
                 Arc::new(DryFile::new(None, 0, !aside))
             }
@@ -261,7 +261,7 @@ mod tests {
             std::fs::write(&path, &good).unwrap();
             std::fs::write(&twin, &good).unwrap();
             let dry = DryFs::over(Arc::new(RealFs));
-            let (tried, done) = (dry.open(&path, Mode::Write).unwrap(), RealFs.open(&twin, Mode::Write).unwrap());
+            let (tried, done) = (dry.open(&path, OpenMode::Write).unwrap(), RealFs.open(&twin, OpenMode::Write).unwrap());
             for op in ops {
                 for file in [&tried, &done] {
                     match &op {
@@ -271,7 +271,7 @@ mod tests {
                 }
                 prop_assert_eq!(content(&*tried), content(&*done));
             }
-            prop_assert_eq!(content(&*dry.open(&path, Mode::Read).unwrap()), content(&*done));
+            prop_assert_eq!(content(&*dry.open(&path, OpenMode::Read).unwrap()), content(&*done));
             prop_assert_eq!(std::fs::read(&path).unwrap(), good);
         }
     }
@@ -285,13 +285,13 @@ mod tests {
         let dry = DryFs::over(Arc::new(RealFs));
         dry.rename(&path("a"), &path("c")).unwrap();
         dry.remove(&path("b")).unwrap();
-        dry.open(&path("d"), Mode::Create).unwrap();
+        dry.open(&path("d"), OpenMode::Create).unwrap();
         let mut names = dry.list(dir.path()).unwrap();
         names.sort();
         assert_eq!(names, ["c", "d"]);
-        assert_eq!(content(&*dry.open(&path("c"), Mode::Read).unwrap()), b"one");
+        assert_eq!(content(&*dry.open(&path("c"), OpenMode::Read).unwrap()), b"one");
         for gone in ["a", "b"] {
-            assert_eq!(dry.open(&path(gone), Mode::Read).err().unwrap().kind(), io::ErrorKind::NotFound);
+            assert_eq!(dry.open(&path(gone), OpenMode::Read).err().unwrap().kind(), io::ErrorKind::NotFound);
         }
         let mut real = RealFs.list(dir.path()).unwrap();
         real.sort();

@@ -9,7 +9,7 @@ use super::super::directory_scan::ScannedSegment;
 use super::super::event::{Finding, FindingKind};
 use super::super::footer::Footer;
 use super::super::frame::{ALIGN, ChecksumSeed};
-use super::super::fs::{File, Fs, Mode};
+use super::super::fs::{File, Fs, OpenMode};
 use super::super::open_error::OpenError;
 use super::super::options::Options;
 use super::super::scanner::Scanner;
@@ -36,7 +36,7 @@ pub fn write_again(
         }
         let path = segment_path(dir, found.place, found.header.first);
         let failed = |source| OpenError::Io { path: path.clone(), source };
-        let file = fs.open(&path, Mode::Write).map_err(failed)?;
+        let file = fs.open(&path, OpenMode::Write).map_err(failed)?;
         if let Some(footer) = rebuild(&file, found, seal, options.label).map_err(failed)? {
             write(fs, dir, &*file, &found.header, &footer).map_err(failed)?;
             findings.push(Finding {

@@ -54,7 +54,7 @@ pub fn plan(
     progress: Progress<'_>,
 ) -> Result<Report, OpenError> {
     // Where that cannot be told, a plan does no harm; `apply` takes the lock.
-    if let Ok(Some(held)) = lock::held(dir) {
+    if let Ok(Some(held)) = lock::check_held(dir) {
         return Err(held.into());
     }
     plan_on(Arc::new(fs::RealFs), dir, options, now, progress)
@@ -67,7 +67,7 @@ pub fn apply(
     now: Timestamp,
     progress: Progress<'_>,
 ) -> Result<Report, OpenError> {
-    let _lock = Lock::take(dir)?;
+    let _lock = Lock::acquire(dir)?;
     apply_on(&(Arc::new(fs::RealFs) as Arc<dyn Fs>), dir, options, now, progress)
 }
 

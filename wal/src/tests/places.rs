@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::fs::{Fs, Mode};
+use super::super::fs::{Fs, OpenMode};
 use super::super::inspect::Directory;
 use super::super::segment::segment_path;
 use super::super::{Confirmation, FindingKind, Lsn, OpenError, SegmentLocation, layout, open_locked};
@@ -65,7 +65,7 @@ fn of_two_copies_of_a_segment_the_one_in_pending_is_the_logs() {
     let (firsts, end) = half_delivered(&fs);
     // A copy from before the last records of it were written.
     let bytes = fs.read(&path(SegmentLocation::Pending, firsts[3]));
-    let copy = fs.open(&path(SegmentLocation::Acked, firsts[3]), Mode::Create).unwrap();
+    let copy = fs.open(&path(SegmentLocation::Acked, firsts[3]), OpenMode::Create).unwrap();
     copy.write_all_at(&bytes[..4096], 0).unwrap();
     let opened = reopen(&fs);
     assert_eq!(waiting(&opened.log), numbers(firsts[1], end));
@@ -173,7 +173,7 @@ fn a_directory_that_spans_file_systems_is_refused() {
     // A file system of its own on every machine.
     std::os::unix::fs::symlink("/proc", &acked).unwrap();
     assert_eq!(refused(dir.path()), acked);
-    assert!(layout::check_places(dir.path()).unwrap_err().to_string().contains("another file system"));
+    assert!(layout::check_file_types(dir.path()).unwrap_err().to_string().contains("another file system"));
 }
 
 #[test]

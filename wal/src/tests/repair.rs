@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::fs::{Fs, Mode};
+use super::super::fs::{Fs, OpenMode};
 use super::super::inspect::Directory;
 use super::super::repair::{Report, apply_on, plan_on};
 use super::super::{Confirmation, DeadLetter, FindingKind, Lsn, OpenError, Retention};
@@ -95,7 +95,7 @@ fn delivered(fs: &SimFs, what: &str) -> usize {
 
 /// Puts a file there, whole and durable.
 fn place(fs: &SimFs, path: &Path, bytes: &[u8]) {
-    let file = fs.open(path, Mode::Create).unwrap();
+    let file = fs.open(path, OpenMode::Create).unwrap();
     file.write_all_at(bytes, 0).unwrap();
     file.sync_all().unwrap();
     fs.sync_dir(path.parent().unwrap()).unwrap();

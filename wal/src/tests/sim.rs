@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::sync::Mutex;
 
-use super::super::fs::{Dir, File, Fs, Mode};
+use super::super::fs::{Dir, File, Fs, OpenMode};
 
 const SECTOR: usize = 512;
 
@@ -322,10 +322,10 @@ impl Fs for SimFs {
         Ok(inside.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect())
     }
 
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut disk = self.0.lock();
         let inode = match (disk.names.get(path).copied(), mode) {
-            (Some(inode), Mode::Create) => {
+            (Some(inode), OpenMode::Create) => {
                 disk.call(Fault::Create)?;
                 let file = &mut disk.inodes[inode];
                 file.data.clear();
@@ -333,7 +333,7 @@ impl Fs for SimFs {
                 inode
             }
             (Some(inode), _) => inode,
-            (None, Mode::Create) => {
+            (None, OpenMode::Create) => {
                 disk.call(Fault::Create)?;
                 let inode = disk.inodes.len();
                 disk.inodes.push(Inode::default());

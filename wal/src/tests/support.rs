@@ -63,7 +63,7 @@ pub fn encrypt() {
 pub fn try_open(fs: &SimFs) -> Result<OpenedLog, OpenError> {
     let fs: Arc<dyn Fs> = Arc::new(fs.clone());
     #[cfg(feature = "planted-faults")]
-    let fs = super::super::faulty_fs::around(fs);
+    let fs = super::super::faulty_fs::wrap(fs);
     open(fs, &dir(), &options(&Events::default()), Timestamp(1_000))
 }
 

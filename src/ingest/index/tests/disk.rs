@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{DIR, LOG};
-use crate::wal::fs::{Dir, File, Fs, Mode, read_full};
-use crate::wal::memory::MemoryFs;
+use crate::wal::fs::{Dir, File, Fs, OpenMode, read_full};
+use crate::wal::memory_fs::MemoryFs;
 
 /// What happens to the files of the index.
 #[derive(Default)]
@@ -57,12 +57,12 @@ impl Disk {
     }
 
     pub fn bytes(&self) -> u64 {
-        self.files().iter().map(|path| self.memory.open(path, Mode::Read).unwrap().size().unwrap()).sum()
+        self.files().iter().map(|path| self.memory.open(path, OpenMode::Read).unwrap().size().unwrap()).sum()
     }
 
     /// What is written in a file.
     pub fn content(&self, path: &Path) -> Vec<u8> {
-        let file = self.memory.open(path, Mode::Read).unwrap();
+        let file = self.memory.open(path, OpenMode::Read).unwrap();
         let mut bytes = vec![0; file.size().unwrap() as usize];
         read_full(&*file, &mut bytes, 0).unwrap();
         bytes
@@ -85,7 +85,7 @@ impl Fs for Disk {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         self.memory.list(dir)
     }
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let file = self.memory.open(path, mode)?;
         Ok(if Self::watches(path) { Arc::new(DiskFile(file, Arc::clone(&self.faults))) } else { file })
     }

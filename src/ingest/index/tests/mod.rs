@@ -9,7 +9,7 @@ use crate::command::{CommandId, KeyedDigest, Repeat};
 use crate::metrics::Registry;
 use crate::units::Timestamp;
 use crate::wal;
-use crate::wal::fs::{Fs, Mode};
+use crate::wal::fs::{Fs, OpenMode};
 use crate::wal::{Confirmation, Retention, Writer};
 use disk::Disk;
 
@@ -226,9 +226,9 @@ fn damaged_bytes_in_a_part_are_rebuilt_from_the_log() {
     house.write_down();
     drop(house);
     let path = disk.files().remove(0);
-    let size = disk.memory.open(&path, Mode::Read).unwrap().size().unwrap();
+    let size = disk.memory.open(&path, OpenMode::Read).unwrap().size().unwrap();
     for offset in [0, 90, 4096, 4096 * 2 + 17, size - 1] {
-        let file = disk.memory.open(&path, Mode::Write).unwrap();
+        let file = disk.memory.open(&path, OpenMode::Write).unwrap();
         let mut byte = [0];
         file.read_at(&mut byte, offset).unwrap();
         file.write_all_at(&[byte[0] ^ 1], offset).unwrap();

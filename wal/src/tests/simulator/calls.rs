@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::super::fs::{Dir, File, Fs, Mode};
+use super::super::super::fs::{Dir, File, Fs, OpenMode};
 use super::disk::{Call, Change, Disk, Inode, Names, SECTOR, Write, put};
 
 struct OpenFile(Disk, usize);
@@ -30,10 +30,10 @@ impl Fs for Disk {
         Ok(inside.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect())
     }
 
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut state = self.state();
         let inode = match (state.names.get(path).copied(), mode) {
-            (Some(inode), Mode::Create) => {
+            (Some(inode), OpenMode::Create) => {
                 state.call(Call::Create)?;
                 let file = &mut state.inodes[inode];
                 file.view.clear();
@@ -44,7 +44,7 @@ impl Fs for Disk {
                 state.call(Call::Read)?;
                 inode
             }
-            (None, Mode::Create) => {
+            (None, OpenMode::Create) => {
                 state.call(Call::Create)?;
                 let inode = state.inodes.len();
                 state.inodes.push(Inode::default());

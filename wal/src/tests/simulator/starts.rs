@@ -61,7 +61,7 @@ impl Life {
         };
         let fs: Arc<dyn Fs> = Arc::new(self.disk.clone());
         #[cfg(feature = "planted-faults")]
-        let fs = super::super::super::faulty_fs::around(fs);
+        let fs = super::super::super::faulty_fs::wrap(fs);
         open(fs, &dir(), &options, self.now())
     }
 

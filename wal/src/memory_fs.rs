@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::sync::{Mutex, MutexGuard};
 
-use super::fs::{Dir, File, Fs, Mode};
+use super::fs::{Dir, File, Fs, OpenMode};
 
 /// Files by path. Clones share them.
 #[derive(Clone, Default)]
@@ -16,7 +16,7 @@ pub struct MemoryFs(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    files: BTreeMap<PathBuf, Arc<Mutex<Bytes>>>,
+    files: BTreeMap<PathBuf, Arc<Mutex<FileContent>>>,
     /// How many more calls of `sync_data` succeed; none: all of them.
     flushes: Option<u64>,
     free: Option<u64>,
@@ -24,20 +24,20 @@ struct State {
 }
 
 #[derive(Default)]
-struct Bytes {
+struct FileContent {
     written: Vec<u8>,
     flushed: Vec<u8>,
 }
 
-struct Open {
-    bytes: Arc<Mutex<Bytes>>,
+struct MemoryFile {
+    bytes: Arc<Mutex<FileContent>>,
     fs: MemoryFs,
 }
 
 impl MemoryFs {
     /// Puts a file there, flushed.
     pub fn put(&self, path: &Path, bytes: &[u8]) {
-        let bytes = Bytes { written: bytes.to_vec(), flushed: bytes.to_vec() };
+        let bytes = FileContent { written: bytes.to_vec(), flushed: bytes.to_vec() };
         self.state().files.insert(path.to_owned(), Arc::new(Mutex::new(bytes)));
     }
 
@@ -82,9 +82,9 @@ fn missing() -> io::Error {
 }
 
 /// A directory whose entries are durable at once.
-struct Flushed;
+struct DurableDir;
 
-impl Dir for Flushed {
+impl Dir for DurableDir {
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }
@@ -101,17 +101,17 @@ impl Fs for MemoryFs {
         Ok(inside.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
     }
 
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let mut state = self.state();
         let bytes = match mode {
-            Mode::Read | Mode::Write => state.files.get(path).cloned().ok_or_else(missing)?,
-            Mode::Create => Arc::clone(state.files.entry(path.to_owned()).or_default()),
+            OpenMode::Read | OpenMode::Write => state.files.get(path).cloned().ok_or_else(missing)?,
+            OpenMode::Create => Arc::clone(state.files.entry(path.to_owned()).or_default()),
         };
         drop(state);
-        if mode == Mode::Create {
+        if mode == OpenMode::Create {
             bytes.lock().written.clear();
         }
-        Ok(Arc::new(Open { bytes, fs: self.clone() }))
+        Ok(Arc::new(MemoryFile { bytes, fs: self.clone() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -126,7 +126,7 @@ impl Fs for MemoryFs {
     }
 
     fn open_dir(&self, _: &Path) -> io::Result<Arc<dyn Dir>> {
-        Ok(Arc::new(Flushed))
+        Ok(Arc::new(DurableDir))
     }
 
     fn free_space(&self, _: &Path) -> io::Result<u64> {
@@ -134,7 +134,7 @@ impl Fs for MemoryFs {
     }
 }
 
-impl File for Open {
+impl File for MemoryFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let bytes = self.bytes.lock();
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.written.len());
