@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::command::{CommandId, Status, USER_TOPIC, UserKind};
 use crate::consumer;
-use crate::control::{Operator, Outcome};
+use crate::control::{Operator, RecordOutcome};
 use crate::db::Database;
 use crate::drain::Handle;
 use crate::http::{AdminService, Catalogue, Overview, Readiness};
@@ -314,10 +314,13 @@ impl Operator for DaemonAdmin {
         requeued
     }
 
-    fn replay(&self, lsns: &[Lsn], origin: &str) -> Vec<Outcome> {
-        let outcome =
-            |(lsn, now): Again| Outcome { lsn, requeued_as: now.as_ref().ok().copied(), error: now.err() };
-        let outcomes: Vec<Outcome> = self.ingest.replay(lsns).into_iter().map(outcome).collect();
+    fn replay(&self, lsns: &[Lsn], origin: &str) -> Vec<RecordOutcome> {
+        let outcome = |(lsn, now): Again| RecordOutcome {
+            lsn,
+            requeued_as: now.as_ref().ok().copied(),
+            error: now.err(),
+        };
+        let outcomes: Vec<RecordOutcome> = self.ingest.replay(lsns).into_iter().map(outcome).collect();
         tracing::info!(
             event = "operator.records_replayed",
             origin,
@@ -330,7 +333,7 @@ impl Operator for DaemonAdmin {
         outcomes
     }
 
-    fn drop_letter(&self, lsn: Lsn, origin: &str) -> Result<(), String> {
+    fn drop_dead_letter(&self, lsn: Lsn, origin: &str) -> Result<(), String> {
         let dropped = match self.log.remove_dead_letter(lsn, Removal::Dropped) {
             Ok(true) => Ok(()),
             Ok(false) => Err(format!("no dead letter {lsn}")),

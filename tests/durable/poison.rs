@@ -100,10 +100,10 @@ fn requeue_all(forebay: &Forebay) {
     let fs = Arc::new(forebay::wal::fs::RealFs);
     let dead = DeadLetters::open_to_read(fs, &forebay.wal_dir(), &Keys::default());
     let dead = dead.unwrap().0.expect("a dead-letter store");
-    for lsns in dead.lsns().chunks(control::MAX_LSNS) {
+    for lsns in dead.lsns().chunks(control::MAX_DEAD_LETTERS) {
         let request = control::Request::Requeue { lsns: lsns.to_vec() };
-        match control::ask(&forebay.wal_dir(), &request).unwrap() {
-            control::Answer::Done(done) => {
+        match control::send_request(&forebay.wal_dir(), &request).unwrap() {
+            control::ControlResponse::Done(done) => {
                 assert!(done.iter().all(|one| one.requeued_as.is_some()), "{done:?}")
             }
             other => panic!("{other:?}"),

@@ -111,8 +111,10 @@ fn a_body_that_is_too_large_for_its_topic_is_a_dead_letter_that_can_be_sent_agai
 fn requeue_all(forebay: &Forebay) {
     let dead = DeadLetters::open_to_read(Arc::new(RealFs), &forebay.wal_dir(), &Keys::default());
     let lsns = dead.unwrap().0.expect("a dead-letter store").lsns();
-    match control::ask(&forebay.wal_dir(), &control::Request::Requeue { lsns }).unwrap() {
-        control::Answer::Done(done) => assert!(done.iter().all(|one| one.requeued_as.is_some()), "{done:?}"),
+    match control::send_request(&forebay.wal_dir(), &control::Request::Requeue { lsns }).unwrap() {
+        control::ControlResponse::Done(done) => {
+            assert!(done.iter().all(|one| one.requeued_as.is_some()), "{done:?}")
+        }
         other => panic!("{other:?}"),
     }
 }

@@ -1,7 +1,7 @@
 //! A range delivered again by a running daemon, as `wal-tools replay --apply` asks for it.
 
 use forebay::control;
-use forebay::control::{Answer, Outcome, Request};
+use forebay::control::{ControlResponse, RecordOutcome, Request};
 use forebay::wal::Lsn;
 
 use crate::ask::{
@@ -11,10 +11,10 @@ use crate::daemon::{await_drained, backlog_value, embedded_broker};
 use support::consume::read_all;
 use support::process::Forebay;
 
-fn replay(forebay: &Forebay, lsns: impl IntoIterator<Item = u64>) -> Vec<Outcome> {
+fn replay(forebay: &Forebay, lsns: impl IntoIterator<Item = u64>) -> Vec<RecordOutcome> {
     let request = Request::Replay { lsns: lsns.into_iter().map(Lsn).collect() };
-    match control::ask(&forebay.wal_dir(), &request).expect("an answer") {
-        Answer::Done(done) => done,
+    match control::send_request(&forebay.wal_dir(), &request).expect("an answer") {
+        ControlResponse::Done(done) => done,
         other => panic!("{other:?}"),
     }
 }

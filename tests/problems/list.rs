@@ -1,7 +1,7 @@
 //! The list as the surfaces show it.
 
 use forebay::control;
-use forebay::control::{Answer, Request};
+use forebay::control::{ControlResponse, Request};
 use serde_json::Value;
 
 use support::daemon::{LONG, backlog, metric};
@@ -39,7 +39,8 @@ pub fn assert_on_all_surfaces(forebay: &Forebay, entry: &Value) {
     let is_it = |other: &Value| other["since"] == entry["since"] && other["runbook"] == entry["runbook"];
     let public = forebay.http().get("/readyz").unwrap().json();
     assert!(of_code(&public["problems"], code).iter().all(|shown| shown["last_error"].is_null()), "{public}");
-    let Ok(Answer::Status(status)) = control::ask(&forebay.wal_dir(), &Request::Status) else {
+    let Ok(ControlResponse::Status(status)) = control::send_request(&forebay.wal_dir(), &Request::Status)
+    else {
         panic!("what `wal-tools status` asks for is not answered");
     };
     for document in [&public, &backlog(forebay), &status] {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use forebay::control;
-use forebay::control::{Answer, Request};
+use forebay::control::{ControlResponse, Request};
 use support::daemon::{LONG, await_drained, backlog_value, forebay, kind, metric};
 use support::disk::SmallDisk;
 use support::process::Forebay;
@@ -61,7 +61,7 @@ fn a_damaged_record_is_told_over_restarts_until_it_is_dropped() {
     });
     assert!(text(&again, "last_error").contains(".wal"), "{again}");
     let drop = Request::Drop { lsns: vec![forebay::wal::Lsn(3)] };
-    assert!(matches!(control::ask(&forebay.wal_dir(), &drop), Ok(Answer::Done(_))));
+    assert!(matches!(control::send_request(&forebay.wal_dir(), &drop), Ok(ControlResponse::Done(_))));
     wait::until_true("it is over", LONG, || entries(&forebay, "log_damaged").is_empty());
     wait::until_true("its end is logged", LONG, || {
         lines(&forebay, "problem.ended", "log_damaged").len() == 1

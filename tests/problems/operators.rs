@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 
 use forebay::control;
-use forebay::control::{Answer, Request};
+use forebay::control::{ControlResponse, Request};
 use serde_json::json;
 
 use support::daemon::{backlog, forebay, kind};
@@ -92,7 +92,7 @@ fn dead_letters_stay_visible_until_they_are_dropped() {
     assert_on_all_surfaces(&forebay, &dead);
     await_on_status_page(&forebay);
     let requeue = Request::Requeue { lsns: vec![forebay::wal::Lsn(1)] };
-    assert!(matches!(control::ask(&forebay.wal_dir(), &requeue), Ok(Answer::Done(_))));
+    assert!(matches!(control::send_request(&forebay.wal_dir(), &requeue), Ok(ControlResponse::Done(_))));
     let uid = std::fs::metadata(forebay.dir()).unwrap().uid();
     let origin = format!("control socket, uid {uid}, pid {}", std::process::id());
     assert!(line(&forebay, "operator.dead_letter_requeued").contains(&origin), "{}", forebay.log());
@@ -101,7 +101,7 @@ fn dead_letters_stay_visible_until_they_are_dropped() {
         daemon::backlog_value(&forebay, "dead") == 1
     });
     let drop = Request::Drop { lsns: vec![forebay::wal::Lsn(2)] };
-    assert!(matches!(control::ask(&forebay.wal_dir(), &drop), Ok(Answer::Done(_))));
+    assert!(matches!(control::send_request(&forebay.wal_dir(), &drop), Ok(ControlResponse::Done(_))));
     support::wait::until_true("none is left", daemon::LONG, || entries(&forebay, "dead_letters").is_empty());
     assert!(line(&forebay, "operator.dead_letter_dropped").contains(&origin), "{}", forebay.log());
 }

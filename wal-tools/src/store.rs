@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use forebay_wal as wal;
 use forebay_wal::command::requeued;
-use forebay_wal::control::Outcome;
+use forebay_wal::control::RecordOutcome;
 use forebay_wal::dead::{Dead, Removal};
 use forebay_wal::inspect::View;
 use forebay_wal::units::Timestamp;
@@ -65,14 +65,14 @@ impl Store {
 
     /// Appends delivered records again under their own command ids, in this order, durably. Ends at the first that
     /// fails.
-    pub fn replay(&mut self, lsns: &[Lsn]) -> Vec<Outcome> {
+    pub fn replay(&mut self, lsns: &[Lsn]) -> Vec<RecordOutcome> {
         let mut cursor = self.opened.log.cursor(lsns.first().copied().unwrap_or_default());
         let (mut done, mut buffered) = (Vec::new(), Vec::new());
         let mut failure = None;
         for &lsn in lsns {
             let again = take(&mut cursor, lsn).and_then(|payload| self.append(&payload, lsn));
             match again {
-                Ok(now) => buffered.push(Outcome { lsn, requeued_as: Some(now), error: None }),
+                Ok(now) => buffered.push(RecordOutcome { lsn, requeued_as: Some(now), error: None }),
                 Err(error) => failure = Some((lsn, error)),
             }
             if failure.is_some() || self.opened.writer.buffered_bytes() >= GROUP_BYTES {
@@ -86,12 +86,16 @@ impl Store {
             failure.get_or_insert((lsns.last().copied().unwrap_or_default(), error));
         }
         let failed = failure.map(|(lsn, error)| (lsn, format!("{error:#}")));
-        done.extend(failed.map(|(lsn, error)| Outcome { lsn, requeued_as: None, error: Some(error) }));
+        done.extend(failed.map(|(lsn, error)| RecordOutcome { lsn, requeued_as: None, error: Some(error) }));
         done
     }
 
     /// What was appended becomes durable, and counts as done.
-    fn commit(&mut self, buffered: &mut Vec<Outcome>, done: &mut Vec<Outcome>) -> anyhow::Result<()> {
+    fn commit(
+        &mut self,
+        buffered: &mut Vec<RecordOutcome>,
+        done: &mut Vec<RecordOutcome>,
+    ) -> anyhow::Result<()> {
         self.opened.writer.commit().map_err(|poisoned| anyhow::anyhow!("{poisoned}"))?;
         done.append(buffered);
         Ok(())

@@ -30,7 +30,7 @@ pub const FILE: &str = "control.sock";
 /// Longest line: an answer about `MAX_REPLAY` records has at most 64 KiB, a status document of many segments some 100.
 const MAX_LINE: u64 = 1 << 20;
 /// Dead letters in one request: each costs two flushes, and others wait for the socket.
-pub const MAX_LSNS: usize = 100;
+pub const MAX_DEAD_LETTERS: usize = 100;
 /// Delivered records in one request: they share flushes, and 1,000 of 1 MiB take some seconds.
 pub const MAX_REPLAY: usize = 1_000;
 /// A request is written at once; who takes longer than this is not our tool.
@@ -66,18 +66,18 @@ pub enum Request {
 /// What it is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Answer {
+pub enum ControlResponse {
     /// The status document, as `wal-tools status --json` prints it.
     Status(serde_json::Value),
     /// What became of each record, in the order of the request. A replay ends at the first that fails.
-    Done(Vec<Outcome>),
+    Done(Vec<RecordOutcome>),
     /// The request was not understood.
     Error(String),
 }
 
 /// What became of one dead letter, or delivered record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct RecordOutcome {
     /// Which.
     pub lsn: Lsn,
     /// Its record's new number.
@@ -92,13 +92,13 @@ pub struct Outcome {
 pub trait Operator: Send + Sync {
     /// The status document.
     fn status(&self) -> serde_json::Value;
-    /// Puts a dead letter into the log again, durably, and takes it out of the store. Its record's new number. `origin`
+    /// Puts a dead letter into the log again, durably, and takes it out of the store. Its record's new number. `caller_process`
     /// is the process that asks.
     fn requeue(&self, lsn: Lsn, origin: &str) -> Result<Lsn, String>;
     /// Puts delivered records into the log again, durably and in order. Ends at the first that fails.
-    fn replay(&self, lsns: &[Lsn], origin: &str) -> Vec<Outcome>;
+    fn replay(&self, lsns: &[Lsn], origin: &str) -> Vec<RecordOutcome>;
     /// Removes a dead letter from the store, durably.
-    fn drop_letter(&self, lsn: Lsn, origin: &str) -> Result<(), String>;
+    fn drop_dead_letter(&self, lsn: Lsn, origin: &str) -> Result<(), String>;
 }
 
 /// Answers on the socket until it is stopped.
@@ -143,7 +143,7 @@ fn serve(listener: &UnixListener, stop: &AtomicBool, operator: &dyn Operator) {
         match listener.accept() {
             // A caller that goes away, or says nothing in time, is its own misfortune.
             // A request that panics, which is logged, costs no more than itself.
-            Ok((stream, _)) => drop(catch_unwind(AssertUnwindSafe(|| converse(stream, operator)))),
+            Ok((stream, _)) => drop(catch_unwind(AssertUnwindSafe(|| handle_connection(stream, operator)))),
             // Nobody there, or out of descriptors for the moment: look again.
             Err(_) => std::thread::park_timeout(LOOK),
         }
@@ -151,22 +151,22 @@ fn serve(listener: &UnixListener, stop: &AtomicBool, operator: &dyn Operator) {
 }
 
 /// One request, one answer: a caller with more to ask calls again, and another may come between.
-fn converse(stream: UnixStream, operator: &dyn Operator) -> io::Result<()> {
+fn handle_connection(stream: UnixStream, operator: &dyn Operator) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(SERVER_PATIENCE))?;
     stream.set_write_timeout(Some(SERVER_PATIENCE))?;
     let answer = match read_line(&stream)? {
         Some(line) => match serde_json::from_str(&line) {
-            Ok(request) => answer(request, &origin(&stream), operator),
-            Err(e) => Answer::Error(format!("not a request: {e}")),
+            Ok(request) => handle_request(request, &caller_process(&stream), operator),
+            Err(e) => ControlResponse::Error(format!("not a request: {e}")),
         },
-        None => Answer::Error("a request is one line, and not that long".to_owned()),
+        None => ControlResponse::Error("a request is one line, and not that long".to_owned()),
     };
     write_line(&stream, &answer)
 }
 
 /// The process at the other end, as the kernel knows it.
-fn origin(stream: &UnixStream) -> String {
+fn caller_process(stream: &UnixStream) -> String {
     match rustix::net::sockopt::socket_peercred(stream) {
         Ok(peer) => {
             format!("control socket, uid {}, pid {}", peer.uid.as_raw(), peer.pid.as_raw_nonzero())
@@ -175,47 +175,47 @@ fn origin(stream: &UnixStream) -> String {
     }
 }
 
-fn answer(request: Request, origin: &str, operator: &dyn Operator) -> Answer {
+fn handle_request(request: Request, origin: &str, operator: &dyn Operator) -> ControlResponse {
     let each = |lsns: Vec<Lsn>, act: &dyn Fn(Lsn) -> Result<Option<Lsn>, String>| {
-        if lsns.len() > MAX_LSNS {
-            return Answer::Error(format!("at most {MAX_LSNS} dead letters a request"));
+        if lsns.len() > MAX_DEAD_LETTERS {
+            return ControlResponse::Error(format!("at most {MAX_DEAD_LETTERS} dead letters a request"));
         }
         let outcomes = lsns.into_iter().map(|lsn| match act(lsn) {
-            Ok(requeued_as) => Outcome { lsn, requeued_as, error: None },
-            Err(error) => Outcome { lsn, requeued_as: None, error: Some(error) },
+            Ok(requeued_as) => RecordOutcome { lsn, requeued_as, error: None },
+            Err(error) => RecordOutcome { lsn, requeued_as: None, error: Some(error) },
         });
-        Answer::Done(outcomes.collect())
+        ControlResponse::Done(outcomes.collect())
     };
     match request {
-        Request::Status => Answer::Status(operator.status()),
+        Request::Status => ControlResponse::Status(operator.status()),
         Request::Requeue { lsns } => each(lsns, &|lsn| operator.requeue(lsn, origin).map(Some)),
         Request::Replay { lsns } if lsns.len() > MAX_REPLAY => {
-            Answer::Error(format!("at most {MAX_REPLAY} records a request"))
+            ControlResponse::Error(format!("at most {MAX_REPLAY} records a request"))
         }
-        Request::Replay { lsns } => Answer::Done(operator.replay(&lsns, origin)),
-        Request::Drop { lsns } => each(lsns, &|lsn| operator.drop_letter(lsn, origin).map(|()| None)),
+        Request::Replay { lsns } => ControlResponse::Done(operator.replay(&lsns, origin)),
+        Request::Drop { lsns } => each(lsns, &|lsn| operator.drop_dead_letter(lsn, origin).map(|()| None)),
     }
 }
 
 /// Why a daemon gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub enum RequestError {
     /// There is none, or it has no socket.
     #[error("no daemon listens on {0}")]
-    Nobody(PathBuf),
+    NotRunning(PathBuf),
     /// It did not answer, or not in words we know.
     #[error("the daemon behind {0} did not answer: {1}")]
     Failed(PathBuf, String),
 }
 
 /// Asks the daemon of the log in `dir`.
-pub fn ask(dir: &Path, request: &Request) -> Result<Answer, AskError> {
+pub fn send_request(dir: &Path, request: &Request) -> Result<ControlResponse, RequestError> {
     let path = dir.join(FILE);
-    let Ok(stream) = UnixStream::connect(&path) else { return Err(AskError::Nobody(path)) };
-    converse_as_client(&stream, request).map_err(|e| AskError::Failed(path, e.to_string()))
+    let Ok(stream) = UnixStream::connect(&path) else { return Err(RequestError::NotRunning(path)) };
+    exchange(&stream, request).map_err(|e| RequestError::Failed(path, e.to_string()))
 }
 
-fn converse_as_client(stream: &UnixStream, request: &Request) -> io::Result<Answer> {
+fn exchange(stream: &UnixStream, request: &Request) -> io::Result<ControlResponse> {
     stream.set_read_timeout(Some(CLIENT_PATIENCE))?;
     stream.set_write_timeout(Some(CLIENT_PATIENCE))?;
     write_line(stream, request)?;
@@ -240,9 +240,9 @@ fn write_line(mut stream: &UnixStream, document: &impl Serialize) -> io::Result<
 mod tests {
     use super::*;
 
-    struct Letters;
+    struct FakeOperator;
 
-    impl Operator for Letters {
+    impl Operator for FakeOperator {
         fn status(&self) -> serde_json::Value {
             serde_json::json!({ "backlog": 3 })
         }
@@ -257,12 +257,12 @@ mod tests {
             if lsn.0 == 7 { Ok(Lsn(20)) } else { Err("no such dead letter".to_owned()) }
         }
 
-        fn replay(&self, lsns: &[Lsn], _: &str) -> Vec<Outcome> {
-            let again = |&lsn: &Lsn| Outcome { lsn, requeued_as: Some(lsn.plus(20)), error: None };
+        fn replay(&self, lsns: &[Lsn], _: &str) -> Vec<RecordOutcome> {
+            let again = |&lsn: &Lsn| RecordOutcome { lsn, requeued_as: Some(lsn.plus(20)), error: None };
             lsns.iter().map(again).collect()
         }
 
-        fn drop_letter(&self, _: Lsn, _: &str) -> Result<(), String> {
+        fn drop_dead_letter(&self, _: Lsn, _: &str) -> Result<(), String> {
             Ok(())
         }
     }
@@ -279,14 +279,18 @@ mod tests {
     #[test]
     fn each_request_gets_its_answer() {
         let dir = tempfile::tempdir().unwrap();
-        let server = Server::start(dir.path(), Arc::new(Letters)).unwrap();
-        let status = ask(dir.path(), &Request::Status).unwrap();
-        assert_eq!(status, Answer::Status(serde_json::json!({ "backlog": 3 })));
-        let done = ask(dir.path(), &Request::Requeue { lsns: vec![Lsn(7), Lsn(9)] }).unwrap();
-        let nine = Outcome { lsn: Lsn(9), requeued_as: None, error: Some("no such dead letter".into()) };
+        let server = Server::start(dir.path(), Arc::new(FakeOperator)).unwrap();
+        let status = send_request(dir.path(), &Request::Status).unwrap();
+        assert_eq!(status, ControlResponse::Status(serde_json::json!({ "backlog": 3 })));
+        let done = send_request(dir.path(), &Request::Requeue { lsns: vec![Lsn(7), Lsn(9)] }).unwrap();
+        let nine =
+            RecordOutcome { lsn: Lsn(9), requeued_as: None, error: Some("no such dead letter".into()) };
         assert_eq!(
             done,
-            Answer::Done(vec![Outcome { lsn: Lsn(7), requeued_as: Some(Lsn(20)), error: None }, nine])
+            ControlResponse::Done(vec![
+                RecordOutcome { lsn: Lsn(7), requeued_as: Some(Lsn(20)), error: None },
+                nine
+            ])
         );
         assert_eq!(
             raw(dir.path(), b"{\"cmd\":\"replay\",\"lsns\":[1]}\n"),
@@ -294,21 +298,21 @@ mod tests {
         );
         assert_eq!(raw(dir.path(), b"{\"cmd\":\"drop\",\"lsns\":[8]}\n"), "{\"done\":[{\"lsn\":8}]}\n");
         server.stop();
-        assert!(matches!(ask(dir.path(), &Request::Status), Err(AskError::Nobody(_))));
+        assert!(matches!(send_request(dir.path(), &Request::Status), Err(RequestError::NotRunning(_))));
     }
 
     #[test]
     fn what_is_not_a_request_is_refused_and_the_next_one_is_served() {
         let dir = tempfile::tempdir().unwrap();
-        let server = Server::start(dir.path(), Arc::new(Letters)).unwrap();
+        let server = Server::start(dir.path(), Arc::new(FakeOperator)).unwrap();
         for bad in [&b"{\"cmd\":\"format\"}\n"[..], b"nonsense\n", b"{\"cmd\":\"status\"}"] {
             assert!(raw(dir.path(), bad).starts_with("{\"error\":"));
         }
-        let many = Request::Drop { lsns: vec![Lsn(1); MAX_LSNS + 1] };
-        assert!(matches!(ask(dir.path(), &many).unwrap(), Answer::Error(_)));
+        let many = Request::Drop { lsns: vec![Lsn(1); MAX_DEAD_LETTERS + 1] };
+        assert!(matches!(send_request(dir.path(), &many).unwrap(), ControlResponse::Error(_)));
         let many = Request::Replay { lsns: vec![Lsn(1); MAX_REPLAY + 1] };
-        assert!(matches!(ask(dir.path(), &many).unwrap(), Answer::Error(_)));
-        assert!(matches!(ask(dir.path(), &Request::Status).unwrap(), Answer::Status(_)));
+        assert!(matches!(send_request(dir.path(), &many).unwrap(), ControlResponse::Error(_)));
+        assert!(matches!(send_request(dir.path(), &Request::Status).unwrap(), ControlResponse::Status(_)));
         server.stop();
     }
 
@@ -322,18 +326,21 @@ mod tests {
             fn requeue(&self, lsn: Lsn, _: &str) -> Result<Lsn, String> {
                 Ok(lsn)
             }
-            fn replay(&self, _: &[Lsn], _: &str) -> Vec<Outcome> {
+            fn replay(&self, _: &[Lsn], _: &str) -> Vec<RecordOutcome> {
                 Vec::new()
             }
-            fn drop_letter(&self, _: Lsn, _: &str) -> Result<(), String> {
+            fn drop_dead_letter(&self, _: Lsn, _: &str) -> Result<(), String> {
                 Ok(())
             }
         }
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(dir.path(), Arc::new(Broken)).unwrap();
-        assert!(ask(dir.path(), &Request::Status).is_err());
-        let done = ask(dir.path(), &Request::Drop { lsns: vec![Lsn(7)] }).unwrap();
-        assert_eq!(done, Answer::Done(vec![Outcome { lsn: Lsn(7), requeued_as: None, error: None }]));
+        assert!(send_request(dir.path(), &Request::Status).is_err());
+        let done = send_request(dir.path(), &Request::Drop { lsns: vec![Lsn(7)] }).unwrap();
+        assert_eq!(
+            done,
+            ControlResponse::Done(vec![RecordOutcome { lsn: Lsn(7), requeued_as: None, error: None }])
+        );
         server.stop();
     }
 
@@ -341,7 +348,7 @@ mod tests {
     fn the_socket_is_private_and_a_dead_daemons_one_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         drop(UnixListener::bind(dir.path().join(FILE)).unwrap());
-        let server = Server::start(dir.path(), Arc::new(Letters)).unwrap();
+        let server = Server::start(dir.path(), Arc::new(FakeOperator)).unwrap();
         let mode = std::fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         server.stop();

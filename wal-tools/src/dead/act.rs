@@ -1,7 +1,7 @@
 //! `dead requeue` and `dead drop`: first the plan, and with `--apply` the deed: by the daemon if one runs, else here.
 
 use anyhow::bail;
-use forebay_wal::control::{Answer, AskError, MAX_LSNS, Request};
+use forebay_wal::control::{ControlResponse, MAX_DEAD_LETTERS, Request, RequestError};
 use forebay_wal::dead::Dead;
 use forebay_wal::inspect::View;
 use forebay_wal::{Lsn, control, layout};
@@ -93,24 +93,24 @@ fn apply(log: &Log, view: &View, chosen: &[Lsn], action: Action) -> anyhow::Resu
         layout::check_owner(&log.dir)?;
         note!("a copy was kept in quarantine/{}", store.keep_aside(chosen)?);
     }
-    for lsns in chosen.chunks(MAX_LSNS) {
+    for lsns in chosen.chunks(MAX_DEAD_LETTERS) {
         let lsns = lsns.to_vec();
         let request = match action {
             Action::Requeue => Request::Requeue { lsns },
             Action::Drop => Request::Drop { lsns },
         };
-        match control::ask(&log.dir, &request) {
-            Ok(Answer::Done(outcomes)) => rows.extend(outcomes.into_iter().map(|outcome| Row {
+        match control::send_request(&log.dir, &request) {
+            Ok(ControlResponse::Done(outcomes)) => rows.extend(outcomes.into_iter().map(|outcome| Row {
                 lsn: outcome.lsn,
                 action,
                 applied: outcome.error.is_none(),
                 requeued_as: outcome.requeued_as,
                 error: outcome.error,
             })),
-            Ok(Answer::Error(error)) => bail!("the daemon refused: {error}"),
-            Ok(Answer::Status(_)) => bail!("the daemon answered another question"),
+            Ok(ControlResponse::Error(error)) => bail!("the daemon refused: {error}"),
+            Ok(ControlResponse::Status(_)) => bail!("the daemon answered another question"),
             // No daemon from the beginning; one that went away in between is an error.
-            Err(AskError::Nobody(_)) if rows.is_empty() => return here(log, view, chosen, action),
+            Err(RequestError::NotRunning(_)) if rows.is_empty() => return here(log, view, chosen, action),
             Err(error) => bail!("{error}"),
         }
     }

@@ -1,7 +1,7 @@
 //! Puts the chosen records into the log again, chunk by chunk: through the daemon if one runs, else here.
 
 use anyhow::bail;
-use forebay_wal::control::{Answer, AskError, MAX_REPLAY, Outcome, Request};
+use forebay_wal::control::{ControlResponse, MAX_REPLAY, RecordOutcome, Request, RequestError};
 use forebay_wal::inspect::View;
 use forebay_wal::units::ByteSize;
 use forebay_wal::{Lsn, control};
@@ -38,9 +38,9 @@ pub enum Deed<'a> {
 impl<'a> Deed<'a> {
     /// A daemon if one answers, else ourselves, under its lock.
     pub fn begin(log: &'a Log, view: &View, plan: &Plan) -> anyhow::Result<Self> {
-        match control::ask(&log.dir, &Request::Status) {
+        match control::send_request(&log.dir, &Request::Status) {
             Ok(_) => return Ok(Self::Daemon(log)),
-            Err(AskError::Nobody(_)) => {}
+            Err(RequestError::NotRunning(_)) => {}
             Err(error) => bail!("{error}"),
         }
         let store = Store::open(log, view)?;
@@ -76,17 +76,17 @@ impl<'a> Deed<'a> {
     }
 }
 
-fn ask(log: &Log, lsns: &[Lsn]) -> Result<Vec<Outcome>, String> {
-    match control::ask(&log.dir, &Request::Replay { lsns: lsns.to_vec() }) {
-        Ok(Answer::Done(outcomes)) => Ok(outcomes),
-        Ok(Answer::Error(error)) => Err(format!("the daemon refused: {error}")),
-        Ok(Answer::Status(_)) => Err("the daemon answered another question".to_owned()),
+fn ask(log: &Log, lsns: &[Lsn]) -> Result<Vec<RecordOutcome>, String> {
+    match control::send_request(&log.dir, &Request::Replay { lsns: lsns.to_vec() }) {
+        Ok(ControlResponse::Done(outcomes)) => Ok(outcomes),
+        Ok(ControlResponse::Error(error)) => Err(format!("the daemon refused: {error}")),
+        Ok(ControlResponse::Status(_)) => Err("the daemon answered another question".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
 
 impl Done {
-    fn add(&mut self, outcome: Outcome) {
+    fn add(&mut self, outcome: RecordOutcome) {
         match outcome.error {
             None => {
                 self.replayed += 1;

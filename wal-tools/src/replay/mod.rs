@@ -32,7 +32,7 @@ struct Document<'a> {
 
 pub fn run(log: &Log, args: &cli::Replay) -> anyhow::Result<Outcome> {
     // A daemon takes a checkpoint before it answers: what is read afterwards knows what is delivered by now.
-    let _ = control::ask(&log.dir, &Request::Status);
+    let _ = control::send_request(&log.dir, &Request::Status);
     let view = log.look_inside()?;
     let range = range::resolve(&view, Some(args.from), args.to)?;
     let bar = table::progress(bytes(&view, &range));

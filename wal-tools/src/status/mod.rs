@@ -12,7 +12,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use forebay_wal::control;
-use forebay_wal::control::{Answer, Request};
+use forebay_wal::control::{ControlResponse, Request};
 use serde_json::Value;
 
 use crate::open::Log;
@@ -27,11 +27,11 @@ pub fn run(log: &Log, args: &cli::Status) -> anyhow::Result<Outcome> {
         return watch::run(log, args.interval);
     }
     // Asked first: a daemon takes a checkpoint before it answers, and what is read afterwards agrees with it.
-    let asked = control::ask(&log.dir, &Request::Status);
+    let asked = control::send_request(&log.dir, &Request::Status);
     let view = log.look()?;
     let mut document = document::of_files(&view)?;
     match asked {
-        Ok(Answer::Status(Value::Object(exact))) => document::take_over(&mut document, exact),
+        Ok(ControlResponse::Status(Value::Object(exact))) => document::take_over(&mut document, exact),
         Ok(other) => note!("the daemon did not answer with its status: {other:?}"),
         Err(error) if view.live => note!("{error}; figures are as of the last checkpoint"),
         Err(_) => {}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use forebay_wal::control;
-use forebay_wal::control::{Answer, AskError, Request};
+use forebay_wal::control::{ControlResponse, Request, RequestError};
 use serde_json::Value;
 
 use super::frame::Frame;
@@ -82,7 +82,7 @@ fn is_hung_up(error: &io::Error) -> bool {
 fn look(log: &Log, interrupt: &Interrupt, has_answered: bool) -> anyhow::Result<Look> {
     let Some(asked) = ask(log, interrupt)? else { return Ok(Look::Interrupted) };
     let remark = match asked {
-        Ok(Answer::Status(Value::Object(exact))) => {
+        Ok(ControlResponse::Status(Value::Object(exact))) => {
             let mut document = serde_json::json!({ "running": true });
             document::take_over(&mut document, exact);
             return Ok(Look::Taken(document, None));
@@ -100,12 +100,12 @@ fn look(log: &Log, interrupt: &Interrupt, has_answered: bool) -> anyhow::Result<
 
 /// Asks on another thread: a daemon that hangs must not keep us from ending. There is never more than one, because the
 /// next look waits for it. None when somebody wants us to end.
-fn ask(log: &Log, interrupt: &Interrupt) -> anyhow::Result<Option<Result<Answer, AskError>>> {
+fn ask(log: &Log, interrupt: &Interrupt) -> anyhow::Result<Option<Result<ControlResponse, RequestError>>> {
     let (tell, told) = mpsc::channel();
     let dir = log.dir.clone();
     std::thread::Builder::new().name("ask".to_owned()).spawn(move || {
         // Nobody listens any more where we are about to end.
-        let _ = tell.send(control::ask(&dir, &Request::Status));
+        let _ = tell.send(control::send_request(&dir, &Request::Status));
     })?;
     loop {
         match told.recv_timeout(LOOK) {

@@ -172,11 +172,11 @@ impl Operator for Asked {
         if lsn == Lsn(4) { Err("the disk is full".to_owned()) } else { Ok(Lsn(77)) }
     }
 
-    fn replay(&self, _: &[Lsn], _: &str) -> Vec<forebay_wal::control::Outcome> {
+    fn replay(&self, _: &[Lsn], _: &str) -> Vec<forebay_wal::control::RecordOutcome> {
         Vec::new()
     }
 
-    fn drop_letter(&self, lsn: Lsn, _: &str) -> Result<(), String> {
+    fn drop_dead_letter(&self, lsn: Lsn, _: &str) -> Result<(), String> {
         self.0.lock().unwrap().push(format!("drop {lsn}"));
         Ok(())
     }

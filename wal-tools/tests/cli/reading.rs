@@ -101,11 +101,11 @@ impl Operator for Exact {
         Err("not asked here".to_owned())
     }
 
-    fn replay(&self, _: &[Lsn], _: &str) -> Vec<forebay_wal::control::Outcome> {
+    fn replay(&self, _: &[Lsn], _: &str) -> Vec<forebay_wal::control::RecordOutcome> {
         Vec::new()
     }
 
-    fn drop_letter(&self, _: Lsn, _: &str) -> Result<(), String> {
+    fn drop_dead_letter(&self, _: Lsn, _: &str) -> Result<(), String> {
         Err("not asked here".to_owned())
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use forebay_wal::command::{CommandId, Envelope};
-use forebay_wal::control::{MAX_REPLAY, Operator, Outcome, Server};
+use forebay_wal::control::{MAX_REPLAY, Operator, RecordOutcome, Server};
 use forebay_wal::units::Timestamp;
 use forebay_wal::{Lsn, RecordState, Retention};
 use serde_json::{Value, json};
@@ -173,18 +173,18 @@ impl Operator for Asked {
         unreachable!("a replay asks for no requeue")
     }
 
-    fn drop_letter(&self, _: Lsn, _: &str) -> Result<(), String> {
+    fn drop_dead_letter(&self, _: Lsn, _: &str) -> Result<(), String> {
         unreachable!("a replay drops nothing")
     }
 
-    fn replay(&self, lsns: &[Lsn], _: &str) -> Vec<Outcome> {
+    fn replay(&self, lsns: &[Lsn], _: &str) -> Vec<RecordOutcome> {
         let mut taken = self.taken.lock().unwrap();
         let before: usize = taken.iter().map(Vec::len).sum();
         let room = self.room - before;
         taken.push(lsns.iter().take(room).map(|lsn| lsn.0).collect());
-        let again = |&lsn: &Lsn| Outcome { lsn, requeued_as: Some(lsn.plus(5_000)), error: None };
+        let again = |&lsn: &Lsn| RecordOutcome { lsn, requeued_as: Some(lsn.plus(5_000)), error: None };
         let full =
-            |&lsn: &Lsn| Outcome { lsn, requeued_as: None, error: Some("the disk is full".to_owned()) };
+            |&lsn: &Lsn| RecordOutcome { lsn, requeued_as: None, error: Some("the disk is full".to_owned()) };
         let done = lsns.iter().take(room).map(again);
         done.chain(lsns.get(room).map(full)).collect()
     }
