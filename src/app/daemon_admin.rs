@@ -125,7 +125,7 @@ impl DaemonAdmin {
         }
         let waits = self.sources.unapplied.as_ref()?.overdue(Instant::now())?;
         let detail = "Kafka has commands about users, and no consumer has applied one for a minute or more";
-        Some(Observation::new(Code::UsersNotApplied, detail).since(Timestamp::now().before(waits)))
+        Some(Observation::new(Code::UsersNotApplied, detail).since(Timestamp::now().saturating_sub(waits)))
     }
 
     /// Holds the workers if an operator paused delivery, also before they were started. Called after each of the two.

@@ -75,7 +75,7 @@ struct Progress {
 
 impl Progress {
     fn new(table: Table, kept: Duration, now: Timestamp) -> Self {
-        let before = now.before(kept);
+        let before = now.saturating_sub(kept);
         let start = Timestamp(0);
         Self {
             table,

@@ -68,7 +68,7 @@ pub enum OnRestoredLog {
 impl Config {
     /// How many workers there are on this machine. A producer moves 160,000 records a second and has ten threads.
     pub fn worker_count(&self) -> usize {
-        self.workers.on_this_machine(|cores| cores.clamp(2, 8))
+        self.workers.resolve(|cores| cores.clamp(2, 8))
     }
 
     /// The delays of whatever is tried again.
@@ -79,7 +79,7 @@ impl Config {
     /// Everything that is wrong, at once.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
-        if let Some(count) = self.workers.excess() {
+        if let Some(count) = self.workers.above_max() {
             mistakes.push(ConfigError::new("drain", "workers", count, ThreadCount::ALLOWED));
         }
         if self.transaction_interval.0.is_zero() || self.transaction_interval > LONGEST_TRANSACTION {
@@ -114,7 +114,7 @@ impl Config {
 const LONGEST_TRANSACTION: Span = Span::secs(1);
 
 /// Half the lanes: with more, some would have a single lane and a producer's ten threads for it.
-pub(super) const MAX_WORKERS: usize = ThreadCount::MOST;
+pub(super) const MAX_WORKERS: usize = ThreadCount::MAX;
 
 #[cfg(test)]
 mod tests {

@@ -176,7 +176,7 @@ impl Committer {
             self.shared.metrics.backlog_hit.inc();
             return Err(SubmitError::BacklogFull { limit: self.shared.max_backlog });
         }
-        let at = self.writer.instant(Timestamp::now());
+        let at = self.writer.next_timestamp(Timestamp::now());
         let first = self.writer.next_lsn();
         let mut ids = Vec::with_capacity(request.commands.len());
         let mut ends = Vec::with_capacity(request.commands.len());

@@ -53,7 +53,7 @@ impl Shared {
             retained_for: config.retain_acked_age.0,
             max_backlog: config.max_backlog_size.map_or(u64::MAX, |size| size.0),
             refused_for_room: AtomicBool::new(false),
-            last_at: AtomicU64::new(writer.instant(Timestamp::default()).0),
+            last_at: AtomicU64::new(writer.next_timestamp(Timestamp::default()).0),
             heartbeat: Arc::default(),
             tracer: Tracer::default(),
             log,

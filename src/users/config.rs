@@ -104,7 +104,7 @@ pub enum OnDatabaseFailure {
 impl Config {
     /// How many threads hash on this machine: one core is left to everything else.
     pub fn hash_thread_count(&self) -> usize {
-        self.hash_threads.on_this_machine(|cores| (cores - 1).max(1))
+        self.hash_threads.resolve(|cores| (cores - 1).max(1))
     }
 
     /// Everything that is wrong, at once.
@@ -116,7 +116,7 @@ impl Config {
         if !COSTS.contains(&self.password_cost) {
             wrong("password_cost", &self.password_cost, "4 to 15");
         }
-        if let Some(count) = self.hash_threads.excess() {
+        if let Some(count) = self.hash_threads.above_max() {
             wrong("hash_threads", &count, ThreadCount::ALLOWED);
         }
         if !CHECK_TIMEOUTS.contains(&self.check_timeout) {

@@ -53,7 +53,7 @@ fn fill(forebay: &Forebay, key: &Path, with_letter: bool) -> BTreeMap<String, Co
     let mut sealed_ids = BTreeMap::new();
     for n in 0..2 * USERS {
         let (name, sealed) = (format!("user-{}", n % USERS), n < USERS);
-        let (lsn, at) = (opened.writer.next_lsn(), opened.writer.instant(Timestamp::now()));
+        let (lsn, at) = (opened.writer.next_lsn(), opened.writer.next_timestamp(Timestamp::now()));
         let id = mint.mint(at, lsn, [7; 9]);
         let password = sealed.then(|| Secret::new(format!("{PASSWORD} {n}")));
         let email = Some(format!("{name}@example.org"));

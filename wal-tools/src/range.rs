@@ -23,7 +23,7 @@ impl FromStr for Instant {
         let ago: Span = text.parse().map_err(|_| {
             "neither an instant such as 2026-11-20T12:00:00Z nor a time ago such as 2h".to_owned()
         })?;
-        Ok(Self(Timestamp::now().before(ago.0)))
+        Ok(Self(Timestamp::now().saturating_sub(ago.0)))
     }
 }
 

@@ -24,7 +24,7 @@ impl Timestamp {
     }
 
     /// The instant this long before; 1970 if that is earlier.
-    pub fn before(self, span: Duration) -> Self {
+    pub fn saturating_sub(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 }
@@ -226,23 +226,23 @@ pub enum ThreadCount {
 
 impl ThreadCount {
     /// More than any machine of today has use for.
-    pub const MOST: usize = 128;
+    pub const MAX: usize = 128;
     /// What may be written.
     pub const ALLOWED: &str = "\"auto\" or 1 to 128";
 
     /// The number, where `suited` makes of the number of cores what suits the machine.
-    pub fn on_this_machine(self, suited: impl FnOnce(usize) -> usize) -> usize {
+    pub fn resolve(self, suited: impl FnOnce(usize) -> usize) -> usize {
         let count = match self {
             Self::Auto => suited(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)),
             Self::Count(count) => count.get(),
         };
-        count.min(Self::MOST)
+        count.min(Self::MAX)
     }
 
     /// The number, if it is too large.
-    pub fn excess(self) -> Option<NonZeroUsize> {
+    pub fn above_max(self) -> Option<NonZeroUsize> {
         match self {
-            Self::Count(count) if count.get() > Self::MOST => Some(count),
+            Self::Count(count) if count.get() > Self::MAX => Some(count),
             _ => None,
         }
     }

@@ -137,7 +137,7 @@ impl Writer {
     }
 
     /// The instant a record appended now gets: never before its predecessor's, even if the clock was set back.
-    pub fn instant(&self, now: Timestamp) -> Timestamp {
+    pub fn next_timestamp(&self, now: Timestamp) -> Timestamp {
         now.max(self.last_at)
     }
 
@@ -155,7 +155,7 @@ impl Writer {
             return Err(AppendError::Poisoned(Poisoned(cause.to_owned())));
         }
         self.make_room(entries)?;
-        let at = self.instant(now);
+        let at = self.next_timestamp(now);
         self.last_at = at;
         let first = self.next_lsn();
         for (index, entry) in entries.iter().enumerate() {
@@ -166,7 +166,7 @@ impl Writer {
                 at,
                 lane: entry.lane,
                 ends_batch: index + 1 == entries.len(),
-                flushed: self.promise(),
+                flushed: self.durable_offset(),
             };
             let Segment { seed, access, .. } = &*self.segment;
             let crc =
@@ -212,7 +212,7 @@ impl Writer {
     }
 
     /// What a frame written now can say was flushed before.
-    fn promise(&self) -> u32 {
+    fn durable_offset(&self) -> u32 {
         match () {
             () if Failpoint::PromiseTooFar.is_set() => self.capacity as u32,
             () if Failpoint::PromiseNotAdvanced.is_set() => HEADER_LEN as u32,

@@ -108,7 +108,7 @@ fn stalled(drain: &Handle, is_reachable: bool) -> Option<Observation> {
     Some(
         stalled
             .with_error_if_any(last_error())
-            .since(Timestamp::now().before(unconfirmed))
+            .since(Timestamp::now().saturating_sub(unconfirmed))
             .for_at_least(CONFIRMS_WITHIN),
     )
 }
@@ -130,7 +130,9 @@ pub(in crate::app) fn consumer(consumer: &consumer::Handle) -> Vec<Observation> 
     }
     if let Some(idle) = consumer.stalled_for(Instant::now()) {
         let detail = "commands about users are pending, and none was settled for 30 s or more";
-        return vec![Observation::new(Code::ConsumerStalled, detail).since(Timestamp::now().before(idle))];
+        return vec![
+            Observation::new(Code::ConsumerStalled, detail).since(Timestamp::now().saturating_sub(idle)),
+        ];
     }
     consumer.read_error().map(unread).unwrap_or_default()
 }

@@ -80,7 +80,7 @@ impl Daemon {
         if self.log.wait_for_preallocation_request(Duration::ZERO) {
             self.log.preallocate_segment(SEGMENT, 0);
         }
-        let (lsn, at) = (self.writer.next_lsn(), self.writer.instant(Timestamp::now()));
+        let (lsn, at) = (self.writer.next_lsn(), self.writer.next_timestamp(Timestamp::now()));
         let identity = self.log.identity();
         let id = IdMint::new(&identity.log_id, &identity.secret).mint(at, lsn, [7; 9]);
         let mut envelope = Envelope {

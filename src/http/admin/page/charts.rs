@@ -109,7 +109,7 @@ fn draw(html: &mut String, chart: &Chart, view: &HistoryView) {
         (chart.unit)(top / 2.0),
         chart.title,
         Text(&words.join(" ")),
-        view.taken_at.before(plot::window(view)),
+        view.taken_at.saturating_sub(plot::window(view)),
         view.taken_at,
         chart.unit_name,
     );
@@ -133,7 +133,7 @@ fn draw(html: &mut String, chart: &Chart, view: &HistoryView) {
     html.push_str("<path class=\"cursor\"/></svg><div class=\"x\" aria-hidden=\"true\">");
     for quarter in 0..QUARTERS {
         let ago = Duration::from_secs(plot::window(view).as_secs() * (QUARTERS - quarter) / QUARTERS);
-        let _ = write!(html, "<span>{}</span>", minute(view.taken_at.before(ago)));
+        let _ = write!(html, "<span>{}</span>", minute(view.taken_at.saturating_sub(ago)));
     }
     let _ = write!(
         html,
@@ -151,7 +151,7 @@ fn in_words(series: &Series, chart: &Chart, view: &HistoryView) -> String {
     };
     let now = view.points.last().map_or(0.0, series.of);
     let ago = view.now.at.saturating_duration_since(when.at);
-    let at = minute(view.taken_at.before(ago));
+    let at = minute(view.taken_at.saturating_sub(ago));
     let (name, unit) = (capital(series.name), chart.unit);
     match most > 0.0 {
         true => format!("{name}: {} now, highest {} at {at}.", unit(now), unit(most)),
@@ -176,7 +176,7 @@ fn table(html: &mut String, view: &HistoryView) {
             .filter(|point| newest.contains(&view.now.at.saturating_duration_since(point.at)))
             .collect();
         if !points.is_empty() {
-            let until = minute(view.taken_at.before(ago));
+            let until = minute(view.taken_at.saturating_sub(ago));
             html.push_str(&table_row(&until, &points));
         }
     }

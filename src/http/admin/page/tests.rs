@@ -144,6 +144,6 @@ fn figures_that_are_no_longer_taken_say_of_when_they_are() {
     assert!(Page::new(&overview, None, at).html().contains("As of <time"));
     overview.history = overview
         .history
-        .map(|view| HistoryView { taken_at: view.taken_at.before(Duration::from_secs(60)), ..view });
+        .map(|view| HistoryView { taken_at: view.taken_at.saturating_sub(Duration::from_secs(60)), ..view });
     assert!(Page::new(&overview, None, at).html().contains("no newer ones could be taken"));
 }
