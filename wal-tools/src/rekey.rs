@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::Context;
 use forebay_wal::fs::RealFs;
-use forebay_wal::rekey::{Item, Wrapping};
+use forebay_wal::rekey::{KeyStatus, RekeyItem};
 use forebay_wal::{KeyId, Lock, layout, rekey};
 use serde::Serialize;
 
@@ -36,7 +36,7 @@ pub fn run(log: &Log, args: &Rekey) -> anyhow::Result<Outcome> {
     let mut rows = Vec::new();
     for item in &items {
         let mut row = Row::of(item);
-        if args.apply && failed.is_ok() && item.wrapping == Wrapping::Due {
+        if args.apply && failed.is_ok() && item.status == KeyStatus::NeedsRekey {
             failed = rekey::apply(&RealFs, &log.dir, item, &log.keys);
             row.action = if failed.is_ok() { "wrapped anew" } else { "failed" };
         }
@@ -45,12 +45,12 @@ pub fn run(log: &Log, args: &Rekey) -> anyhow::Result<Outcome> {
     unless_closed(print(log, &rows))?;
     failed
         .context("the rest was left as it is; both keys open the log, and rekey goes on where it stopped")?;
-    let due = items.iter().any(|item| item.wrapping == Wrapping::Due);
+    let due = items.iter().any(|item| item.status == KeyStatus::NeedsRekey);
     if due && !args.apply {
         note!("nothing was changed: --apply does it, with the daemon stopped");
     }
     let elsewhere =
-        items.iter().filter(|item| matches!(item.wrapping, Wrapping::Locked(_) | Wrapping::Damaged));
+        items.iter().filter(|item| matches!(item.status, KeyStatus::Locked(_) | KeyStatus::Damaged));
     match elsewhere.count() {
         0 if args.apply => {
             note!("everything encrypted is under the key {}: no other is needed any more", master.id());
@@ -65,14 +65,14 @@ pub fn run(log: &Log, args: &Rekey) -> anyhow::Result<Outcome> {
 }
 
 impl Row {
-    fn of(item: &Item) -> Self {
-        let (wrapping, action, detail) = match &item.wrapping {
-            Wrapping::Plain => ("not encrypted", "none", None),
-            Wrapping::Current => ("new key", "none", None),
-            Wrapping::Due => ("old key", "wrap anew", None),
-            Wrapping::Locked(needs) => ("another key", "none", Some(list(needs))),
-            Wrapping::Shredded => ("shredded", "none", None),
-            Wrapping::Damaged => ("damaged", "none", None),
+    fn of(item: &RekeyItem) -> Self {
+        let (wrapping, action, detail) = match &item.status {
+            KeyStatus::Plain => ("not encrypted", "none", None),
+            KeyStatus::Current => ("new key", "none", None),
+            KeyStatus::NeedsRekey => ("old key", "wrap anew", None),
+            KeyStatus::Locked(needs) => ("another key", "none", Some(list(needs))),
+            KeyStatus::Shredded => ("shredded", "none", None),
+            KeyStatus::Damaged => ("damaged", "none", None),
         };
         Self { file: item.path.display().to_string(), wrapping, action, detail }
     }

@@ -15,13 +15,13 @@ use super::{dead, quarantine, salvage};
 
 /// How the data key of a file is wrapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wrapping {
+pub enum KeyStatus {
     /// Nothing in the file is encrypted.
     Plain,
     /// Both copies are under the current key.
     Current,
     /// At least one copy is under another key or spoilt, and the key can be had.
-    Due,
+    NeedsRekey,
     /// None of the keys given opens it; one of these does.
     Locked(Vec<KeyId>),
     /// Its key was destroyed, because it is delivered and being given up.
@@ -32,69 +32,69 @@ pub enum Wrapping {
 
 /// One file with a place for a wrapped key.
 #[derive(Clone, Debug)]
-pub struct Item {
+pub struct RekeyItem {
     /// Its path in the log's directory.
     pub path: PathBuf,
     /// How its key is wrapped.
-    pub wrapping: Wrapping,
+    pub status: KeyStatus,
 }
 
 /// What there is to do. Changes nothing; works beside a daemon too.
-pub fn plan(fs: &dyn Fs, dir: &Path, keys: &Keys) -> io::Result<Vec<Item>> {
+pub fn plan(fs: &dyn Fs, dir: &Path, keys: &Keys) -> io::Result<Vec<RekeyItem>> {
     let mut items = Vec::new();
     for path in candidates(fs, dir)? {
         let Some(block) = first_block(fs, dir, &dir.join(&path))? else { continue };
-        items.push(Item { wrapping: wrapping(&path, &block, keys), path });
+        items.push(RekeyItem { status: key_status(&path, &block, keys), path });
     }
     Ok(items)
 }
 
 /// Wraps the key of one file with the current master key, in both copies, durably. The caller has the log's lock.
-pub fn apply(fs: &dyn Fs, dir: &Path, item: &Item, keys: &Keys) -> io::Result<()> {
+pub fn apply(fs: &dyn Fs, dir: &Path, item: &RekeyItem, keys: &Keys) -> io::Result<()> {
     let master = keys.current().ok_or_else(|| io::Error::other("there is no master key to wrap with"))?;
     let path = dir.join(&item.path);
     let gone = || io::Error::from(io::ErrorKind::NotFound);
     let block = first_block(fs, dir, &path)?.ok_or_else(gone)?;
     let wrapped = slots::open(&block, keys).map_err(|_| io::Error::other("its key does not open"))?;
     let file = fs.open(&path, OpenMode::Write)?;
-    for index in order(&block, keys, master) {
+    for index in slots_to_write(&block, keys, master) {
         file.write_all_at(&slots::wrap(&block, master, &wrapped)?, slots::AT[index] as u64)?;
         file.sync_data()?;
     }
     match first_block(fs, dir, &path)? {
-        Some(block) if wrapping(&item.path, &block, keys) == Wrapping::Current => Ok(()),
+        Some(block) if key_status(&item.path, &block, keys) == KeyStatus::Current => Ok(()),
         _ => Err(io::Error::other("what was written reads back otherwise")),
     }
 }
 
 /// The slots to write: one that does not open before one that does, which is all there is until then.
-fn order(block: &[u8], keys: &Keys, master: &MasterKey) -> Vec<usize> {
+fn slots_to_write(block: &[u8], keys: &Keys, master: &MasterKey) -> Vec<usize> {
     let mut due: Vec<_> =
         (0..slots::AT.len()).filter(|&index| slots::open_one(block, index, master).is_none()).collect();
     due.sort_by_key(|&index| slots::opens(block, index, keys));
     due
 }
 
-fn wrapping(path: &Path, block: &[u8], keys: &Keys) -> Wrapping {
+fn key_status(path: &Path, block: &[u8], keys: &Keys) -> KeyStatus {
     let encrypted = match is_segment(path) {
         true => SegmentHeader::decode(block).map(|header| header.encrypted),
         false => Ok(dead::is_encrypted(block)),
     };
     match encrypted {
         Ok(true) => {}
-        Ok(false) | Err(HeaderError::Zeros) => return Wrapping::Plain,
+        Ok(false) | Err(HeaderError::Zeros) => return KeyStatus::Plain,
         // In quarantine, with a key nobody can tell of.
-        Err(_) => return Wrapping::Damaged,
+        Err(_) => return KeyStatus::Damaged,
     }
     match slots::open(block, keys) {
         Ok(_) => {
             let current = keys.current().map(MasterKey::id);
             let all = slots::look(block).iter().all(|slot| current.map(Slot::Under) == Some(*slot));
-            if all { Wrapping::Current } else { Wrapping::Due }
+            if all { KeyStatus::Current } else { KeyStatus::NeedsRekey }
         }
-        Err(Locked::Needs(ids)) => Wrapping::Locked(ids),
-        Err(Locked::Shredded) => Wrapping::Shredded,
-        Err(Locked::Damaged) => Wrapping::Damaged,
+        Err(Locked::Needs(ids)) => KeyStatus::Locked(ids),
+        Err(Locked::Shredded) => KeyStatus::Shredded,
+        Err(Locked::Damaged) => KeyStatus::Damaged,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A new master key over a log that may die at any moment of it.
 
 use super::super::crypt::slots;
-use super::super::rekey::Wrapping;
+use super::super::rekey::KeyStatus;
 use super::super::{DeadLetter, Keys, Lsn, OpenError, rekey};
 use super::sim::{Fault, SimFs};
 use super::support::*;
@@ -37,7 +37,7 @@ fn both() -> Keys {
 /// Wraps everything anew; says whether all went well.
 fn apply(fs: &SimFs) -> bool {
     let Ok(items) = rekey::plan(fs, &dir(), &both()) else { return false };
-    let mut due = items.iter().filter(|item| item.wrapping == Wrapping::Due);
+    let mut due = items.iter().filter(|item| item.status == KeyStatus::NeedsRekey);
     due.all(|item| rekey::apply(fs, &dir(), item, &both()).is_ok())
 }
 
@@ -71,7 +71,7 @@ fn afterwards_only_the_new_key_opens_and_no_payload_was_touched() {
     assert!(matches!(try_open(&fs).err(), Some(OpenError::Key { .. })));
     let new = Keys::new(Some(master(2)), Vec::new());
     let items = rekey::plan(&fs, &dir(), &new).unwrap();
-    assert!(items.len() > 3 && items.iter().all(|item| item.wrapping == Wrapping::Current), "{items:?}");
+    assert!(items.len() > 3 && items.iter().all(|item| item.status == KeyStatus::Current), "{items:?}");
     use_keys(new);
     assert_eq!(waiting(&reopen(&fs).log).len() as u64, COUNT - 1);
 }
@@ -145,5 +145,5 @@ fn copies_in_quarantine_are_wrapped_anew_too() {
     let new = Keys::new(Some(master(2)), Vec::new());
     let items = rekey::plan(&fs, &dir(), &new).unwrap();
     let aside = items.iter().filter(|item| item.path.starts_with("quarantine"));
-    assert_eq!(aside.filter(|item| item.wrapping == Wrapping::Current).count(), 2, "{items:?}");
+    assert_eq!(aside.filter(|item| item.status == KeyStatus::Current).count(), 2, "{items:?}");
 }
