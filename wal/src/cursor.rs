@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use super::crypt::Access;
 use super::damage::DamageLocation;
 use super::dead::{Dead, Removal};
+use super::encryption::PayloadAccess;
 use super::frame::DecodedFrame;
 use super::log::Log;
 use super::recent_blocks::RecentBlock;
@@ -203,7 +203,7 @@ impl Cursor {
     /// its checksum says, and was passed as damage.
     fn open(&mut self, found: &FoundRecord) -> Result<bool, ReadError> {
         let Some(spot) = &mut self.position else { return Ok(false) };
-        if matches!(spot.segment.access, Access::Plain) {
+        if matches!(spot.segment.access, PayloadAccess::Plain) {
             return Ok(true);
         }
         let frame = spot.cached_frame(found.offset);

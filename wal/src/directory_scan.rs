@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::checkpoint::Checkpoint;
-use super::crypt::{Access, Keys, Locked, slots};
+use super::encryption::{Keys, PayloadAccess, SlotError, key_slots};
 use super::event::{Finding, FindingKind};
 use super::footer::Footer;
 use super::frame::ChecksumSeed;
@@ -25,7 +25,7 @@ pub struct ScannedSegment {
     /// Its header.
     pub header: SegmentHeader,
     /// How its payloads are read.
-    pub access: Access,
+    pub access: PayloadAccess,
     /// Its footer; none when it was open, or lost it.
     pub footer: Option<Footer>,
     /// Bytes of the file.
@@ -294,18 +294,22 @@ pub enum KeyLost {
 }
 
 /// How the payloads of the segment with this first block are read. With its key the header's secret is there too.
-pub fn segment_access(block: &[u8], header: &mut SegmentHeader, keys: &Keys) -> Result<Access, KeyLost> {
+pub fn segment_access(
+    block: &[u8],
+    header: &mut SegmentHeader,
+    keys: &Keys,
+) -> Result<PayloadAccess, KeyLost> {
     if !header.encrypted {
-        return Ok(Access::Plain);
+        return Ok(PayloadAccess::Plain);
     }
-    match slots::open(block, keys) {
+    match key_slots::open(block, keys) {
         Ok(wrapped) => {
             header.identity.secret = wrapped.secret();
-            Ok(Access::by(&wrapped))
+            Ok(PayloadAccess::from_secrets(&wrapped))
         }
-        Err(Locked::Needs(ids)) => Ok(Access::Locked(ids)),
-        Err(Locked::Shredded) => Err(KeyLost::Shredded),
-        Err(Locked::Damaged) => Err(KeyLost::Damaged),
+        Err(SlotError::MissingKey(ids)) => Ok(PayloadAccess::Locked(ids)),
+        Err(SlotError::Shredded) => Err(KeyLost::Shredded),
+        Err(SlotError::Damaged) => Err(KeyLost::Damaged),
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::crypt::slots;
+use super::encryption::key_slots;
 use super::fs::{Dir, File, Fs, OpenMode};
 use super::segment::SegmentLocation;
 use super::segment_header::HEADER_LEN;
@@ -141,7 +141,7 @@ impl FaultyFile {
         let is_repeated = |failpoint: Failpoint| failpoint.is_set() && self.already_contains(bytes, offset);
         match self.kind {
             FileKind::Segment => {
-                (Failpoint::SkipShred.is_set() && bytes == slots::shredded())
+                (Failpoint::SkipShred.is_set() && bytes == key_slots::shredded_slot())
                     || is_repeated(Failpoint::SurvivorsNotRewritten)
             }
             FileKind::Letters if !self.is_temporary => {

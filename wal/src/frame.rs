@@ -1,7 +1,7 @@
 //! Frames: how one record lies in a segment. Pure: bytes in, bytes out.
 
 use super::byte_array::array;
-use super::crypt::{Cipher, TAG};
+use super::encryption::{Cipher, TAG_LEN};
 use super::types::RecordRef;
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
@@ -135,7 +135,7 @@ pub fn encode_with(
     payload: &[u8],
 ) -> u32 {
     let start = out.len();
-    let stored = payload.len() + cipher.map_or(0, |_| TAG);
+    let stored = payload.len() + cipher.map_or(0, |_| TAG_LEN);
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(&(stored as u32).to_le_bytes());
     out.extend_from_slice(&meta.lsn.0.to_le_bytes());

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::checkpoint::Checkpoint;
-use super::crypt::{Access, Keys};
+use super::encryption::{Keys, PayloadAccess};
 use super::fs::Fs;
 use super::open_error::OpenError;
 use super::segment::{SegmentLocation, segment_path};
@@ -23,7 +23,7 @@ pub fn check(fs: &dyn Fs, dir: &Path, keys: &Keys) -> Result<(), OpenError> {
     }
     let known = Checkpoint::load(fs, dir).ok().map(|checkpoint| checkpoint.log_id);
     for found in directory_scan::scan_read_only(fs, dir, known, keys, &mut Vec::new())?.segments {
-        if let Access::Locked(needs) = &found.access {
+        if let PayloadAccess::Locked(needs) = &found.access {
             let path = segment_path(dir, found.place, found.header.first);
             return Err(OpenError::key(path, needs, keys));
         }

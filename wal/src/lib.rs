@@ -106,13 +106,13 @@ pub mod checkpoint;
 pub mod command;
 mod completion;
 pub mod control;
-mod crypt;
 mod cursor;
 mod damage;
 pub mod dead;
 mod delivery_index;
 mod directory_scan;
 mod durable_end;
+mod encryption;
 pub mod event;
 pub mod failpoint;
 #[cfg(feature = "planted-faults")]
@@ -157,8 +157,8 @@ mod writer;
 mod tests;
 
 pub use crate::units::Lsn;
-pub use crypt::{KeyFileError, KeyId, Keys, MasterKey};
 pub use cursor::Cursor;
+pub use encryption::{KeyFileError, KeyId, Keys, MasterKey};
 pub use event::{Event, Finding, FindingKind, Observer};
 pub use lock::{Lock, LockError};
 pub use log::Log;

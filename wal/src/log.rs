@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 
 use super::ack_tracker::AckTracker;
 use super::checkpoint::Checkpoint;
-use super::crypt::Keys;
 use super::dead::DeadLetters;
 use super::delivery_index::DeliveryIndex;
 use super::durable_end::DurableEnd;
+use super::encryption::Keys;
 use super::event::{Event, Observer};
 use super::fs::{Dir, Fs};
 use super::preallocated_segment::PreallocatedSegment;

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::checkpoint::{Checkpoint, DurablePosition};
-use super::crypt::{Access, slots};
+use super::encryption::{PayloadAccess, key_slots};
 use super::event::Event;
 use super::fs::OpenMode;
 use super::log::Log;
@@ -129,13 +129,13 @@ impl Log {
     /// Destroys the key of an encrypted segment, durably, before its file is unlinked: whatever of its blocks stays on
     /// the disk can no longer be read. A start that finds it so removes it.
     fn shred_key(&self, segment: &Segment) -> io::Result<()> {
-        if matches!(segment.access, Access::Plain) {
+        if matches!(segment.access, PayloadAccess::Plain) {
             return Ok(());
         }
         let file =
             self.fs.open(&segment_path(&self.dir, SegmentLocation::Acked, segment.first), OpenMode::Write)?;
-        for at in slots::AT {
-            file.write_all_at(&slots::shredded(), at as u64)?;
+        for at in key_slots::SLOT_OFFSETS {
+            file.write_all_at(&key_slots::shredded_slot(), at as u64)?;
         }
         file.sync_data()
     }

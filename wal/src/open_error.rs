@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::crypt::{KeyId, Keys};
+use super::encryption::{KeyId, Keys};
 use super::lock::LockError;
 use crate::units::Lsn;
 

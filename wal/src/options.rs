@@ -1,6 +1,6 @@
 //! How a log is opened.
 
-use super::crypt::Keys;
+use super::encryption::Keys;
 use super::event::Observer;
 
 /// How to open a log.

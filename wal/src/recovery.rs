@@ -10,9 +10,9 @@ use std::sync::Arc;
 use super::ack_tracker::AckTracker;
 use super::adopt::SegmentAdoption;
 use super::checkpoint::{Checkpoint, LoadError};
-use super::crypt::Access;
 use super::dead::DeadLetters;
 use super::directory_scan::{LogSegments, ScannedSegment};
+use super::encryption::PayloadAccess;
 use super::event::{Finding, FindingKind};
 use super::fs::{Fs, OpenMode};
 use super::lock::Lock;
@@ -113,7 +113,8 @@ struct LogContents {
 
 impl LogContents {
     fn plain_segments(&self) -> u64 {
-        self.survey.segments.iter().filter(|found| matches!(found.access, Access::Plain)).count() as u64
+        self.survey.segments.iter().filter(|found| matches!(found.access, PayloadAccess::Plain)).count()
+            as u64
     }
 }
 

@@ -6,8 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::crypt::slots::Slot;
-use super::crypt::{KeyId, Keys, Locked, MasterKey, slots};
+use super::encryption::key_slots::WrappedKeySlot;
+use super::encryption::{KeyId, Keys, MasterKey, SlotError, key_slots};
 use super::fs::{Fs, OpenMode};
 use super::segment::SegmentLocation;
 use super::segment_header::{HEADER_LEN, HeaderError, SegmentHeader};
@@ -55,10 +55,13 @@ pub fn apply(fs: &dyn Fs, dir: &Path, item: &RekeyItem, keys: &Keys) -> io::Resu
     let path = dir.join(&item.path);
     let gone = || io::Error::from(io::ErrorKind::NotFound);
     let block = first_block(fs, dir, &path)?.ok_or_else(gone)?;
-    let wrapped = slots::open(&block, keys).map_err(|_| io::Error::other("its key does not open"))?;
+    let wrapped = key_slots::open(&block, keys).map_err(|_| io::Error::other("its key does not open"))?;
     let file = fs.open(&path, OpenMode::Write)?;
     for index in slots_to_write(&block, keys, master) {
-        file.write_all_at(&slots::wrap(&block, master, &wrapped)?, slots::AT[index] as u64)?;
+        file.write_all_at(
+            &key_slots::wrap(&block, master, &wrapped)?,
+            key_slots::SLOT_OFFSETS[index] as u64,
+        )?;
         file.sync_data()?;
     }
     match first_block(fs, dir, &path)? {
@@ -69,9 +72,10 @@ pub fn apply(fs: &dyn Fs, dir: &Path, item: &RekeyItem, keys: &Keys) -> io::Resu
 
 /// The slots to write: one that does not open before one that does, which is all there is until then.
 fn slots_to_write(block: &[u8], keys: &Keys, master: &MasterKey) -> Vec<usize> {
-    let mut due: Vec<_> =
-        (0..slots::AT.len()).filter(|&index| slots::open_one(block, index, master).is_none()).collect();
-    due.sort_by_key(|&index| slots::opens(block, index, keys));
+    let mut due: Vec<_> = (0..key_slots::SLOT_OFFSETS.len())
+        .filter(|&index| key_slots::open_one(block, index, master).is_none())
+        .collect();
+    due.sort_by_key(|&index| key_slots::opens(block, index, keys));
     due
 }
 
@@ -86,15 +90,17 @@ fn key_status(path: &Path, block: &[u8], keys: &Keys) -> KeyStatus {
         // In quarantine, with a key nobody can tell of.
         Err(_) => return KeyStatus::Damaged,
     }
-    match slots::open(block, keys) {
+    match key_slots::open(block, keys) {
         Ok(_) => {
             let current = keys.current().map(MasterKey::id);
-            let all = slots::look(block).iter().all(|slot| current.map(Slot::Under) == Some(*slot));
+            let all = key_slots::slot_states(block)
+                .iter()
+                .all(|slot| current.map(WrappedKeySlot::WrappedBy) == Some(*slot));
             if all { KeyStatus::Current } else { KeyStatus::NeedsRekey }
         }
-        Err(Locked::Needs(ids)) => KeyStatus::Locked(ids),
-        Err(Locked::Shredded) => KeyStatus::Shredded,
-        Err(Locked::Damaged) => KeyStatus::Damaged,
+        Err(SlotError::MissingKey(ids)) => KeyStatus::Locked(ids),
+        Err(SlotError::Shredded) => KeyStatus::Shredded,
+        Err(SlotError::Damaged) => KeyStatus::Damaged,
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::crypt::Access;
+use super::encryption::PayloadAccess;
 use super::footer::{Footer, INDEX_STRIDE};
 use super::frame::ChecksumSeed;
 use super::fs::{File, Fs, OpenMode};
@@ -60,7 +60,7 @@ pub struct Segment {
     /// What its checksums begin with.
     pub seed: ChecksumSeed,
     /// How its payloads are read.
-    pub access: Access,
+    pub access: PayloadAccess,
     /// Records per label, if it was sealed in an earlier life and its footer is readable; else none.
     pub labels: BTreeMap<String, u64>,
     state: RwLock<SegmentState>,
@@ -68,7 +68,7 @@ pub struct Segment {
 
 impl Segment {
     /// A segment as recovery or rotation found or made it.
-    pub fn new(header: &SegmentHeader, access: Access, state: SegmentState) -> Self {
+    pub fn new(header: &SegmentHeader, access: PayloadAccess, state: SegmentState) -> Self {
         Self {
             first: header.first,
             created: header.created,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::byte_array::array;
-use super::crypt::slots;
+use super::encryption::key_slots;
 use super::frame::FRAME_HEADER;
 use super::types::Identity;
 use crate::units::{Lsn, Timestamp};
@@ -171,7 +171,7 @@ pub(super) fn checksum(block: &[u8], encrypted: bool) -> u32 {
         return crc32fast::hash(&block[..CRC_AT]);
     }
     let mut bare = block[..CRC_AT].to_vec();
-    slots::without(&mut bare);
+    key_slots::blank_slots(&mut bare);
     crc32fast::hash(&bare)
 }
 
@@ -231,7 +231,8 @@ mod tests {
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            let slot = slots::AT.iter().any(|&at| (at..at + slots::LEN).contains(&(bit / 8)));
+            let slot =
+                key_slots::SLOT_OFFSETS.iter().any(|&at| (at..at + key_slots::SLOT_LEN).contains(&(bit / 8)));
             assert_eq!(SegmentHeader::decode(&bad).is_ok(), slot, "bit {bit}");
         }
         assert_eq!(good[8..12], [2, 0, 2, 0], "a reader of format 1 refuses it");

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::checkpoint::DurablePosition;
-use super::crypt::{Access, Unreadable};
+use super::encryption::{PayloadAccess, PayloadError};
 use super::event::{Finding, FindingKind};
 use super::footer::Footer;
 use super::frame::{ALIGN, ChecksumSeed};
@@ -72,7 +72,7 @@ pub fn recover(
     fs: &dyn Fs,
     path: &Path,
     header: &SegmentHeader,
-    access: &Access,
+    access: &PayloadAccess,
     promise: DurablePosition,
     listed: ListedDamage<'_>,
     label: fn(&[u8]) -> Option<String>,
@@ -85,7 +85,7 @@ pub fn recover(
 pub fn examine(
     file: Arc<dyn File>,
     header: &SegmentHeader,
-    access: &Access,
+    access: &PayloadAccess,
     promise: DurablePosition,
     listed: ListedDamage<'_>,
     label: fn(&[u8]) -> Option<String>,
@@ -342,7 +342,7 @@ impl TailScan<'_> {
         &mut self,
         first: Lsn,
         next: Lsn,
-        access: &Access,
+        access: &PayloadAccess,
         label: fn(&[u8]) -> Option<String>,
     ) -> io::Result<Footer> {
         let mut plain = Vec::new();
@@ -361,9 +361,9 @@ impl TailScan<'_> {
             let found = found.map_err(|_| io::Error::other("the segment changed while it was recovered"))?;
             let label = match access.read(found, offset, &mut plain) {
                 Ok(payload) => label(payload),
-                Err(Unreadable::Locked) => Some("encrypted".to_owned()),
+                Err(PayloadError::Locked) => Some("encrypted".to_owned()),
                 // Whoever comes to it finds that it is damaged.
-                Err(Unreadable::Forged) => None,
+                Err(PayloadError::Forged) => None,
             };
             let label = label.unwrap_or_else(|| "unreadable".to_owned());
             let (at, crc, len) = (found.meta.at, found.crc, found.len as u64);

@@ -16,7 +16,7 @@ use super::recent_blocks::RecentBlock;
 use super::segment::{Segment, SegmentLocation, SegmentState, segment_path};
 use super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal};
 use super::types::NewRecord;
-use super::{crypt, footer, frame, preallocated_segment, random};
+use super::{encryption, footer, frame, preallocated_segment, random};
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
@@ -87,7 +87,7 @@ impl Writer {
             capacity,
             encrypted: log.keys.current().is_some(),
         };
-        let (block, access) = crypt::begin(&header, &log.keys)?;
+        let (block, access) = encryption::new_segment_block(&header, &log.keys)?;
         file.write_all_at(&block, 0)?;
         file.sync_data()?;
         let path = segment_path(&log.dir, SegmentLocation::Pending, first);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::frame::{ChecksumSeed, FrameMeta};
 use super::super::types::DeadLetter;
-use super::super::{crypt, frame};
+use super::super::{encryption, frame};
 use super::head::DataKey;
 use super::types::{Damage, Dead, Removal, Sealed};
 use crate::units::{Lsn, Timestamp};
@@ -53,7 +53,7 @@ impl Entry {
         plain.extend_from_slice(reason.as_bytes());
         plain.extend_from_slice(payload);
         let bound = bound_to(lsn, accepted_at, died_at, attempts);
-        let body = crypt::seal_envelope(key, PURPOSE, &bound, &plain)?;
+        let body = encryption::seal_envelope(key, PURPOSE, &bound, &plain)?;
         Ok(Self { lsn, head, body })
     }
 
@@ -118,7 +118,7 @@ pub fn read(lsn: Lsn, head: Head, body: &[u8], key: Option<&DataKey>) -> Result<
                 return Ok(Some(Dead::Sealed(Sealed { lsn, accepted_at, died_at, attempts })));
             };
             let bound = bound_to(lsn, accepted_at, died_at, attempts);
-            let plain = crypt::open_envelope(key, PURPOSE, &bound, body).ok_or(Forged)?;
+            let plain = encryption::open_envelope(key, PURPOSE, &bound, body).ok_or(Forged)?;
             let (len, rest) = plain.split_first_chunk::<4>().ok_or(Forged)?;
             let (reason, record) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or(Forged)?;
             let reason = String::from_utf8_lossy(reason).into_owned();

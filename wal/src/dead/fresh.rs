@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::crypt::Keys;
+use super::super::encryption::Keys;
 use super::super::fs::{Fs, OpenMode};
 use super::entry::Entry;
 use super::file::Letters;

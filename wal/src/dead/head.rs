@@ -9,7 +9,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::super::byte_array::array;
-use super::super::crypt::{KeyId, Keys, Locked, Wrapped, slots};
+use super::super::encryption::{FileSecrets, KeyId, Keys, SlotError, key_slots};
 use super::super::fs::{File, Fs};
 use super::super::salvage::UnreadableRanges;
 use super::super::{random, salvage};
@@ -54,8 +54,8 @@ pub fn make(keys: &Keys) -> io::Result<(Vec<u8>, Head)> {
     block.resize(len, 0);
     let mut key = None;
     if let Some(master) = keys.current() {
-        let wrapped = Wrapped::new(&[0; 32])?;
-        slots::fill(&mut block, master, &wrapped)?;
+        let wrapped = FileSecrets::new(&[0; 32])?;
+        key_slots::write_slots(&mut block, master, &wrapped)?;
         key = Some(Zeroizing::new(*wrapped.data_key()));
     }
     Ok((block, Head { salt, len: len as u64, key, locked: None }))
@@ -77,7 +77,7 @@ pub fn block(fs: &dyn Fs, dir: &Path, file: &dyn File) -> io::Result<(Vec<u8>, U
 /// Whether the head of a store is spoilt, so that nothing behind it can be read by anyone. A version that is not known
 /// is not: another forebay may know it.
 pub fn is_damaged(block: &[u8], keys: &Keys) -> bool {
-    let unlockable = || !matches!(slots::open(block, keys), Err(Locked::Damaged));
+    let unlockable = || !matches!(key_slots::open(block, keys), Err(SlotError::Damaged));
     block.len() < PLAIN_LEN || block[..8] != MAGIC || (is_encrypted(block) && !unlockable())
 }
 
@@ -95,10 +95,10 @@ pub fn read(block: &[u8], keys: &Keys) -> io::Result<Head> {
         return Ok(head);
     }
     head.len = ENCRYPTED_LEN as u64;
-    match slots::open(block, keys) {
+    match key_slots::open(block, keys) {
         Ok(wrapped) => head.key = Some(Zeroizing::new(*wrapped.data_key())),
-        Err(Locked::Needs(ids)) => head.locked = Some(ids),
-        Err(Locked::Shredded | Locked::Damaged) => {
+        Err(SlotError::MissingKey(ids)) => head.locked = Some(ids),
+        Err(SlotError::Shredded | SlotError::Damaged) => {
             return Err(io::Error::other(
                 "both copies of the key of dead/letters are damaged: put the file back from a backup, or move it \
                  away to go on without its letters",

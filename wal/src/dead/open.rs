@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::crypt::{KeyId, Keys};
+use super::super::encryption::{KeyId, Keys};
 use super::super::fs::{Fs, OpenMode};
 use super::super::salvage::UnreadableRanges;
 use super::super::{fs, quarantine};

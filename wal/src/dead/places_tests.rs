@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::crypt::Keys;
+use super::super::encryption::Keys;
 use super::super::fs::RealFs;
 use super::super::tests::Dice;
 use super::super::types::DeadLetter;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::super::ack_tracker::AckTracker;
-use super::super::crypt::Keys;
+use super::super::encryption::Keys;
 use super::super::fs::Fs;
 use super::super::types::DeadLetter;
 use super::entry::Entry;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::ack_tracker::AckTracker;
 use super::super::byte_array::array;
-use super::super::crypt::{Keys, MasterKey};
+use super::super::encryption::{Keys, MasterKey};
 use super::super::frame;
 use super::super::frame::ChecksumSeed;
 use super::super::fs::RealFs;
@@ -39,7 +39,7 @@ fn open_with(dir: &Path, keys: &Keys) -> (DeadLetters, Option<String>) {
 fn a_store_whose_head_is_spoilt_is_set_aside_and_the_log_starts() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(DIR).join(FILE);
-    let master = super::super::crypt::MasterKey::new(zeroize::Zeroizing::new([1; 32]));
+    let master = super::super::encryption::MasterKey::new(zeroize::Zeroizing::new([1; 32]));
     for keys in [Keys::default(), Keys::new(Some(master), Vec::new())] {
         let (store, _) = open_with(dir.path(), &keys);
         store.add(&[letter(3)]).unwrap();

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::checkpoint::Checkpoint;
-use super::super::crypt::Keys;
 use super::super::dead::{Damage, DeadLetters, Removal};
+use super::super::encryption::Keys;
 use super::super::frame::ChecksumSeed;
 use super::super::fs::Fs;
 use super::super::memory_fs::MemoryFs;

@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 
 use super::super::ack_tracker::SegmentAcks;
 use super::super::checkpoint::{Checkpoint, DurablePosition};
-use super::super::crypt::Keys;
 use super::super::dead::Dead;
+use super::super::encryption::Keys;
 use super::super::footer::Footer;
 use super::super::frame::{ChecksumSeed, FrameMeta};
 use super::super::inspect::Directory;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::super::crypt::{Access, Keys, Unreadable};
+use super::super::encryption::{Keys, PayloadAccess, PayloadError};
 use super::super::frame::ChecksumSeed;
 use super::super::fs::{File, Fs};
 use super::super::scanner::Scanner;
@@ -31,7 +31,7 @@ pub struct Follower {
 /// Where it stands.
 struct Spot {
     first: Lsn,
-    access: Access,
+    access: PayloadAccess,
     scanner: Scanner,
     file: Arc<dyn File>,
     offset: u64,
@@ -92,7 +92,7 @@ impl Follower {
             SegmentHeader::decode(&block[..read.len]).map_err(|e| io::Error::other(e.to_string()))?;
         // Without the key of a segment that is delivered and being given up there is nothing to follow in it.
         let access = directory_scan::segment_access(&block, &mut header, &self.keys)
-            .unwrap_or(Access::Locked(Vec::new()));
+            .unwrap_or(PayloadAccess::Locked(Vec::new()));
         let scanner = Scanner::new(Arc::clone(&file), ChecksumSeed::new(&header.salt), 0);
         self.next = first;
         self.spot = Some(Spot { first, access, scanner, file, offset: HEADER_LEN });
@@ -121,7 +121,7 @@ impl Spot {
                 _ => return Ok(None),
             };
             let payload = match self.access.read(found, offset, &mut plain) {
-                Err(Unreadable::Forged) => return Ok(None),
+                Err(PayloadError::Forged) => return Ok(None),
                 read => read.ok(),
             };
             let frame = found.frame(payload.unwrap_or_default());

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::super::crypt::{Access, Unreadable};
+use super::super::encryption::{PayloadAccess, PayloadError};
 use super::super::frame;
 use super::super::frame::{ALIGN, DecodedFrame};
 use super::super::fs::File;
@@ -16,7 +16,7 @@ use crate::units::Lsn;
 pub struct Frames {
     /// The segment's name.
     name: String,
-    access: Access,
+    access: PayloadAccess,
     /// The payload last handed out, where it is encrypted.
     plain: Vec<u8>,
     scanner: Scanner,
@@ -84,7 +84,7 @@ impl Frames {
         let forged = {
             let found = self.scanner.cached_frame(here);
             let read = found.map(|found| self.access.read(found, here, &mut self.plain).err());
-            read.flatten() == Some(Unreadable::Forged)
+            read.flatten() == Some(PayloadError::Forged)
         };
         if forged {
             return Ok(Step::Hole(self.pass()?));
@@ -94,9 +94,9 @@ impl Frames {
         let changed = || io::Error::other(format!("the segment changed at byte {here} while it was read"));
         let found = self.scanner.cached_frame(here).ok_or_else(changed)?;
         let payload = match self.access {
-            Access::Plain => Some(found.payload),
-            Access::Key(_) => Some(&self.plain[..]),
-            Access::Locked(_) => None,
+            PayloadAccess::Plain => Some(found.payload),
+            PayloadAccess::Key(_) => Some(&self.plain[..]),
+            PayloadAccess::Locked(_) => None,
         };
         Ok(Step::Record(Whole { offset: here, found, payload }))
     }

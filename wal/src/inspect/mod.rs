@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, LoadError};
-use super::crypt::{KeyId, Keys};
 use super::dead::DeadLetters;
 use super::directory_scan::DirectoryScan;
+use super::encryption::{KeyId, Keys};
 use super::event::{Finding, FindingKind};
 use super::fs::Fs;
 use super::open_error::OpenError;

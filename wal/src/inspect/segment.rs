@@ -5,8 +5,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::crypt::{Access, KeyId};
 use super::super::directory_scan::ScannedSegment;
+use super::super::encryption::{KeyId, PayloadAccess};
 use super::super::footer::{Footer, INDEX_STRIDE};
 use super::super::frame::ChecksumSeed;
 use super::super::fs::{File, Fs, OpenMode};
@@ -22,7 +22,7 @@ pub struct Segment {
     pub size: u64,
     /// Whether it has its footer: nothing will be added.
     pub sealed: bool,
-    pub(super) access: Access,
+    pub(super) access: PayloadAccess,
     pub(super) header: SegmentHeader,
     /// Its own, or what it would be if it were sealed now.
     pub(super) footer: Footer,
@@ -57,8 +57,8 @@ impl Segment {
     /// The master keys of which one would open it; empty when it is open.
     pub fn locked(&self) -> &[KeyId] {
         match &self.access {
-            Access::Locked(needs) => needs,
-            Access::Plain | Access::Key(_) => &[],
+            PayloadAccess::Locked(needs) => needs,
+            PayloadAccess::Plain | PayloadAccess::Key(_) => &[],
         }
     }
 

@@ -1,7 +1,7 @@
 //! Reads every record that is kept, and sets aside what cannot be read.
 
-use super::super::crypt::Unreadable;
 use super::super::damage::DamageLocation;
+use super::super::encryption::PayloadError;
 use super::super::event::Finding;
 use super::super::log::Log;
 use super::super::open_error::OpenError;
@@ -42,7 +42,7 @@ fn sweep_one(
         let found = scanner.frame_at(offset).map_err(io)?;
         let found = found.ok().filter(|found| (found.meta.kind, found.meta.lsn) == (frame::RECORD, lsn));
         match found
-            .filter(|found| segment.access.read(*found, here, &mut plain).err() != Some(Unreadable::Forged))
+            .filter(|found| segment.access.read(*found, here, &mut plain).err() != Some(PayloadError::Forged))
         {
             Some(found) => (offset, lsn) = (offset + found.len as u64, lsn.next()),
             None => {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::byte_array::array;
-use super::super::crypt::slots;
+use super::super::encryption::key_slots;
 use super::super::frame::ChecksumSeed;
 use super::super::fs::Fs;
 use super::super::segment_header::SegmentHeader;
@@ -275,8 +275,9 @@ pub fn a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_
     }
     let fs = made;
     let opened = reopen(&fs);
-    let inodes =
-        |fs: &SimFs| fs.journal().into_iter().filter(|(.., bytes)| *bytes == slots::shredded()).count();
+    let inodes = |fs: &SimFs| {
+        fs.journal().into_iter().filter(|(.., bytes)| *bytes == key_slots::shredded_slot()).count()
+    };
     assert_eq!(inodes(&fs), 0);
     let acked = opened
         .log
@@ -312,7 +313,7 @@ fn both_copies_of_a_key_damaged_costs_the_segment_and_is_reported() {
     let path = fs.paths().into_iter().rfind(|path| path.starts_with("/log/pending")).unwrap();
     let mut bad = fs.read(&path);
     let first: u64 = u64::from_le_bytes(array(&bad, 96));
-    slots::AT.iter().for_each(|&at| bad[at + 60] ^= 1);
+    key_slots::SLOT_OFFSETS.iter().for_each(|&at| bad[at + 60] ^= 1);
     fs.put(&path, bad);
     let opened = reopen(&fs);
     assert!(opened.recovery.findings.iter().any(|finding| finding.detail.contains("both copies")));

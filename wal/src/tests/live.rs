@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::checkpoint::DurablePosition;
-use super::super::crypt::Access;
+use super::super::encryption::PayloadAccess;
 use super::super::fs::File;
 use super::super::segment_header::SegmentHeader;
 use super::super::{NewRecord, Options, open, tail_recovery};
@@ -69,11 +69,15 @@ fn what_was_read_just_before_it_was_written_is_not_damage() {
     let after = commit(payload(3));
     let header = SegmentHeader::decode(&after[..4096]).unwrap();
     let file = Arc::new(Changing { before, after, read: AtomicBool::new(false) });
-    let tail =
-        tail_recovery::examine(file, &header, &Access::Plain, DurablePosition::default(), &|_| None, |_| {
-            None
-        })
-        .unwrap();
+    let tail = tail_recovery::examine(
+        file,
+        &header,
+        &PayloadAccess::Plain,
+        DurablePosition::default(),
+        &|_| None,
+        |_| None,
+    )
+    .unwrap();
     assert_eq!(tail.lost_ranges, []);
     assert_eq!(tail.next(), opened.writer.next_lsn());
 }

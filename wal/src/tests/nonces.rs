@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::crypt::slots;
+use super::super::encryption::key_slots;
 use super::super::frame;
 use super::super::segment_header::{HEADER_LEN, SegmentHeader};
 use super::sim::{Fault, SimFs};
@@ -42,8 +42,8 @@ fn check(fs: &SimFs) -> usize {
     for (file, offset, bytes) in fs.journal() {
         let header = bytes.len() == HEADER_LEN as usize && offset == 0;
         if header && SegmentHeader::decode(&bytes).is_ok_and(|header| header.encrypted) {
-            keys.insert(file, *slots::open(&bytes, &self::keys()).ok().unwrap().data_key());
-            for at in slots::AT {
+            keys.insert(file, *key_slots::open(&bytes, &self::keys()).ok().unwrap().data_key());
+            for at in key_slots::SLOT_OFFSETS {
                 // The random bytes a wrapping key is derived from.
                 let again = wraps.insert(bytes[at + 8..at + 40].to_vec(), bytes[at + 40..].to_vec());
                 assert_eq!(again, None, "a wrapping key was used twice");

@@ -1,6 +1,6 @@
 //! A new master key over a log that may die at any moment of it.
 
-use super::super::crypt::slots;
+use super::super::encryption::key_slots;
 use super::super::rekey::KeyStatus;
 use super::super::{DeadLetter, Keys, Lsn, OpenError, rekey};
 use super::sim::{Fault, SimFs};
@@ -45,7 +45,7 @@ fn apply(fs: &SimFs) -> bool {
 fn check(fs: &SimFs, what: &str) {
     for item in rekey::plan(fs, &dir(), &both()).unwrap() {
         let block = fs.read(&dir().join(&item.path))[..4096].to_vec();
-        let opens = |n| slots::open(&block, &Keys::new(Some(master(n)), Vec::new())).is_ok();
+        let opens = |n| key_slots::open(&block, &Keys::new(Some(master(n)), Vec::new())).is_ok();
         assert!(opens(1) || opens(2), "{what}: {} opens with neither key", item.path.display());
     }
     use_keys(both());
@@ -63,7 +63,7 @@ fn afterwards_only_the_new_key_opens_and_no_payload_was_touched() {
     for (path, mut old) in before {
         let mut new = fs.read(&path);
         if new.len() >= 4096 && new != old {
-            [&mut old, &mut new].into_iter().for_each(|bytes| slots::without(bytes));
+            [&mut old, &mut new].into_iter().for_each(|bytes| key_slots::blank_slots(bytes));
         }
         assert!(old == new, "{}: only the slots change", path.display());
     }
@@ -119,7 +119,7 @@ fn a_spoilt_copy_is_written_before_the_only_good_one() {
     let fs = log();
     let path = last_segment(&fs);
     let mut bad = fs.read(&path);
-    bad[slots::AT[1] + 9] ^= 1;
+    bad[key_slots::SLOT_OFFSETS[1] + 9] ^= 1;
     fs.put(&path, bad);
     fs.die_after(1);
     let items = rekey::plan(&fs, &dir(), &both()).unwrap();
@@ -128,7 +128,7 @@ fn a_spoilt_copy_is_written_before_the_only_good_one() {
     fs.keep_unflushed();
     check(&fs, "the good copy was not touched");
     let block = fs.read(&path)[..4096].to_vec();
-    assert!(slots::open_one(&block, 0, &master(1)).is_some());
+    assert!(key_slots::open_one(&block, 0, &master(1)).is_some());
 }
 
 /// What a repair or a reader put aside holds wrapped keys too, and would hold the old master key's.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::crypt::MasterKey;
+use super::super::encryption::MasterKey;
 use super::super::fs::Fs;
 use super::super::{
     Event, Keys, Log, Lsn, NewRecord, OpenError, OpenedLog, Options, RecordRef, Writer, open,

@@ -11,12 +11,12 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::super::random;
-use super::cipher::{Cipher, TAG};
+use super::cipher::{Cipher, TAG_LEN};
 
 const SALT: usize = 32;
 
 /// Bytes a sealed message is longer than what was sealed.
-pub const OVERHEAD: usize = SALT + TAG;
+pub const OVERHEAD: usize = SALT + TAG_LEN;
 
 /// Seals a message for one purpose; it opens only with the same `associated` bytes.
 pub fn seal(key: &[u8; 32], purpose: &str, associated: &[u8], plain: &[u8]) -> io::Result<Vec<u8>> {
@@ -24,7 +24,7 @@ pub fn seal(key: &[u8; 32], purpose: &str, associated: &[u8], plain: &[u8]) -> i
     let mut out = Vec::with_capacity(plain.len() + OVERHEAD);
     out.extend_from_slice(&salt);
     out.extend_from_slice(plain);
-    let tag = Cipher::new(&derived(key, purpose, &salt)).seal(0, associated, &mut out[SALT..]);
+    let tag = Cipher::new(&derive_key(key, purpose, &salt)).seal(0, associated, &mut out[SALT..]);
     out.extend_from_slice(&tag);
     Ok(out)
 }
@@ -32,19 +32,19 @@ pub fn seal(key: &[u8; 32], purpose: &str, associated: &[u8], plain: &[u8]) -> i
 /// What was sealed; `None` if this is not what was sealed, or not for this.
 pub fn open(key: &[u8; 32], purpose: &str, associated: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (salt, rest) = sealed.split_first_chunk::<SALT>()?;
-    let (bytes, tag) = rest.split_last_chunk::<TAG>()?;
+    let (bytes, tag) = rest.split_last_chunk::<TAG_LEN>()?;
     let mut plain = Zeroizing::new(bytes.to_vec());
-    let opened = Cipher::new(&derived(key, purpose, salt)).open(0, associated, &mut plain, tag);
+    let opened = Cipher::new(&derive_key(key, purpose, salt)).open(0, associated, &mut plain, tag);
     opened.then_some(plain)
 }
 
 /// `purpose` is one of a few constants, none the beginning of another, so that it needs no length.
-fn derived(key: &[u8; 32], purpose: &str, salt: &[u8; SALT]) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(digest(key, &[purpose.as_bytes(), salt]))
+fn derive_key(key: &[u8; 32], purpose: &str, salt: &[u8; SALT]) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(hmac_sha256(key, &[purpose.as_bytes(), salt]))
 }
 
 /// HMAC-SHA256 of the parts, one after another.
-pub fn digest(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+pub fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes any key");
     parts.iter().for_each(|part| mac.update(part));

@@ -4,7 +4,7 @@ use aes_gcm_siv::aead::AeadInOut;
 use aes_gcm_siv::{Aes256GcmSiv, KeyInit, Nonce};
 
 /// Bytes of an authentication tag.
-pub const TAG: usize = 16;
+pub const TAG_LEN: usize = 16;
 
 /// AES-256-GCM-SIV (RFC 8452) under one key, which is wiped from memory with it.
 pub struct Cipher(Aes256GcmSiv);
@@ -16,7 +16,7 @@ impl Cipher {
     }
 
     /// Encrypts in place. The caller never gives a number twice.
-    pub fn seal(&self, number: u64, associated: &[u8], bytes: &mut [u8]) -> [u8; TAG] {
+    pub fn seal(&self, number: u64, associated: &[u8], bytes: &mut [u8]) -> [u8; TAG_LEN] {
         let sealed = self.0.encrypt_inout_detached(&nonce(number), associated, bytes.into());
         #[expect(clippy::expect_used, reason = "64 GiB are the limit, a frame has four at most")]
         sealed.expect("a frame is short enough").into()
@@ -24,7 +24,7 @@ impl Cipher {
 
     /// Decrypts in place; false, with nothing shown, unless number, associated data and bytes are what was sealed.
     #[must_use]
-    pub fn open(&self, number: u64, associated: &[u8], bytes: &mut [u8], tag: &[u8; TAG]) -> bool {
+    pub fn open(&self, number: u64, associated: &[u8], bytes: &mut [u8], tag: &[u8; TAG_LEN]) -> bool {
         self.0.decrypt_inout_detached(&nonce(number), associated, bytes.into(), tag.into()).is_ok()
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! | offset in a slot | size | what |
 //! |---|---|---|
-//! | 0 | 8 | id of the master key; `shredded`: the data key was destroyed |
+//! | 0 | 8 | id of the master key; `shredded_slot`: the data key was destroyed |
 //! | 8 | 112 | data key (32) and the log's secret (32, zeros in `dead/letters`), sealed as in `envelope.rs`, purpose `forebay wrapped key`; associated data: bytes 0–511 of the block |
 //! | 120 | 4 | zero |
 //! | 124 | 4 | CRC of bytes 0–123 |
@@ -22,14 +22,14 @@ use zeroize::Zeroizing;
 
 use super::super::byte_array::array;
 use super::super::random;
-use super::envelope;
-use super::master::{KeyId, Keys, MasterKey};
+use super::master_key::{KeyId, Keys, MasterKey};
+use super::sealed_message;
 use crate::failpoint::Failpoint;
 
 /// Where the slots lie.
-pub const AT: [usize; 2] = [1024, 2048];
+pub const SLOT_OFFSETS: [usize; 2] = [1024, 2048];
 /// Bytes of a slot: within a sector.
-pub const LEN: usize = 128;
+pub const SLOT_LEN: usize = 128;
 
 const PURPOSE: &str = "forebay wrapped key";
 /// The file's identity, which the wrapped key is bound to.
@@ -39,11 +39,11 @@ const SEALED: std::ops::Range<usize> = 8..120;
 const CRC_AT: usize = 124;
 
 /// What the slots hold.
-pub struct Wrapped {
+pub struct FileSecrets {
     bytes: Zeroizing<[u8; 64]>,
 }
 
-impl Wrapped {
+impl FileSecrets {
     /// A new data key, beside the log's secret.
     pub fn new(secret: &[u8; 32]) -> io::Result<Self> {
         let mut key: Zeroizing<[u8; 32]> = Zeroizing::new(random()?);
@@ -70,9 +70,9 @@ impl Wrapped {
 
 /// Why the slots do not open.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Locked {
+pub enum SlotError {
     /// One of these keys opens them, and none of them is given.
-    Needs(Vec<KeyId>),
+    MissingKey(Vec<KeyId>),
     /// The data key was destroyed when the file was given up.
     Shredded,
     /// No slot is what was written.
@@ -81,64 +81,64 @@ pub enum Locked {
 
 /// One slot, by its own word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slot {
+pub enum WrappedKeySlot {
     /// Not what was written.
-    Spoilt,
+    Damaged,
     /// The data key was destroyed.
     Shredded,
     /// Wrapped under this key.
-    Under(KeyId),
+    WrappedBy(KeyId),
 }
 
 /// What each slot says.
-pub fn look(block: &[u8]) -> [Slot; 2] {
-    AT.map(|at| {
-        let slot: [u8; LEN] = array(block, at);
+pub fn slot_states(block: &[u8]) -> [WrappedKeySlot; 2] {
+    SLOT_OFFSETS.map(|at| {
+        let slot: [u8; SLOT_LEN] = array(block, at);
         if u32::from_le_bytes(array(&slot, CRC_AT)) != crc32fast::hash(&slot[..CRC_AT]) {
-            return Slot::Spoilt;
+            return WrappedKeySlot::Damaged;
         }
         match KeyId(array(&slot, 0)) {
-            SHREDDED => Slot::Shredded,
-            id => Slot::Under(id),
+            SHREDDED => WrappedKeySlot::Shredded,
+            id => WrappedKeySlot::WrappedBy(id),
         }
     })
 }
 
 /// A slot for the block whose first sector is whole.
-pub fn wrap(block: &[u8], master: &MasterKey, wrapped: &Wrapped) -> io::Result<[u8; LEN]> {
-    let sealed = envelope::seal(master.bytes(), PURPOSE, &block[..BOUND], &*wrapped.bytes)?;
+pub fn wrap(block: &[u8], master: &MasterKey, wrapped: &FileSecrets) -> io::Result<[u8; SLOT_LEN]> {
+    let sealed = sealed_message::seal(master.bytes(), PURPOSE, &block[..BOUND], &*wrapped.bytes)?;
     Ok(slot(master.id(), &sealed))
 }
 
 /// Fills both slots of a block.
-pub fn fill(block: &mut [u8], master: &MasterKey, wrapped: &Wrapped) -> io::Result<()> {
-    for at in AT {
+pub fn write_slots(block: &mut [u8], master: &MasterKey, wrapped: &FileSecrets) -> io::Result<()> {
+    for at in SLOT_OFFSETS {
         let slot = wrap(block, master, wrapped)?;
-        block[at..at + LEN].copy_from_slice(&slot);
+        block[at..at + SLOT_LEN].copy_from_slice(&slot);
     }
     Ok(())
 }
 
 /// What a slot is overwritten with to destroy the data key.
-pub fn shredded() -> [u8; LEN] {
+pub fn shredded_slot() -> [u8; SLOT_LEN] {
     slot(SHREDDED, &[])
 }
 
 /// Takes the slots out of a block, as the block's own checksum sees it.
-pub fn without(block: &mut [u8]) {
-    AT.iter().for_each(|&at| block[at..at + LEN].fill(0));
+pub fn blank_slots(block: &mut [u8]) {
+    SLOT_OFFSETS.iter().for_each(|&at| block[at..at + SLOT_LEN].fill(0));
 }
 
 /// Opens the slots of a block of at least 4096 bytes.
-pub fn open(block: &[u8], keys: &Keys) -> Result<Wrapped, Locked> {
-    let slots = look(block);
-    if slots.contains(&Slot::Shredded) {
+pub fn open(block: &[u8], keys: &Keys) -> Result<FileSecrets, SlotError> {
+    let slots = slot_states(block);
+    if slots.contains(&WrappedKeySlot::Shredded) {
         // Begun is as good as done: nobody destroys a key before its records are durably done with.
-        return Err(Locked::Shredded);
+        return Err(SlotError::Shredded);
     }
     let mut needs = Vec::new();
     for (index, slot) in slots.into_iter().enumerate() {
-        let Slot::Under(id) = slot else { continue };
+        let WrappedKeySlot::WrappedBy(id) = slot else { continue };
         match keys.find(id) {
             Some(master) => {
                 if let Some(wrapped) = open_one(block, index, master) {
@@ -149,31 +149,33 @@ pub fn open(block: &[u8], keys: &Keys) -> Result<Wrapped, Locked> {
             None => needs.push(id),
         }
     }
-    Err(if needs.is_empty() { Locked::Damaged } else { Locked::Needs(needs) })
+    Err(if needs.is_empty() { SlotError::Damaged } else { SlotError::MissingKey(needs) })
 }
 
 /// What slot `index` holds, if it is whole and this is its key.
-pub fn open_one(block: &[u8], index: usize, master: &MasterKey) -> Option<Wrapped> {
-    if look(block)[index] != Slot::Under(master.id()) {
+pub fn open_one(block: &[u8], index: usize, master: &MasterKey) -> Option<FileSecrets> {
+    if slot_states(block)[index] != WrappedKeySlot::WrappedBy(master.id()) {
         return None;
     }
-    let slot: [u8; LEN] = array(block, AT[index]);
-    let opened = envelope::open(master.bytes(), PURPOSE, &block[..BOUND], &slot[SEALED])?;
+    let slot: [u8; SLOT_LEN] = array(block, SLOT_OFFSETS[index]);
+    let opened = sealed_message::open(master.bytes(), PURPOSE, &block[..BOUND], &slot[SEALED])?;
     let mut bytes = Zeroizing::new([0; 64]);
     bytes.copy_from_slice(opened.get(..64)?);
-    Some(Wrapped { bytes })
+    Some(FileSecrets { bytes })
 }
 
 /// Whether slot `index` opens with one of these keys.
 pub fn opens(block: &[u8], index: usize, keys: &Keys) -> bool {
-    match look(block)[index] {
-        Slot::Under(id) => keys.find(id).is_some_and(|master| open_one(block, index, master).is_some()),
-        Slot::Spoilt | Slot::Shredded => false,
+    match slot_states(block)[index] {
+        WrappedKeySlot::WrappedBy(id) => {
+            keys.find(id).is_some_and(|master| open_one(block, index, master).is_some())
+        }
+        WrappedKeySlot::Damaged | WrappedKeySlot::Shredded => false,
     }
 }
 
-fn slot(id: KeyId, sealed: &[u8]) -> [u8; LEN] {
-    let mut slot = [0; LEN];
+fn slot(id: KeyId, sealed: &[u8]) -> [u8; SLOT_LEN] {
+    let mut slot = [0; SLOT_LEN];
     slot[..8].copy_from_slice(&id.0);
     slot[SEALED.start..SEALED.start + sealed.len()].copy_from_slice(sealed);
     let crc = crc32fast::hash(&slot[..CRC_AT]);
@@ -193,10 +195,10 @@ mod tests {
         Keys::new(Some(master(current)), old.iter().map(|&n| master(n)).collect())
     }
 
-    fn block() -> (Vec<u8>, Wrapped) {
+    fn block() -> (Vec<u8>, FileSecrets) {
         let mut block = vec![3; 4096];
-        let wrapped = Wrapped::new(&[9; 32]).unwrap();
-        fill(&mut block, &master(1), &wrapped).unwrap();
+        let wrapped = FileSecrets::new(&[9; 32]).unwrap();
+        write_slots(&mut block, &master(1), &wrapped).unwrap();
         (block, wrapped)
     }
 
@@ -206,23 +208,23 @@ mod tests {
         let opened = open(&block, &keys(1, &[])).ok().unwrap();
         assert_eq!((opened.data_key(), opened.secret()), (wrapped.data_key(), [9; 32]));
         assert!(open(&block, &keys(2, &[1])).is_ok(), "old keys open too");
-        assert_eq!(open(&block, &keys(2, &[])).err(), Some(Locked::Needs(vec![master(1).id()])));
-        assert_eq!(open(&block, &Keys::default()).err(), Some(Locked::Needs(vec![master(1).id()])));
+        assert_eq!(open(&block, &keys(2, &[])).err(), Some(SlotError::MissingKey(vec![master(1).id()])));
+        assert_eq!(open(&block, &Keys::default()).err(), Some(SlotError::MissingKey(vec![master(1).id()])));
     }
 
     #[test]
     fn one_slot_may_be_spoilt_two_may_not() {
         let (good, _) = block();
-        for at in AT {
-            for byte in 0..LEN {
+        for at in SLOT_OFFSETS {
+            for byte in 0..SLOT_LEN {
                 let mut bad = good.clone();
                 bad[at + byte] ^= 1 << (byte % 8);
                 assert!(open(&bad, &keys(1, &[])).is_ok(), "the other one opens");
             }
         }
         let mut bad = good.clone();
-        AT.iter().for_each(|&at| bad[at + 50] ^= 1);
-        assert_eq!(open(&bad, &keys(1, &[])).err(), Some(Locked::Damaged));
+        SLOT_OFFSETS.iter().for_each(|&at| bad[at + 50] ^= 1);
+        assert_eq!(open(&bad, &keys(1, &[])).err(), Some(SlotError::Damaged));
     }
 
     #[test]
@@ -230,9 +232,13 @@ mod tests {
         let (good, _) = block();
         let mut other = good.clone();
         other[100] ^= 1;
-        assert_eq!(open(&other, &keys(1, &[])).err(), Some(Locked::Damaged), "the slots of another header");
+        assert_eq!(
+            open(&other, &keys(1, &[])).err(),
+            Some(SlotError::Damaged),
+            "the slots of another header"
+        );
         let mut gone = good;
-        gone[AT[1]..AT[1] + LEN].copy_from_slice(&shredded());
-        assert_eq!(open(&gone, &keys(1, &[])).err(), Some(Locked::Shredded));
+        gone[SLOT_OFFSETS[1]..SLOT_OFFSETS[1] + SLOT_LEN].copy_from_slice(&shredded_slot());
+        assert_eq!(open(&gone, &keys(1, &[])).err(), Some(SlotError::Shredded));
     }
 }

@@ -7,7 +7,7 @@ use std::{fmt, io};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use zeroize::Zeroizing;
 
-use super::envelope;
+use super::sealed_message;
 use crate::secret_file;
 use crate::secret_file::SecretFileError;
 
@@ -78,7 +78,7 @@ impl MasterKey {
     /// The key of these bytes.
     pub fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
         let mut id = [0; 8];
-        id.copy_from_slice(&envelope::digest(&bytes, &[b"forebay key id"])[..8]);
+        id.copy_from_slice(&sealed_message::hmac_sha256(&bytes, &[b"forebay key id"])[..8]);
         Self { id: KeyId(id), bytes: Arc::new(bytes) }
     }
 
@@ -106,7 +106,10 @@ impl MasterKey {
 
     /// A key for something beside the log, of this master key and the purpose alone.
     pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(envelope::digest(&self.bytes, &[b"forebay derived key: ", purpose.as_bytes()]))
+        Zeroizing::new(sealed_message::hmac_sha256(
+            &self.bytes,
+            &[b"forebay derived key: ", purpose.as_bytes()],
+        ))
     }
 
     pub(super) fn bytes(&self) -> &[u8; 32] {
