@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use forebay::command::{CommandId, Envelope, IdMint, lane};
+use forebay::command::{CommandId, Envelope, IdGenerator, lane};
 use forebay::units::Timestamp;
 use forebay::wal::{Lock, NewRecord, OpenedLog, Options};
 use forebay::{ingest, wal};
@@ -66,7 +66,7 @@ pub fn open(dir: &Path, redeliver: bool) -> (Lock, OpenedLog) {
 pub fn fill(dir: &Path, topic: &str, count: u64) {
     let config = ingest::Config::default();
     let (_lock, OpenedLog { mut writer, log, .. }) = open(dir, false);
-    let mint = IdMint::new(&log.identity().log_id, &log.identity().secret);
+    let mint = IdGenerator::new(&log.identity().log_id, &log.identity().secret);
     for group in 0..count / GROUP {
         if log.wait_for_preallocation_request(std::time::Duration::ZERO) {
             assert!(
@@ -77,7 +77,7 @@ pub fn fill(dir: &Path, topic: &str, count: u64) {
         for n in group * GROUP..(group + 1) * GROUP {
             let (at, lsn) = (Timestamp::now(), writer.next_lsn());
             let mut payload = Vec::new();
-            envelope(n, mint.mint(at, lsn, [0; 9]), topic, |envelope| envelope.encode(&mut payload));
+            envelope(n, mint.generate(at, lsn, [0; 9]), topic, |envelope| envelope.encode(&mut payload));
             let entry =
                 NewRecord { lane: lane(Some(key(n).as_bytes()), lsn), label: KIND, payload: &payload };
             writer.append(&[entry], at).expect("the log takes it");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay::auth::{Authenticator, Caller};
-use forebay::command::{CommandId, Status};
+use forebay::command::{CommandId, CommandStatus};
 use forebay::http::{AdminService, Api, ApiParts, Catalogue, CommandService, Config, HttpServer, Readiness};
 use forebay::ingest::{Receipt, Request, SubmitError};
 use forebay::kinds::Kinds;
@@ -81,7 +81,7 @@ impl CommandService for WithoutLog {
         Duration::ZERO
     }
 
-    async fn find(&self, _: CommandId, _: &Caller) -> Result<Status, StatusError> {
+    async fn find(&self, _: CommandId, _: &Caller) -> Result<CommandStatus, StatusError> {
         Err(StatusError::NotFound)
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::command::{CommandId, Status, USER_TOPIC, UserKind};
+use crate::command::{CommandId, CommandStatus, USER_TOPIC, UserKind};
 use crate::consumer;
 use crate::control::{Operator, RecordOutcome};
 use crate::db::Database;
@@ -212,7 +212,7 @@ impl AdminService for DaemonAdmin {
     fn find_command(
         &self,
         id: CommandId,
-    ) -> Pin<Box<dyn Future<Output = Result<Status, StatusError>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<CommandStatus, StatusError>> + Send + '_>> {
         Box::pin(self.statuses.find(id, None, true))
     }
 

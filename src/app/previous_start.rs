@@ -57,7 +57,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::command::{IdMint, kind_of};
+    use crate::command::{IdGenerator, kind_of};
     use crate::wal;
     use crate::wal::{Keys, NewRecord, Options, Writer};
 
@@ -76,7 +76,7 @@ mod tests {
     }
 
     fn add(writer: &mut Writer, kind: &str, at: Timestamp) -> CommandId {
-        let id = IdMint::new(&[1; 16], &[2; 32]).mint(at, writer.next_lsn(), [0; 9]);
+        let id = IdGenerator::new(&[1; 16], &[2; 32]).generate(at, writer.next_lsn(), [0; 9]);
         let mut payload = Vec::new();
         Envelope::new(id, kind, "t", "application/json", b"{}").encode(&mut payload);
         writer.append(&[NewRecord { lane: 0, label: kind, payload: &payload }], at).unwrap();

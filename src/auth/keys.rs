@@ -10,7 +10,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use zeroize::Zeroizing;
 
 use super::claims::{Claims, ISSUER, TokenUse};
-use crate::command::{LONGEST_ACTOR, is_storable_actor};
+use crate::command::{MAX_ACTOR_CHARS, is_storable_actor};
 
 /// What HMAC-SHA-256 is worth (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
@@ -56,7 +56,7 @@ pub enum TokenError {
     #[error("the token has expired")]
     Expired,
     /// It is good, and its subject cannot be kept with what it asks for. Only the bearer of a signed token learns this.
-    #[error("the token's `sub` is not 1 to {LONGEST_ACTOR} characters, or holds a control character")]
+    #[error("the token's `sub` is not 1 to {MAX_ACTOR_CHARS} characters, or holds a control character")]
     UserChanged,
     /// Anything else; saying what would only help who tries.
     #[error("the token is not valid")]

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use crate::command::{CommandId, LONGEST_ACTOR, USER_RETRY_TOPIC, UserKind, UserValue, is_storable_actor};
+use crate::command::{CommandId, MAX_ACTOR_CHARS, USER_RETRY_TOPIC, UserKind, UserValue, is_storable_actor};
 use crate::kafka::Record;
 use crate::units::Timestamp;
 
@@ -155,7 +155,7 @@ fn storable(actor: &str) -> String {
     }
     let digest = HEXLOWER.encode(&Sha256::digest(actor));
     let plain = actor.chars().filter(|character| !character.is_control());
-    let kept: String = plain.take(LONGEST_ACTOR - digest.len() - 1).collect();
+    let kept: String = plain.take(MAX_ACTOR_CHARS - digest.len() - 1).collect();
     format!("{kept}#{digest}")
 }
 

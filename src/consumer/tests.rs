@@ -7,7 +7,7 @@ use sqlx::Connection as _;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::command::{CommandId, IdMint, USER_DEAD_TOPIC, USER_TOPIC};
+use crate::command::{CommandId, IdGenerator, USER_DEAD_TOPIC, USER_TOPIC};
 use crate::db;
 use crate::db::OutcomeRow;
 use crate::kafka::{EmbeddedBroker, Letter, Polled, Source};
@@ -104,8 +104,8 @@ fn letter(id: CommandId, kind: &str, name: &str, value: &str) -> Letter {
 #[test]
 fn what_was_parked_when_an_embedded_broker_died_comes_to_its_end_with_the_next() {
     let place = Place::new();
-    let mint = IdMint::new(&[1; 16], &[2; 32]);
-    let ids: Vec<_> = (1..=3).map(|n| mint.mint(Timestamp(n), Lsn(n), [n as u8; 9])).collect();
+    let mint = IdGenerator::new(&[1; 16], &[2; 32]);
+    let ids: Vec<_> = (1..=3).map(|n| mint.generate(Timestamp(n), Lsn(n), [n as u8; 9])).collect();
     let create = r#"{"name":"ada","email":"a@b","phone":"1","password_hash":"x"}"#;
     let letters = [
         letter(ids[0], "user.create", "ada", create),
@@ -150,8 +150,8 @@ fn commands_that_are_read_and_not_settled_are_trouble_in_the_end() {
     let broker = EmbeddedBroker::start().unwrap();
     let consumer = place.consumer(&broker, soon());
     let handle = consumer.handle();
-    let mint = IdMint::new(&[1; 16], &[2; 32]);
-    let id = |n: u8| mint.mint(Timestamp(n.into()), Lsn(n.into()), [n; 9]);
+    let mint = IdGenerator::new(&[1; 16], &[2; 32]);
+    let id = |n: u8| mint.generate(Timestamp(n.into()), Lsn(n.into()), [n; 9]);
     let person = |name: &str| {
         let phone = name.len();
         format!(r#"{{"name":"{name}","email":"{name}@b","phone":"{phone}","password_hash":"x"}}"#)
@@ -194,8 +194,8 @@ fn commands_that_are_read_and_not_settled_are_trouble_in_the_end() {
 fn a_command_that_no_table_takes_becomes_a_dead_letter_and_holds_nobody() {
     let place = Place::new();
     place.sql("CREATE UNIQUE INDEX one_update ON audit (target) WHERE action = 'user.update'");
-    let mint = IdMint::new(&[1; 16], &[2; 32]);
-    let ids: Vec<_> = (1..=5).map(|n| mint.mint(Timestamp(n), Lsn(n), [n as u8; 9])).collect();
+    let mint = IdGenerator::new(&[1; 16], &[2; 32]);
+    let ids: Vec<_> = (1..=5).map(|n| mint.generate(Timestamp(n), Lsn(n), [n as u8; 9])).collect();
     let person = |name: &str| {
         format!(r#"{{"name":"{name}","email":"{name}@b","phone":"{}","password_hash":"x"}}"#, name.len())
     };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::admin::overview::Overview;
 use super::readiness::Readiness;
 use crate::auth::Caller;
-use crate::command::{CommandId, Status};
+use crate::command::{CommandId, CommandStatus};
 use crate::ingest::{Ingest, Receipt, Request, SubmitError};
 use crate::status::{StatusError, Statuses};
 
@@ -25,7 +25,7 @@ pub trait CommandService: Send + Sync + 'static {
         &self,
         id: CommandId,
         caller: &Caller,
-    ) -> impl Future<Output = Result<Status, StatusError>> + Send;
+    ) -> impl Future<Output = Result<CommandStatus, StatusError>> + Send;
 
     /// Completes when the command is final or `deadline` has come. Registered at its first poll. `consumed`: a
     /// consumer of ours decides, so that `sent` is not the end.
@@ -54,7 +54,7 @@ impl CommandService for DurableCommands {
         self.ingest.retry_after(error)
     }
 
-    async fn find(&self, id: CommandId, caller: &Caller) -> Result<Status, StatusError> {
+    async fn find(&self, id: CommandId, caller: &Caller) -> Result<CommandStatus, StatusError> {
         self.statuses.find(id, caller.owner(), caller.is_admin()).await
     }
 
@@ -80,7 +80,7 @@ pub trait AdminService: Send + Sync + 'static {
     fn find_command(
         &self,
         _: CommandId,
-    ) -> Pin<Box<dyn Future<Output = Result<Status, StatusError>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<CommandStatus, StatusError>> + Send + '_>> {
         let nothing = "this process has no log; ask the daemon that accepted the command";
         Box::pin(std::future::ready(Err(StatusError::Unavailable(nothing.to_owned()))))
     }

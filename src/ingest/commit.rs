@@ -13,7 +13,7 @@ use super::queue::{CommitJob, Keyed};
 use super::request::{CommitOutcome, Receipt, Request, Submission, SubmitError};
 use super::shared::Shared;
 use super::traced::TracedGroup;
-use crate::command::{Envelope, Headers, IdMint, Repeat, lane, requeued};
+use crate::command::{Envelope, Headers, IdGenerator, RequestDigest, lane, requeued_record};
 use crate::failpoint::Failpoint;
 use crate::units::Timestamp;
 use crate::wal::{AppendError, Lsn, NewRecord, Writer};
@@ -41,7 +41,7 @@ enum PendingReply {
 pub(super) struct Committer {
     shared: Arc<Shared>,
     writer: Writer,
-    mint: IdMint,
+    mint: IdGenerator,
     segment_max_age: Duration,
     gather: Gather,
     /// The segment behind which the next one was awaited in vain.
@@ -62,7 +62,7 @@ pub(super) struct Committer {
 impl Committer {
     pub fn new(shared: Arc<Shared>, writer: Writer, segment_max_age: Duration, rule: Rule) -> Self {
         let (identity, traced) = (shared.log.identity(), TracedGroup::new(&shared.tracer));
-        let mint = IdMint::new(&identity.log_id, &identity.secret).sealed(shared.seal.clone());
+        let mint = IdGenerator::new(&identity.log_id, &identity.secret).with_seal(shared.seal.clone());
         Self {
             shared,
             writer,
@@ -183,7 +183,7 @@ impl Committer {
         self.payloads.clear();
         for (n, command) in request.commands.iter().enumerate() {
             let random = self.nine_random_bytes()?;
-            let id = self.mint.mint(at, first.plus(n as u64), random);
+            let id = self.mint.generate(at, first.plus(n as u64), random);
             let repeat = repeat.filter(|_| n == 0);
             envelope(request, command, id, repeat).encode(&mut self.payloads);
             ids.push(id);
@@ -220,7 +220,7 @@ impl Committer {
 
     fn append_again(&mut self, payload: &[u8], from: Lsn) -> Result<Lsn, SubmitError> {
         let lsn = self.writer.next_lsn();
-        let again = requeued(payload, from, lsn);
+        let again = requeued_record(payload, from, lsn);
         self.may_hold(again.sealed)?;
         let entry = NewRecord { lane: again.lane, label: &again.label, payload: &again.payload };
         self.writer.append(&[entry], Timestamp::now()).map_err(|error| refusal(&self.shared, &error))?;
@@ -362,7 +362,7 @@ fn envelope<'a>(
     request: &'a Request,
     command: &'a Submission,
     id: crate::command::CommandId,
-    repeat: Option<Repeat>,
+    repeat: Option<RequestDigest>,
 ) -> Envelope<'a> {
     Envelope {
         id,
@@ -373,7 +373,7 @@ fn envelope<'a>(
         headers: Headers::parse(&command.headers).unwrap_or_default(),
         traceparent: request.traceparent.as_deref(),
         idempotency_key: request.idempotency.as_ref().map(|idempotency| &idempotency.key[..]),
-        repeat,
+        idempotency: repeat,
         principal: request.principal.as_ref().map(|owner| &*owner.name),
         registered_at: request.principal.as_ref().and_then(|owner| owner.registered_at),
         requeued_from: None,

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use super::gather::Gather;
 use super::request::{CommitOutcome, Request, SubmitError};
 use super::traced::Traced;
-use crate::command::Repeat;
+use crate::command::RequestDigest;
 use crate::failpoint::Failpoint;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::wal::Lsn;
@@ -14,7 +14,7 @@ use crate::wal::Lsn;
 /// What recognises a repetition of a request.
 #[derive(Clone, Copy)]
 pub(super) struct Keyed {
-    pub repeat: Repeat,
+    pub repeat: RequestDigest,
     /// No earlier request with its key lies below.
     pub since: Lsn,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::index::Lookup;
 use super::request::{Idempotency, KeyDigests, OlderKey, Receipt, Request, SubmitError};
 use super::shared::Shared;
-use crate::command::{Envelope, Repeat};
+use crate::command::{Envelope, RequestDigest};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 
@@ -77,7 +77,7 @@ impl Shared {
         found.earlier()
     }
 
-    async fn look_up(self: &Arc<Self>, repeat: Repeat) -> Result<Found, SubmitError> {
+    async fn look_up(self: &Arc<Self>, repeat: RequestDigest) -> Result<Found, SubmitError> {
         let unused = self.index.unused(&repeat.scope);
         if let Some(since) = unused.map_err(|_| SubmitError::IndexRebuilding)? {
             return Ok(Found::None { since });
@@ -91,7 +91,7 @@ impl Shared {
     pub(super) async fn receipt(
         self: &Arc<Self>,
         first: Lsn,
-        repeat: Repeat,
+        repeat: RequestDigest,
     ) -> Result<Receipt, SubmitError> {
         let shared = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || shared.receipt_at(first, &repeat));
@@ -103,7 +103,7 @@ impl Shared {
     }
 
     /// Blocks.
-    fn earlier_blocking(&self, repeat: &Repeat) -> Result<Found, SubmitError> {
+    fn earlier_blocking(&self, repeat: &RequestDigest) -> Result<Found, SubmitError> {
         let found = self.index.find(&repeat.scope, Lsn(0)).map_err(|_| SubmitError::IndexRebuilding)?;
         match found {
             Lookup::Unused { since } => Ok(Found::None { since }),
@@ -113,7 +113,7 @@ impl Shared {
 
     /// The receipt of the request whose records begin here, checked against the first of them; none if that is not
     /// kept, or damaged. Blocks.
-    fn receipt_at(&self, first: Lsn, repeat: &Repeat) -> Result<Found, SubmitError> {
+    fn receipt_at(&self, first: Lsn, repeat: &RequestDigest) -> Result<Found, SubmitError> {
         let mut receipt = Receipt { ids: Vec::new(), accepted_at: Default::default(), replayed: true };
         let mut cursor = self.log.cursor(first);
         let mut count = 1;
@@ -149,9 +149,9 @@ impl Shared {
         &self,
         envelope: Option<&Envelope<'_>>,
         first: Lsn,
-        repeat: &Repeat,
+        repeat: &RequestDigest,
     ) -> Result<Option<u32>, SubmitError> {
-        match envelope.and_then(|envelope| envelope.repeat).filter(|found| found.scope == repeat.scope) {
+        match envelope.and_then(|envelope| envelope.idempotency).filter(|found| found.scope == repeat.scope) {
             Some(found) if found.body == repeat.body => Ok(Some(found.count)),
             Some(_) => Ok(None),
             None => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::command::{CommandId, KeyedDigest, Owner, Repeat};
+use crate::command::{CommandId, KeyedDigest, Owner, RequestDigest};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 
@@ -150,7 +150,7 @@ impl Request {
 #[derive(Clone, Copy)]
 pub(super) struct KeyDigests {
     /// What is written into the log.
-    pub repeat: Repeat,
+    pub repeat: RequestDigest,
     /// What the first versions wrote, where that was something else.
     pub older: Option<OlderKey>,
 }
@@ -158,7 +158,7 @@ pub(super) struct KeyDigests {
 /// The key of a caller without a token was not bound to its body then, and the one of a user to the name alone.
 #[derive(Clone, Copy)]
 pub(super) struct OlderKey {
-    pub repeat: Repeat,
+    pub repeat: RequestDigest,
     /// What was accepted before this is an older user's of the name.
     pub since: Timestamp,
     /// Whether another body under it is a mistake of the sender's; without a token it may be another sender's.
@@ -179,7 +179,7 @@ impl Digests {
     pub fn of(&self, request: &Request, idempotency: &Idempotency) -> KeyDigests {
         let body = self.0.of(&[b"body", &idempotency.body]);
         let count = request.commands.len() as u32;
-        let older = Repeat { scope: self.scope(request, idempotency), body, count };
+        let older = RequestDigest { scope: self.scope(request, idempotency), body, count };
         let (scope, since, is_ones_own) = match &request.principal {
             None => (self.0.of(&[b"anonymous", &older.scope, &body]), Timestamp::default(), false),
             Some(Owner { registered_at: Some(at), .. }) => {
@@ -187,7 +187,7 @@ impl Digests {
             }
             Some(Owner { registered_at: None, .. }) => return KeyDigests { repeat: older, older: None },
         };
-        let repeat = Repeat { scope, ..older };
+        let repeat = RequestDigest { scope, ..older };
         KeyDigests { repeat, older: Some(OlderKey { repeat: older, since, is_ones_own }) }
     }
 

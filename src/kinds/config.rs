@@ -10,7 +10,7 @@ use super::key::{Key, is_key_header};
 use super::kind::Kind;
 use super::pointer::Pointer;
 use super::schema::Schema;
-use crate::command::OWN_TOPICS;
+use crate::command::INTERNAL_TOPICS;
 use crate::config_error::ConfigError;
 
 /// Kinds that forebay itself sends; nobody else may.
@@ -83,7 +83,7 @@ impl Config {
         if !is_name(&self.topic) {
             wrong("topic", &self.topic, NAME_RULE.to_owned());
         }
-        if let Some(own) = OWN_TOPICS.iter().find(|own| names_collide(own, &self.topic)) {
+        if let Some(own) = INTERNAL_TOPICS.iter().find(|own| names_collide(own, &self.topic)) {
             wrong("topic", &self.topic, format!("another topic than `{own}`, which is forebay's own"));
         }
         if self.topic.starts_with(INTERNAL_TOPIC_PREFIX) {

@@ -11,7 +11,7 @@ use prometheus::IntCounter;
 
 use super::metrics::Metrics;
 use crate::auth::{CacheGenerations, Generation};
-use crate::command::{KeyedDigest, Secret, same_bytes};
+use crate::command::{KeyedDigest, Secret, constant_time_eq};
 use crate::units::Timestamp;
 
 /// What a login needs to know of a user.
@@ -63,7 +63,7 @@ impl Credentials {
     pub fn get(&self, name: &str, password: &Secret) -> Option<Account> {
         let digest = self.digest(name, password);
         let found = self.entries.get(name).filter(|entry| {
-            same_bytes(&entry.digest, &digest) && self.generations.is_current(name, entry.generation)
+            constant_time_eq(&entry.digest, &digest) && self.generations.is_current(name, entry.generation)
         });
         match &found {
             Some(_) => self.hits.inc(),

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::command::{
-    CommandId, Envelope, IdError, IdMint, IdSeal, Owner, Placement, State, Status, USER_TOPIC, has_consumer,
+    CommandId, CommandState, CommandStatus, Envelope, IdError, IdGenerator, IdSeal, KafkaPosition, Owner,
+    USER_TOPIC, has_consumer,
 };
 use crate::db::{Database, OutcomeRow};
 use crate::task::Task;
@@ -28,7 +29,7 @@ const INTERRUPTED: &str = "the look-up was interrupted";
 #[derive(Clone)]
 pub struct Statuses {
     log: Arc<Log>,
-    mint: IdMint,
+    mint: IdGenerator,
     waiters: Arc<Waiters<Lsn>>,
     /// The highest record that a client has waited for.
     last_awaited: Arc<AtomicU64>,
@@ -62,7 +63,7 @@ impl Statuses {
     /// The statuses of the commands in `log`.
     pub fn new(log: Arc<Log>) -> Self {
         let identity = log.identity();
-        let mint = IdMint::new(&identity.log_id, &identity.secret);
+        let mint = IdGenerator::new(&identity.log_id, &identity.secret);
         Self { mint, waiters: Arc::default(), last_awaited: Arc::default(), log, outcomes: None }
     }
 
@@ -86,7 +87,7 @@ impl Statuses {
     }
 
     /// What the log says of a command. Reads files: for a thread that may block.
-    fn look_up(&self, id: &CommandId, asker: Asker<'_>) -> Result<Status, Untold> {
+    fn look_up(&self, id: &CommandId, asker: Asker<'_>) -> Result<CommandStatus, Untold> {
         let mut lsn = self.lsn(id)?;
         let first = self.read(lsn)?;
         let envelope = Envelope::decode(&first.payload).map_err(unavailable)?;
@@ -96,11 +97,11 @@ impl Statuses {
         if !asker.may_see(envelope.principal, envelope.registered_at, first.at) {
             return Err(Untold::Final(StatusError::NotFound));
         }
-        let mut status = Status {
+        let mut status = CommandStatus {
             id: *id,
             kind: envelope.kind.to_owned(),
             key: envelope.key_text(),
-            state: State::Accepted,
+            state: CommandState::Accepted,
             accepted_at: first.at,
             sent_at: None,
             kafka: None,
@@ -126,7 +127,7 @@ impl Statuses {
         id: CommandId,
         owner: Option<Owner>,
         admin: bool,
-    ) -> Result<Status, StatusError> {
+    ) -> Result<CommandStatus, StatusError> {
         let (this, own) = (self.clone(), owner.clone());
         let looked = tokio::task::spawn_blocking(move || this.look_up(&id, Asker::new(own.as_ref(), admin)));
         let looked = looked.await.map_err(|_| StatusError::Unavailable(INTERRUPTED.to_owned()))?;
@@ -184,11 +185,11 @@ impl Statuses {
 
     /// Whether the log has the command and no dead letter is made of it. The database is not asked.
     pub async fn is_alive(&self, id: CommandId) -> bool {
-        self.state(id).await.is_some_and(|state| state != State::Dead)
+        self.state(id).await.is_some_and(|state| state != CommandState::Dead)
     }
 
     /// How far the log knows the command to have come.
-    async fn state(&self, id: CommandId) -> Option<State> {
+    async fn state(&self, id: CommandId) -> Option<CommandState> {
         let this = self.clone();
         let looked = tokio::task::spawn_blocking(move || this.look_up(&id, Asker::Admin).ok());
         looked.await.ok().flatten().map(|status| status.state)
@@ -197,7 +198,7 @@ impl Statuses {
     /// Completes when the command has died before Kafka had it, or `deadline` has come.
     async fn buried(&self, id: &CommandId, deadline: Instant) {
         self.sent(id, deadline).await;
-        if self.state(*id).await != Some(State::Dead) {
+        if self.state(*id).await != Some(CommandState::Dead) {
             tokio::time::sleep_until(deadline.into()).await;
         }
     }
@@ -239,17 +240,17 @@ fn unavailable(why: impl std::fmt::Display) -> Untold {
 }
 
 /// The database's word over the log's.
-fn conclude(status: &mut Status, outcome: OutcomeRow) {
+fn conclude(status: &mut CommandStatus, outcome: OutcomeRow) {
     status.state = match outcome.state.as_str() {
-        "applied" => State::Applied,
-        "rejected" => State::Rejected,
-        _ => State::Dead,
+        "applied" => CommandState::Applied,
+        "rejected" => CommandState::Rejected,
+        _ => CommandState::Dead,
     };
     status.finished_at = Some(outcome.finished_at);
     status.reason = reason(&outcome);
     if status.kafka.is_none() && outcome.partition >= 0 {
         let (topic, partition, offset) = (USER_TOPIC.to_owned(), outcome.partition, outcome.offset);
-        status.kafka = Some(Placement { topic, partition, offset });
+        status.kafka = Some(KafkaPosition { topic, partition, offset });
     }
 }
 
@@ -263,12 +264,12 @@ fn reason(outcome: &OutcomeRow) -> Option<String> {
 }
 
 /// Of a command that another daemon has accepted, or that the log no longer keeps.
-fn status_of(id: CommandId, outcome: OutcomeRow) -> Status {
-    let mut status = Status {
+fn status_of(id: CommandId, outcome: OutcomeRow) -> CommandStatus {
+    let mut status = CommandStatus {
         id,
         kind: outcome.kind.clone(),
         key: Some(outcome.name.clone()),
-        state: State::Sent,
+        state: CommandState::Sent,
         accepted_at: outcome.accepted_at,
         sent_at: None,
         kafka: None,
@@ -279,27 +280,27 @@ fn status_of(id: CommandId, outcome: OutcomeRow) -> Status {
     status
 }
 
-fn settle(status: &mut Status, fate: RecordState, topic: &str) {
+fn settle(status: &mut CommandStatus, fate: RecordState, topic: &str) {
     match fate {
         RecordState::Waiting | RecordState::Unknown | RecordState::Requeued(_) => {}
         RecordState::Sent(confirmation) => {
-            status.state = State::Sent;
+            status.state = CommandState::Sent;
             status.sent_at = confirmation.map(|c| c.at);
             // Where a consumer of ours decides, this is not the end.
             status.finished_at = status.sent_at.filter(|_| !has_consumer(&status.kind));
-            status.kafka = confirmation.map(|c| Placement {
+            status.kafka = confirmation.map(|c| KafkaPosition {
                 topic: topic.to_owned(),
                 partition: c.partition,
                 offset: c.offset,
             });
         }
         RecordState::Dead { reason, at } => {
-            status.state = State::Dead;
+            status.state = CommandState::Dead;
             status.finished_at = Some(at);
             status.reason = Some(reason);
         }
         RecordState::Dropped => {
-            status.state = State::Dead;
+            status.state = CommandState::Dead;
             status.reason = Some("dropped by an operator".to_owned());
         }
     }

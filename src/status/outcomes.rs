@@ -47,7 +47,7 @@ impl Outcomes {
     /// The same for a command that the log here does not know. Who shows no credentials is heard only with an id that one
     /// of the daemons has made: any other would cost the database a question at no cost of theirs.
     pub async fn find_elsewhere(&self, id: &CommandId, asker: Asker<'_>) -> Option<OutcomeRow> {
-        if matches!(asker, Asker::Principal(None)) && !id.has(&self.seal) {
+        if matches!(asker, Asker::Principal(None)) && !id.has_seal(&self.seal) {
             return None;
         }
         let outcome = self.find(id).await?;

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::command::{CommandId, State};
+use crate::command::{CommandId, CommandState};
 use crate::status::{StatusError, Statuses};
 use crate::sync::Mutex;
 use crate::task::Task;
@@ -116,8 +116,8 @@ impl Unapplied {
 
 async fn look(statuses: &Statuses, id: CommandId) -> Seen {
     match statuses.find(id, None, true).await.map(|status| status.state) {
-        Ok(State::Accepted) | Err(StatusError::Unavailable(_)) => Seen::Waiting,
-        Ok(State::Sent) => Seen::Sent,
+        Ok(CommandState::Accepted) | Err(StatusError::Unavailable(_)) => Seen::Waiting,
+        Ok(CommandState::Sent) => Seen::Sent,
         _ => Seen::Over,
     }
 }
@@ -125,12 +125,12 @@ async fn look(statuses: &Statuses, id: CommandId) -> Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::IdMint;
+    use crate::command::IdGenerator;
     use crate::units::{Lsn, Timestamp};
 
     fn id(n: u64) -> CommandId {
-        let mint = IdMint::new(&[1; 16], &[2; 32]);
-        mint.mint(Timestamp(n), Lsn(n), [0; 9])
+        let mint = IdGenerator::new(&[1; 16], &[2; 32]);
+        mint.generate(Timestamp(n), Lsn(n), [0; 9])
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use forebay::command::{CommandId, IdMint, USER_TOPIC, UserKind, UserValue};
+use forebay::command::{CommandId, IdGenerator, USER_TOPIC, UserKind, UserValue};
 use forebay::units::{Lsn, Timestamp};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
@@ -15,20 +15,20 @@ use support::wait;
 
 /// A log that accepts commands, as far as their ids show it.
 pub struct Log {
-    mint: IdMint,
+    mint: IdGenerator,
     count: u64,
 }
 
 impl Log {
     pub fn new(number: u8) -> Log {
-        Log { mint: IdMint::new(&[number; 16], &[9; 32]), count: 0 }
+        Log { mint: IdGenerator::new(&[number; 16], &[9; 32]), count: 0 }
     }
 
     /// The next id, of this instant.
     pub fn id(&mut self, at: u64) -> CommandId {
         self.count += 1;
         let random = std::array::from_fn(|byte| self.count.to_le_bytes().get(byte).copied().unwrap_or(0));
-        self.mint.mint(Timestamp(at), Lsn(self.count), random)
+        self.mint.generate(Timestamp(at), Lsn(self.count), random)
     }
 
     pub fn command(&mut self, at: u64, kind: UserKind, value: UserValue) -> Sent {

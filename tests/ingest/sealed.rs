@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay::command::{CommandId, Envelope, IdMint, Secret, USER_TOPIC, UserValue, kind_of, lane};
+use forebay::command::{CommandId, Envelope, IdGenerator, Secret, USER_TOPIC, UserValue, kind_of, lane};
 use forebay::units::Timestamp;
 use forebay::wal;
 use forebay::wal::{DeadLetter, Keys, Lsn, NewRecord, Options};
@@ -49,12 +49,12 @@ fn fill(forebay: &Forebay, key: &Path, with_letter: bool) -> BTreeMap<String, Co
         opened.log.preallocate_segment(SEGMENT, 0);
     }
     let identity = opened.log.identity().clone();
-    let mint = IdMint::new(&identity.log_id, &identity.secret);
+    let mint = IdGenerator::new(&identity.log_id, &identity.secret);
     let mut sealed_ids = BTreeMap::new();
     for n in 0..2 * USERS {
         let (name, sealed) = (format!("user-{}", n % USERS), n < USERS);
         let (lsn, at) = (opened.writer.next_lsn(), opened.writer.next_timestamp(Timestamp::now()));
-        let id = mint.mint(at, lsn, [7; 9]);
+        let id = mint.generate(at, lsn, [7; 9]);
         let password = sealed.then(|| Secret::new(format!("{PASSWORD} {n}")));
         let email = Some(format!("{name}@example.org"));
         let value = UserValue { name: name.clone(), email, password, ..UserValue::default() }.to_bytes();

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use forebay_wal::Lsn;
-use forebay_wal::command::{CommandId, IdMint};
+use forebay_wal::command::{CommandId, IdGenerator};
 use forebay_wal::inspect::View;
 use forebay_wal::units::{Span, Timestamp};
 
@@ -74,7 +74,7 @@ pub fn resolve(view: &View, from: Option<Bound>, to: Option<Bound>) -> anyhow::R
 
 fn of_id(view: &View, id: CommandId) -> anyhow::Result<Lsn> {
     let identity = view.identity().context("the log is empty")?;
-    Ok(IdMint::new(&identity.log_id, &identity.secret).lsn(&id)?)
+    Ok(IdGenerator::new(&identity.log_id, &identity.secret).lsn(&id)?)
 }
 
 /// The first record accepted at or after `at`. Later records have later instants.

@@ -1,6 +1,6 @@
 //! One record as it is shown, by every command that shows records.
 
-use forebay_wal::command::{CommandId, Envelope, Placement};
+use forebay_wal::command::{CommandId, Envelope, KafkaPosition};
 use forebay_wal::inspect::Stored;
 use forebay_wal::units::Timestamp;
 use forebay_wal::{Lsn, RecordState};
@@ -24,7 +24,7 @@ pub struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub kafka: Option<Placement>,
+    pub kafka: Option<KafkaPosition>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,7 @@ impl Row {
             RecordState::Sent(confirmation) => {
                 self.state = State::Sent;
                 self.sent_at = confirmation.map(|c| c.at);
-                self.kafka = confirmation.map(|c| Placement {
+                self.kafka = confirmation.map(|c| KafkaPosition {
                     topic: topic.to_owned(),
                     partition: c.partition,
                     offset: c.offset,

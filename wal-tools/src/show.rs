@@ -7,7 +7,7 @@ use std::io::Write;
 use anyhow::{Context, bail};
 use data_encoding::BASE64;
 use forebay_wal::Lsn;
-use forebay_wal::command::{CommandId, Envelope, IdMint};
+use forebay_wal::command::{CommandId, Envelope, IdGenerator};
 use forebay_wal::dead::Removal;
 use forebay_wal::inspect::{Segment, Stored, View};
 use serde::Serialize;
@@ -144,7 +144,7 @@ fn find(view: &View, what: &str) -> anyhow::Result<Stored> {
         true => "the log is empty",
         false => "an id can be looked up only with the log's key; an LSN without",
     })?;
-    let mut lsn = IdMint::new(&identity.log_id, &identity.secret).lsn(&id)?;
+    let mut lsn = IdGenerator::new(&identity.log_id, &identity.secret).lsn(&id)?;
     // A dead letter that was requeued goes on under another number; each is larger than the one before.
     while let Some(Removal::Requeued(next)) = view.dead.as_ref().and_then(|dead| dead.removal(lsn)) {
         lsn = next;

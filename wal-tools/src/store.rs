@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use forebay_wal as wal;
-use forebay_wal::command::requeued;
+use forebay_wal::command::requeued_record;
 use forebay_wal::control::RecordOutcome;
 use forebay_wal::dead::{Dead, Removal};
 use forebay_wal::inspect::View;
@@ -106,7 +106,7 @@ impl Store {
         if log.wait_for_preallocation_request(Duration::ZERO) {
             log.preallocate_segment(self.segment_size, 0);
         }
-        let again = requeued(payload, from, writer.next_lsn());
+        let again = requeued_record(payload, from, writer.next_lsn());
         if again.sealed && !log.is_encrypting() {
             bail!("it holds a password that waits to be hashed, and the log is not encrypted: give the key");
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::io::Write;
 
-use forebay_wal::command::{Envelope, IdMint, lane};
+use forebay_wal::command::{Envelope, IdGenerator, lane};
 use forebay_wal::inspect::View;
 use forebay_wal::{Finding, RecordRef};
 use serde::Serialize;
@@ -58,7 +58,7 @@ pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
 
 /// Checks what a record says of itself against where it lies.
 fn deep(view: &View) -> impl FnMut(&RecordRef<'_>) -> Option<String> {
-    let mint = view.identity().map(|identity| IdMint::new(&identity.log_id, &identity.secret));
+    let mint = view.identity().map(|identity| IdGenerator::new(&identity.log_id, &identity.secret));
     move |frame| {
         let lsn = frame.lsn;
         let envelope = match Envelope::decode(frame.payload) {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{CommandId, IdMint, UserKind, UserValue};
+use crate::command::{CommandId, IdGenerator, UserKind, UserValue};
 use crate::db::{Holder, ParkedRow, UserRow, Version};
 use crate::units::Lsn;
 
@@ -229,8 +229,8 @@ fn sketch(poison: f64) -> impl Strategy<Value = Sketch> {
 }
 
 pub(super) fn command(sketch: &Sketch, from_retry: bool) -> Command {
-    let mint = IdMint::new(&[sketch.log; 16], &[9; 32]);
-    let id = mint.mint(Timestamp(sketch.at), Lsn(1), [sketch.random; 9]);
+    let mint = IdGenerator::new(&[sketch.log; 16], &[9; 32]);
+    let id = mint.generate(Timestamp(sketch.at), Lsn(1), [sketch.random; 9]);
     let is_create = sketch.kind == UserKind::Create;
     let text = |prefix: &str, number: Option<u8>| {
         let number = if is_create { Some(number.unwrap_or(0)) } else { number };

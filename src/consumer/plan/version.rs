@@ -25,11 +25,11 @@ pub(super) fn of(id: &CommandId) -> Version {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::IdMint;
+    use crate::command::IdGenerator;
     use crate::units::{Lsn, Timestamp};
 
     fn id(log: u8, at: u64, random: u8) -> CommandId {
-        IdMint::new(&[log; 16], &[9; 32]).mint(Timestamp(at), Lsn(1), [random; 9])
+        IdGenerator::new(&[log; 16], &[9; 32]).generate(Timestamp(at), Lsn(1), [random; 9])
     }
 
     #[test]

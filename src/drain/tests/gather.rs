@@ -2,7 +2,7 @@
 //! last an hour, so that no test depends on its time.
 
 use super::*;
-use crate::command::{CommandId, IdMint};
+use crate::command::{CommandId, IdGenerator};
 use crate::drain::pacer::{FULL, Pacer};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -20,7 +20,7 @@ impl House {
 
     fn id_of(&self, lsn: Lsn) -> CommandId {
         let identity = self.log.identity();
-        IdMint::new(&identity.log_id, &identity.secret).mint(Timestamp::now(), lsn, [0; 9])
+        IdGenerator::new(&identity.log_id, &identity.secret).generate(Timestamp::now(), lsn, [0; 9])
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::page::{CommandLookup, Page, files};
 use super::{profiles, rate_limits};
-use crate::command::{CommandId, Status};
+use crate::command::{CommandId, CommandStatus};
 use crate::http::body::BodyBudget;
 use crate::http::config::Config;
 use crate::http::http_response::HttpResponse;
@@ -118,7 +118,7 @@ impl Admin {
 
     /// Looks a command up, in the log's files too. One at a time, and waited for only so long: a disk that does not answer
     /// keeps one look-up, and the page says so.
-    async fn find(&self, id: CommandId) -> Result<Status, StatusError> {
+    async fn find(&self, id: CommandId) -> Result<CommandStatus, StatusError> {
         let late = || Err(StatusError::Unavailable("log and database did not answer in time".to_owned()));
         let turn = tokio::time::timeout(self.lookup_timeout, Arc::clone(&self.blocking_lookup).lock_owned());
         let Ok(turn) = turn.await else { return late() };

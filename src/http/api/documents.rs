@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::command::{CommandId, Placement, State, Status};
+use crate::command::{CommandId, CommandState, CommandStatus, KafkaPosition};
 use crate::units::Timestamp;
 use crate::users::Profile;
 
@@ -71,7 +71,7 @@ pub struct StatusDocument<'a> {
     kind: &'a str,
     key: Option<&'a str>,
     #[serde(with = "StateName")]
-    state: State,
+    state: CommandState,
     #[schemars(with = "String", extend("format" = "date-time"))]
     accepted_at: Timestamp,
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
@@ -101,10 +101,10 @@ struct KafkaPosition<'a> {
     offset: i64,
 }
 
-impl<'a> From<&'a Status> for StatusDocument<'a> {
-    fn from(status: &'a Status) -> Self {
-        let Status { id, kind, key, state, accepted_at, sent_at, kafka, finished_at, reason } = status;
-        let place = |Placement { topic, partition, offset }: &'a Placement| KafkaPosition {
+impl<'a> From<&'a CommandStatus> for StatusDocument<'a> {
+    fn from(status: &'a CommandStatus) -> Self {
+        let CommandStatus { id, kind, key, state, accepted_at, sent_at, kafka, finished_at, reason } = status;
+        let place = |KafkaPosition { topic, partition, offset }: &'a KafkaPosition| KafkaPosition {
             topic,
             partition: *partition,
             offset: *offset,

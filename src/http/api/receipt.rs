@@ -7,7 +7,7 @@ use hyper::{Response, StatusCode, header};
 
 use super::documents::{Accepted, AcceptedBatch, AcceptedCommand, FinalBatch, StatusDocument};
 use super::state::JSON;
-use crate::command::{CommandId, Status};
+use crate::command::{CommandId, CommandStatus};
 use crate::http::headers::Prefer;
 use crate::http::http_response::HttpResponse;
 use crate::http::media_type::Format;
@@ -48,7 +48,7 @@ fn accepted_one(id: &CommandId, accepted_at: Timestamp) -> HttpResponse {
 
 /// The 200 of a request whose commands became final while it waited.
 pub fn final_response(
-    statuses: &[Status],
+    statuses: &[CommandStatus],
     format: Format,
     receipt: &Receipt,
     prefer: Prefer,

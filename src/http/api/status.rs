@@ -7,7 +7,7 @@ use super::documents::StatusDocument;
 use super::receipt;
 use super::state::Api;
 use crate::auth::Caller;
-use crate::command::{CommandId, Status, has_consumer};
+use crate::command::{CommandId, CommandStatus, has_consumer};
 use crate::http::headers::Prefer;
 use crate::http::http_response::HttpResponse;
 use crate::http::problem::Problem;
@@ -40,7 +40,7 @@ pub(super) async fn final_statuses<C: CommandService>(
     ids: &[CommandId],
     consumed: bool,
     wait: Duration,
-) -> Option<Vec<Status>> {
+) -> Option<Vec<CommandStatus>> {
     let deadline = Instant::now() + wait;
     let mut statuses = Vec::with_capacity(ids.len());
     for id in ids {
@@ -59,7 +59,7 @@ async fn find_final<C: CommandService>(
     id: CommandId,
     consumed: bool,
     deadline: Instant,
-) -> Result<Status, StatusError> {
+) -> Result<CommandStatus, StatusError> {
     let mut changed = pin!(commands.final_state(id, consumed, deadline));
     // The first poll of `changed` registers the wait, and `biased` makes it come before the look-up: a command that
     // becomes final in between is not missed.

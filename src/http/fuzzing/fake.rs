@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::auth::Caller;
-use crate::command::{CommandId, Status};
+use crate::command::{CommandId, CommandStatus};
 use crate::http::readiness::Readiness;
 use crate::http::server::timed_io::Transport;
 use crate::http::services::{AdminService, CommandService};
@@ -40,7 +40,7 @@ impl CommandService for RecordingService {
         Duration::from_secs(1)
     }
 
-    async fn find(&self, _: CommandId, _: &Caller) -> Result<Status, StatusError> {
+    async fn find(&self, _: CommandId, _: &Caller) -> Result<CommandStatus, StatusError> {
         Err(StatusError::NotFound)
     }
 

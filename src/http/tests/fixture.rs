@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::client::Client;
 use crate::auth;
 use crate::auth::{Authenticator, Caller};
-use crate::command::{CommandId, State, Status};
+use crate::command::{CommandId, CommandState, CommandStatus};
 use crate::http::Metrics;
 use crate::http::api::body_checks::BodyChecks;
 use crate::http::server::service::Service;
@@ -41,7 +41,7 @@ struct Inner {
     submitted: Mutex<Vec<Request>>,
     refusal: Mutex<Option<SubmitError>>,
     replayed: AtomicBool,
-    states: Mutex<HashMap<CommandId, State>>,
+    states: Mutex<HashMap<CommandId, CommandState>>,
     changed: watch::Sender<u64>,
     /// Submissions wait while this is true.
     is_holding: watch::Sender<bool>,
@@ -62,7 +62,7 @@ impl FakeLog {
     }
 
     /// Puts a command into a state and wakes who waits for it.
-    pub fn set(&self, id: CommandId, state: State) {
+    pub fn set(&self, id: CommandId, state: CommandState) {
         self.0.states.lock().insert(id, state);
         self.0.changed.send_modify(|count| *count += 1);
     }
@@ -81,7 +81,7 @@ impl FakeLog {
         CommandId::from_bytes([u8::try_from(n).unwrap(); 25])
     }
 
-    fn state(&self, id: CommandId) -> Option<State> {
+    fn state(&self, id: CommandId) -> Option<CommandState> {
         self.0.states.lock().get(&id).copied()
     }
 }
@@ -98,7 +98,7 @@ impl CommandService for FakeLog {
         let ids: Vec<_> = (before..before + request.commands.len()).map(Self::id).collect();
         submitted.push(request);
         for id in &ids {
-            self.0.states.lock().entry(*id).or_insert(State::Accepted);
+            self.0.states.lock().entry(*id).or_insert(CommandState::Accepted);
         }
         Ok(Receipt { ids, accepted_at: ACCEPTED_AT, replayed: self.0.replayed.load(SeqCst) })
     }
@@ -107,12 +107,12 @@ impl CommandService for FakeLog {
         Duration::from_secs(7)
     }
 
-    async fn find(&self, id: CommandId, _: &Caller) -> Result<Status, StatusError> {
+    async fn find(&self, id: CommandId, _: &Caller) -> Result<CommandStatus, StatusError> {
         if id.as_bytes() == &[255; 25] {
             return Err(StatusError::OtherLog);
         }
         let state = self.state(id).ok_or(StatusError::NotFound)?;
-        Ok(Status {
+        Ok(CommandStatus {
             id,
             kind: "order.create".to_owned(),
             key: Some("o-1".to_owned()),
@@ -127,7 +127,8 @@ impl CommandService for FakeLog {
 
     async fn final_state(&self, id: CommandId, _: bool, deadline: Instant) {
         let mut changed = self.0.changed.subscribe();
-        let reached = changed.wait_for(|_| self.state(id).is_some_and(|state| state != State::Accepted));
+        let reached =
+            changed.wait_for(|_| self.state(id).is_some_and(|state| state != CommandState::Accepted));
         let _ = tokio::time::timeout_at(deadline.into(), reached).await;
     }
 }
@@ -176,7 +177,7 @@ impl AdminService for FakeAdmin {
     fn find_command(
         &self,
         _: CommandId,
-    ) -> Pin<Box<dyn Future<Output = Result<Status, StatusError>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<CommandStatus, StatusError>> + Send + '_>> {
         match self.hangs.load(SeqCst) {
             true => Box::pin(std::future::pending()),
             false => Box::pin(std::future::ready(Err(StatusError::NotFound))),

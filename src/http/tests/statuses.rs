@@ -1,5 +1,5 @@
 use super::fixture::{FakeLog, serve};
-use crate::command::State;
+use crate::command::CommandState;
 
 const ORDER: &str = r#"{"id":"o-1","amount":12}"#;
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
@@ -7,7 +7,7 @@ const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 #[tokio::test]
 async fn a_status_is_found_by_its_id_in_any_case() {
     let server = serve().await;
-    server.log.set(FakeLog::id(4), State::Sent);
+    server.log.set(FakeLog::id(4), CommandState::Sent);
     let mut client = server.connect().await;
     for id in [FakeLog::id(4).to_string(), FakeLog::id(4).to_string().to_lowercase()] {
         let reply = client.get(&format!("/v1/commands/{id}"), "").await;
@@ -41,7 +41,7 @@ async fn a_wait_ends_with_the_final_state() {
     let mut client = server.connect().await;
     client.send(format!("POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nPrefer: wait=60\r\nContent-Length: 24\r\n\r\n{ORDER}")).await;
     server.log.await_arrivals(1).await;
-    server.log.set(FakeLog::id(0), State::Sent);
+    server.log.set(FakeLog::id(0), CommandState::Sent);
     let reply = client.reply().await;
     assert_eq!((reply.status, reply.json()["state"].as_str()), (200, Some("sent")));
     assert_eq!(reply.header("preference-applied"), Some("wait=60"));
@@ -69,8 +69,8 @@ async fn a_waited_batch_is_answered_when_its_last_command_is_final() {
     let head = format!("POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\n{NDJSON}Prefer: wait=60\r\n");
     client.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).await;
     server.log.await_arrivals(1).await;
-    server.log.set(FakeLog::id(1), State::Dead);
-    server.log.set(FakeLog::id(0), State::Sent);
+    server.log.set(FakeLog::id(1), CommandState::Dead);
+    server.log.set(FakeLog::id(0), CommandState::Sent);
     let reply = client.reply().await;
     assert_eq!(reply.status, 200);
     let states: Vec<_> =
@@ -84,12 +84,12 @@ async fn a_waited_batch_is_answered_when_its_last_command_is_final() {
 #[tokio::test]
 async fn a_look_up_waits_too() {
     let server = serve().await;
-    server.log.set(FakeLog::id(3), State::Accepted);
+    server.log.set(FakeLog::id(3), CommandState::Accepted);
     let mut client = server.connect().await;
     let path = format!("/v1/commands/{}", FakeLog::id(3));
     assert_eq!(client.get(&path, "Prefer: wait=0\r\n").await.json()["state"], "accepted");
     client.send(format!("GET {path} HTTP/1.1\r\nHost: t\r\nPrefer: wait=60\r\n\r\n")).await;
-    server.log.set(FakeLog::id(3), State::Sent);
+    server.log.set(FakeLog::id(3), CommandState::Sent);
     assert_eq!(client.reply().await.json()["state"], "sent");
 }
 

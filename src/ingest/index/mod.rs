@@ -229,7 +229,7 @@ impl Inner {
 
 /// The scopes that lead to a record with this envelope.
 fn scopes(envelope: &Envelope<'_>, digests: &Digests) -> impl Iterator<Item = Scope> {
-    let key = envelope.repeat.as_ref().map(|repeat| repeat.scope);
+    let key = envelope.idempotency.as_ref().map(|repeat| repeat.scope);
     let claim = envelope.claim.map(|claim| digests.of_claim(&claim));
     key.into_iter().chain(claim)
 }

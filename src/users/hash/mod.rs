@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::command::{Secret, same_bytes};
+use crate::command::{Secret, constant_time_eq};
 use crate::task::{FatalSignal, OnFailure, Thread};
 
 use super::config::{COSTS, Config};
@@ -223,7 +223,7 @@ fn same_hash(one: &str, other: &str) -> bool {
     /// Of 60 characters: `$2b$10$` and 22 of salt, then 31 of the digest.
     const DIGEST_AT: usize = 29;
     match (one.as_bytes().get(DIGEST_AT..), other.as_bytes().get(DIGEST_AT..)) {
-        (Some(one), Some(other)) => same_bytes(one, other),
+        (Some(one), Some(other)) => constant_time_eq(one, other),
         _ => false,
     }
 }

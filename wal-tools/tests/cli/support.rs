@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_wal as wal;
-use forebay_wal::command::{CommandId, Envelope, Headers, IdMint, kind_of, lane};
+use forebay_wal::command::{CommandId, Envelope, Headers, IdGenerator, kind_of, lane};
 use forebay_wal::units::Timestamp;
 use forebay_wal::{Confirmation, DeadLetter, Keys, Lock, Log, Lsn, NewRecord, Options, Writer};
 use serde_json::Value;
@@ -82,7 +82,7 @@ impl Daemon {
         }
         let (lsn, at) = (self.writer.next_lsn(), self.writer.next_timestamp(Timestamp::now()));
         let identity = self.log.identity();
-        let id = IdMint::new(&identity.log_id, &identity.secret).mint(at, lsn, [7; 9]);
+        let id = IdGenerator::new(&identity.log_id, &identity.secret).generate(at, lsn, [7; 9]);
         let mut envelope = Envelope {
             key: Some(key.as_bytes()),
             ..Envelope::new(id, "order.create", "orders.v1", "application/json", b"")

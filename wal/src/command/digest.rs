@@ -29,7 +29,7 @@ impl KeyedDigest {
 }
 
 /// Whether both are the same. Every byte is looked at, wherever the first difference is: how long it takes says nothing.
-pub fn same_bytes(one: &[u8], other: &[u8]) -> bool {
+pub fn constant_time_eq(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |seen, (a, b)| seen | (a ^ b)) == 0
 }
 

@@ -57,7 +57,7 @@ pub struct Envelope<'a> {
     /// The client's `Idempotency-Key`, on every record of its request.
     pub idempotency_key: Option<&'a str>,
     /// What recognises a repetition of the request; on its first record only.
-    pub repeat: Option<Repeat>,
+    pub idempotency: Option<RequestDigest>,
     /// Who sent it; none in open mode.
     pub principal: Option<&'a str>,
     /// When the user of that name was registered ([`super::Owner`]).
@@ -79,7 +79,7 @@ pub struct Envelope<'a> {
 /// What recognises a repeated request: digests under the log's secret, because a bare hash of a body would be a
 /// fast hash of whatever secret stands in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repeat {
+pub struct RequestDigest {
     /// Digest of principal, method, kind and `Idempotency-Key`.
     pub scope: [u8; DIGEST],
     /// Digest of the body.
@@ -110,26 +110,30 @@ impl<'a> Envelope<'a> {
         put(out, KIND, self.kind.as_bytes());
         put(out, TOPIC, self.topic.as_bytes());
         put(out, CONTENT_TYPE, self.content_type.as_bytes());
-        put_some(out, KEY, self.key);
-        put_some(out, TRACEPARENT, self.traceparent.map(str::as_bytes));
-        put_some(out, IDEMPOTENCY_KEY, self.idempotency_key.map(str::as_bytes));
-        put_some(out, REPEAT, self.repeat.map(|repeat| repeat.encode()).as_ref().map(<[u8; 36]>::as_slice));
-        put_some(out, PRINCIPAL, self.principal.map(str::as_bytes));
-        put_some(
+        put_option(out, KEY, self.key);
+        put_option(out, TRACEPARENT, self.traceparent.map(str::as_bytes));
+        put_option(out, IDEMPOTENCY_KEY, self.idempotency_key.map(str::as_bytes));
+        put_option(
+            out,
+            REPEAT,
+            self.idempotency.map(|repeat| repeat.encode()).as_ref().map(<[u8; 36]>::as_slice),
+        );
+        put_option(out, PRINCIPAL, self.principal.map(str::as_bytes));
+        put_option(
             out,
             REQUEUED_FROM,
             self.requeued_from.map(|lsn| lsn.0.to_le_bytes()).as_ref().map(|b| &b[..]),
         );
-        put_some(out, CLAIM, self.claim.as_ref().map(<[u8; CLAIM_LEN]>::as_slice));
-        put_some(out, FINGERPRINT, self.fingerprint.as_ref().map(<[u8; DIGEST]>::as_slice));
-        put_some(
+        put_option(out, CLAIM, self.claim.as_ref().map(<[u8; CLAIM_LEN]>::as_slice));
+        put_option(out, FINGERPRINT, self.fingerprint.as_ref().map(<[u8; DIGEST]>::as_slice));
+        put_option(
             out,
             REGISTERED_AT,
             self.registered_at.map(|at| at.0.to_le_bytes()).as_ref().map(|b| &b[..]),
         );
-        put_some(out, SEALED, self.sealed.then_some(&[]));
-        put_some(out, HEADERS, Some(self.headers.as_bytes()).filter(|headers| !headers.is_empty()));
-        put_some(out, NO_VALUE, self.no_value.then_some(&[]));
+        put_option(out, SEALED, self.sealed.then_some(&[]));
+        put_option(out, HEADERS, Some(self.headers.as_bytes()).filter(|headers| !headers.is_empty()));
+        put_option(out, NO_VALUE, self.no_value.then_some(&[]));
         put(out, VALUE, self.value);
     }
 
@@ -150,7 +154,7 @@ impl<'a> Envelope<'a> {
             headers: Headers::NONE,
             traceparent: None,
             idempotency_key: None,
-            repeat: None,
+            idempotency: None,
             principal: None,
             registered_at: None,
             requeued_from: None,
@@ -180,7 +184,7 @@ impl<'a> Envelope<'a> {
                 CONTENT_TYPE => envelope.content_type = text(tag, field)?,
                 TRACEPARENT => envelope.traceparent = Some(text(tag, field)?),
                 IDEMPOTENCY_KEY => envelope.idempotency_key = Some(text(tag, field)?),
-                REPEAT => envelope.repeat = Some(Repeat::decode(fixed(tag, field)?)),
+                REPEAT => envelope.idempotency = Some(RequestDigest::decode(fixed(tag, field)?)),
                 PRINCIPAL => envelope.principal = Some(text(tag, field)?),
                 REQUEUED_FROM => envelope.requeued_from = Some(Lsn(u64::from_le_bytes(fixed(tag, field)?))),
                 CLAIM => envelope.claim = Some(fixed(tag, field)?),
@@ -206,7 +210,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-impl Repeat {
+impl RequestDigest {
     fn encode(&self) -> [u8; 36] {
         let mut bytes = [0; 36];
         bytes[..16].copy_from_slice(&self.scope);
@@ -233,7 +237,7 @@ fn put(out: &mut Vec<u8>, tag: u8, field: &[u8]) {
     out.extend_from_slice(field);
 }
 
-fn put_some(out: &mut Vec<u8>, tag: u8, field: Option<&[u8]>) {
+fn put_option(out: &mut Vec<u8>, tag: u8, field: Option<&[u8]>) {
     if let Some(field) = field {
         put(out, tag, field);
     }
@@ -271,7 +275,7 @@ mod tests {
             headers: Headers::parse(b"\x05\x00ce_id\x01\x00\x00\x001").unwrap(),
             traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
             idempotency_key: Some("abc"),
-            repeat: Some(Repeat { scope: [1; 16], body: [2; 16], count: 3 }),
+            idempotency: Some(RequestDigest { scope: [1; 16], body: [2; 16], count: 3 }),
             principal: Some("ada"),
             registered_at: Some(Timestamp(5)),
             requeued_from: Some(Lsn(77)),

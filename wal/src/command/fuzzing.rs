@@ -1,7 +1,7 @@
 //! Fuzzed: the payload of a record, and a command id as a client writes it.
 #![allow(clippy::expect_used, reason = "a broken promise ends the program: that is what fuzzing looks for")]
 
-use super::{CommandId, Envelope, IdMint, headers, requeued};
+use super::{CommandId, Envelope, IdGenerator, headers, requeued_record};
 use crate::units::{Lsn, Timestamp};
 
 /// An envelope that is accepted is the same one after it was written again, with whatever may be skipped left out;
@@ -11,10 +11,10 @@ pub fn command(data: &[u8]) {
         && let Ok(id) = text.parse::<CommandId>()
     {
         assert_eq!(id.to_string(), text.to_uppercase());
-        let mint = IdMint::new(&[1; 16], &[2; 32]);
+        let mint = IdGenerator::new(&[1; 16], &[2; 32]);
         let _ = mint.lsn(&id);
     }
-    let again = requeued(data, Lsn(1), Lsn(2));
+    let again = requeued_record(data, Lsn(1), Lsn(2));
     let Ok(read) = Envelope::decode(data) else {
         assert_eq!(again.payload, data, "what cannot be read is taken up as it is");
         return;
@@ -25,5 +25,5 @@ pub fn command(data: &[u8]) {
     assert!(bytes.len() <= data.len() + 4 * 5, "a field that was missing is written empty");
     assert_eq!(headers(&read, Timestamp(1))[0].1, read.id.to_string());
     let taken_up = Envelope::decode(&again.payload).expect("just written");
-    assert_eq!(taken_up, Envelope { requeued_from: Some(Lsn(1)), repeat: None, ..read });
+    assert_eq!(taken_up, Envelope { requeued_from: Some(Lsn(1)), idempotency: None, ..read });
 }

@@ -24,13 +24,13 @@ use sha2::Sha256;
 
 use crate::units::{Lsn, Timestamp};
 
-use super::seal::{IdSeal, SEAL};
+use super::id_seal::{IdSeal, SEAL_LEN};
 
 const BYTES: usize = 25;
 const CHARACTERS: usize = 40;
 const LSN_AT: usize = 10;
 const RANDOM_AT: usize = 16;
-const SEAL_AT: usize = BYTES - SEAL;
+const SEAL_AT: usize = BYTES - SEAL_LEN;
 
 /// Crockford's base 32 (no I, L, O, U), read without regard to case; 25 bytes leave no rest, so no padding.
 static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
@@ -82,8 +82,8 @@ impl CommandId {
     }
 
     /// Whether a daemon that shares this seal has made the id. Says nothing of the LSN in it.
-    pub fn has(&self, seal: &IdSeal) -> bool {
-        seal.is(&self.0[SEAL_AT..], &self.0[..LSN_AT], &self.0[RANDOM_AT..SEAL_AT])
+    pub fn has_seal(&self, seal: &IdSeal) -> bool {
+        seal.matches(&self.0[SEAL_AT..], &self.0[..LSN_AT], &self.0[RANDOM_AT..SEAL_AT])
     }
 
     /// Whether the same log accepted both.
@@ -137,13 +137,13 @@ pub enum IdError {
 
 /// Makes the ids of one log, and finds the record an id stands for.
 #[derive(Clone)]
-pub struct IdMint {
+pub struct IdGenerator {
     tag: [u8; 4],
     mask: Hmac<Sha256>,
     seal: IdSeal,
 }
 
-impl IdMint {
+impl IdGenerator {
     /// The mint of the log with this id and secret.
     pub fn new(log_id: &[u8; 16], secret: &[u8; 32]) -> Self {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
@@ -152,17 +152,17 @@ impl IdMint {
     }
 
     /// The same, with a seal on its ids as soon as the secret of that is known.
-    pub fn sealed(self, seal: IdSeal) -> Self {
+    pub fn with_seal(self, seal: IdSeal) -> Self {
         Self { seal, ..self }
     }
 
     /// A new id for the record `lsn`, accepted `at`. `random` must come from the system's generator.
-    pub fn mint(&self, at: Timestamp, lsn: Lsn, random: [u8; 9]) -> CommandId {
+    pub fn generate(&self, at: Timestamp, lsn: Lsn, random: [u8; 9]) -> CommandId {
         let mut bytes = [0; BYTES];
         bytes[..6].copy_from_slice(&at.0.to_be_bytes()[2..]);
         bytes[6..LSN_AT].copy_from_slice(&self.tag);
         bytes[RANDOM_AT..].copy_from_slice(&random);
-        if let Some(seal) = self.seal.of(&bytes[..LSN_AT], &bytes[RANDOM_AT..SEAL_AT]) {
+        if let Some(seal) = self.seal.compute(&bytes[..LSN_AT], &bytes[RANDOM_AT..SEAL_AT]) {
             bytes[SEAL_AT..].copy_from_slice(&seal);
         }
         let masked = lsn.0 ^ self.mask_of(&bytes);
@@ -197,13 +197,13 @@ impl IdMint {
 mod tests {
     use super::*;
 
-    fn mint() -> IdMint {
-        IdMint::new(&[7; 16], &[9; 32])
+    fn mint() -> IdGenerator {
+        IdGenerator::new(&[7; 16], &[9; 32])
     }
 
     #[test]
     fn an_id_leads_back_to_its_record() {
-        let id = mint().mint(Timestamp(1_795_176_000_123), Lsn(42), [3; 9]);
+        let id = mint().generate(Timestamp(1_795_176_000_123), Lsn(42), [3; 9]);
         let read: CommandId = id.to_string().to_lowercase().parse().unwrap();
         assert_eq!(read, id);
         assert_eq!(id.to_string().len(), CHARACTERS);
@@ -213,9 +213,9 @@ mod tests {
 
     #[test]
     fn an_id_of_another_log_is_told_apart() {
-        let id = IdMint::new(&[8; 16], &[9; 32]).mint(Timestamp(1), Lsn(42), [3; 9]);
+        let id = IdGenerator::new(&[8; 16], &[9; 32]).generate(Timestamp(1), Lsn(42), [3; 9]);
         assert_eq!(mint().lsn(&id), Err(IdError::OtherLog));
-        assert!(!id.is_of_same_log(&mint().mint(Timestamp(1), Lsn(42), [3; 9])));
+        assert!(!id.is_of_same_log(&mint().generate(Timestamp(1), Lsn(42), [3; 9])));
     }
 
     #[test]
@@ -225,27 +225,27 @@ mod tests {
             seal.set(&[secret; 32]);
             seal
         };
-        let sealed = mint().sealed(seal(5));
+        let sealed = mint().with_seal(seal(5));
         for number in 0..200 {
-            let id = sealed.mint(Timestamp(number), Lsn(number), [number as u8; 9]);
+            let id = sealed.generate(Timestamp(number), Lsn(number), [number as u8; 9]);
             assert_eq!(sealed.lsn(&id), Ok(Lsn(number)), "the seal is not in the LSN's way");
             assert_eq!(mint().lsn(&id), Ok(Lsn(number)));
-            assert!(id.has(&seal(5)));
-            assert!(!id.has(&seal(6)) && !id.has(&IdSeal::default()), "another secret, or none");
+            assert!(id.has_seal(&seal(5)));
+            assert!(!id.has_seal(&seal(6)) && !id.has_seal(&IdSeal::default()), "another secret, or none");
             for byte in (0..LSN_AT).chain(RANDOM_AT..BYTES) {
                 let mut changed = id;
                 changed.0[byte] ^= 1;
-                assert!(!changed.has(&seal(5)), "byte {byte}");
+                assert!(!changed.has_seal(&seal(5)), "byte {byte}");
             }
-            let unsealed = mint().mint(Timestamp(number), Lsn(number), [number as u8; 9]);
-            assert!(!unsealed.has(&seal(5)));
+            let unsealed = mint().generate(Timestamp(number), Lsn(number), [number as u8; 9]);
+            assert!(!unsealed.has_seal(&seal(5)));
         }
     }
 
     #[test]
     fn ids_sort_by_time_and_do_not_show_the_lsn() {
-        let early = mint().mint(Timestamp(1_000), Lsn(9), [255; 9]);
-        let late = mint().mint(Timestamp(1_001), Lsn(1), [0; 9]);
+        let early = mint().generate(Timestamp(1_000), Lsn(9), [255; 9]);
+        let late = mint().generate(Timestamp(1_001), Lsn(1), [0; 9]);
         assert!(early.to_string() < late.to_string());
         assert_ne!(early.0[LSN_AT..RANDOM_AT], [0, 0, 0, 0, 0, 9]);
     }

@@ -6,29 +6,29 @@ mod envelope;
 pub(crate) mod fuzzing;
 mod headers;
 mod id;
+mod id_seal;
 mod kafka_headers;
 mod lane;
 mod media_type;
-mod outcome;
 mod owner;
 mod requeue;
-mod seal;
-mod topic;
+mod status;
+mod topics;
 mod user;
 
-pub use digest::{KeyedDigest, same_bytes};
-pub use envelope::{Envelope, EnvelopeError, Repeat};
+pub use digest::{KeyedDigest, constant_time_eq};
+pub use envelope::{Envelope, EnvelopeError, RequestDigest};
 pub use headers::Headers;
-pub use id::{CommandId, IdError, IdMint};
+pub use id::{CommandId, IdError, IdGenerator};
+pub use id_seal::IdSeal;
 pub use kafka_headers::headers;
 pub use lane::{LANES, lane};
 pub use media_type::is_json;
-pub use outcome::{Placement, State, Status};
 pub use owner::Owner;
-pub use requeue::{Requeued, kind_of, requeued};
-pub use seal::IdSeal;
-pub use topic::{CHECKPOINT_TOPIC, OWN_TOPICS};
+pub use requeue::{RequeuedRecord, kind_of, requeued_record};
+pub use status::{CommandState, CommandStatus, KafkaPosition};
+pub use topics::{CHECKPOINT_TOPIC, INTERNAL_TOPICS};
 pub use user::{
-    LONGEST_ACTOR, Secret, USER_DEAD_TOPIC, USER_RETRY_TOPIC, USER_TOPIC, UnknownValue, UserKind, UserValue,
-    has_consumer, is_storable_actor,
+    MAX_ACTOR_CHARS, Secret, USER_DEAD_TOPIC, USER_RETRY_TOPIC, USER_TOPIC, UnknownValue, UserKind,
+    UserValue, has_consumer, is_storable_actor,
 };

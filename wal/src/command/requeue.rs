@@ -7,7 +7,7 @@ use crate::units::Lsn;
 const UNREADABLE: &str = "unreadable";
 
 /// A record to append, made from a dead letter.
-pub struct Requeued {
+pub struct RequeuedRecord {
     /// The lane it is ordered in: its key's, as before.
     pub lane: u8,
     /// The command's kind.
@@ -23,19 +23,19 @@ pub struct Requeued {
 /// The record that takes up the dead letter `from` again, to be appended as `lsn`.
 ///
 /// It no longer recognises repetitions of the request: the first record does.
-pub fn requeued(payload: &[u8], from: Lsn, lsn: Lsn) -> Requeued {
+pub fn requeued_record(payload: &[u8], from: Lsn, lsn: Lsn) -> RequeuedRecord {
     match Envelope::decode(payload) {
         Ok(old) => {
-            let again = Envelope { requeued_from: Some(from), repeat: None, ..old };
+            let again = Envelope { requeued_from: Some(from), idempotency: None, ..old };
             let mut bytes = Vec::new();
             again.encode(&mut bytes);
             let (lane, label) = (lane(again.key, lsn), again.kind.to_owned());
-            Requeued { lane, label, payload: bytes, claim: again.claim, sealed: again.sealed }
+            RequeuedRecord { lane, label, payload: bytes, claim: again.claim, sealed: again.sealed }
         }
         // Unreadable for this version: as it is, so that a version that reads it can send it.
         Err(_) => {
             let (lane, label) = (lane(None, lsn), UNREADABLE.to_owned());
-            Requeued { lane, label, payload: payload.to_vec(), claim: None, sealed: false }
+            RequeuedRecord { lane, label, payload: payload.to_vec(), claim: None, sealed: false }
         }
     }
 }

@@ -54,11 +54,11 @@ impl UserKind {
 }
 
 /// The longest name of a caller, in characters: what the columns hold.
-pub const LONGEST_ACTOR: usize = 255;
+pub const MAX_ACTOR_CHARS: usize = 255;
 
 /// Whether the tables hold this as a caller's name. MySQL refuses longer ones, PostgreSQL a NUL.
 pub fn is_storable_actor(name: &str) -> bool {
-    name.chars().nth(LONGEST_ACTOR).is_none() && !name.chars().any(char::is_control)
+    name.chars().nth(MAX_ACTOR_CHARS).is_none() && !name.chars().any(char::is_control)
 }
 
 /// Whether commands of this kind are applied by a consumer of ours, so that `sent` is not their end.

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use super::format::{Text, time};
-use crate::command::{Placement, State, Status};
+use crate::command::{CommandState, CommandStatus, KafkaPosition};
 use crate::status::StatusError;
 
 /// The answer to a look-up.
-pub fn found(id: &str, found: &Result<Status, StatusError>) -> String {
+pub fn found(id: &str, found: &Result<CommandStatus, StatusError>) -> String {
     match found {
         Ok(status) => shown(status),
         Err(error) => format!(
@@ -28,14 +28,14 @@ fn in_words(error: &StatusError) -> String {
     }
 }
 
-fn shown(status: &Status) -> String {
-    let Status { id, kind, key, state, accepted_at, sent_at, kafka, finished_at, reason } = status;
+fn shown(status: &CommandStatus) -> String {
+    let CommandStatus { id, kind, key, state, accepted_at, sent_at, kafka, finished_at, reason } = status;
     let (class, symbol, state) = match state {
-        State::Accepted => ("waits", "●", "accepted: on disk, not yet confirmed by Kafka"),
-        State::Sent => ("ok", "✓", "sent: confirmed by Kafka"),
-        State::Applied => ("ok", "✓", "applied"),
-        State::Rejected => ("warning", "▲", "rejected"),
-        State::Dead => ("error", "■", "dead: an operator decides"),
+        CommandState::Accepted => ("waits", "●", "accepted: on disk, not yet confirmed by Kafka"),
+        CommandState::Sent => ("ok", "✓", "sent: confirmed by Kafka"),
+        CommandState::Applied => ("ok", "✓", "applied"),
+        CommandState::Rejected => ("warning", "▲", "rejected"),
+        CommandState::Dead => ("error", "■", "dead: an operator decides"),
     };
     let mut html = format!(
         "<p class=\"note {class}\" data-state=\"{}\"><span aria-hidden=\"true\">{symbol}</span> {state}</p><dl \
@@ -61,6 +61,6 @@ fn shown(status: &Status) -> String {
     html
 }
 
-fn place(Placement { topic, partition, offset }: &Placement) -> String {
+fn place(KafkaPosition { topic, partition, offset }: &KafkaPosition) -> String {
     format!("{}, partition {partition}, offset {offset}", Text(topic))
 }

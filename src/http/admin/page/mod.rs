@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use self::format::{Text, clock, time};
 use super::overview::Overview;
-use crate::command::Status;
+use crate::command::CommandStatus;
 use crate::status::StatusError;
 use crate::units::Timestamp;
 
@@ -32,7 +32,7 @@ pub struct CommandLookup {
     /// As typed.
     pub id: String,
     /// The answer.
-    pub found: Result<Status, StatusError>,
+    pub found: Result<CommandStatus, StatusError>,
 }
 
 /// Everything on the page that changes, at one moment.

@@ -58,14 +58,20 @@ fn add_final(schemas: &mut Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{CommandId, State, Status};
+    use crate::command::{CommandId, CommandState, CommandStatus};
     use crate::units::Timestamp;
 
-    const ALL: [State; 5] = [State::Accepted, State::Sent, State::Applied, State::Rejected, State::Dead];
+    const ALL: [CommandState; 5] = [
+        CommandState::Accepted,
+        CommandState::Sent,
+        CommandState::Applied,
+        CommandState::Rejected,
+        CommandState::Dead,
+    ];
 
     /// The name of the state, and whether a wait ends with it.
-    fn shown(kind: &str, state: State) -> (Value, bool) {
-        let status = Status {
+    fn shown(kind: &str, state: CommandState) -> (Value, bool) {
+        let status = CommandStatus {
             id: CommandId::from_bytes([1; 25]),
             kind: kind.to_owned(),
             key: None,
@@ -87,7 +93,7 @@ mod tests {
             assert_eq!(USER_FINAL.iter().any(|known| name == *known), is_final, "{name}");
             let (name, is_final) = shown("order.create", state);
             // Only a consumer applies or rejects.
-            let is_possible = !matches!(state, State::Applied | State::Rejected);
+            let is_possible = !matches!(state, CommandState::Applied | CommandState::Rejected);
             assert_eq!(FINAL.iter().any(|known| name == *known), is_final && is_possible, "{name}");
         }
     }

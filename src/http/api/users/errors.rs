@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::auth::TokenError;
-use crate::command::Status;
+use crate::command::CommandStatus;
 use crate::http::problem;
 use crate::http::problem::{ErrorDetail, Problem};
 use crate::users;
 use crate::users::UserError;
 
 /// A registration that the database refused after it was accepted.
-pub fn rejected(status: &Status) -> Problem {
+pub fn rejected(status: &CommandStatus) -> Problem {
     let reason = status.reason.as_deref().unwrap_or_default();
     match reason.strip_prefix("taken: ") {
         Some(field) => taken(field.to_owned().into()),

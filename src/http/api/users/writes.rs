@@ -7,7 +7,7 @@ use hyper::{StatusCode, header};
 use super::errors;
 use super::requests::{UserRequest, check_rate_limit, context, read};
 use crate::auth::Caller;
-use crate::command::{State, Status};
+use crate::command::{CommandState, CommandStatus};
 use crate::http::api::access::{Administrator, SelfOrAdmin};
 use crate::http::api::state::Api;
 use crate::http::api::{access, receipt, status};
@@ -40,7 +40,7 @@ pub async fn register<C: CommandService>(
     let Some(status) = await_outcome(api, &receipt, prefer).await else {
         return Ok(receipt::accepted_response(&receipt, Format::Single, prefer));
     };
-    if status.state != State::Applied {
+    if status.state != CommandState::Applied {
         return Err(errors::rejected(&status));
     }
     users.refresh(&name).await;
@@ -124,7 +124,11 @@ fn answered<C: CommandService, T>(api: &Api<C>, outcome: Result<T, UserError>) -
 }
 
 /// What became of an accepted command, if the client waits and it comes in time.
-async fn await_outcome<C: CommandService>(api: &Api<C>, receipt: &Receipt, prefer: Prefer) -> Option<Status> {
+async fn await_outcome<C: CommandService>(
+    api: &Api<C>,
+    receipt: &Receipt,
+    prefer: Prefer,
+) -> Option<CommandStatus> {
     status::final_statuses(&api.commands, &receipt.ids, true, prefer.wait?).await?.pop()
 }
 

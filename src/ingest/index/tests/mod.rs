@@ -5,7 +5,7 @@ mod disk;
 use std::path::Path;
 
 use super::*;
-use crate::command::{CommandId, KeyedDigest, Repeat};
+use crate::command::{CommandId, KeyedDigest, RequestDigest};
 use crate::metrics::Registry;
 use crate::units::Timestamp;
 use crate::wal;
@@ -114,7 +114,7 @@ fn record(scope: Scope, n: u64) -> Vec<u8> {
     let mut id = [0; 25];
     id[..8].copy_from_slice(&n.to_le_bytes());
     let mut envelope = Envelope::new(CommandId::from_bytes(id), "test", "test", "application/json", b"{}");
-    envelope.repeat = Some(Repeat { scope, body: [0; 16], count: 1 });
+    envelope.idempotency = Some(RequestDigest { scope, body: [0; 16], count: 1 });
     let mut bytes = Vec::new();
     envelope.encode(&mut bytes);
     bytes

@@ -6,10 +6,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::digest::{KeyedDigest, same_bytes};
+use super::digest::{KeyedDigest, constant_time_eq};
 
 /// Bytes of the seal.
-pub(super) const SEAL: usize = 4;
+pub(super) const SEAL_LEN: usize = 4;
 
 const DOMAIN: &[u8] = b"forebay command id seal 1";
 
@@ -24,16 +24,16 @@ impl IdSeal {
     }
 
     /// The seal of an id's other bytes; none while the secret is not known.
-    pub(super) fn of(&self, head: &[u8], random: &[u8]) -> Option<[u8; SEAL]> {
+    pub(super) fn compute(&self, head: &[u8], random: &[u8]) -> Option<[u8; SEAL_LEN]> {
         let digest = self.0.get()?.of(&[DOMAIN, head, random]);
-        let mut seal = [0; SEAL];
-        seal.copy_from_slice(&digest[..SEAL]);
+        let mut seal = [0; SEAL_LEN];
+        seal.copy_from_slice(&digest[..SEAL_LEN]);
         Some(seal)
     }
 
     /// Whether this is the seal of these bytes. Not while the secret is not known.
-    pub(super) fn is(&self, seal: &[u8], head: &[u8], random: &[u8]) -> bool {
-        self.of(head, random).is_some_and(|right| same_bytes(&right, seal))
+    pub(super) fn matches(&self, seal: &[u8], head: &[u8], random: &[u8]) -> bool {
+        self.compute(head, random).is_some_and(|right| constant_time_eq(&right, seal))
     }
 }
 

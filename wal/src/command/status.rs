@@ -9,7 +9,7 @@ use crate::units::Timestamp;
 /// `Sent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum CommandState {
     /// On stable storage here.
     Accepted,
     /// Confirmed by the broker.
@@ -24,7 +24,7 @@ pub enum State {
 
 /// Where Kafka put a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Placement {
+pub struct KafkaPosition {
     /// Topic.
     pub topic: String,
     /// Partition; −1 where the broker was not asked to say (`acks = 0`).
@@ -35,7 +35,7 @@ pub struct Placement {
 
 /// The status document of one command (docs/http-api.md#reading-a-status).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Status {
+pub struct CommandStatus {
     /// The command.
     pub id: CommandId,
     /// Its kind.
@@ -43,26 +43,26 @@ pub struct Status {
     /// Its key, if its kind declares one.
     pub key: Option<String>,
     /// How far it has come.
-    pub state: State,
+    pub state: CommandState,
     /// When it was accepted.
     pub accepted_at: Timestamp,
     /// When the broker confirmed it.
     pub sent_at: Option<Timestamp>,
     /// Where it lies in Kafka.
-    pub kafka: Option<Placement>,
+    pub kafka: Option<KafkaPosition>,
     /// When it reached a final state.
     pub finished_at: Option<Timestamp>,
     /// Why it was rejected or is dead.
     pub reason: Option<String>,
 }
 
-impl Status {
+impl CommandStatus {
     /// Whether nothing more will become of it. Kinds without a consumer of ours end at `sent`.
     pub fn is_final(&self) -> bool {
         match self.state {
-            State::Accepted => false,
-            State::Sent => !has_consumer(&self.kind),
-            State::Applied | State::Rejected | State::Dead => true,
+            CommandState::Accepted => false,
+            CommandState::Sent => !has_consumer(&self.kind),
+            CommandState::Applied | CommandState::Rejected | CommandState::Dead => true,
         }
     }
 }

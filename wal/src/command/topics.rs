@@ -6,4 +6,4 @@ use super::user::{USER_DEAD_TOPIC, USER_RETRY_TOPIC, USER_TOPIC};
 pub const CHECKPOINT_TOPIC: &str = "forebay.checkpoints";
 
 /// All of them. A record of another kind would be taken for one of forebay's own.
-pub const OWN_TOPICS: [&str; 4] = [USER_TOPIC, USER_RETRY_TOPIC, USER_DEAD_TOPIC, CHECKPOINT_TOPIC];
+pub const INTERNAL_TOPICS: [&str; 4] = [USER_TOPIC, USER_RETRY_TOPIC, USER_DEAD_TOPIC, CHECKPOINT_TOPIC];
