@@ -19,7 +19,7 @@ use crate::ingest::{Admission, Again, Ingest, SubmitError};
 use crate::problems::{Code, Observation, Problem, Problems};
 use crate::status::{StatusError, Statuses};
 use crate::units::Timestamp;
-use crate::wal::dead::{Dead, Removal};
+use crate::wal::dead_letters::{DeadEntry, Removal};
 use crate::wal::{BacklogStats, Log, Lsn, SegmentLocation};
 
 use super::age::{age_of, oldest_age};
@@ -285,11 +285,11 @@ impl Operator for DaemonAdmin {
 
     fn requeue(&self, lsn: Lsn, origin: &str) -> Result<Lsn, String> {
         let requeued = match self.log.dead_letters().get(lsn) {
-            Ok(Some(Dead::Letter(letter))) => self.ingest.requeue(&letter),
-            Ok(Some(Dead::Sealed(_))) => {
+            Ok(Some(DeadEntry::Letter(letter))) => self.ingest.requeue(&letter),
+            Ok(Some(DeadEntry::Sealed(_))) => {
                 Err("the letter is encrypted under a key that is not given".to_owned())
             }
-            Ok(Some(Dead::Damage(_))) => {
+            Ok(Some(DeadEntry::Damage(_))) => {
                 Err("the record was lost to damage: there is nothing to send".to_owned())
             }
             Ok(None) => Err(format!("no dead letter {lsn}")),

@@ -10,7 +10,7 @@ use crate::ingest::Config;
 use crate::task::FatalSignal;
 use crate::units::Timestamp;
 use crate::wal;
-use crate::wal::dead::Dead;
+use crate::wal::dead_letters::DeadEntry;
 use crate::wal::inspect::Directory;
 use crate::wal::{Event, Keys, Lock, Lsn, MasterKey, OpenError, OpenedLog, Options};
 
@@ -90,7 +90,7 @@ fn check_no_plaintext_passwords(dir: &Path, keys: &Keys) -> Result<(), Failure> 
     let Ok(view) = directory.with_keys(keys.clone()).look(kind_of) else { return Ok(()) };
     let Some(store) = &view.dead else { return Ok(()) };
     let holds_password = |lsn: &Lsn| match store.get(*lsn) {
-        Ok(Some(Dead::Letter(letter))) => Envelope::decode(&letter.payload).is_ok_and(|it| it.sealed),
+        Ok(Some(DeadEntry::Letter(letter))) => Envelope::decode(&letter.payload).is_ok_and(|it| it.sealed),
         _ => false,
     };
     let Some(lsn) = store.lsns().into_iter().find(holds_password) else { return Ok(()) };

@@ -19,7 +19,7 @@ use crate::metrics::TopicMetrics;
 use crate::sync::Mutex;
 use crate::task::{OnFailure, Thread};
 use crate::units::Timestamp;
-use crate::wal::dead::Dead;
+use crate::wal::dead_letters::DeadEntry;
 use crate::wal::{Log, Lsn};
 
 use super::age::oldest_age;
@@ -95,7 +95,7 @@ impl Recorder {
     /// Blocks for the disk, where the number of letters has changed.
     fn refresh_dead_letters(&self, log: &Log) {
         let dead = log.dead_letters();
-        let seen = Some((dead.len(), dead.ends()));
+        let seen = Some((dead.len(), dead.first_and_last()));
         if self.dead_letters.lock().read_for == seen {
             return;
         }
@@ -144,14 +144,14 @@ fn read_dead_letter(log: &Log, lsn: Lsn) -> Option<DeadLetterRow> {
     let unread =
         |died_at, reason, attempts| DeadLetterRow { lsn: lsn.0, kind: None, died_at, reason, attempts };
     match log.dead_letters().get(lsn) {
-        Ok(Some(Dead::Letter(letter))) => {
+        Ok(Some(DeadEntry::Letter(letter))) => {
             let kind = kind_of(&letter.payload);
             Some(DeadLetterRow { kind, ..unread(letter.died_at, letter.reason, letter.attempts) })
         }
-        Ok(Some(Dead::Sealed(letter))) => {
+        Ok(Some(DeadEntry::Sealed(letter))) => {
             Some(unread(letter.died_at, "the letter is encrypted".to_owned(), letter.attempts))
         }
-        Ok(Some(Dead::Damage(damage))) => Some(unread(damage.found_at, damage.reason, 0)),
+        Ok(Some(DeadEntry::Damage(damage))) => Some(unread(damage.found_at, damage.reason, 0)),
         Ok(None) => None,
         Err(error) => Some(unread(Timestamp::now(), format!("the letter cannot be read: {error}"), 0)),
     }

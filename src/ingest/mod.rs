@@ -227,7 +227,7 @@ impl Ingest {
             .blocking_recv()
             .map_err(|_| SubmitError::Poisoned.to_string())?
             .map_err(|e| e.to_string())?;
-        let removal = crate::wal::dead::Removal::Requeued(lsn);
+        let removal = crate::wal::dead_letters::Removal::Requeued(lsn);
         self.shared.log.remove_dead_letter(letter.lsn, removal).map_err(|e| e.to_string())?;
         Ok(lsn)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use forebay::control;
 use forebay::wal::Keys;
-use forebay::wal::dead::DeadLetters;
+use forebay::wal::dead_letters::DeadLetterStore;
 use serde_json::Value;
 
 use crate::daemon::{LONG, await_drained, backlog_value, forebay, kind};
@@ -98,7 +98,7 @@ fn only_the_records_a_topic_refuses_become_dead_letters() {
 /// What `wal-tools dead requeue --all --apply` asks of a running daemon.
 fn requeue_all(forebay: &Forebay) {
     let fs = Arc::new(forebay::wal::fs::RealFs);
-    let dead = DeadLetters::open_to_read(fs, &forebay.wal_dir(), &Keys::default());
+    let dead = DeadLetterStore::open_read_only(fs, &forebay.wal_dir(), &Keys::default());
     let dead = dead.unwrap().0.expect("a dead-letter store");
     for lsns in dead.lsns().chunks(control::MAX_DEAD_LETTERS) {
         let request = control::Request::Requeue { lsns: lsns.to_vec() };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use forebay::control;
 use forebay::wal::Keys;
-use forebay::wal::dead::DeadLetters;
+use forebay::wal::dead_letters::DeadLetterStore;
 use forebay::wal::fs::RealFs;
 
 use crate::ask::{NO_KAFKA, await_sent, daemon, id, is_replay, refusal, status};
@@ -109,7 +109,7 @@ fn a_body_that_is_too_large_for_its_topic_is_a_dead_letter_that_can_be_sent_agai
 }
 
 fn requeue_all(forebay: &Forebay) {
-    let dead = DeadLetters::open_to_read(Arc::new(RealFs), &forebay.wal_dir(), &Keys::default());
+    let dead = DeadLetterStore::open_read_only(Arc::new(RealFs), &forebay.wal_dir(), &Keys::default());
     let lsns = dead.unwrap().0.expect("a dead-letter store").lsns();
     match control::send_request(&forebay.wal_dir(), &control::Request::Requeue { lsns }).unwrap() {
         control::ControlResponse::Done(done) => {

@@ -7,7 +7,7 @@
 use std::io;
 use std::io::Write;
 
-use forebay_wal::dead::Dead;
+use forebay_wal::dead_letters::DeadEntry;
 use forebay_wal::inspect::View;
 use forebay_wal::units::Timestamp;
 use forebay_wal::{FindingKind, Lsn};
@@ -56,14 +56,16 @@ fn damage(view: &View) -> Vec<Problem> {
 }
 
 fn letters(view: &View) -> io::Result<Option<Problem>> {
-    let Some((store, (first, last))) = view.dead.as_ref().and_then(|dead| Some((dead, dead.ends()?))) else {
+    let Some((store, (first, last))) =
+        view.dead.as_ref().and_then(|dead| Some((dead, dead.first_and_last()?)))
+    else {
         return Ok(None);
     };
     let entry = |lsn: Lsn| -> io::Result<(Timestamp, Option<String>)> {
         Ok(match store.get(lsn)? {
-            Some(Dead::Letter(letter)) => (letter.died_at, Some(letter.reason)),
-            Some(Dead::Sealed(letter)) => (letter.died_at, None),
-            Some(Dead::Damage(damage)) => (damage.found_at, Some(damage.reason)),
+            Some(DeadEntry::Letter(letter)) => (letter.died_at, Some(letter.reason)),
+            Some(DeadEntry::Sealed(letter)) => (letter.died_at, None),
+            Some(DeadEntry::Damage(damage)) => (damage.found_at, Some(damage.reason)),
             None => (Timestamp::now(), None),
         })
     };

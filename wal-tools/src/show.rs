@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use data_encoding::BASE64;
 use forebay_wal::Lsn;
 use forebay_wal::command::{CommandId, Envelope, IdGenerator};
-use forebay_wal::dead::Removal;
+use forebay_wal::dead_letters::Removal;
 use forebay_wal::inspect::{Segment, Stored, View};
 use serde::Serialize;
 use serde_json::Value;

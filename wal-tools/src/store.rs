@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use forebay_wal as wal;
 use forebay_wal::command::requeued_record;
 use forebay_wal::control::RecordOutcome;
-use forebay_wal::dead::{Dead, Removal};
+use forebay_wal::dead_letters::{DeadEntry, Removal};
 use forebay_wal::inspect::View;
 use forebay_wal::units::Timestamp;
 use forebay_wal::{Cursor, Lock, Lsn, NewRecord, OpenedLog};
@@ -52,9 +52,9 @@ impl Store {
             .get(lsn)?
             .context("it is not among the dead letters any more")?
         {
-            Dead::Letter(letter) => letter,
-            Dead::Sealed(_) => bail!("it is encrypted, and the key is not given"),
-            Dead::Damage(_) => bail!("a damaged range holds no record"),
+            DeadEntry::Letter(letter) => letter,
+            DeadEntry::Sealed(_) => bail!("it is encrypted, and the key is not given"),
+            DeadEntry::Damage(_) => bail!("a damaged range holds no record"),
         };
         let appended = self.append(&letter.payload, lsn)?;
         let (log, writer) = (&self.opened.log, &mut self.opened.writer);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::ack_tracker::{AckTracker, SegmentAcks};
 use super::checkpoint::Checkpoint;
-use super::dead::{Damage, DeadLetters};
+use super::dead_letters::{DamagedRange, DeadLetterStore};
 use super::directory_scan::{LogSegments, ScannedSegment, UnusableSegment};
 use super::event::{Finding, FindingKind};
 use super::fs::{Fs, OpenMode};
@@ -29,7 +29,7 @@ pub(super) struct SegmentAdoption<'a> {
     pub(super) dir: &'a Path,
     pub(super) options: &'a Options,
     pub(super) checkpoint: Option<&'a Checkpoint>,
-    pub(super) dead: DeadLetters,
+    pub(super) dead: DeadLetterStore,
     pub(super) segments: Segments,
     pub(super) ledger: AckTracker,
     pub(super) findings: &'a mut Vec<Finding>,
@@ -106,7 +106,7 @@ impl SegmentAdoption<'_> {
         let promise = self.checkpoint.map(|checkpoint| checkpoint.durable).unwrap_or_default();
         let path = segment_path(self.dir, found.place, found.header.first);
         let (header, access, label) = (&found.header, &found.access, self.options.label);
-        let listed = |lsn| self.dead.damage_to(lsn);
+        let listed = |lsn| self.dead.damage_end(lsn);
         tail_recovery::recover(&*self.fs, &path, header, access, promise, &listed, label)
     }
 
@@ -212,14 +212,14 @@ impl SegmentAdoption<'_> {
     /// the number of its first record is what an entry is found by.
     fn add_damage(&self, from: Lsn, to: Lsn, segment: &str, reason: String) -> io::Result<()> {
         let mut first = from;
-        while let Some(last) = self.dead.last_with(first).filter(|_| first <= to) {
+        while let Some(last) = self.dead.last_covered(first).filter(|_| first <= to) {
             first = last.next();
         }
         if first > to {
             return Ok(());
         }
         let (lsn_from, lsn_to, segment) = (first.0, to.0, segment.to_owned());
-        self.dead.add_damage(Damage { lsn_from, lsn_to, segment, reason, found_at: self.now })
+        self.dead.add_damage(DamagedRange { lsn_from, lsn_to, segment, reason, found_at: self.now })
     }
 
     /// A dead letter was flushed before it became one: whatever the end of the log looks like, its number was given.

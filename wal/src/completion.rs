@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::dead;
-use super::dead::{Damage, Dead, Removal};
+use super::dead_letters;
+use super::dead_letters::{DamagedRange, DeadEntry, Removal};
 use super::event::Event;
 use super::log::Log;
 use super::types::{Confirmation, DeadLetter, RecordState};
@@ -48,7 +48,7 @@ impl Log {
     }
 
     /// Lists records that cannot be read, durably.
-    pub(super) fn add_damage(&self, damage: Damage) -> io::Result<()> {
+    pub(super) fn add_damage(&self, damage: DamagedRange) -> io::Result<()> {
         self.poison_on_error(self.dead_letters.add_damage(damage))
     }
 
@@ -63,7 +63,7 @@ impl Log {
         if let Err(error) = &outcome
             && self.dead_letters.is_broken()
         {
-            let path = self.dir.join(dead::NAME);
+            let path = self.dir.join(dead_letters::RELATIVE_PATH);
             self.poison(format!("could not write or flush {}: {error}", path.display()));
         }
         outcome
@@ -80,13 +80,13 @@ impl Log {
             return Ok(RecordState::Unknown);
         }
         match self.dead_letters.get(lsn)? {
-            Some(Dead::Letter(letter)) => {
+            Some(DeadEntry::Letter(letter)) => {
                 return Ok(RecordState::Dead { reason: letter.reason, at: letter.died_at });
             }
-            Some(Dead::Damage(damage)) => {
+            Some(DeadEntry::Damage(damage)) => {
                 return Ok(RecordState::Dead { reason: damage.reason, at: damage.found_at });
             }
-            Some(Dead::Sealed(letter)) => return Ok(letter.fate()),
+            Some(DeadEntry::Sealed(letter)) => return Ok(letter.record_state()),
             None => {}
         }
         match self.dead_letters.removal(lsn) {
@@ -100,7 +100,7 @@ impl Log {
         }
         let note = self.delivery_index.get(segment.first, lsn)?;
         // Done, and nobody noted where to: it may be one of many that were lost together.
-        match if note.is_none() { self.dead_letters.damage_over(lsn)? } else { None } {
+        match if note.is_none() { self.dead_letters.damage_covering(lsn)? } else { None } {
             Some(damage) => Ok(RecordState::Dead { reason: damage.reason, at: damage.found_at }),
             None => Ok(RecordState::Sent(note)),
         }

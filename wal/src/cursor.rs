@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::damage::DamageLocation;
-use super::dead::{Dead, Removal};
+use super::dead_letters::{DeadEntry, Removal};
 use super::encryption::PayloadAccess;
 use super::frame::DecodedFrame;
 use super::log::Log;
@@ -12,7 +12,7 @@ use super::recent_blocks::RecentBlock;
 use super::scanner::Scanner;
 use super::segment::Segment;
 use super::types::{DeadLetter, ReadError, Record, RecordRef};
-use super::{damage, dead, frame};
+use super::{damage, dead_letters, frame};
 use crate::units::{Lsn, Timestamp};
 
 /// A reader of the log. It holds at most one block and one file.
@@ -80,12 +80,12 @@ impl Log {
     /// The same, and for a record whose segment was deleted what a stored dead letter has of it: its own, or the one of
     /// the record that took it up again.
     pub fn read_or_dead_letter(self: &Arc<Self>, mut lsn: Lsn) -> Result<Option<Record>, ReadError> {
-        let failed = |source| ReadError::Io { path: self.dir.join(dead::NAME), source };
+        let failed = |source| ReadError::Io { path: self.dir.join(dead_letters::RELATIVE_PATH), source };
         loop {
             if let Some(record) = self.read(lsn)? {
                 return Ok(Some(record));
             }
-            if let Some(Dead::Letter(letter)) = self.dead_letters.get(lsn).map_err(failed)? {
+            if let Some(DeadEntry::Letter(letter)) = self.dead_letters.get(lsn).map_err(failed)? {
                 let DeadLetter { lsn, accepted_at: at, payload, .. } = letter;
                 return Ok(Some(Record { lsn, at, lane: 0, payload }));
             }

@@ -5,7 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::dead::Damage;
+use super::dead_letters::DamagedRange;
 use super::event::{Event, Finding, FindingKind};
 use super::frame::ALIGN;
 use super::log::Log;
@@ -102,7 +102,7 @@ impl<'a> DamagedRegion<'a> {
         let Finding { segment, detail: reason, .. } = self.finding();
         let stored = self.copy(log).and_then(|()| {
             let (lsn_from, lsn_to) = (first.0, next.0 - 1);
-            log.add_damage(Damage { lsn_from, lsn_to, segment, reason, found_at: Timestamp::now() })
+            log.add_damage(DamagedRange { lsn_from, lsn_to, segment, reason, found_at: Timestamp::now() })
         });
         stored.map_err(|source| self.failed(source))?;
         log.mark_done((lsn.0..next.0).map(|lost| (Lsn(lost), 0)));

@@ -13,7 +13,7 @@ use super::encryption::key_slots;
 use super::fs::{Dir, File, Fs, OpenMode};
 use super::segment::SegmentLocation;
 use super::segment_header::HEADER_LEN;
-use super::{checkpoint, dead, delivery_index, footer, preallocated_segment};
+use super::{checkpoint, dead_letters, delivery_index, footer, preallocated_segment};
 use crate::failpoint::Failpoint;
 use crate::sync::Mutex;
 
@@ -118,7 +118,7 @@ impl FileKind {
                 Self::Segment
             }
             () if is_in(delivery_index::DIR) => Self::Notes,
-            () if is_in(dead::DIR) => Self::Letters,
+            () if is_in(dead_letters::DIR) => Self::Letters,
             () => Self::Other,
         }
     }

@@ -8,7 +8,7 @@ use super::encryption::{Keys, PayloadAccess};
 use super::fs::Fs;
 use super::open_error::OpenError;
 use super::segment::{SegmentLocation, segment_path};
-use super::{dead, directory_scan};
+use super::{dead_letters, directory_scan};
 
 /// Fails if a segment of this log, or its dead letters, are encrypted and no key opens them. Reads only.
 pub fn check(fs: &dyn Fs, dir: &Path, keys: &Keys) -> Result<(), OpenError> {
@@ -29,8 +29,10 @@ pub fn check(fs: &dyn Fs, dir: &Path, keys: &Keys) -> Result<(), OpenError> {
         }
     }
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
-    match dead::locked(fs, dir, keys).map_err(failed)? {
-        Some(needs) => Err(OpenError::key(dir.join(dead::DIR).join(dead::FILE), &needs, keys)),
+    match dead_letters::missing_keys(fs, dir, keys).map_err(failed)? {
+        Some(needs) => {
+            Err(OpenError::key(dir.join(dead_letters::DIR).join(dead_letters::FILE), &needs, keys))
+        }
         None => Ok(()),
     }
 }

@@ -13,7 +13,7 @@ use super::fs::not_a_file;
 use super::open_error::OpenError;
 use super::segment::SegmentLocation;
 use super::segment_header::parse_segment_name;
-use super::{checkpoint, dead, delivery_index, lock, preallocated_segment, quarantine};
+use super::{checkpoint, dead_letters, delivery_index, lock, preallocated_segment, quarantine};
 
 /// Files in the directory itself.
 const FILES: [&str; 3] = [lock::FILE, checkpoint::FILE, preallocated_segment::FILE];
@@ -23,7 +23,7 @@ const DIRS: [&str; 5] = [
     SegmentLocation::Acked.dir(),
     quarantine::DIR,
     delivery_index::DIR,
-    dead::DIR,
+    dead_letters::DIR,
 ];
 
 /// The user who may open every file.
@@ -118,7 +118,7 @@ pub fn misplaced_files(dir: &Path) -> Result<Vec<MisplacedFile>, OpenError> {
 /// The paths of the log's files, whatever lies there.
 fn files(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut files: Vec<_> = FILES.iter().map(|name| dir.join(name)).collect();
-    files.push(dir.join(dead::NAME));
+    files.push(dir.join(dead_letters::RELATIVE_PATH));
     for within in [SegmentLocation::Pending.dir(), SegmentLocation::Acked.dir(), delivery_index::DIR] {
         let within = dir.join(within);
         let listed = match std::fs::read_dir(&within) {

@@ -108,7 +108,7 @@ mod completion;
 pub mod control;
 mod cursor;
 mod damage;
-pub mod dead;
+pub mod dead_letters;
 mod delivery_index;
 mod directory_scan;
 mod durable_end;

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::ack_tracker::AckTracker;
 use super::checkpoint::Checkpoint;
-use super::dead::DeadLetters;
+use super::dead_letters::DeadLetterStore;
 use super::delivery_index::DeliveryIndex;
 use super::durable_end::DurableEnd;
 use super::encryption::Keys;
@@ -60,7 +60,7 @@ pub struct Log {
     pub(super) segments: Segments,
     pub(super) recent_blocks: RecentBlocks,
     pub(super) delivery_index: DeliveryIndex,
-    pub(super) dead_letters: DeadLetters,
+    pub(super) dead_letters: DeadLetterStore,
     pub(super) preallocated: PreallocatedSegment,
     pub(super) observer: Observer,
     /// The first number of this life.
@@ -86,7 +86,7 @@ pub(super) struct RecoveredLog {
     pub segments: Segments,
     pub acks: AckTracker,
     pub end: Lsn,
-    pub dead_letters: DeadLetters,
+    pub dead_letters: DeadLetterStore,
     pub observer: Observer,
     pub transactions: Transactions,
 }
@@ -186,7 +186,7 @@ impl Log {
     }
 
     /// The dead-letter store.
-    pub fn dead_letters(&self) -> &DeadLetters {
+    pub fn dead_letters(&self) -> &DeadLetterStore {
         &self.dead_letters
     }
 

@@ -112,7 +112,7 @@ impl Log {
             self.delete_acked(&segment)?;
         }
         self.lock_acks().drop_completed_segments();
-        self.dead_letters.forget_below(self.oldest_retained());
+        self.dead_letters.drop_removed_below(self.oldest_retained());
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::ack_tracker::AckTracker;
 use super::adopt::SegmentAdoption;
 use super::checkpoint::{Checkpoint, LoadError};
-use super::dead::DeadLetters;
+use super::dead_letters::DeadLetterStore;
 use super::directory_scan::{LogSegments, ScannedSegment};
 use super::encryption::PayloadAccess;
 use super::event::{Finding, FindingKind};
@@ -108,7 +108,7 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
 struct LogContents {
     survey: LogSegments,
     checkpoint: Option<Checkpoint>,
-    dead: DeadLetters,
+    dead: DeadLetterStore,
 }
 
 impl LogContents {
@@ -135,7 +135,7 @@ fn read_contents(
         undelivered::move_back_to_pending(&**fs, dir, checkpoint, &mut survey.segments, findings)
             .map_err(failed)?;
     }
-    let (dead, trouble) = DeadLetters::open(Arc::clone(fs), dir, &options.keys).map_err(failed)?;
+    let (dead, trouble) = DeadLetterStore::open(Arc::clone(fs), dir, &options.keys).map_err(failed)?;
     findings.extend(dead_letter_findings(&dead, trouble));
     Ok(LogContents { survey, checkpoint, dead })
 }
@@ -166,7 +166,7 @@ fn restore(
     let end = start.skip_dead_letters(end)?;
     transactions.close(&incarnations, end);
     if !Failpoint::LettersNotMarked.is_set() {
-        start.dead.mark_in(&mut start.ledger);
+        start.dead.mark_done_in(&mut start.ledger);
     }
     start.ledger.advance();
     let SegmentAdoption { fs, dead, segments, ledger, .. } = start;
@@ -209,10 +209,15 @@ fn begin_segment(
 }
 
 /// What is wrong with the dead-letter store.
-fn dead_letter_findings(dead: &DeadLetters, trouble: Option<String>) -> impl Iterator<Item = Finding> {
+fn dead_letter_findings(dead: &DeadLetterStore, trouble: Option<String>) -> impl Iterator<Item = Finding> {
     let trouble = trouble.map(|detail| (FindingKind::Damaged, detail));
-    let cut = dead.cut().map(|detail| (FindingKind::TornTail, detail));
-    let found = |(kind, detail)| Finding { segment: super::dead::NAME.to_owned(), offset: 0, kind, detail };
+    let cut = dead.truncation().map(|detail| (FindingKind::TornTail, detail));
+    let found = |(kind, detail)| Finding {
+        segment: super::dead_letters::RELATIVE_PATH.to_owned(),
+        offset: 0,
+        kind,
+        detail,
+    };
     trouble.into_iter().chain(cut).map(found)
 }
 
@@ -222,7 +227,7 @@ fn make_directories(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
         SegmentLocation::Acked.dir(),
         quarantine::DIR,
         delivery_index::DIR,
-        super::dead::DIR,
+        super::dead_letters::DIR,
     ] {
         fs.create_dir_all(&dir.join(name))?;
     }

@@ -11,7 +11,7 @@ use super::encryption::{KeyId, Keys, MasterKey, SlotError, key_slots};
 use super::fs::{Fs, OpenMode};
 use super::segment::SegmentLocation;
 use super::segment_header::{HEADER_LEN, HeaderError, SegmentHeader};
-use super::{dead, quarantine, salvage};
+use super::{dead_letters, quarantine, salvage};
 
 /// How the data key of a file is wrapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ fn slots_to_write(block: &[u8], keys: &Keys, master: &MasterKey) -> Vec<usize> {
 fn key_status(path: &Path, block: &[u8], keys: &Keys) -> KeyStatus {
     let encrypted = match is_segment(path) {
         true => SegmentHeader::decode(block).map(|header| header.encrypted),
-        false => Ok(dead::is_encrypted(block)),
+        false => Ok(dead_letters::is_encrypted(block)),
     };
     match encrypted {
         Ok(true) => {}
@@ -111,13 +111,13 @@ fn is_segment(path: &Path) -> bool {
 
 /// Every file that may hold a wrapped key: segments, the dead letters, and what of both lies in quarantine.
 fn candidates(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut all = vec![PathBuf::from(dead::NAME)];
+    let mut all = vec![PathBuf::from(dead_letters::RELATIVE_PATH)];
     for below in [SegmentLocation::Pending.dir(), SegmentLocation::Acked.dir(), quarantine::DIR] {
         let names = match fs.list(&dir.join(below)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             listed => listed?,
         };
-        let copies = dead::NAME.replace('/', "-");
+        let copies = dead_letters::RELATIVE_PATH.replace('/', "-");
         let paths = names.into_iter().map(|name| Path::new(below).join(name));
         all.extend(paths.filter(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();

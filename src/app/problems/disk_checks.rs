@@ -8,7 +8,7 @@ use crate::alerts;
 use crate::sync::Mutex;
 use crate::task::{FatalSignal, OnFailure, Thread};
 use crate::units::{Span, Timestamp};
-use crate::wal::dead::Dead;
+use crate::wal::dead_letters::DeadEntry;
 use crate::wal::{Log, Lsn};
 
 use super::files::{ConfiguredFiles, FileProblem};
@@ -91,7 +91,7 @@ pub(in crate::app) fn watch(
 
 /// Two entries are read, however many there are: the first and the last.
 fn dead_letters(log: &Log) -> Option<DeadLetterAlert> {
-    let (first, last) = log.dead_letters().ends()?;
+    let (first, last) = log.dead_letters().first_and_last()?;
     let (first, last) = (read_dead_letter(log, first)?, read_dead_letter(log, last)?);
     Some(DeadLetterAlert { first_at: first.0.min(last.0), last_reason: last.1 })
 }
@@ -104,9 +104,9 @@ fn damage(log: &Log) -> Option<DeadLetterAlert> {
 
 fn read_dead_letter(log: &Log, lsn: Lsn) -> Option<(Timestamp, String)> {
     match log.dead_letters().get(lsn) {
-        Ok(Some(Dead::Letter(letter))) => Some((letter.died_at, letter.reason)),
-        Ok(Some(Dead::Sealed(letter))) => Some((letter.died_at, "the letter is encrypted".to_owned())),
-        Ok(Some(Dead::Damage(damage))) => {
+        Ok(Some(DeadEntry::Letter(letter))) => Some((letter.died_at, letter.reason)),
+        Ok(Some(DeadEntry::Sealed(letter))) => Some((letter.died_at, "the letter is encrypted".to_owned())),
+        Ok(Some(DeadEntry::Damage(damage))) => {
             Some((damage.found_at, format!("{}: {}", damage.segment, damage.reason)))
         }
         Ok(None) => None,

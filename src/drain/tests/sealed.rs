@@ -201,7 +201,9 @@ fn a_value_that_nobody_made_final_never_leaves() {
         house.assert_in_order(TOPIC, 0..10, 5, &[3]);
         house.assert_no_secret();
         // This log is not encrypted, and neither is its store.
-        let wal::dead::Dead::Letter(letter) = house.log.dead_letters().get(Lsn(4)).unwrap().unwrap() else {
+        let wal::dead_letters::DeadEntry::Letter(letter) =
+            house.log.dead_letters().get(Lsn(4)).unwrap().unwrap()
+        else {
             panic!("no letter")
         };
         assert!(!String::from_utf8_lossy(&letter.payload).contains(SECRET));

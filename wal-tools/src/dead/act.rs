@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use forebay_wal::control::{ControlResponse, MAX_DEAD_LETTERS, Request, RequestError};
-use forebay_wal::dead::Dead;
+use forebay_wal::dead_letters::DeadEntry;
 use forebay_wal::inspect::View;
 use forebay_wal::{Lsn, control, layout};
 use serde::Serialize;
@@ -67,7 +67,7 @@ fn choose(view: &View, args: &Letters, action: Action) -> anyhow::Result<Vec<Lsn
     let all = chosen.len();
     let mut failed = None;
     chosen.retain(|&lsn| match get(view, lsn) {
-        Ok(dead) => !matches!(dead, Some(Dead::Damage(_))),
+        Ok(dead) => !matches!(dead, Some(DeadEntry::Damage(_))),
         Err(error) => {
             failed = Some(error);
             false
@@ -91,7 +91,7 @@ fn apply(log: &Log, view: &View, chosen: &[Lsn], action: Action) -> anyhow::Resu
         && let Some(store) = &view.dead
     {
         layout::check_owner(&log.dir)?;
-        note!("a copy was kept in quarantine/{}", store.keep_aside(chosen)?);
+        note!("a copy was kept in quarantine/{}", store.copy_to_quarantine(chosen)?);
     }
     for lsns in chosen.chunks(MAX_DEAD_LETTERS) {
         let lsns = lsns.to_vec();

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use forebay_wal::Lsn;
 use forebay_wal::command::{CommandId, Envelope};
-use forebay_wal::dead::Dead;
+use forebay_wal::dead_letters::DeadEntry;
 use forebay_wal::inspect::View;
 
 /// The numbers of all entries.
@@ -12,7 +12,7 @@ pub fn lsns(view: &View) -> Vec<Lsn> {
 }
 
 /// One entry.
-pub fn get(view: &View, lsn: Lsn) -> anyhow::Result<Option<Dead>> {
+pub fn get(view: &View, lsn: Lsn) -> anyhow::Result<Option<DeadEntry>> {
     match &view.dead {
         Some(store) => Ok(store.get(lsn)?),
         None => Ok(None),
@@ -28,7 +28,7 @@ pub fn resolve(view: &View, what: &str) -> anyhow::Result<Lsn> {
     let id: CommandId =
         what.parse().with_context(|| format!("`{what}` is neither an LSN nor a command id"))?;
     for lsn in lsns(view) {
-        if let Some(Dead::Letter(letter)) = get(view, lsn)?
+        if let Some(DeadEntry::Letter(letter)) = get(view, lsn)?
             && Envelope::decode(&letter.payload).is_ok_and(|envelope| envelope.id == id)
         {
             return Ok(lsn);

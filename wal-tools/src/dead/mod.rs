@@ -1,4 +1,4 @@
-//! `dead`: records the broker would not take, and ranges that could not be read.
+//! `dead_letters`: records the broker would not take, and ranges that could not be read.
 
 mod act;
 mod find;
@@ -6,7 +6,7 @@ mod find;
 use anyhow::Context;
 use forebay_wal::Lsn;
 use forebay_wal::command::{CommandId, Envelope};
-use forebay_wal::dead::{Damage, Dead, Sealed};
+use forebay_wal::dead_letters::{DamagedRange, DeadEntry, SealedLetter};
 use forebay_wal::inspect::View;
 use forebay_wal::units::Timestamp;
 use serde::Serialize;
@@ -87,7 +87,7 @@ fn show_one(log: &Log, args: &Show) -> anyhow::Result<Outcome> {
     let lsn = resolve(&view, &args.what)?;
     let dead = get(&view, lsn)?.context("it was removed just now")?;
     let mut row = Row::of(&dead);
-    if let (Row::Letter { details, .. }, Dead::Letter(letter)) = (&mut row, &dead) {
+    if let (Row::Letter { details, .. }, DeadEntry::Letter(letter)) = (&mut row, &dead) {
         *details = Details::of(&letter.payload, args.payload).map(Box::new);
     }
     show::print(log.json, &row)?;
@@ -95,9 +95,9 @@ fn show_one(log: &Log, args: &Show) -> anyhow::Result<Outcome> {
 }
 
 impl Row {
-    fn of(dead: &Dead) -> Self {
+    fn of(dead: &DeadEntry) -> Self {
         match dead {
-            Dead::Letter(letter) => {
+            DeadEntry::Letter(letter) => {
                 let envelope = Envelope::decode(&letter.payload).ok();
                 Self::Letter {
                     lsn: letter.lsn,
@@ -111,7 +111,7 @@ impl Row {
                     details: None,
                 }
             }
-            Dead::Sealed(Sealed { lsn, accepted_at, died_at, attempts }) => Self::Letter {
+            DeadEntry::Sealed(SealedLetter { lsn, accepted_at, died_at, attempts }) => Self::Letter {
                 lsn: *lsn,
                 id: None,
                 kind: "encrypted".to_owned(),
@@ -122,14 +122,16 @@ impl Row {
                 accepted_at: *accepted_at,
                 details: None,
             },
-            Dead::Damage(Damage { lsn_from, lsn_to, segment, reason, found_at }) => Self::Damaged {
-                kind: "damaged",
-                lsn_from: *lsn_from,
-                lsn_to: *lsn_to,
-                segment: segment.clone(),
-                reason: reason.clone(),
-                found_at: *found_at,
-            },
+            DeadEntry::Damage(DamagedRange { lsn_from, lsn_to, segment, reason, found_at }) => {
+                Self::Damaged {
+                    kind: "damaged",
+                    lsn_from: *lsn_from,
+                    lsn_to: *lsn_to,
+                    segment: segment.clone(),
+                    reason: reason.clone(),
+                    found_at: *found_at,
+                }
+            }
         }
     }
 

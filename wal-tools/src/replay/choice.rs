@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use forebay_wal::command::Envelope;
-use forebay_wal::dead::Removal;
+use forebay_wal::dead_letters::Removal;
 use forebay_wal::inspect::{LostRange, Stored, View};
 use forebay_wal::{Lsn, RecordState};
 use serde::Serialize;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::support::*;
 use forebay_wal::command::{CommandId, Envelope};
 use forebay_wal::control::{Operator, Server};
-use forebay_wal::dead::Damage;
+use forebay_wal::dead_letters::DamagedRange;
 use forebay_wal::units::Timestamp;
 use forebay_wal::{Lsn, RecordState};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ fn damage(daemon: &Daemon) {
     daemon
         .log
         .dead_letters()
-        .add_damage(Damage { lsn_from: 11, lsn_to: 20, segment, reason, found_at })
+        .add_damage(DamagedRange { lsn_from: 11, lsn_to: 20, segment, reason, found_at })
         .unwrap();
 }
 

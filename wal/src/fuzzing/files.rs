@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::checkpoint::Checkpoint;
-use super::super::dead::{Damage, DeadLetters, Removal};
+use super::super::dead_letters::{DamagedRange, DeadLetterStore, Removal};
 use super::super::encryption::Keys;
 use super::super::frame::ChecksumSeed;
 use super::super::fs::Fs;
@@ -12,7 +12,7 @@ use super::super::memory_fs::MemoryFs;
 use super::super::segment::SegmentLocation;
 use super::super::segment_header::{HEADER_LEN, SegmentHeader, parse_segment_name, segment_name};
 use super::super::types::DeadLetter;
-use super::super::{dead, delivery_index, frame, segment_header};
+use super::super::{dead_letters, delivery_index, frame, segment_header};
 use super::FORGED;
 use crate::units::{Lsn, Timestamp};
 
@@ -87,7 +87,7 @@ fn slot(data: &[u8], forged: bool) {
 /// next start, and every letter it had is the same then.
 fn letters(data: &[u8], forged: bool) {
     let dir = Path::new("/log");
-    let path = dir.join(dead::DIR).join("letters");
+    let path = dir.join(dead_letters::DIR).join("letters");
     let salt = [7; 16];
     let mut bytes = b"forebayd\x01\0\0\0\0\0\0\0".to_vec();
     bytes.extend_from_slice(&salt);
@@ -102,7 +102,7 @@ fn letters(data: &[u8], forged: bool) {
     let fs = MemoryFs::default();
     fs.put(&path, &bytes);
     let disk: Arc<dyn Fs> = Arc::new(fs);
-    let Ok((store, _)) = DeadLetters::open(Arc::clone(&disk), dir, &Keys::default()) else { return };
+    let Ok((store, _)) = DeadLetterStore::open(Arc::clone(&disk), dir, &Keys::default()) else { return };
     let before: Vec<_> = store.lsns().into_iter().map(|lsn| (lsn, store.get(lsn).ok().flatten())).collect();
     let lsn = Lsn(u64::MAX);
     let letter = DeadLetter {
@@ -114,7 +114,7 @@ fn letters(data: &[u8], forged: bool) {
         payload: data.to_vec(),
     };
     store.add(std::slice::from_ref(&letter)).expect("memory takes it");
-    let damage = Damage {
+    let damage = DamagedRange {
         lsn_from: lsn.0 - 1,
         lsn_to: lsn.0 - 1,
         segment: segment_name(lsn),
@@ -124,8 +124,8 @@ fn letters(data: &[u8], forged: bool) {
     store.add_damage(damage).expect("memory takes it");
     assert!(store.remove(Lsn(lsn.0 - 1), Removal::Requeued(Lsn(1))).expect("memory takes it"));
     drop(store);
-    let (again, trouble) = DeadLetters::open(disk, dir, &Keys::default()).expect("it was opened before");
-    assert_eq!(again.get(lsn).expect("memory answers"), Some(dead::Dead::Letter(letter)));
+    let (again, trouble) = DeadLetterStore::open(disk, dir, &Keys::default()).expect("it was opened before");
+    assert_eq!(again.get(lsn).expect("memory answers"), Some(dead_letters::DeadEntry::Letter(letter)));
     assert_eq!(again.removal(Lsn(lsn.0 - 1)), Some(Removal::Requeued(Lsn(1))));
     for (lsn, entry) in before.into_iter().filter(|(before, _)| before.0 < lsn.0 - 1) {
         assert_eq!(again.get(lsn).ok().flatten(), entry, "{trouble:?}");

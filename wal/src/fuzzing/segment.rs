@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::super::ack_tracker::SegmentAcks;
 use super::super::checkpoint::{Checkpoint, DurablePosition};
-use super::super::dead::Dead;
+use super::super::dead_letters::DeadEntry;
 use super::super::encryption::Keys;
 use super::super::footer::Footer;
 use super::super::frame::{ChecksumSeed, FrameMeta};
@@ -105,8 +105,8 @@ fn outcome(opened: &OpenedLog) -> Outcome {
     let dead =
         log.dead_letters().lsns().into_iter().filter_map(|lsn| log.dead_letters().get(lsn).ok().flatten());
     let damaged = dead.filter_map(|dead| match dead {
-        Dead::Damage(damage) => Some((Lsn(damage.lsn_from), Lsn(damage.lsn_to))),
-        Dead::Letter(_) | Dead::Sealed(_) => None,
+        DeadEntry::Damage(damage) => Some((Lsn(damage.lsn_from), Lsn(damage.lsn_to))),
+        DeadEntry::Letter(_) | DeadEntry::Sealed(_) => None,
     });
     Outcome { damaged: damaged.collect(), read }
 }

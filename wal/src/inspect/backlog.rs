@@ -74,7 +74,7 @@ impl View {
             ledger.insert(first, marks);
         }
         if let Some(dead) = &self.dead {
-            dead.mark_in(&mut ledger);
+            dead.mark_done_in(&mut ledger);
         }
         ledger.advance();
         Ok(ledger)

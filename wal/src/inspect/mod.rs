@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, LoadError};
-use super::dead::DeadLetters;
+use super::dead_letters::DeadLetterStore;
 use super::directory_scan::DirectoryScan;
 use super::encryption::{KeyId, Keys};
 use super::event::{Finding, FindingKind};
@@ -23,7 +23,7 @@ use super::open_error::OpenError;
 use super::segment::SegmentLocation;
 use super::segment_header::{SegmentSeal, parse_segment_name, segment_name};
 use super::types::Identity;
-use super::{checkpoint, dead, directory_scan, fs, layout, lock, quarantine, undelivered};
+use super::{checkpoint, dead_letters, directory_scan, fs, layout, lock, quarantine, undelivered};
 use crate::units::Lsn;
 
 pub use super::tail_recovery::LostRange;
@@ -60,7 +60,7 @@ pub struct View {
     /// The segments of the log, oldest first.
     pub segments: Vec<Segment>,
     /// The dead-letter store, if there is one.
-    pub dead: Option<DeadLetters>,
+    pub dead: Option<DeadLetterStore>,
     dead_needs: Vec<KeyId>,
     /// What is wrong, as far as names, headers, footers and the end of the log show it.
     pub findings: Vec<Finding>,
@@ -262,8 +262,9 @@ impl View {
         let Some(file) = opened else { return Ok(None) };
         // Seldom asked: the store is read for it each time. What is wrong with it is found later.
         let listed = |lsn| {
-            let (store, _) = DeadLetters::open_to_read(Arc::clone(&self.fs), &self.path, &self.keys).ok()?;
-            store?.damage_to(lsn)
+            let (store, _) =
+                DeadLetterStore::open_read_only(Arc::clone(&self.fs), &self.path, &self.keys).ok()?;
+            store?.damage_end(lsn)
         };
         let (header, access) = (&found.header, &found.access);
         let tail = super::tail_recovery::examine(file, header, access, promise, &listed, self.label)
@@ -288,16 +289,16 @@ impl View {
     }
 
     fn take_dead(&mut self) -> io::Result<()> {
-        let opened = DeadLetters::open_to_read(Arc::clone(&self.fs), &self.path, &self.keys);
+        let opened = DeadLetterStore::open_read_only(Arc::clone(&self.fs), &self.path, &self.keys);
         let (store, trouble) = match opened {
             // It is among the findings.
             Err(e) if fs::is_not_a_file(&e) => return Ok(()),
             opened => opened?,
         };
-        self.dead_needs = dead::locked(&*self.fs, &self.path, &self.keys)?.unwrap_or_default();
+        self.dead_needs = dead_letters::missing_keys(&*self.fs, &self.path, &self.keys)?.unwrap_or_default();
         self.dead = store;
         if let Some(detail) = trouble {
-            self.find(dead::NAME.to_owned(), 0, FindingKind::Damaged, detail);
+            self.find(dead_letters::RELATIVE_PATH.to_owned(), 0, FindingKind::Damaged, detail);
         }
         Ok(())
     }

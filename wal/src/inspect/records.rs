@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::super::dead::{Dead, Removal};
+use super::super::dead_letters::{DeadEntry, Removal};
 use super::super::delivery_index::{DeliveryIndex, SegmentDeliveries};
 use super::super::segment::SegmentLocation;
 use super::super::tail_recovery::LostRange;
@@ -133,13 +133,13 @@ impl Records<'_> {
     fn fate(&self, segment: &Segment, lsn: Lsn) -> io::Result<RecordState> {
         if let Some(dead) = &self.view.dead {
             match dead.get(lsn)? {
-                Some(Dead::Letter(letter)) => {
+                Some(DeadEntry::Letter(letter)) => {
                     return Ok(RecordState::Dead { reason: letter.reason, at: letter.died_at });
                 }
-                Some(Dead::Damage(damage)) => {
+                Some(DeadEntry::Damage(damage)) => {
                     return Ok(RecordState::Dead { reason: damage.reason, at: damage.found_at });
                 }
-                Some(Dead::Sealed(letter)) => return Ok(letter.fate()),
+                Some(DeadEntry::Sealed(letter)) => return Ok(letter.record_state()),
                 None => {}
             }
             match dead.removal(lsn) {

@@ -8,11 +8,11 @@ use super::super::event::{Finding, FindingKind};
 use super::super::fs::Fs;
 use super::super::segment::SegmentLocation;
 use super::super::segment_header::parse_segment_name;
-use super::super::{dead, delivery_index, quarantine};
+use super::super::{dead_letters, delivery_index, quarantine};
 
 /// Moves temporary files into quarantine, before another change takes their names.
 pub fn move_temporary(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> io::Result<()> {
-    for within in ["", dead::DIR] {
+    for within in ["", dead_letters::DIR] {
         let names = list(fs, &dir.join(within))?;
         for name in names.into_iter().filter(|name| name.ends_with(".tmp")) {
             move_away(

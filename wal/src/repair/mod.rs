@@ -109,12 +109,12 @@ fn mend(
     leftovers::move_temporary(&**fs, dir, &mut findings).map_err(failed)?;
     footers::write_again(&**fs, dir, options, &mut findings)?;
     // The letters are read whole, and those that cannot be read are left behind.
-    super::dead::forget_places(&**fs, dir).map_err(failed)?;
+    super::dead_letters::forget_places(&**fs, dir).map_err(failed)?;
     quarantine::copy_file(&**fs, dir, checkpoint::FILE).map_err(failed)?;
     let opened = open(Arc::clone(fs), dir, options, now)?;
     findings.extend(opened.recovery.findings);
-    if findings.iter().any(|finding| finding.segment == super::dead::NAME) {
-        quarantine::copy_file(&**fs, dir, super::dead::NAME).map_err(failed)?;
+    if findings.iter().any(|finding| finding.segment == super::dead_letters::RELATIVE_PATH) {
+        quarantine::copy_file(&**fs, dir, super::dead_letters::RELATIVE_PATH).map_err(failed)?;
         opened.log.dead_letters().compact().map_err(failed)?;
     }
     findings.extend(sweep::sweep(&opened.log, progress)?);

@@ -1,6 +1,6 @@
 //! What a user of the log relies on, one promise a test.
 
-use super::super::dead::Removal;
+use super::super::dead_letters::Removal;
 use super::super::{
     AppendError, Confirmation, DeadLetter, FindingKind, Lsn, NewRecord, OpenError, RecordState, Retention,
     SegmentLocation,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::super::dead::{Damage, Removal};
+use super::super::dead_letters::{DamagedRange, Removal};
 use super::super::{Lsn, OpenError};
 use super::sim::SimFs;
 use super::support::*;
@@ -212,7 +212,7 @@ fn a_segment_missing_before_one_whose_header_is_gone_is_reported() {
     fs.put(&paths[2], bad);
     let opened = reopen(&fs);
     let dead = opened.log.dead_letters().get(missing).unwrap();
-    let Some(super::super::dead::Dead::Damage(damage)) = dead else { panic!("{dead:?}") };
+    let Some(super::super::dead_letters::DeadEntry::Damage(damage)) = dead else { panic!("{dead:?}") };
     assert_eq!((damage.lsn_from, damage.lsn_to), (missing.0, next.0 - 1));
 }
 
@@ -295,7 +295,7 @@ fn records_of_an_oldest_segment_whose_header_is_gone_are_dead_letters() {
     assert!(left.len() < count as usize);
     let damage = opened.log.dead_letters().get(Lsn(1)).unwrap();
     let listed = match damage {
-        Some(super::super::dead::Dead::Damage(damage)) => (damage.lsn_from, damage.lsn_to),
+        Some(super::super::dead_letters::DeadEntry::Damage(damage)) => (damage.lsn_from, damage.lsn_to),
         other => panic!("{other:?}"),
     };
     assert_eq!(listed, (1, left[0].0.0 - 1));
@@ -326,7 +326,10 @@ fn spoil(fs: &SimFs, path: &std::path::Path, at: usize) {
 }
 
 fn is_damage(opened: &super::super::OpenedLog, lsn: u64) -> bool {
-    matches!(opened.log.dead_letters().get(Lsn(lsn)).unwrap(), Some(super::super::dead::Dead::Damage(_)))
+    matches!(
+        opened.log.dead_letters().get(Lsn(lsn)).unwrap(),
+        Some(super::super::dead_letters::DeadEntry::Damage(_))
+    )
 }
 
 /// The entry of a damaged range is found by its first number, as that of a letter is.
@@ -385,7 +388,7 @@ fn the_numbers_of_a_damaged_range_are_not_given_again_whether_it_is_listed_or_dr
         let fs = with_letters(0);
         let (segment, reason) = ("x".to_owned(), "bad sector".to_owned());
         let found_at = crate::units::Timestamp(1);
-        let listed = Damage { lsn_from: 5, lsn_to: 9, segment, reason, found_at };
+        let listed = DamagedRange { lsn_from: 5, lsn_to: 9, segment, reason, found_at };
         let opened = reopen(&fs);
         opened.log.dead_letters().add_damage(listed).unwrap();
         if dropped {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::super::dead::Dead;
+use super::super::dead_letters::DeadEntry;
 use super::super::{Confirmation, DeadLetter, FindingKind, Lsn, NewRecord, OpenedLog, Retention};
 use super::sim::{Fault, SimFs};
 use super::support::*;
@@ -111,7 +111,7 @@ impl Known {
                     assert!(!self.settled.contains(&lsn), "{what}: record {lsn} came again");
                     assert_ne!(self.buried.get(&lsn), Some(&true), "{what}: dead letter {lsn} is lost");
                 }
-                (None, Some(Dead::Letter(found))) => assert_eq!(found, letter(lsn, number), "{what}"),
+                (None, Some(DeadEntry::Letter(found))) => assert_eq!(found, letter(lsn, number), "{what}"),
                 (None, _) => {
                     assert!(self.confirmed.contains(&lsn), "{what}: acknowledged record {lsn} is lost")
                 }

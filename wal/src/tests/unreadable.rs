@@ -90,7 +90,7 @@ fn deliver(fs: &SimFs, count: u64, letters_lost: bool, what: &str) -> (usize, bo
         letters_lost || opened.recovery.findings.iter().any(|finding| finding.segment == "dead/letters");
     for lsn in (if letters_lost { 4 } else { 1 }..=count).map(Lsn) {
         let gone = opened.log.record_state(lsn).is_ok_and(|fate| fate == RecordState::Unknown)
-            && opened.log.dead_letters().damage_over(lsn).is_ok_and(|damage| damage.is_some());
+            && opened.log.dead_letters().damage_covering(lsn).is_ok_and(|damage| damage.is_some());
         assert!(gone || is_accounted_for(&opened, &delivered, lsn), "{what}: record {lsn} is lost");
     }
     (delivered.iter().filter(|lsn| lsn.0 > 3).count(), letters_lost)

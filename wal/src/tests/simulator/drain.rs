@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::super::dead::{Dead, Removal};
+use super::super::super::dead_letters::{DeadEntry, Removal};
 use super::super::super::{Confirmation, Cursor, DeadLetter, Lsn};
 use super::known::{Known, Truth, Verdict, ensure};
 use super::life::Life;
@@ -76,7 +76,7 @@ impl Life {
         }
         let log = self.log();
         for lsn in log.dead_letters().lsns() {
-            if let Ok(Some(Dead::Damage(damage))) = log.dead_letters().get(lsn) {
+            if let Ok(Some(DeadEntry::Damage(damage))) = log.dead_letters().get(lsn) {
                 let range = damage.lsn_from..=damage.lsn_to;
                 let lost =
                     self.known.acknowledged.range_mut(range).filter(|(lsn, _)| log.is_done(Lsn(**lsn)));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::super::super::dead::{Dead, Removal};
+use super::super::super::dead_letters::{DeadEntry, Removal};
 use super::super::super::segment_header::parse_segment_name;
 use super::super::super::{Confirmation, FindingKind, Log, Lsn, OpenedLog, RecordState};
 use super::disk::{Call, Rot};
@@ -230,7 +230,7 @@ impl Known {
         let mut damaged = Vec::new();
         for lsn in log.dead_letters().lsns() {
             match log.dead_letters().get(lsn) {
-                Ok(Some(Dead::Damage(damage))) => damaged.push((damage.lsn_from, damage.lsn_to)),
+                Ok(Some(DeadEntry::Damage(damage))) => damaged.push((damage.lsn_from, damage.lsn_to)),
                 Ok(_) => {}
                 Err(_) if self.spoilt_in("dead") => {}
                 Err(error) => return Err(format!("dead letter {lsn}: {error}")),
@@ -256,7 +256,7 @@ impl Known {
     fn judge(&mut self, lsn: u64, opened: &OpenedLog, shown: &Shown) -> Result<bool, String> {
         let log = &opened.log;
         let dead = match log.dead_letters().get(Lsn(lsn)) {
-            Ok(Some(Dead::Letter(letter))) => Some(letter),
+            Ok(Some(DeadEntry::Letter(letter))) => Some(letter),
             _ => None,
         };
         let removal = log.dead_letters().removal(Lsn(lsn));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::super::dead::Removal;
+use super::super::super::dead_letters::Removal;
 use super::super::super::{AppendError, Log, NewRecord, OpenedLog};
 use super::dice::{Dice, seed_random};
 use super::disk::Disk;

@@ -4,34 +4,34 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::{fs, quarantine};
-use super::fresh::Fresh;
-use super::places;
-use super::store::{DeadLetters, REWRITE_FROM};
-use super::types::NAME;
+use super::file_builder::FileBuilder;
+use super::saved_index;
+use super::store::{DeadLetterStore, MIN_REWRITE_BYTES};
+use super::types::RELATIVE_PATH;
 use crate::sync::atomic::Ordering;
 use crate::units::Lsn;
 
 /// A start reads so much of the letters at most, and what one write added: a few milliseconds. Tests cross it often.
 const SAVE_EVERY: u64 = if cfg!(test) { 2 << 10 } else { 8 << 20 };
 
-impl DeadLetters {
+impl DeadLetterStore {
     /// Writes the file anew if removed entries are most of it, and saves the places if it grew. For a thread that has
     /// time.
     pub fn maintain(&self) -> io::Result<()> {
-        self.shrink()?;
-        if self.is_broken() { Ok(()) } else { self.save_places() }
+        self.rewrite_if_sparse()?;
+        if self.is_broken() { Ok(()) } else { self.save_index() }
     }
 
-    fn shrink(&self) -> io::Result<()> {
+    fn rewrite_if_sparse(&self) -> io::Result<()> {
         let (end, live) = {
-            let state = self.lock();
-            (state.end, state.known.live_bytes())
+            let state = self.lock_state();
+            (state.end, state.index.live_bytes())
         };
         if end <= self.rewrite_from.load(Ordering::Relaxed) || live >= end / 2 || self.is_broken() {
             return Ok(());
         }
         let rewritten = self.rewrite();
-        let from = if rewritten.is_ok() { REWRITE_FROM } else { end + end / 4 };
+        let from = if rewritten.is_ok() { MIN_REWRITE_BYTES } else { end + end / 4 };
         self.rewrite_from.store(from, Ordering::Relaxed);
         rewritten
     }
@@ -43,35 +43,35 @@ impl DeadLetters {
 
     /// Saves the places if enough was added since they were saved. What is added or removed meanwhile may be among
     /// them or not: a start reads it in the letters again.
-    pub(super) fn save_places(&self) -> io::Result<()> {
+    pub(super) fn save_index(&self) -> io::Result<()> {
         let _one = self.rewriting.lock();
         let (letters, end) = {
-            let state = self.lock();
-            (state.letters.clone(), state.end)
+            let state = self.lock_state();
+            (state.file.clone(), state.end)
         };
         if end < self.saved_to.load(Ordering::Relaxed) + SAVE_EVERY {
             return Ok(());
         }
         // Also when it fails, on a full disk: it can wait for as much again.
         self.saved_to.store(end, Ordering::Relaxed);
-        places::save(&*self.fs, &self.path, &letters, end, self.entries(), self.gone())
+        saved_index::save(&*self.fs, &self.path, &letters, end, self.entries(), self.removed_entries())
     }
 
     /// Copies these entries into a store of their own in `quarantine/`, durably; where that takes a key that is not
     /// given, the whole file. Says what the copy is called.
-    pub fn keep_aside(&self, lsns: &[Lsn]) -> io::Result<String> {
+    pub fn copy_to_quarantine(&self, lsns: &[Lsn]) -> io::Result<String> {
         let log = self.path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
-        let path = match self.excerpt(log, lsns)? {
+        let path = match self.write_excerpt(log, lsns)? {
             Some(path) => Some(path),
-            None => quarantine::copy_file(&*self.fs, log, NAME)?,
+            None => quarantine::copy_file(&*self.fs, log, RELATIVE_PATH)?,
         };
         Ok(path.unwrap_or_default().file_name().unwrap_or_default().to_string_lossy().into_owned())
     }
 
-    fn excerpt(&self, log: &Path, lsns: &[Lsn]) -> io::Result<Option<PathBuf>> {
-        let path = quarantine::free_path(&*self.fs, log, NAME)?;
+    fn write_excerpt(&self, log: &Path, lsns: &[Lsn]) -> io::Result<Option<PathBuf>> {
+        let path = quarantine::free_path(&*self.fs, log, RELATIVE_PATH)?;
         let temporary = fs::temporary_path(&path);
-        let mut fresh = Fresh::begin(&*self.fs, &temporary, &self.keys)?;
+        let mut fresh = FileBuilder::begin(&*self.fs, &temporary, &self.keys)?;
         for &lsn in lsns {
             let is_added = self.get(lsn)?.map_or(Ok(false), |dead| fresh.add(dead))?;
             if !is_added {

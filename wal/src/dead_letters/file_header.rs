@@ -24,7 +24,7 @@ const ENCRYPTED_LEN: usize = 4096;
 pub type DataKey = Zeroizing<[u8; 32]>;
 
 /// What a head says.
-pub struct Head {
+pub struct FileHeader {
     /// What the checksums begin with.
     pub salt: [u8; 16],
     /// Where the entries begin.
@@ -35,7 +35,7 @@ pub struct Head {
     pub locked: Option<Vec<KeyId>>,
 }
 
-impl Head {
+impl FileHeader {
     /// Whether letters are sealed.
     pub fn is_encrypted(&self) -> bool {
         self.len == ENCRYPTED_LEN as u64
@@ -43,7 +43,7 @@ impl Head {
 }
 
 /// The block of a new file, encrypted if there is a master key, with its salt and key.
-pub fn make(keys: &Keys) -> io::Result<(Vec<u8>, Head)> {
+pub fn new_header(keys: &Keys) -> io::Result<(Vec<u8>, FileHeader)> {
     let salt: [u8; 16] = random()?;
     let encrypted = keys.current().is_some();
     let (version, len) = if encrypted { (ENCRYPTED, ENCRYPTED_LEN) } else { (PLAIN, PLAIN_LEN) };
@@ -58,7 +58,7 @@ pub fn make(keys: &Keys) -> io::Result<(Vec<u8>, Head)> {
         key_slots::write_slots(&mut block, master, &wrapped)?;
         key = Some(Zeroizing::new(*wrapped.data_key()));
     }
-    Ok((block, Head { salt, len: len as u64, key, locked: None }))
+    Ok((block, FileHeader { salt, len: len as u64, key, locked: None }))
 }
 
 /// Whether a block is the head of a store whose letters are sealed.
@@ -67,7 +67,7 @@ pub fn is_encrypted(block: &[u8]) -> bool {
 }
 
 /// The first block of the store of the log in `dir`, as far as there is one, and what of it the disk cannot read.
-pub fn block(fs: &dyn Fs, dir: &Path, file: &dyn File) -> io::Result<(Vec<u8>, UnreadableRanges)> {
+pub fn read_block(fs: &dyn Fs, dir: &Path, file: &dyn File) -> io::Result<(Vec<u8>, UnreadableRanges)> {
     let mut block = vec![0; ENCRYPTED_LEN];
     let salvage::SalvagedRead { len, unreadable } = salvage::read_checked(fs, dir, file, &mut block, 0)?;
     block.truncate(len);
@@ -82,7 +82,7 @@ pub fn is_damaged(block: &[u8], keys: &Keys) -> bool {
 }
 
 /// Reads the head of a store from its first block.
-pub fn read(block: &[u8], keys: &Keys) -> io::Result<Head> {
+pub fn read(block: &[u8], keys: &Keys) -> io::Result<FileHeader> {
     let plain =
         block.len() >= PLAIN_LEN && block[..8] == MAGIC && u32::from_le_bytes(array(block, 8)) == PLAIN;
     if !plain && !is_encrypted(block) {
@@ -90,7 +90,7 @@ pub fn read(block: &[u8], keys: &Keys) -> io::Result<Head> {
             "dead/letters is not a dead-letter store of a version this forebay knows",
         ));
     }
-    let mut head = Head { salt: array(block, 16), len: PLAIN_LEN as u64, key: None, locked: None };
+    let mut head = FileHeader { salt: array(block, 16), len: PLAIN_LEN as u64, key: None, locked: None };
     if plain {
         return Ok(head);
     }

@@ -14,7 +14,7 @@ use crate::units::Lsn;
 
 /// A file system on which flushes wait for a permit, and writes are measured.
 #[derive(Clone)]
-struct Gated {
+struct BlockingFs {
     gate: Arc<crate::sync::RwLock<()>>,
     /// Flushes that were begun.
     flushes: Arc<AtomicU64>,
@@ -22,9 +22,9 @@ struct Gated {
     largest: Arc<AtomicU64>,
 }
 
-struct GatedFile(Arc<dyn File>, Gated);
+struct BlockingFile(Arc<dyn File>, BlockingFs);
 
-impl File for GatedFile {
+impl File for BlockingFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.0.read_at(buf, offset)
     }
@@ -53,7 +53,7 @@ impl File for GatedFile {
     }
 }
 
-impl Fs for Gated {
+impl Fs for BlockingFs {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         RealFs.create_dir_all(dir)
     }
@@ -63,7 +63,7 @@ impl Fs for Gated {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(GatedFile(RealFs.open(path, mode)?, self.clone())))
+        Ok(Arc::new(BlockingFile(RealFs.open(path, mode)?, self.clone())))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -83,13 +83,13 @@ impl Fs for Gated {
     }
 }
 
-impl Gated {
+impl BlockingFs {
     /// Opens a store on it.
-    fn open(dir: &Path) -> (Self, DeadLetters) {
+    fn open(dir: &Path) -> (Self, DeadLetterStore) {
         std::fs::create_dir_all(dir.join(DIR)).unwrap();
         std::fs::create_dir_all(dir.join(quarantine::DIR)).unwrap();
         let gated = Self { gate: Arc::default(), flushes: Arc::default(), largest: Arc::default() };
-        let store = DeadLetters::open(Arc::new(gated.clone()), dir, &Keys::default()).unwrap().0;
+        let store = DeadLetterStore::open(Arc::new(gated.clone()), dir, &Keys::default()).unwrap().0;
         (gated, store)
     }
 
@@ -112,14 +112,14 @@ impl Gated {
 #[test]
 fn nobody_waits_for_a_flush_but_writers() {
     let dir = tempfile::tempdir().unwrap();
-    let (gated, store) = Gated::open(dir.path());
+    let (gated, store) = BlockingFs::open(dir.path());
     store.add(&[letter(1)]).unwrap();
     gated.during_flush(
         || store.add(&[letter(2)]).unwrap(),
         || {
             assert_eq!((store.len(), store.contains(Lsn(2))), (1, false));
-            assert_eq!(store.get(Lsn(1)).unwrap(), Some(Dead::Letter(letter(1))));
-            assert_eq!((store.removal(Lsn(1)), store.damage_over(Lsn(5)).unwrap()), (None, None));
+            assert_eq!(store.get(Lsn(1)).unwrap(), Some(DeadEntry::Letter(letter(1))));
+            assert_eq!((store.removal(Lsn(1)), store.damage_covering(Lsn(5)).unwrap()), (None, None));
         },
     );
     assert_eq!(store.len(), 2);
@@ -129,14 +129,14 @@ fn nobody_waits_for_a_flush_but_writers() {
 #[test]
 fn a_rewrite_goes_by_pieces_while_letters_are_read() {
     let dir = tempfile::tempdir().unwrap();
-    let (gated, store) = Gated::open(dir.path());
+    let (gated, store) = BlockingFs::open(dir.path());
     (0..100).for_each(|lsn| store.add(&[letter(lsn)]).unwrap());
     (0..60).for_each(|lsn| assert!(store.remove(Lsn(lsn), Removal::Dropped).unwrap()));
     gated.largest.store(0, Ordering::SeqCst);
     gated.during_flush(
         || store.maintain().unwrap(),
         || {
-            assert_eq!(store.get(Lsn(70)).unwrap(), Some(Dead::Letter(letter(70))));
+            assert_eq!(store.get(Lsn(70)).unwrap(), Some(DeadEntry::Letter(letter(70))));
             assert_eq!(store.len(), 40);
         },
     );
@@ -166,5 +166,5 @@ fn what_changes_during_a_rewrite_is_not_lost() {
     assert_eq!(len.len(), 10);
     let (store, trouble) = open(dir.path());
     assert_eq!((store.lsns(), store.removed(), trouble), (len.clone(), removed, None));
-    assert_eq!(store.get(len[9]).unwrap(), Some(Dead::Letter(letter(len[9].0))));
+    assert_eq!(store.get(len[9]).unwrap(), Some(DeadEntry::Letter(letter(len[9].0))));
 }

@@ -10,11 +10,11 @@ pub const DIR: &str = "dead";
 /// The file in it.
 pub const FILE: &str = "letters";
 /// The file as findings name it: its path in the log's directory.
-pub const NAME: &str = "dead/letters";
+pub const RELATIVE_PATH: &str = "dead/letters";
 
 /// A range of records that could not be read: a dead letter without its record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Damage {
+pub struct DamagedRange {
     /// First record of the range.
     pub lsn_from: u64,
     /// Last record of the range.
@@ -29,7 +29,7 @@ pub struct Damage {
 
 /// What shows of a letter in an encrypted store whose key is not given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sealed {
+pub struct SealedLetter {
     /// The record's number in the log.
     pub lsn: Lsn,
     /// When it was accepted.
@@ -40,21 +40,21 @@ pub struct Sealed {
     pub attempts: u32,
 }
 
-impl Sealed {
-    pub(crate) fn fate(&self) -> RecordState {
+impl SealedLetter {
+    pub(crate) fn record_state(&self) -> RecordState {
         RecordState::Dead { reason: "encrypted".to_owned(), at: self.died_at }
     }
 }
 
 /// An entry of the store as an operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Dead {
+pub enum DeadEntry {
     /// A record the broker would not take.
     Letter(DeadLetter),
     /// The same, of which no more can be seen: only to who looks without the key.
-    Sealed(Sealed),
+    Sealed(SealedLetter),
     /// Records that could not be read.
-    Damage(Damage),
+    Damage(DamagedRange),
 }
 
 /// How a letter left the store.

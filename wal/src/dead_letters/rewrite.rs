@@ -7,61 +7,61 @@ use std::io;
 
 use super::super::fs;
 use super::entry;
-use super::entry::{Entry, Head};
-use super::file::Letters;
-use super::fresh::Fresh;
-use super::known::Gone;
-use super::store::{DeadLetters, State};
+use super::entry::{EncodedEntry, EntryHeader};
+use super::entry_index::RemovedEntry;
+use super::file::DeadLetterFile;
+use super::file_builder::FileBuilder;
+use super::store::{DeadLetterStore, StoreState};
 use super::types::Removal;
 use crate::sync::atomic::Ordering;
 use crate::units::Lsn;
 
-impl DeadLetters {
+impl DeadLetterStore {
     /// Writes the file anew, with what is in it now, encrypted if there is a master key. The file stays as it is when
     /// a letter needs a key that is not given.
     pub(super) fn rewrite(&self) -> io::Result<()> {
         let _one = self.rewriting.lock();
         let (old, from) = {
-            let state = self.lock();
-            (state.letters.clone(), state.end)
+            let state = self.lock_state();
+            (state.file.clone(), state.end)
         };
         let temporary = fs::temporary_path(&self.path);
-        let mut fresh = Fresh::begin(&*self.fs, &temporary, &self.keys)?;
-        if !self.copy_known(&old, from, &mut fresh)? {
+        let mut fresh = FileBuilder::begin(&*self.fs, &temporary, &self.keys)?;
+        if !self.copy_indexed(&old, from, &mut fresh)? {
             return self.fs.remove(&temporary);
         }
         fresh.flush()?;
-        let _order = self.order();
-        let end = self.lock().end;
+        let _order = self.lock_writes();
+        let end = self.lock_state().end;
         copy_added(&old, from, end, &mut fresh)?;
         fresh.flush()?;
         // From here on nobody knows which file a crash leaves: adding to one of them might be in vain.
-        fs::durable_rename(&*self.fs, &temporary, &self.path).map_err(|error| self.fail(error))?;
-        let (letters, known, end) = fresh.done();
+        fs::durable_rename(&*self.fs, &temporary, &self.path).map_err(|error| self.mark_broken(error))?;
+        let (letters, known, end) = fresh.finish();
         self.count.store(known.len(), Ordering::Release);
         // What was saved was of the old file.
         self.saved_to.store(0, Ordering::Relaxed);
-        *self.lock() = State { letters, known, end };
+        *self.lock_state() = StoreState { file: letters, index: known, end };
         Ok(())
     }
 
     /// Copies the entries that lie below `end`. False: one of them needs a key that is not given.
-    fn copy_known(&self, old: &Letters, end: u64, fresh: &mut Fresh) -> io::Result<bool> {
+    fn copy_indexed(&self, old: &DeadLetterFile, end: u64, fresh: &mut FileBuilder) -> io::Result<bool> {
         for (lsn, place) in self.entries().filter(|(_, place)| place.offset < end) {
             let is_added = old.read(lsn, place)?.map_or(Ok(false), |dead| fresh.add(dead))?;
             if !is_added {
                 return Ok(false);
             }
         }
-        for (lsn, Gone { removal, to, .. }) in self.gone() {
-            fresh.add_entry(&Entry::removed(lsn, to, removal))?;
+        for (lsn, RemovedEntry { removal, to, .. }) in self.removed_entries() {
+            fresh.add_entry(&EncodedEntry::from_removal(lsn, to, removal))?;
         }
         Ok(true)
     }
 }
 
 /// Copies what was added between two ends, in order.
-fn copy_added(old: &Letters, from: u64, end: u64, fresh: &mut Fresh) -> io::Result<()> {
+fn copy_added(old: &DeadLetterFile, from: u64, end: u64, fresh: &mut FileBuilder) -> io::Result<()> {
     let changed = || io::Error::other("the dead-letter store changed while it was written anew");
     let mut scanner = old.scanner(end);
     let mut at = from;
@@ -70,12 +70,12 @@ fn copy_added(old: &Letters, from: u64, end: u64, fresh: &mut Fresh) -> io::Resu
         at += found.len as u64;
         let lsn = found.meta.lsn;
         let (head, body) = entry::split(found.payload).ok_or_else(changed)?;
-        if let Head::Removed { requeued_as, lsn_to } = head {
+        if let EntryHeader::Removed { requeued_as, lsn_to } = head {
             let removal = requeued_as.map_or(Removal::Dropped, |as_lsn| Removal::Requeued(Lsn(as_lsn)));
-            fresh.add_entry(&Entry::removed(lsn, lsn_to.map_or(lsn, Lsn), removal))?;
+            fresh.add_entry(&EncodedEntry::from_removal(lsn, lsn_to.map_or(lsn, Lsn), removal))?;
             continue;
         }
-        let dead = entry::read(lsn, head, body, old.key()).map_err(|entry::Forged| changed())?;
+        let dead = entry::read(lsn, head, body, old.key()).map_err(|entry::ForgedEntry| changed())?;
         let is_added = dead.map_or(Ok(false), |dead| fresh.add(dead))?;
         if !is_added {
             return Err(changed());

@@ -10,10 +10,10 @@ use super::super::scanner::Scanner;
 use super::super::types::DeadLetter;
 use super::super::{frame, quarantine, salvage};
 use super::entry;
-use super::entry::Entry;
-use super::head::{DataKey, Head};
-use super::known::{Known, Place};
-use super::types::{Dead, FILE, NAME};
+use super::entry::EncodedEntry;
+use super::entry_index::{EntryIndex, EntryLocation};
+use super::file_header::{DataKey, FileHeader};
+use super::types::{DeadEntry, FILE, RELATIVE_PATH};
 use crate::units::Lsn;
 
 /// What was read at the start is rewritten in pieces of this size.
@@ -21,34 +21,34 @@ const PIECE: usize = 1 << 20;
 
 /// An open file. Cheap to clone; reading takes no lock.
 #[derive(Clone)]
-pub struct Letters {
+pub struct DeadLetterFile {
     pub(super) file: Arc<dyn File>,
     pub(super) seed: ChecksumSeed,
-    head: Arc<Head>,
+    head: Arc<FileHeader>,
 }
 
 /// What a file holds.
-pub struct Loaded {
+pub struct LoadedFile {
     /// The file.
-    pub letters: Letters,
+    pub letters: DeadLetterFile,
     /// Its entries.
-    pub known: Known,
+    pub index: EntryIndex,
     /// Where the next entry goes.
     pub end: u64,
     /// Where bytes are no entry, and no promise covers them.
     pub torn: Option<(u64, u64)>,
     /// Whether there are entries behind those bytes: the file wants to be written anew, because the next entry's
     /// promise will cover them.
-    pub has_hole: bool,
+    pub has_gap: bool,
     /// What of it cannot be read, in words.
-    pub trouble: Option<String>,
+    pub read_error: Option<String>,
     /// Everything below was flushed, by the word of the last entry that could be read.
-    promised: u64,
+    durable_end: u64,
 }
 
-impl Letters {
+impl DeadLetterFile {
     /// The file with this head.
-    pub fn new(file: Arc<dyn File>, head: Head) -> Self {
+    pub fn new(file: Arc<dyn File>, head: FileHeader) -> Self {
         Self { file, seed: ChecksumSeed::new(&head.salt), head: Arc::new(head) }
     }
 
@@ -58,19 +58,19 @@ impl Letters {
     }
 
     /// A letter as this file keeps it.
-    pub fn seal(&self, letter: &DeadLetter) -> io::Result<Entry> {
-        Entry::letter(letter, self.key())
+    pub fn seal(&self, letter: &DeadLetter) -> io::Result<EncodedEntry> {
+        EncodedEntry::from_letter(letter, self.key())
     }
 
     /// One entry.
-    pub fn read(&self, lsn: Lsn, place: Place) -> io::Result<Option<Dead>> {
-        let Place { offset, len, .. } = place;
+    pub fn read(&self, lsn: Lsn, place: EntryLocation) -> io::Result<Option<DeadEntry>> {
+        let EntryLocation { offset, len, .. } = place;
         let mut bytes = vec![0; len];
         salvage::read(&*self.file, &mut bytes, offset)?;
         let damaged = || io::Error::other(format!("the dead letter of record {lsn} is damaged"));
         let found = frame::decode(&bytes, &self.seed, offset, len as u64).map_err(|_| damaged())?;
         let Some((head, body)) = entry::split(found.payload) else { return Ok(None) };
-        entry::read(lsn, head, body, self.key()).map_err(|entry::Forged| damaged())
+        entry::read(lsn, head, body, self.key()).map_err(|entry::ForgedEntry| damaged())
     }
 
     /// A scanner of the entries below `limit`.
@@ -89,13 +89,13 @@ impl Letters {
     }
 
     /// Reads the whole file, through a bounded buffer.
-    pub fn load(self) -> io::Result<Loaded> {
+    pub fn load_all(self) -> io::Result<LoadedFile> {
         let begin = self.head.len;
-        self.load_behind(Known::default(), begin)
+        self.load_from(EntryIndex::default(), begin)
     }
 
-    /// Reads what was added behind `end`; `known` lies before it.
-    pub fn load_behind(self, mut known: Known, mut end: u64) -> io::Result<Loaded> {
+    /// Reads what was added behind `end`; `index` lies before it.
+    pub fn load_from(self, mut known: EntryIndex, mut end: u64) -> io::Result<LoadedFile> {
         let len = self.file.size()?;
         let mut scanner = self.scanner(len);
         let mut promised = end;
@@ -108,7 +108,7 @@ impl Letters {
                     // Nothing of a letter that somebody changed is believed, not even that it is one.
                     match entry::read(lsn, head.clone(), body, self.key()) {
                         Ok(_) => known.apply(lsn, &head, end, found.len),
-                        Err(entry::Forged) => {
+                        Err(entry::ForgedEntry) => {
                             trouble = Some(format!("the letter of record {lsn} in dead/letters was changed"));
                         }
                     }
@@ -131,26 +131,34 @@ impl Letters {
             (torn, has_hole) = (Some((from, to)), true);
         }
         // The last entries are promised by nothing: what cannot be read may have been flushed.
-        if let Some(detail) = scanner.unreadable(&(0..len)).detail(NAME) {
+        if let Some(detail) = scanner.unreadable(&(0..len)).detail(RELATIVE_PATH) {
             trouble = Some(format!("some letters are lost, the rest was read; {detail}"));
         }
         if end < len {
             torn = Some((torn.map_or(end, |(from, _)| from), len));
         }
-        Ok(Loaded { letters: self, known, end, torn, has_hole, trouble, promised })
+        Ok(LoadedFile {
+            letters: self,
+            index: known,
+            end,
+            torn,
+            has_gap: has_hole,
+            read_error: trouble,
+            durable_end: promised,
+        })
     }
 }
 
-impl Loaded {
+impl LoadedFile {
     /// Rewrites what was read and never promised, because after a failed flush the next life reads what never
     /// reached the disk; keeps what a crash tore aside, and cuts off what lies behind the last entry.
     pub fn make_durable(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
         let file = &*self.letters.file;
         if let Some((from, _)) = self.torn {
-            keep_aside(fs, dir, file, from, "torn")?;
+            copy_to_quarantine(fs, dir, file, from, "torn")?;
         }
         let mut piece = vec![0; PIECE];
-        let mut at = self.promised.min(self.end);
+        let mut at = self.durable_end.min(self.end);
         while at < self.end {
             let want = PIECE.min((self.end - at) as usize);
             let got = salvage::read(file, &mut piece[..want], at)?.len;
@@ -163,7 +171,13 @@ impl Loaded {
 }
 
 /// Copies the file from `from` on into quarantine, durably, and says where.
-pub fn keep_aside(fs: &dyn Fs, dir: &Path, file: &dyn File, from: u64, why: &str) -> io::Result<String> {
+pub fn copy_to_quarantine(
+    fs: &dyn Fs,
+    dir: &Path,
+    file: &dyn File,
+    from: u64,
+    why: &str,
+) -> io::Result<String> {
     let name = format!("{FILE}-{from}.{why}");
     quarantine::copy(fs, dir, file, from..file.size()?, &dir.join(quarantine::DIR).join(&name))?;
     Ok(format!("{}/{name}", quarantine::DIR))

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::super::frame::{ChecksumSeed, FrameMeta};
 use super::super::types::DeadLetter;
 use super::super::{encryption, frame};
-use super::head::DataKey;
-use super::types::{Damage, Dead, Removal, Sealed};
+use super::file_header::DataKey;
+use super::types::{DamagedRange, DeadEntry, Removal, SealedLetter};
 use crate::units::{Lsn, Timestamp};
 
 const PURPOSE: &str = "forebay dead letter";
@@ -16,13 +16,13 @@ const PURPOSE: &str = "forebay dead letter";
 /// What stands before the record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "lowercase")]
-pub enum Head {
+pub enum EntryHeader {
     /// A letter; the record follows.
     Letter { accepted_at: Timestamp, died_at: Timestamp, reason: String, attempts: u32 },
     /// A letter; what follows is sealed: the length of the reason (4), the reason, the record.
     Sealed { accepted_at: Timestamp, died_at: Timestamp, attempts: u32 },
     /// Records that could not be read.
-    Damage(Damage),
+    Damage(DamagedRange),
     /// An earlier entry of this number is gone; of a range, all of it.
     Removed {
         requeued_as: Option<u64>,
@@ -32,44 +32,44 @@ pub enum Head {
 }
 
 /// An entry on its way into the file.
-pub struct Entry {
+pub struct EncodedEntry {
     /// The record's number.
     pub lsn: Lsn,
     /// What it is.
-    pub head: Head,
+    pub head: EntryHeader,
     body: Vec<u8>,
 }
 
-impl Entry {
+impl EncodedEntry {
     /// A letter, sealed if there is a key.
-    pub fn letter(letter: &DeadLetter, key: Option<&DataKey>) -> io::Result<Self> {
+    pub fn from_letter(letter: &DeadLetter, key: Option<&DataKey>) -> io::Result<Self> {
         let DeadLetter { lsn, accepted_at, died_at, ref reason, attempts, ref payload } = *letter;
         let Some(key) = key else {
-            let head = Head::Letter { accepted_at, died_at, reason: reason.clone(), attempts };
+            let head = EntryHeader::Letter { accepted_at, died_at, reason: reason.clone(), attempts };
             return Ok(Self { lsn, head, body: payload.clone() });
         };
-        let head = Head::Sealed { accepted_at, died_at, attempts };
+        let head = EntryHeader::Sealed { accepted_at, died_at, attempts };
         let mut plain = (reason.len() as u32).to_le_bytes().to_vec();
         plain.extend_from_slice(reason.as_bytes());
         plain.extend_from_slice(payload);
-        let bound = bound_to(lsn, accepted_at, died_at, attempts);
+        let bound = associated_data(lsn, accepted_at, died_at, attempts);
         let body = encryption::seal_envelope(key, PURPOSE, &bound, &plain)?;
         Ok(Self { lsn, head, body })
     }
 
     /// A damaged range.
-    pub fn damage(damage: Damage) -> Self {
-        Self { lsn: Lsn(damage.lsn_from), head: Head::Damage(damage), body: Vec::new() }
+    pub fn from_damage(damage: DamagedRange) -> Self {
+        Self { lsn: Lsn(damage.lsn_from), head: EntryHeader::Damage(damage), body: Vec::new() }
     }
 
     /// The removal of an entry that spoke of the records up to `to`.
-    pub fn removed(lsn: Lsn, to: Lsn, removal: Removal) -> Self {
+    pub fn from_removal(lsn: Lsn, to: Lsn, removal: Removal) -> Self {
         let requeued_as = match removal {
             Removal::Dropped => None,
             Removal::Requeued(lsn) => Some(lsn.0),
         };
         let lsn_to = (to > lsn).then_some(to.0);
-        Self { lsn, head: Head::Removed { requeued_as, lsn_to }, body: Vec::new() }
+        Self { lsn, head: EntryHeader::Removed { requeued_as, lsn_to }, body: Vec::new() }
     }
 
     /// Appends it to `out`, to be written at `offset`. Returns its length.
@@ -100,41 +100,54 @@ impl Entry {
 }
 
 /// Takes a frame's payload apart.
-pub fn split(payload: &[u8]) -> Option<(Head, &[u8])> {
+pub fn split(payload: &[u8]) -> Option<(EntryHeader, &[u8])> {
     let (len, rest) = payload.split_first_chunk::<4>()?;
     let (json, body) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
     Some((serde_json::from_slice(json).ok()?, body))
 }
 
 /// What an operator sees of an entry; `None` for a removal. An error: it was changed by somebody.
-pub fn read(lsn: Lsn, head: Head, body: &[u8], key: Option<&DataKey>) -> Result<Option<Dead>, Forged> {
+pub fn read(
+    lsn: Lsn,
+    head: EntryHeader,
+    body: &[u8],
+    key: Option<&DataKey>,
+) -> Result<Option<DeadEntry>, ForgedEntry> {
     Ok(Some(match head {
-        Head::Letter { accepted_at, died_at, reason, attempts } => {
+        EntryHeader::Letter { accepted_at, died_at, reason, attempts } => {
             let payload = body.to_vec();
-            Dead::Letter(DeadLetter { lsn, accepted_at, died_at, reason, attempts, payload })
+            DeadEntry::Letter(DeadLetter { lsn, accepted_at, died_at, reason, attempts, payload })
         }
-        Head::Sealed { accepted_at, died_at, attempts } => {
+        EntryHeader::Sealed { accepted_at, died_at, attempts } => {
             let Some(key) = key else {
-                return Ok(Some(Dead::Sealed(Sealed { lsn, accepted_at, died_at, attempts })));
+                return Ok(Some(DeadEntry::Sealed(SealedLetter { lsn, accepted_at, died_at, attempts })));
             };
-            let bound = bound_to(lsn, accepted_at, died_at, attempts);
-            let plain = encryption::open_envelope(key, PURPOSE, &bound, body).ok_or(Forged)?;
-            let (len, rest) = plain.split_first_chunk::<4>().ok_or(Forged)?;
-            let (reason, record) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or(Forged)?;
+            let bound = associated_data(lsn, accepted_at, died_at, attempts);
+            let plain = encryption::open_envelope(key, PURPOSE, &bound, body).ok_or(ForgedEntry)?;
+            let (len, rest) = plain.split_first_chunk::<4>().ok_or(ForgedEntry)?;
+            let (reason, record) =
+                rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or(ForgedEntry)?;
             let reason = String::from_utf8_lossy(reason).into_owned();
-            Dead::Letter(DeadLetter { lsn, accepted_at, died_at, reason, attempts, payload: record.to_vec() })
+            DeadEntry::Letter(DeadLetter {
+                lsn,
+                accepted_at,
+                died_at,
+                reason,
+                attempts,
+                payload: record.to_vec(),
+            })
         }
-        Head::Damage(damage) => Dead::Damage(damage),
-        Head::Removed { .. } => return Ok(None),
+        EntryHeader::Damage(damage) => DeadEntry::Damage(damage),
+        EntryHeader::Removed { .. } => return Ok(None),
     }))
 }
 
 /// A sealed letter that does not open with the store's key.
 #[derive(Debug)]
-pub struct Forged;
+pub struct ForgedEntry;
 
 /// What shows of a sealed letter is bound to what does not.
-fn bound_to(lsn: Lsn, accepted_at: Timestamp, died_at: Timestamp, attempts: u32) -> Vec<u8> {
+fn associated_data(lsn: Lsn, accepted_at: Timestamp, died_at: Timestamp, attempts: u32) -> Vec<u8> {
     [lsn.0, accepted_at.0, died_at.0, attempts.into()]
         .iter()
         .flat_map(|number| number.to_le_bytes())

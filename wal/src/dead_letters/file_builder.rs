@@ -6,44 +6,44 @@ use std::sync::Arc;
 
 use super::super::encryption::Keys;
 use super::super::fs::{Fs, OpenMode};
-use super::entry::Entry;
-use super::file::Letters;
-use super::head;
-use super::known::Known;
-use super::types::Dead;
+use super::entry::EncodedEntry;
+use super::entry_index::EntryIndex;
+use super::file::DeadLetterFile;
+use super::file_header;
+use super::types::DeadEntry;
 
 /// Written in pieces of this size.
 const PIECE: usize = 1 << 20;
 
 /// A file on its way. It has a temporary name until `rename`.
-pub struct Fresh {
-    letters: Letters,
-    known: Known,
+pub struct FileBuilder {
+    letters: DeadLetterFile,
+    known: EntryIndex,
     buffer: Vec<u8>,
     /// Where the buffer goes.
     at: u64,
 }
 
-impl Fresh {
+impl FileBuilder {
     /// Begins a file, encrypted if there is a master key.
     pub fn begin(fs: &dyn Fs, path: &Path, keys: &Keys) -> io::Result<Self> {
-        let (buffer, head) = head::make(keys)?;
+        let (buffer, head) = file_header::new_header(keys)?;
         let file = fs.open(path, OpenMode::Create)?;
-        Ok(Self { letters: Letters::new(file, head), known: Known::default(), buffer, at: 0 })
+        Ok(Self { letters: DeadLetterFile::new(file, head), known: EntryIndex::default(), buffer, at: 0 })
     }
 
     /// Adds an entry of another file. False: it cannot be read without a key that is not given.
-    pub fn add(&mut self, dead: Dead) -> io::Result<bool> {
+    pub fn add(&mut self, dead: DeadEntry) -> io::Result<bool> {
         let entry = match dead {
-            Dead::Letter(letter) => self.letters.seal(&letter)?,
-            Dead::Damage(damage) => Entry::damage(damage),
-            Dead::Sealed(_) => return Ok(false),
+            DeadEntry::Letter(letter) => self.letters.seal(&letter)?,
+            DeadEntry::Damage(damage) => EncodedEntry::from_damage(damage),
+            DeadEntry::Sealed(_) => return Ok(false),
         };
         self.add_entry(&entry).map(|()| true)
     }
 
     /// Adds an entry.
-    pub fn add_entry(&mut self, entry: &Entry) -> io::Result<()> {
+    pub fn add_entry(&mut self, entry: &EncodedEntry) -> io::Result<()> {
         let offset = self.end();
         // The file gets its name when all of it is flushed.
         let len = entry.encode(&mut self.buffer, &self.letters.seed, offset, offset)?;
@@ -58,7 +58,7 @@ impl Fresh {
     }
 
     /// What it holds, and where the next entry goes.
-    pub fn done(self) -> (Letters, Known, u64) {
+    pub fn finish(self) -> (DeadLetterFile, EntryIndex, u64) {
         let end = self.end();
         (self.letters, self.known, end)
     }

@@ -17,8 +17,8 @@ use crc32fast::Hasher;
 use super::super::byte_array::array;
 use super::super::fs;
 use super::super::fs::{File, Fs, OpenMode};
-use super::file::Letters;
-use super::known::{Gone, Known, PAGE, Place};
+use super::entry_index::{EntryIndex, EntryLocation, PAGE_ENTRIES, RemovedEntry};
+use super::file::DeadLetterFile;
 use super::types::{DIR, Removal};
 use crate::units::Lsn;
 
@@ -33,15 +33,15 @@ const BLOCK: usize = 32;
 const TAIL: u64 = 4096;
 
 /// What was saved of a store.
-pub struct Saved {
+pub struct SavedIndex {
     /// Its entries.
-    pub known: Known,
+    pub index: EntryIndex,
     /// Where the next entry went. All before was flushed.
     pub end: u64,
 }
 
 /// Reads what was saved of `letters`; `None` where nothing that can be used was.
-pub fn load(fs: &dyn Fs, dir: &Path, letters: &Letters) -> Option<Saved> {
+pub fn load(fs: &dyn Fs, dir: &Path, letters: &DeadLetterFile) -> Option<SavedIndex> {
     // Whatever is wrong with it, the letters themselves are read instead.
     read(fs, dir, letters).ok().flatten()
 }
@@ -58,40 +58,41 @@ fn path(dir: &Path) -> PathBuf {
     dir.join(DIR).join(FILE)
 }
 
-fn read(fs: &dyn Fs, dir: &Path, letters: &Letters) -> io::Result<Option<Saved>> {
+fn read(fs: &dyn Fs, dir: &Path, letters: &DeadLetterFile) -> io::Result<Option<SavedIndex>> {
     let file = fs.open(&path(dir), OpenMode::Read)?;
     let block = BLOCK as u64;
     let Some(behind) = file.size()?.checked_sub(block) else { return Ok(None) };
     let mut last = [0; BLOCK];
     read_exact(&*file, &mut last, behind)?;
-    let footer = Footer::decode(&last);
+    let footer = IndexFooter::decode(&last);
     if footer.blocks().and_then(|blocks| blocks.checked_mul(block)) != Some(behind) {
         return Ok(None);
     }
-    let mut known = Known::default();
+    let mut known = EntryIndex::default();
     let mut hasher = Hasher::new();
-    let (mut buffer, mut at) = (vec![0; PAGE * BLOCK], 0);
+    let (mut buffer, mut at) = (vec![0; PAGE_ENTRIES * BLOCK], 0);
     while at < behind {
-        let piece = &mut buffer[..(PAGE * BLOCK).min((behind - at) as usize)];
+        let piece = &mut buffer[..(PAGE_ENTRIES * BLOCK).min((behind - at) as usize)];
         read_exact(&*file, piece, at)?;
         hasher.update(piece);
         for (number, block) in (at / block..).zip(piece.as_chunks().0) {
             match number {
                 0 if *block != header(letters.salt()) => return Ok(None),
                 0 => {}
-                _ if number <= footer.entries => known.add_saved(entry(block)),
-                _ => known.add_saved_gone(gone(block)),
+                _ if number <= footer.entries => known.add_saved(decode_entry(block)),
+                _ => known.add_saved_removed(decode_removed(block)),
             }
         }
         at += piece.len() as u64;
     }
     hasher.update(&last[..BLOCK - 4]);
-    let is_whole = hasher.finalize() == footer.crc && tail(&*letters.file, footer.end)? == footer.tail;
-    Ok(is_whole.then_some(Saved { known, end: footer.end }))
+    let is_whole =
+        hasher.finalize() == footer.crc && tail_checksum(&*letters.file, footer.end)? == footer.tail;
+    Ok(is_whole.then_some(SavedIndex { index: known, end: footer.end }))
 }
 
 /// The checksum of the letters' last bytes before `end`.
-fn tail(letters: &dyn File, end: u64) -> io::Result<u32> {
+fn tail_checksum(letters: &dyn File, end: u64) -> io::Result<u32> {
     let len = TAIL.min(end);
     let mut bytes = vec![0; len as usize];
     read_exact(letters, &mut bytes, end - len)?;
@@ -125,20 +126,20 @@ fn block(numbers: [u64; 4]) -> [u8; BLOCK] {
     block
 }
 
-fn entry(block: &[u8; BLOCK]) -> (Lsn, Place) {
+fn decode_entry(block: &[u8; BLOCK]) -> (Lsn, EntryLocation) {
     let [lsn, to, offset, len] = numbers(block);
     let is_damage = len & DAMAGE != 0;
-    (Lsn(lsn), Place { offset, len: (len & !DAMAGE) as usize, to: Lsn(to), is_damage })
+    (Lsn(lsn), EntryLocation { offset, len: (len & !DAMAGE) as usize, to: Lsn(to), is_damage })
 }
 
-fn gone(block: &[u8; BLOCK]) -> (Lsn, Gone) {
+fn decode_removed(block: &[u8; BLOCK]) -> (Lsn, RemovedEntry) {
     let [lsn, to, len, requeued_as] = numbers(block);
     let removal = if requeued_as == 0 { Removal::Dropped } else { Removal::Requeued(Lsn(requeued_as)) };
-    (Lsn(lsn), Gone { removal, to: Lsn(to), len: len as usize })
+    (Lsn(lsn), RemovedEntry { removal, to: Lsn(to), len: len as usize })
 }
 
 /// What stands behind the entries.
-struct Footer {
+struct IndexFooter {
     entries: u64,
     gone: u64,
     end: u64,
@@ -146,7 +147,7 @@ struct Footer {
     crc: u32,
 }
 
-impl Footer {
+impl IndexFooter {
     fn decode(block: &[u8; BLOCK]) -> Self {
         let [entries, gone, end, _] = numbers(block);
         let crc = |at| u32::from_le_bytes(array(block, at));
@@ -160,17 +161,17 @@ impl Footer {
 }
 
 /// The file on its way.
-struct Out {
+struct IndexWriter {
     file: Arc<dyn File>,
     buffer: Vec<u8>,
     at: u64,
     hasher: Hasher,
 }
 
-impl Out {
+impl IndexWriter {
     fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= PAGE * BLOCK { self.write() } else { Ok(()) }
+        if self.buffer.len() >= PAGE_ENTRIES * BLOCK { self.write() } else { Ok(()) }
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -181,7 +182,7 @@ impl Out {
         Ok(())
     }
 
-    fn end(mut self, footer: &Footer) -> io::Result<()> {
+    fn end(mut self, footer: &IndexFooter) -> io::Result<()> {
         let numbers = block([footer.entries, footer.gone, footer.end, footer.tail.into()]);
         self.add(&numbers[..BLOCK - 4])?;
         self.write()?;
@@ -196,17 +197,18 @@ impl Out {
 pub fn save(
     fs: &dyn Fs,
     letters_path: &Path,
-    letters: &Letters,
+    letters: &DeadLetterFile,
     end: u64,
-    entries: impl Iterator<Item = (Lsn, Place)>,
-    gone: impl Iterator<Item = (Lsn, Gone)>,
+    entries: impl Iterator<Item = (Lsn, EntryLocation)>,
+    gone: impl Iterator<Item = (Lsn, RemovedEntry)>,
 ) -> io::Result<()> {
     let path = letters_path.with_file_name(FILE);
     let temporary = fs::temporary_path(&path);
     let file = fs.open(&temporary, OpenMode::Create)?;
-    let mut out = Out { file, buffer: Vec::new(), at: 0, hasher: Hasher::new() };
+    let mut out = IndexWriter { file, buffer: Vec::new(), at: 0, hasher: Hasher::new() };
     out.add(&header(letters.salt()))?;
-    let mut footer = Footer { entries: 0, gone: 0, end, tail: tail(&*letters.file, end)?, crc: 0 };
+    let mut footer =
+        IndexFooter { entries: 0, gone: 0, end, tail: tail_checksum(&*letters.file, end)?, crc: 0 };
     for (lsn, place) in entries.filter(|(_, place)| place.offset < end) {
         footer.entries += 1;
         let damage = if place.is_damage { DAMAGE } else { 0 };

@@ -10,7 +10,7 @@ use super::super::frame;
 use super::super::frame::ChecksumSeed;
 use super::super::fs::RealFs;
 use super::super::types::DeadLetter;
-use super::entry::Entry;
+use super::entry::EncodedEntry;
 use super::*;
 use crate::units::{Lsn, Timestamp};
 
@@ -25,14 +25,14 @@ pub fn letter(lsn: u64) -> DeadLetter {
     }
 }
 
-pub fn open(dir: &Path) -> (DeadLetters, Option<String>) {
+pub fn open(dir: &Path) -> (DeadLetterStore, Option<String>) {
     open_with(dir, &Keys::default())
 }
 
-fn open_with(dir: &Path, keys: &Keys) -> (DeadLetters, Option<String>) {
+fn open_with(dir: &Path, keys: &Keys) -> (DeadLetterStore, Option<String>) {
     std::fs::create_dir_all(dir.join(DIR)).unwrap();
     std::fs::create_dir_all(dir.join(super::super::quarantine::DIR)).unwrap();
-    DeadLetters::open(Arc::new(RealFs), dir, keys).unwrap()
+    DeadLetterStore::open(Arc::new(RealFs), dir, keys).unwrap()
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_store_whose_head_is_spoilt_is_set_aside_and_the_log_starts() {
         let mut bad = good.clone();
         bad[if good.len() < 52_000 { 3 } else { 100 }] ^= 1;
         std::fs::write(&path, &bad).unwrap();
-        assert_eq!(locked(&RealFs, dir.path(), &keys).unwrap(), None, "no key would help");
+        assert_eq!(missing_keys(&RealFs, dir.path(), &keys).unwrap(), None, "no key would help");
         let (store, trouble) = open_with(dir.path(), &keys);
         assert!(trouble.unwrap().contains("quarantine/letters-0.damaged"));
         assert_eq!(std::fs::read(dir.path().join("quarantine/letters-0.damaged")).unwrap(), bad);
@@ -63,13 +63,13 @@ fn what_is_cut_off_the_end_is_told() {
     let path = dir.path().join(DIR).join(FILE);
     let (store, _) = open(dir.path());
     store.add(&[letter(1)]).unwrap();
-    assert_eq!(open(dir.path()).0.cut(), None);
+    assert_eq!(open(dir.path()).0.truncation(), None);
     let mut bad = std::fs::read(&path).unwrap();
     let last = bad.len() - 9;
     bad[last] ^= 1;
     std::fs::write(&path, bad).unwrap();
     let (store, _) = open(dir.path());
-    assert!(store.is_empty() && store.cut().unwrap().contains("quarantine"));
+    assert!(store.is_empty() && store.truncation().unwrap().contains("quarantine"));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn letters_survive_a_restart_and_removed_ones_stay_removed() {
     assert!(!store.remove(Lsn(3), Removal::Dropped).unwrap(), "it left before");
     let (store, trouble) = open(dir.path());
     assert_eq!(trouble, None);
-    assert_eq!(store.get(Lsn(9)).unwrap(), Some(Dead::Letter(letter(9))));
+    assert_eq!(store.get(Lsn(9)).unwrap(), Some(DeadEntry::Letter(letter(9))));
     assert_eq!((store.lsns(), store.removal(Lsn(3))), (vec![Lsn(9)], Some(Removal::Requeued(Lsn(20)))));
 }
 
@@ -96,7 +96,7 @@ fn removing_most_letters_gives_their_room_back() {
     store.maintain().unwrap();
     assert!(size() < before / 2);
     let (store, _) = open(dir.path());
-    assert_eq!(store.get(Lsn(49)).unwrap(), Some(Dead::Letter(letter(49))));
+    assert_eq!(store.get(Lsn(49)).unwrap(), Some(DeadEntry::Letter(letter(49))));
     assert_eq!(store.removed().len(), 49);
 }
 
@@ -149,11 +149,11 @@ fn a_torn_write_of_several_letters_is_cut_and_not_called_damage() {
     std::fs::write(&path, torn).unwrap();
     let (store, trouble) = open(dir.path());
     assert_eq!((store.lsns(), trouble), (vec![Lsn(1), Lsn(3)], None));
-    assert!(store.cut().unwrap().contains(&format!("bytes {kept} to ")));
+    assert!(store.truncation().unwrap().contains(&format!("bytes {kept} to ")));
     // What comes next does not promise the hole.
     store.add(&[letter(4)]).unwrap();
     let (store, trouble) = open(dir.path());
-    assert_eq!((store.lsns(), store.cut(), trouble), (vec![Lsn(1), Lsn(3), Lsn(4)], None, None));
+    assert_eq!((store.lsns(), store.truncation(), trouble), (vec![Lsn(1), Lsn(3), Lsn(4)], None, None));
 }
 
 #[test]
@@ -191,15 +191,20 @@ fn letters_of_before_are_sealed_at_the_first_start_with_a_key_and_opened_at_the_
     for round in 0..2 {
         let (store, trouble) = open_with(dir.path(), &keys());
         assert_eq!((shows(), trouble), ((false, false), None), "{round}");
-        assert_eq!(store.get(Lsn(3)).unwrap(), Some(Dead::Letter(letter(3))));
+        assert_eq!(store.get(Lsn(3)).unwrap(), Some(DeadEntry::Letter(letter(3))));
         assert_eq!((store.lsns(), store.removed()), (vec![Lsn(3)], vec![Lsn(9)]));
     }
-    let seen = DeadLetters::open_to_read(Arc::new(RealFs), dir.path(), &Keys::default()).unwrap().0.unwrap();
-    let Some(Dead::Sealed(sealed)) = seen.get(Lsn(3)).unwrap() else { panic!("it shows") };
+    let seen =
+        DeadLetterStore::open_read_only(Arc::new(RealFs), dir.path(), &Keys::default()).unwrap().0.unwrap();
+    let Some(DeadEntry::Sealed(sealed)) = seen.get(Lsn(3)).unwrap() else { panic!("it shows") };
     assert_eq!((sealed.died_at, sealed.attempts), (Timestamp(2), 1));
     let off = Keys::new(None, vec![keys().current().unwrap().clone()]);
-    assert_eq!(open_with(dir.path(), &off).0.get(Lsn(3)).unwrap(), Some(Dead::Letter(letter(3))));
-    assert_eq!(open(dir.path()).0.get(Lsn(3)).unwrap(), Some(Dead::Letter(letter(3))), "no key is needed");
+    assert_eq!(open_with(dir.path(), &off).0.get(Lsn(3)).unwrap(), Some(DeadEntry::Letter(letter(3))));
+    assert_eq!(
+        open(dir.path()).0.get(Lsn(3)).unwrap(),
+        Some(DeadEntry::Letter(letter(3))),
+        "no key is needed"
+    );
 }
 
 /// Whoever writes to the disk can make a checksum right. Not a tag.
@@ -231,8 +236,9 @@ fn a_store_of_many_removals_is_not_written_anew_at_each() {
     store.add(&(0..20_000).map(small).collect::<Vec<_>>()).unwrap();
     let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
     let mut rewritten = 0;
-    let all: Vec<_> = (0..19_900).map(|lsn| Entry::removed(Lsn(lsn), Lsn(lsn), Removal::Dropped)).collect();
-    store.append(&store.order(), &all).unwrap();
+    let all: Vec<_> =
+        (0..19_900).map(|lsn| EncodedEntry::from_removal(Lsn(lsn), Lsn(lsn), Removal::Dropped)).collect();
+    store.append(&store.lock_writes(), &all).unwrap();
     for lsn in 19_900..20_000 {
         let before = inode();
         assert!(store.remove(Lsn(lsn), Removal::Dropped).unwrap());
@@ -241,7 +247,7 @@ fn a_store_of_many_removals_is_not_written_anew_at_each() {
     }
     assert!(rewritten <= 1, "{rewritten}");
     // Those whose records are gone take no room any more.
-    store.forget_below(Lsn(19_990));
+    store.drop_removed_below(Lsn(19_990));
     assert_eq!(store.removed().len(), 10);
     store.add(&[small(30_000)]).unwrap();
     store.remove(Lsn(30_000), Removal::Dropped).unwrap();
@@ -254,12 +260,14 @@ fn a_range_that_was_dropped_stays_dropped_whole() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
     let (segment, reason) = ("x".to_owned(), "bad sector".to_owned());
-    store.add_damage(Damage { lsn_from: 5, lsn_to: 9, segment, reason, found_at: Timestamp(1) }).unwrap();
+    store
+        .add_damage(DamagedRange { lsn_from: 5, lsn_to: 9, segment, reason, found_at: Timestamp(1) })
+        .unwrap();
     store.remove(Lsn(5), Removal::Dropped).unwrap();
     let (store, _) = open(dir.path());
     let mut ledger = AckTracker::new(Lsn(1));
     ledger.insert(Lsn(1), Default::default());
     ledger.extend(Lsn(1), 20, 20);
-    store.mark_in(&mut ledger);
+    store.mark_done_in(&mut ledger);
     assert_eq!((1..=20).filter(|&lsn| ledger.is_done(Lsn(lsn))).collect::<Vec<_>>(), [5, 6, 7, 8, 9]);
 }

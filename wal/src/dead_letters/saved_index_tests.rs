@@ -17,17 +17,17 @@ fn small(lsn: u64) -> DeadLetter {
 }
 
 /// Entries, those that left and how, bytes in use, damage: everything an operator and the log can ask of it.
-type Answers = (Vec<Lsn>, Vec<(Lsn, Option<Removal>)>, u64, (u64, Option<Lsn>));
+type StoreObservation = (Vec<Lsn>, Vec<(Lsn, Option<Removal>)>, u64, (u64, Option<Lsn>));
 
-fn answers(store: &DeadLetters) -> Answers {
+fn answers(store: &DeadLetterStore) -> StoreObservation {
     let removed = store.removed().into_iter().map(|lsn| (lsn, store.removal(lsn))).collect();
-    let live_bytes = store.lock().known.live_bytes();
+    let live_bytes = store.lock_state().index.live_bytes();
     (store.lsns(), removed, live_bytes, (store.damaged_records(), store.first_damage()))
 }
 
 /// The same, by a start that reads all letters.
-fn read_whole(dir: &Path) -> Answers {
-    let (store, trouble) = DeadLetters::open_to_read(Arc::new(RealFs), dir, &Keys::default()).unwrap();
+fn read_whole(dir: &Path) -> StoreObservation {
+    let (store, trouble) = DeadLetterStore::open_read_only(Arc::new(RealFs), dir, &Keys::default()).unwrap();
     assert_eq!(trouble, None);
     answers(&store.unwrap())
 }
@@ -39,7 +39,7 @@ fn saved(dir: &Path) -> PathBuf {
 #[test]
 fn a_start_reads_only_the_letters_that_came_since_and_an_inspection_reads_all() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join(NAME);
+    let path = dir.path().join(RELATIVE_PATH);
     let (store, _) = open(dir.path());
     store.add(&[letter(1), letter(2)]).unwrap();
     store.maintain().unwrap();
@@ -50,8 +50,9 @@ fn a_start_reads_only_the_letters_that_came_since_and_an_inspection_reads_all() 
     let (store, trouble) = open(dir.path());
     assert_eq!((store.lsns(), trouble), (vec![Lsn(1), Lsn(2), Lsn(3)], None), "nobody read the first");
     assert!(store.get(Lsn(1)).unwrap_err().to_string().contains("damaged"), "but whoever asks is told");
-    assert_eq!(store.get(Lsn(2)).unwrap(), Some(Dead::Letter(letter(2))));
-    let (_, trouble) = DeadLetters::open_to_read(Arc::new(RealFs), dir.path(), &Keys::default()).unwrap();
+    assert_eq!(store.get(Lsn(2)).unwrap(), Some(DeadEntry::Letter(letter(2))));
+    let (_, trouble) =
+        DeadLetterStore::open_read_only(Arc::new(RealFs), dir.path(), &Keys::default()).unwrap();
     assert!(trouble.unwrap().contains("damaged"));
 }
 
@@ -79,7 +80,7 @@ fn live(seed: u64) -> u32 {
                 let (lsn_from, lsn_to) = (next, next + 5 * dice.below(2) as u64);
                 let (segment, reason) = ("x".to_owned(), "bad sector".to_owned());
                 store
-                    .add_damage(Damage { lsn_from, lsn_to, segment, reason, found_at: Timestamp(1) })
+                    .add_damage(DamagedRange { lsn_from, lsn_to, segment, reason, found_at: Timestamp(1) })
                     .unwrap();
                 next += 6;
             }
@@ -108,7 +109,7 @@ fn live(seed: u64) -> u32 {
 #[test]
 fn places_that_are_damaged_or_of_other_letters_are_not_used() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join(NAME);
+    let path = dir.path().join(RELATIVE_PATH);
     let (store, _) = open(dir.path());
     let start = fs::read(&path).unwrap();
     store.add(&(1..10).map(small).collect::<Vec<_>>()).unwrap();
@@ -144,7 +145,7 @@ fn single_damaged_records_are_counted_after_a_restart_until_they_are_dropped() {
     let (store, _) = open(dir.path());
     let damage = |lsn_from, lsn_to| {
         let (segment, reason) = ("x".to_owned(), "bad sector".to_owned());
-        Damage { lsn_from, lsn_to, segment, reason, found_at: Timestamp(1) }
+        DamagedRange { lsn_from, lsn_to, segment, reason, found_at: Timestamp(1) }
     };
     store.add(&[letter(1)]).unwrap();
     store.add_damage(damage(2, 2)).unwrap();

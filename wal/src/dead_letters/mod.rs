@@ -10,26 +10,26 @@
 //! A start rewrites what no later entry's promise covers, and takes out what is no entry there, a copy aside.
 
 mod entry;
+mod entry_index;
 mod file;
-mod fresh;
-mod head;
-mod known;
+mod file_builder;
+mod file_header;
 mod maintenance;
 mod open;
-mod places;
 mod rewrite;
+mod saved_index;
 mod store;
 mod types;
 
 #[cfg(test)]
 mod concurrency_tests;
 #[cfg(test)]
-mod places_tests;
+mod saved_index_tests;
 #[cfg(test)]
 mod tests;
 
-pub use head::is_encrypted;
-pub use open::locked;
-pub use places::remove as forget_places;
-pub use store::DeadLetters;
-pub use types::{DIR, Damage, Dead, FILE, NAME, Removal, Sealed};
+pub use file_header::is_encrypted;
+pub use open::missing_keys;
+pub use saved_index::remove as forget_places;
+pub use store::DeadLetterStore;
+pub use types::{DIR, DamagedRange, DeadEntry, FILE, RELATIVE_PATH, Removal, SealedLetter};
