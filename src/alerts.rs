@@ -1,19 +1,19 @@
-//! When the backlog is a problem. Section `[alerts]`.
+//! Thresholds above which the backlog is reported as a problem. Configuration section `[alerts]`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::config_error::ConfigError;
 use crate::units::Span;
 
-/// Configuration of the thresholds.
+/// Thresholds and their check interval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How often backlog and age are looked at.
+    /// Interval between two checks of the backlog and its age.
     pub interval: Span,
-    /// Records from which on the backlog is a problem.
+    /// Number of undelivered records from which the backlog is a problem.
     pub backlog_threshold: u64,
-    /// Age of the oldest record from which on it is a problem.
+    /// Age of the oldest undelivered record from which the backlog is a problem.
     pub oldest_age_threshold: Span,
 }
 
@@ -24,7 +24,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What is wrong with the section by itself.
+    /// Checks the keys of this section. Returns one error per invalid key.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let interval = self.interval;

@@ -1,30 +1,32 @@
-//! What is wrong with a request, as far as an answer reports it: the cost of a request must not grow with its mistakes.
+//! Lists of validation errors with an upper bound.
+//!
+//! The cost of a request must not grow with the number of its errors, so a response reports only the first ones.
 
 use std::ops::Deref;
 
-/// Places that are reported of one body. Enough to correct it.
+/// Maximum number of errors reported for one body. That is enough to correct it.
 pub const MAX_ERRORS_PER_BODY: usize = 20;
-/// Places that are reported in one answer, a batch's included.
+/// Maximum number of errors reported in one response, including the response to a batch.
 pub const MAX_ERRORS_PER_RESPONSE: usize = 100;
 
-/// The first `MAX` places at fault. Later ones are dropped.
+/// The first `MAX` errors. Later ones are dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundedErrors<T, const MAX: usize>(Vec<T>);
 
 impl<T, const MAX: usize> BoundedErrors<T, MAX> {
-    /// Adds a place, unless there are `MAX` already.
+    /// Adds an error, unless the list is full.
     pub fn push(&mut self, place: T) {
         if !self.is_full() {
             self.0.push(place);
         }
     }
 
-    /// Whether there are `MAX` places. A search for further ones is useless then.
+    /// Returns whether the list holds `MAX` errors. A search for more is useless then.
     pub fn is_full(&self) -> bool {
         self.0.len() >= MAX
     }
 
-    /// The places, in the order in which they were found.
+    /// The errors, in the order in which they were found.
     pub fn into_vec(self) -> Vec<T> {
         self.0
     }
@@ -45,13 +47,13 @@ impl<T, const MAX: usize> Deref for BoundedErrors<T, MAX> {
 }
 
 impl<T, const MAX: usize> FromIterator<T> for BoundedErrors<T, MAX> {
-    /// Asks for no more than `MAX` places.
+    /// Takes at most `MAX` items from the iterator.
     fn from_iter<I: IntoIterator<Item = T>>(places: I) -> Self {
         Self(places.into_iter().take(MAX).collect())
     }
 }
 
-/// At most `max` bytes of `text`, cut between characters: names in a body may be as long as the body.
+/// At most `max` bytes of `text`, cut at a character boundary. A name in a body may be as long as the body.
 pub fn truncated(text: &str, max: usize) -> String {
     match text.len() > max {
         true => format!("{}…", &text[..text.floor_char_boundary(max)]),

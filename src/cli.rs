@@ -1,4 +1,4 @@
-//! The command line: what was typed, not yet what it means.
+//! Definition of the command line: subcommands, arguments and their help texts.
 
 use std::path::PathBuf;
 
@@ -6,67 +6,67 @@ use clap::{Args, Parser, Subcommand};
 use forebay::config::Override;
 use forebay::units::Timestamp;
 
-/// What the manual page says beside the options.
+/// The text after the options in the long help and in the manual page.
 const NOTES: &str = "\
-Configuration: the file of --config, then the environment (FOREBAY__SECTION__KEY), then options. \
-/etc/forebay/forebay.toml is the file of the packaged service, /var/lib/forebay the directory of its log.
+Configuration is read from the file of --config, then the environment (FOREBAY__SECTION__KEY), then options; later \
+ones override earlier ones. The packaged service uses /etc/forebay/forebay.toml and keeps its log in /var/lib/forebay.
 
-Exit codes: 0 orderly stop; 1 a failure that a restart may fix, or a dependency that check-config --connect finds \
-unfit; 64 wrong configuration, command line or body; 73 the data \
-directory is unusable or locked; 74 I/O error on the log; 78 the log cannot be opened.";
+Exit codes: 0 orderly stop; 1 a failure that a restart may fix, or a failed check of check-config --connect; \
+64 wrong configuration, command line or body; 73 the data directory is unusable or locked; 74 I/O error on the log; \
+78 the log cannot be opened.";
 
-/// Durable on local disk before it acknowledges, then drained to Kafka.
+/// Store commands durably on local disk, acknowledge them, then drain them to Kafka.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, after_long_help = NOTES)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
-    /// Configuration file (TOML); without it everything runs embedded in this process
+    /// Configuration file (TOML); without it, everything runs embedded in this process
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The log's directory, instead of `wal.dir`
+    /// Directory of the log; overrides `wal.dir`
     #[arg(long, global = true, value_name = "DIR")]
     pub dir: Option<String>,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Accept commands over HTTP, log them, drain them to Kafka
     Serve,
-    /// Deliver what a log directory still holds, then exit; nothing is accepted meanwhile
+    /// Deliver the remaining records of a log directory, then exit; accepts no commands
     Drain {
-        /// Only say what there is
+        /// Only print what the log holds
         #[arg(long)]
         dry_run: bool,
     },
-    /// Bring the database up to date
+    /// Create or update the database schema
     Migrate {
-        /// Make an administrator of this name; the password is read from --password-file or standard input
+        /// Create an administrator with this name; the password is read from --password-file or standard input
         #[arg(long, value_name = "NAME")]
         create_admin: Option<String>,
         /// File with the administrator's password
         #[arg(long, value_name = "FILE", requires = "create_admin")]
         password_file: Option<PathBuf>,
     },
-    /// Apply users' commands from Kafka to the database: the consumer alone, to scale it out
+    /// Apply user commands from Kafka to the database; runs the consumer alone, to scale it out
     Consume {
-        /// Apply a range again and exit; harmless, because what has an outcome is left alone
+        /// Apply a range again and exit; safe, because commands that have an outcome are skipped
         #[arg(long)]
         replay: bool,
         #[command(flatten)]
         range: ReplayArgs,
     },
-    /// Name every mistake in the configuration, or print the effective result with secrets masked
+    /// Report every error in the configuration, or print the effective configuration with secrets masked
     CheckConfig(CheckArgs),
-    /// Show the configuration that is compiled in
+    /// Show the built-in configuration
     Config {
         #[command(subcommand)]
         show: ConfigCommand,
     },
     /// Print completions for a shell
     Completions {
-        /// Which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
     /// Print the manual pages, or write each to a file
@@ -76,36 +76,36 @@ pub enum Command {
     },
 }
 
-/// Which commands to apply again; without bounds all that Kafka still has.
+/// Range of commands to apply again. Without bounds: everything that Kafka still retains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 pub struct ReplayArgs {
-    /// From the first record of this time on, such as 2026-11-20T12:00:00Z
+    /// Start at the first record of this time, such as 2026-11-20T12:00:00Z
     #[arg(long, requires = "replay", value_name = "TIME")]
     pub from: Option<Timestamp>,
-    /// Before the first record of this time
+    /// Stop before the first record of this time
     #[arg(long, requires = "replay", value_name = "TIME")]
     pub to: Option<Timestamp>,
     /// Only this partition
     #[arg(long, requires = "replay", value_name = "NUMBER")]
     pub partition: Option<i32>,
-    /// From this offset on
+    /// Start at this offset
     #[arg(long, requires = "partition", conflicts_with = "from", value_name = "OFFSET")]
     pub from_offset: Option<i64>,
-    /// Before this offset
+    /// Stop before this offset
     #[arg(long, requires = "partition", conflicts_with = "to", value_name = "OFFSET")]
     pub to_offset: Option<i64>,
 }
 
-/// What to check beside the configuration itself.
+/// Additional checks of `check-config`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct CheckArgs {
-    /// Say what would happen to a body of this kind: its key, topic and size, or the problem document
+    /// Show how a body of this kind is handled: its key, topic and size, or the problem document
     #[arg(long, requires = "body", conflicts_with = "connect", value_name = "KIND")]
     pub kind: Option<String>,
     /// File with the body; `-` is standard input
     #[arg(long, requires = "kind", value_name = "FILE")]
     pub body: Option<PathBuf>,
-    /// Ask brokers, database and Redis whether they do what the daemon needs
+    /// Check that the brokers, the database and Redis support what the daemon needs
     #[arg(long)]
     pub connect: bool,
     /// Print one JSON document
@@ -113,15 +113,15 @@ pub struct CheckArgs {
     pub json: bool,
 }
 
-/// What to show of the configuration.
+/// What `config` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub enum ConfigCommand {
-    /// Print every key with its unit, default and meaning, as a file to start from
+    /// Print every key with its unit, default and description, as a starting point for a file
     Default,
 }
 
 impl Cli {
-    /// The keys that flags set.
+    /// The configuration keys that command-line options set.
     pub fn overrides(&self) -> Vec<Override> {
         let dir = self.dir.iter().map(|dir| Override {
             section: "wal".to_owned(),

@@ -1,35 +1,35 @@
-//! One mistake in the configuration, in words a person can act on.
+//! A single configuration error: where it is, what was found and what is allowed.
 
 use std::fmt;
 
-/// Where a mistake is written.
+/// Location of a configuration error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigLocation {
-    /// A line of the configuration file, from 1.
+    /// Line of the configuration file, counted from 1.
     Line(usize),
-    /// An environment variable or a flag.
+    /// Name of an environment variable or command-line option.
     Override(String),
 }
 
-/// What is wrong with one key. Never holds a secret's value.
+/// An error about one configuration key. Never contains a secret's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Where it is written. `None` for a key that is not set, or whose place is not known.
+    /// Location of the value. `None` if the key is not set or the location is unknown.
     pub location: Option<Box<ConfigLocation>>,
-    /// The section, without brackets.
+    /// Name of the section, without brackets.
     pub section: String,
-    /// The key; empty when the section itself is at fault.
+    /// Name of the key. Empty if the error is about the section itself.
     pub key: String,
-    /// What stands there.
+    /// The value found.
     pub actual: String,
-    /// What may stand there.
+    /// The values allowed.
     pub allowed: String,
-    /// The name that was probably meant.
+    /// A known name that is similar to the one found.
     pub suggestion: Option<Box<str>>,
 }
 
 impl ConfigError {
-    /// A mistake from anything that can be displayed.
+    /// Creates an error from displayable values.
     pub fn new(section: &str, key: &str, found: impl fmt::Display, allowed: impl fmt::Display) -> Self {
         Self {
             location: None,
@@ -41,12 +41,12 @@ impl ConfigError {
         }
     }
 
-    /// The same, with the place where it is written.
+    /// Adds the location.
     pub fn with_location(self, place: ConfigLocation) -> Self {
         Self { location: Some(Box::new(place)), ..self }
     }
 
-    /// The same, with the name that was probably meant.
+    /// Adds a suggested name.
     pub fn with_suggestion(self, meant: Option<String>) -> Self {
         Self { suggestion: meant.map(String::into_boxed_str), ..self }
     }

@@ -1,6 +1,6 @@
-//! What is fuzzed of the daemon: functions that take any bytes and panic where a promise about them is broken.
+//! Fuzz targets of the daemon: each takes arbitrary bytes and panics if an invariant is violated.
 //!
-//! `fuzz/` calls them with what libFuzzer makes up; the test below with what was kept.
+//! `fuzz/` calls them with the input of libFuzzer; the test below calls them with the stored corpus and past findings.
 
 pub use crate::cloudevents::fuzzing::event;
 pub use crate::config::fuzzing::config;

@@ -1,10 +1,10 @@
-//! forebay: a durable front for Kafka.
+//! forebay: a durable front end for Kafka.
 //!
-//! A command flows one way: `http` parses it, the schema of its kind decides whether it may enter, `ingest`
-//! commits it, `wal` keeps it, `drain` sends it, `status` says at any time where it is. Nothing flows back but
-//! acknowledgements. The log and the command format are a crate of their own, [`forebay_wal`].
+//! A command flows in one direction. `http` parses it and the schema of its kind validates it. `ingest` commits it,
+//! `wal` stores it, `drain` sends it to Kafka, and `status` reports its state at any time. Only acknowledgements flow
+//! back. The log and the command format are a separate crate, [`forebay_wal`].
 
-// They panic where nobody reads or the disk is full.
+// These macros panic if standard output is closed or the disk is full.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod alerts;

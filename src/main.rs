@@ -1,6 +1,6 @@
-//! The life of the process: what was typed → configuration → build → ready → wait → stop within its deadlines.
+//! Process life cycle: parse the command line, load the configuration, run a subcommand, stop within its deadlines.
 
-// They panic where nobody reads or the disk is full.
+// These macros panic if standard output is closed or the disk is full.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod cli;
@@ -15,13 +15,14 @@ use forebay::{app, config, telemetry};
 
 use cli::{CheckArgs, Cli, Command, ConfigCommand};
 
-/// The allocator that can say what is allocated: `/debug/pprof/heap`.
+/// jemalloc, because it can profile allocations for `/debug/pprof/heap`.
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    // Whatever makes files, the database and the marker store included: what is in them is people's data.
+    // Applies to every file the process creates, including the database and the reservation store: they hold personal
+    // data.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let outcome = match Cli::try_parse() {
         Ok(cli) => describe(&cli.command).unwrap_or_else(|| run(&cli)),
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Commands about the command line itself. They need no configuration, and ignore one with mistakes.
+/// Runs the commands about the command line itself. They need no configuration and ignore errors in it.
 fn describe(command: &Command) -> Option<Result<(), Failure>> {
     let failed = || Failure::system("cannot write the manual pages");
     match command {
@@ -91,7 +92,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             app::check_body(&config, kind, body, *json)
         }
         Command::CheckConfig(CheckArgs { json, .. }) => app::check(&config, *json),
-        // Done by `describe`.
+        // Handled by `describe`.
         Command::Completions { .. } | Command::Man { .. } | Command::Config { .. } => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! Manual pages and shell completions, from the definition of the command line.
+//! Manual pages and shell completions, generated from the definition of the command line.
 
 use std::path::Path;
 use std::{fs, io};
@@ -7,16 +7,16 @@ use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-/// The completions of a program for a shell.
+/// Generates the completions of a program for a shell.
 pub fn completions(shell: Shell, mut program: Command) -> String {
     let name = program.get_name().to_owned();
-    // Into memory: the generator panics on a failed write.
+    // Written to memory first, because the generator panics on a failed write.
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut program, name, &mut text);
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// The page of a program, then one for each of its commands.
+/// Renders the manual page of a program, followed by the page of each subcommand.
 pub fn pages(mut program: Command) -> io::Result<String> {
     let mut text = Vec::new();
     program.build();
@@ -27,7 +27,7 @@ pub fn pages(mut program: Command) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Writes each page to a file of the directory, which is created if it does not exist.
+/// Writes each page to a file in `directory`, and creates the directory if it does not exist.
 pub fn write(program: Command, directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     clap_mangen::generate_to(program, directory)

@@ -1,5 +1,6 @@
-//! Threads and tasks with an owner and a way to stop; for threads also a name, a deadline to join by, and a word on what
-//! their failure means.
+//! Threads and async tasks that have an owner and can be stopped.
+//!
+//! A thread also has a name, a deadline for its join, and a policy for its failure.
 
 use std::any::Any;
 use std::error::Error;
@@ -16,28 +17,28 @@ use tokio::task::JoinSet;
 
 use crate::sync::Mutex;
 
-/// What a thread's body returns.
+/// Result of a thread's body.
 pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
-/// What the failure of a thread means. No thread dies unnoticed.
+/// Policy for the failure of a thread. Every failure is reported.
 pub enum OnFailure {
-    /// The process cannot do its work without it and must end.
+    /// The process cannot work without the thread and must stop.
     Raise(FatalSignal),
-    /// The owner is told why, and replaces it. Called on the failed thread.
+    /// The owner receives the cause and replaces the thread. Called on the failed thread.
     Report(Box<dyn FnOnce(String) + Send>),
 }
 
-/// Why the process must end.
+/// The failure of a task that stops the process.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{task} failed: {cause}")]
 pub struct TaskFailure {
-    /// Which task.
+    /// Name of the task.
     pub task: String,
-    /// Why.
+    /// Cause of the failure.
     pub cause: String,
 }
 
-/// Tells whoever decides over the process that it must end. The first failure is kept; clones share it.
+/// Signals that the process must stop. Only the first failure is kept. Clones share it.
 #[derive(Clone)]
 pub struct FatalSignal(Arc<watch::Sender<Option<TaskFailure>>>);
 
@@ -48,7 +49,7 @@ impl Default for FatalSignal {
 }
 
 impl FatalSignal {
-    /// Says that the process must end.
+    /// Reports a failure after which the process must stop.
     pub fn raise(&self, task: &str, cause: impl ToString) {
         let failure = TaskFailure { task: task.to_owned(), cause: cause.to_string() };
         self.0.send_if_modified(|first| {
@@ -58,7 +59,7 @@ impl FatalSignal {
         });
     }
 
-    /// The first failure, as soon as there is one.
+    /// Waits for the first failure.
     pub async fn wait(&self) -> TaskFailure {
         let mut failures = self.0.subscribe();
         loop {
@@ -66,24 +67,24 @@ impl FatalSignal {
                 return failure.clone();
             }
             if failures.changed().await.is_err() {
-                // The sender is `self`: this cannot be, and if it were, nothing would ever be raised.
+                // `self` holds the sender, so this cannot happen. Without a sender no failure can be raised.
                 std::future::pending::<()>().await;
             }
         }
     }
 }
 
-/// A thread's ear for its owner's wish that it stop.
+/// Through this signal a thread learns that its owner wants it to stop.
 pub struct StopSignal(mpsc::Receiver<()>);
 
 impl StopSignal {
-    /// Sleeps for `timeout` or until the owner wants the thread to stop; says whether it does.
+    /// Sleeps for `timeout` or until the owner requests a stop. Returns `true` on a stop request.
     pub fn wait(&self, timeout: Duration) -> bool {
         !matches!(self.0.recv_timeout(timeout), Err(mpsc::RecvTimeoutError::Timeout))
     }
 }
 
-/// A running thread. Dropped, it is asked to stop and not waited for.
+/// A running thread. Dropping it requests a stop and does not wait.
 pub struct Thread {
     name: String,
     stop_sender: Option<mpsc::Sender<()>>,
@@ -91,7 +92,7 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// Starts `body` under `name` (the system shows 15 characters of it).
+    /// Starts `body` under `name`. The system shows the first 15 characters of the name.
     pub fn spawn(
         name: &str,
         on_failure: OnFailure,
@@ -114,12 +115,12 @@ impl Thread {
         Ok(Self { name: name.to_owned(), stop_sender: Some(asks), ended })
     }
 
-    /// Asks the thread to stop, for an owner that has something else to do before [`Self::stop`].
+    /// Requests a stop without waiting, so that the owner can do other work before [`Self::stop`].
     pub fn request_stop(&mut self) {
         self.stop_sender = None;
     }
 
-    /// Asks the thread to stop and waits until it has, or until `deadline` is over. Blocks.
+    /// Requests a stop and waits until the thread ends or `deadline` passes. Blocks.
     pub fn stop(mut self, deadline: Duration) -> Result<(), StillRunning> {
         self.stop_sender = None;
         match self.ended.recv_timeout(deadline) {
@@ -129,20 +130,20 @@ impl Thread {
     }
 }
 
-/// Whom the failure of a [`Task`] is told. One for the process, which ends as a whole.
+/// Receives the failure of every [`Task`]. One per process, because the process stops as a whole.
 static TASKS: OnceLock<FatalSignal> = OnceLock::new();
 
-/// From here on the failure of any [`Task`] raises this alarm. Works once in a process.
+/// After this call, the failure of any [`Task`] raises `alarm`. Only the first call in a process has an effect.
 pub fn raise_failed_tasks(alarm: &FatalSignal) {
     TASKS.get_or_init(|| alarm.clone());
 }
 
-/// A loop on the runtime that waits for events and ends with its owner: dropped, it is stopped at its next wait.
+/// An event loop on the runtime. Dropping it stops the loop at its next await point.
 pub struct Task(tokio::task::JoinHandle<()>);
 
 impl Task {
-    /// Starts `body`, which is expected to run until it is dropped. After a panic in it the process must end
-    /// ([`raise_failed_tasks`]): nobody else does its work.
+    /// Starts `body`, which must run until it is dropped. If `body` panics, the process must stop
+    /// ([`raise_failed_tasks`]), because no other task does its work.
     pub fn spawn(name: &'static str, body: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(async move {
             if let Err(cause) = guarded(body).await {
@@ -164,25 +165,25 @@ impl Drop for Task {
     }
 }
 
-/// Short tasks that whoever began them may leave, but not their owner: dropped, it ends those that still run. Each is to
-/// end by itself within a time-out of its own, which bounds how many there are.
+/// Short tasks that may outlive their caller, but not their owner: dropping the set aborts the ones still running.
+/// Each task must end within a timeout of its own, which bounds the number of tasks.
 #[derive(Default)]
 pub struct TaskSet(Mutex<JoinSet<()>>);
 
 impl TaskSet {
-    /// Starts `body` on the runtime. Of its end only a panic is heard, in the log.
+    /// Starts `body` on the runtime. Only a panic of the task is reported, in the log.
     pub fn spawn(&self, runtime: &Handle, body: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.0.lock();
         while let Some(ended) = tasks.try_join_next() {
             if let Err(error) = ended {
-                tracing::error!(event = "task.panicked", %error, "short task failed; its work was not done");
+                tracing::error!(event = "task.panicked", %error, "short task panicked; its work was not done");
             }
         }
         tasks.spawn_on(body, runtime);
     }
 
-    /// Starts `body` on the runtime of the caller. What comes of it is for whoever waits, and dropped when nobody does
-    /// any more; none comes after a panic.
+    /// Starts `body` on the caller's runtime. The receiver yields its result, or an error after a panic. The result is
+    /// dropped if the receiver was dropped.
     pub fn begin<T: Send + 'static>(
         &self,
         body: impl Future<Output = T> + Send + 'static,
@@ -193,7 +194,7 @@ impl TaskSet {
     }
 }
 
-/// The same future, with a panic as its error.
+/// Runs a future and turns a panic into an error.
 pub async fn guarded<T>(body: impl Future<Output = T> + Send) -> Result<T, String> {
     Guarded(Box::pin(body)).await
 }
@@ -211,7 +212,7 @@ impl<T> Future for Guarded<'_, T> {
     }
 }
 
-/// A thread did not stop in time.
+/// A thread that did not stop before its deadline.
 #[derive(Debug, thiserror::Error)]
 #[error("{name} is still running after {} s", deadline.as_secs_f64())]
 pub struct StillRunning {
@@ -231,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    /// Longer than any test may take.
+    /// Longer than any test may run.
     const LONG: Duration = Duration::from_secs(60);
 
     fn runtime() -> tokio::runtime::Runtime {
@@ -297,15 +298,15 @@ mod tests {
             let set = TaskSet::default();
             let (done, outcome) = oneshot::channel();
             set.spawn(&Handle::current(), async { assert!(done.send(()).is_ok()) });
-            outcome.await.expect("it came to its end");
+            outcome.await.expect("the task finishes");
             let (endless, ended) = oneshot::channel::<()>();
             set.spawn(&Handle::current(), async {
                 let _held = endless;
                 std::future::pending::<()>().await;
             });
-            assert_eq!(set.0.lock().len(), 1, "those that ended are forgotten");
+            assert_eq!(set.0.lock().len(), 1, "finished tasks are removed");
             drop(set);
-            ended.await.expect_err("it was dropped");
+            ended.await.expect_err("the task is aborted");
         });
     }
 
@@ -315,14 +316,14 @@ mod tests {
             let (set, (go, gone)) = (TaskSet::default(), oneshot::channel::<()>());
             let (guard, mut dropped) = oneshot::channel::<()>();
             let given_up = set.begin(async move {
-                gone.await.expect("a word");
+                gone.await.expect("the go signal");
                 guard
             });
             drop(given_up);
             tokio::task::yield_now().await;
-            assert_eq!(dropped.try_recv(), Err(TryRecvError::Empty), "it is not done");
+            assert_eq!(dropped.try_recv(), Err(TryRecvError::Empty), "the task still runs");
             assert!(go.send(()).is_ok());
-            dropped.await.expect_err("it was dropped");
+            dropped.await.expect_err("the result is dropped");
             assert_eq!(set.begin(async { 7 }).await, Ok(7));
         });
     }

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::drain::{Guarantee, Handle};
 use crate::status::Statuses;
 use crate::units::Timestamp;
-use crate::wal::inspect::{Directory, View};
+use crate::wal::inspect::{LogDirectory, LogView};
 use crate::wal::{Log, OpenedLog};
 
 use super::process::Process;
@@ -32,10 +32,10 @@ pub fn show(config: &Config) -> Result<(), Failure> {
     let directory = existing_directory(&config.wal.dir)?;
     let unusable = |error: &dyn std::fmt::Display| Failure::Directory(error.to_string());
     let keys = open_log::keys(&config.wal)?;
-    let view = directory.with_keys(keys).look(kind_of).map_err(|error| unusable(&error))?;
+    let view = directory.with_keys(keys).snapshot(kind_of).map_err(|error| unusable(&error))?;
     let backlog = view.backlog().map_err(|error| unusable(&error))?;
     let oldest = backlog.oldest.map(|at| format!(", the oldest from {at}")).unwrap_or_default();
-    let dead = view.dead.as_ref().map_or(0, |dead| dead.len());
+    let dead = view.dead_letters.as_ref().map_or(0, |dead| dead.len());
     let mut text = format!(
         "{}: {} records wait for delivery ({} bytes{oldest}), {dead} dead letters\n",
         config.wal.dir.display(),
@@ -53,7 +53,7 @@ pub fn show(config: &Config) -> Result<(), Failure> {
 }
 
 /// What is remembered of transactions: with exactly-once, records that Kafka already has may be among those that wait.
-fn transactions(view: &View) -> &'static str {
+fn transactions(view: &LogView) -> &'static str {
     match &view.checkpoint {
         Some(checkpoint) if checkpoint.transactions.has_any() => {
             "  it was delivered exactly once before: Kafka may have some of these, and the positions there will tell\n"
@@ -63,8 +63,8 @@ fn transactions(view: &View) -> &'static str {
     }
 }
 
-fn existing_directory(dir: &Path) -> Result<Directory, Failure> {
-    Directory::open(dir).map_err(|error| Failure::Directory(error.to_string()))
+fn existing_directory(dir: &Path) -> Result<LogDirectory, Failure> {
+    LogDirectory::open(dir).map_err(|error| Failure::Directory(error.to_string()))
 }
 
 /// Delivers what the log holds; returns when nothing waits any more.

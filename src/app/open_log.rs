@@ -11,7 +11,7 @@ use crate::task::FatalSignal;
 use crate::units::Timestamp;
 use crate::wal;
 use crate::wal::dead_letters::DeadEntry;
-use crate::wal::inspect::Directory;
+use crate::wal::inspect::LogDirectory;
 use crate::wal::{Event, Keys, Lock, Lsn, MasterKey, OpenError, OpenedLog, Options};
 
 use super::Failure;
@@ -86,9 +86,9 @@ pub(super) fn keys(config: &Config) -> Result<Keys, Failure> {
 /// them. (In segments nothing is written anew.)
 fn check_no_plaintext_passwords(dir: &Path, keys: &Keys) -> Result<(), Failure> {
     // What cannot be looked at, opening says better.
-    let Ok(directory) = Directory::open(dir) else { return Ok(()) };
-    let Ok(view) = directory.with_keys(keys.clone()).look(kind_of) else { return Ok(()) };
-    let Some(store) = &view.dead else { return Ok(()) };
+    let Ok(directory) = LogDirectory::open(dir) else { return Ok(()) };
+    let Ok(view) = directory.with_keys(keys.clone()).snapshot(kind_of) else { return Ok(()) };
+    let Some(store) = &view.dead_letters else { return Ok(()) };
     let holds_password = |lsn: &Lsn| match store.get(*lsn) {
         Ok(Some(DeadEntry::Letter(letter))) => Envelope::decode(&letter.payload).is_ok_and(|it| it.sealed),
         _ => false,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use forebay::command::Envelope;
-use forebay::wal::inspect::{Directory, View};
+use forebay::wal::inspect::{LogDirectory, LogView};
 use forebay::wal::{Finding, FindingKind, Lsn};
 
 use crate::image;
@@ -77,7 +77,7 @@ fn acknowledged(sent: &SentCommands) -> impl Iterator<Item = (&String, usize, &S
 
 fn read(log: &Path, known: Known<'_>) -> Result<(), String> {
     let label = |payload: &[u8]| forebay::command::kind_of(payload);
-    let view = Directory::open(log).and_then(|directory| directory.look(label));
+    let view = LogDirectory::open(log).and_then(|directory| directory.snapshot(label));
     let view = view.map_err(|error| error.to_string())?;
     let report = view.verify(&mut |_| None, &mut |_| {}).map_err(|error| error.to_string())?;
     // A log without records that was killed at its first start has no checkpoint yet, and needs none.
@@ -97,7 +97,7 @@ fn read(log: &Path, known: Known<'_>) -> Result<(), String> {
 }
 
 /// The id of each record in the log by key and number, after a look at each.
-fn ids(view: &View, sent: &SentCommands) -> Result<BTreeMap<(String, usize), String>, String> {
+fn ids(view: &LogView, sent: &SentCommands) -> Result<BTreeMap<(String, usize), String>, String> {
     let mut ids = BTreeMap::new();
     let mut last: BTreeMap<String, usize> = BTreeMap::new();
     let mut expected = Lsn(1);

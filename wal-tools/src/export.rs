@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 
 use data_encoding::BASE64;
 use forebay_wal::command::{Envelope, is_json};
-use forebay_wal::inspect::{LostRange, Stored, View};
+use forebay_wal::inspect::{LogView, LostRange, StoredRecord};
 use forebay_wal::{FindingKind, Lsn};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -60,7 +60,7 @@ pub fn run(log: &Log, args: &Export) -> anyhow::Result<Outcome> {
     let mut records = view.records(range.clone());
     while let Some(stored) = records.next() {
         let stored = stored?;
-        damaged |= tell(&view, records.take_damage(), &mut out)?;
+        damaged |= tell(&view, records.take_lost_ranges(), &mut out)?;
         let row = Row::of(&stored);
         locked |= stored.locked;
         if list::wanted(&row, &args.filter) {
@@ -68,14 +68,14 @@ pub fn run(log: &Log, args: &Export) -> anyhow::Result<Outcome> {
         }
         bar.inc(stored.bytes);
     }
-    damaged |= tell(&view, records.take_damage(), &mut out)?;
+    damaged |= tell(&view, records.take_lost_ranges(), &mut out)?;
     out.flush()?;
     bar.finish_and_clear();
     Ok(if damaged || locked { Outcome::Findings } else { Outcome::Fine })
 }
 
 /// Segments of which nothing can be read.
-fn lost_segments(view: &View, out: &mut impl Write) -> anyhow::Result<bool> {
+fn lost_segments(view: &LogView, out: &mut impl Write) -> anyhow::Result<bool> {
     let mut any = false;
     for finding in &view.findings {
         note!("{}: {}", finding.segment, finding.detail);
@@ -92,10 +92,10 @@ fn lost_segments(view: &View, out: &mut impl Write) -> anyhow::Result<bool> {
 }
 
 /// Damage between records: a line on stderr, and one where the records would stand.
-fn tell(view: &View, holes: Vec<LostRange>, out: &mut impl Write) -> anyhow::Result<bool> {
+fn tell(view: &LogView, holes: Vec<LostRange>, out: &mut impl Write) -> anyhow::Result<bool> {
     let any = !holes.is_empty();
     for hole in holes {
-        let segment = view.holding(hole.from).map(|segment| segment.name());
+        let segment = view.segment_containing(hole.from).map(|segment| segment.name());
         let detail = hole.detail();
         note!("{}: {detail}", segment.as_deref().unwrap_or("?"));
         let (lsn_from, lsn_to) = (Some(hole.from), Some(hole.to));
@@ -112,7 +112,7 @@ fn write(out: &mut impl Write, document: &impl Serialize) -> anyhow::Result<()> 
 }
 
 impl Line {
-    fn of(stored: &Stored, row: Row) -> Self {
+    fn of(stored: &StoredRecord, row: Row) -> Self {
         let record = &stored.record.payload[..];
         let envelope = Envelope::decode(record).ok();
         if envelope.as_ref().is_some_and(|envelope| envelope.sealed) {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use forebay_wal::Lsn;
-use forebay_wal::inspect::View;
+use forebay_wal::inspect::LogView;
 
 use crate::cli::List;
 use crate::open::Log;
@@ -37,7 +37,7 @@ pub fn run(log: &Log, args: &List) -> anyhow::Result<Outcome> {
 }
 
 /// The newest `limit` rows that are wanted, oldest first. Reads no more segments than it takes.
-pub fn newest(view: &View, limit: usize, wanted: impl Fn(&Row) -> bool) -> anyhow::Result<VecDeque<Row>> {
+pub fn newest(view: &LogView, limit: usize, wanted: impl Fn(&Row) -> bool) -> anyhow::Result<VecDeque<Row>> {
     let mut newest: VecDeque<Row> = VecDeque::new();
     for segment in view.segments.iter().rev() {
         let room = limit - newest.len();

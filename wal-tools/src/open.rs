@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use forebay_wal::command::kind_of;
-use forebay_wal::inspect::{Directory, Segment, View};
+use forebay_wal::inspect::{LogDirectory, LogView, SegmentInfo};
 use forebay_wal::{Event, Keys, Options};
 
 use crate::cli::Cli;
@@ -25,7 +25,7 @@ pub struct Log {
     pub json: bool,
     /// The master keys that were given.
     pub keys: Keys,
-    directory: Directory,
+    directory: LogDirectory,
 }
 
 impl Log {
@@ -33,18 +33,18 @@ impl Log {
     pub fn find(cli: &Cli) -> anyhow::Result<Self> {
         let dir = directory(cli.dir.as_deref())?;
         let keys = Keys::read(cli.key_file.as_deref(), &cli.old_key_file)?;
-        let directory = Directory::open(&dir)?.with_keys(keys.clone());
+        let directory = LogDirectory::open(&dir)?.with_keys(keys.clone());
         Ok(Self { dir, json: cli.json, keys, directory })
     }
 
     /// The directory itself.
-    pub fn directory(&self) -> &Directory {
+    pub fn directory(&self) -> &LogDirectory {
         &self.directory
     }
 
     /// How it is opened to be changed: with segments as large as the largest there is, and without a reserve.
-    pub fn options(&self, view: &View) -> Options {
-        let segment_size = view.segments.iter().map(Segment::capacity).fold(MIN_SEGMENT, u64::max);
+    pub fn options(&self, view: &LogView) -> Options {
+        let segment_size = view.segments.iter().map(SegmentInfo::capacity).fold(MIN_SEGMENT, u64::max);
         Options {
             segment_size,
             reserve_space: 0,
@@ -56,12 +56,12 @@ impl Log {
     }
 
     /// What it holds now.
-    pub fn look(&self) -> anyhow::Result<View> {
-        Ok(self.directory.look(kind_of)?)
+    pub fn look(&self) -> anyhow::Result<LogView> {
+        Ok(self.directory.snapshot(kind_of)?)
     }
 
     /// What it holds now, to be shown; says if part of it cannot be, for want of the key.
-    pub fn look_inside(&self) -> anyhow::Result<View> {
+    pub fn look_inside(&self) -> anyhow::Result<LogView> {
         let view = self.look()?;
         if let Some(hint) = missing(&view) {
             note!("encrypted: {hint}");
@@ -71,8 +71,8 @@ impl Log {
 }
 
 /// Which key would show what this view cannot; `None` when it shows everything.
-pub fn missing(view: &View) -> Option<String> {
-    let needs: Vec<_> = view.needs().iter().map(ToString::to_string).collect();
+pub fn missing(view: &LogView) -> Option<String> {
+    let needs: Vec<_> = view.missing_keys().iter().map(ToString::to_string).collect();
     (!needs.is_empty()).then(|| {
         format!(
             "kinds, keys, ids and payloads show only with the master key {} (--key-file)",

@@ -8,7 +8,7 @@ use std::io;
 use std::io::Write;
 
 use forebay_wal::dead_letters::DeadEntry;
-use forebay_wal::inspect::View;
+use forebay_wal::inspect::LogView;
 use forebay_wal::units::Timestamp;
 use forebay_wal::{FindingKind, Lsn};
 use serde::Serialize;
@@ -36,18 +36,18 @@ impl Problem {
 }
 
 /// Reads two dead letters at most.
-pub fn of_files(view: &View) -> io::Result<Vec<Problem>> {
+pub fn of_files(view: &LogView) -> io::Result<Vec<Problem>> {
     let mut problems = damage(view);
     problems.extend(letters(view)?);
     Ok(problems)
 }
 
-fn damage(view: &View) -> Vec<Problem> {
+fn damage(view: &LogView) -> Vec<Problem> {
     let is_loss = |kind| matches!(kind, FindingKind::Damaged | FindingKind::Missing);
     let found = view.findings.iter().find(|finding| is_loss(finding.kind));
     let detail = match found {
         Some(finding) => format!("{}: {}", finding.segment, finding.detail),
-        None if view.dead.as_ref().is_some_and(|dead| dead.damaged_records() > 0) => {
+        None if view.dead_letters.as_ref().is_some_and(|dead| dead.damaged_records() > 0) => {
             "records were lost to damage; see `wal-tools dead list`".to_owned()
         }
         None => return Vec::new(),
@@ -55,9 +55,9 @@ fn damage(view: &View) -> Vec<Problem> {
     vec![Problem::new(LOG_DAMAGED, Timestamp::now(), detail)]
 }
 
-fn letters(view: &View) -> io::Result<Option<Problem>> {
+fn letters(view: &LogView) -> io::Result<Option<Problem>> {
     let Some((store, (first, last))) =
-        view.dead.as_ref().and_then(|dead| Some((dead, dead.first_and_last()?)))
+        view.dead_letters.as_ref().and_then(|dead| Some((dead, dead.first_and_last()?)))
     else {
         return Ok(None);
     };

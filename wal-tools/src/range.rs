@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::Context;
 use forebay_wal::Lsn;
 use forebay_wal::command::{CommandId, IdGenerator};
-use forebay_wal::inspect::View;
+use forebay_wal::inspect::LogView;
 use forebay_wal::units::{Span, Timestamp};
 
 /// An instant, or how long ago it was.
@@ -55,7 +55,7 @@ impl FromStr for Bound {
 
 /// The records from `from` to `to`; numbers and ids belong to the range, the instant `to` does not. Without an end:
 /// all there are.
-pub fn resolve(view: &View, from: Option<Bound>, to: Option<Bound>) -> anyhow::Result<Range<Lsn>> {
+pub fn resolve(view: &LogView, from: Option<Bound>, to: Option<Bound>) -> anyhow::Result<Range<Lsn>> {
     let start = match from {
         None => Lsn(0),
         Some(Bound::At(at)) => first_at(view, at)?,
@@ -72,13 +72,13 @@ pub fn resolve(view: &View, from: Option<Bound>, to: Option<Bound>) -> anyhow::R
     Ok(start.min(end)..end)
 }
 
-fn of_id(view: &View, id: CommandId) -> anyhow::Result<Lsn> {
+fn of_id(view: &LogView, id: CommandId) -> anyhow::Result<Lsn> {
     let identity = view.identity().context("the log is empty")?;
     Ok(IdGenerator::new(&identity.log_id, &identity.secret).lsn(&id)?)
 }
 
 /// The first record accepted at or after `at`. Later records have later instants.
-fn first_at(view: &View, at: Timestamp) -> anyhow::Result<Lsn> {
+fn first_at(view: &LogView, at: Timestamp) -> anyhow::Result<Lsn> {
     let later = |accepted: Option<(Timestamp, Timestamp)>| accepted.is_some_and(|(_, last)| last >= at);
     let Some(segment) = view.segments.iter().find(|segment| later(segment.accepted())) else {
         return Ok(view.next());

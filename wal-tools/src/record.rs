@@ -1,7 +1,7 @@
 //! One record as it is shown, by every command that shows records.
 
 use forebay_wal::command::{CommandId, Envelope, KafkaPosition};
-use forebay_wal::inspect::Stored;
+use forebay_wal::inspect::StoredRecord;
 use forebay_wal::units::Timestamp;
 use forebay_wal::{Lsn, RecordState};
 use serde::Serialize;
@@ -45,7 +45,7 @@ pub fn name(state: State) -> &'static str {
 
 impl Row {
     /// The record as it is shown.
-    pub fn of(stored: &Stored) -> Self {
+    pub fn of(stored: &StoredRecord) -> Self {
         let envelope = Envelope::decode(&stored.record.payload).ok();
         let unreadable = if stored.locked { "encrypted" } else { "unreadable" };
         let topic = envelope.as_ref().map_or("", |envelope| envelope.topic);
@@ -63,7 +63,7 @@ impl Row {
             requeued_as: None,
             requeued_from: envelope.as_ref().and_then(|envelope| envelope.requeued_from),
         };
-        row.settle(&stored.fate, topic);
+        row.settle(&stored.state, topic);
         row
     }
 

@@ -1,6 +1,6 @@
 //! `segments`: one line a segment.
 
-use forebay_wal::inspect::{Quarantined, Segment};
+use forebay_wal::inspect::{QuarantinedSegment, SegmentInfo};
 use forebay_wal::units::Timestamp;
 use forebay_wal::{Lsn, SegmentLocation};
 use serde::Serialize;
@@ -29,7 +29,7 @@ struct Row {
 }
 
 /// Where a segment has come to.
-pub fn state(segment: &Segment) -> &'static str {
+pub fn state(segment: &SegmentInfo) -> &'static str {
     match (segment.place, segment.sealed) {
         (SegmentLocation::Acked, _) => "acked",
         (SegmentLocation::Pending, true) => "pending",
@@ -40,7 +40,7 @@ pub fn state(segment: &Segment) -> &'static str {
 pub fn run(log: &Log) -> anyhow::Result<Outcome> {
     let view = log.look()?;
     let bar = table::progress(view.bytes());
-    let mut rows: Vec<_> = log.directory().quarantined()?.into_iter().map(quarantined).collect();
+    let mut rows: Vec<_> = log.directory().quarantined_segments()?.into_iter().map(quarantined).collect();
     let mut outcome = if rows.is_empty() { Outcome::Fine } else { Outcome::Findings };
     for segment in &view.segments {
         let report = view.verify_segment(segment, &mut |_| None, &mut |bytes| bar.inc(bytes))?;
@@ -69,7 +69,7 @@ pub fn run(log: &Log) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-fn row(segment: &Segment, checksum: &'static str) -> Row {
+fn row(segment: &SegmentInfo, checksum: &'static str) -> Row {
     let accepted = segment.accepted();
     let last = accepted.map(|_| Lsn(segment.next().0 - 1));
     Row {
@@ -87,7 +87,7 @@ fn row(segment: &Segment, checksum: &'static str) -> Row {
     }
 }
 
-fn quarantined(segment: Quarantined) -> Row {
+fn quarantined(segment: QuarantinedSegment) -> Row {
     Row {
         segment: segment.name,
         state: "quarantined",

@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use forebay_wal::Lsn;
 use forebay_wal::command::{CommandId, Envelope, IdGenerator};
 use forebay_wal::dead_letters::Removal;
-use forebay_wal::inspect::{Segment, Stored, View};
+use forebay_wal::inspect::{LogView, SegmentInfo, StoredRecord};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -95,7 +95,7 @@ pub fn run(log: &Log, args: &Show) -> anyhow::Result<Outcome> {
     let stored = find(&view, &args.what)?;
     let whole = Whole {
         row: Row::of(&stored),
-        segment: view.holding(stored.record.lsn).map(Segment::name),
+        segment: view.segment_containing(stored.record.lsn).map(SegmentInfo::name),
         offset: stored.offset,
         lane: stored.record.lane,
         details: Details::of(&stored.record.payload, args.payload),
@@ -132,7 +132,7 @@ pub fn print(json: bool, document: &impl Serialize) -> anyhow::Result<()> {
 }
 
 /// The record with this number, or the newest one of the command with this id.
-fn find(view: &View, what: &str) -> anyhow::Result<Stored> {
+fn find(view: &LogView, what: &str) -> anyhow::Result<StoredRecord> {
     if let Ok(lsn) = what.parse::<Lsn>() {
         let end = view.next();
         let missing = || format!("record {lsn} is not kept, damaged, or not written yet (the next is {end})");
@@ -140,13 +140,13 @@ fn find(view: &View, what: &str) -> anyhow::Result<Stored> {
     }
     let id: CommandId =
         what.parse().with_context(|| format!("`{what}` is neither an LSN nor a command id"))?;
-    let identity = view.identity().context(match view.needs().is_empty() {
+    let identity = view.identity().context(match view.missing_keys().is_empty() {
         true => "the log is empty",
         false => "an id can be looked up only with the log's key; an LSN without",
     })?;
     let mut lsn = IdGenerator::new(&identity.log_id, &identity.secret).lsn(&id)?;
     // A dead letter that was requeued goes on under another number; each is larger than the one before.
-    while let Some(Removal::Requeued(next)) = view.dead.as_ref().and_then(|dead| dead.removal(lsn)) {
+    while let Some(Removal::Requeued(next)) = view.dead_letters.as_ref().and_then(|dead| dead.removal(lsn)) {
         lsn = next;
     }
     let stored = view.record(lsn)?.context("no such command, or its record is no longer kept")?;

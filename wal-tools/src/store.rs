@@ -7,7 +7,7 @@ use forebay_wal as wal;
 use forebay_wal::command::requeued_record;
 use forebay_wal::control::RecordOutcome;
 use forebay_wal::dead_letters::{DeadEntry, Removal};
-use forebay_wal::inspect::View;
+use forebay_wal::inspect::LogView;
 use forebay_wal::units::Timestamp;
 use forebay_wal::{Cursor, Lock, Lsn, NewRecord, OpenedLog};
 
@@ -26,7 +26,7 @@ pub struct Store {
 
 impl Store {
     /// Takes the lock and opens the log.
-    pub fn open(log: &Log, view: &View) -> anyhow::Result<Self> {
+    pub fn open(log: &Log, view: &LogView) -> anyhow::Result<Self> {
         let options = log.options(view);
         // Whether to encrypt is the daemon's configuration to say: an opening without a key for what is written would
         // also write the dead letters anew in plain.

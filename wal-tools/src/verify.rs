@@ -4,7 +4,7 @@ use std::io;
 use std::io::Write;
 
 use forebay_wal::command::{Envelope, IdGenerator, lane};
-use forebay_wal::inspect::View;
+use forebay_wal::inspect::LogView;
 use forebay_wal::{Finding, RecordRef};
 use serde::Serialize;
 
@@ -57,7 +57,7 @@ pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
 }
 
 /// Checks what a record says of itself against where it lies.
-fn deep(view: &View) -> impl FnMut(&RecordRef<'_>) -> Option<String> {
+fn deep(view: &LogView) -> impl FnMut(&RecordRef<'_>) -> Option<String> {
     let mint = view.identity().map(|identity| IdGenerator::new(&identity.log_id, &identity.secret));
     move |frame| {
         let lsn = frame.lsn;

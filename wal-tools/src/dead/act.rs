@@ -3,7 +3,7 @@
 use anyhow::bail;
 use forebay_wal::control::{ControlResponse, MAX_DEAD_LETTERS, Request, RequestError};
 use forebay_wal::dead_letters::DeadEntry;
-use forebay_wal::inspect::View;
+use forebay_wal::inspect::LogView;
 use forebay_wal::{Lsn, control, layout};
 use serde::Serialize;
 
@@ -56,7 +56,7 @@ pub fn run(log: &Log, args: &Letters, action: Action) -> anyhow::Result<Outcome>
     }
 }
 
-fn choose(view: &View, args: &Letters, action: Action) -> anyhow::Result<Vec<Lsn>> {
+fn choose(view: &LogView, args: &Letters, action: Action) -> anyhow::Result<Vec<Lsn>> {
     let mut chosen = match &args.which {
         Some(which) => vec![resolve(view, which)?],
         None => lsns(view),
@@ -84,11 +84,11 @@ fn choose(view: &View, args: &Letters, action: Action) -> anyhow::Result<Vec<Lsn
     Ok(chosen)
 }
 
-fn apply(log: &Log, view: &View, chosen: &[Lsn], action: Action) -> anyhow::Result<Vec<Row>> {
+fn apply(log: &Log, view: &LogView, chosen: &[Lsn], action: Action) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     if action == Action::Drop
         && !chosen.is_empty()
-        && let Some(store) = &view.dead
+        && let Some(store) = &view.dead_letters
     {
         layout::check_owner(&log.dir)?;
         note!("a copy was kept in quarantine/{}", store.copy_to_quarantine(chosen)?);
@@ -118,7 +118,7 @@ fn apply(log: &Log, view: &View, chosen: &[Lsn], action: Action) -> anyhow::Resu
 }
 
 /// Without a daemon: under its lock.
-fn here(log: &Log, view: &View, chosen: &[Lsn], action: Action) -> anyhow::Result<Vec<Row>> {
+fn here(log: &Log, view: &LogView, chosen: &[Lsn], action: Action) -> anyhow::Result<Vec<Row>> {
     let mut store = Store::open(log, view)?;
     let mut rows = Vec::new();
     for &lsn in chosen {

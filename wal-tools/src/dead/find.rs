@@ -4,23 +4,23 @@ use anyhow::{Context, bail};
 use forebay_wal::Lsn;
 use forebay_wal::command::{CommandId, Envelope};
 use forebay_wal::dead_letters::DeadEntry;
-use forebay_wal::inspect::View;
+use forebay_wal::inspect::LogView;
 
 /// The numbers of all entries.
-pub fn lsns(view: &View) -> Vec<Lsn> {
-    view.dead.as_ref().map(|store| store.lsns()).unwrap_or_default()
+pub fn lsns(view: &LogView) -> Vec<Lsn> {
+    view.dead_letters.as_ref().map(|store| store.lsns()).unwrap_or_default()
 }
 
 /// One entry.
-pub fn get(view: &View, lsn: Lsn) -> anyhow::Result<Option<DeadEntry>> {
-    match &view.dead {
+pub fn get(view: &LogView, lsn: Lsn) -> anyhow::Result<Option<DeadEntry>> {
+    match &view.dead_letters {
         Some(store) => Ok(store.get(lsn)?),
         None => Ok(None),
     }
 }
 
 /// The entry with this number, or of the command with this id.
-pub fn resolve(view: &View, what: &str) -> anyhow::Result<Lsn> {
+pub fn resolve(view: &LogView, what: &str) -> anyhow::Result<Lsn> {
     if let Ok(lsn) = what.parse::<Lsn>() {
         let there = lsns(view).contains(&lsn);
         return if there { Ok(lsn) } else { bail!("record {lsn} is not among the dead letters") };

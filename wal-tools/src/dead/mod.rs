@@ -7,7 +7,7 @@ use anyhow::Context;
 use forebay_wal::Lsn;
 use forebay_wal::command::{CommandId, Envelope};
 use forebay_wal::dead_letters::{DamagedRange, DeadEntry, SealedLetter};
-use forebay_wal::inspect::View;
+use forebay_wal::inspect::LogView;
 use forebay_wal::units::Timestamp;
 use serde::Serialize;
 
@@ -66,7 +66,7 @@ fn list(log: &Log) -> anyhow::Result<Outcome> {
     Ok(Outcome::Findings)
 }
 
-fn print(log: &Log, view: &View, lsns: &[Lsn]) -> anyhow::Result<()> {
+fn print(log: &Log, view: &LogView, lsns: &[Lsn]) -> anyhow::Result<()> {
     let mut shown = table::table(&["#LSN", "DIED", "#ATTEMPTS", "KIND", "KEY", "REASON", "ID"]);
     for &lsn in lsns {
         let Some(dead) = get(view, lsn)? else { continue };

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use forebay_wal::command::Envelope;
 use forebay_wal::dead_letters::Removal;
-use forebay_wal::inspect::{LostRange, Stored, View};
+use forebay_wal::inspect::{LogView, LostRange, StoredRecord};
 use forebay_wal::{Lsn, RecordState};
 use serde::Serialize;
 
@@ -42,8 +42,8 @@ pub enum Choice {
 
 /// Of the same command only one record is delivered again: a copy that an earlier replay made only where its source
 /// is not in the range; a dead letter that was requeued where it was requeued to.
-pub fn choose(view: &View, range: &Range<Lsn>, stored: &Stored) -> Choice {
-    match stored.fate {
+pub fn choose(view: &LogView, range: &Range<Lsn>, stored: &StoredRecord) -> Choice {
+    match stored.state {
         RecordState::Waiting | RecordState::Unknown => return Choice::Waiting,
         RecordState::Dead { .. } | RecordState::Dropped => return Choice::Dead,
         RecordState::Requeued(_) => return Choice::Copy,
@@ -51,13 +51,13 @@ pub fn choose(view: &View, range: &Range<Lsn>, stored: &Stored) -> Choice {
     }
     let source = Envelope::decode(&stored.record.payload).ok().and_then(|envelope| envelope.requeued_from);
     let Some(source) = source.filter(|source| range.contains(source)) else { return Choice::Replay };
-    let removal = view.dead.as_ref().and_then(|dead| dead.removal(source));
+    let removal = view.dead_letters.as_ref().and_then(|dead| dead.removal(source));
     if removal == Some(Removal::Requeued(stored.record.lsn)) { Choice::Replay } else { Choice::Copy }
 }
 
 impl Plan {
     /// Reads the whole range once.
-    pub fn of(view: &View, range: &Range<Lsn>, progress: &mut dyn FnMut(u64)) -> anyhow::Result<Self> {
+    pub fn of(view: &LogView, range: &Range<Lsn>, progress: &mut dyn FnMut(u64)) -> anyhow::Result<Self> {
         let oldest_kept = view.segments.first().map_or(view.next(), |segment| segment.first());
         let to = Lsn(range.end.0.saturating_sub(1));
         let mut plan = Self { from: range.start, to, oldest_kept, ..Self::default() };
@@ -65,14 +65,14 @@ impl Plan {
         while let Some(stored) = records.next() {
             let stored = stored?;
             plan.add(choose(view, range, &stored), &stored);
-            plan.damaged += records.take_damage().iter().map(lost).sum::<u64>();
+            plan.damaged += records.take_lost_ranges().iter().map(lost).sum::<u64>();
             progress(stored.bytes);
         }
-        plan.damaged += records.take_damage().iter().map(lost).sum::<u64>();
+        plan.damaged += records.take_lost_ranges().iter().map(lost).sum::<u64>();
         Ok(plan)
     }
 
-    fn add(&mut self, choice: Choice, stored: &Stored) {
+    fn add(&mut self, choice: Choice, stored: &StoredRecord) {
         match choice {
             Choice::Waiting => self.waiting += 1,
             Choice::Dead => self.dead += 1,

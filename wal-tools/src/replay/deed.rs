@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use forebay_wal::control::{ControlResponse, MAX_REPLAY, RecordOutcome, Request, RequestError};
-use forebay_wal::inspect::View;
+use forebay_wal::inspect::LogView;
 use forebay_wal::units::ByteSize;
 use forebay_wal::{Lsn, control};
 use serde::Serialize;
@@ -37,7 +37,7 @@ pub enum Deed<'a> {
 
 impl<'a> Deed<'a> {
     /// A daemon if one answers, else ourselves, under its lock.
-    pub fn begin(log: &'a Log, view: &View, plan: &Plan) -> anyhow::Result<Self> {
+    pub fn begin(log: &'a Log, view: &LogView, plan: &Plan) -> anyhow::Result<Self> {
         match control::send_request(&log.dir, &Request::Status) {
             Ok(_) => return Ok(Self::Daemon(log)),
             Err(RequestError::NotRunning(_)) => {}

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use anyhow::bail;
 use forebay_wal::control::Request;
-use forebay_wal::inspect::View;
+use forebay_wal::inspect::LogView;
 use forebay_wal::{Lsn, control};
 use serde::Serialize;
 
@@ -57,7 +57,7 @@ pub fn run(log: &Log, args: &cli::Replay) -> anyhow::Result<Outcome> {
     Ok(if plan.damaged > 0 { Outcome::Findings } else { Outcome::Fine })
 }
 
-fn apply(log: &Log, view: &View, range: &Range<Lsn>, plan: &Plan) -> anyhow::Result<Done> {
+fn apply(log: &Log, view: &LogView, range: &Range<Lsn>, plan: &Plan) -> anyhow::Result<Done> {
     let interrupt = Interrupt::listen()?;
     let mut deed = Deed::begin(log, view, plan)?;
     let mut done = Done::default();
@@ -94,7 +94,7 @@ fn apply(log: &Log, view: &View, range: &Range<Lsn>, plan: &Plan) -> anyhow::Res
 }
 
 /// Bytes of the segments that will be read.
-fn bytes(view: &View, range: &Range<Lsn>) -> u64 {
+fn bytes(view: &LogView, range: &Range<Lsn>) -> u64 {
     let hit =
         view.segments.iter().filter(|segment| segment.first() < range.end && range.start < segment.next());
     hit.map(|segment| segment.bytes()).sum()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use forebay_wal::Lsn;
-use forebay_wal::inspect::View;
+use forebay_wal::inspect::LogView;
 use forebay_wal::units::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -48,7 +48,7 @@ struct Waiting {
 }
 
 /// What the files say.
-pub fn of_files(view: &View) -> anyhow::Result<Value> {
+pub fn of_files(view: &LogView) -> anyhow::Result<Value> {
     Ok(serde_json::to_value(document(view)?)?)
 }
 
@@ -60,12 +60,12 @@ pub fn take_over(document: &mut Value, exact: serde_json::Map<String, Value>) {
     }
 }
 
-fn document(view: &View) -> io::Result<Document> {
+fn document(view: &LogView) -> io::Result<Document> {
     let now = Timestamp::now();
     let seconds = |at: Timestamp| now.since(at).as_secs_f64();
     let (backlog, problems) = (view.backlog()?, problems::of_files(view)?);
     let waiting = backlog.segments.iter().filter_map(|&(first, count)| {
-        let segment = view.holding(first)?;
+        let segment = view.segment_containing(first)?;
         Some(Waiting {
             segment: segment.name(),
             state: segments::state(segment),
@@ -79,7 +79,7 @@ fn document(view: &View) -> io::Result<Document> {
         backlog: backlog.records,
         oldest_age_seconds: backlog.oldest.map_or(0.0, seconds),
         backlog_bytes: backlog.bytes,
-        dead: view.dead.as_ref().map_or(0, |dead| dead.len()),
+        dead: view.dead_letters.as_ref().map_or(0, |dead| dead.len()),
         poisoned: false,
         watermark_lsn: backlog.watermark,
         segments: view.segments.len() as u64,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::*;
 use forebay_wal::Retention;
 use forebay_wal::command::kind_of;
-use forebay_wal::inspect::Directory;
+use forebay_wal::inspect::LogDirectory;
 use forebay_wal::units::Timestamp;
 use serde_json::{Value, json};
 
@@ -198,8 +198,8 @@ fn no_command_calls_anything_wrong_beside_a_live_writer() {
 fn no_look_of_many_finds_anything_beside_a_live_writer() {
     let dir = tempfile::tempdir().unwrap();
     beside_a_writer(dir.path(), || {
-        let directory = Directory::open(dir.path()).map_err(|e| e.to_string())?;
-        let view = directory.look(kind_of).map_err(|e| e.to_string())?;
+        let directory = LogDirectory::open(dir.path()).map_err(|e| e.to_string())?;
+        let view = directory.snapshot(kind_of).map_err(|e| e.to_string())?;
         let report = view.verify(&mut |_| None, &mut |_| {}).map_err(|e| e.to_string())?;
         if report.findings.is_empty() { Ok(()) } else { Err(format!("{:?}", report.findings)) }
     });

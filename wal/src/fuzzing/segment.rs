@@ -11,7 +11,7 @@ use super::super::dead_letters::DeadEntry;
 use super::super::encryption::Keys;
 use super::super::footer::Footer;
 use super::super::frame::{ChecksumSeed, FrameMeta};
-use super::super::inspect::Directory;
+use super::super::inspect::LogDirectory;
 use super::super::log::Log;
 use super::super::memory_fs::MemoryFs;
 use super::super::open_error::OpenError;
@@ -139,8 +139,8 @@ fn judge(files: &BTreeMap<PathBuf, Vec<u8>>, outcome: &Outcome, end: Lsn) {
 
 /// The operator's view changes nothing and may be asked anything.
 fn look(fs: &MemoryFs) {
-    let directory = Directory::on(Arc::new(fs.clone()), dir(), Keys::default());
-    let Ok(view) = directory.look(|_| Some("test".to_owned())) else { return };
+    let directory = LogDirectory::with_fs(Arc::new(fs.clone()), dir(), Keys::default());
+    let Ok(view) = directory.snapshot(|_| Some("test".to_owned())) else { return };
     let _ = view.verify(&mut |_| None, &mut |_| {});
     let _ = view.backlog();
     let read = view.records(Lsn(0)..Lsn(u64::MAX)).take(1000).filter(Result::is_ok).count();

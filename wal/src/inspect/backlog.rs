@@ -6,9 +6,9 @@ use std::io;
 use super::super::ack_tracker::AckTracker;
 use super::super::checkpoint::Checkpoint;
 use super::super::recovery;
-use super::frames::{Frames, Step};
-use super::segment::Segment;
-use super::{View, segment};
+use super::frames::{FrameStep, Frames};
+use super::segment::SegmentInfo;
+use super::{LogView, segment};
 use crate::units::{Lsn, Timestamp};
 
 /// What waits for delivery.
@@ -28,10 +28,10 @@ pub struct Backlog {
     pub segments: Vec<(Lsn, u64)>,
 }
 
-impl View {
+impl LogView {
     /// Counts what waits. Of a segment that is wholly delivered or wholly waiting only the footer is read.
     pub fn backlog(&self) -> io::Result<Backlog> {
-        let ledger = self.ledger()?;
+        let ledger = self.acks()?;
         let mut backlog = Backlog {
             records: ledger.backlog(),
             bytes: ledger.backlog_bytes(),
@@ -54,13 +54,14 @@ impl View {
             }
         }
         if backlog.records > 0 {
-            backlog.oldest = self.accepted_at(backlog.watermark)?.or_else(|| self.began(backlog.watermark));
+            backlog.oldest =
+                self.accepted_at(backlog.watermark)?.or_else(|| self.segment_created_at(backlog.watermark));
         }
         Ok(backlog)
     }
 
     /// The marks a start would begin with.
-    fn ledger(&self) -> io::Result<AckTracker> {
+    fn acks(&self) -> io::Result<AckTracker> {
         let checkpoint = self.checkpoint.as_ref();
         let oldest = self.segments.first().map(|segment| segment.header.first);
         let mut ledger = AckTracker::new(recovery::first_watermark(checkpoint, oldest));
@@ -73,7 +74,7 @@ impl View {
             }
             ledger.insert(first, marks);
         }
-        if let Some(dead) = &self.dead {
+        if let Some(dead) = &self.dead_letters {
             dead.mark_done_in(&mut ledger);
         }
         ledger.advance();
@@ -82,30 +83,32 @@ impl View {
 
     fn count_labels(
         &self,
-        segment: &Segment,
+        segment: &SegmentInfo,
         ledger: &AckTracker,
         labels: &mut BTreeMap<String, u64>,
     ) -> io::Result<()> {
         let Some(file) = segment::open(&*self.fs, &self.path, segment.first())? else { return Ok(()) };
         let mut frames = Frames::new(file, segment, segment.first());
         loop {
-            match frames.step()? {
-                Step::Record(whole) if !ledger.is_done(whole.found.meta.lsn) => {
+            match frames.next_step()? {
+                FrameStep::Record(whole) if !ledger.is_done(whole.found.meta.lsn) => {
                     let label = match whole.payload {
                         Some(payload) => (self.label)(payload).unwrap_or_else(|| "unreadable".to_owned()),
                         None => "encrypted".to_owned(),
                     };
                     *labels.entry(label).or_default() += 1;
                 }
-                Step::Record(..) | Step::Hole(_) => {}
-                Step::End => return Ok(()),
+                FrameStep::Record(..) | FrameStep::Lost(_) => {}
+                FrameStep::End => return Ok(()),
             }
         }
     }
 
     /// When the segment began that holds `lsn`, of which no record can be read: an age that is too large, never none.
-    fn began(&self, lsn: Lsn) -> Option<Timestamp> {
-        let holder = self.holding(lsn).or_else(|| self.segments.iter().find(|segment| segment.first() > lsn));
+    fn segment_created_at(&self, lsn: Lsn) -> Option<Timestamp> {
+        let holder = self
+            .segment_containing(lsn)
+            .or_else(|| self.segments.iter().find(|segment| segment.first() > lsn));
         holder.map(|segment| segment.header.created)
     }
 

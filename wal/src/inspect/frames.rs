@@ -9,7 +9,7 @@ use super::super::frame::{ALIGN, DecodedFrame};
 use super::super::fs::File;
 use super::super::scanner::Scanner;
 use super::super::tail_recovery::LostRange;
-use super::segment::Segment;
+use super::segment::SegmentInfo;
 use crate::units::Lsn;
 
 /// A walk over the frames of a segment.
@@ -27,17 +27,17 @@ pub struct Frames {
 }
 
 /// What lies next.
-pub enum Step<'a> {
+pub enum FrameStep<'a> {
     /// A record.
-    Record(Whole<'a>),
+    Record(IntactRecord<'a>),
     /// Records that cannot be read.
-    Hole(LostRange),
+    Lost(LostRange),
     /// Nothing more.
     End,
 }
 
 /// A record that was found whole.
-pub struct Whole<'a> {
+pub struct IntactRecord<'a> {
     /// Where.
     pub offset: u64,
     /// Its frame.
@@ -48,7 +48,7 @@ pub struct Whole<'a> {
 
 impl Frames {
     /// The frames of `segment` from the one that holds `lsn_range_from` on, or a little before it.
-    pub fn new(file: Arc<dyn File>, segment: &Segment, from: Lsn) -> Self {
+    pub fn new(file: Arc<dyn File>, segment: &SegmentInfo, from: Lsn) -> Self {
         let length = segment.footer.length;
         let (offset, lsn) = segment.nearest(from);
         let scanner = Scanner::new(file, segment.seed(), length);
@@ -71,15 +71,15 @@ impl Frames {
     }
 
     /// The next frame or hole. An error is the disk's.
-    pub fn step(&mut self) -> io::Result<Step<'_>> {
+    pub fn next_step(&mut self) -> io::Result<FrameStep<'_>> {
         let (here, lsn) = (self.offset, self.lsn);
         if here >= self.length {
-            return Ok(Step::End);
+            return Ok(FrameStep::End);
         }
         let found = self.scanner.frame_at(here)?;
         let right = found.ok().filter(|found| found.meta.kind == frame::RECORD && found.meta.lsn == lsn);
         let Some(len) = right.map(|found| found.len as u64) else {
-            return Ok(Step::Hole(self.pass()?));
+            return Ok(FrameStep::Lost(self.skip_damage()?));
         };
         let forged = {
             let found = self.scanner.cached_frame(here);
@@ -87,7 +87,7 @@ impl Frames {
             read.flatten() == Some(PayloadError::Forged)
         };
         if forged {
-            return Ok(Step::Hole(self.pass()?));
+            return Ok(FrameStep::Lost(self.skip_damage()?));
         }
         self.offset += len;
         self.lsn = lsn.next();
@@ -98,11 +98,11 @@ impl Frames {
             PayloadAccess::Key(_) => Some(&self.plain[..]),
             PayloadAccess::Locked(_) => None,
         };
-        Ok(Step::Record(Whole { offset: here, found, payload }))
+        Ok(FrameStep::Record(IntactRecord { offset: here, found, payload }))
     }
 
     /// Goes on behind what cannot be read.
-    fn pass(&mut self) -> io::Result<LostRange> {
+    fn skip_damage(&mut self) -> io::Result<LostRange> {
         let (start, from) = (self.offset, self.lsn);
         let behind = self.scanner.resync(start + ALIGN as u64, self.scanner.lsn_range_from(from.next()))?;
         (self.offset, self.lsn) = match behind {

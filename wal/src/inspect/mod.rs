@@ -3,7 +3,7 @@
 //! `checkpoint_interval` old, and records the writer has written and not flushed yet may be among the last.
 
 mod backlog;
-mod follow;
+mod follower;
 mod frames;
 mod records;
 mod segment;
@@ -28,10 +28,10 @@ use crate::units::Lsn;
 
 pub use super::tail_recovery::LostRange;
 pub use backlog::Backlog;
-pub use follow::Follower;
-pub use records::{Records, Stored};
-pub use segment::Segment;
-pub use verify::{Check, Report};
+pub use follower::Follower;
+pub use records::{Records, StoredRecord};
+pub use segment::SegmentInfo;
+pub use verify::{RecordCheck, VerifyReport};
 
 /// What a record is counted as, read from its payload (as `Options::label`).
 pub type Label = fn(&[u8]) -> Option<String>;
@@ -41,14 +41,14 @@ pub type Label = fn(&[u8]) -> Option<String>;
 const LOOKS: usize = 10;
 
 /// A log's directory.
-pub struct Directory {
+pub struct LogDirectory {
     fs: Arc<dyn Fs>,
     path: PathBuf,
     keys: Keys,
 }
 
 /// What a look at the directory found.
-pub struct View {
+pub struct LogView {
     fs: Arc<dyn Fs>,
     path: PathBuf,
     keys: Keys,
@@ -58,16 +58,16 @@ pub struct View {
     /// The last checkpoint, if there is one that can be read.
     pub checkpoint: Option<Checkpoint>,
     /// The segments of the log, oldest first.
-    pub segments: Vec<Segment>,
+    pub segments: Vec<SegmentInfo>,
     /// The dead-letter store, if there is one.
-    pub dead: Option<DeadLetterStore>,
-    dead_needs: Vec<KeyId>,
+    pub dead_letters: Option<DeadLetterStore>,
+    dead_letter_keys: Vec<KeyId>,
     /// What is wrong, as far as names, headers, footers and the end of the log show it.
     pub findings: Vec<Finding>,
 }
 
 /// A segment that lies in quarantine, whole.
-pub struct Quarantined {
+pub struct QuarantinedSegment {
     /// Its file's name.
     pub name: String,
     /// Its first record, by its name.
@@ -76,7 +76,7 @@ pub struct Quarantined {
     pub size: u64,
 }
 
-impl Directory {
+impl LogDirectory {
     /// The log in `path`.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let directory = Self { fs: Arc::new(fs::RealFs), path: path.to_owned(), keys: Keys::default() };
@@ -90,7 +90,7 @@ impl Directory {
 
     /// The same on another file system.
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn on(fs: Arc<dyn Fs>, path: &Path, keys: Keys) -> Self {
+    pub(crate) fn with_fs(fs: Arc<dyn Fs>, path: &Path, keys: Keys) -> Self {
         Self { fs, path: path.to_owned(), keys }
     }
 
@@ -100,21 +100,21 @@ impl Directory {
     }
 
     /// What it holds now.
-    pub fn look(&self, label: Label) -> Result<View, OpenError> {
-        let mut view = self.look_once(label)?;
+    pub fn snapshot(&self, label: Label) -> Result<LogView, OpenError> {
+        let mut view = self.snapshot_once(label)?;
         for _ in 1..LOOKS {
             // A segment that is delivered and moved between two steps of a look seems to be lost, or in a wrong place.
             let moved = |kind| matches!(kind, FindingKind::Missing | FindingKind::Misplaced);
             if !(view.live && view.findings.iter().any(|finding| moved(finding.kind))) {
                 break;
             }
-            view = self.look_once(label)?;
+            view = self.snapshot_once(label)?;
         }
         Ok(view)
     }
 
     /// The segments that were put aside because their header cannot be read, or is another log's.
-    pub fn quarantined(&self) -> io::Result<Vec<Quarantined>> {
+    pub fn quarantined_segments(&self) -> io::Result<Vec<QuarantinedSegment>> {
         let dir = self.path.join(quarantine::DIR);
         let mut found = Vec::new();
         let names = match self.fs.list(&dir) {
@@ -124,18 +124,18 @@ impl Directory {
         for first in names.iter().filter_map(|name| parse_segment_name(name)) {
             let name = segment_name(first);
             let size = self.fs.open(&dir.join(&name), fs::OpenMode::Read)?.size()?;
-            found.push(Quarantined { name, first, size });
+            found.push(QuarantinedSegment { name, first, size });
         }
         found.sort_by_key(|quarantined| quarantined.first);
         Ok(found)
     }
 
     /// The checkpoint is read before the segments: what it promises is there when they are looked at.
-    fn look_once(&self, label: Label) -> Result<View, OpenError> {
+    fn snapshot_once(&self, label: Label) -> Result<LogView, OpenError> {
         let failed = |source| OpenError::Io { path: self.path.clone(), source };
         // Where it cannot be told, no end of a log is called torn that may be its writer's work.
         let live = lock::is_held(&self.path).unwrap_or(true);
-        let mut view = View {
+        let mut view = LogView {
             fs: Arc::clone(&self.fs),
             path: self.path.clone(),
             keys: self.keys.clone(),
@@ -143,25 +143,25 @@ impl Directory {
             live,
             checkpoint: None,
             segments: Vec::new(),
-            dead: None,
-            dead_needs: Vec::new(),
+            dead_letters: None,
+            dead_letter_keys: Vec::new(),
             findings: Vec::new(),
         };
         for misplaced in layout::misplaced_files(&self.path)? {
-            view.find(misplaced.name, 0, FindingKind::Unknown, misplaced.detail);
+            view.add_finding(misplaced.name, 0, FindingKind::Unknown, misplaced.detail);
         }
         let loaded = Checkpoint::load(&*self.fs, &self.path);
         let known = loaded.as_ref().ok().map(|checkpoint| checkpoint.log_id);
         let seen =
             directory_scan::scan_read_only(&*self.fs, &self.path, known, &self.keys, &mut view.findings)?;
-        view.take_checkpoint(loaded, &seen)?;
+        view.read_checkpoint(loaded, &seen)?;
         view.take_segments(seen)?;
-        view.take_dead().map_err(failed)?;
+        view.read_dead_letters().map_err(failed)?;
         Ok(view)
     }
 }
 
-impl View {
+impl LogView {
     /// Who this log is; `None` while it has no segment, or its secret cannot be read for want of the key.
     pub fn identity(&self) -> Option<&Identity> {
         let newest = self.segments.iter().rev().find(|segment| segment.locked().is_empty());
@@ -169,9 +169,9 @@ impl View {
     }
 
     /// The master keys of which some are needed to read what this view cannot.
-    pub fn needs(&self) -> Vec<KeyId> {
+    pub fn missing_keys(&self) -> Vec<KeyId> {
         let mut needs: Vec<_> = self.segments.iter().flat_map(|segment| segment.locked()).copied().collect();
-        needs.extend(&self.dead_needs);
+        needs.extend(&self.dead_letter_keys);
         needs.sort();
         needs.dedup();
         needs
@@ -180,16 +180,16 @@ impl View {
     /// The number the next record gets, as far as can be seen.
     pub fn next(&self) -> Lsn {
         let promised = self.checkpoint.as_ref().map_or(Lsn(1), |checkpoint| checkpoint.durable.next);
-        self.segments.last().map_or(promised, Segment::next)
+        self.segments.last().map_or(promised, SegmentInfo::next)
     }
 
     /// The segment that holds `lsn`.
-    pub fn holding(&self, lsn: Lsn) -> Option<&Segment> {
+    pub fn segment_containing(&self, lsn: Lsn) -> Option<&SegmentInfo> {
         let after = self.segments.partition_point(|segment| segment.first() <= lsn);
         self.segments.get(after.checked_sub(1)?).filter(|segment| lsn < segment.next())
     }
 
-    fn take_checkpoint(
+    fn read_checkpoint(
         &mut self,
         loaded: Result<Checkpoint, LoadError>,
         seen: &DirectoryScan,
@@ -208,7 +208,7 @@ impl View {
             Err(LoadError::Missing) if seen.segments.is_empty() => return Ok(()),
             Err(error) => format!("{error}: the next start delivers everything in pending/ again"),
         };
-        self.find(checkpoint::FILE.to_owned(), 0, FindingKind::Checkpoint, detail);
+        self.add_finding(checkpoint::FILE.to_owned(), 0, FindingKind::Checkpoint, detail);
         Ok(())
     }
 
@@ -225,7 +225,7 @@ impl View {
                 expected.and_then(|next| directory_scan::missing(self.checkpoint.as_ref(), next, first));
             if let Some((from, to)) = gap {
                 let detail = format!("records {from} to {to} are in no segment");
-                self.find(segment_name(from), 0, FindingKind::Missing, detail);
+                self.add_finding(segment_name(from), 0, FindingKind::Missing, detail);
             }
             let undelivered =
                 self.checkpoint.as_ref().and_then(|known| undelivered::finding(known, &found, successor));
@@ -235,11 +235,11 @@ impl View {
             let is_writers = is_open && found.place == SegmentLocation::Pending;
             if let Some(detail) = found.seal_mismatch(successor).filter(|_| !is_writers) {
                 let offset = found.seal(successor).length;
-                self.find(segment_name(first), offset, FindingKind::Damaged, detail.to_owned());
+                self.add_finding(segment_name(first), offset, FindingKind::Damaged, detail.to_owned());
             }
             let segment = match is_open {
                 true => self.open_segment(found)?,
-                false => Some(Segment::closed(found, successor)),
+                false => Some(SegmentInfo::closed(found, successor)),
             };
             let Some(segment) = segment else { continue };
             expected = Some(segment.next());
@@ -248,13 +248,16 @@ impl View {
         let headless = seen.unusable.iter().any(|unusable| unusable.kind == FindingKind::Damaged);
         self.findings.extend(seen.unusable.iter().map(directory_scan::UnusableSegment::finding));
         if !headless {
-            self.check_promise();
+            self.check_durable_end();
         }
         Ok(())
     }
 
     /// Reads the open segment to its end so far; `None` when it is gone by now.
-    fn open_segment(&mut self, found: directory_scan::ScannedSegment) -> Result<Option<Segment>, OpenError> {
+    fn open_segment(
+        &mut self,
+        found: directory_scan::ScannedSegment,
+    ) -> Result<Option<SegmentInfo>, OpenError> {
         let promise = self.checkpoint.as_ref().map(|checkpoint| checkpoint.durable).unwrap_or_default();
         let path = self.path.join(found.place.dir()).join(segment_name(found.header.first));
         let failed = |source| OpenError::Io { path: path.clone(), source };
@@ -270,13 +273,13 @@ impl View {
         let tail = super::tail_recovery::examine(file, header, access, promise, &listed, self.label)
             .map_err(failed)?;
         self.findings.extend(tail.findings(self.live));
-        Ok(Some(Segment::open(found, tail.footer().clone())))
+        Ok(Some(SegmentInfo::open(found, tail.footer().clone())))
     }
 
     /// A log that ends before what its checkpoint saw flushed has lost something.
-    fn check_promise(&mut self) {
+    fn check_durable_end(&mut self) {
         let Some(promise) = self.checkpoint.as_ref().map(|checkpoint| checkpoint.durable) else { return };
-        let end = self.segments.last().map_or(Lsn(1), Segment::next);
+        let end = self.segments.last().map_or(Lsn(1), SegmentInfo::next);
         if promise.next > end {
             let detail = format!(
                 "the checkpoint promises records up to {}, the log ends at {}: this is an older copy, or flushed \
@@ -284,26 +287,27 @@ impl View {
                 promise.next.0 - 1,
                 end.0 - 1
             );
-            self.find(segment_name(promise.segment), promise.length, FindingKind::Missing, detail);
+            self.add_finding(segment_name(promise.segment), promise.length, FindingKind::Missing, detail);
         }
     }
 
-    fn take_dead(&mut self) -> io::Result<()> {
+    fn read_dead_letters(&mut self) -> io::Result<()> {
         let opened = DeadLetterStore::open_read_only(Arc::clone(&self.fs), &self.path, &self.keys);
         let (store, trouble) = match opened {
             // It is among the findings.
             Err(e) if fs::is_not_a_file(&e) => return Ok(()),
             opened => opened?,
         };
-        self.dead_needs = dead_letters::missing_keys(&*self.fs, &self.path, &self.keys)?.unwrap_or_default();
-        self.dead = store;
+        self.dead_letter_keys =
+            dead_letters::missing_keys(&*self.fs, &self.path, &self.keys)?.unwrap_or_default();
+        self.dead_letters = store;
         if let Some(detail) = trouble {
-            self.find(dead_letters::RELATIVE_PATH.to_owned(), 0, FindingKind::Damaged, detail);
+            self.add_finding(dead_letters::RELATIVE_PATH.to_owned(), 0, FindingKind::Damaged, detail);
         }
         Ok(())
     }
 
-    fn find(&mut self, segment: String, offset: u64, kind: FindingKind, detail: String) {
+    fn add_finding(&mut self, segment: String, offset: u64, kind: FindingKind, detail: String) {
         self.findings.push(Finding { segment, offset, kind, detail });
     }
 }

@@ -9,14 +9,14 @@ use super::super::delivery_index::{DeliveryIndex, SegmentDeliveries};
 use super::super::segment::SegmentLocation;
 use super::super::tail_recovery::LostRange;
 use super::super::types::{Record, RecordState};
-use super::frames::{Frames, Step, Whole};
-use super::segment::Segment;
-use super::{View, segment};
+use super::frames::{FrameStep, Frames, IntactRecord};
+use super::segment::SegmentInfo;
+use super::{LogView, segment};
 use crate::units::Lsn;
 
 /// A record where it lies.
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub struct StoredRecord {
     /// The record.
     pub record: Record,
     /// Bytes it takes in the log.
@@ -24,24 +24,24 @@ pub struct Stored {
     /// Where it lies in its segment.
     pub offset: u64,
     /// What became of it.
-    pub fate: RecordState,
+    pub state: RecordState,
     /// Whether its payload is encrypted and the key not given: then it is empty here.
     pub locked: bool,
 }
 
-/// The readable records of a range, oldest first. What damage took between them is told by `take_damage`.
+/// The readable records of a range, oldest first. What damage took between them is told by `take_lost_ranges`.
 pub struct Records<'a> {
-    view: &'a View,
+    view: &'a LogView,
     sent: DeliveryIndex,
     /// The number the next record has at least.
     next: Lsn,
     end: Lsn,
-    spot: Option<(&'a Segment, Frames)>,
+    spot: Option<(&'a SegmentInfo, Frames)>,
     notes: Option<SegmentDeliveries>,
     damage: Vec<LostRange>,
 }
 
-impl View {
+impl LogView {
     /// The records from `range.start` up to, not including, `range.end`.
     pub fn records(&self, range: Range<Lsn>) -> Records<'_> {
         let sent = DeliveryIndex::new(Arc::clone(&self.fs), &self.path);
@@ -57,12 +57,12 @@ impl View {
     }
 
     /// One record; `None` when it is not kept, not written yet, or damaged.
-    pub fn record(&self, lsn: Lsn) -> io::Result<Option<Stored>> {
+    pub fn record(&self, lsn: Lsn) -> io::Result<Option<StoredRecord>> {
         self.records(lsn..lsn.next()).next().transpose()
     }
 
     /// Whether the checkpoint says that it is delivered or dead; without one, the record's place.
-    pub(super) fn was_done(&self, segment: &Segment, lsn: Lsn) -> bool {
+    pub(super) fn was_done(&self, segment: &SegmentInfo, lsn: Lsn) -> bool {
         match &self.checkpoint {
             Some(checkpoint) => checkpoint.was_done(lsn),
             None => segment.place == SegmentLocation::Acked,
@@ -72,19 +72,19 @@ impl View {
 
 impl Records<'_> {
     /// The damage that was passed since this was last called.
-    pub fn take_damage(&mut self) -> Vec<LostRange> {
+    pub fn take_lost_ranges(&mut self) -> Vec<LostRange> {
         std::mem::take(&mut self.damage)
     }
 
-    fn advance(&mut self) -> io::Result<Option<Stored>> {
+    fn advance(&mut self) -> io::Result<Option<StoredRecord>> {
         while self.next < self.end {
-            if self.spot.is_none() && !self.locate()? {
+            if self.spot.is_none() && !self.open_next()? {
                 return Ok(None);
             }
             let Some((segment, frames)) = &mut self.spot else { return Ok(None) };
             let segment = *segment;
-            match frames.step()? {
-                Step::Record(Whole { offset, found, payload }) if found.meta.lsn >= self.next => {
+            match frames.next_step()? {
+                FrameStep::Record(IntactRecord { offset, found, payload }) if found.meta.lsn >= self.next => {
                     if found.meta.lsn >= self.end {
                         return Ok(None);
                     }
@@ -98,16 +98,16 @@ impl Records<'_> {
                     };
                     let bytes = frame.bytes.into();
                     self.next = record.lsn.next();
-                    let fate = self.fate(segment, record.lsn)?;
-                    return Ok(Some(Stored { record, bytes, offset, fate, locked }));
+                    let fate = self.record_state(segment, record.lsn)?;
+                    return Ok(Some(StoredRecord { record, bytes, offset, state: fate, locked }));
                 }
-                Step::Record(..) => {}
-                Step::Hole(hole) => {
+                FrameStep::Record(..) => {}
+                FrameStep::Lost(hole) => {
                     let hit = hole.to >= self.next && hole.from < self.end;
                     self.next = self.next.max(hole.to.next());
                     self.damage.extend(hit.then_some(hole));
                 }
-                Step::End => {
+                FrameStep::End => {
                     self.next = self.next.max(segment.next()).max(segment.first().next());
                     self.spot = None;
                 }
@@ -117,7 +117,7 @@ impl Records<'_> {
     }
 
     /// Opens the segment that holds the next record; false when there is none.
-    fn locate(&mut self) -> io::Result<bool> {
+    fn open_next(&mut self) -> io::Result<bool> {
         let view = self.view;
         let from = view.segments.partition_point(|segment| segment.next() <= self.next);
         for segment in &view.segments[from..] {
@@ -130,8 +130,8 @@ impl Records<'_> {
         Ok(false)
     }
 
-    fn fate(&self, segment: &Segment, lsn: Lsn) -> io::Result<RecordState> {
-        if let Some(dead) = &self.view.dead {
+    fn record_state(&self, segment: &SegmentInfo, lsn: Lsn) -> io::Result<RecordState> {
+        if let Some(dead) = &self.view.dead_letters {
             match dead.get(lsn)? {
                 Some(DeadEntry::Letter(letter)) => {
                     return Ok(RecordState::Dead { reason: letter.reason, at: letter.died_at });
@@ -156,7 +156,7 @@ impl Records<'_> {
 }
 
 impl Iterator for Records<'_> {
-    type Item = io::Result<Stored>;
+    type Item = io::Result<StoredRecord>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let found = self.advance().transpose();

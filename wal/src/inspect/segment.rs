@@ -15,7 +15,7 @@ use super::super::segment_header::{HEADER_LEN, SegmentHeader, SegmentSeal, segme
 use crate::units::{Lsn, Timestamp};
 
 /// One segment.
-pub struct Segment {
+pub struct SegmentInfo {
     /// Where it lies.
     pub place: SegmentLocation,
     /// Bytes of its file, room for records to come included.
@@ -28,7 +28,7 @@ pub struct Segment {
     pub(super) footer: Footer,
 }
 
-impl Segment {
+impl SegmentInfo {
     pub(super) fn closed(found: ScannedSegment, successor: SegmentSeal) -> Self {
         let seal = found.seal(successor);
         let sealed = found.footer.is_some();

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::super::event::{Finding, FindingKind};
 use super::super::types::RecordRef;
 use super::super::{frame, quarantine};
-use super::frames::{Frames, Step, Whole};
-use super::segment::Segment;
-use super::{View, segment};
+use super::frames::{FrameStep, Frames, IntactRecord};
+use super::segment::SegmentInfo;
+use super::{LogView, segment};
 
 /// What was read, and what is wrong.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct VerifyReport {
     /// Records that are as they were written.
     pub records: u64,
     /// Their bytes in the log.
@@ -26,17 +26,17 @@ pub struct Report {
 }
 
 /// A further check of each record, by someone who understands its payload: what is wrong with it, if anything.
-pub type Check<'a> = &'a mut dyn FnMut(&RecordRef<'_>) -> Option<String>;
+pub type RecordCheck<'a> = &'a mut dyn FnMut(&RecordRef<'_>) -> Option<String>;
 
-impl View {
+impl LogView {
     /// Bytes `verify` will read.
     pub fn bytes(&self) -> u64 {
-        self.segments.iter().map(Segment::bytes).sum()
+        self.segments.iter().map(SegmentInfo::bytes).sum()
     }
 
     /// Reads and checks all records; `progress` is told how many bytes were read since it was last called.
-    pub fn verify(&self, check: Check<'_>, progress: &mut dyn FnMut(u64)) -> io::Result<Report> {
-        let mut report = Report { findings: self.findings.clone(), ..Report::default() };
+    pub fn verify(&self, check: RecordCheck<'_>, progress: &mut dyn FnMut(u64)) -> io::Result<VerifyReport> {
+        let mut report = VerifyReport { findings: self.findings.clone(), ..VerifyReport::default() };
         for segment in &self.segments {
             let one = self.verify_segment(segment, check, progress)?;
             report.records += one.records;
@@ -54,11 +54,11 @@ impl View {
     /// The same for one segment, without what was found before.
     pub fn verify_segment(
         &self,
-        segment: &Segment,
-        check: Check<'_>,
+        segment: &SegmentInfo,
+        check: RecordCheck<'_>,
         progress: &mut dyn FnMut(u64),
-    ) -> io::Result<Report> {
-        let mut report = Report::default();
+    ) -> io::Result<VerifyReport> {
+        let mut report = VerifyReport::default();
         let find =
             |offset, detail| Finding { segment: segment.name(), offset, kind: FindingKind::Damaged, detail };
         // Delivered and let go of in the meantime: nothing is owed any more.
@@ -67,8 +67,8 @@ impl View {
         let (mut chain, mut holes, mut next) = (0, 0, segment.first());
         loop {
             let before = frames.offset();
-            match frames.step()? {
-                Step::Record(Whole { offset, found, payload }) => {
+            match frames.next_step()? {
+                FrameStep::Record(IntactRecord { offset, found, payload }) => {
                     chain = frame::extend_chain(chain, found.crc);
                     next = found.meta.lsn.next();
                     report.records += 1;
@@ -77,7 +77,7 @@ impl View {
                     report.locked += u64::from(payload.is_none());
                     report.findings.extend(wrong.map(|detail| find(offset, detail)));
                 }
-                Step::Hole(hole) => {
+                FrameStep::Lost(hole) => {
                     holes += 1;
                     next = hole.to.next();
                     let range = hole.start..hole.end;
@@ -86,7 +86,7 @@ impl View {
                         false => report.findings.push(find(hole.start, hole.detail())),
                     }
                 }
-                Step::End => break,
+                FrameStep::End => break,
             }
             progress(frames.offset() - before);
         }

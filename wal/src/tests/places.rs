@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::fs::{Fs, OpenMode};
-use super::super::inspect::Directory;
+use super::super::inspect::LogDirectory;
 use super::super::segment::segment_path;
 use super::super::{Confirmation, FindingKind, Lsn, OpenError, SegmentLocation, layout, open_locked};
 use super::basics::confirmation;
@@ -47,7 +47,7 @@ fn an_undelivered_segment_in_acked_is_delivered() {
     for first in [firsts[0], firsts[1], firsts[3]] {
         fs.rename(&path(SegmentLocation::Pending, first), &path(SegmentLocation::Acked, first)).unwrap();
     }
-    let view = Directory::on(Arc::new(fs.fork()), &dir(), keys()).look(|_| None).unwrap();
+    let view = LogDirectory::with_fs(Arc::new(fs.fork()), &dir(), keys()).snapshot(|_| None).unwrap();
     let of = |kind| view.findings.iter().filter(move |finding| finding.kind == kind);
     assert_eq!(of(FindingKind::Misplaced).count(), 2, "{:?}", view.findings);
     let opened = reopen(&fs);
@@ -146,7 +146,7 @@ fn something_else_in_a_files_place_is_refused_and_reported() {
             let _ = fs::remove_file(&path);
             make(&path);
             assert_eq!(refused(dir), path, "{kind}");
-            let view = Directory::open(dir).unwrap().look(|_| None).unwrap();
+            let view = LogDirectory::open(dir).unwrap().snapshot(|_| None).unwrap();
             let told =
                 view.findings.iter().any(|finding| finding.segment == name && finding.detail.contains(kind));
             assert!(told, "{kind} {name}: {:?}", view.findings);

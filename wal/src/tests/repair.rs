@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::fs::{Fs, OpenMode};
-use super::super::inspect::Directory;
+use super::super::inspect::LogDirectory;
 use super::super::repair::{Report, apply_on, plan_on};
 use super::super::{Confirmation, DeadLetter, FindingKind, Lsn, OpenError, Retention};
 use super::sim::SimFs;
@@ -73,7 +73,7 @@ fn is_sound(fs: &SimFs, what: &str) {
         Report { findings: unknown(&again), ..Report::default() },
         "{what}: nothing is left to do"
     );
-    let view = Directory::on(shared(fs), &dir(), keys()).look(|_| None).unwrap();
+    let view = LogDirectory::with_fs(shared(fs), &dir(), keys()).snapshot(|_| None).unwrap();
     let mut report = view.verify(&mut |_| None, &mut |_| {}).unwrap();
     report.findings.retain(|finding| finding.kind != FindingKind::Unknown);
     assert_eq!(report.findings, [], "{what}");

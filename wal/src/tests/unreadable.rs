@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::inspect::Directory;
+use super::super::inspect::LogDirectory;
 use super::super::{DeadLetter, Lsn, OpenError, OpenedLog, ReadError, RecordState, repair};
 use super::sim::{Fault, SimFs};
 use super::simulator::dice::Dice;
@@ -236,7 +236,8 @@ fn tools_find_each_unreadable_sector_and_a_repair_leaves_nothing_to_repair() {
         let what = format!("sector {sector} of {}", path.display());
         let fs = fs.fork();
         fs.break_sector(&path, sector);
-        let view = Directory::on(Arc::new(fs.clone()), &dir(), keys()).look(|_| Some("test".into()));
+        let view =
+            LogDirectory::with_fs(Arc::new(fs.clone()), &dir(), keys()).snapshot(|_| Some("test".into()));
         let view = view.unwrap_or_else(|error| panic!("{what}: {error}"));
         let report =
             view.verify(&mut |_| None, &mut |_| ()).unwrap_or_else(|error| panic!("{what}: {error}"));

@@ -13,8 +13,8 @@ use super::super::segment::SegmentLocation;
 use super::super::segment_header::{HEADER_LEN, SegmentHeader, parse_segment_name};
 use super::super::types::{Record, RecordState};
 use super::super::{directory_scan, frame, salvage};
-use super::records::Stored;
-use super::{View, segment};
+use super::records::StoredRecord;
+use super::{LogView, segment};
 use crate::units::Lsn;
 
 /// Reads records as they come.
@@ -23,13 +23,13 @@ pub struct Follower {
     dir: PathBuf,
     keys: Keys,
     next: Lsn,
-    spot: Option<Spot>,
+    spot: Option<FollowPosition>,
     /// Records of whole batches that were read and not handed out.
-    ready: VecDeque<Stored>,
+    ready: VecDeque<StoredRecord>,
 }
 
 /// Where it stands.
-struct Spot {
+struct FollowPosition {
     first: Lsn,
     access: PayloadAccess,
     scanner: Scanner,
@@ -37,7 +37,7 @@ struct Spot {
     offset: u64,
 }
 
-impl View {
+impl LogView {
     /// Follows the log from the end of this view on.
     pub fn follow(&self) -> Follower {
         let (fs, dir) = (Arc::clone(&self.fs), self.path.clone());
@@ -48,7 +48,8 @@ impl View {
         {
             let scanner = Scanner::new(Arc::clone(&file), last.seed(), 0);
             let (first, offset) = (last.first(), last.footer.length);
-            follower.spot = Some(Spot { first, access: last.access.clone(), scanner, file, offset });
+            follower.spot =
+                Some(FollowPosition { first, access: last.access.clone(), scanner, file, offset });
         }
         follower
     }
@@ -56,18 +57,18 @@ impl View {
 
 impl Follower {
     /// The next record; `None` when there is none yet.
-    pub fn poll(&mut self) -> io::Result<Option<Stored>> {
+    pub fn poll(&mut self) -> io::Result<Option<StoredRecord>> {
         loop {
             if let Some(stored) = self.ready.pop_front() {
                 return Ok(Some(stored));
             }
-            if self.spot.is_none() && !self.enter_next()? {
+            if self.spot.is_none() && !self.open_next_segment()? {
                 return Ok(None);
             }
             let Some(spot) = &mut self.spot else { return Ok(None) };
             spot.scanner.set_limit(spot.file.size()?);
             spot.scanner.refresh();
-            if let Some((batch, end)) = spot.batch(self.next)? {
+            if let Some((batch, end)) = spot.read_batch(self.next)? {
                 spot.offset = end;
                 self.next = self.next.plus(batch.len() as u64);
                 self.ready.extend(batch);
@@ -75,7 +76,7 @@ impl Follower {
             }
             // Nothing whole lies here: the end so far, or of this segment if there is a later one.
             let here = spot.first;
-            match self.later_than(here)? {
+            match self.next_segment_after(here)? {
                 Some(_) => self.spot = None,
                 None => return Ok(None),
             }
@@ -83,8 +84,8 @@ impl Follower {
     }
 
     /// Stands at the beginning of the first segment that holds, or will hold, the next record.
-    fn enter_next(&mut self) -> io::Result<bool> {
-        let Some(first) = self.later_than(Lsn(self.next.0 - 1))? else { return Ok(false) };
+    fn open_next_segment(&mut self) -> io::Result<bool> {
+        let Some(first) = self.next_segment_after(Lsn(self.next.0 - 1))? else { return Ok(false) };
         let Some(file) = segment::open(&*self.fs, &self.dir, first)? else { return Ok(false) };
         let mut block = vec![0; HEADER_LEN as usize];
         let read = salvage::read(&*file, &mut block, 0)?;
@@ -95,11 +96,11 @@ impl Follower {
             .unwrap_or(PayloadAccess::Locked(Vec::new()));
         let scanner = Scanner::new(Arc::clone(&file), ChecksumSeed::new(&header.salt), 0);
         self.next = first;
-        self.spot = Some(Spot { first, access, scanner, file, offset: HEADER_LEN });
+        self.spot = Some(FollowPosition { first, access, scanner, file, offset: HEADER_LEN });
         Ok(true)
     }
 
-    fn later_than(&self, first: Lsn) -> io::Result<Option<Lsn>> {
+    fn next_segment_after(&self, first: Lsn) -> io::Result<Option<Lsn>> {
         let mut later: Vec<Lsn> = Vec::new();
         for place in [SegmentLocation::Pending, SegmentLocation::Acked] {
             let names = self.fs.list(&self.dir.join(place.dir()))?;
@@ -109,9 +110,9 @@ impl Follower {
     }
 }
 
-impl Spot {
+impl FollowPosition {
     /// The batch that begins here with the record `first`, and where it ends; `None` while it is not whole.
-    fn batch(&mut self, first: Lsn) -> io::Result<Option<(Vec<Stored>, u64)>> {
+    fn read_batch(&mut self, first: Lsn) -> io::Result<Option<(Vec<StoredRecord>, u64)>> {
         let (mut batch, mut plain) = (Vec::new(), Vec::new());
         let mut offset = self.offset;
         loop {
@@ -125,11 +126,11 @@ impl Spot {
                 read => read.ok(),
             };
             let frame = found.frame(payload.unwrap_or_default());
-            batch.push(Stored {
+            batch.push(StoredRecord {
                 record: Record { lsn, at: frame.at, lane: frame.lane, payload: frame.payload.to_vec() },
                 bytes: frame.bytes.into(),
                 offset,
-                fate: RecordState::Waiting,
+                state: RecordState::Waiting,
                 locked: payload.is_none(),
             });
             offset += found.len as u64;
