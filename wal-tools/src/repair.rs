@@ -3,7 +3,7 @@
 use std::io;
 use std::io::Write;
 
-use forebay_wal::repair::Report;
+use forebay_wal::repair::RepairReport;
 use forebay_wal::units::Timestamp;
 use forebay_wal::{Finding, FindingKind, OpenError, layout, repair};
 use serde::Serialize;
@@ -53,14 +53,14 @@ pub fn run(log: &Log, args: &Repair) -> anyhow::Result<Outcome> {
     };
     let applied = args.apply && report.has_work();
     unless_closed(print(log.json, &report, applied))?;
-    for finding in &report.left {
+    for finding in &report.remaining {
         note!("cannot be repaired: {}: {}", finding.segment, finding.detail);
     }
     if report.has_work() && !args.apply {
         note!("nothing was changed: --apply does it");
         return Ok(Outcome::Findings);
     }
-    Ok(if report.left.is_empty() { Outcome::Fine } else { Outcome::Findings })
+    Ok(if report.remaining.is_empty() { Outcome::Fine } else { Outcome::Findings })
 }
 
 fn remedy(kind: FindingKind) -> &'static str {
@@ -75,10 +75,10 @@ fn remedy(kind: FindingKind) -> &'static str {
     }
 }
 
-fn print(json: bool, report: &Report, applied: bool) -> anyhow::Result<()> {
+fn print(json: bool, report: &RepairReport, applied: bool) -> anyhow::Result<()> {
     let rows = report.findings.iter().map(|finding| Row { finding, remedy: remedy(finding.kind) });
     if json {
-        let (backups, left) = (&report.backups[..], &report.left[..]);
+        let (backups, left) = (&report.backups[..], &report.remaining[..]);
         return Ok(table::print_json(&Document { applied, findings: rows.collect(), backups, left })?);
     }
     if report.findings.is_empty() {

@@ -20,7 +20,7 @@ use super::super::{directory_scan, footer, frame, quarantine, salvage};
 type Label = fn(&[u8]) -> Option<String>;
 
 /// Writes the footers that are lost and whose segments' ends are known.
-pub fn write_again(
+pub fn rewrite_footers(
     fs: &dyn Fs,
     dir: &Path,
     options: &Options,

@@ -15,7 +15,7 @@ pub fn move_temporary(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> i
     for within in ["", dead_letters::DIR] {
         let names = list(fs, &dir.join(within))?;
         for name in names.into_iter().filter(|name| name.ends_with(".tmp")) {
-            move_away(
+            quarantine_file(
                 fs,
                 dir,
                 &Path::new(within).join(name),
@@ -35,13 +35,25 @@ pub fn move_notes(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> io::R
     }
     for name in list(fs, &dir.join(delivery_index::DIR))? {
         if parse_segment_name(&name).is_some() && !segments.contains(&name) {
-            move_away(fs, dir, &Path::new(delivery_index::DIR).join(name), "its segment is gone", findings)?;
+            quarantine_file(
+                fs,
+                dir,
+                &Path::new(delivery_index::DIR).join(name),
+                "its segment is gone",
+                findings,
+            )?;
         }
     }
     Ok(())
 }
 
-fn move_away(fs: &dyn Fs, dir: &Path, path: &Path, why: &str, findings: &mut Vec<Finding>) -> io::Result<()> {
+fn quarantine_file(
+    fs: &dyn Fs,
+    dir: &Path,
+    path: &Path,
+    why: &str,
+    findings: &mut Vec<Finding>,
+) -> io::Result<()> {
     fs.create_dir_all(&dir.join(quarantine::DIR))?;
     let path = path.to_string_lossy().into_owned();
     quarantine::move_file(fs, dir, &path)?;

@@ -1,13 +1,13 @@
 //! Repairs a log whose daemon is stopped: a plan first, then the work, a copy of whatever is changed in `quarantine/`.
 //!
 //! What a start would do about a log decides here too, because it is a start that does it: the plan is one on a file
-//! system that keeps its changes to itself (`dry`). Beyond a start, a repair reads every record, writes lost footers
+//! system that keeps its changes to itself (`overlay_fs`). Beyond a start, a repair reads every record, writes lost footers
 //! again, cleans the dead-letter store, and moves leftovers away. When it was interrupted, it is begun again.
 
-mod dry;
 mod footers;
 mod leftovers;
-mod sweep;
+mod overlay_fs;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -23,25 +23,26 @@ use super::recovery::open;
 use super::{checkpoint, fs, lock, quarantine};
 use crate::units::Timestamp;
 
-use dry::DryFs;
+use overlay_fs::OverlayFs;
 
-pub use sweep::Progress;
+pub use verify::Progress;
 
 /// What is wrong with a log, and what is, or was, done about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct RepairReport {
     /// What was found.
     pub findings: Vec<Finding>,
     /// Files that are, or were, added to `quarantine/`.
     pub backups: Vec<String>,
     /// What a start would still find afterwards.
-    pub left: Vec<Finding>,
+    pub remaining: Vec<Finding>,
 }
 
-impl Report {
+impl RepairReport {
     /// Whether there is something to do. A file that is not ours is named and left alone; so is what stays wrong.
     pub fn has_work(&self) -> bool {
-        let ours = |finding: &&Finding| finding.kind != FindingKind::Unknown && !self.left.contains(finding);
+        let ours =
+            |finding: &&Finding| finding.kind != FindingKind::Unknown && !self.remaining.contains(finding);
         self.findings.iter().any(|finding| ours(&finding))
     }
 }
@@ -52,7 +53,7 @@ pub fn plan(
     options: &Options,
     now: Timestamp,
     progress: Progress<'_>,
-) -> Result<Report, OpenError> {
+) -> Result<RepairReport, OpenError> {
     // Where that cannot be told, a plan does no harm; `apply` takes the lock.
     if let Ok(Some(held)) = lock::check_held(dir) {
         return Err(held.into());
@@ -66,7 +67,7 @@ pub fn apply(
     options: &Options,
     now: Timestamp,
     progress: Progress<'_>,
-) -> Result<Report, OpenError> {
+) -> Result<RepairReport, OpenError> {
     let _lock = Lock::acquire(dir)?;
     apply_on(&(Arc::new(fs::RealFs) as Arc<dyn Fs>), dir, options, now, progress)
 }
@@ -77,8 +78,8 @@ pub(super) fn plan_on(
     options: &Options,
     now: Timestamp,
     progress: Progress<'_>,
-) -> Result<Report, OpenError> {
-    mend(&(Arc::new(DryFs::over(fs)) as Arc<dyn Fs>), dir, options, now, progress)
+) -> Result<RepairReport, OpenError> {
+    repair_all(&(Arc::new(OverlayFs::new(fs)) as Arc<dyn Fs>), dir, options, now, progress)
 }
 
 pub(super) fn apply_on(
@@ -87,27 +88,27 @@ pub(super) fn apply_on(
     options: &Options,
     now: Timestamp,
     progress: Progress<'_>,
-) -> Result<Report, OpenError> {
+) -> Result<RepairReport, OpenError> {
     let planned = plan_on(Arc::clone(fs), dir, options, now, progress)?;
     match planned.has_work() {
-        true => mend(fs, dir, options, now, &mut |_| {}),
+        true => repair_all(fs, dir, options, now, &mut |_| {}),
         false => Ok(planned),
     }
 }
 
 /// The work itself, on a file system that may be a dry one.
-fn mend(
+fn repair_all(
     fs: &Arc<dyn Fs>,
     dir: &Path,
     options: &Options,
     now: Timestamp,
     progress: Progress<'_>,
-) -> Result<Report, OpenError> {
+) -> Result<RepairReport, OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
-    let before = set_aside(&**fs, dir).map_err(failed)?;
+    let before = quarantined_files(&**fs, dir).map_err(failed)?;
     let mut findings = Vec::new();
     leftovers::move_temporary(&**fs, dir, &mut findings).map_err(failed)?;
-    footers::write_again(&**fs, dir, options, &mut findings)?;
+    footers::rewrite_footers(&**fs, dir, options, &mut findings)?;
     // The letters are read whole, and those that cannot be read are left behind.
     super::dead_letters::forget_places(&**fs, dir).map_err(failed)?;
     quarantine::copy_file(&**fs, dir, checkpoint::FILE).map_err(failed)?;
@@ -117,26 +118,31 @@ fn mend(
         quarantine::copy_file(&**fs, dir, super::dead_letters::RELATIVE_PATH).map_err(failed)?;
         opened.log.dead_letters().compact().map_err(failed)?;
     }
-    findings.extend(sweep::sweep(&opened.log, progress)?);
+    findings.extend(verify::verify_segments(&opened.log, progress)?);
     opened.log.checkpoint(now).map_err(failed)?;
     leftovers::move_notes(&**fs, dir, &mut findings).map_err(failed)?;
     drop(opened.writer);
-    let after = set_aside(&**fs, dir).map_err(failed)?;
+    let after = quarantined_files(&**fs, dir).map_err(failed)?;
     let backups = after.difference(&before).cloned().collect();
-    let report = Report { findings, backups, left: left(fs, dir, options, now)? };
+    let report = RepairReport { findings, backups, remaining: remaining_findings(fs, dir, options, now)? };
     // With nothing to do this was a dry run, and nothing will be copied.
-    Ok(if report.has_work() { report } else { Report { backups: Vec::new(), ..report } })
+    Ok(if report.has_work() { report } else { RepairReport { backups: Vec::new(), ..report } })
 }
 
 /// What the next start would find.
-fn left(fs: &Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> Result<Vec<Finding>, OpenError> {
-    let opened = open(Arc::new(DryFs::over(Arc::clone(fs))), dir, options, now)?;
+fn remaining_findings(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    options: &Options,
+    now: Timestamp,
+) -> Result<Vec<Finding>, OpenError> {
+    let opened = open(Arc::new(OverlayFs::new(Arc::clone(fs))), dir, options, now)?;
     let findings = opened.recovery.findings.into_iter();
     Ok(findings.filter(|finding| finding.kind != FindingKind::Unknown).collect())
 }
 
 /// The files in `quarantine/`.
-fn set_aside(fs: &dyn Fs, dir: &Path) -> io::Result<BTreeSet<String>> {
+fn quarantined_files(fs: &dyn Fs, dir: &Path) -> io::Result<BTreeSet<String>> {
     match fs.list(&dir.join(quarantine::DIR)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
         listed => Ok(listed?.into_iter().filter(|name| !name.ends_with(".tmp")).collect()),

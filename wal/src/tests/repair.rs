@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::super::fs::{Fs, OpenMode};
 use super::super::inspect::LogDirectory;
-use super::super::repair::{Report, apply_on, plan_on};
+use super::super::repair::{RepairReport, apply_on, plan_on};
 use super::super::{Confirmation, DeadLetter, FindingKind, Lsn, OpenError, Retention};
 use super::sim::SimFs;
 use super::support::*;
@@ -57,11 +57,11 @@ fn shared(fs: &SimFs) -> Arc<dyn Fs> {
     Arc::new(fs.clone())
 }
 
-fn plan(fs: &SimFs) -> Result<Report, OpenError> {
+fn plan(fs: &SimFs) -> Result<RepairReport, OpenError> {
     plan_on(shared(fs), &dir(), &options(&Events::default()), Timestamp(5), &mut |_| {})
 }
 
-fn apply(fs: &SimFs) -> Result<Report, OpenError> {
+fn apply(fs: &SimFs) -> Result<RepairReport, OpenError> {
     apply_on(&shared(fs), &dir(), &options(&Events::default()), Timestamp(5), &mut |_| {})
 }
 
@@ -70,7 +70,7 @@ fn is_sound(fs: &SimFs, what: &str) {
     let again = plan(fs).unwrap();
     assert_eq!(
         again,
-        Report { findings: unknown(&again), ..Report::default() },
+        RepairReport { findings: unknown(&again), ..RepairReport::default() },
         "{what}: nothing is left to do"
     );
     let view = LogDirectory::with_fs(shared(fs), &dir(), keys()).snapshot(|_| None).unwrap();
@@ -79,7 +79,7 @@ fn is_sound(fs: &SimFs, what: &str) {
     assert_eq!(report.findings, [], "{what}");
 }
 
-fn unknown(report: &Report) -> Vec<super::super::Finding> {
+fn unknown(report: &RepairReport) -> Vec<super::super::Finding> {
     report.findings.iter().filter(|finding| finding.kind == FindingKind::Unknown).cloned().collect()
 }
 
@@ -189,7 +189,7 @@ proptest! {
                 if !planned.has_work() {
                     prop_assert!(files(&fs) == before, "nothing to do, nothing done");
                 }
-                if done.left.is_empty() {
+                if done.remaining.is_empty() {
                     is_sound(&fs, "repaired");
                 }
                 delivered(&fs, "repaired");
@@ -237,7 +237,7 @@ pub fn everything_that_is_changed_has_a_copy_in_quarantine() {
     let fs = struck();
     let before = files(&fs);
     let done = apply(&fs).unwrap();
-    assert_eq!(done.left, []);
+    assert_eq!(done.remaining, []);
     let aside = |name: &str| fs.read(&dir().join("quarantine").join(name));
     assert_eq!(aside("checkpoint.1"), before[&dir().join("checkpoint")]);
     assert_eq!(aside("dead-letters.1"), before[&dir().join("dead/letters")]);

@@ -14,10 +14,10 @@ use super::super::{damage, frame};
 pub type Progress<'a> = &'a mut dyn FnMut(u64);
 
 /// Reads all segments. Returns the damage nobody had set aside before.
-pub fn sweep(log: &Log, progress: Progress<'_>) -> Result<Vec<Finding>, OpenError> {
+pub fn verify_segments(log: &Log, progress: Progress<'_>) -> Result<Vec<Finding>, OpenError> {
     let mut findings = Vec::new();
     for segment in log.segments() {
-        sweep_one(log, &segment, &mut findings, progress).map_err(|error| match error {
+        verify_segment(log, &segment, &mut findings, progress).map_err(|error| match error {
             ReadError::Io { path, source } | ReadError::Quarantine { path, source } => {
                 OpenError::Io { path, source }
             }
@@ -26,7 +26,7 @@ pub fn sweep(log: &Log, progress: Progress<'_>) -> Result<Vec<Finding>, OpenErro
     Ok(findings)
 }
 
-fn sweep_one(
+fn verify_segment(
     log: &Log,
     segment: &Segment,
     findings: &mut Vec<Finding>,

@@ -16,66 +16,66 @@ use super::super::{fs, quarantine, salvage};
 const PAGE: usize = 4096;
 
 /// The changes, over a file system that is only read.
-pub struct DryFs {
-    below: Arc<dyn Fs>,
+pub struct OverlayFs {
+    lower: Arc<dyn Fs>,
     /// Files that were opened to be written, made, renamed or removed (`None`).
-    names: Mutex<BTreeMap<PathBuf, Option<Arc<DryFile>>>>,
+    names: Mutex<BTreeMap<PathBuf, Option<Arc<OverlayFile>>>>,
 }
 
 /// A directory of which nothing is flushed.
-struct DryDir;
+struct OverlayDir;
 
-impl Dir for DryDir {
+impl Dir for OverlayDir {
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }
 }
 
 /// A file with its changes.
-struct DryFile {
-    below: Option<Arc<dyn File>>,
+struct OverlayFile {
+    lower: Option<Arc<dyn File>>,
     /// Whether what is written will be read: copies in quarantine, which may be large, are not.
     kept: bool,
-    state: Mutex<State>,
+    state: Mutex<OverlayState>,
 }
 
-struct State {
+struct OverlayState {
     len: u64,
     /// How much of the file below still shows.
-    shown: u64,
+    lower_len: u64,
     pages: BTreeMap<u64, Vec<u8>>,
 }
 
-impl DryFs {
+impl OverlayFs {
     /// No change so far.
-    pub fn over(below: Arc<dyn Fs>) -> Self {
-        Self { below, names: Mutex::default() }
+    pub fn new(below: Arc<dyn Fs>) -> Self {
+        Self { lower: below, names: Mutex::default() }
     }
 
-    fn names(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Option<Arc<DryFile>>>> {
+    fn names(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Option<Arc<OverlayFile>>>> {
         self.names.lock()
     }
 
     /// The file as it is now.
-    fn find(&self, path: &Path) -> io::Result<Arc<DryFile>> {
+    fn find(&self, path: &Path) -> io::Result<Arc<OverlayFile>> {
         match self.names().get(path) {
             Some(Some(file)) => return Ok(Arc::clone(file)),
             Some(None) => return Err(io::ErrorKind::NotFound.into()),
             None => {}
         }
-        let below = self.below.open(path, OpenMode::Read)?;
+        let below = self.lower.open(path, OpenMode::Read)?;
         let len = below.size()?;
-        Ok(Arc::new(DryFile::new(Some(below), len, true)))
+        Ok(Arc::new(OverlayFile::new(Some(below), len, true)))
     }
 }
 
-impl Fs for DryFs {
+impl Fs for OverlayFs {
     fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
         Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let mut names = match self.below.list(dir) {
+        let mut names = match self.lower.list(dir) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             listed => listed?,
         };
@@ -94,7 +94,7 @@ impl Fs for DryFs {
             OpenMode::Write => self.find(path)?,
             OpenMode::Create => {
                 let aside = path.parent().is_some_and(|dir| dir.ends_with(quarantine::DIR));
-                Arc::new(DryFile::new(None, 0, !aside))
+                Arc::new(OverlayFile::new(None, 0, !aside))
             }
         };
         self.names().insert(path.to_owned(), Some(Arc::clone(&file)));
@@ -116,44 +116,48 @@ impl Fs for DryFs {
     }
 
     fn open_dir(&self, _dir: &Path) -> io::Result<Arc<dyn Dir>> {
-        Ok(Arc::new(DryDir))
+        Ok(Arc::new(OverlayDir))
     }
 
     fn free_space(&self, dir: &Path) -> io::Result<u64> {
-        self.below.free_space(dir)
+        self.lower.free_space(dir)
     }
 }
 
-impl DryFile {
+impl OverlayFile {
     fn new(below: Option<Arc<dyn File>>, len: u64, kept: bool) -> Self {
-        Self { below, kept, state: Mutex::new(State { len, shown: len, pages: BTreeMap::new() }) }
+        Self {
+            lower: below,
+            kept,
+            state: Mutex::new(OverlayState { len, lower_len: len, pages: BTreeMap::new() }),
+        }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, OverlayState> {
         self.state.lock()
     }
 
     /// A page as it is now, with filler for what cannot be read of it; says whether all of it can be.
-    fn page(&self, state: &State, page: u64) -> io::Result<(Vec<u8>, bool)> {
+    fn page(&self, state: &OverlayState, page: u64) -> io::Result<(Vec<u8>, bool)> {
         if let Some(bytes) = state.pages.get(&page) {
             return Ok((bytes.clone(), true));
         }
         let (mut bytes, offset) = (vec![0; PAGE], page * PAGE as u64);
-        let Some(below) = &self.below else { return Ok((bytes, true)) };
-        let shown = (PAGE as u64).min(state.shown.saturating_sub(offset)) as usize;
+        let Some(below) = &self.lower else { return Ok((bytes, true)) };
+        let shown = (PAGE as u64).min(state.lower_len.saturating_sub(offset)) as usize;
         let read = salvage::read(&**below, &mut bytes[..shown], offset)?;
         Ok((bytes, read.unreadable.is_empty()))
     }
 
     /// Fills `buf` with what lies at `offset`; zeros behind the end.
-    fn fill(&self, state: &State, buf: &mut [u8], offset: u64) -> io::Result<()> {
+    fn fill(&self, state: &OverlayState, buf: &mut [u8], offset: u64) -> io::Result<()> {
         buf.fill(0);
         let size = PAGE as u64;
         let end = offset + buf.len() as u64;
         // A page that was written is not asked of the file below, which may be unable to read it.
         let is_hidden = (offset / size..end.div_ceil(size)).all(|page| state.pages.contains_key(&page));
-        if let Some(below) = self.below.as_ref().filter(|_| !is_hidden) {
-            let shown = (buf.len() as u64).min(state.shown.saturating_sub(offset)) as usize;
+        if let Some(below) = self.lower.as_ref().filter(|_| !is_hidden) {
+            let shown = (buf.len() as u64).min(state.lower_len.saturating_sub(offset)) as usize;
             fs::read_full(&**below, &mut buf[..shown], offset)?;
         }
         for (&page, bytes) in state.pages.range(offset / size..end.div_ceil(size)) {
@@ -166,7 +170,7 @@ impl DryFile {
     }
 }
 
-impl File for DryFile {
+impl File for OverlayFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let state = self.state();
         let n = (buf.len() as u64).min(state.len.saturating_sub(offset)) as usize;
@@ -206,7 +210,7 @@ impl File for DryFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.state();
         state.len = len;
-        state.shown = state.shown.min(len);
+        state.lower_len = state.lower_len.min(len);
         state.pages.split_off(&len.div_ceil(PAGE as u64));
         if let Some(last) = state.pages.get_mut(&(len / PAGE as u64)) {
             last[(len % PAGE as u64) as usize..].fill(0);
@@ -219,7 +223,7 @@ impl File for DryFile {
     }
 
     fn retry_pause(&self) -> Duration {
-        self.below.as_ref().map_or(Duration::ZERO, |below| below.retry_pause())
+        self.lower.as_ref().map_or(Duration::ZERO, |below| below.retry_pause())
     }
 }
 
@@ -260,7 +264,7 @@ mod tests {
             let good: Vec<u8> = (0..10_000u32).map(|n| n as u8).collect();
             std::fs::write(&path, &good).unwrap();
             std::fs::write(&twin, &good).unwrap();
-            let dry = DryFs::over(Arc::new(RealFs));
+            let dry = OverlayFs::new(Arc::new(RealFs));
             let (tried, done) = (dry.open(&path, OpenMode::Write).unwrap(), RealFs.open(&twin, OpenMode::Write).unwrap());
             for op in ops {
                 for file in [&tried, &done] {
@@ -282,7 +286,7 @@ mod tests {
         let path = |name: &str| dir.path().join(name);
         std::fs::write(path("a"), "one").unwrap();
         std::fs::write(path("b"), "two").unwrap();
-        let dry = DryFs::over(Arc::new(RealFs));
+        let dry = OverlayFs::new(Arc::new(RealFs));
         dry.rename(&path("a"), &path("c")).unwrap();
         dry.remove(&path("b")).unwrap();
         dry.open(&path("d"), OpenMode::Create).unwrap();
