@@ -5,7 +5,7 @@ use super::super::{
     AppendError, Confirmation, DeadLetter, FindingKind, Lsn, NewRecord, OpenError, RecordState, Retention,
     SegmentLocation,
 };
-use super::sim::{Fault, SimFs};
+use super::sim_fs::{FaultyCall, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
 
@@ -121,7 +121,7 @@ fn housekeeping_flushes_nothing_while_nothing_changes() {
 
 #[test]
 pub fn a_failed_write_or_flush_is_final() {
-    for fault in [Fault::Write, Fault::Flush] {
+    for fault in [FaultyCall::Write, FaultyCall::Flush] {
         let fs = SimFs::new();
         let mut opened = reopen(&fs);
         append(&mut opened.writer, &[payload(1)]);
@@ -137,14 +137,14 @@ pub fn a_failed_write_or_flush_is_final() {
 
 #[test]
 pub fn every_failure_at_rotation_is_final_and_loses_nothing() {
-    for fault in [Fault::Write, Fault::Flush, Fault::Rename, Fault::SyncDir] {
+    for fault in [FaultyCall::Write, FaultyCall::Flush, FaultyCall::Rename, FaultyCall::SyncDir] {
         for after in 0..200 {
             let fs = SimFs::new();
             let mut opened = reopen(&fs);
             fs.fail(fault, after);
             let mut committed = 0;
             for n in 1..=60 {
-                spare(&opened.log);
+                preallocate(&opened.log);
                 let entry = NewRecord { lane: 0, label: "test", payload: &payload(n) };
                 if opened.writer.append(&[entry], Timestamp(1)).is_err() || opened.writer.commit().is_err() {
                     break;
@@ -198,7 +198,7 @@ pub fn delivered_segments_yield_to_acceptance() {
     opened.log.run_maintenance(keep, Timestamp(2_000)).unwrap();
     let before = opened.log.segments().len();
     assert!(before > 1);
-    fs.fail(Fault::Write, 0);
+    fs.fail(FaultyCall::Write, 0);
     assert!(!opened.log.preallocate_segment(SEGMENT, 0));
     assert_eq!(opened.log.segments().len(), before, "a disk that fails has no more room afterwards");
     fs.set_free(0);
@@ -255,7 +255,7 @@ fn too_large(lsn: Lsn, n: u64) -> DeadLetter {
 /// One failed flush stopped a worker and all its lanes until somebody restarted the daemon.
 #[test]
 fn a_failed_write_or_flush_of_the_dead_letter_store_ends_the_log() {
-    for fault in [Fault::Write, Fault::Flush] {
+    for fault in [FaultyCall::Write, FaultyCall::Flush] {
         let fs = SimFs::new();
         let mut opened = reopen(&fs);
         append(&mut opened.writer, &[payload(1), payload(2)]);
@@ -282,7 +282,7 @@ fn a_dead_letter_is_found_by_its_number_after_its_segment_was_deleted() {
     opened.writer.commit().unwrap();
     opened.log.store_dead_letters(&[too_large(first, 1)]).unwrap();
     let delete = |opened: &mut super::super::OpenedLog| {
-        spare(&opened.log);
+        preallocate(&opened.log);
         opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(9)).unwrap();
         opened.log.run_maintenance(keep_nothing(), Timestamp(9)).unwrap();
         assert!(!opened.log.is_retained(first));
@@ -324,7 +324,7 @@ pub fn a_log_older_than_its_checkpoint_is_refused() {
     opened.writer.commit().unwrap();
     opened.log.checkpoint(Timestamp(9)).unwrap();
     fs.put(&last_segment(&fs), older);
-    let before = fs.fork();
+    let before = fs.deep_copy();
     assert!(matches!(try_open(&fs), Err(OpenError::Lost { promised: Lsn(2), found: Lsn(1), .. })));
     assert_eq!(fs.read(&last_segment(&fs)), before.read(&last_segment(&fs)), "and left as it is");
 }
@@ -339,8 +339,8 @@ pub fn a_read_error_is_not_an_end_of_file() {
     }
     fs.kill();
     for after in 0..40 {
-        let fs = fs.fork();
-        fs.fail(Fault::Read, after);
+        let fs = fs.deep_copy();
+        fs.fail(FaultyCall::Read, after);
         let read = match try_open(&fs) {
             Err(OpenError::Io { .. }) => continue,
             Err(other) => panic!("{other}"),
@@ -353,7 +353,7 @@ pub fn a_read_error_is_not_an_end_of_file() {
                 Ok(Some(_)) => seen += 1,
                 Ok(None) => break,
                 // The reader tries again, and misses nothing.
-                Err(_) => assert!(fs.fired()),
+                Err(_) => assert!(fs.has_failed()),
             }
         }
         assert_eq!(seen, 100, "{after}");
@@ -430,7 +430,7 @@ pub fn another_logs_checkpoint_and_segments_change_nothing() {
     opened.writer.commit().unwrap();
     opened.log.checkpoint(Timestamp(1)).unwrap();
     let foreign = last_segment(&other);
-    let before = ours.fork();
+    let before = ours.deep_copy();
     super::super::fs::replace_file(&ours, &foreign, &other.read(&foreign)).unwrap();
     let opened = reopen(&ours);
     assert_eq!(waiting(&opened.log), [(Lsn(1), payload(1)), (Lsn(2), payload(2))]);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::super::dead_letters::{DamagedRange, Removal};
 use super::super::{Lsn, OpenError};
-use super::sim::SimFs;
+use super::sim_fs::SimFs;
 use super::support::*;
 
 /// A log of several sealed segments and one that was open when the process died. With a checkpoint that promises
@@ -64,12 +64,12 @@ fn check_all(
 ) {
     for &checkpoint in checkpoints {
         let (fs, count) = log(checkpoint);
-        assert_eq!(examine(&fs.fork(), "undamaged"), (count as usize, false));
+        assert_eq!(examine(&fs.deep_copy(), "undamaged"), (count as usize, false));
         for path in segments(&fs) {
             let good = fs.read(&path);
             for case in 0..cases(good.len()) {
                 let Some(bad) = damage(&good, case) else { continue };
-                let fs = fs.fork();
+                let fs = fs.deep_copy();
                 fs.put(&path, bad);
                 let what = format!("{name} {case} of {} (checkpoint: {checkpoint})", path.display());
                 let (left, reported) = examine(&fs, &what);
@@ -121,7 +121,7 @@ pub fn every_missing_segment_is_reported_and_the_others_are_delivered() {
     let (fs, count) = log(true);
     let paths = segments(&fs);
     for gone in &paths[..paths.len() - 1] {
-        let fs = fs.fork();
+        let fs = fs.deep_copy();
         super::super::fs::Fs::remove(&fs, gone).unwrap();
         let (left, reported) = examine(&fs, "missing");
         assert!(reported && left > 0 && (left as u64) < count);
@@ -163,10 +163,10 @@ pub fn a_segment_without_footer_or_successor_is_read_all_the_same() {
     let end = bad.len();
     bad[end - 1] ^= 1;
     fs.put(&paths[0], bad);
-    let kept = reopen(&fs.fork()).log.segments()[1].first.0 - 1;
+    let kept = reopen(&fs.deep_copy()).log.segments()[1].first.0 - 1;
     super::super::fs::Fs::remove(&fs, &paths[1]).unwrap();
     let (left, reported) = examine(&fs, "no footer, no successor");
-    let missing = reopen(&fs.fork()).log.segments()[1].first.0 - 1 - kept;
+    let missing = reopen(&fs.deep_copy()).log.segments()[1].first.0 - 1 - kept;
     assert!(reported);
     assert_eq!(left as u64, count - missing);
 }
@@ -250,10 +250,10 @@ fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again_after_a_start_t
     bad[20] ^= 1;
     first.put(&path, bad);
     for calls in 0.. {
-        let fs = first.fork();
-        fs.die_after(calls);
+        let fs = first.deep_copy();
+        fs.stop_after(calls);
         drop(try_open(&fs));
-        let died = fs.died();
+        let died = fs.has_stopped();
         fs.keep_unflushed();
         let opened = reopen(&fs);
         assert!(opened.writer.next_lsn() > Lsn(count), "died at call {calls}");

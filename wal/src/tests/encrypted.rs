@@ -10,7 +10,7 @@ use super::super::segment_header::SegmentHeader;
 use super::super::{
     DeadLetter, Event, FindingKind, Keys, Lsn, NewRecord, OpenError, RecordState, Retention, frame,
 };
-use super::sim::{Fault, SimFs};
+use super::sim_fs::{FaultyCall, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
 
@@ -158,7 +158,7 @@ fn encryption_can_be_turned_on_and_off_again() {
     assert_eq!(waiting(&opened.log).len(), 81);
     let done: Vec<_> = (1..=202).map(super::basics::confirmation).collect();
     opened.log.confirm(&done);
-    spare(&opened.log);
+    preallocate(&opened.log);
     opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(9_000)).unwrap();
     let keep = Retention { age: std::time::Duration::ZERO, size: 0 };
     opened.log.run_maintenance(keep, Timestamp(9_000)).unwrap();
@@ -234,7 +234,7 @@ fn a_changed_record_is_not_passed_before_it_is_in_quarantine() {
     fs.put(&path, forge(fs.read(&path), "payload"));
     let opened = reopen(&fs);
     let mut cursor = opened.log.cursor(Lsn(1));
-    fs.fail(Fault::Create, 0);
+    fs.fail(FaultyCall::Create, 0);
     let (mut seen, mut errors) = (Vec::new(), 0);
     loop {
         match cursor.next(|_, _| true) {
@@ -253,13 +253,13 @@ pub fn a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_
     encrypt();
     let made = full();
     for calls in 0.. {
-        let fs = made.fork();
+        let fs = made.deep_copy();
         let opened = reopen(&fs);
         let (all, kept) = (waiting(&opened.log), opened.log.segments().len());
         opened
             .log
             .confirm(&all.iter().map(|(lsn, _)| super::basics::confirmation(lsn.0)).collect::<Vec<_>>());
-        fs.die_after(calls);
+        fs.stop_after(calls);
         let keep = Retention { age: std::time::Duration::ZERO, size: 0 };
         let done = opened.log.run_maintenance(keep, Timestamp(9_000)).is_ok();
         assert!(kept > 3);
@@ -296,7 +296,7 @@ fn a_record_too_long_for_a_segment_is_refused_with_its_tag_counted() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for len in (0..SEGMENT as usize).rev().step_by(3) {
-        spare(&opened.log);
+        preallocate(&opened.log);
         let entry = NewRecord { lane: 0, label: "test", payload: &vec![1; len] };
         let Ok(_) = opened.writer.append(&[entry], Timestamp(1)) else { continue };
         opened.writer.commit().unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::dead_letters::DeadEntry;
 use super::super::{Confirmation, DeadLetter, FindingKind, Lsn, NewRecord, OpenedLog, Retention};
-use super::sim::{Fault, SimFs};
+use super::sim_fs::{FaultyCall, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
 
@@ -14,7 +14,7 @@ const KEEP: Retention = Retention { age: Duration::from_secs(9), size: 12 << 10 
 
 /// What was promised to whom.
 #[derive(Clone, Default)]
-struct Known {
+struct ExpectedRecords {
     /// Acknowledged records and their payloads' numbers.
     acknowledged: BTreeMap<u64, u64>,
     /// Batches that were appended; not all of them were acknowledged.
@@ -26,7 +26,7 @@ struct Known {
     buried: BTreeMap<u64, bool>,
 }
 
-impl Known {
+impl ExpectedRecords {
     /// Batches of one to three records, with everything a log does in between.
     fn live(&mut self, opened: &mut OpenedLog) {
         for step in 0..16u64 {
@@ -41,7 +41,7 @@ impl Known {
                 self.settled = self.confirmed.clone();
             }
             if step % 11 == 8 {
-                spare(&opened.log);
+                preallocate(&opened.log);
                 // Whatever comes of it shows in what is acknowledged next.
                 let _ = opened.writer.seal_if_older(Duration::ZERO, Timestamp(20_000));
             }
@@ -53,7 +53,7 @@ impl Known {
         let payloads: Vec<_> = numbers.iter().map(|&n| payload(n)).collect();
         let entries: Vec<_> =
             payloads.iter().map(|payload| NewRecord { lane: 0, label: "test", payload }).collect();
-        spare(&opened.log);
+        preallocate(&opened.log);
         let poisoned = opened.log.poisoned().is_some();
         let appended = opened.writer.append(&entries, Timestamp(2_000));
         assert!(!poisoned || appended.is_err(), "a poisoned log takes nothing");
@@ -159,16 +159,16 @@ fn letter(lsn: u64, number: u64) -> DeadLetter {
 
 /// What survives a power failure.
 #[derive(Clone, Copy, Debug)]
-enum Survives {
+enum CrashOutcome {
     Nothing,
     Everything,
     Some(u64),
 }
 
-const SURVIVES: [Survives; 4] =
-    [Survives::Nothing, Survives::Everything, Survives::Some(1), Survives::Some(2)];
+const SURVIVES: [CrashOutcome; 4] =
+    [CrashOutcome::Nothing, CrashOutcome::Everything, CrashOutcome::Some(1), CrashOutcome::Some(2)];
 
-impl Survives {
+impl CrashOutcome {
     fn crash(self, fs: &SimFs, salt: u64) {
         match self {
             Self::Nothing => fs.lose_unflushed(),
@@ -188,8 +188,8 @@ impl Survives {
 }
 
 /// A log that has lived before, so that every call of the second life finds something to work on.
-fn second_life() -> (SimFs, Known) {
-    let (fs, mut known) = (SimFs::new(), Known::default());
+fn second_life() -> (SimFs, ExpectedRecords) {
+    let (fs, mut known) = (SimFs::new(), ExpectedRecords::default());
     let mut opened = reopen(&fs);
     known.live(&mut opened);
     fs.kill();
@@ -200,14 +200,14 @@ fn second_life() -> (SimFs, Known) {
 pub fn the_process_dies_at_every_call_and_then_at_every_call_of_the_start() {
     let (first, before) = second_life();
     for calls in 0.. {
-        let (fs, mut known) = (first.fork(), before.clone());
-        fs.die_after(calls);
+        let (fs, mut known) = (first.deep_copy(), before.clone());
+        fs.stop_after(calls);
         if let Ok(mut opened) = try_open(&fs) {
             known.live(&mut opened);
         }
-        let died = fs.died();
+        let died = fs.has_stopped();
         for survives in SURVIVES {
-            let fs = fs.fork();
+            let fs = fs.deep_copy();
             survives.crash(&fs, calls);
             die_while_starting(&fs, &known, survives, calls);
         }
@@ -218,16 +218,16 @@ pub fn the_process_dies_at_every_call_and_then_at_every_call_of_the_start() {
     }
 }
 
-fn die_while_starting(fs: &SimFs, known: &Known, survives: Survives, calls: u64) {
+fn die_while_starting(fs: &SimFs, known: &ExpectedRecords, survives: CrashOutcome, calls: u64) {
     for again in 0.. {
-        let fs = fs.fork();
+        let fs = fs.deep_copy();
         let what = format!("died at call {calls}, {survives:?} survived, died at call {again} of the start");
-        fs.die_after(again);
+        fs.stop_after(again);
         let opened = try_open(&fs).is_ok();
-        let died = fs.died();
+        let died = fs.has_stopped();
         survives.crash(&fs, again);
         // The second start dies too, somewhere else each time.
-        fs.die_after((again * 7 + calls) % 17);
+        fs.stop_after((again * 7 + calls) % 17);
         drop(try_open(&fs));
         survives.crash(&fs, again + 1);
         let third = try_open(&fs).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -241,19 +241,19 @@ fn die_while_starting(fs: &SimFs, known: &Known, survives: Survives, calls: u64)
 #[test]
 pub fn every_call_fails_once_and_nothing_acknowledged_is_lost() {
     let (first, before) = second_life();
-    for fault in Fault::ALL {
+    for fault in FaultyCall::ALL {
         for after in 0.. {
-            let (fs, mut known) = (first.fork(), before.clone());
+            let (fs, mut known) = (first.deep_copy(), before.clone());
             let what = format!("{fault:?} {after} failed");
             fs.fail(fault, after);
             if let Ok(mut opened) = try_open(&fs) {
                 known.live(&mut opened);
             }
-            if !fs.fired() {
+            if !fs.has_failed() {
                 break;
             }
             for survives in SURVIVES {
-                let fs = fs.fork();
+                let fs = fs.deep_copy();
                 survives.crash(&fs, after);
                 let opened = try_open(&fs).unwrap_or_else(|error| panic!("{what}: {error}"));
                 known.check(&opened, &format!("{what}, {survives:?} survived"));
@@ -281,17 +281,17 @@ fn a_footer_promises_no_record_that_was_not_flushed_before_it() {
     append(&mut opened.writer, &[payload(1)]);
     opened.writer.commit().unwrap();
     append(&mut opened.writer, &(2..6).map(payload).collect::<Vec<_>>());
-    fs.die_after(1);
+    fs.stop_after(1);
     assert!(opened.writer.commit().is_err(), "written, not flushed");
     fs.kill();
     for calls in 0.. {
-        let fs = fs.fork();
-        fs.die_after(calls);
+        let fs = fs.deep_copy();
+        fs.stop_after(calls);
         drop(try_open(&fs));
-        let died = fs.died();
+        let died = fs.has_stopped();
         for seed in 0..20 {
-            let fs = fs.fork();
-            Survives::Some(seed).crash(&fs, calls);
+            let fs = fs.deep_copy();
+            CrashOutcome::Some(seed).crash(&fs, calls);
             let findings = reopen(&fs).recovery.findings;
             let damage = findings.into_iter().find(|finding| finding.kind == FindingKind::Damaged);
             assert_eq!(damage, None, "died at call {calls} of the start, seed {seed}");

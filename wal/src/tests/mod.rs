@@ -1,6 +1,6 @@
 //! Tests of the log as a whole, on a simulated file system.
 
-mod sim;
+mod sim_fs;
 mod support;
 
 mod basics;
@@ -8,10 +8,10 @@ mod damage;
 mod encrypted;
 mod every_call;
 mod golden;
-mod live;
+mod layout;
 mod model;
 mod nonces;
-mod places;
+mod read_beside_writer;
 mod rekey;
 mod repair;
 mod simulator;

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::super::{AppendError, Confirmation, Lsn, OpenedLog, Retention};
-use super::sim::SimFs;
+use super::sim_fs::SimFs;
 use super::support::*;
 use crate::units::Timestamp;
 
@@ -19,7 +19,7 @@ enum Op {
     /// Confirms the waiting records for which `lsn % n == 0`.
     Complete(u8),
     Rotate,
-    KeepHouse,
+    Maintain,
     /// The process dies.
     Reopen,
     /// The power fails: what was not flushed survives by these choices.
@@ -32,7 +32,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => Just(Op::Commit),
         3 => (1u8..4).prop_map(Op::Complete),
         2 => Just(Op::Rotate),
-        2 => Just(Op::KeepHouse),
+        2 => Just(Op::Maintain),
         1 => Just(Op::Reopen),
         3 => vec(any::<u8>(), 1..40).prop_map(Op::Crash),
     ]
@@ -51,13 +51,13 @@ struct Model {
     appended: u64,
 }
 
-struct Run {
+struct ModelRun {
     fs: SimFs,
     opened: OpenedLog,
     model: Model,
 }
 
-impl Run {
+impl ModelRun {
     fn new() -> Self {
         let fs = SimFs::new();
         Self { opened: reopen(&fs), fs, model: Model::default() }
@@ -69,7 +69,7 @@ impl Run {
             Op::Commit => self.commit(),
             Op::Complete(n) => self.complete(u64::from(*n)),
             Op::Rotate => {
-                spare(&self.opened.log);
+                preallocate(&self.opened.log);
                 // Rotating flushes what was appended.
                 match self.opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(3_000)) {
                     Ok(()) | Err(AppendError::NoRoom | AppendError::Filling) => {}
@@ -77,7 +77,7 @@ impl Run {
                 }
                 self.note_flushed();
             }
-            Op::KeepHouse => {
+            Op::Maintain => {
                 let keep = Retention { age: std::time::Duration::from_secs(9), size: 20 << 10 };
                 self.opened.log.run_maintenance(keep, Timestamp(2_500)).unwrap();
                 self.model.settled = self.model.done.clone();
@@ -194,7 +194,7 @@ proptest! {
 }
 
 fn live(ops: &[Op]) {
-    let mut run = Run::new();
+    let mut run = ModelRun::new();
     for op in ops {
         run.step(op);
     }

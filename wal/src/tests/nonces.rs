@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::super::encryption::key_slots;
 use super::super::frame;
 use super::super::segment_header::{HEADER_LEN, SegmentHeader};
-use super::sim::{Fault, SimFs};
+use super::sim_fs::{FaultyCall, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
 
@@ -28,7 +28,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (1u8..5).prop_map(Op::Append),
         6 => Just(Op::Commit),
         2 => Just(Op::Rotate),
-        1 => (0..Fault::ALL.len(), 0u8..4).prop_map(|(fault, after)| Op::Fail(fault, after)),
+        1 => (0..FaultyCall::ALL.len(), 0u8..4).prop_map(|(fault, after)| Op::Fail(fault, after)),
         3 => vec(any::<u8>(), 1..20).prop_map(Op::Crash),
         1 => Just(Op::Reopen),
     ]
@@ -74,7 +74,7 @@ fn live(ops: &[Op]) -> SimFs {
     for op in ops {
         match op {
             Op::Append(size) => {
-                spare(&opened.log);
+                preallocate(&opened.log);
                 let payloads: Vec<_> = (0..*size).map(|i| payload(n + u64::from(i))).collect();
                 n += u64::from(*size);
                 let entries: Vec<_> = payloads
@@ -86,10 +86,10 @@ fn live(ops: &[Op]) -> SimFs {
             }
             Op::Commit => drop(opened.writer.commit()),
             Op::Rotate => {
-                spare(&opened.log);
+                preallocate(&opened.log);
                 let _ = opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(3_000));
             }
-            Op::Fail(fault, after) => fs.fail(Fault::ALL[*fault], (*after).into()),
+            Op::Fail(fault, after) => fs.fail(FaultyCall::ALL[*fault], (*after).into()),
             Op::Crash(choices) => {
                 let mut choices = choices.iter().cycle();
                 fs.crash(&mut |n| usize::from(*choices.next().unwrap()) % n);

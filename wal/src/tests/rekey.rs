@@ -3,7 +3,7 @@
 use super::super::encryption::key_slots;
 use super::super::rekey::KeyStatus;
 use super::super::{DeadLetter, Keys, Lsn, OpenError, rekey};
-use super::sim::{Fault, SimFs};
+use super::sim_fs::{FaultyCall, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
 
@@ -81,13 +81,13 @@ fn it_may_die_or_fail_at_every_call_and_is_then_done_again() {
     encrypt();
     let made = log();
     for calls in 0.. {
-        let fs = made.fork();
-        fs.die_after(calls);
+        let fs = made.deep_copy();
+        fs.stop_after(calls);
         let well = apply(&fs);
         for crash in [SimFs::lose_unflushed, SimFs::keep_unflushed] {
-            let fs = fs.fork();
+            let fs = fs.deep_copy();
             crash(&fs);
-            check(&fs.fork(), &format!("died at call {calls}"));
+            check(&fs.deep_copy(), &format!("died at call {calls}"));
             assert!(apply(&fs), "again after call {calls}");
             use_keys(Keys::new(Some(master(2)), Vec::new()));
             assert_eq!(waiting(&reopen(&fs).log).len() as u64, COUNT - 1);
@@ -97,16 +97,16 @@ fn it_may_die_or_fail_at_every_call_and_is_then_done_again() {
             break;
         }
     }
-    for fault in [Fault::Read, Fault::Write, Fault::Flush] {
+    for fault in [FaultyCall::Read, FaultyCall::Write, FaultyCall::Flush] {
         for after in 0.. {
-            let fs = made.fork();
+            let fs = made.deep_copy();
             fs.fail(fault, after);
             let well = apply(&fs);
-            if !fs.fired() {
+            if !fs.has_failed() {
                 break;
             }
             // A read that fails once is repeated; a failed write or flush is final.
-            assert_eq!(well, fault == Fault::Read, "{fault:?} {after}: a failure is told");
+            assert_eq!(well, fault == FaultyCall::Read, "{fault:?} {after}: a failure is told");
             fs.kill();
             check(&fs, &format!("{fault:?} {after} failed"));
         }
@@ -121,7 +121,7 @@ fn a_spoilt_copy_is_written_before_the_only_good_one() {
     let mut bad = fs.read(&path);
     bad[key_slots::SLOT_OFFSETS[1] + 9] ^= 1;
     fs.put(&path, bad);
-    fs.die_after(1);
+    fs.stop_after(1);
     let items = rekey::plan(&fs, &dir(), &both()).unwrap();
     let item = items.iter().find(|item| path.ends_with(&item.path)).unwrap();
     assert!(rekey::apply(&fs, &dir(), item, &both()).is_err());

@@ -12,7 +12,7 @@ use super::super::fs::{Fs, OpenMode};
 use super::super::inspect::LogDirectory;
 use super::super::repair::{RepairReport, apply_on, plan_on};
 use super::super::{Confirmation, DeadLetter, FindingKind, Lsn, OpenError, Retention};
-use super::sim::SimFs;
+use super::sim_fs::SimFs;
 use super::support::*;
 use crate::units::Timestamp;
 
@@ -256,7 +256,7 @@ pub fn everything_that_is_changed_has_a_copy_in_quarantine() {
 #[test]
 pub fn a_repair_loses_nothing_that_can_be_read() {
     let fs = struck();
-    let could = delivered(&fs.fork(), "without a repair");
+    let could = delivered(&fs.deep_copy(), "without a repair");
     apply(&fs).unwrap();
     assert_eq!(delivered(&fs, "repaired"), could);
     assert!(reopen(&fs).log.dead_letters().contains(Lsn(DEAD[1])));
@@ -266,15 +266,15 @@ pub fn a_repair_loses_nothing_that_can_be_read() {
 pub fn a_repair_that_dies_anywhere_is_finished_by_the_next_one() {
     let whole = struck();
     let could = {
-        let fs = whole.fork();
+        let fs = whole.deep_copy();
         apply(&fs).unwrap();
         delivered(&fs, "at once")
     };
     for calls in 0.. {
         for power_fails in [None, Some(false), Some(true)] {
-            let fs = whole.fork();
-            fs.die_after(calls);
-            let finished = apply(&fs).is_ok() && !fs.died();
+            let fs = whole.deep_copy();
+            fs.stop_after(calls);
+            let finished = apply(&fs).is_ok() && !fs.has_stopped();
             match power_fails {
                 None => fs.kill(),
                 Some(false) => fs.keep_unflushed(),

@@ -9,7 +9,7 @@ use super::super::fs::Fs;
 use super::super::{
     Event, Keys, Log, Lsn, NewRecord, OpenError, OpenedLog, Options, RecordRef, Writer, open,
 };
-use super::sim::SimFs;
+use super::sim_fs::SimFs;
 use crate::sync::Mutex;
 use crate::units::Timestamp;
 
@@ -73,7 +73,7 @@ pub fn reopen(fs: &SimFs) -> OpenedLog {
 
 /// Appends a batch, with a spare file ready in case it rotates.
 pub fn append(writer: &mut Writer, payloads: &[Vec<u8>]) -> Lsn {
-    spare(writer.log());
+    preallocate(writer.log());
     let entries: Vec<_> = payloads
         .iter()
         .map(|payload| NewRecord { lane: payload.first().copied().unwrap_or(0), label: "test", payload })
@@ -81,7 +81,7 @@ pub fn append(writer: &mut Writer, payloads: &[Vec<u8>]) -> Lsn {
     writer.append(&entries, Timestamp(2_000)).unwrap().start
 }
 
-pub fn spare(log: &Log) {
+pub fn preallocate(log: &Log) {
     if log.wait_for_preallocation_request(std::time::Duration::ZERO) {
         log.preallocate_segment(SEGMENT, 0);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::inspect::LogDirectory;
 use super::super::{DeadLetter, Lsn, OpenError, OpenedLog, ReadError, RecordState, repair};
-use super::sim::{Fault, SimFs};
+use super::sim_fs::{FaultyCall, SimFs};
 use super::simulator::dice::Dice;
 use super::support::*;
 use crate::units::Timestamp;
@@ -102,7 +102,7 @@ pub fn each_unreadable_sector_costs_only_what_lies_in_it() {
         let (fs, count) = log(checkpoint);
         for (path, sector) in sectors(&fs) {
             let what = format!("sector {sector} of {} (checkpoint: {checkpoint})", path.display());
-            let fs = fs.fork();
+            let fs = fs.deep_copy();
             fs.break_sector(&path, sector);
             let (delivered, letters_lost) = deliver(&fs, count, false, &what);
             let is_segment = path.extension().is_some_and(|kind| kind == "wal");
@@ -126,7 +126,7 @@ fn an_unreadable_sector_costs_no_other_record_of_its_batch() {
     let (fs, path) = one_batch();
     for sector in BATCH_SECTORS {
         let what = format!("sector {sector}");
-        let fs = fs.fork();
+        let fs = fs.deep_copy();
         fs.break_sector(&path, sector);
         let (delivered, _) = deliver(&fs, BATCH, false, &what);
         assert!(delivered + 6 > BATCH as usize - 3, "{what}: {delivered} delivered");
@@ -148,11 +148,11 @@ pub fn a_start_that_dies_leaves_the_next_one_what_it_listed() {
         BATCH_SECTORS.flat_map(|sector| ends.iter().enumerate().map(move |end| (sector, end)))
     {
         for after in 0.. {
-            let fs = fs.fork();
+            let fs = fs.deep_copy();
             fs.break_sector(&path, sector);
-            fs.die_after(after);
+            fs.stop_after(after);
             let started = try_open(&fs).is_ok();
-            if started && !fs.died() {
+            if started && !fs.has_stopped() {
                 break;
             }
             end(&fs);
@@ -196,12 +196,12 @@ fn segment(fs: &SimFs, index: usize) -> PathBuf {
 fn a_read_that_fails_once_is_no_damage() {
     let (fs, count) = log(true);
     for after in 0.. {
-        let fs = fs.fork();
-        fs.fail(Fault::Read, after);
+        let fs = fs.deep_copy();
+        fs.fail(FaultyCall::Read, after);
         let opened = try_open(&fs).unwrap();
         assert_eq!(opened.recovery.findings, [], "read {after}");
         assert_eq!(waiting(&opened.log).len() as u64, count - 3, "read {after}");
-        if !fs.fired() {
+        if !fs.has_failed() {
             assert!(after > 5);
             return;
         }
@@ -212,16 +212,16 @@ fn a_read_that_fails_once_is_no_damage() {
 #[test]
 fn a_disk_that_is_gone_is_an_error_and_nothing_is_called_damaged() {
     let (fs, count) = log(true);
-    let gone = fs.fork();
-    gone.set_gone(true);
+    let gone = fs.deep_copy();
+    gone.set_removed(true);
     assert!(matches!(try_open(&gone), Err(OpenError::Io { .. } | OpenError::Directory { .. })));
     let opened = reopen(&fs);
-    fs.set_gone(true);
+    fs.set_removed(true);
     let mut cursor = opened.log.cursor(Lsn(0));
     let read = cursor.next(|_, _| true).map(|_| ());
     assert!(matches!(read, Err(ReadError::Io { .. } | ReadError::Quarantine { .. })), "{read:?}");
     assert_eq!(opened.log.backlog_stats().dead, 3);
-    fs.set_gone(false);
+    fs.set_removed(false);
     drop(opened);
     let opened = reopen(&fs);
     assert_eq!(opened.recovery.findings, []);
@@ -234,7 +234,7 @@ fn tools_find_each_unreadable_sector_and_a_repair_leaves_nothing_to_repair() {
     let (fs, _) = log(true);
     for (path, sector) in sectors(&fs) {
         let what = format!("sector {sector} of {}", path.display());
-        let fs = fs.fork();
+        let fs = fs.deep_copy();
         fs.break_sector(&path, sector);
         let view =
             LogDirectory::with_fs(Arc::new(fs.clone()), &dir(), keys()).snapshot(|_| Some("test".into()));

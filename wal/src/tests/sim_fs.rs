@@ -19,7 +19,7 @@ const SECTOR: usize = 512;
 
 /// Which call fails, how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum FaultyCall {
     Write,
     Flush,
     Rename,
@@ -30,7 +30,7 @@ pub enum Fault {
     SetLen,
 }
 
-impl Fault {
+impl FaultyCall {
     pub const ALL: [Self; 8] = [
         Self::Write,
         Self::Flush,
@@ -44,12 +44,12 @@ impl Fault {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Change {
+enum NameChange {
     Link { path: PathBuf, inode: usize },
     Unlink { path: PathBuf },
 }
 
-impl Change {
+impl NameChange {
     fn dir(&self) -> &Path {
         match self {
             Self::Link { path, .. } | Self::Unlink { path } => path.parent().unwrap(),
@@ -70,14 +70,14 @@ struct Inode {
 }
 
 #[derive(Default)]
-struct Disk {
+struct DiskState {
     inodes: Vec<Inode>,
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
-    pending_names: Vec<Change>,
+    pending_names: Vec<NameChange>,
     free: u64,
     calls: u64,
-    fault: Option<(u64, Fault)>,
+    fault: Option<(u64, FaultyCall)>,
     fired: bool,
     flushes: u64,
     /// Every write there ever was, by file: also what no disk kept.
@@ -90,22 +90,22 @@ struct Disk {
 
 /// The file system. Clones share the disk.
 #[derive(Clone)]
-pub struct SimFs(Arc<Mutex<Disk>>);
+pub struct SimFs(Arc<Mutex<DiskState>>);
 
-struct SimFile(Arc<Mutex<Disk>>, usize);
+struct SimFile(Arc<Mutex<DiskState>>, usize);
 
-struct OpenDir(SimFs, PathBuf);
+struct SimDir(SimFs, PathBuf);
 
 /// Decides what survives a crash: called with a number of choices, answers one.
-pub type Choose<'a> = &'a mut dyn FnMut(usize) -> usize;
+pub type Chooser<'a> = &'a mut dyn FnMut(usize) -> usize;
 
 impl SimFs {
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(Disk { free: u64::MAX, ..Disk::default() })))
+        Self(Arc::new(Mutex::new(DiskState { free: u64::MAX, ..DiskState::default() })))
     }
 
     /// The power fails and comes back.
-    pub fn crash(&self, choose: Choose<'_>) {
+    pub fn crash(&self, choose: Chooser<'_>) {
         let mut disk = self.0.lock();
         let kept = choose(disk.pending_names.len() + 1);
         let changes: Vec<_> = disk.pending_names.drain(..).take(kept).collect();
@@ -151,12 +151,12 @@ impl SimFs {
 
     /// From the `calls`th changing call from now on every one fails: as if the process died there. What it does
     /// afterwards changes nothing. Ends with the next crash.
-    pub fn die_after(&self, calls: u64) {
+    pub fn stop_after(&self, calls: u64) {
         self.0.lock().left = Some(calls);
     }
 
     /// Whether it died.
-    pub fn died(&self) -> bool {
+    pub fn has_stopped(&self) -> bool {
         self.0.lock().left == Some(0)
     }
 
@@ -168,7 +168,7 @@ impl SimFs {
     }
 
     /// The `after`th call from now on of this kind fails.
-    pub fn fail(&self, fault: Fault, after: u64) {
+    pub fn fail(&self, fault: FaultyCall, after: u64) {
         let mut disk = self.0.lock();
         disk.calls = 0;
         disk.fired = false;
@@ -176,7 +176,7 @@ impl SimFs {
     }
 
     /// Whether the fault came.
-    pub fn fired(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.0.lock().fired
     }
 
@@ -205,21 +205,21 @@ impl SimFs {
     }
 
     /// Pulls the disk out, or puts it back.
-    pub fn set_gone(&self, gone: bool) {
+    pub fn set_removed(&self, gone: bool) {
         self.0.lock().gone = gone;
     }
 
     /// A copy that shares nothing.
-    pub fn fork(&self) -> Self {
+    pub fn deep_copy(&self) -> Self {
         let disk = self.0.lock();
-        Self(Arc::new(Mutex::new(Disk {
+        Self(Arc::new(Mutex::new(DiskState {
             inodes: disk.inodes.clone(),
             names: disk.names.clone(),
             durable_names: disk.durable_names.clone(),
             pending_names: disk.pending_names.clone(),
             free: disk.free,
             journal: disk.journal.clone(),
-            ..Disk::default()
+            ..DiskState::default()
         })))
     }
 
@@ -238,7 +238,7 @@ impl SimFs {
     }
 }
 
-fn survive(durable: &mut Vec<u8>, offset: usize, bytes: &[u8], choose: Choose<'_>) {
+fn survive(durable: &mut Vec<u8>, offset: usize, bytes: &[u8], choose: Chooser<'_>) {
     let mut at = 0;
     // All, nothing, or each sector by itself: the first two are by far the most likely on a real disk.
     let fate = choose(3);
@@ -255,10 +255,10 @@ fn survive(durable: &mut Vec<u8>, offset: usize, bytes: &[u8], choose: Choose<'_
     }
 }
 
-fn apply(names: &mut BTreeMap<PathBuf, usize>, change: &Change) {
+fn apply(names: &mut BTreeMap<PathBuf, usize>, change: &NameChange) {
     match change {
-        Change::Link { path, inode } => drop(names.insert(path.clone(), *inode)),
-        Change::Unlink { path } => drop(names.remove(path)),
+        NameChange::Link { path, inode } => drop(names.insert(path.clone(), *inode)),
+        NameChange::Unlink { path } => drop(names.remove(path)),
     }
 }
 
@@ -273,14 +273,14 @@ impl Inode {
     }
 }
 
-impl Disk {
-    fn call(&mut self, kind: Fault) -> io::Result<()> {
+impl DiskState {
+    fn call(&mut self, kind: FaultyCall) -> io::Result<()> {
         if self.gone {
             return Err(eio());
         }
         match &mut self.left {
-            Some(0) if kind != Fault::Read => return Err(io::Error::other("the process is dead")),
-            Some(left) if kind != Fault::Read => *left -= 1,
+            Some(0) if kind != FaultyCall::Read => return Err(io::Error::other("the process is dead")),
+            Some(left) if kind != FaultyCall::Read => *left -= 1,
             _ => {}
         }
         let Some((after, fault)) = self.fault else { return Ok(()) };
@@ -296,13 +296,13 @@ impl Disk {
         Ok(())
     }
 
-    fn change(&mut self, change: Change) {
+    fn change(&mut self, change: NameChange) {
         apply(&mut self.names, &change);
         self.pending_names.push(change);
     }
 }
 
-impl Dir for OpenDir {
+impl Dir for SimDir {
     fn sync(&self) -> io::Result<()> {
         self.0.sync_dir(&self.1)
     }
@@ -326,7 +326,7 @@ impl Fs for SimFs {
         let mut disk = self.0.lock();
         let inode = match (disk.names.get(path).copied(), mode) {
             (Some(inode), OpenMode::Create) => {
-                disk.call(Fault::Create)?;
+                disk.call(FaultyCall::Create)?;
                 let file = &mut disk.inodes[inode];
                 file.data.clear();
                 file.pending.push((0, None));
@@ -334,10 +334,10 @@ impl Fs for SimFs {
             }
             (Some(inode), _) => inode,
             (None, OpenMode::Create) => {
-                disk.call(Fault::Create)?;
+                disk.call(FaultyCall::Create)?;
                 let inode = disk.inodes.len();
                 disk.inodes.push(Inode::default());
-                disk.change(Change::Link { path: path.to_owned(), inode });
+                disk.change(NameChange::Link { path: path.to_owned(), inode });
                 inode
             }
             (None, _) => return Err(io::ErrorKind::NotFound.into()),
@@ -347,28 +347,28 @@ impl Fs for SimFs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut disk = self.0.lock();
-        disk.call(Fault::Rename)?;
+        disk.call(FaultyCall::Rename)?;
         let inode = *disk.names.get(from).ok_or(io::ErrorKind::NotFound)?;
-        disk.change(Change::Link { path: to.to_owned(), inode });
-        disk.change(Change::Unlink { path: from.to_owned() });
+        disk.change(NameChange::Link { path: to.to_owned(), inode });
+        disk.change(NameChange::Unlink { path: from.to_owned() });
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.0.lock();
         disk.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        disk.call(Fault::Remove)?;
-        disk.change(Change::Unlink { path: path.to_owned() });
+        disk.call(FaultyCall::Remove)?;
+        disk.change(NameChange::Unlink { path: path.to_owned() });
         Ok(())
     }
 
     fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Dir>> {
-        Ok(Arc::new(OpenDir(self.clone(), dir.to_owned())))
+        Ok(Arc::new(SimDir(self.clone(), dir.to_owned())))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut disk = self.0.lock();
-        disk.call(Fault::SyncDir)?;
+        disk.call(FaultyCall::SyncDir)?;
         disk.flushes += 1;
         // A journal commits in order: everything up to the last change of this directory.
         let upto =
@@ -386,7 +386,7 @@ impl Fs for SimFs {
 impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut disk = self.0.lock();
-        disk.call(Fault::Read)?;
+        disk.call(FaultyCall::Read)?;
         let inode = &disk.inodes[self.1];
         let data = &inode.data;
         let from = (offset as usize).min(data.len());
@@ -400,7 +400,7 @@ impl File for SimFile {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         let mut disk = self.0.lock();
-        disk.call(Fault::Write)?;
+        disk.call(FaultyCall::Write)?;
         let (inode, offset) = (&mut disk.inodes[self.1], offset as usize);
         let end = offset + buf.len();
         inode
@@ -421,7 +421,7 @@ impl File for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.0.lock();
-        let flushed = disk.call(Fault::Flush);
+        let flushed = disk.call(FaultyCall::Flush);
         disk.flushes += 1;
         let inode = &mut disk.inodes[self.1];
         inode.pending.retain(|(_, bytes)| flushed.is_ok() || bytes.is_none());
@@ -442,7 +442,7 @@ impl File for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut disk = self.0.lock();
-        disk.call(Fault::SetLen)?;
+        disk.call(FaultyCall::SetLen)?;
         let inode = &mut disk.inodes[self.1];
         inode.data.resize(len as usize, 0);
         inode.pending.push((len as usize, None));

@@ -11,7 +11,7 @@ use super::super::inspect::LogDirectory;
 use super::super::segment::segment_path;
 use super::super::{Confirmation, FindingKind, Lsn, OpenError, SegmentLocation, layout, open_locked};
 use super::basics::confirmation;
-use super::sim::SimFs;
+use super::sim_fs::SimFs;
 use super::support::*;
 use crate::units::Timestamp;
 
@@ -47,7 +47,7 @@ fn an_undelivered_segment_in_acked_is_delivered() {
     for first in [firsts[0], firsts[1], firsts[3]] {
         fs.rename(&path(SegmentLocation::Pending, first), &path(SegmentLocation::Acked, first)).unwrap();
     }
-    let view = LogDirectory::with_fs(Arc::new(fs.fork()), &dir(), keys()).snapshot(|_| None).unwrap();
+    let view = LogDirectory::with_fs(Arc::new(fs.deep_copy()), &dir(), keys()).snapshot(|_| None).unwrap();
     let of = |kind| view.findings.iter().filter(move |finding| finding.kind == kind);
     assert_eq!(of(FindingKind::Misplaced).count(), 2, "{:?}", view.findings);
     let opened = reopen(&fs);
@@ -121,11 +121,11 @@ fn refused(dir: &Path) -> PathBuf {
 }
 
 /// Makes something at a path.
-type Make = fn(&Path);
+type MakeFile = fn(&Path);
 
 #[test]
 fn something_else_in_a_files_place_is_refused_and_reported() {
-    let kinds: [(&str, Make); 4] = [
+    let kinds: [(&str, MakeFile); 4] = [
         ("directory", |path| fs::create_dir(path).unwrap()),
         ("FIFO", |path| {
             rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();

@@ -9,18 +9,18 @@ use super::super::encryption::PayloadAccess;
 use super::super::fs::File;
 use super::super::segment_header::SegmentHeader;
 use super::super::{NewRecord, Options, open, tail_recovery};
-use super::sim::SimFs;
+use super::sim_fs::SimFs;
 use super::support::*;
 use crate::units::Timestamp;
 
 /// A file that its writer changes after the first record was read from it.
-struct Changing {
+struct ChangingFile {
     before: Vec<u8>,
     after: Vec<u8>,
     read: AtomicBool,
 }
 
-impl File for Changing {
+impl File for ChangingFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let now = if self.read.swap(true, Ordering::Relaxed) { &self.after } else { &self.before };
         let from = &now[(offset as usize).min(now.len())..];
@@ -68,7 +68,7 @@ fn what_was_read_just_before_it_was_written_is_not_damage() {
     commit(vec![7; 300 << 10]);
     let after = commit(payload(3));
     let header = SegmentHeader::decode(&after[..4096]).unwrap();
-    let file = Arc::new(Changing { before, after, read: AtomicBool::new(false) });
+    let file = Arc::new(ChangingFile { before, after, read: AtomicBool::new(false) });
     let tail = tail_recovery::examine(
         file,
         &header,
