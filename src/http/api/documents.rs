@@ -76,14 +76,14 @@ pub struct StatusDocument<'a> {
     accepted_at: Timestamp,
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     sent_at: Option<Timestamp>,
-    kafka: Option<KafkaPosition<'a>>,
+    kafka: Option<PositionDocument<'a>>,
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     finished_at: Option<Timestamp>,
     reason: Option<&'a str>,
 }
 
 #[derive(Serialize, JsonSchema)]
-#[serde(remote = "State", rename_all = "lowercase")]
+#[serde(remote = "CommandState", rename_all = "lowercase")]
 #[schemars(inline)]
 enum StateName {
     Accepted,
@@ -95,7 +95,7 @@ enum StateName {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(inline)]
-struct KafkaPosition<'a> {
+struct PositionDocument<'a> {
     topic: &'a str,
     partition: i32,
     offset: i64,
@@ -104,7 +104,7 @@ struct KafkaPosition<'a> {
 impl<'a> From<&'a CommandStatus> for StatusDocument<'a> {
     fn from(status: &'a CommandStatus) -> Self {
         let CommandStatus { id, kind, key, state, accepted_at, sent_at, kafka, finished_at, reason } = status;
-        let place = |KafkaPosition { topic, partition, offset }: &'a KafkaPosition| KafkaPosition {
+        let place = |KafkaPosition { topic, partition, offset }: &'a KafkaPosition| PositionDocument {
             topic,
             partition: *partition,
             offset: *offset,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::encryption::Keys;
 use super::super::fs::RealFs;
-use super::super::tests::Dice;
+use super::super::tests::SeededRng;
 use super::super::types::DeadLetter;
 use super::tests::{letter, open};
 use super::*;
@@ -65,7 +65,7 @@ fn a_start_finds_the_same_with_saved_places_as_without() {
 
 /// Some hundred steps of one store with restarts between them. Says how many of these found saved places.
 fn live(seed: u64) -> u32 {
-    let mut dice = Dice::new(seed);
+    let mut dice = SeededRng::new(seed);
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = open(dir.path());
     let (mut next, mut used) = (1, 0);
@@ -85,7 +85,7 @@ fn live(seed: u64) -> u32 {
                 next += 6;
             }
             6 | 7 => {
-                let removal = match dice.once_in(2) {
+                let removal = match dice.one_in(2) {
                     true => Removal::Dropped,
                     false => Removal::Requeued(Lsn(next + 1000)),
                 };

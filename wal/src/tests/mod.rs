@@ -17,4 +17,4 @@ mod repair;
 mod simulator;
 mod unreadable;
 
-pub(super) use simulator::dice::{Dice, simulated_random};
+pub(super) use simulator::rng::{SeededRng, simulated_random};

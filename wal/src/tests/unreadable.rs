@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::inspect::LogDirectory;
 use super::super::{DeadLetter, Lsn, OpenError, OpenedLog, ReadError, RecordState, repair};
 use super::sim_fs::{FaultyCall, SimFs};
-use super::simulator::dice::Dice;
+use super::simulator::rng::SeededRng;
 use super::support::*;
 use crate::units::Timestamp;
 
@@ -140,7 +140,7 @@ fn an_unreadable_sector_costs_no_other_record_of_its_batch() {
 pub fn a_start_that_dies_leaves_the_next_one_what_it_listed() {
     let (fs, path) = one_batch();
     let chance = |fs: &SimFs| {
-        let mut dice = Dice::new(fs.flushes());
+        let mut dice = SeededRng::new(fs.flushes());
         fs.crash(&mut |n| dice.below(n));
     };
     let ends: [&dyn Fn(&SimFs); 4] = [&SimFs::kill, &SimFs::lose_unflushed, &SimFs::keep_unflushed, &chance];

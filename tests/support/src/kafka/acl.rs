@@ -62,7 +62,7 @@ impl Resource<'_> {
 }
 
 impl Kafka {
-    /// Forbids clients an operation by its name in Kafka's tools (`Write`, `Describe`, `Create`, `All`, …).
+    /// Forbids clients an operation by its name in Kafka's tools (`PendingWrite`, `Describe`, `Create`, `All`, …).
     pub fn deny(&self, operation: &str, resource: Resource<'_>) {
         self.change_acl("--add", operation, resource);
     }

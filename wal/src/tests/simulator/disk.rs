@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sync::{Mutex, MutexGuard};
 
-use super::dice::Dice;
+use super::rng::SeededRng;
 
 pub const SECTOR: usize = 512;
 /// No step of a life needs as many: a log that goes round in circles is stopped here.
 const MOST_CALLS: u64 = 200_000;
 
 /// Kills and power failures of all disks so far: what a run of many lives was worth.
-pub static ENDS: AtomicU64 = AtomicU64::new(0);
+pub static CRASHES: AtomicU64 = AtomicU64::new(0);
 
 /// What can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum Call {
 
 /// A fault to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct PlannedFault {
     pub call: Call,
     /// So many calls of this kind still work.
     pub after: u64,
@@ -49,7 +49,7 @@ pub struct Trouble {
 
 /// Which changes of names survive a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
+pub enum NameDurability {
     /// A journal for all directories, as on ext4: the changes up to some moment.
     Journal,
     /// Each directory by itself: the changes up to some moment.
@@ -60,13 +60,13 @@ pub enum Names {
 
 /// A change of a name that is pending.
 #[derive(Clone, Debug)]
-pub enum Change {
+pub enum NameChange {
     Link(PathBuf, usize),
     Unlink(PathBuf),
     Move(PathBuf, PathBuf, usize),
 }
 
-impl Change {
+impl NameChange {
     /// The directory whose flush makes it durable.
     pub fn dir(&self) -> &Path {
         let (Self::Link(path, _) | Self::Unlink(path) | Self::Move(_, path, _)) = self;
@@ -87,12 +87,12 @@ impl Change {
 
 /// A write that is pending.
 #[derive(Clone)]
-pub enum Write {
+pub enum PendingWrite {
     Data(usize, Vec<u8>),
     Size(usize),
 }
 
-impl Write {
+impl PendingWrite {
     pub fn apply(&self, to: &mut Vec<u8>) {
         match self {
             Self::Data(at, bytes) => put(to, *at, bytes),
@@ -109,7 +109,7 @@ pub struct Inode {
     /// What a crash cannot take.
     pub durable: Vec<u8>,
     /// Since the last flush.
-    pub pending: Vec<Write>,
+    pub pending: Vec<PendingWrite>,
     /// Sectors that cannot be read until they are written.
     pub unreadable: BTreeSet<usize>,
 }
@@ -120,18 +120,18 @@ pub struct State {
     pub inodes: Vec<Inode>,
     pub names: BTreeMap<PathBuf, usize>,
     pub durable_names: BTreeMap<PathBuf, usize>,
-    pub pending_names: Vec<Change>,
-    pub rules: Names,
+    pub pending_names: Vec<NameChange>,
+    pub durability: NameDurability,
     /// Bytes of all named files.
     pub capacity: u64,
     /// Whether writes and reads come in pieces now and then, or are interrupted.
-    pub pieces: bool,
-    pub dice: Dice,
-    pub trouble: Option<Trouble>,
+    pub partial_io: bool,
+    pub rng: SeededRng,
+    pub planned: Option<PlannedFault>,
     pub fired: Option<Call>,
     pub was_full: bool,
     /// Changing calls that still work before the process dies in the middle of its work.
-    pub left: Option<u64>,
+    pub calls_left: Option<u64>,
     pub calls: u64,
 }
 
@@ -140,20 +140,20 @@ pub struct State {
 pub struct Disk(Arc<Mutex<State>>);
 
 impl Disk {
-    pub fn new(rules: Names, capacity: u64, pieces: bool) -> Self {
+    pub fn new(rules: NameDurability, capacity: u64, pieces: bool) -> Self {
         Self(Arc::new(Mutex::new(State {
             inodes: Vec::new(),
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             pending_names: Vec::new(),
-            rules,
+            durability: rules,
             capacity,
-            pieces,
-            dice: Dice::new(0),
-            trouble: None,
+            partial_io: pieces,
+            rng: SeededRng::new(0),
+            planned: None,
             fired: None,
             was_full: false,
-            left: None,
+            calls_left: None,
             calls: 0,
         })))
     }
@@ -165,22 +165,22 @@ impl Disk {
     /// A new step begins: chance follows from its seed alone, whatever came before.
     pub fn begin(&self, seed: u64) {
         let mut state = self.state();
-        state.dice = Dice::new(seed);
+        state.rng = SeededRng::new(seed);
         state.calls = 0;
         state.fired = None;
     }
 
-    pub fn plan(&self, trouble: Trouble) {
-        self.state().trouble = Some(trouble);
+    pub fn plan_fault(&self, trouble: PlannedFault) {
+        self.state().planned = Some(trouble);
     }
 
     /// From the `calls`th changing call from now on the process is dead: whatever it does changes nothing.
-    pub fn die_after(&self, calls: u64) {
-        self.state().left = Some(calls);
+    pub fn stop_after(&self, calls: u64) {
+        self.state().calls_left = Some(calls);
     }
 
-    pub fn died(&self) -> bool {
-        self.state().left == Some(0)
+    pub fn has_stopped(&self) -> bool {
+        self.state().calls_left == Some(0)
     }
 
     /// Which call failed in this step, if one did.
@@ -221,11 +221,11 @@ impl Disk {
     /// The process dies, the machine goes on. What a failed flush left in the page cache may be gone by the time
     /// somebody looks.
     pub fn kill(&self) {
-        ENDS.fetch_add(1, Ordering::Relaxed);
+        CRASHES.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
         state.calm();
         for index in 0..state.inodes.len() {
-            if state.dice.once_in(3) {
+            if state.rng.one_in(3) {
                 let inode = &mut state.inodes[index];
                 let mut view = inode.durable.clone();
                 inode.pending.iter().for_each(|write| write.apply(&mut view));
@@ -236,7 +236,7 @@ impl Disk {
 
     /// The power fails and comes back.
     pub fn crash(&self) {
-        ENDS.fetch_add(1, Ordering::Relaxed);
+        CRASHES.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
         state.calm();
         let changes = std::mem::take(&mut state.pending_names);
@@ -245,7 +245,7 @@ impl Disk {
         }
         for index in 0..state.inodes.len() {
             let writes = std::mem::take(&mut state.inodes[index].pending);
-            let fate = state.dice.below(4);
+            let fate = state.rng.below(4);
             for write in writes {
                 state.survive(index, write, fate);
             }
@@ -254,19 +254,19 @@ impl Disk {
     }
 
     /// Does something during which nothing fails that was planned to.
-    pub fn undisturbed<T>(&self, act: impl FnOnce() -> T) -> T {
+    pub fn without_faults<T>(&self, act: impl FnOnce() -> T) -> T {
         let planned = {
             let mut state = self.state();
-            (state.trouble.take(), state.left.take(), state.calls)
+            (state.planned.take(), state.calls_left.take(), state.calls)
         };
         let done = act();
         let mut state = self.state();
-        (state.trouble, state.left, state.calls) = planned;
+        (state.planned, state.calls_left, state.calls) = planned;
         done
     }
 
     /// Replaces what lies in these directories by what lay there in another life.
-    pub fn put_back(&self, old: &Self, dirs: &[&Path]) {
+    pub fn restore_dirs(&self, old: &Self, dirs: &[&Path]) {
         let old = old.state();
         let mut state = self.state();
         let inside = |path: &Path| dirs.iter().any(|dir| path.parent() == Some(dir));
@@ -281,7 +281,7 @@ impl Disk {
     }
 
     /// Spoils what lies on the disk, in one place. Says what and where; nothing if there is nothing to spoil.
-    pub fn rot(&self, rot: Rot) -> Option<(PathBuf, usize)> {
+    pub fn corrupt(&self, rot: Corruption) -> Option<(PathBuf, usize)> {
         let mut state = self.state();
         let files: Vec<_> = state.durable_names.iter().map(|(path, inode)| (path.clone(), *inode)).collect();
         let in_use =
@@ -293,20 +293,20 @@ impl Disk {
         if files.is_empty() {
             return None;
         }
-        let (path, inode) = state.dice.pick(&files).clone();
+        let (path, inode) = state.rng.pick(&files).clone();
         let at = state.somewhere(inode);
         let sector = at / SECTOR * SECTOR;
         let end = (sector + SECTOR).min(state.inodes[inode].durable.len());
         let count = state.inodes.len();
-        let donor = state.dice.below(count);
-        let bit = 1 << state.dice.below(8);
+        let donor = state.rng.below(count);
+        let bit = 1 << state.rng.below(8);
         let other = state.inodes[donor].durable.get(sector..end).map(<[u8]>::to_vec);
         let file = &mut state.inodes[inode];
         match rot {
-            Rot::Flip => file.durable[at] ^= bit,
-            Rot::Zero => file.durable[sector..end].fill(0),
-            Rot::Misdirected => file.durable[sector..end].copy_from_slice(&other?),
-            Rot::Unreadable => drop(file.unreadable.insert(sector / SECTOR)),
+            Corruption::Flip => file.durable[at] ^= bit,
+            Corruption::Zero => file.durable[sector..end].fill(0),
+            Corruption::Misdirected => file.durable[sector..end].copy_from_slice(&other?),
+            Corruption::Unreadable => drop(file.unreadable.insert(sector / SECTOR)),
         }
         file.view = file.durable.clone();
         let pending = std::mem::take(&mut file.pending);
@@ -318,7 +318,7 @@ impl Disk {
 
 /// How bytes at rest are spoilt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rot {
+pub enum Corruption {
     /// One bit.
     Flip,
     /// A sector of zeros.
@@ -332,8 +332,8 @@ pub enum Rot {
 impl State {
     /// The process that was to die or to see faults is gone.
     fn calm(&mut self) {
-        self.trouble = None;
-        self.left = None;
+        self.planned = None;
+        self.calls_left = None;
     }
 
     /// After a crash a reader sees what the disk has.
@@ -343,17 +343,17 @@ impl State {
         self.calm();
     }
 
-    fn surviving(&mut self, changes: Vec<Change>) -> Vec<Change> {
-        match self.rules {
-            Names::Journal => {
-                let kept = self.dice.below(changes.len() + 1);
+    fn surviving(&mut self, changes: Vec<NameChange>) -> Vec<NameChange> {
+        match self.durability {
+            NameDurability::Journal => {
+                let kept = self.rng.below(changes.len() + 1);
                 changes.into_iter().take(kept).collect()
             }
-            Names::EachDirectory => {
+            NameDurability::EachDirectory => {
                 let dirs: BTreeSet<_> = changes.iter().map(|change| change.dir().to_owned()).collect();
                 let mut left: BTreeMap<_, _> =
-                    dirs.into_iter().map(|dir| (dir, self.dice.below(changes.len() + 1))).collect();
-                let keep = |change: &Change| {
+                    dirs.into_iter().map(|dir| (dir, self.rng.below(changes.len() + 1))).collect();
+                let keep = |change: &NameChange| {
                     let left = left.get_mut(change.dir()).unwrap();
                     let kept = *left > 0;
                     *left = left.saturating_sub(1);
@@ -361,30 +361,30 @@ impl State {
                 };
                 changes.into_iter().filter(keep).collect()
             }
-            Names::Any => changes.into_iter().filter(|_| self.dice.once_in(2)).collect(),
+            NameDurability::Any => changes.into_iter().filter(|_| self.rng.one_in(2)).collect(),
         }
     }
 
     /// Fates of a file's pending writes: all survive, none, each sector by itself, each sector whole or torn.
-    pub fn survive(&mut self, inode: usize, write: Write, fate: usize) {
+    pub fn survive(&mut self, inode: usize, write: PendingWrite, fate: usize) {
         let (at, bytes) = match (write, fate) {
             (_, 1) => return,
             (write, 0) => return write.apply(&mut self.inodes[inode].durable),
-            (Write::Size(len), _) => {
-                if self.dice.once_in(2) {
+            (PendingWrite::Size(len), _) => {
+                if self.rng.one_in(2) {
                     self.inodes[inode].durable.resize(len, 0);
                 }
                 return;
             }
-            (Write::Data(at, bytes), _) => (at, bytes),
+            (PendingWrite::Data(at, bytes), _) => (at, bytes),
         };
         let mut done = 0;
         while done < bytes.len() {
             let len = (SECTOR - (at + done) % SECTOR).min(bytes.len() - done);
-            let kept = match self.dice.below(if fate == 3 { 3 } else { 2 }) {
+            let kept = match self.rng.below(if fate == 3 { 3 } else { 2 }) {
                 0 => 0,
                 1 => len,
-                _ => self.dice.below(len + 1),
+                _ => self.rng.below(len + 1),
             };
             put(&mut self.inodes[inode].durable, at + done, &bytes[done..done + kept]);
             done += len;
@@ -394,21 +394,21 @@ impl State {
     pub fn call(&mut self, call: Call) -> io::Result<()> {
         self.calls += 1;
         assert!(self.calls < MOST_CALLS, "no end to the calls");
-        match &mut self.left {
+        match &mut self.calls_left {
             Some(0) if call != Call::Read => return Err(io::Error::other("the process is dead")),
             Some(left) if call != Call::Read => *left -= 1,
             _ => {}
         }
-        let Some(trouble) = self.trouble.as_mut().filter(|trouble| trouble.call == call) else {
+        let Some(trouble) = self.planned.as_mut().filter(|trouble| trouble.call == call) else {
             return Ok(());
         };
         if trouble.after > 0 {
             trouble.after -= 1;
             return Ok(());
         }
-        let Trouble { sticky, full, .. } = *trouble;
+        let PlannedFault { sticky, full, .. } = *trouble;
         if !sticky {
-            self.trouble = None;
+            self.planned = None;
         }
         self.fired = Some(call);
         const EIO: i32 = 5;
@@ -424,9 +424,9 @@ impl State {
     /// A place in a file, more likely one that says something than one in the middle of zeros.
     fn somewhere(&mut self, inode: usize) -> usize {
         let len = self.inodes[inode].durable.len();
-        let any = self.dice.below(len);
+        let any = self.rng.below(len);
         for _ in 0..8 {
-            let at = self.dice.below(len);
+            let at = self.rng.below(len);
             if self.inodes[inode].durable[at] != 0 {
                 return at;
             }
@@ -435,15 +435,15 @@ impl State {
     }
 
     /// Now and then a read or a write is interrupted, or does less than it was asked to.
-    pub fn piece(&mut self, len: usize) -> io::Result<usize> {
-        match self.pieces {
-            true if self.dice.once_in(40) => Err(io::ErrorKind::Interrupted.into()),
-            true if len > 1 && self.dice.once_in(40) => Ok(1 + self.dice.below(len - 1)),
+    pub fn partial_len(&mut self, len: usize) -> io::Result<usize> {
+        match self.partial_io {
+            true if self.rng.one_in(40) => Err(io::ErrorKind::Interrupted.into()),
+            true if len > 1 && self.rng.one_in(40) => Ok(1 + self.rng.below(len - 1)),
             _ => Ok(len),
         }
     }
 
-    pub fn change(&mut self, change: Change) {
+    pub fn change(&mut self, change: NameChange) {
         change.apply(&mut self.names);
         self.pending_names.push(change);
     }

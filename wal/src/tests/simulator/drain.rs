@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::super::dead_letters::{DeadEntry, Removal};
 use super::super::super::{Confirmation, Cursor, DeadLetter, Lsn};
-use super::known::{Known, Truth, Verdict, ensure};
-use super::life::Life;
+use super::expectations::{Certainty, CheckResult, Expectations, ensure};
+use super::simulation::Simulation;
 use crate::units::Timestamp;
 
 /// A worker of the drain: reads its lanes in order, and has many records in flight.
@@ -27,22 +27,22 @@ pub struct Broker {
     pub last: BTreeMap<u8, u64>,
 }
 
-impl Life {
-    pub fn deliver(&mut self, worker: usize, most: usize) -> Verdict {
+impl Simulation {
+    pub fn deliver(&mut self, worker: usize, most: usize) -> CheckResult {
         let workers = self.workers.len();
         for _ in 0..most {
-            let excused = self.excused();
+            let excused = self.may_fail();
             let at = &mut self.workers[worker];
             let frame = match at.cursor.next(|_, lane| usize::from(lane) % workers == worker) {
                 Ok(Some(frame)) => frame,
-                Ok(None) => return self.nothing_left(worker),
+                Ok(None) => return self.check_all_read(worker),
                 Err(error) => {
-                    ensure!(excused || self.excused(), "cannot read: {error}");
+                    ensure!(excused || self.may_fail(), "cannot read: {error}");
                     return Ok(());
                 }
             };
             let (lsn, lane, payload) = (frame.lsn.0, frame.lane, frame.payload);
-            self.known.shown(lsn, lane, payload)?;
+            self.expected.check_shown(lsn, lane, payload)?;
             let last = self.broker.last.entry(lane).or_default();
             match self.broker.records.get(&lsn) {
                 Some(had) => ensure!(*had == payload, "record {lsn} was another one before"),
@@ -59,19 +59,19 @@ impl Life {
     }
 
     /// The reader says it is at the end: then it has given everything that waits.
-    pub fn nothing_left(&mut self, worker: usize) -> Verdict {
-        self.note_damage();
+    pub fn check_all_read(&mut self, worker: usize) -> CheckResult {
+        self.record_damage();
         let (at, workers) = (&self.workers[worker], self.workers.len());
-        for (lsn, record) in self.known.acknowledged.range(at.from..) {
+        for (lsn, record) in self.expected.acknowledged.range(at.from..) {
             let mine = usize::from(record.lane) % workers == worker;
-            ensure!(!mine || record.over() || at.read.contains(lsn), "the reader passes record {lsn}");
+            ensure!(!mine || record.is_done() || at.read.contains(lsn), "the reader passes record {lsn}");
         }
         Ok(())
     }
 
     /// What a reader found damaged is a dead letter from now on.
-    pub fn note_damage(&mut self) {
-        if self.known.spoilt.is_none() {
+    pub fn record_damage(&mut self) {
+        if self.expected.corrupted.is_none() {
             return;
         }
         let log = self.log();
@@ -79,94 +79,102 @@ impl Life {
             if let Ok(Some(DeadEntry::Damage(damage))) = log.dead_letters().get(lsn) {
                 let range = damage.lsn_from..=damage.lsn_to;
                 let lost =
-                    self.known.acknowledged.range_mut(range).filter(|(lsn, _)| log.is_done(Lsn(**lsn)));
-                lost.filter(|(_, record)| !record.over()).for_each(|(_, record)| record.damaged = true);
+                    self.expected.acknowledged.range_mut(range).filter(|(lsn, _)| log.is_done(Lsn(**lsn)));
+                lost.filter(|(_, record)| !record.is_done()).for_each(|(_, record)| record.damaged = true);
             }
         }
     }
 
-    pub fn confirm(&mut self, worker: usize, all: bool) -> Verdict {
+    pub fn confirm(&mut self, worker: usize, all: bool) -> CheckResult {
         let log = self.log();
         let at = self.now();
         let mut confirmations = Vec::new();
         for (&lsn, &bytes) in &self.workers[worker].in_flight {
-            let refused = self.known.acknowledged.get(&lsn).is_none_or(|record| record.dead != Truth::No);
-            if !refused && (all || !self.dice.once_in(3)) {
-                let offset = self.dice.below(1 << 20) as i64;
+            let refused =
+                self.expected.acknowledged.get(&lsn).is_none_or(|record| record.dead != Certainty::No);
+            if !refused && (all || !self.rng.one_in(3)) {
+                let offset = self.rng.below(1 << 20) as i64;
                 confirmations.push(Confirmation { lsn: Lsn(lsn), bytes, partition: 3, offset, at });
             }
         }
         // They come back in any order.
         for index in (1..confirmations.len()).rev() {
-            confirmations.swap(index, self.dice.below(index + 1));
+            confirmations.swap(index, self.rng.below(index + 1));
         }
         log.confirm(&confirmations);
         for confirmation in confirmations {
             self.workers[worker].in_flight.remove(&confirmation.lsn.0);
-            if let Some(record) = self.known.acknowledged.get_mut(&confirmation.lsn.0) {
+            if let Some(record) = self.expected.acknowledged.get_mut(&confirmation.lsn.0) {
                 record.confirmed.push(confirmation);
                 record.done = true;
             }
         }
-        self.known.check_figures(&log)
+        self.expected.check_backlog_stats(&log)
     }
 
-    pub fn refuse(&mut self, worker: usize) -> Verdict {
+    pub fn refuse(&mut self, worker: usize) -> CheckResult {
         let log = self.log();
-        let count = 1 + self.dice.below(3);
+        let count = 1 + self.rng.below(3);
         let these: Vec<_> = self.workers[worker].in_flight.keys().copied().take(count).collect();
         let letters: Vec<_> = these
             .iter()
             .filter_map(|lsn| {
-                let payload = self.known.acknowledged.get(lsn)?.payload.clone();
+                let payload = self.expected.acknowledged.get(lsn)?.payload.clone();
                 let (lsn, reason) = (Lsn(*lsn), "too large".to_owned());
                 let (accepted_at, died_at) = (Timestamp(1), Timestamp(2));
                 Some(DeadLetter { lsn, accepted_at, died_at, reason, attempts: 1, payload })
             })
             .collect();
         let buried = log.store_dead_letters(&letters);
-        ensure!(buried.is_ok() || self.excused() || self.known.troubled, "no grave: {buried:?}");
+        ensure!(buried.is_ok() || self.may_fail() || self.expected.had_fault, "no grave: {buried:?}");
         for letter in letters {
-            let dead = if buried.is_ok() { Truth::Yes } else { Truth::Maybe };
-            if dead == Truth::Yes {
+            let dead = if buried.is_ok() { Certainty::Yes } else { Certainty::Maybe };
+            if dead == Certainty::Yes {
                 self.workers[worker].in_flight.remove(&letter.lsn.0);
             }
-            if let Some(record) = self.known.acknowledged.get_mut(&letter.lsn.0) {
+            if let Some(record) = self.expected.acknowledged.get_mut(&letter.lsn.0) {
                 record.dead = dead;
             }
         }
-        self.known.check_figures(&log)
+        self.expected.check_backlog_stats(&log)
     }
 
     pub fn dead_letter(&mut self) -> Option<(u64, u8, Vec<u8>)> {
-        let dead = |record: &&super::known::Record| record.dead == Truth::Yes && record.removed == Truth::No;
-        let all: Vec<_> =
-            self.known.acknowledged.iter().filter(|(_, record)| dead(record)).map(|(lsn, _)| *lsn).collect();
-        let lsn = *all.get(self.dice.below(all.len()))?;
-        let record = &self.known.acknowledged[&lsn];
+        let dead = |record: &&super::expectations::Record| {
+            record.dead == Certainty::Yes && record.removed == Certainty::No
+        };
+        let all: Vec<_> = self
+            .expected
+            .acknowledged
+            .iter()
+            .filter(|(_, record)| dead(record))
+            .map(|(lsn, _)| *lsn)
+            .collect();
+        let lsn = *all.get(self.rng.below(all.len()))?;
+        let record = &self.expected.acknowledged[&lsn];
         Some((lsn, record.lane, record.payload.clone()))
     }
 
     /// Appended again under a new number, flushed, and only then removed.
-    pub fn requeue(&mut self) -> Verdict {
+    pub fn requeue(&mut self) -> CheckResult {
         let Some((_, lane, payload)) = self.dead_letter() else { return Ok(()) };
-        let before = self.dice.clone();
-        let Some(new) = self.append_these(vec![(lane, payload)])? else { return Ok(()) };
+        let before = self.rng.clone();
+        let Some(new) = self.append_records(vec![(lane, payload)])? else { return Ok(()) };
         self.commit()?;
-        self.dice = before;
-        match self.known.acknowledged.contains_key(&new) {
-            true => self.remove_letter(Removal::Requeued(Lsn(new))),
+        self.rng = before;
+        match self.expected.acknowledged.contains_key(&new) {
+            true => self.remove_dead_letter(Removal::Requeued(Lsn(new))),
             false => Ok(()),
         }
     }
 
-    pub fn remove_letter(&mut self, removal: Removal) -> Verdict {
+    pub fn remove_dead_letter(&mut self, removal: Removal) -> CheckResult {
         let Some((lsn, ..)) = self.dead_letter() else { return Ok(()) };
         let removed = self.log().remove_dead_letter(Lsn(lsn), removal);
-        let excused = self.excused() || self.known.troubled;
+        let excused = self.may_fail() || self.expected.had_fault;
         ensure!(removed.as_ref().is_ok_and(|there| *there) || excused, "dead letter {lsn}: {removed:?}");
-        if let Some(record) = self.known.acknowledged.get_mut(&lsn) {
-            record.removed = if removed.is_ok() { Truth::Yes } else { Truth::Maybe };
+        if let Some(record) = self.expected.acknowledged.get_mut(&lsn) {
+            record.removed = if removed.is_ok() { Certainty::Yes } else { Certainty::Maybe };
             record.removal = Some(removal);
         }
         Ok(())
@@ -175,8 +183,8 @@ impl Life {
 
 impl Broker {
     /// Records that were cut, and reported, may have a successor under their number.
-    pub fn forget_lost(&mut self, known: &Known) {
-        if known.spoilt.is_some() {
+    pub fn drop_lost(&mut self, known: &Expectations) {
+        if known.corrupted.is_some() {
             self.records.retain(|lsn, _| known.acknowledged.contains_key(lsn));
             for last in self.last.values_mut() {
                 *last = (*last).min(self.records.keys().next_back().copied().unwrap_or(0));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::super::{checkpoint, frame, lock, open_locked, preallocated_segment};
 use super::super::support::{Events, options};
-use super::{BASE, Story, live};
+use super::{BASE, Scenario, live};
 use crate::failpoint::{self, Failpoint};
 use crate::sync::Mutex;
 use crate::units::Timestamp;
@@ -87,7 +87,7 @@ fn by_test(fault: Failpoint) -> Option<(&'static str, fn())> {
 /// Whether a life ends badly with the fault and well without it. A panic is a failure, and no proof that anybody
 /// would have noticed without it.
 fn betrays(fault: Failpoint, seed: u64) -> Option<String> {
-    let story = Story::new(seed);
+    let story = Scenario::new(seed);
     let failure = live(&story).err().filter(|failure| !failure.panicked)?;
     failpoint::set(None);
     let sound = live(&story).is_ok();

@@ -3,24 +3,24 @@
 //! `FOREBAY_SIM_SEED=n` lives that life alone and prints it; `FOREBAY_SIM_SEEDS=n` lives so many; `FOREBAY_SIM_BASE=n`
 //! begins somewhere else than CI does.
 
-mod calls;
-pub mod dice;
 mod disk;
+mod disk_calls;
 mod drain;
+mod expectations;
 #[cfg(feature = "planted-faults")]
 mod faults;
-mod known;
-mod life;
-mod starts;
-mod story;
+mod restarts;
+pub mod rng;
+mod scenario;
+mod simulation;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 
-use disk::ENDS;
-use life::Life;
-use story::Story;
+use disk::CRASHES;
+use scenario::Scenario;
+use simulation::Simulation;
 
 /// Lives a commit is held against: a minute on two cores.
 const SEEDS: u64 = 10_000;
@@ -39,9 +39,9 @@ struct Failure {
     trace: Vec<String>,
 }
 
-fn live(story: &Story) -> Result<Vec<String>, Failure> {
-    let mut life = Life::new(&story.world);
-    let lived = catch_unwind(AssertUnwindSafe(|| life.live(story)));
+fn live(story: &Scenario) -> Result<Vec<String>, Failure> {
+    let mut life = Simulation::new(&story.setup);
+    let lived = catch_unwind(AssertUnwindSafe(|| life.run(story)));
     let trace = std::mem::take(&mut life.trace);
     match lived {
         Ok(Ok(())) => Ok(trace),
@@ -55,7 +55,7 @@ fn live(story: &Story) -> Result<Vec<String>, Failure> {
 }
 
 /// Leaves steps out as long as it still fails.
-fn shorten(mut story: Story, mut failure: Failure) -> (Story, Failure) {
+fn shorten(mut story: Scenario, mut failure: Failure) -> (Scenario, Failure) {
     let mut lives = 0;
     let mut piece = story.steps.len().div_ceil(2);
     while piece > 0 && lives < SHORTEN {
@@ -75,14 +75,14 @@ fn shorten(mut story: Story, mut failure: Failure) -> (Story, Failure) {
 }
 
 fn report(seed: u64, failure: Failure) -> String {
-    let whole = Story::new(seed);
+    let whole = Scenario::new(seed);
     let steps = whole.steps.len();
     let (story, failure) = shorten(whole, failure);
     format!(
         "seed {seed}: {}\n{} of {steps} steps, {:?}\n{}\nagain: scripts/simulate --seed {seed}",
         failure.what,
         story.steps.len(),
-        story.world,
+        story.setup,
         failure.trace.join("\n"),
     )
 }
@@ -93,14 +93,14 @@ fn setting(name: &str) -> Option<u64> {
 
 /// Every second seed from `first` on: all that fail.
 fn failures(first: u64, end: u64) -> Vec<(u64, Failure)> {
-    let failed = |seed| live(&Story::new(seed)).err().map(|failure| (seed, failure));
+    let failed = |seed| live(&Scenario::new(seed)).err().map(|failure| (seed, failure));
     (first..end).step_by(2).filter_map(failed).collect()
 }
 
 #[test]
 fn lives() {
     if let Some(seed) = setting("FOREBAY_SIM_SEED") {
-        match live(&Story::new(seed)) {
+        match live(&Scenario::new(seed)) {
             Ok(trace) => println!("{}\nseed {seed} ends well", trace.join("\n")),
             Err(failure) => panic!("{}", report(seed, failure)),
         }
@@ -114,7 +114,7 @@ fn lives() {
         halves.into_iter().flat_map(|half| half.join().unwrap()).collect::<Vec<_>>()
     });
     failed.sort_by_key(|(seed, _)| *seed);
-    println!("{} kills and power failures", ENDS.load(Ordering::Relaxed));
+    println!("{} kills and power failures", CRASHES.load(Ordering::Relaxed));
     let mut kinds = BTreeMap::<String, (usize, u64)>::new();
     for (seed, failure) in &failed {
         let kind = failure.what.replace(|c: char| c.is_ascii_digit(), "");
@@ -133,7 +133,7 @@ fn lives() {
 #[test]
 fn lives_that_ended_badly_once_end_well() {
     for seed in [13_647, 18_213, 18_428, 35_910] {
-        if let Err(failure) = live(&Story::new(seed)) {
+        if let Err(failure) = live(&Scenario::new(seed)) {
             panic!("{}", report(seed, failure));
         }
     }
@@ -142,8 +142,8 @@ fn lives_that_ended_badly_once_end_well() {
 #[test]
 fn the_same_seed_is_the_same_life() {
     for seed in 1..200 {
-        let trace = |story: &Story| live(story).unwrap_or_else(|failure| failure.trace);
-        let story = Story::new(seed);
-        assert_eq!(trace(&story), trace(&Story::new(seed)), "seed {seed}");
+        let trace = |story: &Scenario| live(story).unwrap_or_else(|failure| failure.trace);
+        let story = Scenario::new(seed);
+        assert_eq!(trace(&story), trace(&Scenario::new(seed)), "seed {seed}");
     }
 }

@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use super::super::super::{Keys, Retention};
 use super::super::support::master;
-use super::dice::Dice;
-use super::disk::{Call, Names, Rot, Trouble};
+use super::disk::{Call, Corruption, NameDurability, PlannedFault};
+use super::rng::SeededRng;
 
 /// One step.
 #[derive(Clone, Debug)]
 pub struct Step {
-    pub act: Act,
+    pub act: StepAction,
     pub seed: u64,
 }
 
 /// What is done.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub enum StepAction {
     /// A batch of so many records; their payloads have up to so many bytes.
     Append { records: usize, bytes: usize },
     /// Flush what was appended.
@@ -42,7 +42,7 @@ pub enum Act {
     /// What confirmations since are worth.
     Checkpoint,
     /// Checkpoint, retirement, retention.
-    KeepHouse,
+    Maintain,
     /// The daemon stops and starts in good order.
     Restart,
     /// The process dies and starts on what the kernel still shows.
@@ -52,27 +52,27 @@ pub enum Act {
     /// The process dies after so many more calls to the file system.
     DieAfter(u64),
     /// A call will fail.
-    Fail(Trouble),
+    Fail(PlannedFault),
     /// Bytes at rest change.
-    Spoil(Rot),
+    Corrupt(Corruption),
     /// The segments are put back as they were some time ago, under a checkpoint that is newer.
-    PutBack,
+    RestoreOldCopy,
 }
 
 /// The machine and the options of a life.
 #[derive(Clone, Debug)]
-pub struct World {
-    pub names: Names,
+pub struct SimulationSetup {
+    pub name_durability: NameDurability,
     pub capacity: u64,
     pub reserve: u64,
-    pub pieces: bool,
+    pub partial_io: bool,
     pub segment_size: u64,
     pub workers: usize,
     pub encrypted: bool,
-    pub keep: Retention,
+    pub retention: Retention,
 }
 
-impl World {
+impl SimulationSetup {
     /// The keys of its log.
     pub fn keys(&self) -> Keys {
         match self.encrypted {
@@ -84,85 +84,95 @@ impl World {
 
 /// A life.
 #[derive(Clone, Debug)]
-pub struct Story {
-    pub world: World,
+pub struct Scenario {
+    pub setup: SimulationSetup,
     pub steps: Vec<Step>,
 }
 
 /// What kind of bad luck a life has; most have only crashes, so that what is owed to a crash alone is strict.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Luck {
+enum FaultProfile {
     Crashes,
     Faults,
-    Rot,
+    Corruption,
     OldCopy,
 }
 
-impl Story {
+impl Scenario {
     pub fn new(seed: u64) -> Self {
-        let mut dice = Dice::new(seed);
+        let mut dice = SeededRng::new(seed);
         let luck = match dice.below(16) {
-            0..=4 => Luck::Crashes,
-            5..=9 => Luck::Faults,
-            10..=14 => Luck::Rot,
-            _ => Luck::OldCopy,
+            0..=4 => FaultProfile::Crashes,
+            5..=9 => FaultProfile::Faults,
+            10..=14 => FaultProfile::Corruption,
+            _ => FaultProfile::OldCopy,
         };
-        let small_disk = luck == Luck::Faults && dice.once_in(4);
-        let world = World {
-            names: *dice.pick(&[Names::Journal, Names::EachDirectory, Names::Any]),
+        let small_disk = luck == FaultProfile::Faults && dice.one_in(4);
+        let world = SimulationSetup {
+            name_durability: *dice.pick(&[
+                NameDurability::Journal,
+                NameDurability::EachDirectory,
+                NameDurability::Any,
+            ]),
             capacity: if small_disk { 96 << 10 } else { u64::MAX },
             reserve: if small_disk { 24 << 10 } else { 0 },
-            pieces: luck == Luck::Faults || dice.once_in(2),
+            partial_io: luck == FaultProfile::Faults || dice.one_in(2),
             segment_size: *dice.pick(&[6 << 10, 8 << 10, 16 << 10]),
             workers: 1 + dice.below(3),
-            encrypted: dice.once_in(4),
-            keep: Retention {
+            encrypted: dice.one_in(4),
+            retention: Retention {
                 age: Duration::from_secs(*dice.pick(&[0, 30, 1000])),
                 size: *dice.pick(&[0, 10 << 10, 40 << 10]),
             },
         };
         let length = 10 + dice.below(50);
         let mut steps: Vec<_> = (0..length).map(|_| step(&mut dice, luck, world.workers)).collect();
-        if luck == Luck::Rot {
+        if luck == FaultProfile::Corruption {
             // One bad place in a life: what it may cost is known then.
             let at = dice.below(steps.len() + 1);
-            let rot =
-                *dice.pick(&[Rot::Flip, Rot::Flip, Rot::Flip, Rot::Zero, Rot::Misdirected, Rot::Unreadable]);
-            steps.insert(at, Step { act: Act::Spoil(rot), seed: dice.number() });
+            let rot = *dice.pick(&[
+                Corruption::Flip,
+                Corruption::Flip,
+                Corruption::Flip,
+                Corruption::Zero,
+                Corruption::Misdirected,
+                Corruption::Unreadable,
+            ]);
+            steps.insert(at, Step { act: StepAction::Corrupt(rot), seed: dice.next_u64() });
         }
-        if luck == Luck::OldCopy {
-            steps.push(Step { act: Act::PutBack, seed: dice.number() });
+        if luck == FaultProfile::OldCopy {
+            steps.push(Step { act: StepAction::RestoreOldCopy, seed: dice.next_u64() });
         }
-        Self { world, steps }
+        Self { setup: world, steps }
     }
 }
 
-fn step(dice: &mut Dice, luck: Luck, workers: usize) -> Step {
+fn step(dice: &mut SeededRng, luck: FaultProfile, workers: usize) -> Step {
     let worker = dice.below(workers);
     let (records, bytes) = (1 + dice.below(4), *dice.pick(&[0, 20, 100, 400, 900]));
     let act = match dice.below(64) {
-        0..=4 => Act::Append { records, bytes },
-        5..=7 => Act::Commit,
-        8..=23 => Act::Write { records, bytes },
-        24..=25 => Act::Seal,
-        26..=32 => Act::Deliver { worker, most: 1 + dice.below(20) },
-        33..=39 => Act::Confirm { worker },
-        40..=41 => Act::Refuse { worker },
-        42 => Act::Requeue,
-        43 => Act::Drop,
-        44..=45 => Act::Checkpoint,
-        46..=49 => Act::KeepHouse,
-        50..=51 => Act::Restart,
-        52..=53 => Act::Kill,
-        54..=56 => Act::Crash,
-        57..=60 => Act::DieAfter(dice.below(40) as u64),
-        _ if luck == Luck::Faults => Act::Fail(trouble(dice)),
-        _ => Act::Write { records, bytes },
+        0..=4 => StepAction::Append { records, bytes },
+        5..=7 => StepAction::Commit,
+        8..=23 => StepAction::Write { records, bytes },
+        24..=25 => StepAction::Seal,
+        26..=32 => StepAction::Deliver { worker, most: 1 + dice.below(20) },
+        33..=39 => StepAction::Confirm { worker },
+        40..=41 => StepAction::Refuse { worker },
+        42 => StepAction::Requeue,
+        43 => StepAction::Drop,
+        44..=45 => StepAction::Checkpoint,
+        46..=49 => StepAction::Maintain,
+        50..=51 => StepAction::Restart,
+        52..=53 => StepAction::Kill,
+        54..=56 => StepAction::Crash,
+        57..=60 => StepAction::DieAfter(dice.below(40) as u64),
+        _ if luck == FaultProfile::Faults => StepAction::Fail(trouble(dice)),
+        _ => StepAction::Write { records, bytes },
     };
-    Step { act, seed: dice.number() }
+    Step { act, seed: dice.next_u64() }
 }
 
-fn trouble(dice: &mut Dice) -> Trouble {
+fn trouble(dice: &mut SeededRng) -> PlannedFault {
     const CALLS: [Call; 12] = [
         Call::Read,
         Call::Read,
@@ -177,11 +187,11 @@ fn trouble(dice: &mut Dice) -> Trouble {
         Call::Remove,
         Call::SetLen,
     ];
-    Trouble {
+    PlannedFault {
         call: *dice.pick(&CALLS),
         after: dice.below(8) as u64,
-        sticky: dice.once_in(4),
-        full: dice.once_in(4),
+        sticky: dice.one_in(4),
+        full: dice.one_in(4),
     }
 }
 

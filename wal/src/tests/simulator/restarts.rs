@@ -10,25 +10,25 @@ use super::super::super::{OpenError, OpenedLog, Options, open};
 use super::super::support::dir;
 use super::disk::Disk;
 use super::drain::Worker;
-use super::known::{Truth, Verdict, ensure};
-use super::life::Life;
+use super::expectations::{Certainty, CheckResult, ensure};
+use super::simulation::Simulation;
 
 /// Starts that die on their way, at most, before one gets through.
 const DEAD_STARTS: usize = 3;
 
-impl Life {
+impl Simulation {
     /// The log as it was some time ago, under a checkpoint that has seen more: a start must refuse it.
-    pub fn put_back(&mut self) -> Verdict {
+    pub fn restore_old_copy(&mut self) -> CheckResult {
         let Some((copy, end)) = self.old_copy.take() else { return Ok(()) };
         self.disk.kill();
         self.restart(|_| ())?;
         self.checkpoint()?;
-        if self.known.promised <= end {
+        if self.expected.durable_end <= end {
             return Ok(());
         }
         self.forget();
         self.disk.kill();
-        self.disk.put_back(&copy, &[&dir().join("pending"), &dir().join("acked")]);
+        self.disk.restore_dirs(&copy, &[&dir().join("pending"), &dir().join("acked")]);
         match self.open() {
             Err(OpenError::Lost { .. }) => {
                 self.refused = true;
@@ -44,7 +44,7 @@ impl Life {
         self.opened = None;
     }
 
-    pub fn restart(&mut self, end: impl Fn(&Disk)) -> Verdict {
+    pub fn restart(&mut self, end: impl Fn(&Disk)) -> CheckResult {
         self.forget();
         end(&self.disk);
         self.start()
@@ -52,10 +52,10 @@ impl Life {
 
     pub fn open(&self) -> Result<OpenedLog, OpenError> {
         let options = Options {
-            segment_size: self.world.segment_size,
-            reserve_space: self.world.reserve,
+            segment_size: self.setup.segment_size,
+            reserve_space: self.setup.reserve,
             redeliver: false,
-            keys: self.world.keys(),
+            keys: self.setup.keys(),
             label: |_| Some("test".into()),
             observer: Arc::new(|_| ()),
         };
@@ -66,34 +66,34 @@ impl Life {
     }
 
     /// Starts until a start gets through; some die on their way.
-    pub fn start(&mut self) -> Verdict {
+    pub fn start(&mut self) -> CheckResult {
         for attempt in 0..DEAD_STARTS + 4 {
-            if attempt < DEAD_STARTS && self.dice.once_in(3) {
-                self.disk.die_after(self.dice.below(40) as u64);
+            if attempt < DEAD_STARTS && self.rng.one_in(3) {
+                self.disk.stop_after(self.rng.below(40) as u64);
             }
             match self.open() {
-                Ok(opened) => return self.started(opened),
-                Err(error) => self.excuse(&error)?,
+                Ok(opened) => return self.check_started(opened),
+                Err(error) => self.check_open_error(&error)?,
             }
             if self.refused {
                 return Ok(());
             }
             self.trace.push("   a start fails".into());
-            if self.dice.once_in(2) {
+            if self.rng.one_in(2) {
                 self.disk.kill()
             } else {
                 self.disk.crash()
             }
-            self.disk.begin(self.dice.number());
+            self.disk.begin(self.rng.next_u64());
         }
         Err("no start gets through".into())
     }
 
     /// Whether a start may fail so.
-    pub fn excuse(&mut self, error: &OpenError) -> Verdict {
-        if self.disk.died() || self.disk.fired().is_some() {
-            self.known.troubled = true;
-            self.known.trouble(self.disk.fired());
+    pub fn check_open_error(&mut self, error: &OpenError) -> CheckResult {
+        if self.disk.has_stopped() || self.disk.fired().is_some() {
+            self.expected.had_fault = true;
+            self.expected.record_fault(self.disk.fired());
             return Ok(());
         }
         match error {
@@ -101,17 +101,17 @@ impl Life {
             OpenError::Io { .. } if self.disk.was_full() => self.disk.set_capacity(u64::MAX),
             // The version of the dead-letter store was spoilt: a newer one could have written it.
             OpenError::Io { source, .. }
-                if self.known.spoilt_in("dead") && source.to_string().contains("of a version") =>
+                if self.expected.is_corrupt_in("dead") && source.to_string().contains("of a version") =>
             {
                 self.refused = true;
             }
-            OpenError::Lost { .. } if self.known.spoilt.is_some() => self.refused = true,
+            OpenError::Lost { .. } if self.expected.corrupted.is_some() => self.refused = true,
             error => return Err(format!("no start: {error}")),
         }
         Ok(())
     }
 
-    pub fn started(&mut self, opened: OpenedLog) -> Verdict {
+    pub fn check_started(&mut self, opened: OpenedLog) -> CheckResult {
         let aside = self
             .disk
             .paths()
@@ -119,9 +119,9 @@ impl Life {
             .any(|path| path.starts_with(dir().join("quarantine")) && is_letters(path));
         let torn = self.disk.paths().into_iter().filter_map(|path| torn_segment(&path)).collect();
         let disk = self.disk.clone();
-        let known = &mut self.known;
-        disk.undisturbed(|| known.opened(&opened, torn, aside))?;
-        self.broker.forget_lost(&self.known);
+        let known = &mut self.expected;
+        disk.without_faults(|| known.check_opened(&opened, torn, aside))?;
+        self.broker.drop_lost(&self.expected);
         let from = opened.log.watermark();
         let worker = |_| Worker {
             cursor: opened.log.cursor(from),
@@ -129,31 +129,32 @@ impl Life {
             read: BTreeSet::new(),
             in_flight: BTreeMap::new(),
         };
-        self.workers = (0..self.world.workers).map(worker).collect();
+        self.workers = (0..self.setup.workers).map(worker).collect();
         self.opened = Some(opened);
         Ok(())
     }
 
     /// All faults are over: everything acknowledged arrives, and nothing is left.
-    pub fn finish(&mut self) -> Verdict {
+    pub fn finish(&mut self) -> CheckResult {
         self.disk.set_capacity(u64::MAX);
-        let end = if self.dice.once_in(2) { Disk::kill } else { Disk::crash };
+        let end = if self.rng.one_in(2) { Disk::kill } else { Disk::crash };
         self.restart(end)?;
         if self.refused {
             return Ok(());
         }
-        self.disk.die_after(u64::MAX);
-        for worker in 0..self.world.workers {
+        self.disk.stop_after(u64::MAX);
+        for worker in 0..self.setup.workers {
             self.deliver(worker, usize::MAX)?;
             self.confirm(worker, true)?;
         }
-        self.keep_house()?;
+        self.maintain()?;
         let left = self.log().backlog_stats().backlog;
         ensure!(left == 0, "{left} records are never delivered");
-        for (lsn, record) in &self.known.acknowledged {
-            let elsewhere = record.damaged || record.dead == Truth::Yes || record.removed == Truth::Yes;
+        for (lsn, record) in &self.expected.acknowledged {
+            let elsewhere =
+                record.damaged || record.dead == Certainty::Yes || record.removed == Certainty::Yes;
             let arrived = self.broker.records.get(lsn) == Some(&record.payload);
-            let letter_lost = record.dead != Truth::No && self.known.letters_reported;
+            let letter_lost = record.dead != Certainty::No && self.expected.letters_reported;
             ensure!(arrived || elsewhere || letter_lost, "record {lsn} never arrived");
         }
         self.restart(Disk::crash)?;

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use super::super::super::dead_letters::{DeadEntry, Removal};
 use super::super::super::segment_header::parse_segment_name;
 use super::super::super::{Confirmation, FindingKind, Log, Lsn, OpenedLog, RecordState};
-use super::disk::{Call, Rot};
+use super::disk::{Call, Corruption};
 
 /// Says what was promised and not kept.
-pub type Verdict = Result<(), String>;
+pub type CheckResult = Result<(), String>;
 
 macro_rules! ensure {
     ($holds:expr, $($what:tt)+) => {
@@ -22,7 +22,7 @@ pub(super) use ensure;
 
 /// Whether something is so on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Truth {
+pub enum Certainty {
     #[default]
     No,
     /// The call failed: either way.
@@ -40,18 +40,18 @@ pub struct Record {
     /// Confirmed in this life, or found done by a start.
     pub done: bool,
     /// Confirmed before a checkpoint that was saved: must not come again.
-    pub settled: bool,
-    pub dead: Truth,
+    pub checkpointed: bool,
+    pub dead: Certainty,
     pub removal: Option<Removal>,
-    pub removed: Truth,
+    pub removed: Certainty,
     /// Listed as a dead letter of kind `damaged`.
     pub damaged: bool,
 }
 
 impl Record {
     /// Whether the log counts it as done, as far as this life knows.
-    pub fn over(&self) -> bool {
-        self.done || self.damaged || self.dead == Truth::Yes || self.removed == Truth::Yes
+    pub fn is_done(&self) -> bool {
+        self.done || self.damaged || self.dead == Certainty::Yes || self.removed == Certainty::Yes
     }
 }
 
@@ -65,23 +65,23 @@ pub struct Batch {
 
 /// Bytes that were spoilt.
 #[derive(Clone, Debug)]
-pub struct Spoilt {
-    pub rot: Rot,
+pub struct CorruptedBytes {
+    pub rot: Corruption,
     pub path: PathBuf,
 }
 
 #[derive(Default)]
-pub struct Known {
+pub struct Expectations {
     pub acknowledged: BTreeMap<u64, Record>,
     pub possible: Vec<Batch>,
     /// The first record of the last group that was flushed into each segment.
     pub last_group: BTreeMap<u64, u64>,
     /// A checkpoint that was saved says that everything below was flushed.
-    pub promised: u64,
+    pub durable_end: u64,
     pub checkpointed: bool,
-    pub spoilt: Option<Spoilt>,
+    pub corrupted: Option<CorruptedBytes>,
     /// A call failed in this life of the disk.
-    pub troubled: bool,
+    pub had_fault: bool,
     /// A flush did: notes of where records were put may be missing.
     pub flush_failed: bool,
     /// A start said that dead letters cannot be read.
@@ -89,7 +89,7 @@ pub struct Known {
 }
 
 /// What an opened log shows.
-struct Shown {
+struct ObservedLog {
     kept: BTreeMap<u64, (u8, Vec<u8>)>,
     waiting: BTreeSet<u64>,
     damaged: Vec<(u64, u64)>,
@@ -97,26 +97,29 @@ struct Shown {
     torn: Vec<u64>,
 }
 
-impl Known {
+impl Expectations {
     /// A call failed, or none did.
-    pub fn trouble(&mut self, call: Option<Call>) {
-        self.troubled |= call.is_some();
+    pub fn record_fault(&mut self, call: Option<Call>) {
+        self.had_fault |= call.is_some();
         self.flush_failed |= matches!(call, Some(Call::Flush | Call::FlushDir));
     }
 
-    pub fn spoilt_in(&self, dir: &str) -> bool {
-        let holds = |spoilt: &Spoilt| spoilt.path.iter().any(|part| part == dir);
-        self.spoilt.as_ref().is_some_and(holds)
+    pub fn is_corrupt_in(&self, dir: &str) -> bool {
+        let holds = |spoilt: &CorruptedBytes| spoilt.path.iter().any(|part| part == dir);
+        self.corrupted.as_ref().is_some_and(holds)
     }
 
     /// The first LSN of the segment that was spoilt.
     fn spoilt_segment(&self) -> Option<u64> {
-        let spoilt = self.spoilt.as_ref().filter(|_| self.spoilt_in("pending") || self.spoilt_in("acked"))?;
+        let spoilt = self
+            .corrupted
+            .as_ref()
+            .filter(|_| self.is_corrupt_in("pending") || self.is_corrupt_in("acked"))?;
         parse_segment_name(spoilt.path.file_name()?.to_str()?).map(|first| first.0)
     }
 
     /// Everything appended before `end` is flushed now.
-    pub fn flushed(&mut self, log: &Log) {
+    pub fn record_flushed(&mut self, log: &Log) {
         let end = log.end().0;
         let (flushed, possible) = self.possible.drain(..).partition(|batch| batch.first < end);
         self.possible = possible;
@@ -135,14 +138,17 @@ impl Known {
     }
 
     /// A checkpoint was saved that saw everything below `end` flushed.
-    pub fn saved(&mut self, end: Lsn) {
+    pub fn record_checkpoint(&mut self, end: Lsn) {
         self.checkpointed = true;
-        self.promised = end.0;
-        self.acknowledged.values_mut().filter(|record| record.done).for_each(|record| record.settled = true);
+        self.durable_end = end.0;
+        self.acknowledged
+            .values_mut()
+            .filter(|record| record.done)
+            .for_each(|record| record.checkpointed = true);
     }
 
     /// A record that a reader was given.
-    pub fn shown(&self, lsn: u64, lane: u8, payload: &[u8]) -> Verdict {
+    pub fn check_shown(&self, lsn: u64, lane: u8, payload: &[u8]) -> CheckResult {
         let Some(record) = self.acknowledged.get(&lsn) else {
             return Err(format!("record {lsn} is shown, and was never acknowledged"));
         };
@@ -152,11 +158,11 @@ impl Known {
     }
 
     /// Holds the figures of a log at work against what is known.
-    pub fn check_figures(&self, log: &Log) -> Verdict {
+    pub fn check_backlog_stats(&self, log: &Log) -> CheckResult {
         let figures = log.backlog_stats();
-        let open = self.acknowledged.iter().filter(|(_, record)| !record.over());
+        let open = self.acknowledged.iter().filter(|(_, record)| !record.is_done());
         let (count, first) = (open.clone().count() as u64, open.map(|(lsn, _)| *lsn).next());
-        if self.spoilt.is_none() {
+        if self.corrupted.is_none() {
             ensure!(figures.backlog == count, "the backlog is {count}, not {}", figures.backlog);
             let passed = first.filter(|first| *first < figures.watermark.0);
             ensure!(passed.is_none(), "the watermark {} passes record {passed:?}", figures.watermark);
@@ -167,7 +173,7 @@ impl Known {
     /// Holds a log that was just opened against what is known; what was possible is certain afterwards.
     ///
     /// `torn` and `letters_aside`: what lies in quarantine.
-    pub fn opened(&mut self, opened: &OpenedLog, torn: Vec<u64>, letters_aside: bool) -> Verdict {
+    pub fn check_opened(&mut self, opened: &OpenedLog, torn: Vec<u64>, letters_aside: bool) -> CheckResult {
         self.check_findings(opened)?;
         self.letters_reported |= letters_aside;
         let shown = self.look(opened, torn)?;
@@ -187,13 +193,13 @@ impl Known {
         let last = self.acknowledged.keys().next_back().copied().unwrap_or(0);
         let next = opened.writer.next_lsn();
         ensure!(next.0 > last, "number {next} would be given twice");
-        self.check_figures(&opened.log)?;
+        self.check_backlog_stats(&opened.log)?;
         let backlog = opened.log.backlog_stats().backlog;
         ensure!(backlog == shown.waiting.len() as u64, "{backlog} waiting, {} shown", shown.waiting.len());
         Ok(())
     }
 
-    fn check_findings(&mut self, opened: &OpenedLog) -> Verdict {
+    fn check_findings(&mut self, opened: &OpenedLog) -> CheckResult {
         for finding in &opened.recovery.findings {
             self.letters_reported |= finding.segment == "dead/letters";
             let harmless = match finding.kind {
@@ -201,17 +207,17 @@ impl Known {
                 FindingKind::Checkpoint => !self.checkpointed,
                 _ => false,
             };
-            ensure!(harmless || self.spoilt.is_some(), "no crash is damage: {finding:?}");
-            if finding.kind == FindingKind::Checkpoint && self.spoilt.is_some() {
+            ensure!(harmless || self.corrupted.is_some(), "no crash is damage: {finding:?}");
+            if finding.kind == FindingKind::Checkpoint && self.corrupted.is_some() {
                 // Everything in pending/ is delivered again, and nothing is known to be promised.
-                self.acknowledged.values_mut().for_each(|record| record.settled = false);
-                self.promised = 0;
+                self.acknowledged.values_mut().for_each(|record| record.checkpointed = false);
+                self.durable_end = 0;
             }
         }
         Ok(())
     }
 
-    fn look(&self, opened: &OpenedLog, torn: Vec<u64>) -> Result<Shown, String> {
+    fn look(&self, opened: &OpenedLog, torn: Vec<u64>) -> Result<ObservedLog, String> {
         let log = &opened.log;
         let cannot = |error| format!("cannot read what was opened: {error}");
         let mut kept = BTreeMap::new();
@@ -232,15 +238,15 @@ impl Known {
             match log.dead_letters().get(lsn) {
                 Ok(Some(DeadEntry::Damage(damage))) => damaged.push((damage.lsn_from, damage.lsn_to)),
                 Ok(_) => {}
-                Err(_) if self.spoilt_in("dead") => {}
+                Err(_) if self.is_corrupt_in("dead") => {}
                 Err(error) => return Err(format!("dead letter {lsn}: {error}")),
             }
         }
-        Ok(Shown { kept, waiting, damaged, torn })
+        Ok(ObservedLog { kept, waiting, damaged, torn })
     }
 
     /// A batch that was not acknowledged is there whole or not at all, and behind a lost one there is none.
-    fn settle_batch(&mut self, batch: Batch, shown: &Shown) -> Verdict {
+    fn settle_batch(&mut self, batch: Batch, shown: &ObservedLog) -> CheckResult {
         let numbers = batch.first..batch.first + batch.records.len() as u64;
         let there = numbers.clone().filter(|lsn| shown.kept.contains_key(lsn)).count();
         let whole = there == batch.records.len();
@@ -253,7 +259,7 @@ impl Known {
     }
 
     /// What became of one acknowledged record. False: it is gone, and that it may be was reported.
-    fn judge(&mut self, lsn: u64, opened: &OpenedLog, shown: &Shown) -> Result<bool, String> {
+    fn judge(&mut self, lsn: u64, opened: &OpenedLog, shown: &ObservedLog) -> Result<bool, String> {
         let log = &opened.log;
         let dead = match log.dead_letters().get(Lsn(lsn)) {
             Ok(Some(DeadEntry::Letter(letter))) => Some(letter),
@@ -261,12 +267,12 @@ impl Known {
         };
         let removal = log.dead_letters().removal(Lsn(lsn));
         let in_store = log.dead_letters().contains(Lsn(lsn));
-        let letters_spoilt = self.spoilt_in("dead");
+        let letters_spoilt = self.is_corrupt_in("dead");
         let cut = self.may_be_cut(lsn, shown);
         let listed = shown.damaged.iter().any(|(from, to)| (*from..=*to).contains(&lsn));
         let may_be_damaged = self.spoilt_segment().is_some_and(|first| first <= lsn)
-            || self.spoilt.as_ref().is_some_and(|spoilt| spoilt.path.ends_with("checkpoint"));
-        let notes_spoilt = self.flush_failed || self.spoilt_in("sent");
+            || self.corrupted.as_ref().is_some_and(|spoilt| spoilt.path.ends_with("checkpoint"));
+        let notes_spoilt = self.flush_failed || self.is_corrupt_in("sent");
         let reported = self.letters_reported;
         let Some(record) = self.acknowledged.get_mut(&lsn) else { return Ok(true) };
         if let Some((lane, payload)) = shown.kept.get(&lsn) {
@@ -279,25 +285,26 @@ impl Known {
         }
         if shown.waiting.contains(&lsn) {
             ensure!(!in_store && removal.is_none(), "dead letter {lsn} would be sent");
-            ensure!(!record.settled, "record {lsn} came again");
-            let died = record.dead == Truth::Yes || record.removed == Truth::Yes;
+            ensure!(!record.checkpointed, "record {lsn} came again");
+            let died = record.dead == Certainty::Yes || record.removed == Certainty::Yes;
             ensure!(!died || (letters_spoilt && reported), "dead letter {lsn} is lost, and sent");
-            (record.done, record.dead, record.removed, record.removal) = (false, Truth::No, Truth::No, None);
+            (record.done, record.dead, record.removed, record.removal) =
+                (false, Certainty::No, Certainty::No, None);
         } else if let Some(letter) = dead {
-            ensure!(record.dead != Truth::No, "record {lsn} is a dead letter, and was never refused");
-            ensure!(record.removed != Truth::Yes || letters_spoilt, "dead letter {lsn} is back");
+            ensure!(record.dead != Certainty::No, "record {lsn} is a dead letter, and was never refused");
+            ensure!(record.removed != Certainty::Yes || letters_spoilt, "dead letter {lsn} is back");
             ensure!(letter.payload == record.payload, "dead letter {lsn} is another one");
-            (record.dead, record.removed, record.removal) = (Truth::Yes, Truth::No, None);
+            (record.dead, record.removed, record.removal) = (Certainty::Yes, Certainty::No, None);
         } else if let Some(removal) = removal {
             ensure!(record.removal == Some(removal), "dead letter {lsn} left as {removal:?}");
-            record.removed = Truth::Yes;
+            record.removed = Certainty::Yes;
         } else if record.done {
-            record.dead = Truth::No;
-            record.removed = Truth::No;
+            record.dead = Certainty::No;
+            record.removed = Certainty::No;
             if let Ok(RecordState::Sent(note)) = log.record_state(Lsn(lsn)) {
                 let told = |note: Confirmation| record.confirmed.iter().any(|c| same_place(c, &note));
                 ensure!(note.is_none_or(told), "record {lsn} was not put at {note:?}");
-                let owed = record.settled && !notes_spoilt && !listed;
+                let owed = record.checkpointed && !notes_spoilt && !listed;
                 ensure!(note.is_some() || !owed, "where record {lsn} was put is forgotten");
             }
         } else if listed {
@@ -313,10 +320,10 @@ impl Known {
             };
             ensure!(gone || right, "damaged record {lsn}: {fate:?}");
             record.damaged = true;
-        } else if record.removed != Truth::No && !log.is_retained(Lsn(lsn)) {
+        } else if record.removed != Certainty::No && !log.is_retained(Lsn(lsn)) {
             // Its segment was let go of: nobody can ask for it, and the store may forget how it left.
-            record.removed = Truth::Yes;
-        } else if record.dead != Truth::No {
+            record.removed = Certainty::Yes;
+        } else if record.dead != Certainty::No {
             ensure!(letters_spoilt && reported, "dead letter {lsn} is lost");
         } else if !record.damaged {
             ensure!(cut, "acknowledged record {lsn} is lost");
@@ -327,18 +334,18 @@ impl Known {
 
     /// Whether a record that is not there may have been cut as a torn tail: the segment was spoilt, nothing behind
     /// the place said that it had been flushed, a copy lies in quarantine. Zeros leave nothing to copy.
-    fn may_be_cut(&self, lsn: u64, shown: &Shown) -> bool {
+    fn may_be_cut(&self, lsn: u64, shown: &ObservedLog) -> bool {
         let Some(first) = self.spoilt_segment() else { return false };
-        let is = |rot| self.spoilt.as_ref().is_some_and(|spoilt| spoilt.rot == rot);
-        if is(Rot::Unreadable) {
+        let is = |rot| self.corrupted.as_ref().is_some_and(|spoilt| spoilt.rot == rot);
+        if is(Corruption::Unreadable) {
             // Whatever lay in such a sector is listed: nobody can tell what a crash has to do with it.
             return false;
         }
-        let flip = is(Rot::Flip);
+        let flip = is(Corruption::Flip);
         let last_group = self.last_group.get(&first).is_some_and(|group| *group <= lsn);
         (shown.torn.contains(&first) || !flip)
             && first <= lsn
-            && lsn >= self.promised
+            && lsn >= self.durable_end
             && (last_group || !flip)
     }
 }

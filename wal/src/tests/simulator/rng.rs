@@ -4,14 +4,14 @@ use std::cell::RefCell;
 
 /// SplitMix64: small, every state is good, and neighbouring seeds have nothing in common.
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub fn number(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,11 +21,11 @@ impl Dice {
 
     /// One of `0..n`.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.number() % n.max(1) as u64) as usize
+        (self.next_u64() % n.max(1) as u64) as usize
     }
 
     /// Once in `n` times.
-    pub fn once_in(&mut self, n: usize) -> bool {
+    pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 
@@ -36,17 +36,17 @@ impl Dice {
 
     /// Bytes.
     pub fn fill(&mut self, bytes: &mut [u8]) {
-        bytes.iter_mut().for_each(|byte| *byte = self.number() as u8);
+        bytes.iter_mut().for_each(|byte| *byte = self.next_u64() as u8);
     }
 }
 
 thread_local! {
-    static RANDOM: RefCell<Option<Dice>> = const { RefCell::new(None) };
+    static RANDOM: RefCell<Option<SeededRng>> = const { RefCell::new(None) };
 }
 
 /// From now on the log's random numbers in this thread come from this seed; `None`: from the system.
 pub fn seed_random(seed: Option<u64>) {
-    RANDOM.set(seed.map(Dice::new));
+    RANDOM.set(seed.map(SeededRng::new));
 }
 
 /// Fills `bytes` if this thread lives a simulated life.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::super::fs::{Dir, File, Fs, OpenMode};
-use super::disk::{Call, Change, Disk, Inode, Names, SECTOR, Write, put};
+use super::disk::{Call, Disk, Inode, NameChange, NameDurability, PendingWrite, SECTOR, put};
 
-struct OpenFile(Disk, usize);
+struct DiskFile(Disk, usize);
 
-struct OpenDir(Disk, PathBuf);
+struct DiskDir(Disk, PathBuf);
 
-impl Dir for OpenDir {
+impl Dir for DiskDir {
     fn sync(&self) -> io::Result<()> {
         self.0.sync_dir(&self.1)
     }
@@ -37,7 +37,7 @@ impl Fs for Disk {
                 state.call(Call::Create)?;
                 let file = &mut state.inodes[inode];
                 file.view.clear();
-                file.pending.push(Write::Size(0));
+                file.pending.push(PendingWrite::Size(0));
                 inode
             }
             (Some(inode), _) => {
@@ -48,19 +48,19 @@ impl Fs for Disk {
                 state.call(Call::Create)?;
                 let inode = state.inodes.len();
                 state.inodes.push(Inode::default());
-                state.change(Change::Link(path.to_owned(), inode));
+                state.change(NameChange::Link(path.to_owned(), inode));
                 inode
             }
             (None, _) => return Err(io::ErrorKind::NotFound.into()),
         };
-        Ok(Arc::new(OpenFile(self.clone(), inode)))
+        Ok(Arc::new(DiskFile(self.clone(), inode)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.call(Call::Rename)?;
         let inode = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
-        state.change(Change::Move(from.to_owned(), to.to_owned(), inode));
+        state.change(NameChange::Move(from.to_owned(), to.to_owned(), inode));
         Ok(())
     }
 
@@ -68,12 +68,12 @@ impl Fs for Disk {
         let mut state = self.state();
         state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
         state.call(Call::Remove)?;
-        state.change(Change::Unlink(path.to_owned()));
+        state.change(NameChange::Unlink(path.to_owned()));
         Ok(())
     }
 
     fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Dir>> {
-        Ok(Arc::new(OpenDir(self.clone(), dir.to_owned())))
+        Ok(Arc::new(DiskDir(self.clone(), dir.to_owned())))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -83,21 +83,21 @@ impl Fs for Disk {
         let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut state.pending_names)
             .into_iter()
             .enumerate()
-            .partition(|(index, change)| match state.rules {
-                Names::Journal => last.is_some_and(|last| *index <= last),
-                Names::EachDirectory | Names::Any => change.dir() == dir,
+            .partition(|(index, change)| match state.durability {
+                NameDurability::Journal => last.is_some_and(|last| *index <= last),
+                NameDurability::EachDirectory | NameDurability::Any => change.dir() == dir,
             });
         for (_, change) in &now {
             change.apply(&mut state.durable_names);
         }
         // A name that was given and taken away again before it was durable has nothing left to be made durable.
         let moved = |path: &Path| {
-            now.iter().any(|(_, change)| matches!(change, Change::Move(from, ..) if from == path))
+            now.iter().any(|(_, change)| matches!(change, NameChange::Move(from, ..) if from == path))
         };
         state.pending_names = later
             .into_iter()
             .map(|(_, change)| change)
-            .filter(|change| !matches!(change, Change::Link(path, _) if moved(path)))
+            .filter(|change| !matches!(change, NameChange::Link(path, _) if moved(path)))
             .collect();
         Ok(())
     }
@@ -108,11 +108,11 @@ impl Fs for Disk {
     }
 }
 
-impl File for OpenFile {
+impl File for DiskFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.0.state();
         state.call(Call::Read)?;
-        let len = state.piece(buf.len())?;
+        let len = state.partial_len(buf.len())?;
         let file = &state.inodes[self.1];
         let from = (offset as usize).min(file.view.len());
         let n = len.min(file.view.len() - from);
@@ -128,9 +128,9 @@ impl File for OpenFile {
         let failed = state.call(Call::Write);
         let at = offset as usize;
         let mut len = match &failed {
-            Ok(()) => state.piece(buf.len())?,
+            Ok(()) => state.partial_len(buf.len())?,
             // What was written before the fault stays written.
-            Err(_) => state.dice.below(buf.len()),
+            Err(_) => state.rng.below(buf.len()),
         };
         let grows = (at + len).saturating_sub(state.inodes[self.1].view.len()) as u64;
         let free = state.capacity.saturating_sub(state.used());
@@ -141,11 +141,11 @@ impl File for OpenFile {
                 return Err(io::Error::from_raw_os_error(28));
             }
         }
-        let dead = state.left == Some(0) && failed.is_err();
+        let dead = state.calls_left == Some(0) && failed.is_err();
         if len > 0 && !dead {
             let file = &mut state.inodes[self.1];
             put(&mut file.view, at, &buf[..len]);
-            file.pending.push(Write::Data(at, buf[..len].to_vec()));
+            file.pending.push(PendingWrite::Data(at, buf[..len].to_vec()));
             let first = at.div_ceil(SECTOR);
             file.unreadable.retain(|sector| !(first..(at + len) / SECTOR).contains(sector));
         }
@@ -155,15 +155,15 @@ impl File for OpenFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.0.state();
         let flushed = state.call(Call::Flush);
-        if flushed.is_err() && state.left == Some(0) {
+        if flushed.is_err() && state.calls_left == Some(0) {
             return flushed;
         }
         let writes = std::mem::take(&mut state.inodes[self.1].pending);
         // All of it; of a flush that failed, nothing or any of it, and a new size, which is not data, as ever.
-        let fate = if flushed.is_ok() { 0 } else { 1 + state.dice.below(2) };
+        let fate = if flushed.is_ok() { 0 } else { 1 + state.rng.below(2) };
         for write in writes {
             match write {
-                Write::Size(_) if flushed.is_err() => state.inodes[self.1].pending.push(write),
+                PendingWrite::Size(_) if flushed.is_err() => state.inodes[self.1].pending.push(write),
                 write => state.survive(self.1, write, fate),
             }
         }
@@ -179,7 +179,7 @@ impl File for OpenFile {
         state.call(Call::SetLen)?;
         let file = &mut state.inodes[self.1];
         file.view.resize(len as usize, 0);
-        file.pending.push(Write::Size(len as usize));
+        file.pending.push(PendingWrite::Size(len as usize));
         Ok(())
     }
 
