@@ -35,7 +35,7 @@ const FIRSTS: [u64; 3] = [1, 1 + RECORDS, 1 + 2 * RECORDS];
 const EDIT: usize = 5;
 
 /// The log before it is spoilt.
-static WHOLE: LazyLock<BTreeMap<PathBuf, Vec<u8>>> = LazyLock::new(whole);
+static WHOLE: LazyLock<BTreeMap<PathBuf, Vec<u8>>> = LazyLock::new(build_log);
 
 /// Looks at, opens, reads and opens again what the edits made of the log. Every record that comes out is as it went
 /// in; one that does not come out is a dead letter, or there is nothing behind it.
@@ -54,13 +54,13 @@ pub fn segment(data: &[u8]) {
     }
     let fs = MemoryFs::default();
     files.iter().for_each(|(path, bytes)| fs.put(path, bytes));
-    look(&fs);
+    check_inspection(&fs);
     let Ok(opened) = start(&fs) else { return };
     let first = outcome(&opened);
     let end = opened.recovery.next;
     drop(opened);
     if !forged {
-        judge(&files, &first, end);
+        check_outcome(&files, &first, end);
     }
     // A start that follows sees the same, whatever the first made of it.
     let again = start(&fs).unwrap_or_else(|error| panic!("a log that was opened can be opened: {error}"));
@@ -70,7 +70,7 @@ pub fn segment(data: &[u8]) {
 
 /// What became of the records: those that can be read, and ranges of those that cannot.
 #[derive(Debug, PartialEq, Eq)]
-struct Outcome {
+struct RecordOutcomes {
     read: BTreeMap<Lsn, Vec<u8>>,
     damaged: Vec<(Lsn, Lsn)>,
 }
@@ -95,7 +95,7 @@ fn start(fs: &MemoryFs) -> Result<OpenedLog, OpenError> {
     open(Arc::new(fs.clone()), dir(), &options, Timestamp(9))
 }
 
-fn outcome(opened: &OpenedLog) -> Outcome {
+fn outcome(opened: &OpenedLog) -> RecordOutcomes {
     let log: &Arc<Log> = &opened.log;
     let mut cursor = log.cursor(Lsn(0));
     let mut read = BTreeMap::new();
@@ -108,11 +108,11 @@ fn outcome(opened: &OpenedLog) -> Outcome {
         DeadEntry::Damage(damage) => Some((Lsn(damage.lsn_from), Lsn(damage.lsn_to))),
         DeadEntry::Letter(_) | DeadEntry::Sealed(_) => None,
     });
-    Outcome { damaged: damaged.collect(), read }
+    RecordOutcomes { damaged: damaged.collect(), read }
 }
 
 /// Damage or a prefix: nothing is invented, and what is missing without a word has nothing behind it.
-fn judge(files: &BTreeMap<PathBuf, Vec<u8>>, outcome: &Outcome, end: Lsn) {
+fn check_outcome(files: &BTreeMap<PathBuf, Vec<u8>>, outcome: &RecordOutcomes, end: Lsn) {
     for (lsn, found) in &outcome.read {
         assert_eq!(*found, payload(lsn.0), "record {lsn} is not what was written");
     }
@@ -138,7 +138,7 @@ fn judge(files: &BTreeMap<PathBuf, Vec<u8>>, outcome: &Outcome, end: Lsn) {
 }
 
 /// The operator's view changes nothing and may be asked anything.
-fn look(fs: &MemoryFs) {
+fn check_inspection(fs: &MemoryFs) {
     let directory = LogDirectory::with_fs(Arc::new(fs.clone()), dir(), Keys::default());
     let Ok(view) = directory.snapshot(|_| Some("test".to_owned())) else { return };
     let _ = view.verify(&mut |_| None, &mut |_| {});
@@ -195,7 +195,7 @@ fn forge(bytes: &mut [u8]) {
     }
 }
 
-fn whole() -> BTreeMap<PathBuf, Vec<u8>> {
+fn build_log() -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut predecessor = SegmentSeal::default();
     let mut promise = DurablePosition::default();
