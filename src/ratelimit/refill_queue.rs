@@ -14,7 +14,7 @@ const MAX_BATCH: usize = 500;
 /// A lease that is to be filled.
 pub(super) struct RefillRequest {
     pub spend: PermitRequest,
-    /// Called with the store's answer and its instant (see `Store::now`); dropped when there is no answer.
+    /// Called with the store's answer and its instant (see `OfflineLog::now`); dropped when there is no answer.
     pub on_reply: Box<dyn FnOnce(PermitReply, u64) + Send>,
 }
 

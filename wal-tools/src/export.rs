@@ -11,17 +11,17 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::cli::Export;
-use crate::open::Log;
-use crate::output::{Outcome, note};
-use crate::record::Row;
+use crate::log_context::LogContext;
+use crate::output::{ExitOutcome, note};
+use crate::record::RecordRow;
 use crate::show::Details;
-use crate::{list, range, table};
+use crate::{list, range, text_format};
 
 /// A record, whole.
 #[derive(Serialize)]
-struct Line {
+struct RecordLine {
     #[serde(flatten)]
-    row: Row,
+    row: RecordRow,
     #[serde(flatten)]
     details: Option<Details>,
     /// The value Kafka gets, if it is JSON.
@@ -34,7 +34,7 @@ struct Line {
 
 /// What stands in the place of records that cannot be read.
 #[derive(Serialize)]
-struct Damage {
+struct DamageLine {
     damaged: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     lsn_from: Option<Lsn>,
@@ -45,10 +45,10 @@ struct Damage {
     detail: String,
 }
 
-pub fn run(log: &Log, args: &Export) -> anyhow::Result<Outcome> {
-    let view = log.look_inside()?;
+pub fn run(log: &LogContext, args: &Export) -> anyhow::Result<ExitOutcome> {
+    let view = log.readable_view()?;
     let mut range = range::resolve(&view, args.from, args.to)?;
-    let wanted = |row: &Row| range.contains(&row.lsn) && list::wanted(row, &args.filter);
+    let wanted = |row: &RecordRow| range.contains(&row.lsn) && list::wanted(row, &args.filter);
     if let Some(limit) = args.filter.limit {
         let first = list::newest(&view, limit, wanted)?.front().map(|row| row.lsn);
         range.start = first.unwrap_or(range.end);
@@ -56,22 +56,22 @@ pub fn run(log: &Log, args: &Export) -> anyhow::Result<Outcome> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut locked = false;
     let mut damaged = lost_segments(&view, &mut out)?;
-    let bar = table::progress(view.bytes());
+    let bar = text_format::progress(view.bytes());
     let mut records = view.records(range.clone());
     while let Some(stored) = records.next() {
         let stored = stored?;
         damaged |= tell(&view, records.take_lost_ranges(), &mut out)?;
-        let row = Row::of(&stored);
+        let row = RecordRow::of(&stored);
         locked |= stored.locked;
         if list::wanted(&row, &args.filter) {
-            write(&mut out, &Line::of(&stored, row))?;
+            write(&mut out, &RecordLine::of(&stored, row))?;
         }
         bar.inc(stored.bytes);
     }
     damaged |= tell(&view, records.take_lost_ranges(), &mut out)?;
     out.flush()?;
     bar.finish_and_clear();
-    Ok(if damaged || locked { Outcome::Findings } else { Outcome::Fine })
+    Ok(if damaged || locked { ExitOutcome::Findings } else { ExitOutcome::Fine })
 }
 
 /// Segments of which nothing can be read.
@@ -86,7 +86,7 @@ fn lost_segments(view: &LogView, out: &mut impl Write) -> anyhow::Result<bool> {
         any = true;
         let (segment, detail) = (Some(finding.segment.clone()), finding.detail.clone());
         let (damaged, offset) = (true, finding.offset);
-        write(out, &Damage { damaged, lsn_from: None, lsn_to: None, segment, offset, detail })?;
+        write(out, &DamageLine { damaged, lsn_from: None, lsn_to: None, segment, offset, detail })?;
     }
     Ok(any)
 }
@@ -99,7 +99,7 @@ fn tell(view: &LogView, holes: Vec<LostRange>, out: &mut impl Write) -> anyhow::
         let detail = hole.detail();
         note!("{}: {detail}", segment.as_deref().unwrap_or("?"));
         let (lsn_from, lsn_to) = (Some(hole.from), Some(hole.to));
-        write(out, &Damage { damaged: true, lsn_from, lsn_to, segment, offset: hole.start, detail })?;
+        write(out, &DamageLine { damaged: true, lsn_from, lsn_to, segment, offset: hole.start, detail })?;
     }
     Ok(any)
 }
@@ -111,8 +111,8 @@ fn write(out: &mut impl Write, document: &impl Serialize) -> anyhow::Result<()> 
     Ok(out.write_all(&line)?)
 }
 
-impl Line {
-    fn of(stored: &StoredRecord, row: Row) -> Self {
+impl RecordLine {
+    fn of(stored: &StoredRecord, row: RecordRow) -> Self {
         let record = &stored.record.payload[..];
         let envelope = Envelope::decode(record).ok();
         if envelope.as_ref().is_some_and(|envelope| envelope.sealed) {

@@ -31,20 +31,20 @@ impl Interrupt {
     }
 
     /// Whether there was one.
-    pub fn came(&self) -> bool {
+    pub fn was_received(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
 
     /// Waits for a signal, at most for `timeout`, which is not zero. Says whether one has come.
-    pub fn within(&self, timeout: Duration) -> io::Result<bool> {
-        if !self.came() {
+    pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
+        if !self.was_received() {
             self.wakes.set_read_timeout(Some(timeout))?;
             match (&*self.wakes).read(&mut [0]) {
                 Err(error) if is_time_out(&error) => {}
                 read => drop(read?),
             }
         }
-        Ok(self.came())
+        Ok(self.was_received())
     }
 }
 

@@ -6,16 +6,16 @@ use forebay_wal::Lsn;
 use forebay_wal::inspect::LogView;
 
 use crate::cli::List;
-use crate::open::Log;
-use crate::output::Outcome;
-use crate::record::Row;
-use crate::table;
+use crate::log_context::LogContext;
+use crate::output::ExitOutcome;
+use crate::record::RecordRow;
+use crate::text_format;
 
 /// Rows of one table: its columns fit what is in it, and memory does not follow the backlog.
 const PAGE: usize = 1_000;
 
-pub fn run(log: &Log, args: &List) -> anyhow::Result<Outcome> {
-    let view = log.look_inside()?;
+pub fn run(log: &LogContext, args: &List) -> anyhow::Result<ExitOutcome> {
+    let view = log.readable_view()?;
     let mut printer = Printer::new(log.json);
     match args.limit {
         Some(limit) => {
@@ -25,7 +25,7 @@ pub fn run(log: &Log, args: &List) -> anyhow::Result<Outcome> {
         }
         None => {
             for stored in view.records(Lsn(0)..view.next()) {
-                let row = Row::of(&stored?);
+                let row = RecordRow::of(&stored?);
                 if wanted(&row, args) {
                     printer.add(row)?;
                 }
@@ -33,17 +33,21 @@ pub fn run(log: &Log, args: &List) -> anyhow::Result<Outcome> {
         }
     }
     printer.flush()?;
-    Ok(Outcome::Fine)
+    Ok(ExitOutcome::Fine)
 }
 
 /// The newest `limit` rows that are wanted, oldest first. Reads no more segments than it takes.
-pub fn newest(view: &LogView, limit: usize, wanted: impl Fn(&Row) -> bool) -> anyhow::Result<VecDeque<Row>> {
-    let mut newest: VecDeque<Row> = VecDeque::new();
+pub fn newest(
+    view: &LogView,
+    limit: usize,
+    wanted: impl Fn(&RecordRow) -> bool,
+) -> anyhow::Result<VecDeque<RecordRow>> {
+    let mut newest: VecDeque<RecordRow> = VecDeque::new();
     for segment in view.segments.iter().rev() {
         let room = limit - newest.len();
         let mut here = VecDeque::new();
         for stored in view.records(segment.first()..segment.next()) {
-            let row = Row::of(&stored?);
+            let row = RecordRow::of(&stored?);
             if room > 0 && wanted(&row) {
                 here.push_back(row);
                 if here.len() > room {
@@ -61,7 +65,7 @@ pub fn newest(view: &LogView, limit: usize, wanted: impl Fn(&Row) -> bool) -> an
 }
 
 /// Whether a record is one of those asked for.
-pub fn wanted(row: &Row, args: &List) -> bool {
+pub fn wanted(row: &RecordRow, args: &List) -> bool {
     args.kind.as_ref().is_none_or(|kind| row.kind == *kind)
         && args.key.as_ref().is_none_or(|key| row.key.as_ref() == Some(key))
         && args.since.is_none_or(|since| row.accepted_at >= since.0)
@@ -72,7 +76,7 @@ pub fn wanted(row: &Row, args: &List) -> bool {
 /// Prints rows page by page.
 pub struct Printer {
     json: bool,
-    page: Vec<Row>,
+    page: Vec<RecordRow>,
 }
 
 impl Printer {
@@ -82,9 +86,9 @@ impl Printer {
     }
 
     /// Adds one row.
-    pub fn add(&mut self, row: Row) -> anyhow::Result<()> {
+    pub fn add(&mut self, row: RecordRow) -> anyhow::Result<()> {
         if self.json {
-            return Ok(table::print_json(&row)?);
+            return Ok(text_format::print_json(&row)?);
         }
         self.page.push(row);
         if self.page.len() >= PAGE { self.flush() } else { Ok(()) }
@@ -95,8 +99,8 @@ impl Printer {
         if self.page.is_empty() {
             return Ok(());
         }
-        let mut shown = table::table(&Row::HEADINGS);
+        let mut shown = text_format::table(&RecordRow::HEADINGS);
         shown.add_rows(self.page.drain(..).map(|row| row.cells()));
-        Ok(table::print(&shown)?)
+        Ok(text_format::print(&shown)?)
     }
 }

@@ -11,7 +11,8 @@ mod dead;
 mod export;
 mod interrupt;
 mod list;
-mod open;
+mod log_context;
+mod offline_log;
 mod output;
 mod problems;
 mod range;
@@ -22,9 +23,8 @@ mod replay;
 mod segments;
 mod show;
 mod status;
-mod store;
-mod table;
 mod tail;
+mod text_format;
 mod verify;
 
 use std::path::Path;
@@ -35,8 +35,8 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser};
 
 use cli::{Cli, Command};
-use open::Log;
-use output::{Outcome, note};
+use log_context::LogContext;
+use output::{ExitOutcome, note};
 
 fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {
@@ -45,11 +45,11 @@ fn main() -> ExitCode {
             let _ = mistake.print();
             return ExitCode::from(2);
         }
-        Err(help) => help.print().map(|()| Outcome::Fine).map_err(Into::into),
+        Err(help) => help.print().map(|()| ExitOutcome::Fine).map_err(Into::into),
     };
     match outcome {
-        Ok(Outcome::Fine) => ExitCode::SUCCESS,
-        Ok(Outcome::Findings) => ExitCode::from(1),
+        Ok(ExitOutcome::Fine) => ExitCode::SUCCESS,
+        Ok(ExitOutcome::Findings) => ExitCode::from(1),
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             note!("wal-tools: {}", told(&error));
@@ -58,8 +58,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<Outcome> {
-    let log = || Log::find(&cli);
+fn run(cli: Cli) -> anyhow::Result<ExitOutcome> {
+    let log = || LogContext::find(&cli);
     match &cli.command {
         Command::Status(args) => status::run(&log()?, args),
         Command::Segments => segments::run(&log()?),
@@ -77,16 +77,16 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
             // Into memory: it panics on a failed write.
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "wal-tools", &mut text);
-            output::all(&text)?;
-            Ok(Outcome::Fine)
+            output::write_stdout(&text)?;
+            Ok(ExitOutcome::Fine)
         }
         Command::Man { directory: None } => {
-            output::all(&manual()?)?;
-            Ok(Outcome::Fine)
+            output::write_stdout(&manual()?)?;
+            Ok(ExitOutcome::Fine)
         }
         Command::Man { directory: Some(directory) } => {
             write_pages(directory).with_context(|| directory.display().to_string())?;
-            Ok(Outcome::Fine)
+            Ok(ExitOutcome::Fine)
         }
     }
 }

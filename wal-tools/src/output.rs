@@ -9,7 +9,7 @@ use std::{fmt, io};
 
 /// What a command found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ExitOutcome {
     /// Nothing to worry about.
     Fine,
     /// Something an operator should look at.
@@ -29,7 +29,7 @@ pub fn note_line(text: fmt::Arguments<'_>) {
 }
 
 /// Writes bytes to stdout and flushes them.
-pub fn all(bytes: &[u8]) -> io::Result<()> {
+pub fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()

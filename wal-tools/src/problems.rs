@@ -14,7 +14,7 @@ use forebay_wal::{FindingKind, Lsn};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::table;
+use crate::text_format;
 
 const DEAD_LETTERS: &str = "dead_letters";
 const LOG_DAMAGED: &str = "log_damaged";
@@ -36,7 +36,7 @@ impl Problem {
 }
 
 /// Reads two dead letters at most.
-pub fn of_files(view: &LogView) -> io::Result<Vec<Problem>> {
+pub fn from_files(view: &LogView) -> io::Result<Vec<Problem>> {
     let mut problems = damage(view);
     problems.extend(letters(view)?);
     Ok(problems)
@@ -81,13 +81,14 @@ pub fn print(document: &Value) -> io::Result<()> {
     let Some(problems) = document["problems"].as_array().filter(|problems| !problems.is_empty()) else {
         return Ok(());
     };
-    let mut shown = table::table(&["PROBLEM", "SINCE", "DETAIL", "LAST ERROR"]);
+    let mut shown = text_format::table(&["PROBLEM", "SINCE", "DETAIL", "LAST ERROR"]);
     for problem in problems {
-        let text = |name: &str| problem[name].as_str().map_or("-".to_owned(), table::plain);
+        let text =
+            |name: &str| problem[name].as_str().map_or("-".to_owned(), text_format::without_control_chars);
         let since = problem["since"].as_str().and_then(|since| since.parse().ok());
-        let since = since.map_or("-".to_owned(), table::ago);
+        let since = since.map_or("-".to_owned(), text_format::ago);
         shown.add_row([text("code"), since, text("detail"), text("last_error")]);
     }
     writeln!(io::stdout())?;
-    table::print(&shown)
+    text_format::print(&shown)
 }

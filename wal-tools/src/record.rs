@@ -7,11 +7,11 @@ use forebay_wal::{Lsn, RecordState};
 use serde::Serialize;
 
 use crate::cli::State;
-use crate::table;
+use crate::text_format;
 
 /// A record without its payload.
 #[derive(Serialize)]
-pub struct Row {
+pub struct RecordRow {
     pub lsn: Lsn,
     /// None when the envelope cannot be read: a newer version wrote it.
     pub id: Option<CommandId>,
@@ -43,7 +43,7 @@ pub fn name(state: State) -> &'static str {
     }
 }
 
-impl Row {
+impl RecordRow {
     /// The record as it is shown.
     pub fn of(stored: &StoredRecord) -> Self {
         let envelope = Envelope::decode(&stored.record.payload).ok();
@@ -103,9 +103,9 @@ impl Row {
             self.lsn.to_string(),
             self.accepted_at.to_string(),
             name(self.state).to_owned(),
-            table::size(self.bytes),
-            table::plain(&self.kind),
-            table::plain(self.key.as_deref().unwrap_or("-")),
+            text_format::size(self.bytes),
+            text_format::without_control_chars(&self.kind),
+            text_format::without_control_chars(self.key.as_deref().unwrap_or("-")),
             self.id.map_or_else(|| "-".to_owned(), |id| id.to_string()),
         ]
     }

@@ -10,13 +10,13 @@ use forebay_wal::{KeyId, Lock, layout, rekey};
 use serde::Serialize;
 
 use crate::cli::Rekey;
-use crate::open::Log;
-use crate::output::{Outcome, note, unless_closed};
-use crate::table;
+use crate::log_context::LogContext;
+use crate::output::{ExitOutcome, note, unless_closed};
+use crate::text_format;
 
 /// One file and what is, or was, done with its key.
 #[derive(Serialize)]
-struct Row {
+struct KeyRow {
     file: String,
     wrapping: &'static str,
     action: &'static str,
@@ -24,7 +24,7 @@ struct Row {
     detail: Option<String>,
 }
 
-pub fn run(log: &Log, args: &Rekey) -> anyhow::Result<Outcome> {
+pub fn run(log: &LogContext, args: &Rekey) -> anyhow::Result<ExitOutcome> {
     let master = log.keys.current().context("say with --key-file under which key")?;
     // A daemon would go on wrapping new segments with the key of before.
     if args.apply {
@@ -35,7 +35,7 @@ pub fn run(log: &Log, args: &Rekey) -> anyhow::Result<Outcome> {
     let mut failed = Ok(());
     let mut rows = Vec::new();
     for item in &items {
-        let mut row = Row::of(item);
+        let mut row = KeyRow::of(item);
         if args.apply && failed.is_ok() && item.status == KeyStatus::NeedsRekey {
             failed = rekey::apply(&RealFs, &log.dir, item, &log.keys);
             row.action = if failed.is_ok() { "wrapped anew" } else { "failed" };
@@ -54,17 +54,17 @@ pub fn run(log: &Log, args: &Rekey) -> anyhow::Result<Outcome> {
     match elsewhere.count() {
         0 if args.apply => {
             note!("everything encrypted is under the key {}: no other is needed any more", master.id());
-            Ok(Outcome::Fine)
+            Ok(ExitOutcome::Fine)
         }
-        0 => Ok(Outcome::Fine),
+        0 => Ok(ExitOutcome::Fine),
         count => {
             note!("{count} files stay under another key, or their key is damaged");
-            Ok(Outcome::Findings)
+            Ok(ExitOutcome::Findings)
         }
     }
 }
 
-impl Row {
+impl KeyRow {
     fn of(item: &RekeyItem) -> Self {
         let (wrapping, action, detail) = match &item.status {
             KeyStatus::Plain => ("not encrypted", "none", None),
@@ -83,18 +83,18 @@ fn list(needs: &[KeyId]) -> String {
     format!("opens with {}", ids.join(" or "))
 }
 
-fn print(log: &Log, rows: &[Row]) -> anyhow::Result<()> {
+fn print(log: &LogContext, rows: &[KeyRow]) -> anyhow::Result<()> {
     if log.json {
-        return Ok(rows.iter().try_for_each(table::print_json)?);
+        return Ok(rows.iter().try_for_each(text_format::print_json)?);
     }
-    let mut shown = table::table(&["FILE", "KEY", "ACTION"]);
+    let mut shown = text_format::table(&["FILE", "KEY", "ACTION"]);
     for row in rows {
         let key = row
             .detail
             .as_ref()
             .map_or(row.wrapping.to_owned(), |detail| format!("{}: {detail}", row.wrapping));
-        shown.add_row([table::plain(&row.file), key, row.action.to_owned()]);
+        shown.add_row([text_format::without_control_chars(&row.file), key, row.action.to_owned()]);
     }
-    table::print(&shown)?;
+    text_format::print(&shown)?;
     Ok(io::stdout().flush()?)
 }

@@ -9,14 +9,14 @@ use forebay_wal::{Finding, FindingKind, OpenError, layout, repair};
 use serde::Serialize;
 
 use crate::cli::Repair;
-use crate::open::Log;
-use crate::output::{Outcome, note, unless_closed};
-use crate::table;
+use crate::log_context::LogContext;
+use crate::output::{ExitOutcome, note, unless_closed};
+use crate::text_format;
 
 #[derive(Serialize)]
 struct Document<'a> {
     applied: bool,
-    findings: Vec<Row<'a>>,
+    findings: Vec<FindingRow<'a>>,
     /// Files in `quarantine/`.
     backups: &'a [String],
     /// What the next start would still find.
@@ -24,15 +24,15 @@ struct Document<'a> {
 }
 
 #[derive(Serialize)]
-struct Row<'a> {
+struct FindingRow<'a> {
     #[serde(flatten)]
     finding: &'a Finding,
     remedy: &'static str,
 }
 
-pub fn run(log: &Log, args: &Repair) -> anyhow::Result<Outcome> {
-    let view = log.look()?;
-    let (options, bar) = (log.options(&view), table::progress(view.bytes()));
+pub fn run(log: &LogContext, args: &Repair) -> anyhow::Result<ExitOutcome> {
+    let view = log.view()?;
+    let (options, bar) = (log.options(&view), text_format::progress(view.bytes()));
     let mut progress = |bytes| bar.inc(bytes);
     let now = Timestamp::now();
     let report = match args.apply {
@@ -47,7 +47,7 @@ pub fn run(log: &Log, args: &Repair) -> anyhow::Result<Outcome> {
         // Only a person knows whether there is a newer copy.
         Err(error @ OpenError::Lost { .. }) => {
             note!("wal-tools: cannot be repaired: {error}");
-            return Ok(Outcome::Findings);
+            return Ok(ExitOutcome::Findings);
         }
         report => report?,
     };
@@ -58,9 +58,9 @@ pub fn run(log: &Log, args: &Repair) -> anyhow::Result<Outcome> {
     }
     if report.has_work() && !args.apply {
         note!("nothing was changed: --apply does it");
-        return Ok(Outcome::Findings);
+        return Ok(ExitOutcome::Findings);
     }
-    Ok(if report.remaining.is_empty() { Outcome::Fine } else { Outcome::Findings })
+    Ok(if report.remaining.is_empty() { ExitOutcome::Fine } else { ExitOutcome::Findings })
 }
 
 fn remedy(kind: FindingKind) -> &'static str {
@@ -76,29 +76,29 @@ fn remedy(kind: FindingKind) -> &'static str {
 }
 
 fn print(json: bool, report: &RepairReport, applied: bool) -> anyhow::Result<()> {
-    let rows = report.findings.iter().map(|finding| Row { finding, remedy: remedy(finding.kind) });
+    let rows = report.findings.iter().map(|finding| FindingRow { finding, remedy: remedy(finding.kind) });
     if json {
         let (backups, left) = (&report.backups[..], &report.remaining[..]);
-        return Ok(table::print_json(&Document { applied, findings: rows.collect(), backups, left })?);
+        return Ok(text_format::print_json(&Document { applied, findings: rows.collect(), backups, left })?);
     }
     if report.findings.is_empty() {
         writeln!(io::stdout(), "nothing to repair")?;
         return Ok(());
     }
-    let mut shown = table::table(&["SEGMENT", "#OFFSET", "KIND", "DETAIL", "REMEDY"]);
-    for Row { finding, remedy } in rows {
+    let mut shown = text_format::table(&["SEGMENT", "#OFFSET", "KIND", "DETAIL", "REMEDY"]);
+    for FindingRow { finding, remedy } in rows {
         shown.add_row([
-            table::plain(&finding.segment),
+            text_format::without_control_chars(&finding.segment),
             finding.offset.to_string(),
-            table::word(finding.kind),
-            table::plain(&finding.detail),
+            text_format::serialized_name(finding.kind),
+            text_format::without_control_chars(&finding.detail),
             remedy.to_owned(),
         ]);
     }
-    table::print(&shown)?;
+    text_format::print(&shown)?;
     let verb = if applied { "was kept" } else { "will be kept" };
     for name in &report.backups {
-        writeln!(io::stdout(), "a copy {verb} in quarantine/{}", table::plain(name))?;
+        writeln!(io::stdout(), "a copy {verb} in quarantine/{}", text_format::without_control_chars(name))?;
     }
     Ok(())
 }

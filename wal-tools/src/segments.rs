@@ -5,13 +5,13 @@ use forebay_wal::units::Timestamp;
 use forebay_wal::{Lsn, SegmentLocation};
 use serde::Serialize;
 
-use crate::open::Log;
-use crate::output::{Outcome, note, unless_closed};
-use crate::table;
+use crate::log_context::LogContext;
+use crate::output::{ExitOutcome, note, unless_closed};
+use crate::text_format;
 
 /// One segment.
 #[derive(Serialize)]
-struct Row {
+struct SegmentRow {
     segment: String,
     state: &'static str,
     /// First and last record; none while it is empty, or when its header cannot be read.
@@ -37,17 +37,17 @@ pub fn state(segment: &SegmentInfo) -> &'static str {
     }
 }
 
-pub fn run(log: &Log) -> anyhow::Result<Outcome> {
-    let view = log.look()?;
-    let bar = table::progress(view.bytes());
+pub fn run(log: &LogContext) -> anyhow::Result<ExitOutcome> {
+    let view = log.view()?;
+    let bar = text_format::progress(view.bytes());
     let mut rows: Vec<_> = log.directory().quarantined_segments()?.into_iter().map(quarantined).collect();
-    let mut outcome = if rows.is_empty() { Outcome::Fine } else { Outcome::Findings };
+    let mut outcome = if rows.is_empty() { ExitOutcome::Fine } else { ExitOutcome::Findings };
     for segment in &view.segments {
         let report = view.verify_segment(segment, &mut |_| None, &mut |bytes| bar.inc(bytes))?;
         let name = segment.name();
         let damaged = !report.findings.is_empty() || view.findings.iter().any(|f| f.segment == name);
         if damaged {
-            outcome = Outcome::Findings;
+            outcome = ExitOutcome::Findings;
         }
         rows.push(row(
             segment,
@@ -63,16 +63,16 @@ pub fn run(log: &Log) -> anyhow::Result<Outcome> {
     bar.finish_and_clear();
     rows.sort_by(|a, b| a.segment.cmp(&b.segment));
     unless_closed(print(log, &rows))?;
-    if outcome == Outcome::Findings {
+    if outcome == ExitOutcome::Findings {
         note!("some segments are damaged or in quarantine: `wal-tools verify` says what is wrong and where");
     }
     Ok(outcome)
 }
 
-fn row(segment: &SegmentInfo, checksum: &'static str) -> Row {
+fn row(segment: &SegmentInfo, checksum: &'static str) -> SegmentRow {
     let accepted = segment.accepted();
     let last = accepted.map(|_| Lsn(segment.next().0 - 1));
-    Row {
+    SegmentRow {
         segment: segment.name(),
         state: state(segment),
         first_lsn: accepted.map(|_| segment.first()),
@@ -87,8 +87,8 @@ fn row(segment: &SegmentInfo, checksum: &'static str) -> Row {
     }
 }
 
-fn quarantined(segment: QuarantinedSegment) -> Row {
-    Row {
+fn quarantined(segment: QuarantinedSegment) -> SegmentRow {
+    SegmentRow {
         segment: segment.name,
         state: "quarantined",
         first_lsn: Some(segment.first),
@@ -103,15 +103,16 @@ fn quarantined(segment: QuarantinedSegment) -> Row {
     }
 }
 
-fn print(log: &Log, rows: &[Row]) -> anyhow::Result<()> {
+fn print(log: &LogContext, rows: &[SegmentRow]) -> anyhow::Result<()> {
     if log.json {
         for row in rows {
-            table::print_json(row)?;
+            text_format::print_json(row)?;
         }
         return Ok(());
     }
-    let mut shown =
-        table::table(&["SEGMENT", "STATE", "#FIRST", "#LAST", "#RECORDS", "#SIZE", "SEALED", "CHECKSUM"]);
+    let mut shown = text_format::table(&[
+        "SEGMENT", "STATE", "#FIRST", "#LAST", "#RECORDS", "#SIZE", "SEALED", "CHECKSUM",
+    ]);
     let number = |lsn: Option<Lsn>| lsn.map_or_else(|| "-".to_owned(), |lsn| lsn.to_string());
     for row in rows {
         shown.add_row([
@@ -120,10 +121,10 @@ fn print(log: &Log, rows: &[Row]) -> anyhow::Result<()> {
             number(row.first_lsn),
             number(row.last_lsn),
             row.records.to_string(),
-            table::size(row.size),
+            text_format::size(row.size),
             if row.sealed { "yes" } else { "no" }.to_owned(),
             row.checksum.to_owned(),
         ]);
     }
-    Ok(table::print(&shown)?)
+    Ok(text_format::print(&shown)?)
 }

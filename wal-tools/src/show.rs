@@ -14,16 +14,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::Show;
-use crate::open::Log;
-use crate::output::Outcome;
-use crate::record::Row;
-use crate::table;
+use crate::log_context::LogContext;
+use crate::output::ExitOutcome;
+use crate::record::RecordRow;
+use crate::text_format;
 
 /// A record with everything that is known of it.
 #[derive(Serialize)]
-struct Whole {
+struct FullRecord {
     #[serde(flatten)]
-    row: Row,
+    row: RecordRow,
     segment: Option<String>,
     offset: u64,
     lane: u8,
@@ -45,7 +45,7 @@ pub struct Details {
     value_bytes: usize,
     /// What stands in the value's place where a password waits to be hashed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Hidden>,
+    value: Option<HiddenValue>,
     /// Whether Kafka gets no value, which is not the same as an empty one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     no_value: bool,
@@ -60,7 +60,7 @@ pub struct Details {
 /// Instead of a value with a password in it.
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Hidden {
+enum HiddenValue {
     Sealed,
 }
 
@@ -82,7 +82,7 @@ impl Details {
             idempotency_key: envelope.idempotency_key.map(str::to_owned),
             principal: envelope.principal.map(str::to_owned),
             value_bytes: envelope.value.len(),
-            value: envelope.sealed.then_some(Hidden::Sealed),
+            value: envelope.sealed.then_some(HiddenValue::Sealed),
             no_value: envelope.no_value,
             payload: shown.map(str::to_owned),
             payload_base64: (payload && shown.is_none()).then(|| BASE64.encode(envelope.value)),
@@ -90,24 +90,24 @@ impl Details {
     }
 }
 
-pub fn run(log: &Log, args: &Show) -> anyhow::Result<Outcome> {
-    let view = log.look_inside()?;
+pub fn run(log: &LogContext, args: &Show) -> anyhow::Result<ExitOutcome> {
+    let view = log.readable_view()?;
     let stored = find(&view, &args.what)?;
-    let whole = Whole {
-        row: Row::of(&stored),
+    let whole = FullRecord {
+        row: RecordRow::of(&stored),
         segment: view.segment_containing(stored.record.lsn).map(SegmentInfo::name),
         offset: stored.offset,
         lane: stored.record.lane,
         details: Details::of(&stored.record.payload, args.payload),
     };
     print(log.json, &whole)?;
-    Ok(Outcome::Fine)
+    Ok(ExitOutcome::Fine)
 }
 
 /// Prints a document: as it is, or a line a member.
 pub fn print(json: bool, document: &impl Serialize) -> anyhow::Result<()> {
     if json {
-        return Ok(table::print_json(document)?);
+        return Ok(text_format::print_json(document)?);
     }
     let mut members = match serde_json::to_value(document)? {
         Value::Object(members) => members,
@@ -115,18 +115,18 @@ pub fn print(json: bool, document: &impl Serialize) -> anyhow::Result<()> {
     };
     // By itself and last: it may be long.
     let payload = members.remove("payload").or_else(|| members.remove("payload_base64"));
-    let mut shown = table::members();
+    let mut shown = text_format::members();
     for (name, value) in &members {
         let value = match value {
             Value::Null => continue,
-            Value::String(text) => table::plain(text),
+            Value::String(text) => text_format::without_control_chars(text),
             other => other.to_string(),
         };
         shown.add_row([name.clone(), value]);
     }
-    table::print(&shown)?;
+    text_format::print(&shown)?;
     if let Some(Value::String(payload)) = payload {
-        writeln!(io::stdout(), "\n{}", table::plain(&payload))?;
+        writeln!(io::stdout(), "\n{}", text_format::without_control_chars(&payload))?;
     }
     Ok(())
 }

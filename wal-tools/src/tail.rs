@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::cli::Tail;
 use crate::list::newest;
-use crate::open::Log;
-use crate::output::Outcome;
-use crate::record::Row;
-use crate::table;
+use crate::log_context::LogContext;
+use crate::output::ExitOutcome;
+use crate::record::RecordRow;
+use crate::text_format;
 
 /// How often new records are looked for: soon enough for a person.
 const LOOK: Duration = Duration::from_millis(200);
@@ -17,8 +17,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Widths of the columns, because what comes is not known yet.
 const HEAD: &str = "       LSN  ACCEPTED                  STATE         SIZE  KIND                  KEY  ID";
 
-pub fn run(log: &Log, args: &Tail) -> anyhow::Result<Outcome> {
-    let view = log.look_inside()?;
+pub fn run(log: &LogContext, args: &Tail) -> anyhow::Result<ExitOutcome> {
+    let view = log.readable_view()?;
     if !log.json {
         writeln!(io::stdout(), "{HEAD}")?;
     }
@@ -26,20 +26,20 @@ pub fn run(log: &Log, args: &Tail) -> anyhow::Result<Outcome> {
         print(&row, log.json)?;
     }
     if !args.follow {
-        return Ok(Outcome::Fine);
+        return Ok(ExitOutcome::Fine);
     }
     let mut follower = view.follow();
     loop {
         while let Some(stored) = follower.poll()? {
-            print(&Row::of(&stored), log.json)?;
+            print(&RecordRow::of(&stored), log.json)?;
         }
         std::thread::sleep(LOOK);
     }
 }
 
-fn print(row: &Row, json: bool) -> anyhow::Result<()> {
+fn print(row: &RecordRow, json: bool) -> anyhow::Result<()> {
     if json {
-        return Ok(table::print_json(row)?);
+        return Ok(text_format::print_json(row)?);
     }
     let [lsn, at, state, size, kind, key, id] = row.cells();
     writeln!(io::stdout(), "{lsn:>10}  {at:<24}  {state:<8}  {size:>8}  {kind:<20}  {key}  {id}")?;

@@ -9,9 +9,9 @@ use forebay_wal::{Finding, RecordRef};
 use serde::Serialize;
 
 use crate::cli::Verify;
-use crate::open::Log;
-use crate::output::{Outcome, note, unless_closed};
-use crate::table;
+use crate::log_context::LogContext;
+use crate::output::{ExitOutcome, note, unless_closed};
+use crate::text_format;
 
 /// What was read, and what is wrong.
 #[derive(Serialize)]
@@ -25,9 +25,9 @@ struct Document<'a> {
     set_aside: u64,
 }
 
-pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
-    let view = log.look()?;
-    let bar = table::progress(view.bytes());
+pub fn run(log: &LogContext, args: &Verify) -> anyhow::Result<ExitOutcome> {
+    let view = log.view()?;
+    let bar = text_format::progress(view.bytes());
     let mut deep = deep(&view);
     let mut check = |frame: &RecordRef<'_>| if args.deep { deep(frame) } else { None };
     let report = view.verify(&mut check, &mut |bytes| bar.inc(bytes))?;
@@ -43,7 +43,7 @@ pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
         note!("damaged ranges found before, copies in quarantine/: {}", report.set_aside);
     }
     let printed = match log.json {
-        true => table::print_json(&document).map_err(Into::into),
+        true => text_format::print_json(&document).map_err(Into::into),
         false => print(&document),
     };
     unless_closed(printed)?;
@@ -53,7 +53,7 @@ pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
             "of {count} encrypted records only the checksums were looked at: --key-file authenticates them"
         );
     }
-    Ok(if report.findings.is_empty() { Outcome::Fine } else { Outcome::Findings })
+    Ok(if report.findings.is_empty() { ExitOutcome::Fine } else { ExitOutcome::Findings })
 }
 
 /// Checks what a record says of itself against where it lies.
@@ -80,18 +80,18 @@ fn deep(view: &LogView) -> impl FnMut(&RecordRef<'_>) -> Option<String> {
 
 fn print(document: &Document<'_>) -> anyhow::Result<()> {
     if !document.findings.is_empty() {
-        let mut shown = table::table(&["SEGMENT", "#OFFSET", "KIND", "DETAIL"]);
+        let mut shown = text_format::table(&["SEGMENT", "#OFFSET", "KIND", "DETAIL"]);
         for finding in document.findings {
             shown.add_row([
-                table::plain(&finding.segment),
+                text_format::without_control_chars(&finding.segment),
                 finding.offset.to_string(),
-                table::word(finding.kind),
-                table::plain(&finding.detail),
+                text_format::serialized_name(finding.kind),
+                text_format::without_control_chars(&finding.detail),
             ]);
         }
-        table::print(&shown)?;
+        text_format::print(&shown)?;
     }
-    let (records, bytes) = (document.records, table::size(document.bytes));
+    let (records, bytes) = (document.records, text_format::size(document.bytes));
     match document.findings.len() {
         0 => writeln!(io::stdout(), "{records} records, {bytes}: all as they were written")?,
         n => writeln!(io::stdout(), "{records} records, {bytes} readable; findings: {n}")?,

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::place::Place;
+use super::test_file::TestFile;
 use crate::interrupt::Interrupt;
 
 /// Bytes of a record: a small JSON command.
-pub const RECORD: usize = 300;
+pub const RECORD_BYTES: usize = 300;
 /// What the log adds to it: a frame's header and an envelope, to a multiple of eight bytes.
 const IN_THE_LOG: usize = 448;
 /// One piece of the sequential measurement, as the log fills its spare segments.
@@ -30,13 +30,20 @@ pub struct Measured {
 }
 
 /// Writes and flushes groups of so many records until the time is over.
-pub fn flushes(place: &Place, records: usize, time: Duration, interrupt: &Interrupt) -> io::Result<Measured> {
+pub fn flushes(
+    place: &TestFile,
+    records: usize,
+    time: Duration,
+    interrupt: &Interrupt,
+) -> io::Result<Measured> {
     let group = vec![0x5a; records * IN_THE_LOG];
     let mut micros = Vec::new();
     let mut at = 0;
     let started = Instant::now();
-    while micros.is_empty() || (started.elapsed() < time && micros.len() < SAMPLES && !interrupt.came()) {
-        at = place.room(at, group.len() as u64);
+    while micros.is_empty()
+        || (started.elapsed() < time && micros.len() < SAMPLES && !interrupt.was_received())
+    {
+        at = place.offset_with_room(at, group.len() as u64);
         let begun = Instant::now();
         place.write_and_flush(&group, at)?;
         micros.push(begun.elapsed().as_secs_f64() * 1e6);
@@ -56,12 +63,12 @@ pub fn flushes(place: &Place, records: usize, time: Duration, interrupt: &Interr
 }
 
 /// Bytes a second with one flush a mebibyte: what filling the next segment costs.
-pub fn sequential(place: &Place, time: Duration, interrupt: &Interrupt) -> io::Result<f64> {
+pub fn sequential(place: &TestFile, time: Duration, interrupt: &Interrupt) -> io::Result<f64> {
     let piece = vec![0xa5; PIECE];
     let (mut at, mut bytes) = (0, 0);
     let started = Instant::now();
-    while bytes == 0 || (started.elapsed() < time && !interrupt.came()) {
-        at = place.room(at, PIECE as u64);
+    while bytes == 0 || (started.elapsed() < time && !interrupt.was_received()) {
+        at = place.offset_with_room(at, PIECE as u64);
         place.write_and_flush(&piece, at)?;
         at += PIECE as u64;
         bytes += PIECE;

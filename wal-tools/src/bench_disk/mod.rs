@@ -1,7 +1,7 @@
 //! `bench-disk`: what flush latency and commit rate a directory can do, and what that means for acknowledgements.
 
 mod measure;
-mod place;
+mod test_file;
 
 use std::io;
 use std::io::Write;
@@ -12,11 +12,11 @@ use anyhow::bail;
 use serde::Serialize;
 
 use crate::interrupt::Interrupt;
-use crate::output::{Outcome, note};
-use crate::{cli, open, table};
+use crate::output::{ExitOutcome, note};
+use crate::{cli, log_context, text_format};
 
 use measure::Measured;
-use place::Place;
+use test_file::TestFile;
 
 /// Records that share a flush, one measurement each: alone, and as many waiting clients.
 const GROUPS: [usize; 4] = [1, 16, 64, 256];
@@ -35,19 +35,19 @@ struct Document<'a> {
     warning: Option<&'a str>,
 }
 
-pub fn run(dir: Option<&Path>, json: bool, args: &cli::BenchDisk) -> anyhow::Result<Outcome> {
-    let dir = open::directory(dir)?;
+pub fn run(dir: Option<&Path>, json: bool, args: &cli::BenchDisk) -> anyhow::Result<ExitOutcome> {
+    let dir = log_context::directory(dir)?;
     let interrupt = Interrupt::listen()?;
-    let place = Place::make(&dir, &interrupt)?;
+    let place = TestFile::create(&dir, &interrupt)?;
     let part = Duration::from_secs(args.seconds.into()) / (GROUPS.len() as u32 + 1);
     let mut groups = Vec::new();
     for group in GROUPS {
         groups.push(measure::flushes(&place, group, part, &interrupt)?);
     }
     let sequential = measure::sequential(&place, part, &interrupt)?;
-    let (file_system, file_bytes) = (place::file_system(&dir)?, place.size());
+    let (file_system, file_bytes) = (test_file::file_system(&dir)?, place.size());
     drop(place);
-    if interrupt.came() {
+    if interrupt.was_received() {
         bail!("interrupted");
     }
     let warning = warning(&groups, &file_system);
@@ -55,19 +55,19 @@ pub fn run(dir: Option<&Path>, json: bool, args: &cli::BenchDisk) -> anyhow::Res
         directory: &dir,
         file_system: &file_system,
         file_bytes,
-        record_bytes: measure::RECORD,
+        record_bytes: measure::RECORD_BYTES,
         groups: &groups,
         sequential_bytes_per_second: sequential,
         warning: warning.as_deref(),
     };
     match json {
-        true => table::print_json(&document)?,
+        true => text_format::print_json(&document)?,
         false => print(&document)?,
     }
     if let Some(warning) = &warning {
         note!("warning: {warning}");
     }
-    Ok(Outcome::Fine)
+    Ok(ExitOutcome::Fine)
 }
 
 /// What is too good to be true.
@@ -85,10 +85,10 @@ fn warning(groups: &[Measured], file_system: &str) -> Option<String> {
 fn print(document: &Document<'_>) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     let Document { directory, file_system, file_bytes, record_bytes, groups, .. } = document;
-    writeln!(out, "{} ({file_system}), {} of zeros", directory.display(), table::size(*file_bytes))?;
+    writeln!(out, "{} ({file_system}), {} of zeros", directory.display(), text_format::size(*file_bytes))?;
     drop(out);
     let mut shown =
-        table::table(&["#RECORDS A FLUSH", "#FLUSHES", "#P50 µs", "#P99 µs", "#MAX µs", "#RECORDS/s"]);
+        text_format::table(&["#RECORDS A FLUSH", "#FLUSHES", "#P50 µs", "#P99 µs", "#MAX µs", "#RECORDS/s"]);
     for group in *groups {
         shown.add_row([
             group.records.to_string(),
@@ -99,9 +99,9 @@ fn print(document: &Document<'_>) -> anyhow::Result<()> {
             format!("{:.0}", group.records_per_second),
         ]);
     }
-    table::print(&shown)?;
+    text_format::print(&shown)?;
     let mut out = io::stdout().lock();
-    let sequential = table::size(document.sequential_bytes_per_second as u64);
+    let sequential = text_format::size(document.sequential_bytes_per_second as u64);
     writeln!(out, "one flush a mebibyte: {sequential}/s")?;
     writeln!(
         out,

@@ -1,7 +1,7 @@
 //! `dead_letters`: records the broker would not take, and ranges that could not be read.
 
-mod act;
-mod find;
+mod apply;
+mod lookup;
 
 use anyhow::Context;
 use forebay_wal::Lsn;
@@ -11,18 +11,18 @@ use forebay_wal::inspect::LogView;
 use forebay_wal::units::Timestamp;
 use serde::Serialize;
 
-use find::{get, lsns, resolve};
+use lookup::{entry_lsns, get, resolve};
 
 use crate::cli::Show;
-use crate::open::Log;
-use crate::output::{Outcome, note, unless_closed};
+use crate::log_context::LogContext;
+use crate::output::{ExitOutcome, note, unless_closed};
 use crate::show::Details;
-use crate::{cli, show, table};
+use crate::{cli, show, text_format};
 
 /// One entry of the store.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Row {
+enum EntryRow {
     Letter {
         lsn: Lsn,
         id: Option<CommandId>,
@@ -45,56 +45,56 @@ enum Row {
     },
 }
 
-pub fn run(log: &Log, command: &cli::Dead) -> anyhow::Result<Outcome> {
+pub fn run(log: &LogContext, command: &cli::Dead) -> anyhow::Result<ExitOutcome> {
     match command {
         cli::Dead::List => list(log),
         cli::Dead::Show(args) => show_one(log, args),
-        cli::Dead::Requeue(args) => act::run(log, args, act::Action::Requeue),
-        cli::Dead::Drop(args) => act::run(log, args, act::Action::Drop),
+        cli::Dead::Requeue(args) => apply::run(log, args, apply::Action::Requeue),
+        cli::Dead::Drop(args) => apply::run(log, args, apply::Action::Drop),
     }
 }
 
 /// Exit 1 when there are some: somebody has to decide about them.
-fn list(log: &Log) -> anyhow::Result<Outcome> {
-    let view = log.look_inside()?;
-    let all = lsns(&view);
+fn list(log: &LogContext) -> anyhow::Result<ExitOutcome> {
+    let view = log.readable_view()?;
+    let all = entry_lsns(&view);
     unless_closed(print(log, &view, &all))?;
     if all.is_empty() {
         note!("no dead letters");
-        return Ok(Outcome::Fine);
+        return Ok(ExitOutcome::Fine);
     }
-    Ok(Outcome::Findings)
+    Ok(ExitOutcome::Findings)
 }
 
-fn print(log: &Log, view: &LogView, lsns: &[Lsn]) -> anyhow::Result<()> {
-    let mut shown = table::table(&["#LSN", "DIED", "#ATTEMPTS", "KIND", "KEY", "REASON", "ID"]);
+fn print(log: &LogContext, view: &LogView, lsns: &[Lsn]) -> anyhow::Result<()> {
+    let mut shown = text_format::table(&["#LSN", "DIED", "#ATTEMPTS", "KIND", "KEY", "REASON", "ID"]);
     for &lsn in lsns {
         let Some(dead) = get(view, lsn)? else { continue };
-        let row = Row::of(&dead);
+        let row = EntryRow::of(&dead);
         match log.json {
-            true => table::print_json(&row)?,
+            true => text_format::print_json(&row)?,
             false => drop(shown.add_row(row.cells())),
         }
     }
     if !log.json && !lsns.is_empty() {
-        table::print(&shown)?;
+        text_format::print(&shown)?;
     }
     Ok(())
 }
 
-fn show_one(log: &Log, args: &Show) -> anyhow::Result<Outcome> {
-    let view = log.look_inside()?;
+fn show_one(log: &LogContext, args: &Show) -> anyhow::Result<ExitOutcome> {
+    let view = log.readable_view()?;
     let lsn = resolve(&view, &args.what)?;
     let dead = get(&view, lsn)?.context("it was removed just now")?;
-    let mut row = Row::of(&dead);
-    if let (Row::Letter { details, .. }, DeadEntry::Letter(letter)) = (&mut row, &dead) {
+    let mut row = EntryRow::of(&dead);
+    if let (EntryRow::Letter { details, .. }, DeadEntry::Letter(letter)) = (&mut row, &dead) {
         *details = Details::of(&letter.payload, args.payload).map(Box::new);
     }
     show::print(log.json, &row)?;
-    Ok(Outcome::Fine)
+    Ok(ExitOutcome::Fine)
 }
 
-impl Row {
+impl EntryRow {
     fn of(dead: &DeadEntry) -> Self {
         match dead {
             DeadEntry::Letter(letter) => {
@@ -140,20 +140,20 @@ impl Row {
         match self {
             Self::Letter { lsn, id, kind, key, reason, died_at, attempts, .. } => [
                 lsn.to_string(),
-                table::ago(*died_at),
+                text_format::ago(*died_at),
                 attempts.to_string(),
-                table::plain(kind),
-                key.as_deref().map_or_else(dash, table::plain),
-                table::plain(reason),
+                text_format::without_control_chars(kind),
+                key.as_deref().map_or_else(dash, text_format::without_control_chars),
+                text_format::without_control_chars(reason),
                 id.map_or_else(dash, |id| id.to_string()),
             ],
             Self::Damaged { lsn_from, lsn_to, segment, reason, found_at, .. } => [
                 format!("{lsn_from}-{lsn_to}"),
-                table::ago(*found_at),
+                text_format::ago(*found_at),
                 dash(),
                 "damaged".to_owned(),
                 segment.clone(),
-                table::plain(reason),
+                text_format::without_control_chars(reason),
                 dash(),
             ],
         }

@@ -1,7 +1,7 @@
 //! `replay`: delivers a range of delivered records again, under the same ids.
 
-mod choice;
-mod deed;
+mod execute;
+mod plan;
 
 use std::io;
 use std::io::Write;
@@ -14,29 +14,29 @@ use forebay_wal::{Lsn, control};
 use serde::Serialize;
 
 use crate::interrupt::Interrupt;
-use crate::open::Log;
-use crate::output::{Outcome, note, unless_closed};
-use crate::{cli, range, table};
+use crate::log_context::LogContext;
+use crate::output::{ExitOutcome, note, unless_closed};
+use crate::{cli, range, text_format};
 
-use choice::{Choice, Plan};
-use deed::{CHUNK, Deed, Done};
+use execute::{CHUNK, Executor, ReplayProgress};
+use plan::{Choice, ReplayPlan};
 
 #[derive(Serialize)]
 struct Document<'a> {
     applied: bool,
     #[serde(flatten)]
-    plan: &'a Plan,
+    plan: &'a ReplayPlan,
     #[serde(flatten)]
-    done: Option<&'a Done>,
+    done: Option<&'a ReplayProgress>,
 }
 
-pub fn run(log: &Log, args: &cli::Replay) -> anyhow::Result<Outcome> {
+pub fn run(log: &LogContext, args: &cli::Replay) -> anyhow::Result<ExitOutcome> {
     // A daemon takes a checkpoint before it answers: what is read afterwards knows what is delivered by now.
     let _ = control::send_request(&log.dir, &Request::Status);
-    let view = log.look_inside()?;
+    let view = log.readable_view()?;
     let range = range::resolve(&view, Some(args.from), args.to)?;
-    let bar = table::progress(bytes(&view, &range));
-    let plan = Plan::of(&view, &range, &mut |bytes| bar.inc(bytes))?;
+    let bar = text_format::progress(bytes(&view, &range));
+    let plan = ReplayPlan::of(&view, &range, &mut |bytes| bar.inc(bytes))?;
     bar.finish_and_clear();
     explain(&plan, &range);
     let done = match args.apply && plan.records > 0 {
@@ -47,25 +47,30 @@ pub fn run(log: &Log, args: &cli::Replay) -> anyhow::Result<Outcome> {
     if !args.apply && plan.records > 0 {
         note!("nothing was changed: --apply does it");
     }
-    if let Some(Done { replayed, last_done, error: Some(error), .. }) = &done {
+    if let Some(ReplayProgress { replayed, last_done, error: Some(error), .. }) = &done {
         let next = last_done.map_or(range.start, Lsn::next);
         bail!(
             "{replayed} of {} records lie in the log again; go on with --from {next}: {error}",
             plan.records
         );
     }
-    Ok(if plan.damaged > 0 { Outcome::Findings } else { Outcome::Fine })
+    Ok(if plan.damaged > 0 { ExitOutcome::Findings } else { ExitOutcome::Fine })
 }
 
-fn apply(log: &Log, view: &LogView, range: &Range<Lsn>, plan: &Plan) -> anyhow::Result<Done> {
+fn apply(
+    log: &LogContext,
+    view: &LogView,
+    range: &Range<Lsn>,
+    plan: &ReplayPlan,
+) -> anyhow::Result<ReplayProgress> {
     let interrupt = Interrupt::listen()?;
-    let mut deed = Deed::begin(log, view, plan)?;
-    let mut done = Done::default();
-    let bar = table::progress(plan.bytes);
+    let mut deed = Executor::begin(log, view, plan)?;
+    let mut done = ReplayProgress::default();
+    let bar = text_format::progress(plan.bytes);
     let mut chunk = Vec::new();
     for stored in view.records(range.clone()) {
         let stored = stored?;
-        if choice::choose(view, range, &stored) != Choice::Replay {
+        if plan::choose(view, range, &stored) != Choice::Replay {
             continue;
         }
         chunk.push(stored.record.lsn);
@@ -73,17 +78,17 @@ fn apply(log: &Log, view: &LogView, range: &Range<Lsn>, plan: &Plan) -> anyhow::
         if chunk.len() < CHUNK {
             continue;
         }
-        if !deed.chunk(&chunk, &mut done) {
+        if !deed.replay_chunk(&chunk, &mut done) {
             break;
         }
         chunk.clear();
-        if interrupt.came() {
+        if interrupt.was_received() {
             done.error = Some("interrupted".to_owned());
             break;
         }
     }
     if done.error.is_none() {
-        deed.chunk(&chunk, &mut done);
+        deed.replay_chunk(&chunk, &mut done);
     }
     bar.finish_and_clear();
     deed.end()?;
@@ -101,7 +106,7 @@ fn bytes(view: &LogView, range: &Range<Lsn>) -> u64 {
 }
 
 /// What a person should know before it is done.
-fn explain(plan: &Plan, range: &Range<Lsn>) {
+fn explain(plan: &ReplayPlan, range: &Range<Lsn>) {
     if range.start < plan.oldest_kept && !range.is_empty() {
         note!("the oldest record still available is {}: those before it are gone", plan.oldest_kept);
     }
@@ -120,23 +125,25 @@ fn explain(plan: &Plan, range: &Range<Lsn>) {
     }
 }
 
-fn print(json: bool, plan: &Plan, done: Option<&Done>) -> anyhow::Result<()> {
+fn print(json: bool, plan: &ReplayPlan, done: Option<&ReplayProgress>) -> anyhow::Result<()> {
     if json {
-        return Ok(table::print_json(&Document { applied: done.is_some(), plan, done })?);
+        return Ok(text_format::print_json(&Document { applied: done.is_some(), plan, done })?);
     }
-    let Plan { from, to, records, bytes, .. } = plan;
+    let ReplayPlan { from, to, records, bytes, .. } = plan;
     let mut out = io::stdout().lock();
     match done {
-        None => {
-            writeln!(out, "to deliver again: {records} records of {from} to {to}, {}", table::size(*bytes))?
-        }
-        Some(Done { replayed, last_as, .. }) => {
+        None => writeln!(
+            out,
+            "to deliver again: {records} records of {from} to {to}, {}",
+            text_format::size(*bytes)
+        )?,
+        Some(ReplayProgress { replayed, last_as, .. }) => {
             let last = last_as.map_or_else(String::new, |lsn| format!(", the last one as record {lsn}"));
             writeln!(out, "in the log again: {replayed} of {records} records{last}")?;
         }
     }
     for (kind, count) in &plan.kinds {
-        writeln!(out, "  {count:>10}  {}", table::plain(kind))?;
+        writeln!(out, "  {count:>10}  {}", text_format::without_control_chars(kind))?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::{problems, segments};
 
 /// What a look at the files says. What a daemon answers stands in place of the members it names.
 #[derive(Serialize)]
-struct Document {
+struct FileStatus {
     backlog: u64,
     /// 0 when nothing waits.
     oldest_age_seconds: f64,
@@ -33,12 +33,12 @@ struct Document {
     /// Segments whose payloads are encrypted; the others among `segments` are not.
     encrypted_segments: u64,
     kinds: BTreeMap<String, u64>,
-    waiting_segments: Vec<Waiting>,
+    waiting_segments: Vec<WaitingSegment>,
 }
 
 /// A segment with records that wait.
 #[derive(Serialize)]
-struct Waiting {
+struct WaitingSegment {
     segment: String,
     state: &'static str,
     first_lsn: Lsn,
@@ -48,25 +48,25 @@ struct Waiting {
 }
 
 /// What the files say.
-pub fn of_files(view: &LogView) -> anyhow::Result<Value> {
+pub fn from_files(view: &LogView) -> anyhow::Result<Value> {
     Ok(serde_json::to_value(document(view)?)?)
 }
 
 /// Puts what a daemon answered in place of what the document says.
-pub fn take_over(document: &mut Value, exact: serde_json::Map<String, Value>) {
+pub fn merge_daemon_status(document: &mut Value, exact: serde_json::Map<String, Value>) {
     if let Some(members) = document.as_object_mut() {
         members.extend(exact);
         members.insert("source".to_owned(), "daemon".into());
     }
 }
 
-fn document(view: &LogView) -> io::Result<Document> {
+fn document(view: &LogView) -> io::Result<FileStatus> {
     let now = Timestamp::now();
     let seconds = |at: Timestamp| now.since(at).as_secs_f64();
-    let (backlog, problems) = (view.backlog()?, problems::of_files(view)?);
+    let (backlog, problems) = (view.backlog()?, problems::from_files(view)?);
     let waiting = backlog.segments.iter().filter_map(|&(first, count)| {
         let segment = view.segment_containing(first)?;
-        Some(Waiting {
+        Some(WaitingSegment {
             segment: segment.name(),
             state: segments::state(segment),
             first_lsn: first,
@@ -75,7 +75,7 @@ fn document(view: &LogView) -> io::Result<Document> {
             records: segment.records(),
         })
     });
-    Ok(Document {
+    Ok(FileStatus {
         backlog: backlog.records,
         oldest_age_seconds: backlog.oldest.map_or(0.0, seconds),
         backlog_bytes: backlog.bytes,

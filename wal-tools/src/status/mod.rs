@@ -1,11 +1,11 @@
 //! `status`: what waits for delivery.
 //!
-//! - `document`: the figures; `watch`: the same again and again, with `pace` (rates, trend) and `frame` (how it is shown).
+//! - `document`: the figures; `watch`: the same again and again, with `rates` (rates, trend) and `watch_view` (how it is shown).
 
 mod document;
-mod frame;
-mod pace;
+mod rates;
 mod watch;
+mod watch_view;
 
 use std::io;
 use std::io::Write;
@@ -15,50 +15,53 @@ use forebay_wal::control;
 use forebay_wal::control::{ControlResponse, Request};
 use serde_json::Value;
 
-use crate::open::Log;
-use crate::output::{Outcome, note};
-use crate::{cli, problems, table};
+use crate::log_context::LogContext;
+use crate::output::{ExitOutcome, note};
+use crate::{cli, problems, text_format};
 
 /// Segments a person is shown: the ones that wait longest.
 const SHOWN: usize = 20;
 
-pub fn run(log: &Log, args: &cli::Status) -> anyhow::Result<Outcome> {
+pub fn run(log: &LogContext, args: &cli::Status) -> anyhow::Result<ExitOutcome> {
     if args.watch {
         return watch::run(log, args.interval);
     }
     // Asked first: a daemon takes a checkpoint before it answers, and what is read afterwards agrees with it.
     let asked = control::send_request(&log.dir, &Request::Status);
-    let view = log.look()?;
-    let mut document = document::of_files(&view)?;
+    let view = log.view()?;
+    let mut document = document::from_files(&view)?;
     match asked {
-        Ok(ControlResponse::Status(Value::Object(exact))) => document::take_over(&mut document, exact),
+        Ok(ControlResponse::Status(Value::Object(exact))) => {
+            document::merge_daemon_status(&mut document, exact)
+        }
         Ok(other) => note!("the daemon did not answer with its status: {other:?}"),
         Err(error) if view.live => note!("{error}; figures are as of the last checkpoint"),
         Err(_) => {}
     }
     match log.json {
-        true => table::print_json(&document)?,
+        true => text_format::print_json(&document)?,
         false => print(&document)?,
     }
     for finding in &view.findings {
         note!("{}: {}", finding.segment, finding.detail);
     }
-    Ok(Outcome::Fine)
+    Ok(ExitOutcome::Fine)
 }
 
 fn print(document: &Value) -> anyhow::Result<()> {
     let number = |name: &str| document[name].as_u64().unwrap_or_default();
-    let age =
-        |name: &str| document[name].as_f64().map(|secs| table::age(Duration::from_secs_f64(secs.max(0.0))));
+    let age = |name: &str| {
+        document[name].as_f64().map(|secs| text_format::age(Duration::from_secs_f64(secs.max(0.0))))
+    };
     let checkpoint = age("checkpoint_age_seconds").map_or("none".to_owned(), |age| format!("{age} old"));
     let exact = document["source"] == "daemon";
-    let mut shown = table::members();
+    let mut shown = text_format::members();
     shown.add_row(["backlog", &format!("{} records", number("backlog"))]);
     shown.add_row([
         "oldest",
         &age("oldest_age_seconds").filter(|_| number("backlog") > 0).unwrap_or("-".into()),
     ]);
-    shown.add_row(["size", &table::size(number("backlog_bytes"))]);
+    shown.add_row(["size", &text_format::size(number("backlog_bytes"))]);
     shown.add_row(["dead letters", &number("dead").to_string()]);
     shown.add_row(["watermark", &format!("everything below record {} is done", number("watermark_lsn"))]);
     shown.add_row(["segments", &segments(number("segments"), number("encrypted_segments"))]);
@@ -67,12 +70,12 @@ fn print(document: &Value) -> anyhow::Result<()> {
         if document["poisoned"] == true { "YES: the log takes nothing more" } else { "no" },
     ]);
     if let Some(error) = document["last_error"].as_str() {
-        shown.add_row(["last error", &table::plain(error)]);
+        shown.add_row(["last error", &text_format::without_control_chars(error)]);
     }
     shown.add_row(["daemon", if document["running"] == true { "running" } else { "not running" }]);
     shown.add_row(["figures", if exact { "the daemon's own, exact" } else { "as of the last checkpoint" }]);
     shown.add_row(["checkpoint", &checkpoint]);
-    table::print(&shown)?;
+    text_format::print(&shown)?;
     problems::print(document)?;
     print_kinds(document)?;
     print_segments(document)
@@ -88,19 +91,19 @@ fn segments(all: u64, encrypted: u64) -> String {
 
 fn print_kinds(document: &Value) -> anyhow::Result<()> {
     let Some(kinds) = document["kinds"].as_object().filter(|kinds| !kinds.is_empty()) else { return Ok(()) };
-    let mut shown = table::table(&["KIND", "#WAITING"]);
+    let mut shown = text_format::table(&["KIND", "#WAITING"]);
     for (kind, count) in kinds {
-        shown.add_row([table::plain(kind), count.to_string()]);
+        shown.add_row([text_format::without_control_chars(kind), count.to_string()]);
     }
     writeln!(io::stdout())?;
-    Ok(table::print(&shown)?)
+    Ok(text_format::print(&shown)?)
 }
 
 fn print_segments(document: &Value) -> anyhow::Result<()> {
     let Some(waiting) = document["waiting_segments"].as_array().filter(|waiting| !waiting.is_empty()) else {
         return Ok(());
     };
-    let mut shown = table::table(&["SEGMENT", "STATE", "#FIRST", "#LAST", "#WAITING", "#RECORDS"]);
+    let mut shown = text_format::table(&["SEGMENT", "STATE", "#FIRST", "#LAST", "#WAITING", "#RECORDS"]);
     for segment in waiting.iter().take(SHOWN) {
         let text = |name: &str| match &segment[name] {
             Value::String(text) => text.clone(),
@@ -109,7 +112,7 @@ fn print_segments(document: &Value) -> anyhow::Result<()> {
         shown.add_row(["segment", "state", "first_lsn", "last_lsn", "backlog", "records"].map(text));
     }
     writeln!(io::stdout())?;
-    table::print(&shown)?;
+    text_format::print(&shown)?;
     if waiting.len() > SHOWN {
         writeln!(io::stdout(), "and {} more segments", waiting.len() - SHOWN)?;
     }

@@ -10,65 +10,65 @@ use forebay_wal::control;
 use forebay_wal::control::{ControlResponse, Request, RequestError};
 use serde_json::Value;
 
-use super::frame::Frame;
-use super::pace::Recent;
-use super::{document, frame};
+use super::rates::SampleWindow;
+use super::watch_view::WatchView;
+use super::{document, watch_view};
 use crate::interrupt::Interrupt;
-use crate::open::Log;
+use crate::log_context::LogContext;
 use crate::output;
-use crate::output::{Outcome, note};
+use crate::output::{ExitOutcome, note};
 
 /// How often a wait for an answer looks for an interruption: a person does not notice.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What became of one look.
-enum Look {
+enum PollResult {
     /// Figures, all from one source at one moment, and why they are not the daemon's.
-    Taken(Value, Option<String>),
+    Status(Value, Option<String>),
     /// The daemon that answered before is gone.
     Stopped,
     /// Somebody wants us to end.
     Interrupted,
 }
 
-pub fn run(log: &Log, interval: Duration) -> anyhow::Result<Outcome> {
+pub fn run(log: &LogContext, interval: Duration) -> anyhow::Result<ExitOutcome> {
     let interrupt = Interrupt::listen()?;
     let is_terminal = io::stdout().is_terminal();
-    let (mut recent, mut has_answered, mut is_first) = (Recent::default(), false, true);
+    let (mut recent, mut has_answered, mut is_first) = (SampleWindow::default(), false, true);
     loop {
         let (document, remark) = match look(log, &interrupt, has_answered)? {
-            Look::Taken(document, remark) => (document, remark),
-            Look::Stopped => {
+            PollResult::Status(document, remark) => (document, remark),
+            PollResult::Stopped => {
                 note!("the daemon has stopped");
-                return Ok(Outcome::Fine);
+                return Ok(ExitOutcome::Fine);
             }
-            Look::Interrupted => return Ok(Outcome::Fine),
+            PollResult::Interrupted => return Ok(ExitOutcome::Fine),
         };
         has_answered |= document["source"] == "daemon";
-        let pace = recent.take(&document);
-        let frame = Frame {
+        let pace = recent.add(&document);
+        let frame = WatchView {
             dir: &log.dir,
             document: &document,
-            pace,
-            recent: &recent,
+            rates: pace,
+            samples: &recent,
             interval,
-            remark: remark.as_deref(),
+            fallback_reason: remark.as_deref(),
         };
         let shown = match (log.json, is_terminal) {
             (true, _) => frame.json()?,
             (false, true) => {
-                let size = frame::size();
-                frame::in_place(&frame.lines(size.1), size, is_first)
+                let size = watch_view::terminal_size();
+                watch_view::redraw(&frame.lines(size.1), size, is_first)
             }
             (false, false) => frame.line(),
         };
-        match output::all(shown.as_bytes()) {
-            Err(error) if is_terminal && is_hung_up(&error) => return Ok(Outcome::Fine),
+        match output::write_stdout(shown.as_bytes()) {
+            Err(error) if is_terminal && is_hung_up(&error) => return Ok(ExitOutcome::Fine),
             written => written?,
         }
         is_first = false;
-        if interrupt.within(interval)? {
-            return Ok(Outcome::Fine);
+        if interrupt.wait(interval)? {
+            return Ok(ExitOutcome::Fine);
         }
     }
 }
@@ -79,28 +79,31 @@ fn is_hung_up(error: &io::Error) -> bool {
     error.raw_os_error() == Some(EIO)
 }
 
-fn look(log: &Log, interrupt: &Interrupt, has_answered: bool) -> anyhow::Result<Look> {
-    let Some(asked) = ask(log, interrupt)? else { return Ok(Look::Interrupted) };
+fn look(log: &LogContext, interrupt: &Interrupt, has_answered: bool) -> anyhow::Result<PollResult> {
+    let Some(asked) = ask(log, interrupt)? else { return Ok(PollResult::Interrupted) };
     let remark = match asked {
         Ok(ControlResponse::Status(Value::Object(exact))) => {
             let mut document = serde_json::json!({ "running": true });
-            document::take_over(&mut document, exact);
-            return Ok(Look::Taken(document, None));
+            document::merge_daemon_status(&mut document, exact);
+            return Ok(PollResult::Status(document, None));
         }
         Ok(other) => Some(format!("the daemon did not answer with its status: {other:?}")),
         Err(error) => Some(error.to_string()),
     };
-    let view = log.look()?;
+    let view = log.view()?;
     if !view.live && has_answered {
-        return Ok(Look::Stopped);
+        return Ok(PollResult::Stopped);
     }
     // Without a daemon there is nothing to remark: the figures say what they are.
-    Ok(Look::Taken(document::of_files(&view)?, remark.filter(|_| view.live)))
+    Ok(PollResult::Status(document::from_files(&view)?, remark.filter(|_| view.live)))
 }
 
 /// Asks on another thread: a daemon that hangs must not keep us from ending. There is never more than one, because the
 /// next look waits for it. None when somebody wants us to end.
-fn ask(log: &Log, interrupt: &Interrupt) -> anyhow::Result<Option<Result<ControlResponse, RequestError>>> {
+fn ask(
+    log: &LogContext,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Option<Result<ControlResponse, RequestError>>> {
     let (tell, told) = mpsc::channel();
     let dir = log.dir.clone();
     std::thread::Builder::new().name("ask".to_owned()).spawn(move || {
@@ -110,7 +113,7 @@ fn ask(log: &Log, interrupt: &Interrupt) -> anyhow::Result<Option<Result<Control
     loop {
         match told.recv_timeout(LOOK) {
             Ok(asked) => return Ok(Some(asked)),
-            Err(mpsc::RecvTimeoutError::Timeout) if interrupt.came() => return Ok(None),
+            Err(mpsc::RecvTimeoutError::Timeout) if interrupt.was_received() => return Ok(None),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 return Err(anyhow!("the question to the daemon failed"));

@@ -13,7 +13,7 @@ fn is_empty(dir: &Path) -> bool {
 #[test]
 fn it_measures_each_group_and_removes_its_file() {
     let dir = tempfile::tempdir().unwrap();
-    let measured = run(dir.path(), &["--json", "bench-disk", "--seconds", "1"]).exits(0).json();
+    let measured = run(dir.path(), &["--json", "bench-disk", "--seconds", "1"]).assert_exit(0).json();
     let groups = measured["groups"].as_array().unwrap();
     assert!(groups.iter().map(|group| group["records"].as_u64().unwrap()).eq([1, 16, 64, 256]));
     for group in groups {
@@ -23,7 +23,7 @@ fn it_measures_each_group_and_removes_its_file() {
     }
     assert!(measured["sequential_bytes_per_second"].as_f64().unwrap() > 0.0);
     assert!(is_empty(dir.path()));
-    let human = run(dir.path(), &["bench-disk", "--seconds", "1"]).exits(0).out;
+    let human = run(dir.path(), &["bench-disk", "--seconds", "1"]).assert_exit(0).out;
     assert!(human.contains("one client alone: about") && human.contains("64 waiting clients"), "{human}");
 }
 
@@ -31,7 +31,7 @@ fn it_measures_each_group_and_removes_its_file() {
 #[test]
 fn what_is_too_fast_to_be_durable_is_warned_of() {
     let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return };
-    let measured = run(dir.path(), &["--json", "bench-disk", "--seconds", "1"]).exits(0);
+    let measured = run(dir.path(), &["--json", "bench-disk", "--seconds", "1"]).assert_exit(0);
     assert_eq!(measured.json()["file_system"], "tmpfs");
     assert!(measured.err.contains("warning:") && measured.err.contains("tmpfs"), "{measured:?}");
 }
@@ -55,6 +55,6 @@ fn an_interruption_removes_the_file_too() {
 #[test]
 fn a_directory_that_cannot_be_used_is_a_failure() {
     let dir = tempfile::tempdir().unwrap();
-    run(&dir.path().join("none"), &["bench-disk"]).exits(2);
-    run(dir.path(), &["bench-disk", "--seconds", "0"]).exits(2);
+    run(&dir.path().join("none"), &["bench-disk"]).assert_exit(2);
+    run(dir.path(), &["bench-disk", "--seconds", "0"]).assert_exit(2);
 }

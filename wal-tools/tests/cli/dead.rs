@@ -12,17 +12,17 @@ use forebay_wal::{Lsn, RecordState};
 use serde_json::{Value, json};
 
 /// Ten orders: 3 and 4 are dead, the others sent. And records 11 to 20 cannot be read.
-fn log(dir: &Path) -> (Daemon, Vec<CommandId>) {
-    let mut daemon = Daemon::start(dir);
+fn log(dir: &Path) -> (TestLog, Vec<CommandId>) {
+    let mut daemon = TestLog::start(dir);
     let ids = daemon.accept_many(10);
-    daemon.bury(Lsn(3), "too large");
-    daemon.bury(Lsn(4), "topic is unknown");
+    daemon.store_dead_letter(Lsn(3), "too large");
+    daemon.store_dead_letter(Lsn(4), "topic is unknown");
     daemon.confirm((1..=10).filter(|lsn| ![3, 4].contains(lsn)));
     daemon.checkpoint();
     (daemon, ids)
 }
 
-fn damage(daemon: &Daemon) {
+fn damage(daemon: &TestLog) {
     let found_at = Timestamp::now();
     let (segment, reason) = ("00000000000000000011.wal".to_owned(), "bad sector".to_owned());
     daemon
@@ -35,9 +35,9 @@ fn damage(daemon: &Daemon) {
 #[test]
 fn without_dead_letters_the_list_is_empty_and_fine() {
     let dir = tempfile::tempdir().unwrap();
-    Daemon::start(dir.path()).accept_many(1);
-    assert_eq!(run(dir.path(), &["--json", "dead", "list"]).exits(0).out, "");
-    run(dir.path(), &["dead", "requeue", "--all", "--apply"]).exits(0);
+    TestLog::start(dir.path()).accept_many(1);
+    assert_eq!(run(dir.path(), &["--json", "dead", "list"]).assert_exit(0).out, "");
+    run(dir.path(), &["dead", "requeue", "--all", "--apply"]).assert_exit(0);
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn dead_letters_are_listed_and_shown() {
     let dir = tempfile::tempdir().unwrap();
     let (daemon, ids) = log(dir.path());
     damage(&daemon);
-    let rows = run(dir.path(), &["--json", "dead", "list"]).exits(1).lines();
+    let rows = run(dir.path(), &["--json", "dead", "list"]).assert_exit(1).lines();
     assert_eq!(rows.len(), 3);
     for (name, value) in [
         ("lsn", json!(3)),
@@ -61,12 +61,12 @@ fn dead_letters_are_listed_and_shown() {
     let damaged = &rows[2];
     assert_eq!((&damaged["kind"], &damaged["lsn_from"]), (&json!("damaged"), &json!(11)));
     assert_eq!((&damaged["lsn_to"], &damaged["reason"]), (&json!(20), &json!("bad sector")));
-    let human = run(dir.path(), &["dead", "list"]).exits(1).out;
+    let human = run(dir.path(), &["dead", "list"]).assert_exit(1).out;
     assert!(human.contains("topic is unknown") && human.contains("11-20"), "{human}");
-    let shown = run(dir.path(), &["dead", "show", &ids[3].to_string()]).exits(0).out;
+    let shown = run(dir.path(), &["dead", "show", &ids[3].to_string()]).assert_exit(0).out;
     assert!(shown.contains("topic is unknown") && !shown.contains("hunter2"), "{shown}");
-    assert!(run(dir.path(), &["dead", "show", "4", "--payload"]).exits(0).out.contains("hunter2"));
-    run(dir.path(), &["dead", "show", "5"]).exits(2);
+    assert!(run(dir.path(), &["dead", "show", "4", "--payload"]).assert_exit(0).out.contains("hunter2"));
+    run(dir.path(), &["dead", "show", "5"]).assert_exit(2);
 }
 
 #[test]
@@ -74,12 +74,12 @@ fn without_apply_there_is_only_a_plan() {
     let dir = tempfile::tempdir().unwrap();
     drop(log(dir.path()));
     let before = fingerprint(dir.path());
-    let plan = run(dir.path(), &["--json", "dead", "requeue", "--all"]).exits(0);
+    let plan = run(dir.path(), &["--json", "dead", "requeue", "--all"]).assert_exit(0);
     let expected = [3, 4].map(|lsn| json!({ "lsn": lsn, "action": "requeue", "applied": false }));
     assert_eq!(plan.lines(), expected);
     assert!(plan.err.contains("after its key's later ones") && plan.err.contains("--apply"), "{plan:?}");
     assert!(before == fingerprint(dir.path()));
-    run(dir.path(), &["dead", "drop"]).exits(2);
+    run(dir.path(), &["dead", "drop"]).assert_exit(2);
 }
 
 #[test]
@@ -88,14 +88,14 @@ fn without_a_daemon_a_letter_is_requeued_under_its_own_id_and_the_next_start_del
     let (daemon, ids) = log(dir.path());
     drop(daemon);
     let id = ids[2].to_string();
-    let done = run(dir.path(), &["--json", "dead", "requeue", &id, "--apply"]).exits(0).lines();
+    let done = run(dir.path(), &["--json", "dead", "requeue", &id, "--apply"]).assert_exit(0).lines();
     assert_eq!(done, [json!({ "lsn": 3, "action": "requeue", "applied": true, "requeued_as": 11 })]);
-    let shown = run(dir.path(), &["--json", "show", &id]).exits(0).json();
+    let shown = run(dir.path(), &["--json", "show", &id]).assert_exit(0).json();
     assert_eq!((&shown["lsn"], &shown["state"]), (&json!(11), &json!("accepted")));
     assert_eq!(shown["requeued_from"], 3);
-    assert_eq!(run(dir.path(), &["--json", "show", "3"]).exits(0).json()["requeued_as"], 11);
-    run(dir.path(), &["verify", "--deep"]).exits(0);
-    let daemon = Daemon::start(dir.path());
+    assert_eq!(run(dir.path(), &["--json", "show", "3"]).assert_exit(0).json()["requeued_as"], 11);
+    run(dir.path(), &["verify", "--deep"]).assert_exit(0);
+    let daemon = TestLog::start(dir.path());
     let mut cursor = daemon.log.cursor(Lsn(0));
     let frame = cursor.next(|_, _| true).unwrap().unwrap();
     let envelope = Envelope::decode(frame.payload).unwrap();
@@ -110,30 +110,30 @@ fn without_a_daemon_letters_are_dropped_for_good() {
     let (daemon, _) = log(dir.path());
     damage(&daemon);
     drop(daemon);
-    let dropped = run(dir.path(), &["--json", "dead", "drop", "--all", "--apply"]).exits(0);
+    let dropped = run(dir.path(), &["--json", "dead", "drop", "--all", "--apply"]).assert_exit(0);
     assert!(dropped.err.contains("kept in quarantine/dead-letters.1"), "{dropped:?}");
     let done = dropped.lines();
     assert!(done.len() == 3 && done.iter().all(|row| row["applied"] == true), "{done:?}");
-    run(dir.path(), &["dead", "list"]).exits(0);
-    let shown = run(dir.path(), &["--json", "show", "4"]).exits(0).json();
+    run(dir.path(), &["dead", "list"]).assert_exit(0);
+    let shown = run(dir.path(), &["--json", "show", "4"]).assert_exit(0).json();
     assert_eq!((&shown["state"], &shown["reason"]), (&json!("dead"), &json!("dropped by an operator")));
-    assert_eq!(Daemon::start(dir.path()).log.backlog_stats().backlog, 0);
+    assert_eq!(TestLog::start(dir.path()).log.backlog_stats().backlog, 0);
 }
 
 #[test]
 fn what_was_dropped_can_be_looked_at_in_its_copy() {
     let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     drop(log(dir.path()));
-    run(dir.path(), &["dead", "drop", "4"]).exits(0);
+    run(dir.path(), &["dead", "drop", "4"]).assert_exit(0);
     assert!(!dir.path().join("quarantine/dead-letters.1").exists(), "a plan copies nothing");
-    run(dir.path(), &["dead", "drop", "4", "--apply"]).exits(0);
+    run(dir.path(), &["dead", "drop", "4", "--apply"]).assert_exit(0);
     for name in ["pending", "acked", "dead"] {
         std::fs::create_dir(copy.path().join(name)).unwrap();
     }
     std::fs::copy(dir.path().join("quarantine/dead-letters.1"), copy.path().join("dead/letters")).unwrap();
-    let rows = run(copy.path(), &["--json", "dead", "list"]).exits(1).lines();
+    let rows = run(copy.path(), &["--json", "dead", "list"]).assert_exit(1).lines();
     assert_eq!((rows.len(), &rows[0]["lsn"]), (1, &json!(4)));
-    assert!(run(copy.path(), &["dead", "show", "4", "--payload"]).exits(0).out.contains("hunter2"));
+    assert!(run(copy.path(), &["dead", "show", "4", "--payload"]).assert_exit(0).out.contains("hunter2"));
 }
 
 #[test]
@@ -142,9 +142,9 @@ fn a_damaged_range_cannot_be_requeued_and_does_not_keep_others_from_it() {
     let (daemon, _) = log(dir.path());
     damage(&daemon);
     drop(daemon);
-    let refused = run(dir.path(), &["dead", "requeue", "11", "--apply"]).exits(2);
+    let refused = run(dir.path(), &["dead", "requeue", "11", "--apply"]).assert_exit(2);
     assert!(refused.err.contains("no record"), "{refused:?}");
-    let all = run(dir.path(), &["--json", "dead", "requeue", "--all", "--apply"]).exits(0);
+    let all = run(dir.path(), &["--json", "dead", "requeue", "--all", "--apply"]).assert_exit(0);
     assert_eq!(all.lines().len(), 2);
     assert!(all.err.contains("1 damaged"), "{all:?}");
 }
@@ -153,16 +153,16 @@ fn a_damaged_range_cannot_be_requeued_and_does_not_keep_others_from_it() {
 fn a_log_that_is_in_use_by_a_daemon_without_a_socket_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let _daemon = log(dir.path());
-    let refused = run(dir.path(), &["dead", "drop", "3", "--apply"]).exits(2);
+    let refused = run(dir.path(), &["dead", "drop", "3", "--apply"]).assert_exit(2);
     assert!(refused.err.contains("in use by process"), "{refused:?}");
-    assert_eq!(run(dir.path(), &["--json", "dead", "list"]).exits(1).lines().len(), 2);
+    assert_eq!(run(dir.path(), &["--json", "dead", "list"]).assert_exit(1).lines().len(), 2);
 }
 
 /// Notes what it is asked, and cannot requeue 4.
 #[derive(Default)]
-struct Asked(Mutex<Vec<String>>);
+struct RecordingOperator(Mutex<Vec<String>>);
 
-impl Operator for Asked {
+impl Operator for RecordingOperator {
     fn status(&self) -> Value {
         json!({})
     }
@@ -186,14 +186,14 @@ impl Operator for Asked {
 fn a_running_daemon_is_asked_and_its_refusal_is_a_failure() {
     let dir = tempfile::tempdir().unwrap();
     let _daemon = log(dir.path());
-    let asked = Arc::new(Asked::default());
-    let server = Server::start(dir.path(), Arc::<Asked>::clone(&asked)).unwrap();
-    let done = run(dir.path(), &["--json", "dead", "requeue", "--all", "--apply"]).exits(2);
+    let asked = Arc::new(RecordingOperator::default());
+    let server = Server::start(dir.path(), Arc::<RecordingOperator>::clone(&asked)).unwrap();
+    let done = run(dir.path(), &["--json", "dead", "requeue", "--all", "--apply"]).assert_exit(2);
     let rows = done.lines();
     assert_eq!((&rows[0]["requeued_as"], &rows[1]["error"]), (&json!(77), &json!("the disk is full")));
     assert!(done.err.contains("1 of 2"), "{done:?}");
-    run(dir.path(), &["dead", "drop", "3"]).exits(0);
-    run(dir.path(), &["dead", "drop", "3", "--apply"]).exits(0);
+    run(dir.path(), &["dead", "drop", "3"]).assert_exit(0);
+    run(dir.path(), &["dead", "drop", "3", "--apply"]).assert_exit(0);
     server.stop();
     assert_eq!(*asked.0.lock().unwrap(), ["requeue 3", "requeue 4", "drop 3"]);
 }

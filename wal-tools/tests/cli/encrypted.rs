@@ -18,7 +18,7 @@ fn key(home: &Path, digit: &str) -> PathBuf {
     path
 }
 
-struct Home {
+struct EncryptedLog {
     _home: tempfile::TempDir,
     log: PathBuf,
     one: PathBuf,
@@ -26,18 +26,18 @@ struct Home {
 }
 
 /// 60 orders: all but 5 and 7 confirmed, 7 dead. The daemon has stopped.
-fn stopped() -> Home {
+fn stopped() -> EncryptedLog {
     let home = tempfile::tempdir().unwrap();
     let (log, one, two) = (home.path().join("log"), key(home.path(), "1"), key(home.path(), "2"));
-    let mut daemon = Daemon::start_with(&log, Keys::read(Some(&one), &[]).unwrap());
+    let mut daemon = TestLog::start_with(&log, Keys::read(Some(&one), &[]).unwrap());
     daemon.accept_many(60);
     daemon.confirm((1..=60).filter(|&lsn| lsn != 5 && lsn != 7));
-    daemon.bury(Lsn(7), "a broker's words");
+    daemon.store_dead_letter(Lsn(7), "a broker's words");
     daemon.checkpoint();
-    Home { _home: home, log, one, two }
+    EncryptedLog { _home: home, log, one, two }
 }
 
-impl Home {
+impl EncryptedLog {
     fn run(&self, args: &[&str]) -> Run {
         run(&self.log, args)
     }
@@ -57,11 +57,11 @@ impl Home {
 fn without_the_key_numbers_times_and_sizes_show_and_one_line_says_what_does_not() {
     let home = stopped();
     let before = fingerprint(&home.log);
-    let status = home.run(&["--json", "status"]).exits(0).json();
+    let status = home.run(&["--json", "status"]).assert_exit(0).json();
     assert_eq!((&status["backlog"], &status["dead"]), (&json!(1), &json!(1)));
     assert_eq!(status["encrypted_segments"], status["segments"]);
     for args in [&["--json", "list"][..], &["--json", "tail"], &["--json", "show", "5"], &["list"]] {
-        let run = home.run(args).exits(0);
+        let run = home.run(args).assert_exit(0);
         let hints = run.err.lines().filter(|line| line.starts_with("encrypted: ")).count();
         assert_eq!((hints, run.err.lines().count()), (1, 1), "{args:?}: {run:?}");
         assert!(run.err.contains("--key-file"));
@@ -78,27 +78,27 @@ fn without_the_key_numbers_times_and_sizes_show_and_one_line_says_what_does_not(
         (&rows[4]["lsn"], &rows[4]["state"], &rows[5]["state"]),
         (&json!(5), &json!("accepted"), &json!("sent"))
     );
-    let dead = home.run(&["--json", "dead", "list"]).exits(1).lines();
+    let dead = home.run(&["--json", "dead", "list"]).assert_exit(1).lines();
     assert_eq!((&dead[0]["lsn"], &dead[0]["reason"]), (&json!(7), &json!("encrypted")));
-    let verified = home.run(&["--json", "verify"]).exits(0);
+    let verified = home.run(&["--json", "verify"]).assert_exit(0);
     assert_eq!(verified.json()["not_authenticated"], 60);
     assert!(verified.err.contains("only the checksums"), "{verified:?}");
-    home.run(&["segments"]).exits(0);
+    home.run(&["segments"]).assert_exit(0);
     assert_eq!(fingerprint(&home.log), before);
 }
 
 #[test]
 fn with_the_key_everything_shows() {
     let home = stopped();
-    let rows = home.run_with(&home.one, &["--json", "list"]).exits(0);
+    let rows = home.run_with(&home.one, &["--json", "list"]).assert_exit(0);
     assert!(rows.err.is_empty(), "{rows:?}");
     assert_eq!((&rows.lines()[2]["kind"], &rows.lines()[2]["key"]), (&json!("order.create"), &json!("o-3")));
     let id = rows.lines()[2]["id"].as_str().unwrap().to_owned();
-    assert!(home.run_with(&home.one, &["show", &id, "--payload"]).exits(0).out.contains("hunter2"));
-    assert!(home.run(&["show", &id]).exits(2).err.contains("an LSN without"));
-    let dead = home.run_with(&home.one, &["--json", "dead", "show", "7"]).exits(0).json();
+    assert!(home.run_with(&home.one, &["show", &id, "--payload"]).assert_exit(0).out.contains("hunter2"));
+    assert!(home.run(&["show", &id]).assert_exit(2).err.contains("an LSN without"));
+    let dead = home.run_with(&home.one, &["--json", "dead", "show", "7"]).assert_exit(0).json();
     assert_eq!((&dead["key"], &dead["reason"]), (&json!("o-7"), &json!("a broker's words")));
-    let verified = home.run_with(&home.one, &["--json", "verify", "--deep"]).exits(0).json();
+    let verified = home.run_with(&home.one, &["--json", "verify", "--deep"]).assert_exit(0).json();
     assert_eq!((&verified["records"], &verified["not_authenticated"]), (&json!(60), &json!(0)));
     let mut requeue = command(&home.log, &["dead", "requeue", "7", "--apply"]);
     requeue.env("FOREBAY__WAL__ENCRYPTION_KEY_FILE", &home.one);
@@ -126,16 +126,16 @@ fn what_needs_the_key_is_refused_without_it_and_touches_nothing() {
     let before = fingerprint(&home.log);
     for key in [None, Some(&home.two)] {
         let args = ["dead", "requeue", "7", "--apply"];
-        let run = key.map_or_else(|| home.run(&args), |key| home.run_with(key, &args)).exits(2);
+        let run = key.map_or_else(|| home.run(&args), |key| home.run_with(key, &args)).assert_exit(2);
         assert!(run.err.contains("is encrypted"), "{run:?}");
     }
     // The right key as an old one only: it opens everything, and nothing that is written would be encrypted.
     let old = ["--old-key-file", home.one.to_str().unwrap(), "dead", "requeue", "7", "--apply"];
-    assert!(home.run(&old).exits(2).err.contains("--key-file"));
+    assert!(home.run(&old).assert_exit(2).err.contains("--key-file"));
     let bad = home.log.with_file_name("bad");
     std::fs::write(&bad, "not a key").unwrap();
     std::fs::set_permissions(&bad, std::fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(home.run_with(&bad, &["status"]).exits(2).err.contains("64 hexadecimal digits"));
+    assert!(home.run_with(&bad, &["status"]).assert_exit(2).err.contains("64 hexadecimal digits"));
     assert_eq!(fingerprint(&home.log), before);
 }
 
@@ -143,52 +143,53 @@ fn what_needs_the_key_is_refused_without_it_and_touches_nothing() {
 fn rekey_plans_then_wraps_and_the_old_key_opens_nothing_any_more() {
     let home = stopped();
     let before = fingerprint(&home.log);
-    let plan = home.rekey(&[]).exits(0);
+    let plan = home.rekey(&[]).assert_exit(0);
     assert!(plan.out.contains("wrap anew") && plan.err.contains("nothing was changed"), "{plan:?}");
     assert_eq!(fingerprint(&home.log), before);
-    let rows = home.rekey(&["--apply", "--json"]).exits(0);
+    let rows = home.rekey(&["--apply", "--json"]).assert_exit(0);
     assert!(rows.err.contains("no other is needed"), "{rows:?}");
     assert!(rows.lines().iter().all(|row| row["action"] == "wrapped anew"), "{rows:?}");
     assert!(rows.lines().iter().any(|row| row["file"] == "dead/letters"));
-    assert!(home.run_with(&home.two, &["show", "5", "--payload"]).exits(0).out.contains("hunter2"));
+    assert!(home.run_with(&home.two, &["show", "5", "--payload"]).assert_exit(0).out.contains("hunter2"));
     assert_eq!(
         home.run_with(&home.two, &["--json", "dead", "show", "7"]).json()["reason"],
         "a broker's words"
     );
-    assert_eq!(home.run_with(&home.one, &["--json", "show", "5"]).exits(0).json()["kind"], "encrypted");
-    let again = home.rekey(&["--apply", "--json"]).exits(0);
+    assert_eq!(home.run_with(&home.one, &["--json", "show", "5"]).assert_exit(0).json()["kind"], "encrypted");
+    let again = home.rekey(&["--apply", "--json"]).assert_exit(0);
     assert!(again.lines().iter().all(|row| row["action"] == "none"), "nothing is left to do: {again:?}");
 }
 
 #[test]
 fn rekey_needs_the_daemon_stopped_and_says_what_it_cannot_open() {
     let home = stopped();
-    let daemon = Daemon::start_with(&home.log, Keys::read(Some(&home.one), &[]).unwrap());
-    assert!(home.rekey(&["--apply"]).exits(2).err.contains("stop the daemon"));
+    let daemon = TestLog::start_with(&home.log, Keys::read(Some(&home.one), &[]).unwrap());
+    assert!(home.rekey(&["--apply"]).assert_exit(2).err.contains("stop the daemon"));
     drop(daemon);
-    let run = home.run_with(&home.two, &["rekey", "--apply"]).exits(1);
+    let run = home.run_with(&home.two, &["rekey", "--apply"]).assert_exit(1);
     assert!(run.out.contains("opens with") && run.err.contains("stay under another key"), "{run:?}");
-    assert!(home.run(&["rekey"]).exits(2).err.contains("--key-file"));
+    assert!(home.run(&["rekey"]).assert_exit(2).err.contains("--key-file"));
 }
 
 #[test]
 fn an_export_shows_payloads_with_the_key_only_and_says_what_is_missing_by_its_exit_code() {
     let home = stopped();
-    let without = home.run(&["export"]).exits(1);
+    let without = home.run(&["export"]).assert_exit(1);
     assert_eq!(without.lines().len(), 60);
     assert!(SECRETS.iter().all(|secret| !without.out.contains(secret)), "{without:?}");
-    let with = home.run_with(&home.one, &["export"]).exits(0);
+    let with = home.run_with(&home.one, &["export"]).assert_exit(0);
     assert_eq!(with.lines()[4]["payload"]["secret"], "hunter2");
 }
 
 #[test]
 fn a_replay_and_a_drop_write_nothing_readable() {
     let home = stopped();
-    home.run(&["replay", "--from", "1", "--apply"]).exits(2);
-    let done = home.run_with(&home.one, &["--json", "replay", "--from", "1", "--apply"]).exits(0).json();
+    home.run(&["replay", "--from", "1", "--apply"]).assert_exit(2);
+    let done =
+        home.run_with(&home.one, &["--json", "replay", "--from", "1", "--apply"]).assert_exit(0).json();
     assert_eq!(done["replayed"], 58);
-    home.run_with(&home.one, &["dead", "drop", "--all", "--apply"]).exits(0);
-    home.run_with(&home.one, &["verify", "--deep"]).exits(0);
+    home.run_with(&home.one, &["dead", "drop", "--all", "--apply"]).assert_exit(0);
+    home.run_with(&home.one, &["verify", "--deep"]).assert_exit(0);
     for (path, content) in files(&home.log) {
         let shows = |secret: &&&str| content.windows(secret.len()).any(|part| part == secret.as_bytes());
         assert_eq!(SECRETS[..2].iter().find(shows), None, "{}", path.display());
@@ -199,18 +200,18 @@ fn a_replay_and_a_drop_write_nothing_readable() {
 #[test]
 fn a_repair_needs_the_key_and_changes_nothing_without_it() {
     let home = stopped();
-    let (path, offset, _) = place(&home.log, 40);
-    scribble(&path, offset + 40, b"\xff\xff");
+    let (path, offset, _) = record_position(&home.log, 40);
+    overwrite(&path, offset + 40, b"\xff\xff");
     let before = fingerprint(&home.log);
     for args in [&["repair"][..], &["repair", "--apply"]] {
-        assert!(home.run(args).exits(2).err.contains("is encrypted"));
+        assert!(home.run(args).assert_exit(2).err.contains("is encrypted"));
     }
-    home.run_with(&home.one, &["repair"]).exits(1);
+    home.run_with(&home.one, &["repair"]).assert_exit(1);
     let mut after = fingerprint(&home.log);
     after.insert(home.log.join("LOCK"), before[&home.log.join("LOCK")].clone());
     assert!(after == before);
-    home.run_with(&home.one, &["repair", "--apply"]).exits(0);
-    home.run_with(&home.one, &["verify", "--deep"]).exits(0);
+    home.run_with(&home.one, &["repair", "--apply"]).assert_exit(0);
+    home.run_with(&home.one, &["verify", "--deep"]).assert_exit(0);
 }
 
 /// Every file with what lies in it.
@@ -229,11 +230,11 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 fn a_password_that_waits_to_be_hashed_shows_to_nobody() {
     let home = tempfile::tempdir().unwrap();
     let (log, one) = (home.path().join("log"), key(home.path(), "1"));
-    let mut daemon = Daemon::start_with(&log, Keys::read(Some(&one), &[]).unwrap());
+    let mut daemon = TestLog::start_with(&log, Keys::read(Some(&one), &[]).unwrap());
     let value = br#"{"name":"ada","password":"hunter2","actor":null}"#;
     let (lsn, id) = daemon.accept_sealed("ada", value);
     let (dead, _) = daemon.accept_sealed("bob", value);
-    daemon.bury(dead, "a broker's words");
+    daemon.store_dead_letter(dead, "a broker's words");
     daemon.checkpoint();
     drop(daemon);
     let (lsn, dead, id) = (lsn.to_string(), dead.to_string(), id.to_string());
@@ -246,7 +247,7 @@ fn a_password_that_waits_to_be_hashed_shows_to_nobody() {
         &["dead", "show", &dead, "--payload"],
         &["--json", "dead", "show", &dead],
     ] {
-        let run = with_key(args).exits(0);
+        let run = with_key(args).assert_exit(0);
         assert!(run.out.contains("sealed") && !run.out.contains("hunter2"), "{args:?}: {run:?}");
         assert!(!run.out.contains("payload_base64"), "{args:?}: {run:?}");
     }

@@ -10,11 +10,11 @@ use forebay_wal::control::{Operator, Server};
 use serde_json::{Value, json};
 
 /// 60 orders in several segments: all but 5, 59 and 60 confirmed, 7 dead, and three users.
-fn busy(dir: &std::path::Path) -> Daemon {
-    let mut daemon = Daemon::start(dir);
+fn busy(dir: &std::path::Path) -> TestLog {
+    let mut daemon = TestLog::start(dir);
     daemon.accept_many(60);
     daemon.confirm((1..=58).filter(|&lsn| lsn != 5 && lsn != 7));
-    daemon.bury(Lsn(7), "too large");
+    daemon.store_dead_letter(Lsn(7), "too large");
     daemon.checkpoint();
     for name in ["ada", "bob", "eve"] {
         daemon.accept("user.create", name);
@@ -26,7 +26,7 @@ fn busy(dir: &std::path::Path) -> Daemon {
 fn status_counts_what_waits_by_kind_and_segment() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = busy(dir.path());
-    let status = run(dir.path(), &["status", "--json"]).exits(0).json();
+    let status = run(dir.path(), &["status", "--json"]).assert_exit(0).json();
     for (name, value) in [
         ("backlog", json!(6)),
         ("dead", json!(1)),
@@ -45,7 +45,7 @@ fn status_counts_what_waits_by_kind_and_segment() {
     let waiting = status["waiting_segments"].as_array().unwrap();
     assert_eq!(waiting.iter().map(|segment| segment["backlog"].as_u64().unwrap()).sum::<u64>(), 6);
     assert_eq!(waiting[0]["first_lsn"], 1);
-    let human = run(dir.path(), &["status"]).exits(0).out;
+    let human = run(dir.path(), &["status"]).assert_exit(0).out;
     for words in ["6 records", "user.create", "everything below record 5 is done", "running"] {
         assert!(human.contains(words), "{words}: {human}");
     }
@@ -55,23 +55,23 @@ fn status_counts_what_waits_by_kind_and_segment() {
 fn status_lists_the_problems_that_the_files_show() {
     let dir = tempfile::tempdir().unwrap();
     drop(busy(dir.path()));
-    let status = run(dir.path(), &["status", "--json"]).exits(0).json();
+    let status = run(dir.path(), &["status", "--json"]).assert_exit(0).json();
     assert_eq!(status["last_error"], "too large", "{status}");
     let problem = &status["problems"][0];
     assert_eq!((&problem["code"], &problem["last_error"]), (&json!("dead_letters"), &json!("too large")));
     assert_eq!(problem["runbook"], "docs/runbook.md#dead_letters");
-    let human = run(dir.path(), &["status"]).exits(0).out;
+    let human = run(dir.path(), &["status"]).assert_exit(0).out;
     assert!(human.contains("dead_letters") && human.contains("too large"), "{human}");
 }
 
 #[test]
 fn a_log_without_problems_shows_none() {
     let dir = tempfile::tempdir().unwrap();
-    let mut daemon = Daemon::start(dir.path());
+    let mut daemon = TestLog::start(dir.path());
     daemon.accept_many(3);
     daemon.checkpoint();
     drop(daemon);
-    let status = run(dir.path(), &["status", "--json"]).exits(0).json();
+    let status = run(dir.path(), &["status", "--json"]).assert_exit(0).json();
     assert_eq!((&status["last_error"], &status["problems"]), (&json!(null), &json!([])));
 }
 
@@ -79,17 +79,17 @@ fn a_log_without_problems_shows_none() {
 fn status_agrees_with_what_a_start_counts() {
     let dir = tempfile::tempdir().unwrap();
     drop(busy(dir.path()));
-    let status = run(dir.path(), &["status", "--json"]).exits(0).json();
+    let status = run(dir.path(), &["status", "--json"]).assert_exit(0).json();
     assert_eq!(status["running"], false);
-    let figures = Daemon::start(dir.path()).log.backlog_stats();
+    let figures = TestLog::start(dir.path()).log.backlog_stats();
     assert_eq!(status["backlog"], figures.backlog);
     assert_eq!(status["backlog_bytes"], figures.backlog_bytes);
     assert_eq!(status["watermark_lsn"], figures.watermark.0);
 }
 
-struct Exact;
+struct FakeOperator;
 
-impl Operator for Exact {
+impl Operator for FakeOperator {
     fn status(&self) -> Value {
         let detail = "no broker of kafka:9092 answers";
         let problem = json!({ "code": "kafka_unreachable", "since": "2026-11-20T12:00:00.000Z", "detail": detail,
@@ -114,13 +114,13 @@ impl Operator for Exact {
 fn status_prefers_the_daemons_own_figures_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let _daemon = busy(dir.path());
-    let server = Server::start(dir.path(), Arc::new(Exact)).unwrap();
-    let status = run(dir.path(), &["status", "--json"]).exits(0).json();
+    let server = Server::start(dir.path(), Arc::new(FakeOperator)).unwrap();
+    let status = run(dir.path(), &["status", "--json"]).assert_exit(0).json();
     assert_eq!((&status["backlog"], &status["source"]), (&json!(41), &json!("daemon")));
     assert_eq!((&status["poisoned"], &status["watermark_lsn"]), (&json!(true), &json!(5)));
     assert_eq!(status["last_error"], "broker away");
     assert_eq!(status["problems"].as_array().unwrap().len(), 1, "the daemon's own: {status}");
-    let human = run(dir.path(), &["status"]).exits(0).out;
+    let human = run(dir.path(), &["status"]).assert_exit(0).out;
     assert!(
         human.contains("kafka_unreachable") && human.contains("no broker of kafka:9092 answers"),
         "{human}"
@@ -135,7 +135,7 @@ fn segments_says_where_each_lies_and_that_its_checksums_are_right() {
     let daemon = busy(dir.path());
     let keep = forebay_wal::Retention { age: std::time::Duration::from_secs(3600), size: u64::MAX };
     daemon.log.run_maintenance(keep, forebay_wal::units::Timestamp::now()).unwrap();
-    let rows = run(dir.path(), &["--json", "segments"]).exits(0).lines();
+    let rows = run(dir.path(), &["--json", "segments"]).assert_exit(0).lines();
     assert_eq!(rows.len(), daemon.log.segments().len());
     assert_eq!(rows[0]["state"], "pending", "record 5 holds it");
     assert_eq!(rows[1]["state"], "acked");
@@ -147,7 +147,7 @@ fn segments_says_where_each_lies_and_that_its_checksums_are_right() {
         assert_eq!(row["sealed"], row["state"] != "open");
     }
     assert_eq!(next, 64);
-    let human = run(dir.path(), &["segments"]).exits(0).out;
+    let human = run(dir.path(), &["segments"]).assert_exit(0).out;
     assert!(human.lines().next().unwrap().contains("CHECKSUM"), "{human}");
     assert_eq!(human.lines().count(), rows.len() + 1);
 }
@@ -156,7 +156,7 @@ fn segments_says_where_each_lies_and_that_its_checksums_are_right() {
 fn list_shows_every_record_with_its_fate_newest_last_and_no_payload() {
     let dir = tempfile::tempdir().unwrap();
     let _daemon = busy(dir.path());
-    let run_all = run(dir.path(), &["list", "--json"]).exits(0);
+    let run_all = run(dir.path(), &["list", "--json"]).assert_exit(0);
     assert!(!run_all.out.contains("hunter2"));
     let rows = run_all.lines();
     let lsns: Vec<_> = rows.iter().map(|row| row["lsn"].as_u64().unwrap()).collect();
@@ -168,7 +168,7 @@ fn list_shows_every_record_with_its_fate_newest_last_and_no_payload() {
     for name in ["lsn", "id", "kind", "key", "accepted_at", "state", "bytes"] {
         assert!(!rows[0][name].is_null(), "{name}");
     }
-    let human = run(dir.path(), &["list"]).exits(0).out;
+    let human = run(dir.path(), &["list"]).assert_exit(0).out;
     assert!(!human.contains("hunter2") && human.contains("o-60"));
     assert_eq!(human.lines().count(), 64);
 }
@@ -178,7 +178,7 @@ fn list_filters() {
     let dir = tempfile::tempdir().unwrap();
     let _daemon = busy(dir.path());
     let lsns = |args: &[&str]| -> Vec<u64> {
-        let rows = run(dir.path(), &[&["--json", "list"], args].concat()).exits(0).lines();
+        let rows = run(dir.path(), &[&["--json", "list"], args].concat()).assert_exit(0).lines();
         rows.iter().map(|row| row["lsn"].as_u64().unwrap()).collect()
     };
     assert_eq!(lsns(&["--kind", "user.create"]), [61, 62, 63]);
@@ -192,7 +192,7 @@ fn list_filters() {
     assert!(lsns(&["--until", "1h"]).is_empty());
     let fifth = run(dir.path(), &["--json", "show", "5"]).json()["accepted_at"].as_str().unwrap().to_owned();
     assert!(lsns(&["--since", &fifth]).contains(&5) && !lsns(&["--until", &fifth]).contains(&5));
-    run(dir.path(), &["list", "--since", "yesterday"]).exits(2);
+    run(dir.path(), &["list", "--since", "yesterday"]).assert_exit(2);
 }
 
 #[test]
@@ -201,14 +201,14 @@ fn show_finds_a_record_by_number_and_by_id_and_hides_the_payload() {
     let mut daemon = busy(dir.path());
     let (lsn, id) = daemon.accept("order.create", "last");
     for what in [lsn.to_string(), id.to_string(), id.to_string().to_lowercase()] {
-        let shown = run(dir.path(), &["--json", "show", &what]).exits(0);
+        let shown = run(dir.path(), &["--json", "show", &what]).assert_exit(0);
         assert!(!shown.out.contains("hunter2"));
         assert_eq!(shown.json()["lsn"], lsn.0);
         assert_eq!(shown.json()["topic"], "orders.v1");
     }
-    let human = run(dir.path(), &["show", &id.to_string(), "--payload"]).exits(0).out;
+    let human = run(dir.path(), &["show", &id.to_string(), "--payload"]).assert_exit(0).out;
     assert!(human.contains("hunter2") && human.contains("orders.v1"), "{human}");
-    let json = run(dir.path(), &["show", "3", "--payload", "--json"]).exits(0).json();
+    let json = run(dir.path(), &["show", "3", "--payload", "--json"]).assert_exit(0).json();
     assert_eq!(json["payload"], "{\"id\":\"o-3\",\"secret\":\"hunter2\"}");
 }
 
@@ -216,13 +216,13 @@ fn show_finds_a_record_by_number_and_by_id_and_hides_the_payload() {
 fn show_says_why_there_is_no_such_record() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let _daemon = busy(dir.path());
-    let foreign = Daemon::start(other.path()).accept("order.create", "x").1;
+    let foreign = TestLog::start(other.path()).accept("order.create", "x").1;
     for (what, why) in [
         ("64", "the next is 64"),
         (&foreign.to_string()[..], "another log"),
         ("nonsense", "neither an LSN nor a command id"),
     ] {
-        let shown = run(dir.path(), &["show", what]).exits(2);
+        let shown = run(dir.path(), &["show", what]).assert_exit(2);
         assert!(shown.err.contains(why) && shown.out.is_empty(), "{shown:?}");
     }
 }
@@ -231,7 +231,7 @@ fn show_says_why_there_is_no_such_record() {
 fn tail_shows_the_last_records_and_follows_over_rotations() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = busy(dir.path());
-    let last = run(dir.path(), &["--json", "tail", "-n", "3"]).exits(0).lines();
+    let last = run(dir.path(), &["--json", "tail", "-n", "3"]).assert_exit(0).lines();
     assert_eq!(last.iter().map(|row| row["lsn"].as_u64().unwrap()).collect::<Vec<_>>(), [61, 62, 63]);
     let mut child =
         command(dir.path(), &["--json", "tail", "-f", "-n", "1"]).stdout(Stdio::piped()).spawn().unwrap();

@@ -5,8 +5,8 @@ use std::path::Path;
 use crate::support::*;
 use serde_json::json;
 
-fn log(dir: &Path, records: u64) -> Daemon {
-    let mut daemon = Daemon::start(dir);
+fn log(dir: &Path, records: u64) -> TestLog {
+    let mut daemon = TestLog::start(dir);
     daemon.accept_many(records);
     daemon.checkpoint();
     daemon
@@ -15,11 +15,11 @@ fn log(dir: &Path, records: u64) -> Daemon {
 /// A stopped log with a damaged record in the middle, a spoilt checkpoint and a torn tail. Which record is damaged.
 fn damaged(dir: &Path) -> u64 {
     drop(log(dir, 100));
-    let (path, offset, bytes) = place(dir, 100);
-    scribble(&path, offset + bytes, b"half of a fra");
-    let (path, offset, _) = place(dir, 30);
-    scribble(&path, offset + 40, b"\xff\xff");
-    scribble(&dir.join("checkpoint"), 20, b"\xff\xfe");
+    let (path, offset, bytes) = record_position(dir, 100);
+    overwrite(&path, offset + bytes, b"half of a fra");
+    let (path, offset, _) = record_position(dir, 30);
+    overwrite(&path, offset + 40, b"\xff\xff");
+    overwrite(&dir.join("checkpoint"), 20, b"\xff\xfe");
     30
 }
 
@@ -30,7 +30,7 @@ fn a_sound_log_is_left_as_it_is() {
     std::fs::write(dir.path().join("pending/notes.txt"), "hello").unwrap();
     let mut before = fingerprint(dir.path());
     for args in [&["repair"][..], &["repair", "--apply"]] {
-        let run = run(dir.path(), args).exits(0);
+        let run = run(dir.path(), args).assert_exit(0);
         assert!(run.out.contains("notes.txt"), "named, and left alone: {run:?}");
         let mut after = fingerprint(dir.path());
         // Taking the lock writes one's name into it.
@@ -40,7 +40,7 @@ fn a_sound_log_is_left_as_it_is() {
         assert!(after == before, "{args:?}");
     }
     std::fs::remove_file(dir.path().join("pending/notes.txt")).unwrap();
-    assert_eq!(run(dir.path(), &["repair"]).exits(0).out, "nothing to repair\n");
+    assert_eq!(run(dir.path(), &["repair"]).assert_exit(0).out, "nothing to repair\n");
 }
 
 #[test]
@@ -48,14 +48,14 @@ fn the_plan_changes_not_a_byte_and_is_what_is_then_done() {
     let dir = tempfile::tempdir().unwrap();
     let lost = damaged(dir.path());
     let before = fingerprint(dir.path());
-    let planned = run(dir.path(), &["--json", "repair"]).exits(1);
+    let planned = run(dir.path(), &["--json", "repair"]).assert_exit(1);
     assert!(planned.err.contains("--apply"), "{planned:?}");
-    run(dir.path(), &["repair"]).exits(1);
+    run(dir.path(), &["repair"]).assert_exit(1);
     assert!(fingerprint(dir.path()) == before);
     let mut planned = planned.json();
     let kinds: Vec<_> = planned["findings"].as_array().unwrap().iter().map(|found| &found["kind"]).collect();
     assert_eq!(kinds, ["checkpoint", "torn-tail", "damaged"]);
-    let done = run(dir.path(), &["--json", "repair", "--apply"]).exits(0).json();
+    let done = run(dir.path(), &["--json", "repair", "--apply"]).assert_exit(0).json();
     assert_eq!(planned["applied"].take(), json!(false));
     planned["applied"] = json!(true);
     assert_eq!(planned, done);
@@ -65,12 +65,12 @@ fn the_plan_changes_not_a_byte_and_is_what_is_then_done() {
         assert!(before.values().any(part), "{name} is a copy of what was there");
     }
     assert_eq!(done["backups"].as_array().unwrap().len(), 3);
-    run(dir.path(), &["verify", "--deep"]).exits(0);
-    run(dir.path(), &["segments"]).exits(0);
-    assert_eq!(run(dir.path(), &["repair"]).exits(0).out, "nothing to repair\n");
-    let dead = run(dir.path(), &["--json", "dead", "list"]).exits(1).lines();
+    run(dir.path(), &["verify", "--deep"]).assert_exit(0);
+    run(dir.path(), &["segments"]).assert_exit(0);
+    assert_eq!(run(dir.path(), &["repair"]).assert_exit(0).out, "nothing to repair\n");
+    let dead = run(dir.path(), &["--json", "dead", "list"]).assert_exit(1).lines();
     assert_eq!((dead.len(), &dead[0]["kind"], &dead[0]["lsn_from"]), (1, &json!("damaged"), &json!(lost)));
-    let daemon = Daemon::start(dir.path());
+    let daemon = TestLog::start(dir.path());
     assert_eq!(daemon.log.backlog_stats().backlog, 99, "everything else is delivered");
 }
 
@@ -78,10 +78,10 @@ fn the_plan_changes_not_a_byte_and_is_what_is_then_done() {
 fn a_person_reads_what_was_found_and_where_the_copies_are() {
     let dir = tempfile::tempdir().unwrap();
     damaged(dir.path());
-    let planned = run(dir.path(), &["repair"]).exits(1).out;
+    let planned = run(dir.path(), &["repair"]).assert_exit(1).out;
     assert!(planned.contains("torn-tail") && planned.contains("cut off"), "{planned}");
     assert!(planned.contains("will be kept in quarantine/checkpoint.1"), "{planned}");
-    let done = run(dir.path(), &["repair", "--apply"]).exits(0);
+    let done = run(dir.path(), &["repair", "--apply"]).assert_exit(0);
     assert!(done.out.contains("was kept in quarantine/checkpoint.1"), "{done:?}");
 }
 
@@ -91,7 +91,7 @@ fn a_log_in_use_is_refused_by_naming_the_process_that_has_it() {
     let _daemon = log(dir.path(), 10);
     let before = fingerprint(dir.path());
     for args in [&["repair"][..], &["repair", "--apply"]] {
-        let refused = run(dir.path(), args).exits(2);
+        let refused = run(dir.path(), args).assert_exit(2);
         assert!(refused.err.contains(&format!("in use by process {}", std::process::id())), "{refused:?}");
         assert!(refused.out.is_empty());
     }
@@ -102,7 +102,7 @@ fn a_log_in_use_is_refused_by_naming_the_process_that_has_it() {
 fn an_older_copy_than_its_checkpoint_is_a_persons_decision() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = log(dir.path(), 20);
-    let path = place(dir.path(), 20).0;
+    let path = record_position(dir.path(), 20).0;
     let older = std::fs::read(&path).unwrap();
     daemon.accept_many(1);
     daemon.checkpoint();
@@ -110,7 +110,7 @@ fn an_older_copy_than_its_checkpoint_is_a_persons_decision() {
     std::fs::write(&path, older).unwrap();
     let before = fingerprint(&dir.path().join("pending"));
     for args in [&["repair"][..], &["repair", "--apply"]] {
-        let left = run(dir.path(), args).exits(1);
+        let left = run(dir.path(), args).assert_exit(1);
         assert!(left.err.contains("promises records up to 21"), "{left:?}");
     }
     assert!(fingerprint(&dir.path().join("pending")) == before);
@@ -122,13 +122,13 @@ fn what_nothing_can_mend_is_said_and_is_no_success() {
     drop(log(dir.path(), 200));
     // Its second segment as another life would have written it: sound by itself, and not the one the third knows.
     let other = tempfile::tempdir().unwrap();
-    let (first, second) = (place(dir.path(), 1).0, place(dir.path(), 80).0);
+    let (first, second) = (record_position(dir.path(), 1).0, record_position(dir.path(), 80).0);
     std::fs::create_dir(other.path().join("pending")).unwrap();
     std::fs::copy(&first, other.path().join("pending").join(name(&first))).unwrap();
-    Daemon::start(other.path()).accept_many(100);
+    TestLog::start(other.path()).accept_many(100);
     std::fs::copy(other.path().join("pending").join(name(&second)), &second).unwrap();
-    let planned = run(dir.path(), &["--json", "repair"]).exits(1);
-    let done = run(dir.path(), &["--json", "repair", "--apply"]).exits(1);
+    let planned = run(dir.path(), &["--json", "repair"]).assert_exit(1);
+    let done = run(dir.path(), &["--json", "repair", "--apply"]).assert_exit(1);
     assert!(done.err.contains("cannot be repaired"), "{done:?}");
     assert_eq!(planned.json()["left"], done.json()["left"]);
 }

@@ -12,11 +12,11 @@ use forebay_wal::{Lsn, RecordState, Retention};
 use serde_json::{Value, json};
 
 /// A hundred orders in `acked/` and in `pending/`: 95 to 100 wait, 3 and 4 are dead, the others were sent.
-fn log(dir: &Path) -> (Daemon, Vec<CommandId>) {
-    let mut daemon = Daemon::start(dir);
+fn log(dir: &Path) -> (TestLog, Vec<CommandId>) {
+    let mut daemon = TestLog::start(dir);
     let ids = daemon.accept_many(100);
-    daemon.bury(Lsn(3), "too large");
-    daemon.bury(Lsn(4), "topic is unknown");
+    daemon.store_dead_letter(Lsn(3), "too large");
+    daemon.store_dead_letter(Lsn(4), "topic is unknown");
     daemon.confirm((1..=94).filter(|lsn| ![3, 4].contains(lsn)));
     let keep = Retention { age: Duration::from_secs(9_999), size: u64::MAX };
     daemon.log.run_maintenance(keep, Timestamp::now()).unwrap();
@@ -25,7 +25,7 @@ fn log(dir: &Path) -> (Daemon, Vec<CommandId>) {
 }
 
 /// What waits: number, id, and which record it repeats.
-fn waiting(daemon: &Daemon) -> Vec<(u64, CommandId, Option<u64>)> {
+fn waiting(daemon: &TestLog) -> Vec<(u64, CommandId, Option<u64>)> {
     let mut cursor = daemon.log.cursor(Lsn(0));
     let mut all = Vec::new();
     while let Some(frame) = cursor.next(|_, _| true).unwrap() {
@@ -40,7 +40,7 @@ fn the_plan_counts_and_changes_not_a_byte() {
     let dir = tempfile::tempdir().unwrap();
     drop(log(dir.path()));
     let before = fingerprint(dir.path());
-    let planned = run(dir.path(), &["--json", "replay", "--from", "1", "--to", "97"]).exits(0);
+    let planned = run(dir.path(), &["--json", "replay", "--from", "1", "--to", "97"]).assert_exit(0);
     let plan = planned.json();
     for (name, value) in [
         ("applied", json!(false)),
@@ -57,17 +57,17 @@ fn the_plan_counts_and_changes_not_a_byte() {
     }
     assert!(planned.err.contains("3 records are not delivered yet"), "{planned:?}");
     assert!(planned.err.contains("after its key's later ones") && planned.err.contains("--apply"));
-    let human = run(dir.path(), &["replay", "--from", "1"]).exits(0).out;
+    let human = run(dir.path(), &["replay", "--from", "1"]).assert_exit(0).out;
     assert!(human.contains("to deliver again: 92 records of 1 to 100"), "{human}");
     assert!(fingerprint(dir.path()) == before);
-    run(dir.path(), &["replay"]).exits(2);
-    run(dir.path(), &["replay", "--from", "yesterday"]).exits(2);
+    run(dir.path(), &["replay"]).assert_exit(2);
+    run(dir.path(), &["replay", "--from", "yesterday"]).assert_exit(2);
 }
 
 #[test]
 fn a_range_is_named_by_numbers_ids_or_instants() {
     let dir = tempfile::tempdir().unwrap();
-    let mut daemon = Daemon::start(dir.path());
+    let mut daemon = TestLog::start(dir.path());
     daemon.accept_many(5);
     std::thread::sleep(Duration::from_millis(5));
     let middle = Timestamp::now().to_string();
@@ -77,7 +77,7 @@ fn a_range_is_named_by_numbers_ids_or_instants() {
     drop(daemon);
     let id = later[1].to_string();
     let records = |from: &str, to: &str| {
-        let plan = run(dir.path(), &["--json", "replay", "--from", from, "--to", to]).exits(0).json();
+        let plan = run(dir.path(), &["--json", "replay", "--from", from, "--to", to]).assert_exit(0).json();
         [&plan["from"], &plan["to"], &plan["records"]].map(|n| n.as_u64().unwrap())
     };
     assert_eq!(records("3", "3"), [3, 3, 1]);
@@ -86,8 +86,8 @@ fn a_range_is_named_by_numbers_ids_or_instants() {
     assert_eq!(records("1h", &middle), [1, 5, 5]);
     assert_eq!(records("8", "2")[2], 0);
     let other = tempfile::tempdir().unwrap();
-    let foreign = Daemon::start(other.path()).accept_many(1)[0].to_string();
-    let refused = run(dir.path(), &["replay", "--from", &foreign]).exits(2);
+    let foreign = TestLog::start(other.path()).accept_many(1)[0].to_string();
+    let refused = run(dir.path(), &["replay", "--from", &foreign]).assert_exit(2);
     assert!(refused.err.contains("another log"), "{refused:?}");
 }
 
@@ -96,13 +96,14 @@ fn without_a_daemon_the_next_start_delivers_the_range_again_in_its_order() {
     let dir = tempfile::tempdir().unwrap();
     let (daemon, ids) = log(dir.path());
     drop(daemon);
-    let done = run(dir.path(), &["--json", "replay", "--from", "2", "--to", "60", "--apply"]).exits(0).json();
+    let done =
+        run(dir.path(), &["--json", "replay", "--from", "2", "--to", "60", "--apply"]).assert_exit(0).json();
     assert_eq!((&done["applied"], &done["replayed"]), (&json!(true), &json!(57)));
     assert_eq!((&done["last_done"], &done["last_as"]), (&json!(60), &json!(157)));
-    run(dir.path(), &["verify", "--deep"]).exits(0);
-    let shown = run(dir.path(), &["--json", "show", &ids[1].to_string()]).exits(0).json();
+    run(dir.path(), &["verify", "--deep"]).assert_exit(0);
+    let shown = run(dir.path(), &["--json", "show", &ids[1].to_string()]).assert_exit(0).json();
     assert_eq!((&shown["lsn"], &shown["state"]), (&json!(2), &json!("sent")), "what was sent stays sent");
-    let daemon = Daemon::start(dir.path());
+    let daemon = TestLog::start(dir.path());
     let mut expected: Vec<_> = (95..=100).map(|lsn| (lsn, ids[lsn as usize - 1], None)).collect();
     let again = (2..=60).filter(|lsn| ![3, 4].contains(lsn));
     expected.extend((101..).zip(again).map(|(now, lsn)| (now, ids[lsn as usize - 1], Some(lsn))));
@@ -114,14 +115,14 @@ fn without_a_daemon_the_next_start_delivers_the_range_again_in_its_order() {
 fn doing_all_of_it_again_repeats_each_command_once() {
     let dir = tempfile::tempdir().unwrap();
     drop(log(dir.path()));
-    run(dir.path(), &["replay", "--from", "90", "--apply"]).exits(0);
-    let daemon = Daemon::start(dir.path());
+    run(dir.path(), &["replay", "--from", "90", "--apply"]).assert_exit(0);
+    let daemon = TestLog::start(dir.path());
     daemon.confirm(95..=105);
     daemon.checkpoint();
     drop(daemon);
-    let plan = run(dir.path(), &["--json", "replay", "--from", "90"]).exits(0).json();
+    let plan = run(dir.path(), &["--json", "replay", "--from", "90"]).assert_exit(0).json();
     assert_eq!((&plan["records"], &plan["copies"]), (&json!(11), &json!(5)));
-    let plan = run(dir.path(), &["--json", "replay", "--from", "101"]).exits(0).json();
+    let plan = run(dir.path(), &["--json", "replay", "--from", "101"]).assert_exit(0).json();
     assert_eq!((&plan["records"], &plan["copies"]), (&json!(5), &json!(0)), "their sources are elsewhere");
 }
 
@@ -129,12 +130,12 @@ fn doing_all_of_it_again_repeats_each_command_once() {
 fn a_requeued_letter_goes_again_where_it_was_sent_from() {
     let dir = tempfile::tempdir().unwrap();
     drop(log(dir.path()));
-    run(dir.path(), &["dead", "requeue", "3", "--apply"]).exits(0);
-    let daemon = Daemon::start(dir.path());
+    run(dir.path(), &["dead", "requeue", "3", "--apply"]).assert_exit(0);
+    let daemon = TestLog::start(dir.path());
     daemon.confirm(95..=101);
     daemon.checkpoint();
     drop(daemon);
-    let plan = run(dir.path(), &["--json", "replay", "--from", "1"]).exits(0).json();
+    let plan = run(dir.path(), &["--json", "replay", "--from", "1"]).assert_exit(0).json();
     assert_eq!((&plan["records"], &plan["copies"], &plan["dead"]), (&json!(99), &json!(1), &json!(1)));
 }
 
@@ -148,23 +149,24 @@ fn what_is_gone_or_damaged_is_said() {
     let oldest = daemon.log.oldest_retained();
     assert!(Lsn(4) < oldest && oldest < Lsn(90), "{oldest}");
     drop(daemon);
-    let (path, offset, _) = place(dir.path(), 90);
-    scribble(&path, offset + 40, b"\xff\xff");
-    let planned = run(dir.path(), &["--json", "replay", "--from", "1", "--to", "94"]).exits(1);
+    let (path, offset, _) = record_position(dir.path(), 90);
+    overwrite(&path, offset + 40, b"\xff\xff");
+    let planned = run(dir.path(), &["--json", "replay", "--from", "1", "--to", "94"]).assert_exit(1);
     assert!(planned.err.contains(&format!("oldest record still available is {oldest}")), "{planned:?}");
     let plan = planned.json();
     assert_eq!((&plan["damaged"], &plan["records"]), (&json!(1), &json!(94 - oldest.0)));
-    let done = run(dir.path(), &["--json", "replay", "--from", "1", "--to", "94", "--apply"]).exits(1).json();
+    let done =
+        run(dir.path(), &["--json", "replay", "--from", "1", "--to", "94", "--apply"]).assert_exit(1).json();
     assert_eq!(done["replayed"], plan["records"], "the others go");
 }
 
 /// Takes records until it has had enough.
-struct Asked {
+struct RecordingOperator {
     room: usize,
     taken: Mutex<Vec<Vec<u64>>>,
 }
 
-impl Operator for Asked {
+impl Operator for RecordingOperator {
     fn status(&self) -> Value {
         json!({})
     }
@@ -193,15 +195,15 @@ impl Operator for Asked {
 #[test]
 fn a_running_daemon_is_asked_in_bounded_pieces_and_where_it_ends_is_said() {
     let dir = tempfile::tempdir().unwrap();
-    let mut daemon = Daemon::start(dir.path());
+    let mut daemon = TestLog::start(dir.path());
     let count = 2 * MAX_REPLAY as u64 + 10;
     daemon.accept_many(count);
     daemon.confirm(1..=count);
     daemon.checkpoint();
-    let asked = Arc::new(Asked { room: MAX_REPLAY + 500, taken: Mutex::default() });
-    let server = Server::start(dir.path(), Arc::<Asked>::clone(&asked)).unwrap();
-    run(dir.path(), &["replay", "--from", "1"]).exits(0);
-    let done = run(dir.path(), &["--json", "replay", "--from", "1", "--apply"]).exits(2);
+    let asked = Arc::new(RecordingOperator { room: MAX_REPLAY + 500, taken: Mutex::default() });
+    let server = Server::start(dir.path(), Arc::<RecordingOperator>::clone(&asked)).unwrap();
+    run(dir.path(), &["replay", "--from", "1"]).assert_exit(0);
+    let done = run(dir.path(), &["--json", "replay", "--from", "1", "--apply"]).assert_exit(2);
     server.stop();
     assert!(
         done.err.contains("1500 of 2010 records") && done.err.contains("go on with --from 1501"),
@@ -219,6 +221,6 @@ fn a_running_daemon_is_asked_in_bounded_pieces_and_where_it_ends_is_said() {
 fn a_log_in_use_by_a_daemon_without_a_socket_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let _daemon = log(dir.path());
-    let refused = run(dir.path(), &["replay", "--from", "1", "--apply"]).exits(2);
+    let refused = run(dir.path(), &["replay", "--from", "1", "--apply"]).assert_exit(2);
     assert!(refused.err.contains("in use by process"), "{refused:?}");
 }

@@ -16,13 +16,13 @@ use serde_json::Value;
 pub const SEGMENT: u64 = 8 << 10;
 
 /// A log with its writer, as a daemon has it.
-pub struct Daemon {
+pub struct TestLog {
     pub log: Arc<Log>,
     pub writer: Writer,
     _lock: Lock,
 }
 
-impl Daemon {
+impl TestLog {
     pub fn start(dir: &Path) -> Self {
         Self::start_with(dir, Keys::default())
     }
@@ -118,7 +118,7 @@ impl Daemon {
     }
 
     /// What the drain does with a record the broker will never take.
-    pub fn bury(&self, lsn: Lsn, reason: &str) {
+    pub fn store_dead_letter(&self, lsn: Lsn, reason: &str) {
         let record = self.log.read(lsn).unwrap().unwrap();
         let letter = DeadLetter {
             lsn,
@@ -154,7 +154,7 @@ impl Run {
     }
 
     #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
+    pub fn assert_exit(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:?}");
         self
     }
@@ -210,8 +210,8 @@ pub fn fingerprint(dir: &Path) -> BTreeMap<PathBuf, String> {
 }
 
 /// Where a record lies, as the tool says.
-pub fn place(dir: &Path, lsn: u64) -> (PathBuf, u64, u64) {
-    let shown = run(dir, &["--json", "show", &lsn.to_string()]).exits(0).json();
+pub fn record_position(dir: &Path, lsn: u64) -> (PathBuf, u64, u64) {
+    let shown = run(dir, &["--json", "show", &lsn.to_string()]).assert_exit(0).json();
     let name = shown["segment"].as_str().unwrap();
     let paths = ["pending", "acked"].map(|place| dir.join(place).join(name));
     let path = paths.into_iter().find(|path| path.exists()).unwrap();
@@ -219,7 +219,7 @@ pub fn place(dir: &Path, lsn: u64) -> (PathBuf, u64, u64) {
 }
 
 /// Overwrites bytes of a file.
-pub fn scribble(path: &Path, offset: u64, bytes: &[u8]) {
+pub fn overwrite(path: &Path, offset: u64, bytes: &[u8]) {
     use std::os::unix::fs::FileExt;
     let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
     file.write_all_at(bytes, offset).unwrap();

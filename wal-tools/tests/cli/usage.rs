@@ -8,7 +8,7 @@ use crate::support::*;
 fn mistakes_and_unusable_directories_exit_2_and_print_nothing_to_stdout() {
     let dir = tempfile::tempdir().unwrap();
     for args in [&["status"][..], &["list"], &["frobnicate"], &["show"], &["list", "--state", "lost"]] {
-        let run = run(dir.path(), args).exits(2);
+        let run = run(dir.path(), args).assert_exit(2);
         assert!(run.out.is_empty() && !run.err.is_empty(), "{run:?}");
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was made");
@@ -18,17 +18,17 @@ fn mistakes_and_unusable_directories_exit_2_and_print_nothing_to_stdout() {
 fn an_interval_is_from_half_a_second_to_an_hour_and_belongs_to_watch() {
     let dir = tempfile::tempdir().unwrap();
     for interval in ["0", "499ms", "3601", "soon"] {
-        let said = run(dir.path(), &["status", "--watch", "--interval", interval]).exits(2).err;
+        let said = run(dir.path(), &["status", "--watch", "--interval", interval]).assert_exit(2).err;
         assert!(said.contains("--interval"), "{said}");
     }
-    assert!(run(dir.path(), &["status", "--interval", "1s"]).exits(2).err.contains("--watch"));
+    assert!(run(dir.path(), &["status", "--interval", "1s"]).assert_exit(2).err.contains("--watch"));
 }
 
 /// The directory beside the log's, say.
 #[test]
 fn a_directory_without_a_log_is_called_that_and_a_cause_is_said_once() {
     let dir = tempfile::tempdir().unwrap();
-    let run = |name: &str| run(&dir.path().join(name), &["status"]).exits(2).err;
+    let run = |name: &str| run(&dir.path().join(name), &["status"]).assert_exit(2).err;
     assert!(run("").contains("holds no log: a log's directory has a folder pending/ in it"));
     std::fs::write(dir.path().join("file"), "").unwrap();
     let said = run("file");
@@ -38,8 +38,8 @@ fn a_directory_without_a_log_is_called_that_and_a_cause_is_said_once() {
 #[test]
 fn the_directory_is_found_as_the_contract_says() {
     let home = tempfile::tempdir().unwrap();
-    Daemon::start(&home.path().join("forebay-data/wal")).accept_many(2);
-    Daemon::start(&home.path().join("elsewhere")).accept_many(5);
+    TestLog::start(&home.path().join("forebay-data/wal")).accept_many(2);
+    TestLog::start(&home.path().join("elsewhere")).accept_many(5);
     let records = |dir: Option<&str>| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wal-tools"));
         command.current_dir(home.path()).args(["list", "--json"]).env_remove("FOREBAY__WAL__DIR");
@@ -52,7 +52,7 @@ fn the_directory_is_found_as_the_contract_says() {
 #[test]
 fn a_reader_that_has_seen_enough_ends_it_quietly() {
     let dir = tempfile::tempdir().unwrap();
-    Daemon::start(dir.path()).accept_many(2_000);
+    TestLog::start(dir.path()).accept_many(2_000);
     let mut child = command(dir.path(), &["--json", "list"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -66,24 +66,24 @@ fn a_reader_that_has_seen_enough_ends_it_quietly() {
 #[test]
 fn a_closed_pipe_ends_output_quietly_and_leaves_the_exit_code_of_a_verdict() {
     let dir = tempfile::tempdir().unwrap();
-    let mut daemon = Daemon::start(dir.path());
+    let mut daemon = TestLog::start(dir.path());
     daemon.accept_many(50);
     // Without one the tools have something to say.
     daemon.checkpoint();
     drop(daemon);
     for args in [&["completions", "bash"][..], &["man"], &["--help"], &["export"], &["verify"]] {
-        let run = run_with(dir.path(), args, closed_pipe(), Stdio::piped()).exits(0);
+        let run = run_with(dir.path(), args, closed_pipe(), Stdio::piped()).assert_exit(0);
         assert!(run.err.is_empty(), "{args:?}: {run:?}");
     }
     std::fs::remove_file(dir.path().join("checkpoint")).unwrap();
-    run_with(dir.path(), &["verify"], closed_pipe(), Stdio::piped()).exits(1);
-    run_with(dir.path(), &["repair"], closed_pipe(), Stdio::piped()).exits(1);
+    run_with(dir.path(), &["verify"], closed_pipe(), Stdio::piped()).assert_exit(1);
+    run_with(dir.path(), &["repair"], closed_pipe(), Stdio::piped()).assert_exit(1);
 }
 
 #[test]
 fn output_that_cannot_be_written_is_a_failure() {
     let dir = tempfile::tempdir().unwrap();
-    Daemon::start(dir.path()).accept_many(50);
+    TestLog::start(dir.path()).accept_many(50);
     let commands: [&[&str]; 12] = [
         &["completions", "bash"],
         &["man"],
@@ -99,7 +99,7 @@ fn output_that_cannot_be_written_is_a_failure() {
         &["export"],
     ];
     for args in commands {
-        let run = run_with(dir.path(), args, full_disk(), Stdio::piped()).exits(2);
+        let run = run_with(dir.path(), args, full_disk(), Stdio::piped()).assert_exit(2);
         assert!(run.err.contains("No space left"), "{args:?}: {run:?}");
     }
 }
@@ -108,8 +108,8 @@ fn output_that_cannot_be_written_is_a_failure() {
 fn an_error_that_cannot_be_shown_keeps_its_exit_code() {
     let dir = tempfile::tempdir().unwrap();
     for args in [&["status"][..], &["frobnicate"]] {
-        run_with(dir.path(), args, Stdio::piped(), closed_pipe()).exits(2);
-        run_with(dir.path(), args, Stdio::piped(), full_disk()).exits(2);
+        run_with(dir.path(), args, Stdio::piped(), closed_pipe()).assert_exit(2);
+        run_with(dir.path(), args, Stdio::piped(), full_disk()).assert_exit(2);
     }
 }
 
@@ -117,9 +117,9 @@ fn an_error_that_cannot_be_shown_keeps_its_exit_code() {
 fn completions_and_the_manual_are_printed() {
     let dir = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {
-        assert!(run(dir.path(), &["completions", shell]).exits(0).out.contains("requeue"));
+        assert!(run(dir.path(), &["completions", shell]).assert_exit(0).out.contains("requeue"));
     }
-    let manual = run(dir.path(), &["man"]).exits(0).out;
+    let manual = run(dir.path(), &["man"]).assert_exit(0).out;
     assert!(manual.contains(".TH wal") && manual.contains("payload"), "{manual}");
 }
 
@@ -128,20 +128,20 @@ fn completions_and_the_manual_are_printed() {
 fn each_command_has_a_manual_page_of_its_own() {
     let home = tempfile::tempdir().unwrap();
     let pages = home.path().join("made/for/them");
-    run(home.path(), &["man", pages.to_str().unwrap()]).exits(0);
+    run(home.path(), &["man", pages.to_str().unwrap()]).assert_exit(0);
     let page = |command: &str| std::fs::read_to_string(pages.join(format!("wal-tools{command}.1"))).unwrap();
     for command in ["status", "verify", "repair", "dead", "dead-requeue", "replay", "bench-disk", "rekey"] {
         let text = page(&format!("-{command}"));
         assert!(text.contains(&format!(".TH wal-tools-{command} 1")), "{text}");
     }
     assert!(page("").contains("wal\\-tools\\-status(1)"));
-    run(home.path(), &["man", "/proc/none"]).exits(2);
+    run(home.path(), &["man", "/proc/none"]).assert_exit(2);
 }
 
 #[test]
 fn a_key_cannot_steer_the_terminal() {
     let dir = tempfile::tempdir().unwrap();
-    Daemon::start(dir.path()).accept("order.create", "\u{1b}[2Jgone\nnext");
-    let listed = run(dir.path(), &["list"]).exits(0).out;
+    TestLog::start(dir.path()).accept("order.create", "\u{1b}[2Jgone\nnext");
+    let listed = run(dir.path(), &["list"]).assert_exit(0).out;
     assert!(!listed.contains('\u{1b}') && listed.lines().count() == 2, "{listed}");
 }

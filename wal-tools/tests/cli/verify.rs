@@ -11,8 +11,8 @@ use forebay_wal::inspect::LogDirectory;
 use forebay_wal::units::Timestamp;
 use serde_json::{Value, json};
 
-fn log(dir: &Path, records: u64) -> Daemon {
-    let mut daemon = Daemon::start(dir);
+fn log(dir: &Path, records: u64) -> TestLog {
+    let mut daemon = TestLog::start(dir);
     daemon.accept_many(records);
     daemon.checkpoint();
     daemon
@@ -20,7 +20,7 @@ fn log(dir: &Path, records: u64) -> Daemon {
 
 /// The findings of a log that has some.
 fn findings(dir: &Path) -> Vec<Value> {
-    run(dir, &["--json", "verify"]).exits(1).json()["findings"].as_array().unwrap().clone()
+    run(dir, &["--json", "verify"]).assert_exit(1).json()["findings"].as_array().unwrap().clone()
 }
 
 #[test]
@@ -28,12 +28,12 @@ fn a_sound_log_has_no_findings() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = log(dir.path(), 100);
     for args in [&["--json", "verify"][..], &["--json", "verify", "--deep"]] {
-        let report = run(dir.path(), args).exits(0).json();
+        let report = run(dir.path(), args).assert_exit(0).json();
         assert_eq!((&report["records"], &report["findings"]), (&json!(100), &json!([])));
         assert_eq!(report["bytes"], daemon.log.backlog_stats().backlog_bytes);
     }
     drop(daemon);
-    let human = run(dir.path(), &["verify", "--deep"]).exits(0);
+    let human = run(dir.path(), &["verify", "--deep"]).assert_exit(0);
     assert!(
         human.out.contains("100 records") && human.err.is_empty(),
         "no bar without a terminal: {human:?}"
@@ -45,36 +45,36 @@ fn a_flipped_bit_is_found_by_segment_and_offset_wherever_it_is() {
     let dir = tempfile::tempdir().unwrap();
     drop(log(dir.path(), 100));
     for lsn in [1, 30, 99] {
-        let (path, offset, bytes) = place(dir.path(), lsn);
+        let (path, offset, bytes) = record_position(dir.path(), lsn);
         let good = std::fs::read(&path).unwrap();
-        scribble(&path, offset + bytes / 2, b"\xff");
+        overwrite(&path, offset + bytes / 2, b"\xff");
         let found = findings(dir.path());
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0]["segment"], name(&path));
         assert_eq!((&found[0]["offset"], &found[0]["kind"]), (&json!(offset), &json!("damaged")));
-        let rows = run(dir.path(), &["--json", "segments"]).exits(1).lines();
+        let rows = run(dir.path(), &["--json", "segments"]).assert_exit(1).lines();
         let damaged: Vec<_> = rows.iter().filter(|row| row["checksum"] == "damaged").collect();
         assert_eq!((damaged.len(), &damaged[0]["segment"]), (1, &json!(name(&path))));
-        let listed = run(dir.path(), &["--json", "list"]).exits(0).lines();
+        let listed = run(dir.path(), &["--json", "list"]).assert_exit(0).lines();
         assert_eq!(listed.len(), 99, "the others are still listed");
         std::fs::write(&path, good).unwrap();
     }
-    run(dir.path(), &["verify"]).exits(0);
+    run(dir.path(), &["verify"]).assert_exit(0);
 }
 
 #[test]
 fn a_torn_tail_is_a_finding_when_the_daemon_is_dead_and_none_while_it_writes() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = log(dir.path(), 20);
-    let (path, offset, bytes) = place(dir.path(), 20);
-    scribble(&path, offset + bytes, b"half of a fra");
-    run(dir.path(), &["verify"]).exits(0);
+    let (path, offset, bytes) = record_position(dir.path(), 20);
+    overwrite(&path, offset + bytes, b"half of a fra");
+    run(dir.path(), &["verify"]).assert_exit(0);
     drop(daemon);
     let found = findings(dir.path());
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!((&found[0]["kind"], &found[0]["offset"]), (&json!("torn-tail"), &json!(offset + bytes)));
     assert_eq!(found[0]["segment"], name(&path));
-    let human = run(dir.path(), &["verify"]).exits(1).out;
+    let human = run(dir.path(), &["verify"]).assert_exit(1).out;
     assert!(human.contains("torn-tail") && human.contains(name(&path)), "{human}");
 }
 
@@ -82,8 +82,8 @@ fn a_torn_tail_is_a_finding_when_the_daemon_is_dead_and_none_while_it_writes() {
 fn promised_bytes_that_changed_are_damage_beside_a_live_daemon_too() {
     let dir = tempfile::tempdir().unwrap();
     let _daemon = log(dir.path(), 20);
-    let (path, offset, _) = place(dir.path(), 20);
-    scribble(&path, offset + 40, b"\xff\xff");
+    let (path, offset, _) = record_position(dir.path(), 20);
+    overwrite(&path, offset + 40, b"\xff\xff");
     let found = findings(dir.path());
     assert_eq!((&found[0]["kind"], &found[0]["offset"]), (&json!("damaged"), &json!(offset)));
 }
@@ -93,11 +93,11 @@ fn a_missing_or_spoilt_checkpoint_is_a_finding() {
     let dir = tempfile::tempdir().unwrap();
     drop(log(dir.path(), 20));
     let path = dir.path().join("checkpoint");
-    scribble(&path, 20, b"\xff\xfe");
+    overwrite(&path, 20, b"\xff\xfe");
     assert_eq!(findings(dir.path())[0]["kind"], "checkpoint");
     std::fs::remove_file(&path).unwrap();
     assert_eq!(findings(dir.path())[0]["kind"], "checkpoint");
-    let status = run(dir.path(), &["--json", "status"]).exits(0);
+    let status = run(dir.path(), &["--json", "status"]).assert_exit(0);
     assert!(status.json()["checkpoint_age_seconds"].is_null() && status.err.contains("checkpoint"));
 }
 
@@ -106,12 +106,12 @@ fn what_lies_where_it_should_not_and_what_is_gone_is_named() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     drop(log(dir.path(), 200));
     drop(log(other.path(), 1));
-    let path = |lsn| place(dir.path(), lsn).0;
+    let path = |lsn| record_position(dir.path(), lsn).0;
     let (second, third, fourth) = (path(80), path(120), path(160));
     assert!(second < third && third < fourth);
     std::fs::remove_file(&second).unwrap();
-    scribble(&third, 100, b"no header");
-    scribble(&fourth, std::fs::metadata(&fourth).unwrap().len() - 3, b"no");
+    overwrite(&third, 100, b"no header");
+    overwrite(&fourth, std::fs::metadata(&fourth).unwrap().len() - 3, b"no");
     let first = format!("{:020}.wal", 1);
     std::fs::remove_file(dir.path().join("pending").join(&first)).unwrap();
     std::fs::copy(other.path().join("pending").join(&first), dir.path().join("pending").join(&first))
@@ -128,7 +128,7 @@ fn what_lies_where_it_should_not_and_what_is_gone_is_named() {
 fn a_log_that_ends_before_its_checkpoint_is_a_finding() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = log(dir.path(), 20);
-    let path = place(dir.path(), 20).0;
+    let path = record_position(dir.path(), 20).0;
     let older = std::fs::read(&path).unwrap();
     daemon.accept_many(1);
     daemon.checkpoint();
@@ -147,8 +147,8 @@ fn deep_checks_that_a_record_is_where_its_id_says() {
     let entry = forebay_wal::NewRecord { lane: 0, label: "x", payload: b"not an envelope" };
     daemon.writer.append(&[entry], at).unwrap();
     daemon.writer.commit().unwrap();
-    run(dir.path(), &["verify"]).exits(0);
-    let deep = run(dir.path(), &["--json", "verify", "--deep"]).exits(1).json();
+    run(dir.path(), &["verify"]).assert_exit(0);
+    let deep = run(dir.path(), &["--json", "verify", "--deep"]).assert_exit(1).json();
     assert_eq!(deep["findings"].as_array().unwrap().len(), 1);
     assert!(deep["findings"][0]["detail"].as_str().unwrap().contains("record 4"));
 }
@@ -188,7 +188,7 @@ fn no_command_calls_anything_wrong_beside_a_live_writer() {
                 return Err(format!("{run:?}"));
             }
         }
-        let listed = run(dir.path(), &["--json", "list"]).exits(0).lines();
+        let listed = run(dir.path(), &["--json", "list"]).assert_exit(0).lines();
         let lsns: Vec<_> = listed.iter().map(|row| row["lsn"].as_u64().unwrap()).collect();
         if lsns.windows(2).all(|pair| pair[0] < pair[1]) { Ok(()) } else { Err(format!("{lsns:?}")) }
     });

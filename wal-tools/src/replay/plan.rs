@@ -11,7 +11,7 @@ use serde::Serialize;
 
 /// What a replay of a range comes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Plan {
+pub struct ReplayPlan {
     /// First and last record of the range that is looked at.
     pub from: Lsn,
     pub to: Lsn,
@@ -55,7 +55,7 @@ pub fn choose(view: &LogView, range: &Range<Lsn>, stored: &StoredRecord) -> Choi
     if removal == Some(Removal::Requeued(stored.record.lsn)) { Choice::Replay } else { Choice::Copy }
 }
 
-impl Plan {
+impl ReplayPlan {
     /// Reads the whole range once.
     pub fn of(view: &LogView, range: &Range<Lsn>, progress: &mut dyn FnMut(u64)) -> anyhow::Result<Self> {
         let oldest_kept = view.segments.first().map_or(view.next(), |segment| segment.first());

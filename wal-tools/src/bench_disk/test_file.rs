@@ -20,15 +20,15 @@ const PART_OF_FREE: u64 = 10;
 const PIECE: usize = 1 << 20;
 
 /// The file; it goes when this is dropped.
-pub struct Place {
+pub struct TestFile {
     path: PathBuf,
     file: File,
     size: u64,
 }
 
-impl Place {
+impl TestFile {
     /// Makes it and fills it with zeros.
-    pub fn make(dir: &Path, interrupt: &Interrupt) -> anyhow::Result<Self> {
+    pub fn create(dir: &Path, interrupt: &Interrupt) -> anyhow::Result<Self> {
         let free = RealFs.free_space(dir).with_context(|| format!("cannot use {}", dir.display()))?;
         let size = SIZE.min(free / PART_OF_FREE) / PIECE as u64 * PIECE as u64;
         if size < LEAST {
@@ -47,7 +47,7 @@ impl Place {
     fn fill(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
         let zeros = vec![0; PIECE];
         for at in (0..self.size).step_by(PIECE) {
-            if interrupt.came() {
+            if interrupt.was_received() {
                 bail!("interrupted");
             }
             self.write_and_flush(&zeros, at)?;
@@ -62,7 +62,7 @@ impl Place {
     }
 
     /// `at`, or the beginning where so many bytes do not fit there.
-    pub fn room(&self, at: u64, bytes: u64) -> u64 {
+    pub fn offset_with_room(&self, at: u64, bytes: u64) -> u64 {
         if at + bytes <= self.size { at } else { 0 }
     }
 
@@ -72,7 +72,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for TestFile {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.path) {
             note!("{} is left behind: {error}", self.path.display());

@@ -7,8 +7,8 @@ use forebay_wal::units::Timestamp;
 use indicatif::HumanCount;
 use serde_json::Value;
 
-use super::pace::{Pace, Recent};
-use crate::table;
+use super::rates::{SampleWindow, StatusRates};
+use crate::text_format;
 
 /// The signs of a line of eight heights.
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -21,22 +21,22 @@ const INDENT: &str = "    ";
 const NARROWEST: usize = 20;
 
 /// What is shown of one look.
-pub struct Frame<'a> {
+pub struct WatchView<'a> {
     pub dir: &'a Path,
     pub document: &'a Value,
-    pub pace: Pace,
-    pub recent: &'a Recent,
+    pub rates: StatusRates,
+    pub samples: &'a SampleWindow,
     pub interval: Duration,
     /// Why the figures are not the daemon's.
-    pub remark: Option<&'a str>,
+    pub fallback_reason: Option<&'a str>,
 }
 
-impl Frame<'_> {
+impl WatchView<'_> {
     /// The document with what the looks tell, as a line.
     pub fn json(&self) -> serde_json::Result<String> {
         let mut document = self.document.clone();
         if let (Some(members), Value::Object(pace)) =
-            (document.as_object_mut(), serde_json::to_value(self.pace)?)
+            (document.as_object_mut(), serde_json::to_value(self.rates)?)
         {
             members.extend(pace);
         }
@@ -45,7 +45,7 @@ impl Frame<'_> {
 
     /// For a log or a pipe.
     pub fn line(&self) -> String {
-        let Pace { accepted_per_second, delivered_per_second, seconds_to_empty, .. } = self.pace;
+        let StatusRates { accepted_per_second, delivered_per_second, seconds_to_empty, .. } = self.rates;
         let problems: Vec<_> = self.problems().map(|problem| text(problem, "code")).collect();
         let line = format!(
             "{} backlog={} bytes={} oldest={} accepted/s={} delivered/s={} empty_in={} dead={} source={} problems={}",
@@ -60,32 +60,36 @@ impl Frame<'_> {
             text(self.document, "source"),
             if problems.is_empty() { "none".to_owned() } else { problems.join(",") },
         );
-        match self.remark {
-            Some(remark) => format!("{line} remark={:?}\n", table::plain(remark)),
+        match self.fallback_reason {
+            Some(remark) => format!("{line} remark={:?}\n", text_format::without_control_chars(remark)),
             None => line + "\n",
         }
     }
 
     /// For a person at a terminal.
     pub fn lines(&self, columns: usize) -> Vec<String> {
-        let Pace { accepted_per_second, delivered_per_second, backlog_growth_per_second, .. } = self.pace;
-        let backlog =
-            format!("{}, {}", records(self.number("backlog")), table::size(self.number("backlog_bytes")));
+        let StatusRates { accepted_per_second, delivered_per_second, backlog_growth_per_second, .. } =
+            self.rates;
+        let backlog = format!(
+            "{}, {}",
+            records(self.number("backlog")),
+            text_format::size(self.number("backlog_bytes"))
+        );
         let mut lines = vec![
             format!(
                 "forebay {}   {}   every {}, Ctrl-C ends",
-                table::plain(&self.dir.display().to_string()),
+                text_format::without_control_chars(&self.dir.display().to_string()),
                 self.at(),
-                table::age(self.interval)
+                text_format::age(self.interval)
             ),
             String::new(),
-            row("accepted", &format!("{}/s", rate(accepted_per_second)), &line_of(&self.recent.accepted())),
+            row("accepted", &format!("{}/s", rate(accepted_per_second)), &line_of(&self.samples.accepted())),
             row(
                 "delivered",
                 &format!("{}/s", rate(delivered_per_second)),
-                &line_of(&self.recent.delivered()),
+                &line_of(&self.samples.delivered()),
             ),
-            row("backlog", &backlog, &line_of(&self.recent.backlog())),
+            row("backlog", &backlog, &line_of(&self.samples.backlog())),
             row("trend", &self.trend(backlog_growth_per_second), ""),
             row("oldest", &self.oldest(), ""),
             row("dead letters", &self.number("dead").to_string(), ""),
@@ -100,7 +104,7 @@ impl Frame<'_> {
     }
 
     fn trend(&self, growth: Option<f64>) -> String {
-        match (growth, self.pace.seconds_to_empty) {
+        match (growth, self.rates.seconds_to_empty) {
             (None, _) => "not known yet: it takes two looks at a running daemon".to_owned(),
             (Some(growth), _) if growth.abs() < STEADY => "→ steady".to_owned(),
             (Some(growth), Some(empty)) => {
@@ -113,12 +117,12 @@ impl Frame<'_> {
 
     fn source(&self) -> String {
         let source = match self.document["source"] == "daemon" {
-            true if self.pace.restarted => "the daemon's own; it was restarted since the last look",
+            true if self.rates.restarted => "the daemon's own; it was restarted since the last look",
             true => "the daemon's own, of one moment",
             false => "of the files, as of the last checkpoint",
         };
-        match self.remark {
-            Some(remark) => format!("{source}: {}", table::plain(remark)),
+        match self.fallback_reason {
+            Some(remark) => format!("{source}: {}", text_format::without_control_chars(remark)),
             None => source.to_owned(),
         }
     }
@@ -126,11 +130,14 @@ impl Frame<'_> {
     fn problem_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for problem in self.problems() {
-            let since = text(problem, "since").parse().map_or("-".to_owned(), table::ago);
-            lines.push(format!("▲ {}, since {since}", table::plain(&text(problem, "code"))));
-            lines.push(format!("{INDENT}{}", table::plain(&text(problem, "detail"))));
+            let since = text(problem, "since").parse().map_or("-".to_owned(), text_format::ago);
+            lines.push(format!(
+                "▲ {}, since {since}",
+                text_format::without_control_chars(&text(problem, "code"))
+            ));
+            lines.push(format!("{INDENT}{}", text_format::without_control_chars(&text(problem, "detail"))));
             if let Some(error) = problem["last_error"].as_str() {
-                lines.push(format!("{INDENT}last error: {}", table::plain(error)));
+                lines.push(format!("{INDENT}last error: {}", text_format::without_control_chars(error)));
             }
         }
         match lines.is_empty() {
@@ -164,7 +171,7 @@ impl Frame<'_> {
 }
 
 /// The frame over the one before it, cut to the terminal: a line that wraps would push the others down.
-pub fn in_place(lines: &[String], (rows, columns): (usize, usize), is_first: bool) -> String {
+pub fn redraw(lines: &[String], (rows, columns): (usize, usize), is_first: bool) -> String {
     let mut shown = String::from(if is_first { "\x1b[2J\x1b[H" } else { "\x1b[H" });
     // The cursor stands behind the last line.
     for line in lines.iter().take(rows.saturating_sub(1)) {
@@ -176,7 +183,7 @@ pub fn in_place(lines: &[String], (rows, columns): (usize, usize), is_first: boo
 }
 
 /// Rows and columns of the terminal.
-pub fn size() -> (usize, usize) {
+pub fn terminal_size() -> (usize, usize) {
     let (rows, columns) = console::Term::stdout().size();
     (rows.into(), columns.into())
 }
@@ -228,7 +235,7 @@ fn ungrouped(rate: Option<f64>) -> String {
 }
 
 fn span(seconds: f64) -> String {
-    Duration::try_from_secs_f64(seconds).map_or("very long".to_owned(), table::age)
+    Duration::try_from_secs_f64(seconds).map_or("very long".to_owned(), text_format::age)
 }
 
 fn text(of: &Value, name: &str) -> String {
@@ -242,8 +249,8 @@ mod tests {
     #[test]
     fn a_frame_is_cut_to_the_terminal() {
         let lines = ["↓ falls by 3/s".to_owned(), "two".to_owned(), "three".to_owned()];
-        assert_eq!(in_place(&lines, (3, 7), true), "\x1b[2J\x1b[H↓ falls\x1b[K\r\ntwo\x1b[K\r\n\x1b[J");
-        assert!(in_place(&lines, (24, 80), false).starts_with("\x1b[H↓ falls by 3/s\x1b[K\r\n"));
+        assert_eq!(redraw(&lines, (3, 7), true), "\x1b[2J\x1b[H↓ falls\x1b[K\r\ntwo\x1b[K\r\n\x1b[J");
+        assert!(redraw(&lines, (24, 80), false).starts_with("\x1b[H↓ falls by 3/s\x1b[K\r\n"));
     }
 
     #[test]

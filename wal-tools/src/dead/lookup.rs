@@ -7,7 +7,7 @@ use forebay_wal::dead_letters::DeadEntry;
 use forebay_wal::inspect::LogView;
 
 /// The numbers of all entries.
-pub fn lsns(view: &LogView) -> Vec<Lsn> {
+pub fn entry_lsns(view: &LogView) -> Vec<Lsn> {
     view.dead_letters.as_ref().map(|store| store.lsns()).unwrap_or_default()
 }
 
@@ -22,12 +22,12 @@ pub fn get(view: &LogView, lsn: Lsn) -> anyhow::Result<Option<DeadEntry>> {
 /// The entry with this number, or of the command with this id.
 pub fn resolve(view: &LogView, what: &str) -> anyhow::Result<Lsn> {
     if let Ok(lsn) = what.parse::<Lsn>() {
-        let there = lsns(view).contains(&lsn);
+        let there = entry_lsns(view).contains(&lsn);
         return if there { Ok(lsn) } else { bail!("record {lsn} is not among the dead letters") };
     }
     let id: CommandId =
         what.parse().with_context(|| format!("`{what}` is neither an LSN nor a command id"))?;
-    for lsn in lsns(view) {
+    for lsn in entry_lsns(view) {
         if let Some(DeadEntry::Letter(letter)) = get(view, lsn)?
             && Envelope::decode(&letter.payload).is_ok_and(|envelope| envelope.id == id)
         {

@@ -7,12 +7,12 @@ use forebay_wal::inspect::LogView;
 use forebay_wal::{Lsn, control, layout};
 use serde::Serialize;
 
-use super::find::{get, lsns, resolve};
+use super::lookup::{entry_lsns, get, resolve};
 use crate::cli::Letters;
-use crate::open::Log;
-use crate::output::{Outcome, note, unless_closed};
-use crate::store::Store;
-use crate::table;
+use crate::log_context::LogContext;
+use crate::offline_log::OfflineLog;
+use crate::output::{ExitOutcome, note, unless_closed};
+use crate::text_format;
 
 /// What is to be done with dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -26,7 +26,7 @@ pub enum Action {
 
 /// What is, or was, done with one.
 #[derive(Serialize)]
-struct Row {
+struct ActionRow {
     lsn: Lsn,
     action: Action,
     applied: bool,
@@ -36,22 +36,22 @@ struct Row {
     error: Option<String>,
 }
 
-pub fn run(log: &Log, args: &Letters, action: Action) -> anyhow::Result<Outcome> {
-    let view = log.look()?;
+pub fn run(log: &LogContext, args: &Letters, action: Action) -> anyhow::Result<ExitOutcome> {
+    let view = log.view()?;
     let chosen = choose(&view, args, action)?;
     if action == Action::Requeue && !chosen.is_empty() {
         note!("a requeued record comes after its key's later ones");
     }
     let rows = match args.apply {
         true => apply(log, &view, &chosen, action)?,
-        false => chosen.iter().map(|&lsn| Row::planned(lsn, action)).collect(),
+        false => chosen.iter().map(|&lsn| ActionRow::planned(lsn, action)).collect(),
     };
     unless_closed(print(log, &rows))?;
     if !args.apply && !rows.is_empty() {
         note!("nothing was changed: --apply does it");
     }
     match rows.iter().filter(|row| row.error.is_some()).count() {
-        0 => Ok(Outcome::Fine),
+        0 => Ok(ExitOutcome::Fine),
         failed => bail!("{failed} of {} dead letters stay as they are", rows.len()),
     }
 }
@@ -59,7 +59,7 @@ pub fn run(log: &Log, args: &Letters, action: Action) -> anyhow::Result<Outcome>
 fn choose(view: &LogView, args: &Letters, action: Action) -> anyhow::Result<Vec<Lsn>> {
     let mut chosen = match &args.which {
         Some(which) => vec![resolve(view, which)?],
-        None => lsns(view),
+        None => entry_lsns(view),
     };
     if action == Action::Drop {
         return Ok(chosen);
@@ -84,7 +84,7 @@ fn choose(view: &LogView, args: &Letters, action: Action) -> anyhow::Result<Vec<
     Ok(chosen)
 }
 
-fn apply(log: &Log, view: &LogView, chosen: &[Lsn], action: Action) -> anyhow::Result<Vec<Row>> {
+fn apply(log: &LogContext, view: &LogView, chosen: &[Lsn], action: Action) -> anyhow::Result<Vec<ActionRow>> {
     let mut rows = Vec::new();
     if action == Action::Drop
         && !chosen.is_empty()
@@ -100,13 +100,15 @@ fn apply(log: &Log, view: &LogView, chosen: &[Lsn], action: Action) -> anyhow::R
             Action::Drop => Request::Drop { lsns },
         };
         match control::send_request(&log.dir, &request) {
-            Ok(ControlResponse::Done(outcomes)) => rows.extend(outcomes.into_iter().map(|outcome| Row {
-                lsn: outcome.lsn,
-                action,
-                applied: outcome.error.is_none(),
-                requeued_as: outcome.requeued_as,
-                error: outcome.error,
-            })),
+            Ok(ControlResponse::Done(outcomes)) => {
+                rows.extend(outcomes.into_iter().map(|outcome| ActionRow {
+                    lsn: outcome.lsn,
+                    action,
+                    applied: outcome.error.is_none(),
+                    requeued_as: outcome.requeued_as,
+                    error: outcome.error,
+                }))
+            }
             Ok(ControlResponse::Error(error)) => bail!("the daemon refused: {error}"),
             Ok(ControlResponse::Status(_)) => bail!("the daemon answered another question"),
             // No daemon from the beginning; one that went away in between is an error.
@@ -118,15 +120,15 @@ fn apply(log: &Log, view: &LogView, chosen: &[Lsn], action: Action) -> anyhow::R
 }
 
 /// Without a daemon: under its lock.
-fn here(log: &Log, view: &LogView, chosen: &[Lsn], action: Action) -> anyhow::Result<Vec<Row>> {
-    let mut store = Store::open(log, view)?;
+fn here(log: &LogContext, view: &LogView, chosen: &[Lsn], action: Action) -> anyhow::Result<Vec<ActionRow>> {
+    let mut store = OfflineLog::open(log, view)?;
     let mut rows = Vec::new();
     for &lsn in chosen {
         let done = match action {
             Action::Requeue => store.requeue(lsn).map(Some),
             Action::Drop => store.drop_letter(lsn).map(|()| None),
         };
-        let mut row = Row::planned(lsn, action);
+        let mut row = ActionRow::planned(lsn, action);
         match done {
             Ok(requeued_as) => (row.applied, row.requeued_as) = (true, requeued_as),
             Err(error) => row.error = Some(format!("{error:#}")),
@@ -140,16 +142,16 @@ fn here(log: &Log, view: &LogView, chosen: &[Lsn], action: Action) -> anyhow::Re
     Ok(rows)
 }
 
-impl Row {
+impl ActionRow {
     fn planned(lsn: Lsn, action: Action) -> Self {
         Self { lsn, action, applied: false, requeued_as: None, error: None }
     }
 }
 
-fn print(log: &Log, rows: &[Row]) -> anyhow::Result<()> {
+fn print(log: &LogContext, rows: &[ActionRow]) -> anyhow::Result<()> {
     if log.json {
         for row in rows {
-            table::print_json(row)?;
+            text_format::print_json(row)?;
         }
         return Ok(());
     }
@@ -157,10 +159,10 @@ fn print(log: &Log, rows: &[Row]) -> anyhow::Result<()> {
         note!("no dead letters");
         return Ok(());
     }
-    let mut shown = table::table(&["#LSN", "ACTION", "RESULT"]);
+    let mut shown = text_format::table(&["#LSN", "ACTION", "RESULT"]);
     for row in rows {
         let result = match (&row.error, row.requeued_as) {
-            (Some(error), _) => format!("failed: {}", table::plain(error)),
+            (Some(error), _) => format!("failed: {}", text_format::without_control_chars(error)),
             (None, Some(lsn)) => format!("now record {lsn}"),
             (None, None) if row.applied => "done".to_owned(),
             (None, None) => "planned".to_owned(),
@@ -168,5 +170,5 @@ fn print(log: &Log, rows: &[Row]) -> anyhow::Result<()> {
         let action = if row.action == Action::Requeue { "requeue" } else { "drop" };
         shown.add_row([row.lsn.to_string(), action.to_owned(), result]);
     }
-    Ok(table::print(&shown)?)
+    Ok(text_format::print(&shown)?)
 }

@@ -11,22 +11,22 @@ use forebay_wal::inspect::LogView;
 use forebay_wal::units::Timestamp;
 use forebay_wal::{Cursor, Lock, Lsn, NewRecord, OpenedLog};
 
-use crate::open::Log;
+use crate::log_context::LogContext;
 use crate::output::note;
 
 /// As much is written and flushed together when records are replayed.
 const GROUP_BYTES: usize = 4 << 20;
 
 /// A log that is open to change.
-pub struct Store {
+pub struct OfflineLog {
     opened: OpenedLog,
     segment_size: u64,
     _lock: Lock,
 }
 
-impl Store {
+impl OfflineLog {
     /// Takes the lock and opens the log.
-    pub fn open(log: &Log, view: &LogView) -> anyhow::Result<Self> {
+    pub fn open(log: &LogContext, view: &LogView) -> anyhow::Result<Self> {
         let options = log.options(view);
         // Whether to encrypt is the daemon's configuration to say: an opening without a key for what is written would
         // also write the dead letters anew in plain.

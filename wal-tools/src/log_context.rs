@@ -18,7 +18,7 @@ const PLACES: [&str; 2] = ["./forebay-data/wal", "/var/lib/forebay/wal"];
 const MIN_SEGMENT: u64 = 1 << 20;
 
 /// The log a command is about.
-pub struct Log {
+pub struct LogContext {
     /// Where it lies.
     pub dir: PathBuf,
     /// Whether answers are JSON.
@@ -28,7 +28,7 @@ pub struct Log {
     directory: LogDirectory,
 }
 
-impl Log {
+impl LogContext {
     /// The log in the directory that was named, else in the first usual place that exists.
     pub fn find(cli: &Cli) -> anyhow::Result<Self> {
         let dir = directory(cli.dir.as_deref())?;
@@ -56,14 +56,14 @@ impl Log {
     }
 
     /// What it holds now.
-    pub fn look(&self) -> anyhow::Result<LogView> {
+    pub fn view(&self) -> anyhow::Result<LogView> {
         Ok(self.directory.snapshot(kind_of)?)
     }
 
     /// What it holds now, to be shown; says if part of it cannot be, for want of the key.
-    pub fn look_inside(&self) -> anyhow::Result<LogView> {
-        let view = self.look()?;
-        if let Some(hint) = missing(&view) {
+    pub fn readable_view(&self) -> anyhow::Result<LogView> {
+        let view = self.view()?;
+        if let Some(hint) = missing_key_message(&view) {
             note!("encrypted: {hint}");
         }
         Ok(view)
@@ -71,7 +71,7 @@ impl Log {
 }
 
 /// Which key would show what this view cannot; `None` when it shows everything.
-pub fn missing(view: &LogView) -> Option<String> {
+pub fn missing_key_message(view: &LogView) -> Option<String> {
     let needs: Vec<_> = view.missing_keys().iter().map(ToString::to_string).collect();
     (!needs.is_empty()).then(|| {
         format!(

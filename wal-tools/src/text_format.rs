@@ -45,7 +45,7 @@ pub fn print_json(document: &impl Serialize) -> io::Result<()> {
 }
 
 /// A word of a fixed set, as JSON spells it.
-pub fn word(word: impl Serialize) -> String {
+pub fn serialized_name(word: impl Serialize) -> String {
     match serde_json::to_value(word) {
         Ok(serde_json::Value::String(word)) => word,
         _ => String::new(),
@@ -72,7 +72,7 @@ pub fn ago(at: Timestamp) -> String {
 }
 
 /// Text that came from outside, without what could steer a terminal.
-pub fn plain(text: &str) -> String {
+pub fn without_control_chars(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 

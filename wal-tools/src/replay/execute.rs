@@ -7,17 +7,17 @@ use forebay_wal::units::ByteSize;
 use forebay_wal::{Lsn, control};
 use serde::Serialize;
 
-use super::choice::Plan;
-use crate::open::Log;
+use super::plan::ReplayPlan;
+use crate::log_context::LogContext;
+use crate::offline_log::OfflineLog;
 use crate::output::note;
-use crate::store::Store;
 
 /// What a replay without a daemon leaves free on the disk: the default of `[wal] reserve_space`, which it cannot know.
 const RESERVE: ByteSize = ByteSize::mib(512);
 
 /// How far it came.
 #[derive(Debug, Default, Serialize)]
-pub struct Done {
+pub struct ReplayProgress {
     /// Records that lie in the log again.
     pub replayed: u64,
     /// The last of them.
@@ -30,32 +30,32 @@ pub struct Done {
 }
 
 /// Who does it.
-pub enum Deed<'a> {
-    Daemon(&'a Log),
-    Here(Box<Store>),
+pub enum Executor<'a> {
+    Daemon(&'a LogContext),
+    Offline(Box<OfflineLog>),
 }
 
-impl<'a> Deed<'a> {
+impl<'a> Executor<'a> {
     /// A daemon if one answers, else ourselves, under its lock.
-    pub fn begin(log: &'a Log, view: &LogView, plan: &Plan) -> anyhow::Result<Self> {
+    pub fn begin(log: &'a LogContext, view: &LogView, plan: &ReplayPlan) -> anyhow::Result<Self> {
         match control::send_request(&log.dir, &Request::Status) {
             Ok(_) => return Ok(Self::Daemon(log)),
             Err(RequestError::NotRunning(_)) => {}
             Err(error) => bail!("{error}"),
         }
-        let store = Store::open(log, view)?;
+        let store = OfflineLog::open(log, view)?;
         let (free, needed) = (store.free_space()?, plan.bytes.saturating_add(RESERVE.0));
         if free < needed {
             bail!("{free} bytes are free; the records and a reserve of {RESERVE} need {needed}");
         }
-        Ok(Self::Here(Box::new(store)))
+        Ok(Self::Offline(Box::new(store)))
     }
 
     /// Does one chunk; false when that is the end.
-    pub fn chunk(&mut self, lsns: &[Lsn], done: &mut Done) -> bool {
+    pub fn replay_chunk(&mut self, lsns: &[Lsn], done: &mut ReplayProgress) -> bool {
         let outcomes = match self {
             Self::Daemon(log) => ask(log, lsns),
-            Self::Here(store) => Ok(store.replay(lsns)),
+            Self::Offline(store) => Ok(store.replay(lsns)),
         };
         match outcomes {
             Ok(outcomes) => outcomes.into_iter().for_each(|outcome| done.add(outcome)),
@@ -68,7 +68,7 @@ impl<'a> Deed<'a> {
     pub fn end(self) -> anyhow::Result<()> {
         match self {
             Self::Daemon(_) => Ok(()),
-            Self::Here(store) => {
+            Self::Offline(store) => {
                 note!("the next start delivers them");
                 store.close()
             }
@@ -76,7 +76,7 @@ impl<'a> Deed<'a> {
     }
 }
 
-fn ask(log: &Log, lsns: &[Lsn]) -> Result<Vec<RecordOutcome>, String> {
+fn ask(log: &LogContext, lsns: &[Lsn]) -> Result<Vec<RecordOutcome>, String> {
     match control::send_request(&log.dir, &Request::Replay { lsns: lsns.to_vec() }) {
         Ok(ControlResponse::Done(outcomes)) => Ok(outcomes),
         Ok(ControlResponse::Error(error)) => Err(format!("the daemon refused: {error}")),
@@ -85,7 +85,7 @@ fn ask(log: &Log, lsns: &[Lsn]) -> Result<Vec<RecordOutcome>, String> {
     }
 }
 
-impl Done {
+impl ReplayProgress {
     fn add(&mut self, outcome: RecordOutcome) {
         match outcome.error {
             None => {

@@ -25,7 +25,7 @@ struct Sample {
 
 /// What two answers or more tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Pace {
+pub struct StatusRates {
     /// Since the last answer; none at the first.
     pub accepted_per_second: Option<f64>,
     /// Since the last answer; none at the first.
@@ -40,7 +40,7 @@ pub struct Pace {
 
 /// The answers of this life of the daemon.
 #[derive(Default)]
-pub struct Recent {
+pub struct SampleWindow {
     samples: VecDeque<Sample>,
     /// The last answer, also where it is not compared any more.
     last: Option<Sample>,
@@ -66,12 +66,12 @@ impl Sample {
     }
 }
 
-impl Recent {
+impl SampleWindow {
     /// Takes an answer over, and says what is known now.
-    pub fn take(&mut self, document: &Value) -> Pace {
+    pub fn add(&mut self, document: &Value) -> StatusRates {
         let Some(sample) = Sample::of(document) else {
             self.samples.clear();
-            return Pace::default();
+            return StatusRates::default();
         };
         let restarted =
             self.last.replace(sample.clone()).is_some_and(|last| sample.is_of_a_later_life(&last));
@@ -82,17 +82,17 @@ impl Recent {
             self.samples.pop_front();
         }
         self.samples.push_back(sample);
-        Pace { restarted, ..self.pace().unwrap_or_default() }
+        StatusRates { restarted, ..self.pace().unwrap_or_default() }
     }
 
-    fn pace(&self) -> Option<Pace> {
+    fn pace(&self) -> Option<StatusRates> {
         let last = self.samples.back()?;
         let [accepted, delivered] =
             [&self.rates(|sample| sample.accepted), &self.rates(|sample| sample.delivered)]
                 .map(|rates| rates.last().copied());
         let growth = self.growth();
         let falls = growth.filter(|growth| *growth < 0.0 && last.backlog > 0);
-        Some(Pace {
+        Some(StatusRates {
             accepted_per_second: accepted,
             delivered_per_second: delivered,
             backlog_growth_per_second: growth,
@@ -158,9 +158,9 @@ mod tests {
 
     #[test]
     fn two_answers_tell_rates_and_a_falling_backlog_its_end() {
-        let mut recent = Recent::default();
-        assert_eq!(recent.take(&answer("a", 1.0, 100, 0)), Pace::default(), "one answer tells nothing");
-        let pace = recent.take(&answer("a", 3.0, 120, 60));
+        let mut recent = SampleWindow::default();
+        assert_eq!(recent.add(&answer("a", 1.0, 100, 0)), StatusRates::default(), "one answer tells nothing");
+        let pace = recent.add(&answer("a", 3.0, 120, 60));
         assert_eq!((pace.accepted_per_second, pace.delivered_per_second), (Some(10.0), Some(30.0)));
         assert_eq!((pace.backlog_growth_per_second, pace.seconds_to_empty), (Some(-20.0), Some(3.0)));
         assert_eq!(recent.accepted(), [10.0]);
@@ -169,40 +169,44 @@ mod tests {
 
     #[test]
     fn a_backlog_that_grows_or_is_empty_has_no_end_in_sight() {
-        let mut recent = Recent::default();
-        recent.take(&answer("a", 1.0, 10, 0));
-        assert_eq!(recent.take(&answer("a", 2.0, 20, 0)).seconds_to_empty, None);
-        let mut recent = Recent::default();
-        recent.take(&answer("a", 1.0, 10, 0));
-        let empty = recent.take(&answer("a", 2.0, 10, 10));
+        let mut recent = SampleWindow::default();
+        recent.add(&answer("a", 1.0, 10, 0));
+        assert_eq!(recent.add(&answer("a", 2.0, 20, 0)).seconds_to_empty, None);
+        let mut recent = SampleWindow::default();
+        recent.add(&answer("a", 1.0, 10, 0));
+        let empty = recent.add(&answer("a", 2.0, 10, 10));
         assert_eq!((empty.backlog_growth_per_second, empty.seconds_to_empty), (Some(-10.0), None));
     }
 
     #[test]
     fn nothing_is_divided_by_no_time() {
-        let mut recent = Recent::default();
-        recent.take(&answer("a", 1.0, 10, 0));
-        assert_eq!(recent.take(&answer("a", 1.0, 20, 0)), Pace::default());
+        let mut recent = SampleWindow::default();
+        recent.add(&answer("a", 1.0, 10, 0));
+        assert_eq!(recent.add(&answer("a", 1.0, 20, 0)), StatusRates::default());
     }
 
     #[test]
     fn counters_of_two_lives_are_not_compared() {
-        let mut recent = Recent::default();
-        recent.take(&answer("a", 50.0, 1_000, 10));
+        let mut recent = SampleWindow::default();
+        recent.add(&answer("a", 50.0, 1_000, 10));
         // More than before: without the start's time it would look like a rate.
-        let pace = recent.take(&answer("b", 60.0, 2_000, 20));
-        assert_eq!(pace, Pace { restarted: true, ..Pace::default() });
-        let pace = recent.take(&answer("b", 61.0, 2_005, 20));
+        let pace = recent.add(&answer("b", 60.0, 2_000, 20));
+        assert_eq!(pace, StatusRates { restarted: true, ..StatusRates::default() });
+        let pace = recent.add(&answer("b", 61.0, 2_005, 20));
         assert_eq!((pace.accepted_per_second, pace.restarted), (Some(5.0), false));
     }
 
     #[test]
     fn files_have_no_rates() {
-        let mut recent = Recent::default();
-        recent.take(&answer("a", 1.0, 10, 0));
-        assert_eq!(recent.take(&json!({"backlog": 3})), Pace::default());
-        assert_eq!(recent.take(&answer("a", 9.0, 10, 0)), Pace::default(), "and none are made across them");
-        recent.take(&json!({"backlog": 3}));
-        assert!(recent.take(&answer("b", 90.0, 10, 0)).restarted, "a restart is seen across them");
+        let mut recent = SampleWindow::default();
+        recent.add(&answer("a", 1.0, 10, 0));
+        assert_eq!(recent.add(&json!({"backlog": 3})), StatusRates::default());
+        assert_eq!(
+            recent.add(&answer("a", 9.0, 10, 0)),
+            StatusRates::default(),
+            "and none are made across them"
+        );
+        recent.add(&json!({"backlog": 3}));
+        assert!(recent.add(&answer("b", 90.0, 10, 0)).restarted, "a restart is seen across them");
     }
 }
