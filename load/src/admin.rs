@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use hyper::header::HeaderMap;
 use hyper::{Method, Uri};
 
-use crate::http::{Answer, Endpoint, Link, Outgoing, Server, Trust};
-use crate::report::Kafka;
+use crate::http::{Endpoint, HttpResponse, OutgoingRequest, Server, ServerConnection, TrustedCas};
+use crate::report::DeliveryStats;
 
 /// The daemon computes its figures on a thread that may wait for the disk.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
@@ -17,12 +17,12 @@ const EVERY: Duration = Duration::from_millis(100);
 
 /// The admin listener.
 pub struct Admin {
-    link: Link,
+    link: ServerConnection,
 }
 
 /// The daemon's figures at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct State {
+pub struct DaemonStats {
     backlog: u64,
     oldest_age_seconds: f64,
     dead: u64,
@@ -32,13 +32,13 @@ pub struct State {
 
 impl Admin {
     /// Resolves the address.
-    pub async fn new(endpoint: &Endpoint, trust: &Trust) -> anyhow::Result<Self> {
+    pub async fn new(endpoint: &Endpoint, trust: &TrustedCas) -> anyhow::Result<Self> {
         let server: Arc<Server> = endpoint.resolve(trust).await.context("--admin")?;
-        Ok(Self { link: Link::new(server) })
+        Ok(Self { link: ServerConnection::new(server) })
     }
 
     /// The figures now.
-    pub async fn state(&mut self) -> anyhow::Result<State> {
+    pub async fn stats(&mut self) -> anyhow::Result<DaemonStats> {
         let backlog = self.get("/admin/backlog").await?;
         let metrics = self.get("/metrics").await?;
         let number = |name: &str| {
@@ -46,7 +46,7 @@ impl Admin {
             value.with_context(|| format!("--admin: /admin/backlog has no number {name}"))
         };
         let metrics = String::from_utf8_lossy(&metrics.body);
-        Ok(State {
+        Ok(DaemonStats {
             backlog: number("backlog")? as u64,
             oldest_age_seconds: number("oldest_age_seconds")?,
             dead: number("dead")? as u64,
@@ -71,8 +71,8 @@ impl Admin {
         }
     }
 
-    async fn get(&mut self, path: &'static str) -> anyhow::Result<Answer> {
-        let message = Outgoing {
+    async fn get(&mut self, path: &'static str) -> anyhow::Result<HttpResponse> {
+        let message = OutgoingRequest {
             method: Method::GET,
             path: Uri::from_static(path),
             headers: HeaderMap::new(),
@@ -88,10 +88,10 @@ impl Admin {
     }
 }
 
-impl State {
+impl DaemonStats {
     /// What happened between two moments.
-    pub fn until(&self, end: &Self, drained_after_seconds: Option<f64>) -> Kafka {
-        Kafka {
+    pub fn delta_to(&self, end: &Self, drained_after_seconds: Option<f64>) -> DeliveryStats {
+        DeliveryStats {
             accepted: end.accepted.saturating_sub(self.accepted),
             delivered: end.delivered.saturating_sub(self.delivered),
             backlog: end.backlog,

@@ -40,7 +40,7 @@ impl Arrivals {
             Spacing::Uniform => 0.0,
             Spacing::Poisson => distance(&mut random),
         };
-        Self { parts: profile.parts(), at: 0, start: 0.0, mark, spacing, random }
+        Self { parts: profile.all_phases(), at: 0, start: 0.0, mark, spacing, random }
     }
 }
 

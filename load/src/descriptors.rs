@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const OTHERS: u64 = 64;
 
 /// Raises the soft limit as far as the hard one allows.
-pub fn raise(connections: usize) -> anyhow::Result<()> {
+pub fn raise_limit(connections: usize) -> anyhow::Result<()> {
     let needed = connections as u64 + OTHERS;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {

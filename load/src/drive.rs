@@ -11,20 +11,20 @@ use tokio::task::JoinSet;
 
 use crate::arrivals::Arrivals;
 use crate::clock::{Clock, RunClock};
-use crate::http::{Link, Server};
+use crate::dispatch_thread::DispatchThread;
+use crate::http::{Server, ServerConnection};
 use crate::interrupt::Interrupt;
-use crate::pacing::Pacing;
-use crate::plan::Plan;
+use crate::plan::RunPlan;
 use crate::progress::Progress;
 use crate::queue::Queue;
-use crate::record::{Recorder, Shape};
-use crate::worker::{Counts, Worker};
+use crate::record::{Recorder, RecorderConfig};
+use crate::worker::{ProgressCounts, Worker};
 
 /// How often the progress bar moves.
 const TICK: Duration = Duration::from_millis(100);
 
 /// What came out of the requests of a run.
-pub struct Driven {
+pub struct RunOutcome {
     /// What became of them.
     pub recorder: Recorder,
     /// How late they were handed over, in microseconds.
@@ -40,15 +40,19 @@ pub struct Driven {
 }
 
 /// Sends what is due, and returns when every request is answered or given up.
-pub async fn drive(plan: &Plan<'_>, server: &Arc<Server>, interrupt: &Interrupt) -> anyhow::Result<Driven> {
+pub async fn drive(
+    plan: &RunPlan<'_>,
+    server: &Arc<Server>,
+    interrupt: &Interrupt,
+) -> anyhow::Result<RunOutcome> {
     let profile = &plan.planned.profile;
     let course = &plan.planned.common.course;
-    let longest = course.longest();
-    let shape = Shape::new(profile.clone(), plan.operations.what.len(), longest);
+    let longest = course.max_latency();
+    let shape = RecorderConfig::new(profile.clone(), plan.operations.operations.len(), longest);
     let empty = Recorder::new(shape);
     let shards = tokio::runtime::Handle::current().metrics().num_workers().max(1);
     let recorders: Vec<_> = (0..shards).map(|_| Arc::new(Mutex::new(empty.clone()))).collect();
-    let (queue, counts) = (Arc::new(Queue::new()), Arc::new(Counts::default()));
+    let (queue, counts) = (Arc::new(Queue::new()), Arc::new(ProgressCounts::default()));
     let cpu_before = cpu_time();
     let clock = RunClock::start();
     let mut workers = JoinSet::new();
@@ -61,11 +65,11 @@ pub async fn drive(plan: &Plan<'_>, server: &Arc<Server>, interrupt: &Interrupt)
             clock,
             send_within: course.send_within,
             timeout: course.timeout,
-            link: Link::new(Arc::clone(server)),
+            link: ServerConnection::new(Arc::clone(server)),
         };
         workers.spawn(worker.run());
     }
-    let pacing = Pacing {
+    let pacing = DispatchThread {
         operations: Arc::clone(&plan.operations),
         queue: Arc::clone(&queue),
         recorder: Arc::clone(&recorders[0]),
@@ -73,7 +77,7 @@ pub async fn drive(plan: &Plan<'_>, server: &Arc<Server>, interrupt: &Interrupt)
         clock,
         workers: plan.connections,
         interrupt: interrupt.clone(),
-        longest,
+        max_lateness: longest,
     };
     let arrivals = Arrivals::new(profile, plan.settings.spacing, plan.settings.seed);
     let mut pacer = tokio::task::spawn_blocking(move || pacing.run(arrivals));
@@ -103,7 +107,7 @@ pub async fn drive(plan: &Plan<'_>, server: &Arc<Server>, interrupt: &Interrupt)
     }
     let requests = counts.due.load(Ordering::Relaxed);
     let (ended, interrupted) = (stopped.unwrap_or(profile.length()), stopped.is_some());
-    Ok(Driven { recorder, lateness, ended, interrupted, requests, cpu })
+    Ok(RunOutcome { recorder, lateness, ended, interrupted, requests, cpu })
 }
 
 /// CPU time of this process.

@@ -22,7 +22,7 @@ impl Interrupt {
     }
 
     /// Whether a signal came.
-    pub fn came(&self) -> bool {
+    pub fn was_received(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -11,6 +11,7 @@ mod arrivals;
 mod cli;
 mod clock;
 mod descriptors;
+mod dispatch_thread;
 mod drive;
 mod http;
 mod interrupt;
@@ -19,7 +20,6 @@ mod manual;
 mod operation;
 mod output;
 mod pacer;
-mod pacing;
 mod plan;
 mod profile;
 mod progress;
@@ -41,12 +41,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 
-use cli::{Cli, Command, Planned};
+use cli::{Cli, Command, ScenarioPlan};
 use interrupt::Interrupt;
-use output::{Outcome, note, unless_closed};
-use plan::Plan;
+use output::{ExitOutcome, note, unless_closed};
+use plan::RunPlan;
 use report::Document;
-use run::Finished;
+use run::FinishedRun;
 
 fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {
@@ -55,12 +55,12 @@ fn main() -> ExitCode {
             let _ = mistake.print();
             return ExitCode::from(2);
         }
-        Err(help) => unless_closed(help.print()).map(|()| Outcome::Met).map_err(Into::into),
+        Err(help) => unless_closed(help.print()).map(|()| ExitOutcome::Met).map_err(Into::into),
     };
     match outcome {
-        Ok(Outcome::Met) => ExitCode::SUCCESS,
-        Ok(Outcome::Missed) => ExitCode::from(1),
-        Ok(Outcome::Incomplete) => ExitCode::from(2),
+        Ok(ExitOutcome::Met) => ExitCode::SUCCESS,
+        Ok(ExitOutcome::Missed) => ExitCode::from(1),
+        Ok(ExitOutcome::Incomplete) => ExitCode::from(2),
         Err(error) => {
             note!("forebay-load: {error:#}");
             ExitCode::from(2)
@@ -68,10 +68,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(command: &Command) -> anyhow::Result<Outcome> {
+fn execute(command: &Command) -> anyhow::Result<ExitOutcome> {
     let printed = match command {
-        Command::Completions { shell } => output::all(&manual::completions(*shell, Cli::command())),
-        Command::Man { directory: None } => output::all(&manual::pages(Cli::command())?),
+        Command::Completions { shell } => output::write_stdout(&manual::completions(*shell, Cli::command())),
+        Command::Man { directory: None } => output::write_stdout(&manual::pages(Cli::command())?),
         Command::Man { directory: Some(directory) } => {
             manual::write(Cli::command(), directory).with_context(|| directory.display().to_string())?;
             Ok(())
@@ -82,13 +82,13 @@ fn execute(command: &Command) -> anyhow::Result<Outcome> {
         },
     };
     unless_closed(printed)?;
-    Ok(Outcome::Met)
+    Ok(ExitOutcome::Met)
 }
 
 /// Makes the run of a scenario, reports it, and says how it ended.
-fn load(planned: &Planned<'_>) -> anyhow::Result<Outcome> {
-    let plan = Plan::new(planned)?;
-    descriptors::raise(plan.connections)?;
+fn load(planned: &ScenarioPlan<'_>) -> anyhow::Result<ExitOutcome> {
+    let plan = RunPlan::new(planned)?;
+    descriptors::raise_limit(plan.connections)?;
     let options = &planned.common.report;
     // Before the run: after an hour it is too late to learn that a file cannot be written.
     let report = options.report.as_deref().map(create).transpose()?;
@@ -98,7 +98,7 @@ fn load(planned: &Planned<'_>) -> anyhow::Result<Outcome> {
     let made = runtime.block_on(run::run(&plan, &interrupt));
     // After a failed run the thread that hands requests over may still sleep.
     runtime.shutdown_background();
-    let Finished { document, missing } = made?;
+    let FinishedRun { document, missing } = made?;
 
     let json = serde_json::to_string_pretty(&document)? + "\n";
     if let Some(file) = report {
@@ -109,11 +109,11 @@ fn load(planned: &Planned<'_>) -> anyhow::Result<Outcome> {
     }
     let text = if options.json { json } else { report::print(&document) };
     // The exit code says what was found, with or without a reader.
-    unless_closed(output::all(text.as_bytes()))?;
+    unless_closed(output::write_stdout(text.as_bytes()))?;
     let outcome = outcome(&document);
     let Some(error) = missing else { return Ok(outcome) };
     note!("forebay-load: the report does not say what had reached Kafka: {error:#}");
-    Ok(Outcome::Incomplete)
+    Ok(ExitOutcome::Incomplete)
 }
 
 /// Opens a file for a report. What it holds stays until the report is written: the run may fail.
@@ -132,18 +132,18 @@ fn write((mut file, path): (File, &Path), text: &str) -> anyhow::Result<()> {
     file.write_all(text.as_bytes()).with_context(name)
 }
 
-fn outcome(document: &Document) -> Outcome {
+fn outcome(document: &Document) -> ExitOutcome {
     if document.interrupted {
         note!("forebay-load: interrupted; the report is about the requests until then");
-        return Outcome::Incomplete;
+        return ExitOutcome::Incomplete;
     }
     match &document.levels {
-        Some(levels) if levels.met => Outcome::Met,
-        Some(_) => Outcome::Missed,
+        Some(levels) if levels.met => ExitOutcome::Met,
+        Some(_) => ExitOutcome::Missed,
         None if document.total.good == 0 => {
             note!("forebay-load: no request had an expected answer");
-            Outcome::Incomplete
+            ExitOutcome::Incomplete
         }
-        None => Outcome::Met,
+        None => ExitOutcome::Met,
     }
 }

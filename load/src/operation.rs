@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use hyper::header::HeaderMap;
 
-use crate::requests::{Call, Mix, RequestTemplate, StatusSet};
+use crate::requests::{AuthenticatedRequest, Mix, RequestTemplate, StatusSet};
 use crate::session::Session;
 use crate::template::Values;
 use crate::users::{Population, UserOperation};
 
 /// All that a request needs.
 pub struct Operations {
-    /// Name and weight of each operation, in the order of `what`.
+    /// Name and weight of each operation, in the order of `operations`.
     pub mix: Mix,
     /// The operations.
-    pub what: Vec<Operation>,
+    pub operations: Vec<Operation>,
     /// The name of this run in placeholders.
     pub run: String,
     /// The seed of random values.
@@ -30,13 +30,13 @@ pub struct Operations {
 /// One operation.
 pub struct Operation {
     /// Which requests it makes.
-    pub make: Make,
+    pub source: RequestSource,
     /// The statuses that count as good.
     pub expect: StatusSet,
 }
 
 /// Which requests an operation makes.
-pub enum Make {
+pub enum RequestSource {
     /// Those of a template.
     Template(Box<RequestTemplate>),
     /// Those of users.
@@ -50,13 +50,13 @@ impl Operations {
     }
 
     /// The request with this number. `None` if it cannot be built.
-    pub fn call(&self, operation: usize, number: u64) -> Option<Call> {
-        match &self.what.get(operation)?.make {
-            Make::Template(template) => {
+    pub fn call(&self, operation: usize, number: u64) -> Option<AuthenticatedRequest> {
+        match &self.operations.get(operation)?.source {
+            RequestSource::Template(template) => {
                 let message = template.message(Values::new(&self.run, self.seed, number))?;
-                Some(Call { message, session: self.session.clone(), keeper: None })
+                Some(AuthenticatedRequest { message, session: self.session.clone(), login_session: None })
             }
-            Make::User(operation) => {
+            RequestSource::User(operation) => {
                 operation.call(number, self.population.as_ref()?, &self.headers, self.session.as_ref())
             }
         }
@@ -64,6 +64,6 @@ impl Operations {
 
     /// Whether a status is good.
     pub fn expects(&self, operation: usize, status: u16) -> bool {
-        self.what.get(operation).is_some_and(|operation| operation.expect.contains(status))
+        self.operations.get(operation).is_some_and(|operation| operation.expect.contains(status))
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, io};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ExitOutcome {
     /// All service levels are met, or none was given.
     Met,
     /// At least one service level is missed.
@@ -27,7 +27,7 @@ pub fn note_line(text: fmt::Arguments<'_>) {
 }
 
 /// Writes bytes to stdout and flushes them.
-pub fn all(bytes: &[u8]) -> io::Result<()> {
+pub fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()

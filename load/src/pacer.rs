@@ -10,7 +10,7 @@ const NAP: Duration = Duration::from_millis(50);
 /// Calls `hand_over` with each time of `arrivals` and the present time, at that time or as soon as possible after it.
 ///
 /// `stop` ends it early. Returns the time at which that happened, or `None` after the last request.
-pub fn pace(
+pub fn dispatch_when_due(
     arrivals: impl Iterator<Item = Duration>,
     clock: &impl Clock,
     stop: impl Fn() -> bool,
@@ -41,12 +41,12 @@ mod tests {
     use super::*;
 
     /// A clock that moves only when somebody sleeps, and then goes on by a bit more than asked for.
-    struct Manual {
+    struct ManualClock {
         now: Cell<Duration>,
         late: Duration,
     }
 
-    impl Clock for Manual {
+    impl Clock for ManualClock {
         fn now(&self) -> Duration {
             self.now.get()
         }
@@ -60,16 +60,20 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn clock(late: u64) -> Manual {
-        Manual { now: Cell::default(), late: ms(late) }
+    fn clock(late: u64) -> ManualClock {
+        ManualClock { now: Cell::default(), late: ms(late) }
     }
 
     #[test]
     fn each_request_is_handed_over_when_it_is_due() {
         let clock = clock(0);
         let mut seen = Vec::new();
-        let ended =
-            pace([0, 10, 200].map(ms).into_iter(), &clock, || false, |due, now| seen.push((due, now)));
+        let ended = dispatch_when_due(
+            [0, 10, 200].map(ms).into_iter(),
+            &clock,
+            || false,
+            |due, now| seen.push((due, now)),
+        );
         assert_eq!(seen, [(ms(0), ms(0)), (ms(10), ms(10)), (ms(200), ms(200))]);
         assert_eq!(ended, None);
     }
@@ -79,7 +83,12 @@ mod tests {
         // Each sleep is 25 ms too long: no request may move with it.
         let clock = clock(25);
         let mut seen = Vec::new();
-        pace([10, 20, 30, 40].map(ms).into_iter(), &clock, || false, |due, now| seen.push((due, now)));
+        dispatch_when_due(
+            [10, 20, 30, 40].map(ms).into_iter(),
+            &clock,
+            || false,
+            |due, now| seen.push((due, now)),
+        );
         assert_eq!(seen, [(ms(10), ms(35)), (ms(20), ms(35)), (ms(30), ms(35)), (ms(40), ms(65))]);
     }
 
@@ -88,7 +97,7 @@ mod tests {
         let clock = clock(0);
         let mut seen = 0;
         let stop = || clock.now() >= ms(100);
-        let ended = pace([0, 10, 60_000].map(ms).into_iter(), &clock, stop, |_, _| seen += 1);
+        let ended = dispatch_when_due([0, 10, 60_000].map(ms).into_iter(), &clock, stop, |_, _| seen += 1);
         assert_eq!((seen, ended), (2, Some(ms(110))));
     }
 
@@ -98,7 +107,8 @@ mod tests {
         clock.sleep_until(ms(500));
         let seen = Cell::new(0);
         let hand_over = |_, _| seen.set(seen.get() + 1);
-        let ended = pace([0, 10, 20, 30].map(ms).into_iter(), &clock, || seen.get() == 2, hand_over);
+        let ended =
+            dispatch_when_due([0, 10, 20, 30].map(ms).into_iter(), &clock, || seen.get() == 2, hand_over);
         assert_eq!((seen.get(), ended), (2, Some(ms(500))));
     }
 }

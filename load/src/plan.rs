@@ -7,14 +7,14 @@ use anyhow::{Context, bail};
 use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
-use crate::cli::{Planned, Target};
+use crate::cli::{ScenarioPlan, TargetOptions};
 use crate::clock::RunClock;
-use crate::http::{Endpoint, Trust};
+use crate::http::{Endpoint, TrustedCas};
 use crate::levels::{self, Levels, Names};
-use crate::operation::{Make, Operation, Operations};
+use crate::operation::{Operation, Operations, RequestSource};
 use crate::report::Settings;
 use crate::requests::{self, Mix, PlainHeader, RequestTemplate};
-use crate::session::{Logins, Session, Source};
+use crate::session::{LoginCounters, Session, TokenSource};
 use crate::template::Template;
 use crate::users::{self, Population, UserOperation};
 
@@ -25,17 +25,17 @@ const EXAMPLE_KIND: &str = "order.create";
 const USERS_MIX: &str = "register=1,login=2,read=7";
 
 /// All that a run needs.
-pub struct Plan<'a> {
+pub struct RunPlan<'a> {
     /// The scenario with its options.
-    pub planned: &'a Planned<'a>,
+    pub planned: &'a ScenarioPlan<'a>,
     /// Where requests go.
     pub endpoint: Endpoint,
     /// Whose certificates are trusted.
-    pub trust: Trust,
+    pub trust: TrustedCas,
     /// What is sent.
     pub operations: Arc<Operations>,
     /// Tokens that were obtained.
-    pub logins: Arc<Logins>,
+    pub logins: Arc<LoginCounters>,
     /// The most requests in progress.
     pub connections: usize,
     /// For the report.
@@ -44,16 +44,16 @@ pub struct Plan<'a> {
     pub levels: Option<Levels>,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> RunPlan<'a> {
     /// Reads files and checks everything that can be checked without the target.
-    pub fn new(planned: &'a Planned<'a>) -> anyhow::Result<Self> {
+    pub fn new(planned: &'a ScenarioPlan<'a>) -> anyhow::Result<Self> {
         let options = &planned.common.target;
         let course = &planned.common.course;
         refuse_secrets(planned)?;
         let mut random = fastrand::Rng::new();
         let run: String = (0..8).map(|_| random.lowercase()).collect();
         let seed = course.seed.unwrap_or_else(|| u64::from(random.u32(..)));
-        let logins = Arc::<Logins>::default();
+        let logins = Arc::<LoginCounters>::default();
         let headers = fixed_headers(options)?;
         let session = session(options, &headers, &logins)?;
         let mut operations = match mix(planned)? {
@@ -82,16 +82,16 @@ impl<'a> Plan<'a> {
             spacing: course.spacing,
             seed,
         };
-        let trust = Trust { ca_file: options.ca_file.clone() };
+        let trust = TrustedCas { ca_file: options.ca_file.clone() };
         let operations = Arc::new(operations);
         Ok(Self { planned, endpoint, trust, operations, logins, connections, settings, levels })
     }
 }
 
 /// Others can read command lines.
-fn refuse_secrets(planned: &Planned<'_>) -> anyhow::Result<()> {
+fn refuse_secrets(planned: &ScenarioPlan<'_>) -> anyhow::Result<()> {
     let options = &planned.common.target;
-    options.headers.iter().try_for_each(PlainHeader::refuse_secret)?;
+    options.headers.iter().try_for_each(PlainHeader::reject_secret)?;
     let urls = [Some(&options.base), options.url.as_ref(), planned.common.report.admin.as_ref()];
     if urls.into_iter().flatten().any(|url| url.has_credentials) {
         bail!(
@@ -102,7 +102,7 @@ fn refuse_secrets(planned: &Planned<'_>) -> anyhow::Result<()> {
 }
 
 /// The mix of users' operations, if the run is about users.
-fn mix(planned: &Planned<'_>) -> anyhow::Result<Option<Mix>> {
+fn mix(planned: &ScenarioPlan<'_>) -> anyhow::Result<Option<Mix>> {
     let options = &planned.common.target;
     if planned.mix.is_some() && (options.kind.is_some() || options.url.is_some()) {
         bail!("{} is about users: --kind and --url do not fit", planned.name);
@@ -115,20 +115,20 @@ fn mix(planned: &Planned<'_>) -> anyhow::Result<Option<Mix>> {
 }
 
 fn session(
-    options: &Target,
+    options: &TargetOptions,
     headers: &HeaderMap,
-    logins: &Arc<Logins>,
+    logins: &Arc<LoginCounters>,
 ) -> anyhow::Result<Option<Arc<Session>>> {
     let source = match (&options.token_file, &options.login, &options.password_file) {
         (Some(file), _, _) => {
             fs::metadata(file).with_context(|| format!("--token-file {}", file.display()))?;
-            Source::File(file.clone())
+            TokenSource::File(file.clone())
         }
         (None, Some(name), Some(file)) => {
             let password =
                 fs::read_to_string(file).with_context(|| format!("--password-file {}", file.display()))?;
             let password = password.strip_suffix('\n').unwrap_or(&password).to_owned();
-            Source::Login { name: name.clone(), password }
+            TokenSource::Login { name: name.clone(), password }
         }
         _ => return Ok(None),
     };
@@ -136,7 +136,7 @@ fn session(
 }
 
 /// Headers that are the same for all requests, logins included. Read once: the file may be a pipe.
-fn fixed_headers(options: &Target) -> anyhow::Result<HeaderMap> {
+fn fixed_headers(options: &TargetOptions) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("forebay-load/", env!("CARGO_PKG_VERSION"))));
     if let Some(path) = &options.header_file {
@@ -150,7 +150,7 @@ fn fixed_headers(options: &Target) -> anyhow::Result<HeaderMap> {
 }
 
 /// Commands of a kind, or requests to any endpoint.
-fn of_template(options: &Target, mut headers: HeaderMap) -> anyhow::Result<Operations> {
+fn of_template(options: &TargetOptions, mut headers: HeaderMap) -> anyhow::Result<Operations> {
     let kind = match (&options.kind, &options.url) {
         (None, None) => Some(EXAMPLE_KIND),
         (kind, _) => kind.as_deref(),
@@ -173,7 +173,7 @@ fn of_template(options: &Target, mut headers: HeaderMap) -> anyhow::Result<Opera
     let body: Template = body.map_or_else(|| "".parse(), Ok).map_err(anyhow::Error::msg)?;
     let template = RequestTemplate::new(method, &path, headers, options.headers.clone(), body)?;
     let expect = options.expect.clone().unwrap_or_default();
-    let operation = Operation { make: Make::Template(Box::new(template)), expect };
+    let operation = Operation { source: RequestSource::Template(Box::new(template)), expect };
     Ok(operations(Mix(vec![(name, 1)]), vec![operation], HeaderMap::new(), None))
 }
 
@@ -186,11 +186,11 @@ fn read_body(path: &std::path::Path) -> anyhow::Result<Template> {
 }
 
 fn of_users(
-    options: &Target,
+    options: &TargetOptions,
     mix: Mix,
     headers: HeaderMap,
     run: &str,
-    logins: &Arc<Logins>,
+    logins: &Arc<LoginCounters>,
     random: &mut fastrand::Rng,
 ) -> anyhow::Result<Operations> {
     if !options.headers.is_empty() {
@@ -198,10 +198,10 @@ fn of_users(
     }
     let mut what = Vec::new();
     for (name, _) in &mix.0 {
-        let Some(operation) = UserOperation::named(name) else {
+        let Some(operation) = UserOperation::from_name(name) else {
             bail!("--mix: no operation is called {name}; there are {}", users::NAMES.join(", "));
         };
-        what.push(Operation { make: Make::User(operation), expect: operation.expects() });
+        what.push(Operation { source: RequestSource::User(operation), expect: operation.expects() });
     }
     let needed = mix.0.iter().any(|(name, _)| name == "login" || name == "read");
     let size = if needed { options.population } else { 0 };
@@ -215,10 +215,10 @@ fn operations(
     headers: HeaderMap,
     population: Option<Arc<Population>>,
 ) -> Operations {
-    Operations { mix, what, run: String::new(), seed: 0, session: None, headers, population }
+    Operations { mix, operations: what, run: String::new(), seed: 0, session: None, headers, population }
 }
 
-fn described(options: &Target, operations: &Operations, endpoint: &Endpoint) -> String {
+fn described(options: &TargetOptions, operations: &Operations, endpoint: &Endpoint) -> String {
     let weights = || {
         let weight = |(name, weight): &(String, u32)| format!("{name}={weight}");
         operations.mix.0.iter().map(weight).collect::<Vec<_>>().join(",")

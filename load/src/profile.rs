@@ -38,7 +38,7 @@ pub struct Profile {
 
 impl Profile {
     /// The warm-up and the phases, in order.
-    pub fn parts(&self) -> Vec<Phase> {
+    pub fn all_phases(&self) -> Vec<Phase> {
         let rate = self.phases.first().map_or(0.0, |phase| phase.from);
         let warm_up = Phase::constant("warm-up", self.warm_up, rate);
         std::iter::once(warm_up).chain(self.phases.iter().cloned()).collect()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::worker::Counts;
+use crate::worker::ProgressCounts;
 
 fn bar(length: u64, template: &str) -> ProgressBar {
     if !io::stderr().is_terminal() {
@@ -36,7 +36,7 @@ impl Progress {
     }
 
     /// Shows what happened so far.
-    pub fn show(&self, now: Duration, counts: &Counts) {
+    pub fn show(&self, now: Duration, counts: &ProgressCounts) {
         if self.bar.is_hidden() {
             return;
         }

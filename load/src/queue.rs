@@ -11,7 +11,7 @@ const LIMIT: usize = 1 << 20;
 
 /// A request that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Job {
+pub struct DueRequest {
     /// Its number in this run, from 1.
     pub number: u64,
     /// When it is due, since the start of the run.
@@ -22,7 +22,7 @@ pub struct Job {
 
 /// A queue from one thread to many workers.
 pub struct Queue {
-    waiting: Mutex<VecDeque<Job>>,
+    waiting: Mutex<VecDeque<DueRequest>>,
     /// One permit per waiting request, and in the end one per worker.
     permits: Semaphore,
 }
@@ -34,7 +34,7 @@ impl Queue {
     }
 
     /// Adds a request. Gives it back if too many wait.
-    pub fn push(&self, job: Job) -> Result<(), Job> {
+    pub fn push(&self, job: DueRequest) -> Result<(), DueRequest> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() >= LIMIT {
             return Err(job);
@@ -51,7 +51,7 @@ impl Queue {
     }
 
     /// The request that has waited longest. `None` after the end.
-    pub async fn take(&self) -> Option<Job> {
+    pub async fn take(&self) -> Option<DueRequest> {
         self.permits.acquire().await.ok()?.forget();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }

@@ -6,14 +6,16 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 
-use crate::admin::{Admin, State};
-use crate::drive::{Driven, drive};
-use crate::http::{Link, Server};
+use crate::admin::{Admin, DaemonStats};
+use crate::drive::{RunOutcome, drive};
+use crate::http::{Server, ServerConnection};
 use crate::interrupt::Interrupt;
 use crate::levels;
-use crate::plan::Plan;
+use crate::plan::RunPlan;
 use crate::progress::registrations;
-use crate::report::{Document, Kafka, Latency, LevelsReport, LoginCounts, Measured, SCHEMA, Tool};
+use crate::report::{
+    DeliveryStats, Document, Latency, LevelsReport, LoginCounts, MeasuredStats, SCHEMA, ToolStats,
+};
 
 /// How often an interruption is noticed before and after the requests.
 const TICK: Duration = Duration::from_millis(100);
@@ -21,7 +23,7 @@ const TICK: Duration = Duration::from_millis(100);
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a run left.
-pub struct Finished {
+pub struct FinishedRun {
     /// The report.
     pub document: Document,
     /// Why figures are missing that were asked for.
@@ -29,7 +31,7 @@ pub struct Finished {
 }
 
 /// Makes the run and its report.
-pub async fn run(plan: &Plan<'_>, interrupt: &Interrupt) -> anyhow::Result<Finished> {
+pub async fn run(plan: &RunPlan<'_>, interrupt: &Interrupt) -> anyhow::Result<FinishedRun> {
     let server = plan.endpoint.resolve(&plan.trust).await?;
     let mut admin = match &plan.planned.common.report.admin {
         Some(endpoint) => Some(Admin::new(endpoint, &plan.trust).await?),
@@ -40,7 +42,7 @@ pub async fn run(plan: &Plan<'_>, interrupt: &Interrupt) -> anyhow::Result<Finis
         () = interrupted(interrupt) => bail!("interrupted before the run"),
     }
     let before = match &mut admin {
-        Some(admin) => Some(admin.state().await?),
+        Some(admin) => Some(admin.stats().await?),
         None => None,
     };
     let started_at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
@@ -58,30 +60,30 @@ pub async fn run(plan: &Plan<'_>, interrupt: &Interrupt) -> anyhow::Result<Finis
         }
         Err(error) => (None, Some(error)),
     };
-    Ok(Finished { document: document(plan, driven, kafka, started_at), missing })
+    Ok(FinishedRun { document: document(plan, driven, kafka, started_at), missing })
 }
 
 /// What reached Kafka, and whether an interruption ended the wait for the rest.
 async fn reached(
-    plan: &Plan<'_>,
+    plan: &RunPlan<'_>,
     admin: &mut Admin,
-    before: State,
+    before: DaemonStats,
     interrupt: &Interrupt,
-) -> anyhow::Result<(Kafka, bool)> {
-    let after = admin.state().await?;
+) -> anyhow::Result<(DeliveryStats, bool)> {
+    let after = admin.stats().await?;
     let Some(within) = plan.planned.common.report.await_drained else {
-        return Ok((before.until(&after, None), false));
+        return Ok((before.delta_to(&after, None), false));
     };
     let (drained, ended_early) = tokio::select! {
         drained = admin.await_drained(within) => (drained?, false),
         () = interrupted(interrupt) => (None, true),
     };
-    Ok((before.until(&after, drained), ended_early))
+    Ok((before.delta_to(&after, drained), ended_early))
 }
 
 /// Connects once, so that a wrong address is no run full of errors; obtains the first token; registers the users.
-async fn prepare(plan: &Plan<'_>, server: &Arc<Server>) -> anyhow::Result<()> {
-    let mut link = Link::new(Arc::clone(server));
+async fn prepare(plan: &RunPlan<'_>, server: &Arc<Server>) -> anyhow::Result<()> {
+    let mut link = ServerConnection::new(Arc::clone(server));
     let url = plan.endpoint.at("");
     let connected = tokio::time::timeout(CONNECTED_WITHIN, link.connect()).await;
     let connected = connected.with_context(|| format!("cannot connect to {url} within 10 s"))?;
@@ -101,16 +103,22 @@ async fn prepare(plan: &Plan<'_>, server: &Arc<Server>) -> anyhow::Result<()> {
 }
 
 async fn interrupted(interrupt: &Interrupt) {
-    while !interrupt.came() {
+    while !interrupt.was_received() {
         tokio::time::sleep(TICK).await;
     }
 }
 
-fn document(plan: &Plan<'_>, driven: Driven, kafka: Option<Kafka>, started_at: String) -> Document {
+fn document(
+    plan: &RunPlan<'_>,
+    driven: RunOutcome,
+    kafka: Option<DeliveryStats>,
+    started_at: String,
+) -> Document {
     let profile = &plan.planned.profile;
-    let measured = Measured::of(&driven.recorder, profile, &plan.operations.names(), driven.ended);
+    let measured =
+        MeasuredStats::from_recorder(&driven.recorder, profile, &plan.operations.names(), driven.ended);
     let levels = plan.levels.as_ref().map(|levels| {
-        let checks = levels::judge(levels, &measured);
+        let checks = levels::check_levels(levels, &measured);
         LevelsReport { met: checks.iter().all(|check| check.met), checks }
     });
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -133,10 +141,10 @@ fn document(plan: &Plan<'_>, driven: Driven, kafka: Option<Kafka>, started_at: S
             after_401: count(&logins.after_401),
         },
         kafka,
-        tool: Tool {
+        tool: ToolStats {
             cpu_seconds: driven.cpu.as_secs_f64(),
             cpu_micros_per_request: driven.cpu.as_secs_f64() * 1e6 / driven.requests.max(1) as f64,
-            lateness_ms: Latency::of(&driven.lateness),
+            lateness_ms: Latency::from_histogram(&driven.lateness),
         },
         levels,
     }

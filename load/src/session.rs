@@ -11,14 +11,14 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use crate::clock::{Clock, RunClock};
-use crate::http::{Answer, Failure, Link, Outgoing};
+use crate::http::{HttpResponse, OutgoingRequest, RequestError, ServerConnection};
 
 /// A token is replaced before it expires: when less than this part of its life is left.
 const MARGIN: f64 = 0.1;
 
 /// How often tokens were obtained.
 #[derive(Default)]
-pub struct Logins {
+pub struct LoginCounters {
     /// Because there was none.
     pub first: AtomicU64,
     /// Because the token was about to expire.
@@ -28,7 +28,7 @@ pub struct Logins {
 }
 
 /// Where a token comes from.
-pub enum Source {
+pub enum TokenSource {
     /// A file that another program keeps up to date.
     File(PathBuf),
     /// A login with name and password.
@@ -42,15 +42,15 @@ pub enum Source {
 
 /// A caller with a token. All its requests share it.
 pub struct Session {
-    source: Source,
+    source: TokenSource,
     /// Of its logins.
     headers: HeaderMap,
     clock: RunClock,
-    logins: Arc<Logins>,
-    token: Mutex<Option<Token>>,
+    logins: Arc<LoginCounters>,
+    token: Mutex<Option<BearerToken>>,
 }
 
-struct Token {
+struct BearerToken {
     bearer: HeaderValue,
     /// When it is replaced. `None`: when the target refuses it.
     replace_at: Option<Duration>,
@@ -58,12 +58,12 @@ struct Token {
 
 impl Session {
     /// Without a token yet.
-    pub fn new(source: Source, headers: HeaderMap, clock: RunClock, logins: Arc<Logins>) -> Self {
+    pub fn new(source: TokenSource, headers: HeaderMap, clock: RunClock, logins: Arc<LoginCounters>) -> Self {
         Self { source, headers, clock, logins, token: Mutex::default() }
     }
 
     /// The header of a request. Obtains a token if there is none or it is about to expire.
-    pub async fn bearer(&self, link: &mut Link) -> Result<HeaderValue, Failure> {
+    pub async fn bearer(&self, link: &mut ServerConnection) -> Result<HeaderValue, RequestError> {
         let mut token = self.token.lock().await;
         let reason = match &*token {
             Some(held) if held.replace_at.is_none_or(|at| self.clock.now() < at) => {
@@ -78,7 +78,11 @@ impl Session {
     /// The header of the second attempt after the target refused `refused` with 401.
     ///
     /// Many requests may be refused at once. The first of them obtains the token, the others use it.
-    pub async fn bearer_after(&self, refused: &HeaderValue, link: &mut Link) -> Result<HeaderValue, Failure> {
+    pub async fn bearer_after(
+        &self,
+        refused: &HeaderValue,
+        link: &mut ServerConnection,
+    ) -> Result<HeaderValue, RequestError> {
         let mut token = self.token.lock().await;
         match &*token {
             Some(held) if held.bearer != *refused => Ok(held.bearer.clone()),
@@ -87,32 +91,32 @@ impl Session {
     }
 
     /// Keeps the token of a login that was a request of its own.
-    pub async fn keep(&self, answer: &Answer) -> Result<(), Failure> {
+    pub async fn store_token(&self, answer: &HttpResponse) -> Result<(), RequestError> {
         *self.token.lock().await = Some(self.token_of(answer)?);
         Ok(())
     }
 
     /// The request that logs this caller in. `None` if the token comes from a file.
-    pub fn login(&self) -> Option<Outgoing> {
-        let Source::Login { name, password } = &self.source else { return None };
+    pub fn login(&self) -> Option<OutgoingRequest> {
+        let TokenSource::Login { name, password } = &self.source else { return None };
         let mut headers = self.headers.clone();
         // Whatever other requests carry.
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let body = json!({"name": name, "password": password}).to_string();
         let path = hyper::Uri::from_static("/login");
-        Some(Outgoing { method: Method::POST, path, headers, body: body.into() })
+        Some(OutgoingRequest { method: Method::POST, path, headers, body: body.into() })
     }
 
     async fn replace(
         &self,
-        token: &mut Option<Token>,
-        link: &mut Link,
+        token: &mut Option<BearerToken>,
+        link: &mut ServerConnection,
         reason: &AtomicU64,
-    ) -> Result<HeaderValue, Failure> {
+    ) -> Result<HeaderValue, RequestError> {
         let fresh = match (&self.source, self.login()) {
-            (Source::File(path), _) => self.read(path.clone()).await?,
+            (TokenSource::File(path), _) => self.read(path.clone()).await?,
             (_, Some(login)) => self.token_of(&link.send(&login, None, true).await?)?,
-            (_, None) => return Err(Failure::Login("no way to obtain a token".to_owned())),
+            (_, None) => return Err(RequestError::Login("no way to obtain a token".to_owned())),
         };
         reason.fetch_add(1, Ordering::Relaxed);
         let bearer = fresh.bearer.clone();
@@ -120,28 +124,28 @@ impl Session {
         Ok(bearer)
     }
 
-    async fn read(&self, path: PathBuf) -> Result<Token, Failure> {
+    async fn read(&self, path: PathBuf) -> Result<BearerToken, RequestError> {
         let name = path.display().to_string();
-        let failed = |error: String| Failure::Login(format!("{name}: {error}"));
+        let failed = |error: String| RequestError::Login(format!("{name}: {error}"));
         let text = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
         let text =
             text.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
-        Ok(Token { bearer: header(text.trim())?, replace_at: None })
+        Ok(BearerToken { bearer: header(text.trim())?, replace_at: None })
     }
 
-    fn token_of(&self, answer: &Answer) -> Result<Token, Failure> {
+    fn token_of(&self, answer: &HttpResponse) -> Result<BearerToken, RequestError> {
         if answer.status != 200 {
             let code = answer.code().map(|code| format!(" {code}")).unwrap_or_default();
-            return Err(Failure::Login(format!("the login was answered with {}{code}", answer.status)));
+            return Err(RequestError::Login(format!("the login was answered with {}{code}", answer.status)));
         }
         let token = answer.member("access_token");
         let token = token.as_ref().and_then(|token| token.as_str());
         let token =
-            token.ok_or_else(|| Failure::Login("the login's answer has no access_token".to_owned()))?;
+            token.ok_or_else(|| RequestError::Login("the login's answer has no access_token".to_owned()))?;
         let life = answer.member("expires_in").and_then(|seconds| seconds.as_f64());
         let life = life.filter(|seconds| (0.0..1e9).contains(seconds));
         let replace_at = life.map(|seconds| replace_at(self.clock.now(), Duration::from_secs_f64(seconds)));
-        Ok(Token { bearer: header(token)?, replace_at })
+        Ok(BearerToken { bearer: header(token)?, replace_at })
     }
 }
 
@@ -150,9 +154,9 @@ fn replace_at(now: Duration, life: Duration) -> Duration {
     now + life.mul_f64(1.0 - MARGIN)
 }
 
-fn header(token: &str) -> Result<HeaderValue, Failure> {
+fn header(token: &str) -> Result<HeaderValue, RequestError> {
     let value = HeaderValue::from_str(&format!("Bearer {token}"));
-    let mut value = value.map_err(|_| Failure::Login("the token is not printable".to_owned()))?;
+    let mut value = value.map_err(|_| RequestError::Login("the token is not printable".to_owned()))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -21,10 +21,10 @@ impl<'a> Values<'a> {
 
 /// Text with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Vec<Piece>);
+pub struct Template(Vec<TemplatePart>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum TemplatePart {
     Text(String),
     Seq,
     Run,
@@ -53,13 +53,13 @@ impl Template {
     pub fn constant(&self) -> Option<&str> {
         match &*self.0 {
             [] => Some(""),
-            [Piece::Text(text)] => Some(text),
+            [TemplatePart::Text(text)] => Some(text),
             _ => None,
         }
     }
 }
 
-impl Piece {
+impl TemplatePart {
     fn write(&self, values: &mut Values<'_>, text: &mut String) {
         match self {
             Self::Text(piece) => text.push_str(piece),
@@ -92,19 +92,19 @@ impl FromStr for Template {
             let (before, inner) = (&rest[..open], &rest[open + 2..]);
             let close = inner.find("}}").ok_or_else(|| at("a placeholder is not closed by }}".to_owned()))?;
             if !before.is_empty() {
-                pieces.push(Piece::Text(before.to_owned()));
+                pieces.push(TemplatePart::Text(before.to_owned()));
             }
             pieces.push(piece(&inner[..close]).map_err(at)?);
             rest = &inner[close + 2..];
         }
         if !rest.is_empty() {
-            pieces.push(Piece::Text(rest.to_owned()));
+            pieces.push(TemplatePart::Text(rest.to_owned()));
         }
         Ok(Self(pieces))
     }
 }
 
-fn piece(placeholder: &str) -> Result<Piece, String> {
+fn piece(placeholder: &str) -> Result<TemplatePart, String> {
     let (name, number) = match placeholder.split_once(':') {
         Some((name, number)) => (name.trim(), Some(number.trim())),
         None => (placeholder.trim(), None),
@@ -114,13 +114,13 @@ fn piece(placeholder: &str) -> Result<Piece, String> {
         number.ok_or_else(|| format!("{{{{{placeholder}}}}} needs a whole number above 0"))
     };
     match (name, number) {
-        ("seq", None) => Ok(Piece::Seq),
-        ("run", None) => Ok(Piece::Run),
-        ("uuid", None) => Ok(Piece::Uuid),
-        ("now", None) => Ok(Piece::Now),
-        ("random", Some(end)) => Ok(Piece::Random(count(end)?)),
+        ("seq", None) => Ok(TemplatePart::Seq),
+        ("run", None) => Ok(TemplatePart::Run),
+        ("uuid", None) => Ok(TemplatePart::Uuid),
+        ("now", None) => Ok(TemplatePart::Now),
+        ("random", Some(end)) => Ok(TemplatePart::Random(count(end)?)),
         ("fill", Some(bytes)) => match usize::try_from(count(bytes)?) {
-            Ok(bytes) if bytes <= LONGEST_FILL => Ok(Piece::Fill(bytes)),
+            Ok(bytes) if bytes <= LONGEST_FILL => Ok(TemplatePart::Fill(bytes)),
             _ => Err(format!("{{{{{placeholder}}}}} is longer than {LONGEST_FILL} bytes")),
         },
         _ => Err(format!("{{{{{placeholder}}}}} is no placeholder; there are {KNOWN}")),

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, RunClock};
-use crate::http::{Failure, Link};
+use crate::http::{RequestError, ServerConnection};
 use crate::operation::Operations;
-use crate::queue::{Job, Queue};
-use crate::record::{Outcome, Recorder, Sample};
+use crate::queue::{DueRequest, Queue};
+use crate::record::{Recorder, RequestOutcome, Sample};
 
 /// What happened so far, for the progress bar.
 #[derive(Default)]
-pub struct Counts {
+pub struct ProgressCounts {
     /// Requests that were due.
     pub due: AtomicU64,
     /// Requests with an expected answer.
@@ -30,7 +30,7 @@ pub struct Worker {
     /// Where samples go. Few workers share it.
     pub recorder: Arc<Mutex<Recorder>>,
     /// For the progress bar.
-    pub counts: Arc<Counts>,
+    pub counts: Arc<ProgressCounts>,
     /// The clock of the run.
     pub clock: RunClock,
     /// A request that waits longer for a connection is not sent.
@@ -38,7 +38,7 @@ pub struct Worker {
     /// A request that is not answered within this time after it was sent is given up.
     pub timeout: Duration,
     /// The connection.
-    pub link: Link,
+    pub link: ServerConnection,
 }
 
 impl Worker {
@@ -50,34 +50,36 @@ impl Worker {
         }
     }
 
-    async fn attempt(&mut self, job: Job) -> Sample {
+    async fn attempt(&mut self, job: DueRequest) -> Sample {
         let sent = self.clock.now();
         let outcome = match sent < job.due + self.send_within {
-            false => Outcome::Failed(Failure::NotSent),
+            false => RequestOutcome::Failed(RequestError::NotSent),
             true => tokio::time::timeout(self.timeout, self.exchange(job))
                 .await
-                .unwrap_or(Outcome::Failed(Failure::Timeout)),
+                .unwrap_or(RequestOutcome::Failed(RequestError::Timeout)),
         };
         Sample { operation: job.operation, due: job.due, sent, done: self.clock.now(), outcome }
     }
 
-    async fn exchange(&mut self, job: Job) -> Outcome {
+    async fn exchange(&mut self, job: DueRequest) -> RequestOutcome {
         let Some(call) = self.operations.call(job.operation, job.number) else {
-            return Outcome::Failed(Failure::Lost("the request could not be built".to_owned()));
+            return RequestOutcome::Failed(RequestError::ConnectionLost(
+                "the request could not be built".to_owned(),
+            ));
         };
         match call.send(&mut self.link).await {
             Ok(answer) if self.operations.expects(job.operation, answer.status) => {
-                Outcome::Good(answer.status)
+                RequestOutcome::Good(answer.status)
             }
-            Ok(answer) => Outcome::Unexpected(answer.status, answer.code()),
-            Err(failure) => Outcome::Failed(failure),
+            Ok(answer) => RequestOutcome::Unexpected(answer.status, answer.code()),
+            Err(failure) => RequestOutcome::Failed(failure),
         }
     }
 }
 
 /// Adds a sample to the figures and to the progress bar.
-pub fn record(recorder: &Mutex<Recorder>, counts: &Counts, sample: &Sample) {
-    let count = if matches!(sample.outcome, Outcome::Good(_)) { &counts.good } else { &counts.errors };
+pub fn record(recorder: &Mutex<Recorder>, counts: &ProgressCounts, sample: &Sample) {
+    let count = if matches!(sample.outcome, RequestOutcome::Good(_)) { &counts.good } else { &counts.errors };
     count.fetch_add(1, Ordering::Relaxed);
     recorder.lock().unwrap_or_else(PoisonError::into_inner).add(sample);
 }

@@ -1,4 +1,4 @@
-//! Who may call, and how often: keys and tokens, the logins that hand them out, the rate limits.
+//! Builds authentication and its limits: keys and tokens, logins, and rate limits.
 
 use std::io;
 use std::sync::Arc;
@@ -18,29 +18,31 @@ use super::Failure;
 use super::user_service::UserStores;
 use super::wiring::Wiring;
 
-/// Users of whom tokens or passwords are remembered; more than are active in the minute that either is kept.
+/// Maximum number of users with a cached token or password. More than are active in the minute for which either is
+/// kept.
 const MAX_CACHED_USERS: u64 = 200_000;
 
-/// Hides addresses and names in the keys of rate limits from who looks at them by chance. The same on all daemons, or
-/// they would count apart; a secret would have to be there before the database is, and four bytes of an address are
-/// guessed under any digest that many machines can compute.
+/// Domain of the digest that hides addresses and names in the keys of rate limits from a casual reader. All daemons use
+/// the same domain, because they count together. It is not a secret: a secret would have to exist before the database
+/// does, and any digest that many machines can compute lets an attacker guess the four bytes of an address.
 const DIGEST_DOMAIN: &[u8; 32] = b"forebay rate limits, version 1  ";
 
-/// What says who calls, with the tasks around it.
+/// Authentication, with its background tasks.
 pub(super) struct Auth {
     pub(super) authenticator: Authenticator,
-    /// None where nobody logs in: without users, or without a key that signs.
+    /// `None` if logins are disabled: the daemon has no users, or no signing key.
     pub(super) login: Option<Login>,
     pub(super) limits: Limits,
-    /// What is remembered of users' tokens and passwords.
+    /// Cached data of users' tokens and passwords.
     pub(super) generations: CacheGenerations,
-    // Dropped with it: each ends at its next wait.
+    // Dropping a task stops it at its next await point.
     _tasks: Vec<Task>,
 }
 
 impl Auth {
-    /// Reads the files of `[auth]`; starts what keeps them, what is remembered of users, and the limits true. `shared`: where
-    /// the limits are counted.
+    /// Reads the files of `[auth]`. Starts the tasks that keep keys, cached users and limits current. `shared` is the
+    /// store
+    /// in which the limits are counted.
     pub(super) fn open(
         wiring: &Wiring<'_>,
         stores: Option<&UserStores>,
@@ -81,12 +83,15 @@ impl Auth {
                 slow_step: config.telemetry.slow_step.0,
             })
         });
-        let login = login.transpose().map_err(io::Error::other).map_err(Failure::system("randomness"))?;
+        let login = login
+            .transpose()
+            .map_err(io::Error::other)
+            .map_err(Failure::system("random number generator"))?;
         tasks.extend(login.iter().flat_map(|login| [login.listen(), login.write_behind()]));
         Ok(Self { authenticator, login, limits, generations, _tasks: tasks })
     }
 
-    /// Writes the login times that wait.
+    /// Writes the pending login times to the database.
     pub(super) async fn flush(&self, within: Duration) {
         if let Some(login) = &self.login {
             login.flush(within).await;
@@ -94,7 +99,7 @@ impl Auth {
     }
 }
 
-/// The rate limits, counted where markers are; without such a store each daemon counts for itself.
+/// Opens the rate limits. They are counted in the reservation store; without one, each daemon counts on its own.
 fn open_limits(config: &Config, kv: Option<&Kv>, metrics: &ratelimit::Metrics) -> Limits {
     Limits::new(ratelimit::LimitsParts {
         config: &config.rate_limit,

@@ -1,4 +1,4 @@
-//! What a person sees who started the daemon without a configuration.
+//! Banner of embedded mode, for a user who started the daemon without a configuration.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::http::is_loopback;
 
-/// Where everything is. Displayed as the banner of embedded mode.
+/// The addresses and paths of the running daemon. Displayed as the banner.
 pub(super) struct Banner<'a> {
     pub(super) http: SocketAddr,
     /// Whether commands are accepted over TLS.
@@ -34,19 +34,19 @@ forebay runs in embedded mode: one process, {reach}.
   Kafka      {bootstrap}
   log        {dir}
 
-The topics live in this process and die with it; at every start, all commands the log still keeps are delivered
-to them again.
+The topics exist only in this process and are lost when it stops. At every start, all commands that the log still
+retains are delivered to them again.
 
 Try it:
   curl -i -d '{{"id":"o-1","amount":12}}' {scheme}://{http}/v1/commands/order.create
-  curl {scheme}://{http}/v1/commands/ID              (the Location of the answer)
+  curl {scheme}://{http}/v1/commands/ID              (from the Location header)
   kcat -b {bootstrap} -C -t orders.v1 -e -f '%k %s %h\n'
   wal-tools --dir {dir} status
   curl -i -H 'Prefer: wait=5' {scheme}://{http}/v1/users -d \
     '{{"name":"ada","email":"ada@example.org","phone":"+49 170 1234567","password":"correct horse"}}'
   curl {scheme}://{http}/v1/users/ada
 
-To stop: Ctrl-C. To run it on a Kafka of yours: forebay serve --config FILE
+To stop: Ctrl-C. To use an existing Kafka cluster: forebay serve --config FILE
 "#
         )
     }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_banner_names_every_address_and_what_becomes_of_the_topics() {
+    fn banner_names_every_address_and_warns_that_topics_are_lost() {
         let banner = Banner {
             http: ([127, 0, 0, 1], 8088).into(),
             tls: false,
@@ -70,7 +70,7 @@ mod tests {
             "one process, loopback only",
             "http://127.0.0.1:8088\n",
             "http://127.0.0.1:9088\n",
-            "die with it",
+            "are lost when it stops",
             "curl -i -d '{\"id\":\"o-1\",\"amount\":12}' http://127.0.0.1:8088/v1/commands/order.create\n",
             "kcat -b 127.0.0.1:40999 -C -t orders.v1 -e",
             "wal-tools --dir forebay-data/wal status",

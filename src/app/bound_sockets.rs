@@ -1,4 +1,4 @@
-//! The addresses of the listeners: taken before the log is touched, from the service manager where it passes them.
+//! Binds the addresses of the listeners before the log is opened, or takes them from the service manager.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -9,18 +9,18 @@ use crate::systemd;
 
 use super::Failure;
 
-/// Both addresses of the daemon.
+/// Sockets of both listeners.
 pub(super) struct BoundSockets {
     pub(super) public: BoundSocket,
     pub(super) admin: BoundSocket,
 }
 
 impl BoundSockets {
-    /// Takes both addresses. A port that another process has is found here, while everything is as it was.
+    /// Binds both addresses. An address that is in use fails here, before anything has changed.
     pub(super) fn take(config: &Config, mut passed: ActivatedSockets) -> Result<Self, Failure> {
         let server = &config.server;
         let (public, admin) = (passed.take(server.listen), passed.take(server.admin_listen));
-        // Before anything is bound: a socket that no listener takes may have the address of one.
+        // Before any bind: an unused socket may occupy the address of a listener.
         passed.reject_unused()?;
         Ok(Self {
             public: or_bind(public, "listen", server.listen)?,
@@ -28,7 +28,7 @@ impl BoundSockets {
         })
     }
 
-    /// Takes the operators' address alone.
+    /// Binds the admin address only.
     pub(super) fn take_admin(config: &Config, mut passed: ActivatedSockets) -> Result<BoundSocket, Failure> {
         let address = config.server.admin_listen;
         let admin = passed.take(address);
@@ -48,17 +48,17 @@ fn or_bind(
     }
 }
 
-/// The listeners that the service manager passes. Each is told from the other by its address, so that the socket unit and
-/// the configuration cannot disagree unnoticed.
+/// Listeners passed by the service manager. They are matched by address, so that a difference between the socket unit
+/// and the configuration is detected.
 pub(super) struct ActivatedSockets(Vec<(SocketAddr, TcpListener)>);
 
 impl ActivatedSockets {
-    /// Call it once, while the process has one thread.
+    /// Receives the sockets. Call it once, while the process has a single thread.
     pub(super) fn receive() -> Result<Self, Failure> {
         let listeners = systemd::listeners().and_then(|listeners| {
             listeners.into_iter().map(|listener| Ok((listener.local_addr()?, listener))).collect()
         });
-        listeners.map(Self).map_err(Failure::system("a socket that the service manager passes"))
+        listeners.map(Self).map_err(Failure::system("socket passed by the service manager"))
     }
 
     fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
@@ -66,14 +66,14 @@ impl ActivatedSockets {
         Some(self.0.swap_remove(index).1)
     }
 
-    /// A socket that no listener takes would leave its clients waiting for ever.
+    /// Rejects sockets that no listener takes: their clients would wait indefinitely.
     fn reject_unused(self) -> Result<(), Failure> {
         let mistake = |(address, _): (SocketAddr, TcpListener)| {
-            let allowed = "an address of [server] listen or admin_listen: change the socket unit or the key";
+            let allowed = "the address of [server] listen or admin_listen; change the socket unit or the key";
             ConfigError::new(
                 "server",
                 "listen",
-                format!("a socket that the service manager passes on {address}"),
+                format!("a socket passed by the service manager for {address}"),
                 allowed,
             )
         };

@@ -1,20 +1,21 @@
-//! Ends the process when the wall clock is set back by more than it can live with.
+//! Stops the process when the wall clock is set back too far.
 //!
-//! librdkafka waits until a time of day (<https://github.com/confluentinc/librdkafka/issues/2145>): after the clock was
-//! set back, a wait that had begun lasts as much longer, for a connection, a commit, or its own end. Nothing in the
-//! process can wake it; a new start waits for nobody. (A clock that runs ahead at boot, until it is synchronised, is
-//! how this happens.)
+//! librdkafka waits until an absolute wall-clock time (<https://github.com/confluentinc/librdkafka/issues/2145>). After
+//! the clock is set back, a wait that has begun takes that much longer, whether for a connection, a commit, or its own
+//! end. Nothing in the process can interrupt such a wait, so the process must restart. This happens when a machine
+//! boots
+//! with a clock that runs ahead and is then synchronised.
 
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::task::{FatalSignal, OnFailure, Thread};
 
-/// Longer waits than the drain's own when Kafka is away would be noticed.
+/// Maximum setback. A longer extra wait would exceed the drain's own waits while Kafka is unavailable.
 const MAX_SETBACK: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Watches the clock.
+/// Starts the thread that watches the clock.
 pub(super) fn watch(alarm: FatalSignal) -> io::Result<Thread> {
     Thread::spawn("clock", OnFailure::Raise(alarm), |stop| {
         let mut last = ClockReading::now();
@@ -24,8 +25,8 @@ pub(super) fn watch(alarm: FatalSignal) -> io::Result<Thread> {
             if back > MAX_SETBACK {
                 let back = back.as_secs();
                 return Err(format!(
-                    "the system's clock was set back by {back} s, and what waits for Kafka would wait as much \
-                     longer; nothing is lost, start again"
+                    "the system clock was set back by {back} s, and waits for Kafka would take that much longer; no record \
+                                         is lost, restart the daemon"
                 )
                 .into());
             }
@@ -35,7 +36,7 @@ pub(super) fn watch(alarm: FatalSignal) -> io::Result<Thread> {
     })
 }
 
-/// Both clocks at one moment.
+/// Readings of both clocks at the same moment.
 #[derive(Clone, Copy)]
 struct ClockReading {
     wall: SystemTime,
@@ -47,7 +48,7 @@ impl ClockReading {
         Self { wall: SystemTime::now(), monotonic: Instant::now() }
     }
 
-    /// By how much the wall clock was set back since an earlier reading.
+    /// Amount by which the wall clock was set back since an earlier reading.
     fn set_back_since(self, earlier: Self) -> Duration {
         let passed = self.monotonic.saturating_duration_since(earlier.monotonic);
         (earlier.wall + passed).duration_since(self.wall).unwrap_or_default()
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_clock_that_was_set_back_is_behind() {
+    fn only_a_clock_set_back_reports_a_setback() {
         let first = ClockReading::now();
         let at = |wall, monotonic| ClockReading {
             wall: first.wall + Duration::from_secs(1_000) - Duration::from_secs(wall),

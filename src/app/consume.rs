@@ -1,6 +1,7 @@
-//! `forebay consume`: the consumer alone, to scale it out; and a range of commands applied again.
+//! `forebay consume`: runs the consumer alone, to scale it out, or applies a range of commands again.
 //!
-//! It opens the operator's listener only. There is no log here, so nothing can be lost: what is not settled comes again.
+//! Only the admin listener is opened. The process has no log, so nothing can be lost: unsettled commands are read
+//! again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +34,7 @@ use super::signals::Signals;
 use super::wiring::{Wiring, external_brokers};
 use super::{Failure, ReplaySpan, output, overview, problems, reload, signals, startup_log, watchdog};
 
-/// Applies users' commands until it is asked to stop.
+/// Applies user commands until a stop is requested.
 pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
     let operators = BoundSockets::take_admin(config, ActivatedSockets::receive()?)?;
     let Process { runtime, registry, fatal: alarm, traces } =
@@ -44,7 +45,7 @@ pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
     outcome
 }
 
-/// Applies a range of users' commands again, and says what came of it.
+/// Applies a range of user commands again and prints a summary.
 pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
     let Process { runtime, registry, fatal: alarm, traces } = Process::begin(config, || {})?;
     let wiring = Wiring::new(config, registry, alarm, &traces.tracer);
@@ -53,7 +54,7 @@ pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
         let parts = consumer_parts(&wiring).await?;
         let (tell, told) = oneshot::channel();
         let thread = Thread::spawn("replay", OnFailure::Raise(wiring.fatal.clone()), move |stop| {
-            // Nobody listens any more: the process is ending.
+            // The receiver is gone if the process is stopping.
             let _ = tell.send(consumer::replay(&parts, span, stop));
             Ok(())
         });
@@ -70,7 +71,7 @@ pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
             signal = signals.next() => {
                 let within = Deadlines::orderly(config.server.shutdown_grace.0).rest;
                 let _ = tokio::task::spawn_blocking(move || thread.stop(within)).await;
-                Err(Failure::Unapplied(format!("interrupted by signal {signal}; doing it again is harmless")))
+                Err(Failure::Unapplied(format!("interrupted by signal {signal}; it is safe to repeat the replay")))
             }
         }
     });
@@ -81,8 +82,8 @@ pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
 fn print_summary(replayed: &consumer::Replayed) {
     let consumer::Counts { applied, rejected, repeats, retried, dead } = replayed.counts;
     output::report(format_args!(
-        "{} records read: {applied} applied, {rejected} rejected, {repeats} had an outcome already, {retried} sent to \
-         the retry topic, {dead} dead\n",
+        "{} records read: {applied} applied, {rejected} rejected, {repeats} already had an outcome, {retried} sent to \
+                  the retry topic, {dead} dead-lettered\n",
         replayed.read
     ));
 }
@@ -90,17 +91,17 @@ fn print_summary(replayed: &consumer::Replayed) {
 async fn consumer_parts(wiring: &Wiring<'_>) -> Result<ConsumerParts, Failure> {
     let config = wiring.config;
     let allowed =
-        "host:port, or a list: the embedded broker lives in `forebay serve`, which consumes by itself";
+        "host:port, or a list; the embedded broker runs inside `forebay serve`, which has its own consumer";
     let bootstrap = external_brokers(config, allowed)?;
     if !config.serves_users() {
-        let allowed = "true: set [database] url to the database that users are in";
+        let allowed = "true; set [database] url to the database that holds the users";
         return Err(ConfigErrors::from(vec![ConfigError::new("users", "enabled", false, allowed)]).into());
     }
     let metrics = wiring.metrics(db::Metrics::register)?;
     let db = Database::connect(&config.database(), &metrics).await;
     let db = db.map_err(|error| Failure::Client(format!("[database]: {error}")))?;
     let kv = match config.redis.url.is_empty() {
-        // Markers are in the other process's own store then; they end by themselves.
+        // Reservations are in the other process's own store then, and expire there.
         true => None,
         false => {
             let kv = Kv::redis(&config.redis, wiring.metrics(kv::Metrics::register)?);
@@ -171,7 +172,7 @@ async fn run(wiring: &Wiring<'_>, operators: BoundSocket, source: &Source) -> Re
     failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
-/// The problems that `/readyz` shows as the state of Kafka.
+/// Problems that `/readyz` reports as the state of Kafka.
 const OF_KAFKA: [Code; 4] = [
     Code::KafkaUnreachable,
     Code::KafkaTlsFailed,
@@ -179,7 +180,7 @@ const OF_KAFKA: [Code; 4] = [
     Code::KafkaAuthorizationFailed,
 ];
 
-/// What the operator's listener shows of a consumer.
+/// What the admin listener shows of a consumer.
 struct ConsumerAdmin {
     handle: Handle,
     db: Database,
@@ -197,7 +198,7 @@ impl ConsumerAdmin {
             let mut observed = problems::kafka(&self.kafka, &self.cluster, None);
             observed.extend(self.dependencies.observe());
             observed.extend(self.handle.blocked().map(|error| {
-                let detail = "the database does not do what the consumer needs of it";
+                let detail = "the database fails the consumer's checks";
                 Observation::new(Code::DatabaseUnavailable, detail).with_error(error)
             }));
             observed.extend(problems::consumer(&self.handle));
@@ -205,7 +206,7 @@ impl ConsumerAdmin {
         })
     }
 
-    /// One line for systemd, until the process stops.
+    /// Status line for systemd. `None` once the process is stopping.
     fn status_line(&self) -> Option<(u64, Vec<Problem>)> {
         let problems = self.problems();
         let waiting = self.handle.pending() as u64;
@@ -214,7 +215,7 @@ impl ConsumerAdmin {
 }
 
 impl AdminService for ConsumerAdmin {
-    /// There is no log here: what waits, waits in Kafka.
+    /// The process has no log; its backlog is in Kafka.
     fn backlog_json(&self) -> serde_json::Value {
         let problems = self.problems();
         json!({
@@ -243,7 +244,7 @@ impl AdminService for ConsumerAdmin {
         Overview::without_log(self.readiness(), Arc::clone(&self.instance))
     }
 
-    /// Only the drain's workers are held.
+    /// Pausing applies to the drain's workers only.
     fn pause(&self, _: &str) {}
 
     fn resume(&self, _: &str) {}

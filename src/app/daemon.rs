@@ -1,4 +1,4 @@
-//! Everything that runs in `forebay serve`, in the order of its start.
+//! The components of `forebay serve`, in the order in which they start.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +38,7 @@ use super::user_service::{RunningUserService, UserStores};
 use super::wiring::Wiring;
 use super::{Failure, clock_watch, last_failure, overview, problems, recorder, user_service, watchdog};
 
-/// The daemon. It accepts commands from its start on.
+/// The running daemon. It accepts commands as soon as it exists.
 pub(super) struct Daemon {
     pub(super) log: Arc<Log>,
     backend: Arc<DaemonAdmin>,
@@ -49,17 +49,17 @@ pub(super) struct Daemon {
     reloadable: Reloadable,
     running: RunningComponents,
     drain_metrics: Arc<drain::Metrics>,
-    /// None where another process applies users' commands.
+    /// `None` if another process applies user commands.
     consumer_metrics: Option<Arc<consumer::Metrics>>,
-    /// Checks the store of limits, in a daemon without users.
+    /// Checks the store of the rate limits, in a daemon without users.
     _shared_watch: Option<Task>,
     embedded: Option<EmbeddedBroker>,
-    // Last: the directory is ours until everything else is gone.
+    // Declared last: the directory stays locked until everything else is dropped.
     _lock: Lock,
 }
 
 impl Daemon {
-    /// Starts ingest and listens; from here on commands are accepted.
+    /// Starts ingest and opens the listeners. The daemon accepts commands after this call.
     pub(super) async fn listen(
         wiring: &Wiring<'_>,
         (lock, OpenedLog { writer, log, .. }, log_metrics): (Lock, OpenedLog, Arc<LogMetrics>),
@@ -68,7 +68,7 @@ impl Daemon {
         tls: Option<Tls>,
     ) -> Result<Self, Failure> {
         let Wiring { config, registry, fatal: alarm, .. } = wiring;
-        // All metrics are there for the first scrape, also of what starts later.
+        // All metrics exist at the first scrape, including those of components that start later.
         let drain_metrics = wiring.drain_metrics()?;
         let consumer_metrics =
             config.consumes().then(|| wiring.metrics(consumer::Metrics::register)).transpose()?;
@@ -83,7 +83,7 @@ impl Daemon {
         let statuses = statuses(&log, stores.as_ref(), &ingest);
         let auth = Auth::open(wiring, stores.as_ref(), shared.as_ref(), hash_pool.clone())?;
         let dependencies = Arc::<DependencyChecks>::default();
-        // The service watches its own store.
+        // The user service watches its own store.
         let shared_watch = shared.filter(|_| stores.is_none()).map(|kv| dependencies.watch(None, kv));
         let service = stores.as_ref().map(|stores| {
             RunningUserService::start(
@@ -115,7 +115,7 @@ impl Daemon {
         if let Some(at) = last_failure::last_failure(log.dir()) {
             backend.gauges.last_failure.set(at.0 as f64 / 1e3);
         }
-        // The public listener shows the last look: there is one.
+        // The public listener shows the result of the last check, so run one now.
         backend.problems();
         let durable = DurableCommands { ingest, statuses: statuses.clone() };
         let site = public_service(wiring, durable, service.as_ref(), &auth, &backend, http);
@@ -125,7 +125,7 @@ impl Daemon {
             authenticator: Some(auth.authenticator.clone()),
             tls,
         };
-        // Before the first answer: a client that was told "ready" finds it.
+        // Before the first response: a client that was told "ready" must find the socket.
         let control = operators_socket(&log, &backend);
         let listeners = listeners.open(config, site, registry, alarm)?;
         let running = RunningComponents {
@@ -153,23 +153,23 @@ impl Daemon {
         })
     }
 
-    /// Where commands are accepted, and where operators are served.
+    /// Addresses of the public and the admin listener.
     pub(super) fn addresses(&self) -> (Option<SocketAddr>, SocketAddr) {
         let RunningListeners { public, admin, .. } = &self.listeners;
         (public.as_ref().map(|public| public.address), admin.address)
     }
 
-    /// What SIGHUP changes.
+    /// The settings that SIGHUP reloads.
     pub(super) fn reloadable(&self) -> Reloadable {
         self.reloadable.clone()
     }
 
-    /// Where Kafka clients find the embedded broker.
+    /// Address at which Kafka clients reach the embedded broker.
     pub(super) fn bootstrap(&self) -> Option<&str> {
         self.embedded.as_ref().map(EmbeddedBroker::bootstrap)
     }
 
-    /// Starts the workers, the consumer where this process applies users' commands, and the threads that watch.
+    /// Starts the workers, the consumer if this process applies user commands, and the watching threads.
     pub(super) fn deliver(&mut self, wiring: &Wiring<'_>) -> Result<(), Failure> {
         self.start_drain(wiring)?;
         self.start_consumer(wiring)?;
@@ -223,7 +223,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// The brokers to ask first.
+    /// Bootstrap brokers.
     fn brokers(&self, wiring: &Wiring<'_>) -> String {
         match (&wiring.config.kafka.brokers, self.bootstrap()) {
             (Brokers::List(list), _) => list.clone(),
@@ -231,7 +231,7 @@ impl Daemon {
         }
     }
 
-    /// The embedded broker forgets what is not applied soon.
+    /// Backpressure on the workers, because the embedded broker drops records that are not applied soon.
     fn backpressure(&self, wiring: &Wiring<'_>) -> Option<Arc<Lead>> {
         if !wiring.config.embedded() || !wiring.config.consumes() {
             return None;
@@ -243,7 +243,7 @@ impl Daemon {
         })))
     }
 
-    /// The loops that must turn: the commit thread and the drain's reader, and at least one of the workers.
+    /// Loops that must make progress: the commit thread, the drain's reader, and at least one worker.
     fn liveness_loops(&self) -> (Vec<Heartbeat>, Vec<Heartbeat>) {
         let commit = self.running.ingest.as_ref().map(|threads| {
             let beats = threads.heartbeat();
@@ -264,21 +264,21 @@ impl Daemon {
         (commit.into_iter().chain(reader).collect(), workers.into_iter().flatten().collect())
     }
 
-    /// Stops: no new requests, then everything else. Operators are served until the end.
+    /// Stops new requests first, then every other component. Operators are served until the end.
     pub(super) async fn stop(mut self, deadlines: Deadlines) {
         self.backend.stopping.store(true, Ordering::Relaxed);
-        // A log that failed is told before the end, whenever the last look was.
+        // Reports a failed log before the end, whenever the last check was.
         self.backend.problems();
         let is_noted = last_failure::record_failure(&self.log).await;
         if let Some(public) = self.listeners.public.take() {
             public.close(deadlines.requests).await;
         }
-        // The login times that wait are written.
+        // Write the pending login times.
         if let Some(auth) = &self.running.auth {
             auth.flush(deadlines.rest).await;
         }
         let within = deadlines.drain + deadlines.rest;
-        // The daemon goes with it: the directory is ours until this has ended, however late.
+        // The daemon moves into this closure: the directory stays locked until it has ended, however late.
         let blocking = tokio::task::spawn_blocking(move || {
             std::mem::take(&mut self.running).stop(deadlines);
             self
@@ -308,7 +308,7 @@ impl Daemon {
     }
 }
 
-/// Where a command is; with the outcomes of users' commands where this daemon serves users.
+/// Builds the lookup of command states, with the outcomes of user commands if this daemon serves users.
 fn statuses(log: &Arc<Log>, stores: Option<&UserStores>, ingest: &Ingest) -> Statuses {
     let statuses = Statuses::new(Arc::clone(log));
     match stores {
@@ -317,7 +317,7 @@ fn statuses(log: &Arc<Log>, stores: Option<&UserStores>, ingest: &Ingest) -> Sta
     }
 }
 
-/// What the public listener serves.
+/// Builds the service behind the public listener.
 fn public_service(
     wiring: &Wiring<'_>,
     commands: DurableCommands,
@@ -341,12 +341,12 @@ fn public_service(
     }
 }
 
-/// The user service's stores, if the daemon has one.
+/// Stores of the user service, if the daemon has one.
 struct UserServiceStores {
     stores: Option<UserStores>,
-    /// Where limits are counted, if with other daemons or on disk.
+    /// Store in which rate limits are counted, if they are shared with other daemons or on disk.
     shared: Option<Kv>,
-    /// Why users are not served although they are to be.
+    /// Why users are not served although they are enabled.
     not_served: Option<String>,
 }
 
@@ -362,7 +362,8 @@ impl UserServiceStores {
     }
 }
 
-/// Without it operators change a log only when the daemon is stopped, which is no reason not to accept.
+/// Opens the control socket. Without it, operators can change a log only while the daemon is stopped. That is no reason
+/// to reject commands.
 fn operators_socket(log: &Log, backend: &Arc<DaemonAdmin>) -> Option<control::Server> {
     control::Server::start(log.dir(), backend.clone())
         .inspect_err(|error| {

@@ -1,5 +1,7 @@
-//! What operators see and steer, over the admin listener and over the control socket, and the gauges of a scrape: looked
-//! up when somebody asks, so that they are true at that moment. It reads through handles and keeps nothing running.
+//! What operators see and control over the admin listener and the control socket, and the gauges of a scrape.
+//!
+//! Values are read when requested, so they are current. This module reads through handles and keeps no component
+//! running.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -30,31 +32,31 @@ use super::problems;
 use super::problems::Pause;
 use super::recorder::Recorder;
 
-/// The running parts, as far as an operator sees them.
+/// The running components, as far as operators see them.
 pub(super) struct DaemonAdmin {
     pub(super) log: Arc<Log>,
     pub(super) ingest: Ingest,
     pub(super) gauges: LogGauges,
     pub(super) kinds: Catalogue,
-    /// None until the workers run.
+    /// Empty until the workers run.
     pub(super) drain: OnceLock<Handle>,
-    /// None when what is embedded could not be opened.
+    /// `None` if the embedded database could not be opened.
     pub(super) db: Option<Database>,
     pub(super) dependencies: Arc<DependencyChecks>,
-    /// None until it runs, or where another process applies users' commands.
+    /// Empty until the consumer runs, or if another process applies user commands.
     pub(super) consumer: OnceLock<consumer::Handle>,
     pub(super) stopping: AtomicBool,
-    /// The one list of what is wrong.
+    /// The list of problems.
     pub(super) problems: Problems,
-    /// What it is made of, beside the parts above.
+    /// Sources of the list, in addition to the components above.
     pub(super) sources: ProblemSources,
-    /// Where a command is.
+    /// Lookup of command states.
     pub(super) statuses: Statuses,
-    /// What the status page shows of now and of the last hour.
+    /// Current and recent values for the status page: the last hour.
     pub(super) recorder: Recorder,
 }
 
-/// The problems that `/readyz` shows as the state of Kafka.
+/// Problems that `/readyz` reports as the state of Kafka.
 const OF_KAFKA: [Code; 8] = [
     Code::LogRestored,
     Code::KafkaUnreachable,
@@ -67,7 +69,7 @@ const OF_KAFKA: [Code; 8] = [
 ];
 
 impl DaemonAdmin {
-    /// Records that were accepted before the start, by the topics that their kinds have now.
+    /// Number of records accepted before the start, by the current topic of their kind.
     fn previous_by_topic(&self) -> BTreeMap<String, u64> {
         let mut topics: BTreeMap<String, u64> = BTreeMap::new();
         for (kind, records) in self.log.untouched_labels() {
@@ -80,13 +82,13 @@ impl DaemonAdmin {
         topics
     }
 
-    /// Brings the gauges of topics up to date.
+    /// Updates the gauges of the topics.
     pub(super) fn observe_topics(&self, figures: &BacklogStats) {
         let is_any_older = figures.watermark < self.log.start_lsn();
         self.gauges.topics.observe(figures.backlog, is_any_older.then(|| self.previous_by_topic()));
     }
 
-    /// What is wrong now, the most important first. Returns at once.
+    /// The current problems, the most important first. Does not block.
     pub(super) fn problems(&self) -> Vec<Problem> {
         self.problems.refresh(|| self.observe())
     }
@@ -106,8 +108,7 @@ impl DaemonAdmin {
         observed.extend(of_kafka);
         observed.extend(self.dependencies.observe());
         if let Some(reason) = &seen.users_not_served {
-            let detail =
-                "users are not served, because what is embedded cannot be opened; start again when it can";
+            let detail = "users are not served, because the embedded database or reservation store cannot be opened; fix the cause and restart the daemon";
             observed.push(Observation::new(Code::UsersNotServed, detail).with_error(reason));
         }
         observed.extend(self.consumer.get().map(problems::consumer).unwrap_or_default());
@@ -117,25 +118,26 @@ impl DaemonAdmin {
         observed
     }
 
-    /// Without a consumer in this process: that one says by itself how it gets on. While the database does not answer,
-    /// nothing is known.
+    /// Reports user commands that no consumer applies. A consumer in this process reports its own state. While the
+    /// database is unavailable, the state is unknown.
     fn not_applied(&self) -> Option<Observation> {
         if self.consumer.get().is_some() || self.dependencies.is_failing(DATABASE) {
             return None;
         }
         let waits = self.sources.unapplied.as_ref()?.overdue(Instant::now())?;
-        let detail = "Kafka has commands about users, and no consumer has applied one for a minute or more";
+        let detail = "Kafka has user commands, and no consumer has applied one for 1 minute or more";
         Some(Observation::new(Code::UsersNotApplied, detail).since(Timestamp::now().saturating_sub(waits)))
     }
 
-    /// Holds the workers if an operator paused delivery, also before they were started. Called after each of the two.
+    /// Pauses the workers if an operator paused delivery, possibly before they were started. Called after each of the
+    /// two.
     pub(super) fn apply_pause(&self) {
-        // Held over both steps: a resume between them would leave the workers held, with no problem shown.
+        // Locked over both steps: a resume between them would leave the workers paused, with no problem shown.
         let pause = self.sources.pause.lock();
         self.drain.get().filter(|_| pause.is_some()).inspect(|drain| drain.pause());
     }
 
-    /// Held over both steps, as above.
+    /// Resumes the workers. Locked over both steps, as above.
     fn clear_pause(&self) {
         let mut pause = self.sources.pause.lock();
         *pause = None;
@@ -167,7 +169,7 @@ impl DaemonAdmin {
         Readiness { ready: reason.is_none(), reason, dependencies, problems }
     }
 
-    /// One line for systemd, until the daemon stops.
+    /// Status line for systemd. `None` once the daemon is stopping.
     pub(super) fn status_line(&self) -> Option<(u64, Vec<Problem>)> {
         let problems = self.problems();
         (!self.stopping.load(Ordering::Relaxed)).then(|| (self.log.backlog_stats().backlog, problems))
@@ -244,7 +246,7 @@ impl AdminService for DaemonAdmin {
         self.observe_topics(&figures);
         gauges.dead_letters.set(to_gauge(figures.dead));
         gauges.oldest_age.set(age.as_secs_f64());
-        // Everything before the oldest that waits is over; when none waits, everything is.
+        // Every record before the oldest waiting one is finished. If none waits, all are.
         let over = Timestamp::now().0 as f64 / 1e3 - age.as_secs_f64();
         gauges.watermark_timestamp.set(over);
         gauges.poisoned.set(log.poisoned().is_some().into());
@@ -271,13 +273,13 @@ impl AdminService for DaemonAdmin {
 }
 
 impl Operator for DaemonAdmin {
-    /// With a checkpoint taken before, so that what the tool reads beside it is as new.
+    /// Writes a checkpoint first, so that the files the tool also reads are up to date.
     fn status(&self) -> serde_json::Value {
         if let Err(error) = self.log.checkpoint(Timestamp::now()) {
             tracing::warn!(
                 event = "wal.checkpoint_failed",
                 %error,
-                "checkpoint not written; a start would deliver again what was delivered since the last one"
+                "checkpoint not written; a restart would redeliver the records delivered since the last one"
             );
         }
         self.backlog_json()
@@ -287,10 +289,10 @@ impl Operator for DaemonAdmin {
         let requeued = match self.log.dead_letters().get(lsn) {
             Ok(Some(DeadEntry::Letter(letter))) => self.ingest.requeue(&letter),
             Ok(Some(DeadEntry::Sealed(_))) => {
-                Err("the letter is encrypted under a key that is not given".to_owned())
+                Err("the dead letter is encrypted with a key that is not configured".to_owned())
             }
             Ok(Some(DeadEntry::Damage(_))) => {
-                Err("the record was lost to damage: there is nothing to send".to_owned())
+                Err("the record was lost to damage; there is nothing to send".to_owned())
             }
             Ok(None) => Err(format!("no dead letter {lsn}")),
             Err(error) => Err(error.to_string()),
@@ -373,7 +375,7 @@ fn segments(log: &Log, gauges: &LogGauges) {
     }
 }
 
-/// Gauges are signed; no quantity of ours comes near the limit.
+/// Converts to the signed type of gauges. No value of this process comes near its limit.
 fn to_gauge(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,8 @@
-//! How the database and the reservation store do: looked at in the background, every five seconds. Each look does what
-//! the work needs, writes above all: a server that only answers reads is of no use. None of them makes the daemon unready.
+//! Background checks of the database and the reservation store, every five seconds.
+//!
+//! Each check performs the operations that the daemon needs, above all writes: a server that only answers reads is of
+//! no
+//! use. A failed check never makes the daemon unready.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,39 +17,39 @@ use crate::users;
 
 use super::problems::dependency;
 
-/// Beside a time-out of a second or less this is not much to ask of either.
+/// A small load, compared with timeouts of one second or less.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The database, in `/readyz`.
+/// Name of the database in `/readyz`.
 pub(super) const DATABASE: &str = "database";
-/// The reservation store.
+/// Name of the reservation store in `/readyz`.
 const RESERVATION_STORE: &str = "markers";
 
-/// What the last look found, by dependency: the error, if any.
+/// Result of the last check per dependency: the error, if any.
 #[derive(Default)]
 pub(super) struct DependencyChecks(Mutex<BTreeMap<&'static str, Option<String>>>);
 
 impl DependencyChecks {
-    /// The state of each dependency that was looked at.
+    /// State of each dependency that was checked.
     pub(super) fn dependency_states(&self, problems: &[Problem]) -> BTreeMap<&'static str, String> {
         let looked_at: Vec<_> = self.0.lock().keys().copied().collect();
         looked_at.into_iter().map(|name| (name, dependency(problems, &[code(name)]))).collect()
     }
 
-    /// Whether the last look failed.
+    /// Whether the last check failed.
     pub(super) fn is_failing(&self, name: &str) -> bool {
         self.0.lock().get(name).is_some_and(Option::is_some)
     }
 
-    /// What is wrong with them.
+    /// Problems found by the last checks.
     pub(super) fn observe(&self) -> Vec<Observation> {
         let errors = self.0.lock().clone();
         let failing = errors.into_iter().filter_map(|(name, error)| Some((name, error?)));
         failing.map(|(name, error)| Observation::new(code(name), detail(name)).with_error(error)).collect()
     }
 
-    /// Looks, as long as the task is held. Without `db` at the reservation store alone: the consumer says by itself how the
-    /// database does.
+    /// Checks until the returned `Task` is dropped. Without `db`, checks the reservation store only: a consumer process
+    /// reports the state of the database itself.
     pub(super) fn watch(self: &Arc<Self>, db: Option<Database>, kv: Kv) -> Task {
         let this = Arc::clone(self);
         Task::spawn("dependencies", async move {
@@ -55,7 +58,7 @@ impl DependencyChecks {
                     let error = database(db).await.unwrap_or_else(|error| Some(error.to_string()));
                     this.record_check(DATABASE, error);
                 }
-                // Over the channel on which changes are published: without it other daemons miss revocations.
+                // Checks the channel on which changes are published: without it other daemons miss revocations.
                 let looked = kv.check(users::CHANNEL).await;
                 this.record_check(RESERVATION_STORE, looked.err().map(|error| error.to_string()));
                 tokio::time::sleep(CHECK_INTERVAL).await;
@@ -74,12 +77,12 @@ fn code(name: &str) -> Code {
 
 fn detail(name: &str) -> &'static str {
     match name {
-        DATABASE => "the database does not do what the daemon needs of it",
-        _ => "the reservation store (Redis) does not do what the daemon needs of it",
+        DATABASE => "the database fails the daemon's checks",
+        _ => "the reservation store (Redis) fails the daemon's checks",
     }
 }
 
-/// What the database lacks.
+/// What the database lacks, if anything.
 async fn database(db: &Database) -> Result<Option<String>, DbError> {
     if let Some(lacking) = db.missing_requirement().await? {
         return Ok(Some(lacking));

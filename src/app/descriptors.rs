@@ -1,25 +1,26 @@
-//! File descriptors. The process takes all it may have, and connections leave enough of them for the log, Kafka and the
-//! databases: without one the log could not open its next file.
+//! Limit of file descriptors. The process raises it as far as allowed, and limits its connections so that the log,
+//! Kafka
+//! and the databases have enough: without a free descriptor the log cannot open its next file.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// What the log, its index, the embedded stores, the runtime and the listeners have open, with room to spare: about 60
-/// were counted.
+/// Descriptors of the log, its index, the embedded stores, the runtime and the listeners, with a margin. About 60 were
+/// measured.
 const BASE_DESCRIPTORS: u64 = 128;
-/// Sockets and pipes of a Kafka client with three brokers: two for each broker thread, bootstrap connections included.
+/// Sockets and pipes of a Kafka client with three brokers: two per broker thread, including bootstrap connections.
 const PER_KAFKA_CLIENT: u64 = 16;
-/// A worker's producer, and one more while it isolates a record that Kafka refuses.
+/// The producer of a worker, and a second one while it isolates a record that Kafka rejects.
 const CLIENTS_PER_WORKER: u64 = 2;
-/// The consumer with its producers, and the client that asks for topics.
+/// The consumer with its producers, and the client that queries the topics.
 const OTHER_CLIENTS: u64 = 4;
-/// An SQLite connection has three files open, one to a server a socket.
+/// An SQLite connection has three open files; a connection to a server has one socket.
 const PER_DATABASE_CONNECTION: u64 = 3;
-/// The most connections operators may have: scrapes, probes, and a few people. A `max_connections` below is kept.
+/// Maximum number of admin connections: scrapes, probes, and a few operators. A lower `max_connections` applies.
 pub(super) const ADMIN_CONNECTIONS: usize = 64;
 
-/// Raises the limit as far as the system allows, and gives back the configuration with as many connections as fit.
+/// Raises the limit as far as the system allows. Returns the configuration with as many connections as fit.
 pub(super) fn limit_connections(config: &Config) -> Config {
     let mut config = config.clone();
     let Some(limit) = raise_limit() else { return config };
@@ -41,7 +42,7 @@ pub(super) fn limit_connections(config: &Config) -> Config {
     config
 }
 
-/// Sets the soft limit to the hard one. Says what it is now; `None`: there is none.
+/// Raises the soft limit to the hard limit. Returns the resulting limit, or `None` if it is unlimited.
 pub(super) fn raise_limit() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
@@ -56,7 +57,7 @@ pub(super) fn raise_limit() -> Option<u64> {
     }
 }
 
-/// Descriptors that are not for connections.
+/// Descriptors reserved for everything other than connections.
 fn reserve(config: &Config) -> u64 {
     let workers = config.drain.worker_count() as u64;
     let kafka = (workers * CLIENTS_PER_WORKER + OTHER_CLIENTS) * PER_KAFKA_CLIENT;
@@ -64,11 +65,12 @@ fn reserve(config: &Config) -> u64 {
     BASE_DESCRIPTORS + kafka + database + config.redis.pool_size as u64
 }
 
-/// Public connections that fit beside the reserve, operators' connections, and those that are being turned away. Under
-/// a limit that is too low for all this connections get a quarter of it, and the log waits for its turn.
+/// Public connections that fit in addition to the reserve, the admin connections, and those being rejected. If the
+/// limit
+/// is too low for all of them, connections get a quarter of it, and the log may have to wait for a descriptor.
 fn max_public_connections(limit: u64, reserved: u64) -> usize {
     let rest = limit.saturating_sub(reserved + ADMIN_CONNECTIONS as u64).max(limit / 4);
-    // One in nine: see `HttpServer`, which turns away one connection for each eight it serves.
+    // One in nine: `HttpServer` rejects up to one connection per eight it serves.
     usize::try_from(rest - rest / 9).unwrap_or(usize::MAX).max(1)
 }
 

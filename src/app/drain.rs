@@ -1,8 +1,8 @@
-//! `forebay drain`: a log is emptied into Kafka and nothing is accepted, for a machine that is going away, or a disk
-//! saved from one that is gone.
+//! `forebay drain`: delivers the rest of a log to Kafka and accepts nothing. For a machine that is decommissioned, or a
+//! disk taken from a failed machine.
 //!
-//! The directory is the log's owner: its id, incarnations and positions come with it, so that exactly-once holds from
-//! here as it did there.
+//! The directory identifies the log: its id, incarnations and positions move with it, so exactly-once delivery also
+//! holds on the new machine.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use super::signals::Signals;
 use super::wiring::{Wiring, external_brokers};
 use super::{Failure, open_log, output};
 
-/// How often the backlog is looked at.
+/// Interval between two checks of the backlog.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How often what is left is logged.
+/// Interval between two log lines about the remaining backlog.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Says what a log holds and changes nothing.
+/// Prints what a log holds and changes nothing.
 pub fn show(config: &Config) -> Result<(), Failure> {
     let directory = existing_directory(&config.wal.dir)?;
     let unusable = |error: &dyn std::fmt::Display| Failure::Directory(error.to_string());
@@ -37,7 +37,7 @@ pub fn show(config: &Config) -> Result<(), Failure> {
     let oldest = backlog.oldest.map(|at| format!(", the oldest from {at}")).unwrap_or_default();
     let dead = view.dead_letters.as_ref().map_or(0, |dead| dead.len());
     let mut text = format!(
-        "{}: {} records wait for delivery ({} bytes{oldest}), {dead} dead letters\n",
+        "{}: {} undelivered records ({} bytes{oldest}), {dead} dead letters\n",
         config.wal.dir.display(),
         backlog.records,
         backlog.bytes,
@@ -47,19 +47,19 @@ pub fn show(config: &Config) -> Result<(), Failure> {
     }
     text.push_str(transactions(&view));
     if view.live {
-        text.push_str("  another process has this log: stop it first\n");
+        text.push_str("  another process uses this log; stop it first\n");
     }
     output::print(text)
 }
 
-/// What is remembered of transactions: with exactly-once, records that Kafka already has may be among those that wait.
+/// Note about recorded transactions: with exactly-once, Kafka may already have some of the undelivered records.
 fn transactions(view: &LogView) -> &'static str {
     match &view.checkpoint {
         Some(checkpoint) if checkpoint.transactions.has_any() => {
-            "  it was delivered exactly once before: Kafka may have some of these, and the positions there will tell\n"
+            "  the log used exactly-once delivery; Kafka may already have some of these records, and drain reads its positions there\n"
         }
         Some(_) => "",
-        None => "  its checkpoint is missing: what was delivered already is not known here\n",
+        None => "  the checkpoint is missing, so the number of records delivered earlier is unknown\n",
     }
 }
 
@@ -67,9 +67,10 @@ fn existing_directory(dir: &Path) -> Result<LogDirectory, Failure> {
     LogDirectory::open(dir).map_err(|error| Failure::Directory(error.to_string()))
 }
 
-/// Delivers what the log holds; returns when nothing waits any more.
+/// Delivers the log. Returns when no record waits.
 pub fn drain(config: &Config) -> Result<(), Failure> {
-    let allowed = "host:port, or a list: the topics of an embedded broker would die with this process";
+    let allowed =
+        "host:port, or a list; the topics of an embedded broker would be lost when this process ends";
     let bootstrap = external_brokers(config, allowed)?;
     existing_directory(&config.wal.dir)?;
     let Process { runtime, registry, fatal: alarm, traces } = Process::begin(config, || {})?;
@@ -78,7 +79,7 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
         Signals::listen_at_terminal().map_err(Failure::system("signals"))?
     };
     let wiring = Wiring::new(config, registry, alarm, &traces.tracer);
-    // Held to the end: the directory is ours until everything else is gone.
+    // Held to the end: the directory stays locked until everything else is dropped.
     let (_lock, opened, _) = wiring.log(false)?;
     let log = Arc::clone(&opened.log);
     let (running, handle) = start(&wiring, opened, bootstrap)?;
@@ -98,13 +99,14 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
         tracing::warn!(
             event = "wal.checkpoint_failed",
             %error,
-            "checkpoint not written; a start would deliver again what was delivered since the last one"
+            "checkpoint not written; a restart would redeliver the records delivered since the last one"
         );
     }
     result(&log, outcome)
 }
 
-/// Starts what delivers the log. Nobody submits; ingest's threads keep checkpoints and delete delivered segments.
+/// Starts the components that deliver the log. Nothing is submitted; ingest's threads write checkpoints and delete
+/// delivered segments.
 fn start(
     wiring: &Wiring<'_>,
     opened: OpenedLog,
@@ -128,7 +130,7 @@ fn start(
     Ok((RunningComponents { ingest, hashing, drain: Some(drain), ..RunningComponents::default() }, handle))
 }
 
-/// Completes when nothing waits, or nothing will be sent any more.
+/// Completes when no record waits, or when no further record will be sent.
 async fn await_delivery(log: &Log, handle: &Handle) -> Result<(), Failure> {
     let mut said = Instant::now();
     while log.backlog_stats().backlog > 0 {
@@ -142,7 +144,7 @@ async fn await_delivery(log: &Log, handle: &Handle) -> Result<(), Failure> {
                 event = "drain.waiting",
                 wal.backlog = log.backlog_stats().backlog,
                 notice,
-                "records still wait"
+                "records remain undelivered"
             );
         }
         tokio::time::sleep(POLL_INTERVAL).await;
@@ -150,7 +152,7 @@ async fn await_delivery(log: &Log, handle: &Handle) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is reported after the stop.
+/// Prints the result after the stop.
 fn result(log: &Log, outcome: Result<(), Failure>) -> Result<(), Failure> {
     if let Some(reason) = log.poisoned() {
         return Err(Failure::Poisoned(reason.to_owned()));
@@ -159,12 +161,15 @@ fn result(log: &Log, outcome: Result<(), Failure>) -> Result<(), Failure> {
     match outcome {
         Ok(()) => {
             let dead = figures.dead;
-            output::report(format_args!("nothing waits any more; {dead} dead letters stay in the log\n"));
+            output::report(format_args!(
+                "all records are delivered; {dead} dead letters remain in the log\n"
+            ));
             Ok(())
         }
-        Err(Failure::Undelivered(reason)) => {
-            Err(Failure::Undelivered(format!("{reason}; {} records are still in the log", figures.backlog)))
-        }
+        Err(Failure::Undelivered(reason)) => Err(Failure::Undelivered(format!(
+            "{reason}; {} undelivered records remain in the log",
+            figures.backlog
+        ))),
         Err(other) => Err(other),
     }
 }

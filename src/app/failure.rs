@@ -1,4 +1,4 @@
-//! Why the process ends before its time, and what it tells its parent.
+//! Errors that end the process, and their exit codes.
 
 use std::io;
 
@@ -6,74 +6,75 @@ use crate::config::ConfigErrors;
 use crate::db::DbError;
 use crate::task;
 
-/// Exit code of a wrong command line or configuration.
+/// Exit code of an invalid command line or configuration.
 pub const EXIT_USAGE: u8 = 64;
 
-/// Why the daemon could not start or go on.
+/// Why the daemon could not start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The configuration has mistakes.
+    /// The configuration has errors.
     #[error(transparent)]
     Configuration(#[from] ConfigErrors),
-    /// The data directory cannot be used, or another process has it.
+    /// The data directory cannot be used, or another process uses it.
     #[error("the data directory cannot be used: {0}")]
     Directory(String),
-    /// The log failed while it was written or flushed.
-    #[error("the log failed, and only a new start may decide what it holds: {0}")]
+    /// A write or flush of the log failed.
+    #[error("the log failed; only a restart can determine what it holds: {0}")]
     Poisoned(String),
-    /// Start-up may not repair this by itself.
+    /// The log needs an operator; start-up must not repair it.
     #[error("the log cannot be opened: {0}")]
     Damaged(String),
-    /// A listener's address cannot be had.
+    /// A listener cannot bind its address.
     #[error("[server] {key}: cannot listen on {address}: {source}. Free the address or choose another")]
     Listen {
         /// The key of `[server]` that names it.
         key: &'static str,
         /// The address.
         address: std::net::SocketAddr,
-        /// Why.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A body would be refused; standard output has the problem document.
-    #[error("the body would be refused")]
+    /// The body would be rejected. The problem document is on standard output.
+    #[error("the body would be rejected")]
     Refused,
-    /// Dependencies are not as the daemon needs them; standard output says which.
+    /// A dependency failed its checks. Details are on standard output.
     #[error("{0}")]
     DatabaseUnfit(String),
-    /// What was given on the command line cannot be done.
+    /// The arguments on the command line cannot be used.
     #[error("{0}")]
     Usage(String),
     /// The database cannot be used.
     #[error("[database]: {0}")]
     Database(#[from] DbError),
-    /// The Kafka client refuses its settings.
+    /// The Kafka client rejects its settings.
     #[error("[kafka]: {0}")]
     Kafka(String),
-    /// The database's or the store's client refuses its settings.
+    /// The client of the database or the reservation store rejects its settings.
     #[error("{0}")]
     Client(String),
-    /// A range was not applied as a whole.
-    #[error("not everything was applied: {0}")]
+    /// A range was applied only in part.
+    #[error("not all commands were applied: {0}")]
     Unapplied(String),
     /// The log was not emptied.
-    #[error("not everything was delivered: {0}")]
+    #[error("not all records were delivered: {0}")]
     Undelivered(String),
-    /// A thread the daemon cannot live without has failed.
+    /// A vital thread of the daemon failed.
     #[error(transparent)]
     Task(#[from] task::TaskFailure),
-    /// The system refused something every process may have.
+    /// The system refused a resource or call.
     #[error("{what}: {source}")]
     System {
-        /// What was tried.
+        /// What was attempted.
         what: &'static str,
-        /// Why it failed.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
 impl Failure {
-    /// The codes of `sysexits.h` where a service manager or script should tell cases apart; 1 where a new start
-    /// may mend it.
+    /// The exit code: one of `sysexits.h` where a service manager or script should distinguish cases, or 1 if a restart
+    /// may
+    /// fix the failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Configuration(_) | Self::Kafka(_) | Self::Client(_) | Self::Usage(_) | Self::Refused => {
@@ -93,7 +94,7 @@ impl Failure {
         }
     }
 
-    /// For `map_err`: the system refused `what`.
+    /// For `map_err`: turns a system error into a failure of `what`.
     pub fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { what, source }
     }

@@ -1,4 +1,4 @@
-//! The hooks that the drain and the consumer offer, filled with the components above them.
+//! Implementations of the hooks of the drain and the consumer, using the components above them.
 
 use crate::auth::CacheGenerations;
 use crate::command::{CommandId, Envelope};
@@ -8,7 +8,7 @@ use crate::status::Statuses;
 use crate::task::Task;
 use crate::users::{DeferredHasher, Profiles, Unopened};
 
-/// Makes the values of sealed records, with the user service's hashing.
+/// Computes the deferred values of records with the user service's hash pool.
 pub(super) struct DeferredHashResolver(pub(super) DeferredHasher);
 
 impl Prepare for DeferredHashResolver {
@@ -16,28 +16,27 @@ impl Prepare for DeferredHashResolver {
         self.0.open(envelope, move |made| match made {
             Ok(value) => answer.value(value.to_vec()),
             Err(Unopened::Never(reason)) => answer.dead(reason),
-            // Without a word: asked for again.
+            // Dropped without a result: the drain requests it again.
             Err(Unopened::NotNow) => drop(answer),
         });
     }
 }
 
-/// What follows when the consumer has applied commands: caches forget the users concerned, and requests that wait are
-/// answered.
+/// Runs after the consumer has applied commands: invalidates the cached users concerned and answers waiting requests.
 pub(super) struct PostCommitHook {
     pub(super) profiles: Profiles,
-    /// What this process remembers of tokens and passwords; none where nobody calls: in a consumer alone.
+    /// Cached data of tokens and passwords. `None` in a process without clients, such as a consumer alone.
     pub(super) generations: Option<CacheGenerations>,
-    /// None where nobody can wait: in a consumer alone.
+    /// `None` in a process without waiting requests, such as a consumer alone.
     pub(super) statuses: Option<Statuses>,
-    /// Repeats what other daemons could not be told; none where the user service does.
+    /// Repeats notices that other daemons did not receive. `None` if the user service repeats them.
     pub(super) _notices: Option<Task>,
 }
 
 impl PostCommit for PostCommitHook {
     fn changed<'a>(&'a self, names: &'a [String]) -> Work<'a> {
-        // First, and waiting for nobody: a user who is deleted or has another password is not let in any more, whether
-        // the shared store answers or not.
+        // First, and without waiting: a deleted user or an old password is rejected, even while the shared store is
+        // unavailable.
         if let Some(generations) = &self.generations {
             names.iter().for_each(|name| generations.invalidate(name));
         }

@@ -1,5 +1,7 @@
-//! When the log failed last. The process that sees it ends within seconds, most often between two scrapes, so it leaves a
-//! note beside the log, which the next start shows as a metric. The log itself does not read it.
+//! Time of the log's last failure. After a failure the process ends within seconds, usually between two scrapes. It
+//! therefore writes the time to a file next to the log, and the next start exposes it as a metric. The log itself does
+//! not
+//! read the file.
 
 use std::fs;
 use std::fs::File;
@@ -11,19 +13,20 @@ use std::time::Duration;
 use crate::units::Timestamp;
 use crate::wal::Log;
 
-/// Its name in the log's directory. One line: the time and the cause.
+/// Name of the file in the log's directory. Its single line holds the time and the cause.
 const FILE: &str = "last-failure";
-/// The most that a stop waits for the note.
+/// Maximum time that a stop waits for the file.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Writes the note, as well as a disk that just failed allows. Blocks for the disk.
+/// Writes the file, as far as a disk that just failed allows. Blocks on disk I/O.
 fn write_record(dir: &Path, at: Timestamp, cause: &str) -> io::Result<()> {
     let mut file = File::create(dir.join(FILE))?;
     writeln!(file, "{at} {}", cause.replace('\n', " "))?;
     file.sync_all()
 }
 
-/// Leaves a note where the log has failed; says whether it has. Its disk may hang: not waited for beyond a second.
+/// Writes the file if the log has failed, and returns whether it has. Waits at most one second, because the disk may
+/// hang.
 pub(super) async fn record_failure(log: &Log) -> bool {
     let Some(cause) = log.poisoned().map(str::to_owned) else { return false };
     let dir = log.dir().to_owned();
@@ -32,13 +35,13 @@ pub(super) async fn record_failure(log: &Log) -> bool {
         tracing::warn!(
             event = "daemon.failure_not_noted",
             %error,
-            "the failure of the log cannot be noted beside it"
+            "time of the log's failure could not be written next to the log"
         );
     }
     true
 }
 
-/// The time in the note; `None` where there is no note, or none that can be read.
+/// The time in the file. `None` if the file is missing or invalid.
 pub(super) fn last_failure(dir: &Path) -> Option<Timestamp> {
     let text = fs::read_to_string(dir.join(FILE)).ok()?;
     text.split_whitespace().next()?.parse().ok()
@@ -49,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_note_counts_and_a_torn_one_is_none() {
+    fn the_last_record_counts_and_a_torn_one_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(last_failure(dir.path()), None);
         write_record(dir.path(), Timestamp(1_000), "fdatasync: Input/output error").unwrap();

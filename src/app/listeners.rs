@@ -1,5 +1,6 @@
-//! The listeners: opened, served, closed; and a warning at every start about those that a setting exposes to the network
-//! without authentication.
+//! Opens, serves and closes the listeners. Warns at every start about a listener that is reachable from the network
+//! without
+//! authentication.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -20,7 +21,7 @@ use crate::task::{FatalSignal, Task, guarded};
 use super::bound_sockets::BoundSockets;
 use super::{Failure, descriptors};
 
-/// Both listeners of the daemon: connections wait, and none is served yet.
+/// Both listeners of the daemon. Connections queue; none is served yet.
 pub(super) struct BoundListeners {
     public: HttpServer,
     admin: HttpServer,
@@ -30,24 +31,24 @@ pub(super) struct BoundListeners {
 /// Completes when a listener is to stop.
 type StopFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// One listener that serves until it is told to stop.
+/// One listener that serves until it is stopped.
 pub(super) struct RunningListener {
     pub(super) address: SocketAddr,
     stop: watch::Sender<bool>,
     serving: JoinHandle<usize>,
 }
 
-/// The daemon's listeners at work.
+/// The running listeners of the daemon.
 pub(super) struct RunningListeners {
-    /// None once it was closed.
+    /// `None` after it was closed.
     pub(super) public: Option<RunningListener>,
     pub(super) admin: RunningListener,
-    /// Looks for new certificates.
+    /// Watches for new certificates.
     _certificates: Option<Task>,
 }
 
 impl BoundListeners {
-    /// Lets connections wait on both.
+    /// Starts to listen on both addresses.
     pub(super) fn listen(
         endpoints: BoundSockets,
         config: &Config,
@@ -61,12 +62,12 @@ impl BoundListeners {
         Ok(Self { public: public.with_tls(tls.clone()), admin: listen_admin(admin, config, metrics)?, tls })
     }
 
-    /// The public address and the operators'.
+    /// Addresses of the public and the admin listener.
     pub(super) fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
         Ok((self.public.local_addr()?, self.admin.local_addr()?))
     }
 
-    /// Serves. From here on commands are accepted.
+    /// Starts to serve. The daemon accepts commands after this call.
     pub(super) fn open(
         self,
         config: &Config,
@@ -89,12 +90,12 @@ impl BoundListeners {
 }
 
 impl RunningListener {
-    /// Serves operators.
+    /// Serves the admin API.
     pub(super) fn open_admin(server: HttpServer, site: Admin, alarm: &FatalSignal) -> Result<Self, Failure> {
         Self::open("admin-listener", server, alarm, |server, stop| server.serve(site, stop))
     }
 
-    /// Serves. A listener that fails ends the process: nothing would take its place.
+    /// Serves on one listener. A failed listener stops the process, because nothing would replace it.
     fn open<F>(
         name: &'static str,
         server: HttpServer,
@@ -107,7 +108,7 @@ impl RunningListener {
         let address = server.local_addr().map_err(Failure::system("a listener's address"))?;
         let (stop, mut asked) = watch::channel(false);
         let stopped = async move {
-            // A sender that is gone asks for the same.
+            // A dropped sender also means stop.
             let _ = asked.wait_for(|asked| *asked).await;
         };
         let (alarm, serving) = (alarm.clone(), serve(server, Box::pin(stopped)));
@@ -118,7 +119,7 @@ impl RunningListener {
         Ok(Self { address, stop, serving: tokio::spawn(serving) })
     }
 
-    /// Takes no new requests; returns when those under way are answered, or `within` is over.
+    /// Accepts no new requests. Returns when the requests in flight are answered or `within` is over.
     pub(super) async fn close(mut self, within: Duration) {
         self.stop.send_replace(true);
         match tokio::time::timeout(within, &mut self.serving).await {
@@ -136,7 +137,7 @@ impl RunningListener {
     }
 }
 
-/// The operators' listener, with fewer connections than the public one.
+/// Opens the admin listener, with fewer connections than the public one.
 pub(super) fn listen_admin(
     endpoint: BoundSocket,
     config: &Config,
@@ -149,7 +150,7 @@ pub(super) fn listen_admin(
     listening.map_err(|source| Failure::Listen { key, address, source })
 }
 
-/// `public`: none in a process that has no such listener.
+/// Warns about exposed listeners. `public` is `None` in a process without a public listener.
 pub(super) fn warn_if_exposed(config: &Config, public: Option<SocketAddr>, admin: SocketAddr) {
     let public = public.filter(|_| config.auth.mode == Mode::Open);
     if let Some(address) = public.filter(|address| !is_loopback(address.ip())) {
@@ -157,7 +158,7 @@ pub(super) fn warn_if_exposed(config: &Config, public: Option<SocketAddr>, admin
             event = "listener.exposed",
             config.key = "server.allow_open",
             %address,
-            effect = "every client is an administrator: it reads, changes and deletes users, and posts commands",
+            effect = "every client is an administrator and can read, change and delete users and send commands",
             "listener without authentication is reachable from other machines"
         );
     }
@@ -166,7 +167,7 @@ pub(super) fn warn_if_exposed(config: &Config, public: Option<SocketAddr>, admin
             event = "listener.exposed",
             config.key = "server.allow_open_admin",
             address = %admin,
-            effect = "every client reads metrics, pauses delivery and changes rate limits",
+            effect = "every client can read metrics, pause delivery and change rate limits",
             "listener without authentication is reachable from other machines"
         );
     }

@@ -1,39 +1,39 @@
-//! Gauges of the log. They are set before each scrape, so that they are true at that moment.
+//! Gauges of the log. They are updated before each scrape, so that they are current.
 
 use prometheus::{Error, Gauge, IntGauge, IntGaugeVec};
 
 use crate::metrics::{Registry, TopicMetrics};
 
-/// Gauges of the log.
+/// The gauges.
 pub(super) struct LogGauges {
-    /// Records accepted and not yet confirmed.
+    /// Number of records accepted and not yet confirmed.
     pub(super) backlog: IntGauge,
-    /// Age of the oldest of them, in-flight ones included.
+    /// Age of the oldest of these records, including those in flight.
     pub(super) oldest_age: Gauge,
-    /// The same with records parked in back-off left out.
+    /// The same age, without records that are parked in back-off.
     pub(super) oldest_waiting_age: Gauge,
-    /// Bytes of the backlog.
+    /// Size of the backlog in bytes.
     pub(super) backlog_bytes: IntGauge,
-    /// Segments by state: `open`, `pending`, `acked`.
+    /// Number of segments by state: `open`, `pending`, `acked`.
     pub(super) segments: IntGaugeVec,
-    /// 1 once the log failed.
+    /// 1 after the log has failed.
     pub(super) poisoned: IntGauge,
-    /// When it failed last, in an earlier life.
+    /// Time of the last failure in an earlier run.
     pub(super) last_failure: Gauge,
-    /// Free bytes of the log's file system.
+    /// Free bytes on the log's file system.
     pub(super) free_bytes: IntGauge,
-    /// For how long a repetition is recognised.
+    /// Period in seconds for which a repeated idempotency key is recognised.
     pub(super) idempotency_window: Gauge,
-    /// Everything accepted before this instant is delivered or dead.
+    /// Every record accepted before this time is delivered or dead-lettered.
     pub(super) watermark_timestamp: Gauge,
-    /// Dead letters in the store.
+    /// Number of stored dead letters.
     pub(super) dead_letters: IntGauge,
-    /// Records by topic.
+    /// Number of records by topic.
     pub(super) topics: TopicMetrics,
 }
 
 impl LogGauges {
-    /// Registers them.
+    /// Registers the gauges.
     pub(super) fn register(r: &Registry) -> Result<Self, Error> {
         Ok(Self {
             backlog: r.gauge(

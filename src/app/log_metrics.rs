@@ -1,4 +1,4 @@
-//! What is counted of what the log reports: the log itself knows no metrics.
+//! Counters fed by the events of the log. The log itself has no dependency on metrics.
 
 use prometheus::{Error, Histogram, IntCounter};
 
@@ -8,22 +8,22 @@ use crate::metrics::{Registry, buckets};
 pub(super) struct LogMetrics {
     /// Records appended.
     pub(super) appended: IntCounter,
-    /// Their bytes, frames included.
+    /// Bytes appended, including frames.
     pub(super) appended_bytes: IntCounter,
-    /// One flush.
+    /// Duration of a flush in seconds.
     pub(super) flush_seconds: Histogram,
-    /// Records that shared one flush.
+    /// Number of records that shared one flush.
     pub(super) commit_records: Histogram,
-    /// Delivered segments given up before their time, because acceptance needed the room.
+    /// Delivered segments that were deleted early, because acceptance needed the space.
     pub(super) retention_yielded: IntCounter,
-    /// There was no room for another segment.
+    /// Attempts to create a segment that failed for lack of space.
     pub(super) disk_hit: IntCounter,
-    /// Places in Kafka of sent records that were forgotten, because as many are remembered as may be.
+    /// Delivery positions that were dropped because the delivery index was full.
     pub(super) sent_notes_hit: IntCounter,
 }
 
 impl LogMetrics {
-    /// Registers them.
+    /// Registers the counters.
     pub(super) fn register(r: &Registry) -> Result<Self, Error> {
         Ok(Self {
             appended: r.counter(

@@ -1,4 +1,4 @@
-//! `forebay migrate`: the database's tables as this version needs them, and a first administrator.
+//! `forebay migrate`: updates the database schema and creates a first administrator.
 
 use std::io;
 use std::io::Read;
@@ -16,25 +16,26 @@ use crate::{db, users};
 use super::process::{Process, registered};
 use super::{Failure, output};
 
-/// A password is a line; more is another file.
+/// Maximum size of a password file in bytes. A password is one line; a larger file is the wrong one.
 const MOST_READ: u64 = 4096;
 
-/// Brings the schema up to date and, where a name is given, makes that administrator. The password comes from a file, or
-/// from standard input: a command line is shown to everybody on the machine.
+/// Updates the schema and, if a name is given, creates that administrator. The password comes from a file or from
+/// standard
+/// input, because every user of the machine can see a command line.
 pub fn migrate(config: &Config, admin: Option<&str>, password_file: Option<&Path>) -> Result<(), Failure> {
     let Process { runtime, registry, .. } = Process::begin(config, || {})?;
-    // Everything that can be wrong with what was given is found before the database is touched.
+    // Validate all arguments before the database is touched.
     let admin =
         admin.map(|name| administrator(name, password_file, config.users.password_cost)).transpose()?;
     let metrics = registered(db::Metrics::register(&registry))?;
     runtime.block_on(async {
         let db = Database::connect(&config.database(), &metrics).await?;
-        // Before a table is made where it cannot stay; and after, because tables may have been changed.
+        // Before any table is created in an unsuitable database, and afterwards, because tables may have changed.
         keeps_every_character(&db).await?;
         let applied = db.migrate().await?;
         keeps_every_character(&db).await?;
         if applied.is_empty() {
-            output::report("the database is up to date\n");
+            output::report("the database schema is up to date\n");
         }
         for name in applied {
             output::report(format_args!("applied {name}\n"));
@@ -42,17 +43,17 @@ pub fn migrate(config: &Config, admin: Option<&str>, password_file: Option<&Path
         if let Some((name, hash)) = admin {
             match db.create_admin(&name, &hash, Timestamp::now()).await {
                 Err(DbError::Conflict) => {
-                    return Err(Failure::Usage(format!("there is a user {name} already")));
+                    return Err(Failure::Usage(format!("user {name} already exists")));
                 }
                 made => made?,
             }
-            output::report(format_args!("made the administrator {name}\n"));
+            output::report(format_args!("created administrator {name}\n"));
         }
         Ok(())
     })
 }
 
-/// The url leads to a database that is of no use: a mistake of the configuration.
+/// Rejects a database whose encoding loses characters. That is an error of the configuration: the URL is wrong.
 async fn keeps_every_character(db: &Database) -> Result<(), Failure> {
     match db.wrong_encoding().await? {
         None => Ok(()),
@@ -63,7 +64,7 @@ async fn keeps_every_character(db: &Database) -> Result<(), Failure> {
     }
 }
 
-/// Name and password hash.
+/// Validates name and password. Returns the name and the password hash.
 fn administrator(name: &str, file: Option<&Path>, cost: u32) -> Result<(String, String), Failure> {
     let refused = |error: users::FieldError| Failure::Usage(format!("{}: {}", error.field, error.detail));
     let name = users::normal_name(name).map_err(refused)?;
@@ -73,7 +74,7 @@ fn administrator(name: &str, file: Option<&Path>, cost: u32) -> Result<(String, 
     Ok((name, hash))
 }
 
-/// Without its line end.
+/// Reads the password, without its line end.
 fn password(file: Option<&Path>) -> Result<Secret, Failure> {
     let mut text = Zeroizing::new(String::new());
     match file {
@@ -84,6 +85,6 @@ fn password(file: Option<&Path>) -> Result<Secret, Failure> {
             Failure::Usage(format!("cannot read a password from standard input: {error}"))
         })?,
     };
-    // In the form that a login compares.
+    // In the normal form that a login compares.
     Ok(users::normal_password(text.trim_end_matches(['\r', '\n'])))
 }

@@ -1,16 +1,21 @@
-//! The subcommands: each builds what it runs from the configuration, waits, and stops it.
+//! The subcommands. Each builds its components from the configuration, waits, and stops them.
 //!
-//! `serve` is the life of the daemon. Start: configuration → lock and recovery → listeners → READY → workers and the
-//! daemon's own threads. READY never waits for Kafka: accepting while no broker is available is the purpose. Stop:
-//! readiness off, requests end → ingest closes after a last flush → workers wait for what is in flight → last checkpoint →
-//! threads end. Each phase has a deadline; what is not delivered stays in the log.
+//! `serve` runs the daemon:
 //!
-//! - `serve`, `drain`, `consume`, `migrate`, `check`: a subcommand each; `daemon`: what runs in `serve`;
-//! - `wiring`: how components are built; `shutdown`: the order in which they stop; `process`: what comes before both;
-//!   `traces`: the export of spans;
-//! - `user_service`, `auth`, `hooks`, `daemon_admin`: what ties components together; `problems`: what is wrong with them;
-//!   `log_gauges`, `log_metrics`: what is shown of the log; `overview`, `recorder`: the status page; `startup_log`: the
-//!   configuration in a log line.
+//! - Start: configuration → lock and recovery → listeners → READY → workers and background threads. READY never waits
+//!   for
+//!   Kafka, because the daemon exists to accept commands while no broker is available.
+//! - Stop: readiness off, requests end → ingest closes after a last flush → workers wait for records in flight → last
+//!   checkpoint → threads end. Each phase has a deadline. Undelivered records stay in the log.
+//!
+//! Files:
+//!
+//! - `serve`, `drain`, `consume`, `migrate`, `check`: one subcommand each; `daemon`: the components of `serve`;
+//! - `wiring`: construction of components; `shutdown`: the order in which they stop; `process`: the steps common to all
+//!   subcommands; `traces`: the export of spans;
+//! - `user_service`, `auth`, `hooks`, `daemon_admin`: connect components; `problems`: reports their problems;
+//!   `log_gauges`, `log_metrics`: metrics of the log; `overview`, `recorder`: the status page; `startup_log`: the
+//!   configuration as a log line.
 
 mod age;
 mod auth;

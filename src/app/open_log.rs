@@ -1,4 +1,4 @@
-//! The log, locked and recovered, with everything it reports sent where it belongs.
+//! Locks and recovers the log, and forwards its events to log lines, metrics and problems.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::Failure;
 use super::log_metrics::LogMetrics;
 use super::problems::FirstDamage;
 
-/// Locks the directory and recovers the log; says what was found. `redeliver`: see `wal::Options`.
+/// Locks the directory, recovers the log and logs the findings. `redeliver`: see `wal::Options`.
 pub(super) fn open(
     config: &Config,
     redeliver: bool,
@@ -26,7 +26,7 @@ pub(super) fn open(
     alarm: &FatalSignal,
     damage: &Arc<FirstDamage>,
 ) -> Result<(Lock, OpenedLog), Failure> {
-    // Before the directory is touched: without the key nothing is.
+    // Before the directory is touched: without the key nothing may change.
     let keys = keys(config)?;
     let encrypted = keys.current().map(MasterKey::id);
     if encrypted.is_none() && !keys.is_empty() {
@@ -52,7 +52,7 @@ pub(super) fn open(
             wal.offset = finding.offset,
             wal.finding = %finding.kind,
             detail = finding.detail,
-            "found while recovering"
+            "recovery found damage"
         );
         damage.record(finding);
     }
@@ -77,15 +77,16 @@ pub(super) fn open(
     Ok((lock, opened))
 }
 
-/// The master keys of the configuration.
+/// The master keys named in the configuration.
 pub(super) fn keys(config: &Config) -> Result<Keys, Failure> {
     config.keys().map_err(|error| Failure::Damaged(format!("{error}. Nothing was changed")))
 }
 
-/// Encryption is being turned off, and with it the dead letters are written anew as they are: no password may be in
-/// them. (In segments nothing is written anew.)
+/// Refuses to turn encryption off while a dead letter holds a password. Without encryption the dead letters are
+/// rewritten
+/// in plain text, and no password may be in them. Segments are not rewritten.
 fn check_no_plaintext_passwords(dir: &Path, keys: &Keys) -> Result<(), Failure> {
-    // What cannot be looked at, opening says better.
+    // Opening the directory reports errors better than this check.
     let Ok(directory) = LogDirectory::open(dir) else { return Ok(()) };
     let Ok(view) = directory.with_keys(keys.clone()).snapshot(kind_of) else { return Ok(()) };
     let Some(store) = &view.dead_letters else { return Ok(()) };
@@ -95,21 +96,22 @@ fn check_no_plaintext_passwords(dir: &Path, keys: &Keys) -> Result<(), Failure> 
     };
     let Some(lsn) = store.lsns().into_iter().find(holds_password) else { return Ok(()) };
     let allowed = format!(
-        "the key of before, until `wal-tools dead` has requeued or dropped dead letter {lsn} and others in which a \
-         password waits to be hashed"
+        "the previous key, until `wal-tools dead` has requeued or dropped dead letter {lsn} and all others that hold a \
+                 password to be hashed"
     );
     let mistake = ConfigError::new("wal", "encryption_key_file", "none", allowed);
     Err(ConfigErrors::from(vec![mistake]).into())
 }
 
-/// Version and loss need a person; a lock that is held and a disk that fails may pass.
+/// Maps errors to exit codes. An unsupported version and a loss need an operator; a held lock and a failing disk may be
+/// temporary.
 fn failure(error: OpenError) -> Failure {
     match error {
         OpenError::Lock(_)
         | OpenError::Directory { .. }
         | OpenError::Unsuitable { .. }
         | OpenError::Absent { .. } => Failure::Directory(error.to_string()),
-        // Not the disk's failure: the next start may have what this one lacked.
+        // Not the disk's failure: the resource may be available at the next start.
         OpenError::Io { source, .. } if wal::fs::is_resource_shortage(&source) => {
             Failure::System { what: "opening the log", source }
         }
@@ -136,7 +138,7 @@ fn observe(event: &Event, metrics: &LogMetrics, alarm: &FatalSignal) {
             tracing::warn!(
                 event = "wal.no_space",
                 reason,
-                "no space for another segment; commands are refused until there is"
+                "no space for another segment; commands are refused until space is free"
             );
         }
         Event::RetentionShortened { first } => {
@@ -165,7 +167,7 @@ fn observe(event: &Event, metrics: &LogMetrics, alarm: &FatalSignal) {
             event = "wal.maintenance_failed",
             what,
             error,
-            "step of the log's maintenance failed; tried again"
+            "step of the log's maintenance failed; it will be retried"
         ),
     }
 }

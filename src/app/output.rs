@@ -1,12 +1,12 @@
-//! Standard output, where nobody may be reading any more, and the disk may be full.
+//! Standard output, which may be closed or on a full disk.
 
 use std::io::Write;
 use std::{fmt, io};
 
 use super::Failure;
 
-/// Writes what a command was asked for. A reader that has closed the pipe has seen enough; any other error is the
-/// command's failure.
+/// Prints the requested output. A closed pipe is no error, because the reader has seen enough. Any other error is the
+/// failure of the command.
 pub fn print(text: impl fmt::Display) -> Result<(), Failure> {
     match write(text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -16,7 +16,7 @@ pub fn print(text: impl fmt::Display) -> Result<(), Failure> {
     }
 }
 
-/// Writes a report on work whose result the exit code tells as well.
+/// Prints a report. Errors are only logged, because the exit code also carries the result.
 pub(super) fn report(text: impl fmt::Display) {
     if let Err(error) = write(text) {
         tracing::warn!(event = "output.failed", %error, "standard output not written");

@@ -1,5 +1,5 @@
-//! What the status page shows: put together from memory alone, because the page is needed most when something hangs.
-//! The figures in memory are recorded by a thread of their own.
+//! Builds the status page from memory alone, because the page is needed most when a component hangs. A separate thread
+//! records the values in memory.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use super::startup_log;
 use super::wiring::Wiring;
 
 impl DaemonAdmin {
-    /// Called once a second. Blocks for the disk.
+    /// Records the current values. Called once per second. Blocks on disk I/O.
     pub(super) fn record(&self) {
         self.observe_topics(&self.log.backlog_stats());
         self.recorder.record(&self.log, &self.gauges.topics, self.problems.list().len());
@@ -53,7 +53,7 @@ fn workers(drain: &Handle) -> Vec<WorkerRow> {
     drain.workers().into_iter().map(worker).collect()
 }
 
-/// For example "64: 1, 5, … 253".
+/// Formats a list of lanes, for example "64: 1, 5, … 253".
 fn lane_ranges(lanes: &[u8]) -> String {
     match lanes {
         [] => "none".to_owned(),
@@ -63,7 +63,7 @@ fn lane_ranges(lanes: &[u8]) -> String {
     }
 }
 
-/// Why records of a topic wait although Kafka may be well.
+/// Why records of a topic wait although Kafka may be healthy.
 fn held_back(drain: &Handle) -> BTreeMap<String, String> {
     let (because, refused) = (drain.parked_because(), drain.refused_topics());
     let parked = drain.parked().into_iter().filter(|(_, records)| *records > 0);
@@ -80,7 +80,7 @@ fn held_back(drain: &Handle) -> BTreeMap<String, String> {
     held
 }
 
-/// What runs. `public`: none in a process that has no such listener.
+/// Facts about the process. `public` is `None` in a process without a public listener.
 pub(super) fn instance(wiring: &Wiring<'_>, public: Option<SocketAddr>, admin: SocketAddr) -> Instance {
     let config = wiring.config;
     let mut facts = vec![
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_lanes_are_told_in_short() {
+    fn long_lists_of_lanes_are_abbreviated() {
         assert_eq!(lane_ranges(&[]), "none");
         assert_eq!(lane_ranges(&[3, 131]), "3, 131");
         assert_eq!(lane_ranges(&[1, 5, 9, 253]), "4: 1, 5, … 253");

@@ -1,5 +1,6 @@
-//! The last command about a user that an earlier start accepted: whether a consumer applies such commands is to be seen
-//! without waiting for the next one.
+//! Finds the last user command that an earlier run accepted, so that the daemon can check whether a consumer applies
+//! such
+//! commands without waiting for the next one.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -9,12 +10,13 @@ use crate::command::{CommandId, Envelope, UserKind};
 use crate::units::{Lsn, Timestamp};
 use crate::wal::{Log, ReadError, Segment};
 
-/// Segments that are read, the youngest first. Footers tell which have commands about users.
+/// Maximum number of segments read, newest first. Footers tell which segments hold user commands.
 const MOST_SEGMENTS: usize = 4;
-/// Older commands are not asked about: their outcomes may have been deleted, and would be missed in vain.
+/// Maximum age of the command. Outcomes of older commands may have been deleted, and their absence would be a false
+/// alarm.
 const MAX_AGE: Duration = Duration::from_secs(86_400);
 
-/// Finds it. Blocks for the disk: at most some segments are read.
+/// Finds the command. Blocks on disk I/O: reads at most a few segments.
 pub(super) fn last_user_command(log: &Arc<Log>, now: Timestamp) -> Result<Option<CommandId>, ReadError> {
     let began = log.start_lsn();
     let mut segments = log.segments();
@@ -32,7 +34,7 @@ pub(super) fn last_user_command(log: &Arc<Log>, now: Timestamp) -> Result<Option
     Ok(None)
 }
 
-/// A segment without a footer that can be read may have anything.
+/// Returns `true` also for a segment without a readable footer, because it may hold any kind.
 fn may_have_users(segment: &Segment) -> bool {
     segment.labels.is_empty() || UserKind::ALL.iter().any(|kind| segment.labels.contains_key(kind.as_str()))
 }
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_command_about_a_user_of_an_earlier_start_is_found() {
+    fn the_last_user_command_of_an_earlier_run_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let wal = dir.path().join("wal");
         let (lock, mut opened) = open(&wal);
@@ -95,7 +97,7 @@ mod tests {
         add(&mut opened.writer, "order.create", NOW);
         assert_eq!(last_user_command(&opened.log, NOW).unwrap(), None, "of an earlier start");
         drop((opened, lock));
-        // One more start, which has only other commands.
+        // A further start, which accepts only other commands.
         let (lock, mut opened) = open(&wal);
         add(&mut opened.writer, "order.create", NOW);
         drop((opened, lock));
@@ -103,6 +105,6 @@ mod tests {
         add(&mut opened.writer, "user.delete", NOW);
         assert_eq!(last_user_command(&opened.log, NOW).unwrap(), Some(second));
         let later = Timestamp(NOW.0 + 2 * 86_400_000);
-        assert_eq!(last_user_command(&opened.log, later).unwrap(), None, "its outcome may be deleted");
+        assert_eq!(last_user_command(&opened.log, later).unwrap(), None, "its outcome may have been deleted");
     }
 }

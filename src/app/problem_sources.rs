@@ -1,4 +1,4 @@
-//! What the list of problems is made of, beside the log, ingest and the drain.
+//! Sources of the list of problems, in addition to the log, ingest and the drain.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,16 +14,16 @@ use super::problems::{Cluster, DiskChecks, FirstDamage, Pause};
 use super::user_service::RunningUserService;
 use super::wiring::Wiring;
 
-/// What the list of problems is made of.
+/// The sources.
 pub(super) struct ProblemSources {
-    /// The brokers of the configuration, and how the daemon names itself to them.
+    /// The configured brokers, and the identity that the daemon presents to them.
     pub(super) cluster: Cluster,
-    /// None before the workers run, and with an embedded broker.
+    /// Empty until the workers run, and with an embedded broker.
     pub(super) kafka: OnceLock<ClusterHealth>,
     pub(super) pause: Mutex<Option<Pause>>,
     pub(super) damage: Arc<FirstDamage>,
     pub(super) watched: DiskChecks,
-    /// Why users are not served, if so.
+    /// Why users are not served, if they are not.
     pub(super) users_not_served: Option<String>,
     pub(super) unapplied: Option<Arc<Unapplied>>,
     pub(super) limits: Limits,
@@ -32,7 +32,7 @@ pub(super) struct ProblemSources {
 }
 
 impl ProblemSources {
-    /// Before anything is delivered.
+    /// Creates the sources. Called before delivery starts.
     pub(super) fn new(
         wiring: &Wiring<'_>,
         service: Option<&RunningUserService>,

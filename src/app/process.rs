@@ -1,4 +1,4 @@
-//! What every subcommand starts with, and the wait of those that run until they are told to stop.
+//! Steps common to all subcommands: set-up, and the wait for a stop.
 
 use std::io;
 
@@ -15,7 +15,7 @@ use super::signals::Signals;
 use super::traces::Traces;
 use super::{Failure, descriptors};
 
-/// Everything that a subcommand has before it builds anything of its own.
+/// What a subcommand has before it builds its components.
 pub(super) struct Process {
     pub(super) runtime: Runtime,
     pub(super) registry: Registry,
@@ -24,8 +24,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts the log lines, which are counted among the metrics, and takes all the file descriptors there are.
-    /// `first` logs the first line.
+    /// Starts the log lines and their metrics, and raises the limit of file descriptors. `first` writes the first line.
     pub(super) fn begin(config: &Config, first: impl FnOnce()) -> Result<Self, Failure> {
         let registry = registered(Registry::new())?;
         let lost = registered(registry.counter(
@@ -48,7 +47,7 @@ pub(super) const COMMIT: &str = match option_env!("FOREBAY_COMMIT") {
     None => "unknown",
 };
 
-/// Which build this is. The build sets `FOREBAY_COMMIT`: sources in a package have no history to ask.
+/// Registers the build information. The build sets `FOREBAY_COMMIT`, because packaged sources have no Git history.
 fn build_info(registry: &Registry) -> Result<(), prometheus::Error> {
     let info = registry.gauges_by(
         "forebay_build_info",
@@ -59,12 +58,12 @@ fn build_info(registry: &Registry) -> Result<(), prometheus::Error> {
     Ok(())
 }
 
-/// Metrics that are registered. Fails only when two of them share a name, which a test rules out.
+/// Unwraps registered metrics. Registration fails only when two metrics share a name; a test rules that out.
 pub(super) fn registered<M>(metrics: Result<M, prometheus::Error>) -> Result<M, Failure> {
     metrics.map_err(io::Error::other).map_err(Failure::system("metrics"))
 }
 
-/// Waits for a signal, or for the failure of something that the process cannot live without. Tells the service manager.
+/// Waits for a signal, or for the failure of a vital component. Notifies the service manager.
 pub(super) async fn stop_requested(signals: &mut Signals, alarm: &FatalSignal) -> Option<task::TaskFailure> {
     let failure = tokio::select! {
         signal = signals.next() => {
@@ -76,16 +75,17 @@ pub(super) async fn stop_requested(signals: &mut Signals, alarm: &FatalSignal) -
             Some(failure)
         }
     };
-    systemd::stopping("finishing what is under way");
+    systemd::stopping("finishing requests and records in flight");
     failure
 }
 
-/// Too small for any core file, and what tells the kernel not to call a handler such as systemd-coredump either, which a
-/// limit of 0 does not (core(5), `fs/coredump.c`).
+/// Too small for any core file. It also keeps the kernel from calling a handler such as systemd-coredump; a limit of 0
+/// does not (core(5), `fs/coredump.c`).
 const NO_CORE: u64 = 1;
 
-/// From here on a crash leaves no core file: one would write the passwords, tokens and keys in memory to a disk. A
-/// debugger can still be attached.
+/// Disables core files, because one would write the passwords, tokens and keys in memory to a disk. A debugger can
+/// still
+/// be attached.
 pub(super) fn forbid_core_dumps() {
     let maximum = getrlimit(Resource::Core).maximum;
     let limit = Rlimit { current: Some(maximum.map_or(NO_CORE, |most| most.min(NO_CORE))), maximum };

@@ -1,7 +1,8 @@
-//! Records once a second what the status page shows: counters, gauges, and the newest dead letters.
+//! Records the values of the status page once per second: counters, gauges, and the newest dead letters.
 //!
-//! A thread of its own, because the age of the oldest record and the dead letters are read from the disk. A disk that
-//! does not answer stops the recording and nothing else; the page says of when its figures are.
+//! A separate thread, because the age of the oldest record and the dead letters are read from the disk. A disk that
+//! hangs
+//! stops only the recording. The page shows the time of its values.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,10 +27,10 @@ use super::age::oldest_age;
 use super::log_metrics::LogMetrics;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// Dead letters that the page shows. Each is read from the disk when their number changes.
+/// Number of dead letters on the page. They are read from the disk when the number of dead letters changes.
 const NEWEST: usize = 5;
 
-/// What is recorded, and of what.
+/// The recorded values and their sources.
 pub(super) struct Recorder {
     pub(super) history: History,
     pub(super) instance: Arc<Instance>,
@@ -38,7 +39,7 @@ pub(super) struct Recorder {
     dead_letters: Mutex<RecentDeadLetters>,
 }
 
-/// The newest dead letters, and what they were read for.
+/// The newest dead letters, and the state for which they were read.
 #[derive(Default)]
 struct RecentDeadLetters {
     read_for: Option<(u64, Option<(Lsn, Lsn)>)>,
@@ -55,22 +56,22 @@ impl Recorder {
         Self { history, instance: Arc::new(instance), log_metrics, drain_metrics, dead_letters: letters }
     }
 
-    /// Records appended to the log, and records that Kafka confirmed, since the start.
+    /// Number of records appended to the log, and of records confirmed by Kafka, since the start.
     pub(super) fn totals(&self) -> (u64, u64) {
         (self.log_metrics.appended.get(), counts(&self.drain_metrics.sent).values().sum())
     }
 
-    /// The newest dead letters at the last look.
+    /// The newest dead letters at the last recording.
     pub(super) fn recent_dead_letters(&self) -> Arc<[DeadLetterRow]> {
         Arc::clone(&self.dead_letters.lock().newest)
     }
 
-    /// Records that became dead letters since the start, by the code of the reason.
+    /// Number of records dead-lettered since the start, by reason code.
     pub(super) fn dead_since_start(&self) -> Vec<(String, u64)> {
         counts(&self.drain_metrics.dead).into_iter().collect()
     }
 
-    /// Records the log's figures of this moment. Blocks for the disk.
+    /// Records the current values of the log. Blocks on disk I/O.
     pub(super) fn record(&self, log: &Arc<Log>, topics: &TopicMetrics, problems: usize) {
         self.refresh_dead_letters(log);
         let figures = log.backlog_stats();
@@ -92,7 +93,7 @@ impl Recorder {
         self.history.record(reading, Timestamp::now());
     }
 
-    /// Blocks for the disk, where the number of letters has changed.
+    /// Blocks on disk I/O if the number of dead letters has changed.
     fn refresh_dead_letters(&self, log: &Log) {
         let dead = log.dead_letters();
         let seen = Some((dead.len(), dead.first_and_last()));
@@ -105,13 +106,13 @@ impl Recorder {
     }
 }
 
-/// Starts the thread. Its failure costs the page its figures, and the daemon nothing.
+/// Starts the thread. If it fails, the page has no current values; the daemon is not affected.
 pub(super) fn start(record: impl Fn() + Send + 'static) -> io::Result<Thread> {
     let failed = |cause| {
         tracing::error!(
             event = "history.failed",
             error = cause,
-            "the status page's figures are not recorded any more"
+            "values of the status page are no longer recorded"
         );
     };
     Thread::spawn("history", OnFailure::Report(Box::new(failed)), move |stop| {
@@ -149,10 +150,10 @@ fn read_dead_letter(log: &Log, lsn: Lsn) -> Option<DeadLetterRow> {
             Some(DeadLetterRow { kind, ..unread(letter.died_at, letter.reason, letter.attempts) })
         }
         Ok(Some(DeadEntry::Sealed(letter))) => {
-            Some(unread(letter.died_at, "the letter is encrypted".to_owned(), letter.attempts))
+            Some(unread(letter.died_at, "the dead letter is encrypted".to_owned(), letter.attempts))
         }
         Ok(Some(DeadEntry::Damage(damage))) => Some(unread(damage.found_at, damage.reason, 0)),
         Ok(None) => None,
-        Err(error) => Some(unread(Timestamp::now(), format!("the letter cannot be read: {error}"), 0)),
+        Err(error) => Some(unread(Timestamp::now(), format!("the dead letter cannot be read: {error}"), 0)),
     }
 }

@@ -1,7 +1,8 @@
-//! SIGHUP: the configuration is read again, and what can change in a running daemon changes.
+//! SIGHUP: reads the configuration again and applies the keys that can change at run time.
 //!
-//! All of it is read and checked before anything is changed, the files of kinds, tokens and certificates included: a
-//! mistake changes nothing. A key that needs a restart is named in the log, at every reload until the restart.
+//! The whole configuration is read and validated first, including the files of kinds, tokens and certificates. If it
+//! has
+//! an error, nothing changes. Keys that need a restart are named in the log at every reload until the restart.
 
 use std::error::Error;
 
@@ -19,7 +20,7 @@ use crate::telemetry;
 /// Why nothing was changed.
 type ReloadError = Box<dyn Error + Send + Sync>;
 
-/// What a reload changes.
+/// Components whose settings a reload changes.
 #[derive(Clone, Default)]
 pub(super) struct Reloadable {
     pub(super) kinds: Option<Catalogue>,
@@ -39,7 +40,7 @@ impl Reloadable {
     }
 }
 
-/// Reloads on every SIGHUP, for as long as the task is held.
+/// Reloads on every SIGHUP until the returned `Task` is dropped.
 pub(super) fn watch(mut hangups: Signal, source: &Source, config: &Config, parts: Reloadable) -> Task {
     let (source, mut current) = (source.clone(), config.clone());
     Task::spawn("reload", async move {
@@ -57,7 +58,7 @@ async fn reload(source: &Source, current: &mut Config, parts: &Reloadable) -> Re
         spawn_blocking(move || PreparedReload::read(&source, tls.as_ref())).await??;
     let changed = current.changes(&config)?;
     let (applied, needs_restart): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| parts.applies(key));
-    // Before the rest: nothing else can fail.
+    // Before the rest: no later step can fail.
     telemetry::set_level(config.telemetry.log_level)?;
     if let Some(catalogue) = &parts.kinds {
         catalogue.replace(kinds);
@@ -81,18 +82,18 @@ async fn reload(source: &Source, current: &mut Config, parts: &Reloadable) -> Re
     Ok(())
 }
 
-/// Everything that was read, and is free of mistakes.
+/// A configuration that was read and has no errors.
 struct PreparedReload {
     config: Config,
     kinds: Kinds,
-    /// Puts the certificate in use.
+    /// Activates the new certificate.
     certificate: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl PreparedReload {
-    /// Blocks for the disk.
+    /// Reads everything. Blocks on disk I/O.
     fn read(source: &Source, tls: Option<&Tls>) -> Result<Self, ReloadError> {
-        // Reads the files of `[auth]` and of the kinds, too.
+        // Also reads the files of `[auth]` and of the kinds.
         let config = source.load()?;
         let kinds = Kinds::build(&config.kinds).map_err(ConfigErrors::from)?;
         let certificate = tls.map(Tls::prepare).transpose().map_err(ConfigErrors::from)?;

@@ -1,4 +1,4 @@
-//! The task that deletes rows as they expire, and what it says about that.
+//! Task that deletes expired rows, and its log lines.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use crate::backoff;
 use crate::db::{Database, Retention, RetentionPass};
 use crate::units::{Span, Timestamp};
 
-/// Between two passes over expired rows.
+/// Interval between two passes over expired rows.
 const PASS_INTERVAL: Duration = Duration::from_secs(60);
-/// How long a pass may take. Where that is not enough the next one begins at once: what has expired meanwhile then has
-/// its turn in every table, and metrics show that the database does not keep up.
+/// Maximum duration of a pass. If a pass does not finish, the next one starts at once: rows of every table that have
+/// expired meanwhile are then included, and metrics show that the database does not keep up.
 const PASS_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Deletes rows as they expire. Consumers on other machines need not: the tables are everybody's. Several daemons come by
-/// at different times.
+/// Deletes rows as they expire. Daemons share the tables, so a consumer alone need not run this. The passes of several
+/// daemons run at different times.
 pub(super) async fn delete_expired(db: Database, retention: Retention) {
     let mut report = RetentionLogger { audit: retention.audit, last_skipped: None, audit_logged: false };
     let mut cut_short = false;
@@ -27,7 +27,7 @@ pub(super) async fn delete_expired(db: Database, retention: Retention) {
     }
 }
 
-/// What was said already.
+/// State for log lines that are written once.
 struct RetentionLogger {
     audit: Option<Duration>,
     last_skipped: Option<String>,
@@ -50,19 +50,19 @@ impl RetentionLogger {
         }
         for (table, error) in &pass.failed {
             match pass.unavailable {
-                // That is said elsewhere.
-                true => tracing::debug!(table, %error, "expired rows not deleted; tried again"),
+                // Reported elsewhere.
+                true => tracing::debug!(table, %error, "expired rows not deleted; they will be retried"),
                 false => tracing::warn!(
                     event = "db.retention_failed",
                     table,
                     %error,
-                    "expired rows not deleted; tried again"
+                    "expired rows not deleted; they will be retried"
                 ),
             }
         }
     }
 
-    /// Once: `/readyz` says so for as long as it lasts.
+    /// Logged once, because `/readyz` reports the state while it lasts.
     fn log_skipped(&mut self, pass: &RetentionPass) {
         if let Some(reason) = pass.skipped.as_ref().filter(|_| self.last_skipped != pass.skipped) {
             tracing::info!(event = "db.retention_put_off", reason, "deletion of expired rows is postponed");
@@ -70,7 +70,7 @@ impl RetentionLogger {
         self.last_skipped.clone_from(&pass.skipped);
     }
 
-    /// Once: an operator who relies on the audit and does not know that it is not kept for ever finds it here.
+    /// Logged once: an operator who expects the audit table to be permanent learns its retention here.
     fn log_audit_lag(&mut self, pass: &RetentionPass) {
         let Some(kept) = self.audit.filter(|_| pass.audit > 0 && !self.audit_logged) else { return };
         self.audit_logged = true;

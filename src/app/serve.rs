@@ -1,4 +1,4 @@
-//! `forebay serve`: the life of the daemon.
+//! `forebay serve`: starts, runs and stops the daemon.
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::signals::Signals;
 use super::wiring::Wiring;
 use super::{Failure, descriptors, output, reload, signals, startup_log};
 
-/// Runs the daemon until it is asked to stop or cannot go on.
+/// Runs the daemon until a stop is requested or it cannot continue.
 pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
     let passed = ActivatedSockets::receive()?;
     let Process { runtime, registry, fatal: alarm, traces } =
@@ -28,7 +28,7 @@ pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
     forbid_core_dumps();
     let fitted = descriptors::limit_connections(config);
     task::raise_failed_tasks(&alarm);
-    // Before the log is touched: a mistake, or a port that is taken, leaves everything as it is.
+    // Before the log is opened: a configuration error or a port in use must leave everything unchanged.
     let http = Arc::new(registered(http::Metrics::register(&registry))?);
     let tls = Tls::load(&config.server, &http).map_err(ConfigErrors::from)?;
     let (signals, hangups) = {
@@ -44,18 +44,18 @@ pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
     };
     let outcome = runtime.block_on(async {
         let mut daemon = Daemon::listen(&wiring, opened, http, endpoints, tls).await?;
-        // Not waited for: nobody may be reading it.
+        // Not joined: the banner's reader may be stuck.
         let _banner = announce(&daemon, config).map_err(Failure::system("threads"))?;
         daemon.deliver(&wiring)?;
         let _reload = reload::watch(hangups, source, config, daemon.reloadable());
         run(daemon, signals, &wiring.fatal, config.server.shutdown_grace.0).await
     });
-    // What is left is late already; the log has what it did not do.
+    // Remaining tasks are past their deadline. The log keeps the work they did not finish.
     runtime.shutdown_background();
     outcome
 }
 
-/// Waits for a reason to stop, and stops.
+/// Waits for a reason to stop, and stops the daemon.
 async fn run(
     daemon: Daemon,
     mut signals: Signals,
@@ -76,7 +76,7 @@ async fn run(
     }
 }
 
-/// Says that commands are accepted: to the service manager, to the log, and to a newcomer.
+/// Announces that commands are accepted: to the service manager, in the log, and with the banner.
 fn announce(daemon: &Daemon, config: &Config) -> io::Result<Option<Thread>> {
     let (Some(http), admin) = daemon.addresses() else { return Ok(None) };
     let tls = config.server.tls_cert_file.is_some();
@@ -85,7 +85,7 @@ fn announce(daemon: &Daemon, config: &Config) -> io::Result<Option<Thread>> {
     warn_if_exposed(config, Some(http), admin);
     let Some(bootstrap) = daemon.bootstrap() else { return Ok(None) };
     let banner = Banner { http, tls, admin, bootstrap, dir: &config.wal.dir }.to_string();
-    // On a thread of its own: a full pipe must not hold the drain, which starts after this.
+    // On a separate thread: a full pipe must not delay the drain, which starts after this.
     let write = move |_: &StopSignal| {
         output::report(banner);
         Ok(())

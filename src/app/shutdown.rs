@@ -1,4 +1,4 @@
-//! The stop: the order of its phases, and how long each may take.
+//! Phases of the stop, in order, and their deadlines.
 
 use std::time::{Duration, Instant};
 
@@ -13,26 +13,28 @@ use crate::users::hash::HashWorkers;
 use super::auth::Auth;
 use super::user_service::RunningUserService;
 
-/// The phases in their order. What a phase has not done when its time is over stays undone: undelivered records
-/// stay in the log, and a stale checkpoint costs repeats.
+/// Deadlines of the phases, in order. Work that a phase does not finish in time stays undone: undelivered records stay
+/// in
+/// the log, and an outdated checkpoint causes redelivery.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadlines {
-    /// Requests under way are answered.
+    /// Requests in flight are answered.
     pub(super) requests: Duration,
-    /// The broker confirms what is in flight.
+    /// The broker confirms the records in flight.
     pub(super) drain: Duration,
-    /// What waits is flushed, the position is saved, threads end.
+    /// Pending records are flushed, the checkpoint is written, threads end.
     pub(super) rest: Duration,
 }
 
 impl Deadlines {
-    /// An orderly stop. A flush on a slow disk and a confirmation by all replicas take seconds at worst.
+    /// Deadlines of an orderly stop. A flush on a slow disk and a confirmation by all replicas take seconds at worst.
     pub(super) fn orderly(grace: Duration) -> Self {
         let seconds = Duration::from_secs;
         Self { requests: grace, drain: seconds(10), rest: seconds(15) }
     }
 
-    /// After a failure that nothing here can mend: those who wait have been told, so only their answers leave.
+    /// Deadlines after a failure that the process cannot fix. Waiting clients have their result, so only responses are
+    /// sent.
     pub(super) fn failed() -> Self {
         let short = Duration::from_secs(1);
         Self { requests: short, drain: short, rest: short }
@@ -43,15 +45,15 @@ impl Deadlines {
     }
 }
 
-/// Around the phases: two attempts to note a failure of the log, and the export of the last spans, a second each.
+/// Time outside the phases: two attempts to record a failure of the log, and the export of the last spans, 1 s each.
 const OUTSIDE_PHASES: Duration = Duration::from_secs(3);
 
-/// The longest stop that a valid configuration allows.
+/// Duration of the longest stop that a valid configuration allows.
 pub fn longest_stop() -> Duration {
     Deadlines::orderly(MAX_SHUTDOWN_GRACE.0).total()
 }
 
-/// What runs beside the listeners, whichever subcommand has started it.
+/// Running components in addition to the listeners, whichever subcommand started them.
 #[derive(Default)]
 pub(super) struct RunningComponents {
     pub(super) control: Option<control::Server>,
@@ -61,42 +63,42 @@ pub(super) struct RunningComponents {
     pub(super) service: Option<RunningUserService>,
     pub(super) auth: Option<Auth>,
     pub(super) hashing: Option<HashWorkers>,
-    /// Asks brokers whether they answer. While none does, its question takes some seconds.
+    /// Checks whether brokers answer. While none does, a request takes some seconds.
     pub(super) probe: Option<Thread>,
     /// Threads that only watch.
     pub(super) watches: Vec<Thread>,
 }
 
 impl RunningComponents {
-    /// Stops everything, in the order in which commands flow. Blocks.
+    /// Stops all components, in the order in which commands flow. Blocks.
     pub(super) fn stop(mut self, deadlines: Deadlines) {
-        // Its last question ends beside everything else.
+        // Its last request ends in parallel with everything else.
         if let Some(probe) = &mut self.probe {
             probe.request_stop();
         }
-        // Operators' changes end. Then ingest takes nothing new, and flushes and answers what waits.
+        // Operators' changes end. Then ingest accepts no more commands, and flushes and answers the pending ones.
         if let Some(control) = self.control {
             control.stop();
         }
         if let Some(ingest) = &self.ingest {
             ingest.close();
         }
-        // Workers begin nothing new and wait for what is in flight.
+        // Workers start nothing new and wait for the records in flight.
         if let Some(drain) = self.drain {
             drain.stop(Instant::now() + deadlines.drain);
         }
-        // The consumer settles what it has begun.
+        // The consumer settles the commands it has begun.
         if let Some(consumer) = self.consumer {
             consumer.stop(Instant::now() + deadlines.rest);
         }
-        // Nobody keeps markers, caches, keys and limits any more.
+        // Maintenance of reservations, caches, keys and limits ends.
         drop(self.service);
         drop(self.auth);
-        // Nothing is hashed any more; what waits for a hash stays in the log.
+        // Hashing ends. Records that wait for a hash stay in the log.
         if let Some(hashing) = self.hashing {
             hashing.stop(deadlines.rest);
         }
-        // The log's threads end, with a last checkpoint.
+        // The log's threads end, after a last checkpoint.
         if let Some(ingest) = self.ingest {
             ingest.join(deadlines.rest);
         }

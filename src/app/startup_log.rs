@@ -1,4 +1,4 @@
-//! The first log line of a daemon: what runs, and how it is configured.
+//! First log line of a daemon: its version and configuration.
 
 use crate::auth::Mode;
 use crate::bounded_errors::truncated;
@@ -8,10 +8,10 @@ use crate::kafka::Brokers;
 
 use super::process::COMMIT;
 
-/// Bytes of the list of kinds. `forebay check-config` prints all of them.
+/// Maximum length of the list of kinds in bytes. `forebay check-config` prints all kinds.
 const MAX_KINDS: usize = 1024;
 
-/// Logs it. `command` is the subcommand; the addresses are those of the configuration.
+/// Writes the line. `command` is the subcommand. The addresses are those in the configuration.
 pub(super) fn log(command: &str, config: &Config, source: &Source) {
     let accepts = command == "serve";
     let kinds: Vec<_> = config.kinds.iter().map(|kind| kind.name.as_str()).collect();
@@ -33,7 +33,7 @@ pub(super) fn log(command: &str, config: &Config, source: &Source) {
     );
 }
 
-/// Where Kafka is.
+/// The configured brokers.
 pub(super) fn brokers(config: &Config) -> &str {
     match &config.kafka.brokers {
         Brokers::Embedded => "embedded",

@@ -1,16 +1,16 @@
-//! The export of traces, for as long as a subcommand runs.
+//! Export of traces while a subcommand runs.
 
 use crate::telemetry;
 use crate::telemetry::trace::{ExportThread, Metrics, Tracer};
 
-/// Takes spans from every component, and exports them. Dropped at the end of a subcommand, it exports the last ones.
+/// Receives spans from every component and exports them. Dropping it exports the last ones.
 pub(super) struct Traces {
     pub(super) tracer: Tracer,
     _export: Option<ExportThread>,
 }
 
 impl Traces {
-    /// Starts the export where there is an endpoint. No failure of it stops the daemon.
+    /// Starts the export if an endpoint is configured. A failure does not stop the daemon.
     pub(super) fn start(config: &telemetry::Config, metrics: &Metrics) -> Self {
         let off = || Self { tracer: Tracer::default(), _export: None };
         let Some(endpoint) = &config.otlp_endpoint else { return off() };
@@ -25,7 +25,7 @@ impl Traces {
                 Self { tracer, _export: Some(export) }
             }
             Err(error) => {
-                tracing::error!(event = "telemetry.export_not_started", %error, "nothing is traced");
+                tracing::error!(event = "telemetry.export_not_started", %error, "export of traces not started; no spans are exported");
                 off()
             }
         }

@@ -1,7 +1,7 @@
-//! The user service's concrete parts: the database, the marker store, and the tasks around them.
+//! Builds the user service: the database, the reservation store, and their background tasks.
 //!
-//! None of them need be there for the daemon to accept commands; an embedded database is brought up to date at start,
-//! a server's by `forebay migrate`.
+//! The daemon accepts commands even while these are unavailable. An embedded database is migrated at start; a database
+//! server is migrated by `forebay migrate`.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ use super::dependency_checks::DependencyChecks;
 use super::wiring::Wiring;
 use super::{Failure, previous_start, retention};
 
-/// Markers and the second level of the cache of a daemon that is alone.
+/// Directory of the embedded store: reservations and the second cache level of a daemon that runs alone.
 const EMBEDDED_STORE: &str = "markers";
 
-/// What users are stored and found with; shared with the consumer.
+/// Stores of the user service. Shared with the consumer.
 #[derive(Clone)]
 pub(super) struct UserStores {
     pub(super) db: Database,
@@ -35,14 +35,15 @@ pub(super) struct UserStores {
 /// The running service.
 pub(super) struct RunningUserService {
     pub(super) users: Users,
-    // Dropped with the service: each ends at its next wait.
+    // Dropping these stops each at its next await point.
     _keeper: ReservationMaintenance,
     _tasks: Vec<Task>,
 }
 
 impl UserStores {
-    /// Opens what is embedded and prepares connections to what is not; nobody need answer yet. An error when what is
-    /// embedded cannot be opened, on a full disk for example: commands are accepted and drained all the same.
+    /// Opens embedded stores, and prepares connections to servers, which need not be available yet. The inner error
+    /// means that
+    /// an embedded store cannot be opened, for example on a full disk. Commands are accepted and drained all the same.
     pub(super) async fn open(wiring: &Wiring<'_>, log: &Log) -> Result<Result<Self, String>, Failure> {
         let config = wiring.config;
         let metrics = wiring.metrics(users::Metrics::register)?;
@@ -56,7 +57,7 @@ impl UserStores {
         }))
     }
 
-    /// Returns when the disk has the markers and limits of a daemon that is alone.
+    /// Returns when the reservations and limits of a daemon that runs alone are on disk.
     pub(super) async fn flush(&self) {
         if let Err(error) = self.kv.flush().await {
             tracing::warn!(
@@ -68,7 +69,7 @@ impl UserStores {
     }
 }
 
-/// Where limits are counted in a daemon without users: in Redis, with other daemons. None without Redis.
+/// Store in which a daemon without users counts limits: Redis, shared with other daemons. `None` without Redis.
 pub(super) fn shared_store(wiring: &Wiring<'_>) -> Result<Option<Kv>, Failure> {
     let config = &wiring.config.redis;
     if config.url.is_empty() {
@@ -92,7 +93,7 @@ fn store(config: &Config, log: &Log, metrics: Arc<kv::Metrics>) -> Result<Kv, Kv
         return Kv::redis(&config.redis, metrics);
     }
     let dir = config.wal.dir.join(EMBEDDED_STORE);
-    // Names, e-mail addresses and phone numbers are in it: the log's encryption at rest covers them too.
+    // The store holds names, e-mail addresses and phone numbers, so the log's encryption at rest covers it, too.
     let opened = match log.derived_key(EMBEDDED_STORE) {
         Some(secret) => Kv::encrypted(&dir, &secret),
         None => Kv::embedded(&dir),
@@ -101,7 +102,7 @@ fn store(config: &Config, log: &Log, metrics: Arc<kv::Metrics>) -> Result<Kv, Kv
 }
 
 impl RunningUserService {
-    /// Starts what keeps markers and caches true.
+    /// Starts the maintenance of reservations and caches.
     pub(super) fn start(
         wiring: &Wiring<'_>,
         log: &Arc<Log>,
@@ -134,8 +135,8 @@ impl RunningUserService {
             let found = tokio::task::spawn_blocking(find).await.map_err(|error| error.to_string());
             match found.and_then(|found| found.map_err(|error| error.to_string())) {
                 Ok(last) => last.into_iter().for_each(|id| unapplied.accepted_before(id)),
-                // Whatever it is, readers of the log report it; then the next command is followed.
-                Err(error) => tracing::debug!(error, "the last command of an earlier start is not known"),
+                // Readers of the log report the error. Without this command, the next one is followed.
+                Err(error) => tracing::debug!(error, "the last user command of an earlier run is unknown"),
             }
         }));
         if config.users.contact_warmup {

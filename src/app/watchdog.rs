@@ -1,4 +1,4 @@
-//! Pings for the watchdog of the service manager.
+//! Sends pings to the watchdog of the service manager.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -7,11 +7,13 @@ use crate::systemd;
 use crate::systemd::{Heartbeat, Liveness};
 use crate::task::{FatalSignal, OnFailure, Thread};
 
-/// Pings are sent at half the time the service manager waits (its manual's advice); loops may stand still for as
-/// long, but no less than this: idle ones turn once in two seconds at least.
+/// Minimum time without progress after which a loop counts as hung, because idle loops turn at least once in two
+/// seconds.
+/// Pings are sent at half the watchdog's timeout, as its manual advises, and that is also the limit for longer
+/// timeouts.
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Pings the service manager while the daemon is alive; no thread when nobody waits for pings.
+/// Pings the service manager while the daemon is alive. Starts no thread if the service manager expects no pings.
 pub(super) fn start(
     vital: Vec<Heartbeat>,
     pool: Vec<Heartbeat>,
@@ -30,7 +32,7 @@ pub(super) fn start(
                 tracing::error!(
                     event = "systemd.watchdog_withheld",
                     loops = hung.join(", "),
-                    "no ping for the watchdog: loops make no progress"
+                    "watchdog ping withheld; loops make no progress"
                 );
             }
             if stop.wait(interval) {

@@ -1,5 +1,4 @@
-//! The one place that builds the components which more than one subcommand runs, each from its section of the
-//! configuration.
+//! Builds the components that more than one subcommand runs, each from its section of the configuration.
 
 use std::sync::Arc;
 
@@ -30,17 +29,17 @@ use super::problems::{Cluster, FirstDamage};
 use super::process::registered;
 use super::{Failure, open_log};
 
-/// What every component is built from.
+/// Inputs from which every component is built.
 pub(super) struct Wiring<'a> {
     pub(super) config: &'a Config,
     pub(super) registry: Registry,
-    /// Raised by what the process cannot live without.
+    /// Raised by components that the process cannot work without.
     pub(super) fatal: FatalSignal,
     /// Damage of the log, for the list of problems.
     pub(super) damage: Arc<FirstDamage>,
     /// Takes the spans of sampled requests.
     pub(super) tracer: Tracer,
-    /// Where the configuration was read from, for people.
+    /// Source of the configuration, as shown to operators.
     pub(super) origin: String,
 }
 
@@ -56,10 +55,10 @@ impl<'a> Wiring<'a> {
         }
     }
 
-    /// The same, with the place that the configuration was read from.
+    /// Adds the source of the configuration.
     pub(super) fn with_source(self, source: &Source) -> Self {
         let file = source.file.as_ref().map(|file| file.display().to_string());
-        let file = file.unwrap_or_else(|| "no file; the defaults".to_owned());
+        let file = file.unwrap_or_else(|| "no file (defaults)".to_owned());
         let origin = match source.overrides.len() {
             0 => file,
             1 => format!("{file}, and 1 variable or flag"),
@@ -68,12 +67,12 @@ impl<'a> Wiring<'a> {
         Self { origin, ..self }
     }
 
-    /// The topics that the configuration names.
+    /// The topics named in the configuration.
     fn topics(&self) -> Vec<&str> {
         self.config.kinds.iter().map(|kind| &*kind.topic).chain([USER_TOPIC]).collect()
     }
 
-    /// The metrics of a component, which is built once.
+    /// Registers the metrics of a component. Each component is built once.
     pub(super) fn metrics<M>(
         &self,
         register: fn(&Registry) -> Result<M, prometheus::Error>,
@@ -81,17 +80,17 @@ impl<'a> Wiring<'a> {
         registered(register(&self.registry)).map(Arc::new)
     }
 
-    /// Those of the drain.
+    /// Registers the metrics of the drain.
     pub(super) fn drain_metrics(&self) -> Result<Arc<drain::Metrics>, Failure> {
         registered(drain::Metrics::register(&self.registry, &self.topics())).map(Arc::new)
     }
 
-    /// An empty list of problems, with its metrics.
+    /// Creates an empty list of problems, with its metrics.
     pub(super) fn problems(&self) -> Result<Problems, Failure> {
         registered(ProblemMetrics::register(&self.registry)).map(Problems::new)
     }
 
-    /// Asks the brokers whether they answer. None where the broker is this process.
+    /// Starts the probe of the brokers. `None` with an embedded broker.
     pub(super) fn probe(&self, bootstrap: &str) -> Result<Option<Probe>, Failure> {
         if self.config.embedded() {
             return Ok(None);
@@ -101,7 +100,7 @@ impl<'a> Wiring<'a> {
         started.map(Some).map_err(|error| Failure::Kafka(error.to_string()))
     }
 
-    /// The log, locked and recovered, with what it counts. `redeliver`: see `wal::Options`.
+    /// Opens the log, locked and recovered, with its metrics. `redeliver`: see `wal::Options`.
     pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, OpenedLog, Arc<LogMetrics>), Failure> {
         let metrics = self.metrics(LogMetrics::register)?;
         self.registry.topics().preregister(self.topics());
@@ -110,7 +109,8 @@ impl<'a> Wiring<'a> {
         Ok((lock, opened, metrics))
     }
 
-    /// The way into the log, and the threads that commit, take checkpoints and delete delivered segments.
+    /// Starts ingest: the entry to the log, and the threads that commit, write checkpoints and delete delivered
+    /// segments.
     pub(super) fn ingest(&self, writer: Writer) -> Result<(Ingest, IngestThreads), Failure> {
         let started = ingest::start(ingest::Parts {
             writer,
@@ -126,10 +126,10 @@ impl<'a> Wiring<'a> {
     pub(super) fn hashing(&self) -> Result<(HashPool, HashWorkers), Failure> {
         let metrics = registered(hash::Metrics::register(&self.registry))?;
         let started = HashPool::start(&self.config.users, metrics, &self.fatal);
-        started.map_err(Failure::system("threads that hash"))
+        started.map_err(Failure::system("threads for hashing"))
     }
 
-    /// The workers. `bootstrap`: the brokers to ask first.
+    /// Starts the workers of the drain. `bootstrap`: the bootstrap brokers.
     pub(super) fn drain(
         &self,
         log: &Arc<Log>,
@@ -154,11 +154,11 @@ impl<'a> Wiring<'a> {
         });
         started.map_err(|error| match error {
             DrainError::Client(refused) => Failure::Kafka(refused.to_string()),
-            DrainError::Thread(source) => Failure::System { what: "a worker", source },
+            DrainError::Thread(source) => Failure::System { what: "drain worker", source },
         })
     }
 
-    /// What a consumer is made of. Called on the runtime.
+    /// Inputs of a consumer. Called on the runtime.
     pub(super) fn consumer_parts(
         &self,
         db: Database,
@@ -185,19 +185,19 @@ impl<'a> Wiring<'a> {
         Consumer::start(parts, self.fatal.clone()).map_err(Failure::system("the consumer"))
     }
 
-    /// Kafka as the configuration describes it, for the list of problems.
+    /// The configured identity and addresses of Kafka, for the list of problems.
     pub(super) fn cluster(&self) -> Cluster {
         Cluster::of(&self.config.kafka)
     }
 
-    /// The broker in this process, where the configuration names no other.
+    /// Starts the embedded broker, if the configuration names no other.
     pub(super) fn embedded_broker(&self) -> Result<Option<EmbeddedBroker>, Failure> {
         let start = || EmbeddedBroker::start().map_err(|error| Failure::Kafka(error.to_string()));
         self.config.embedded().then(start).transpose()
     }
 }
 
-/// The brokers of the configuration; `otherwise` says what is allowed where they are embedded.
+/// The configured brokers. If they are embedded, returns an error with `otherwise` as the allowed values.
 pub(super) fn external_brokers<'a>(config: &'a Config, otherwise: &str) -> Result<&'a str, Failure> {
     match &config.kafka.brokers {
         Brokers::List(bootstrap) => Ok(bootstrap),

@@ -1,11 +1,11 @@
 //! What can be typed.
 
-mod common;
+mod options;
 mod scenario;
 mod value;
 
-pub use common::Target;
-pub use scenario::{Command, Planned};
+pub use options::TargetOptions;
+pub use scenario::{Command, ScenarioPlan};
 
 use clap::Parser;
 

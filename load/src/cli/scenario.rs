@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::common::Common;
+use super::options::CommonOptions;
 use super::value;
 use crate::profile::{Phase, Profile};
 
@@ -44,7 +44,7 @@ pub struct Baseline {
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = value::length)]
     duration: Duration,
     #[command(flatten)]
-    common: Common,
+    common: CommonOptions,
 }
 
 #[derive(Args)]
@@ -56,7 +56,7 @@ pub struct Concurrent {
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = value::length)]
     duration: Duration,
     #[command(flatten)]
-    common: Common,
+    common: CommonOptions,
 }
 
 #[derive(Args)]
@@ -74,7 +74,7 @@ pub struct Ramp {
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = value::length)]
     duration: Duration,
     #[command(flatten)]
-    common: Common,
+    common: CommonOptions,
 }
 
 #[derive(Args)]
@@ -92,7 +92,7 @@ pub struct Spike {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::length)]
     peak_duration: Duration,
     #[command(flatten)]
-    common: Common,
+    common: CommonOptions,
 }
 
 #[derive(Args)]
@@ -104,7 +104,7 @@ pub struct Soak {
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = value::length)]
     duration: Duration,
     #[command(flatten)]
-    common: Common,
+    common: CommonOptions,
 }
 
 #[derive(Args)]
@@ -116,11 +116,11 @@ pub struct Pool {
     #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = value::length)]
     duration: Duration,
     #[command(flatten)]
-    common: Common,
+    common: CommonOptions,
 }
 
 /// A scenario with its options applied.
-pub struct Planned<'a> {
+pub struct ScenarioPlan<'a> {
     /// Its name.
     pub name: &'static str,
     /// Its rates over time.
@@ -130,12 +130,12 @@ pub struct Planned<'a> {
     /// The mix of users' operations if the scenario is about them.
     pub mix: Option<&'static str>,
     /// The options that all scenarios have.
-    pub common: &'a Common,
+    pub common: &'a CommonOptions,
 }
 
 impl Command {
     /// The scenario. `None` for commands about the command line itself.
-    pub fn scenario(&self) -> Option<Planned<'_>> {
+    pub fn scenario(&self) -> Option<ScenarioPlan<'_>> {
         match self {
             Self::Baseline(Baseline { rate, duration, common }) => {
                 Some(planned("baseline", vec![Phase::constant("steady", *duration, *rate)], 1, common))
@@ -162,7 +162,7 @@ impl Command {
                     Phase::constant(&format!("rate-x{factor}"), *duration / 3, *rate * f64::from(factor))
                 };
                 let planned = planned("database-pool", [1, 2, 4].map(step).into(), 128, common);
-                Some(Planned { mix: Some("register=2,login=2,read=2,lookup=10,list=4"), ..planned })
+                Some(ScenarioPlan { mix: Some("register=2,login=2,read=2,lookup=10,list=4"), ..planned })
             }
             Self::Completions { .. } | Self::Man { .. } => None,
         }
@@ -182,7 +182,12 @@ impl Ramp {
     }
 }
 
-fn planned<'a>(name: &'static str, phases: Vec<Phase>, connections: u32, common: &'a Common) -> Planned<'a> {
+fn planned<'a>(
+    name: &'static str,
+    phases: Vec<Phase>,
+    connections: u32,
+    common: &'a CommonOptions,
+) -> ScenarioPlan<'a> {
     let profile = Profile { warm_up: common.course.warm_up, phases };
-    Planned { name, profile, connections, mix: None, common }
+    ScenarioPlan { name, profile, connections, mix: None, common }
 }

@@ -9,7 +9,7 @@ use hyper::header::HeaderValue;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::tls::Trust;
+use super::tls::TrustedCas;
 
 /// Scheme, host and port of a URL, and the rest of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Endpoint {
     }
 
     /// Looks its addresses up, once for the whole run.
-    pub async fn resolve(&self, trust: &Trust) -> anyhow::Result<Arc<Server>> {
+    pub async fn resolve(&self, trust: &TrustedCas) -> anyhow::Result<Arc<Server>> {
         let name = self.authority();
         let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
         let addresses: Vec<_> = found.with_context(|| format!("cannot resolve {name}"))?.collect();

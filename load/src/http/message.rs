@@ -7,7 +7,7 @@ use hyper::{Method, Request, Uri};
 
 /// A request. It can be sent again.
 #[derive(Clone)]
-pub struct Outgoing {
+pub struct OutgoingRequest {
     /// Its method.
     pub method: Method,
     /// Path and query.
@@ -18,7 +18,7 @@ pub struct Outgoing {
     pub body: Bytes,
 }
 
-impl Outgoing {
+impl OutgoingRequest {
     /// As the connection sends it.
     pub(super) fn request(&self, host: &HeaderValue, bearer: Option<&HeaderValue>) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.body.clone()));
@@ -35,7 +35,7 @@ impl Outgoing {
 }
 
 /// An answer.
-pub struct Answer {
+pub struct HttpResponse {
     /// Its status.
     pub status: u16,
     /// Its headers.
@@ -44,7 +44,7 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl HttpResponse {
     /// A member of a JSON object in the body.
     pub fn member(&self, name: &str) -> Option<serde_json::Value> {
         let mut document: serde_json::Value = serde_json::from_slice(&self.body).ok()?;

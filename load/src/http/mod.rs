@@ -1,13 +1,13 @@
 //! A small HTTP/1.1 client: one connection, one request at a time.
 
+mod connection;
 mod endpoint;
-mod failure;
-mod link;
 mod message;
+mod request_error;
 mod tls;
 
+pub use connection::ServerConnection;
 pub use endpoint::{Endpoint, Server};
-pub use failure::Failure;
-pub use link::Link;
-pub use message::{Answer, Outgoing};
-pub use tls::Trust;
+pub use message::{HttpResponse, OutgoingRequest};
+pub use request_error::RequestError;
+pub use tls::TrustedCas;

@@ -12,12 +12,12 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// Who may sign a server's certificate.
 #[derive(Clone, Debug, Default)]
-pub struct Trust {
+pub struct TrustedCas {
     /// File with certificates (PEM). `None`: the public authorities.
     pub ca_file: Option<PathBuf>,
 }
 
-impl Trust {
+impl TrustedCas {
     pub(super) fn connector(&self) -> anyhow::Result<TlsConnector> {
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let builder = builder.with_safe_default_protocol_versions()?;

@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::file::{Level, Levels, Scope};
-use crate::report::{Figures, Measured, number};
+use crate::report::{MeasuredStats, RequestSummary, number};
 
 /// One level, and what was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Check {
+pub struct LevelCheck {
     /// `total`, `operation NAME` or `phase NAME`.
     pub scope: String,
     /// The key in the file.
@@ -24,7 +24,7 @@ pub struct Check {
     unit: &'static str,
 }
 
-impl Check {
+impl LevelCheck {
     /// A sentence for a person.
     pub fn text(&self) -> String {
         let Self { scope, level, limit, unit, .. } = self;
@@ -38,11 +38,11 @@ impl Check {
 }
 
 /// Checks each level, in the order of the file.
-pub fn judge(levels: &Levels, measured: &Measured) -> Vec<Check> {
+pub fn check_levels(levels: &Levels, measured: &MeasuredStats) -> Vec<LevelCheck> {
     levels.all.iter().map(|level| check(level, figures(&level.scope, measured))).collect()
 }
 
-fn figures<'a>(scope: &Scope, measured: &'a Measured) -> Option<&'a Figures> {
+fn figures<'a>(scope: &Scope, measured: &'a MeasuredStats) -> Option<&'a RequestSummary> {
     match scope {
         Scope::Total => Some(&measured.total),
         Scope::Operation(name) => measured.operations.get(name),
@@ -52,7 +52,7 @@ fn figures<'a>(scope: &Scope, measured: &'a Measured) -> Option<&'a Figures> {
     }
 }
 
-fn check(level: &Level, figures: Option<&Figures>) -> Check {
+fn check(level: &Level, figures: Option<&RequestSummary>) -> LevelCheck {
     let measured = figures.and_then(|figures| level.quantity.measured(figures));
     let minimum = level.quantity.is_minimum();
     let met = measured.is_some_and(|value| if minimum { value >= level.limit } else { value <= level.limit });
@@ -62,22 +62,36 @@ fn check(level: &Level, figures: Option<&Figures>) -> Check {
         Scope::Phase(name) => format!("phase {name}"),
     };
     let bound = if minimum { "minimum" } else { "maximum" };
-    Check { scope, level: level.key, bound, limit: level.limit, measured, met, unit: level.quantity.unit() }
+    LevelCheck {
+        scope,
+        level: level.key,
+        bound,
+        limit: level.limit,
+        measured,
+        met,
+        unit: level.quantity.unit(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::levels::limit::Quantity;
+    use crate::levels::quantity::LimitedQuantity;
 
     fn level(key: &str, limit: f64) -> Level {
-        let (key, quantity) = Quantity::KEYS.into_iter().find(|(known, _)| *known == key).unwrap();
+        let (key, quantity) = LimitedQuantity::KEYS.into_iter().find(|(known, _)| *known == key).unwrap();
         Level { scope: Scope::Total, key, quantity, limit }
     }
 
     #[test]
     fn a_limit_itself_is_met_and_nothing_measured_is_not() {
-        let figures = Figures { due: 10, good: 9, error_rate: 0.1, achieved_rate: 9.0, ..Figures::default() };
+        let figures = RequestSummary {
+            due: 10,
+            good: 9,
+            error_rate: 0.1,
+            achieved_rate: 9.0,
+            ..RequestSummary::default()
+        };
         let met = |key, limit| check(&level(key, limit), Some(&figures)).met;
         assert!(met("error_rate", 0.1) && !met("error_rate", 0.09));
         assert!(met("achieved_rate", 9.0) && !met("achieved_rate", 9.1));
@@ -88,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_check_is_told_in_a_sentence() {
-        let figures = Figures { due: 10, achieved_rate: 9.25, ..Figures::default() };
+        let figures = RequestSummary { due: 10, achieved_rate: 9.25, ..RequestSummary::default() };
         let text = |key, limit| check(&level(key, limit), Some(&figures)).text();
         assert_eq!(text("achieved_rate", 10.0), "total: achieved_rate 9.25/s, at least 10/s");
         assert_eq!(text("p95", 500.0), "total: p95 nothing measured, at most 500 ms");

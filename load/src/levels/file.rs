@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::limit::Quantity;
+use super::quantity::LimitedQuantity;
 
 /// The levels of a file.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,7 @@ pub struct Level {
     /// Its key in the file.
     pub key: &'static str,
     /// What is limited.
-    pub quantity: Quantity,
+    pub quantity: LimitedQuantity,
     /// The limit, in the unit of reports.
     pub limit: f64,
 }
@@ -62,9 +62,9 @@ pub fn read(path: &Path, names: &Names) -> anyhow::Result<Levels> {
 }
 
 /// Line and text.
-type Mistake = (usize, String);
+type LevelError = (usize, String);
 
-fn parse(text: &str, names: &Names) -> Result<Levels, Vec<Mistake>> {
+fn parse(text: &str, names: &Names) -> Result<Levels, Vec<LevelError>> {
     let line_of =
         |at: usize| 1 + text.as_bytes()[..at.min(text.len())].iter().filter(|&&byte| byte == b'\n').count();
     let document = DeTable::parse(text).map_err(|error| {
@@ -73,7 +73,7 @@ fn parse(text: &str, names: &Names) -> Result<Levels, Vec<Mistake>> {
     })?;
     let mut reader = Reader { names, all: Vec::new(), mistakes: Vec::new() };
     reader.document(document.get_ref());
-    let mut mistakes: Vec<Mistake> =
+    let mut mistakes: Vec<LevelError> =
         reader.mistakes.into_iter().map(|(at, what)| (line_of(at), what)).collect();
     if mistakes.is_empty() && reader.all.is_empty() {
         mistakes.push((1, "there is no level".to_owned()));
@@ -131,8 +131,9 @@ impl Reader<'_> {
         for (key, value) in table {
             let name: &str = key.get_ref();
             let at = key.span().start;
-            let Some((key, quantity)) = Quantity::KEYS.into_iter().find(|(key, _)| *key == name) else {
-                self.unknown(key.span().start, "key", name, &Quantity::KEYS.map(|(key, _)| key));
+            let Some((key, quantity)) = LimitedQuantity::KEYS.into_iter().find(|(key, _)| *key == name)
+            else {
+                self.unknown(key.span().start, "key", name, &LimitedQuantity::KEYS.map(|(key, _)| key));
                 continue;
             };
             match limit(quantity, value.get_ref()) {
@@ -157,7 +158,7 @@ impl Reader<'_> {
     }
 }
 
-fn limit(quantity: Quantity, value: &DeValue<'_>) -> Result<f64, &'static str> {
+fn limit(quantity: LimitedQuantity, value: &DeValue<'_>) -> Result<f64, &'static str> {
     let number = match value {
         DeValue::Integer(integer) => integer.as_str().replace('_', "").parse().ok(),
         DeValue::Float(float) => float.as_str().replace('_', "").parse().ok(),
@@ -165,17 +166,17 @@ fn limit(quantity: Quantity, value: &DeValue<'_>) -> Result<f64, &'static str> {
     };
     let number = number.filter(|number: &f64| number.is_finite() && *number >= 0.0);
     match (quantity, value) {
-        (Quantity::Latency(_), DeValue::String(text)) => {
+        (LimitedQuantity::Latency(_), DeValue::String(text)) => {
             let expected = "a duration such as \"250ms\"";
             let duration = humantime::parse_duration(text).map_err(|_| expected)?;
             Ok(duration.as_secs_f64() * 1e3)
         }
-        (Quantity::Latency(_), _) => Err("a duration such as \"250ms\""),
-        (Quantity::ErrorRate, _) => {
+        (LimitedQuantity::Latency(_), _) => Err("a duration such as \"250ms\""),
+        (LimitedQuantity::ErrorRate, _) => {
             number.filter(|rate| *rate <= 1.0).ok_or("a part of all requests, from 0 to 1, such as 0.01")
         }
-        (Quantity::AchievedRate, _) => number.ok_or("requests per second, such as 950"),
-        (Quantity::Requests, _) => number.ok_or("a number of requests, such as 10000"),
+        (LimitedQuantity::AchievedRate, _) => number.ok_or("requests per second, such as 950"),
+        (LimitedQuantity::Requests, _) => number.ok_or("a number of requests, such as 10000"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod check;
 mod file;
-mod limit;
+mod quantity;
 
-pub use check::{Check, judge};
+pub use check::{LevelCheck, check_levels};
 pub use file::{Levels, Names, read};

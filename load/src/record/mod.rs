@@ -1,9 +1,9 @@
 //! What was measured.
 
-mod cell;
 mod recorder;
+mod request_stats;
 mod sample;
 
-pub use cell::{Cell, histogram, record};
-pub use recorder::{Recorder, Shape, Slot};
-pub use sample::{Outcome, Sample};
+pub use recorder::{IntervalStats, Recorder, RecorderConfig};
+pub use request_stats::{RequestStats, histogram, record};
+pub use sample::{RequestOutcome, Sample};

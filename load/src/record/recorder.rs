@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::cell::{Cell, histogram, latency, record};
-use super::sample::{Outcome, Sample};
+use super::request_stats::{RequestStats, histogram, latency, record};
+use super::sample::{RequestOutcome, Sample};
 use crate::profile::Profile;
 
 /// The most points of the timeline.
@@ -15,7 +15,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 
 /// What a recorder has to know of a run.
 #[derive(Clone)]
-pub struct Shape {
+pub struct RecorderConfig {
     /// The phases.
     pub profile: Profile,
     /// How many operations there are.
@@ -26,7 +26,7 @@ pub struct Shape {
     pub interval: Duration,
 }
 
-impl Shape {
+impl RecorderConfig {
     /// Chooses the interval: whole seconds, and at most 300 of them.
     pub fn new(profile: Profile, operations: usize, longest: Duration) -> Self {
         let seconds = (profile.measured().as_secs_f64() / f64::from(INTERVALS)).ceil();
@@ -48,7 +48,7 @@ impl Shape {
 
 /// One interval of the timeline.
 #[derive(Clone, Default)]
-pub struct Slot {
+pub struct IntervalStats {
     /// Requests that were due in it.
     pub due: u64,
     /// Expected answers that came in it.
@@ -62,26 +62,26 @@ pub struct Slot {
 /// The figures of a run, or of the part of it that one thread sees.
 #[derive(Clone)]
 pub struct Recorder {
-    shape: Shape,
+    shape: RecorderConfig,
     /// The warm-up: apart from everything else.
-    pub warm_up: Cell,
+    pub warm_up: RequestStats,
     /// By phase, then by operation.
-    pub cells: Vec<Vec<Cell>>,
+    pub stats: Vec<Vec<RequestStats>>,
     /// The timeline of what is measured.
-    pub slots: Vec<Slot>,
+    pub intervals: Vec<IntervalStats>,
     /// When the last expected answer came.
     pub last: Duration,
 }
 
 impl Recorder {
     /// Nothing yet.
-    pub fn new(shape: Shape) -> Self {
-        let cell = || Cell::new(shape.longest);
+    pub fn new(shape: RecorderConfig) -> Self {
+        let cell = || RequestStats::new(shape.longest);
         let phase = || (0..shape.operations).map(|_| cell()).collect();
         Self {
             warm_up: cell(),
-            cells: shape.profile.phases.iter().map(|_| phase()).collect(),
-            slots: vec![Slot::default(); shape.slots()],
+            stats: shape.profile.phases.iter().map(|_| phase()).collect(),
+            intervals: vec![IntervalStats::default(); shape.slots()],
             last: Duration::ZERO,
             shape,
         }
@@ -94,17 +94,17 @@ impl Recorder {
             self.warm_up.add(sample, longest);
             return;
         };
-        if let Some(cell) = self.cells.get_mut(phase).and_then(|phase| phase.get_mut(sample.operation)) {
+        if let Some(cell) = self.stats.get_mut(phase).and_then(|phase| phase.get_mut(sample.operation)) {
             cell.add(sample, longest);
         }
         let (due, done) = (self.shape.slot(sample.due), self.shape.slot(sample.done));
-        if let Outcome::Good(_) = sample.outcome {
-            self.slots[done].good += 1;
+        if let RequestOutcome::Good(_) = sample.outcome {
+            self.intervals[done].good += 1;
             self.last = self.last.max(sample.done);
         } else {
-            self.slots[due].errors += 1;
+            self.intervals[due].errors += 1;
         }
-        let slot = &mut self.slots[due];
+        let slot = &mut self.intervals[due];
         slot.due += 1;
         if let Some(latency) = latency(sample, longest) {
             record(slot.latency.get_or_insert_with(|| histogram(longest, 2)), latency);
@@ -114,10 +114,10 @@ impl Recorder {
     /// Adds all that another recorder of the same run has.
     pub fn merge(&mut self, other: &Self) {
         self.warm_up.merge(&other.warm_up);
-        for (mine, theirs) in self.cells.iter_mut().flatten().zip(other.cells.iter().flatten()) {
+        for (mine, theirs) in self.stats.iter_mut().flatten().zip(other.stats.iter().flatten()) {
             mine.merge(theirs);
         }
-        for (mine, theirs) in self.slots.iter_mut().zip(&other.slots) {
+        for (mine, theirs) in self.intervals.iter_mut().zip(&other.intervals) {
             mine.due += theirs.due;
             mine.good += theirs.good;
             mine.errors += theirs.errors;
@@ -136,22 +136,22 @@ impl Recorder {
     }
 
     /// The cell of a phase, over all operations.
-    pub fn phase(&self, phase: usize) -> Cell {
-        self.sum(self.cells.get(phase).into_iter().flatten())
+    pub fn phase(&self, phase: usize) -> RequestStats {
+        self.sum(self.stats.get(phase).into_iter().flatten())
     }
 
     /// The cell of an operation, over all phases.
-    pub fn operation(&self, operation: usize) -> Cell {
-        self.sum(self.cells.iter().filter_map(|phase| phase.get(operation)))
+    pub fn operation(&self, operation: usize) -> RequestStats {
+        self.sum(self.stats.iter().filter_map(|phase| phase.get(operation)))
     }
 
     /// The cell of everything measured.
-    pub fn total(&self) -> Cell {
-        self.sum(self.cells.iter().flatten())
+    pub fn total(&self) -> RequestStats {
+        self.sum(self.stats.iter().flatten())
     }
 
-    fn sum<'a>(&self, cells: impl Iterator<Item = &'a Cell>) -> Cell {
-        let mut sum = Cell::new(self.shape.longest);
+    fn sum<'a>(&self, cells: impl Iterator<Item = &'a RequestStats>) -> RequestStats {
+        let mut sum = RequestStats::new(self.shape.longest);
         cells.for_each(|cell| sum.merge(cell));
         sum
     }
@@ -161,7 +161,7 @@ impl Recorder {
 mod tests {
     use super::*;
     use crate::arrivals::{Arrivals, Spacing};
-    use crate::http::Failure;
+    use crate::http::RequestError;
     use crate::profile::Phase;
 
     fn seconds(seconds: f64) -> Duration {
@@ -171,13 +171,13 @@ mod tests {
     fn recorder(warm_up: f64, length: f64, rate: f64) -> (Profile, Recorder) {
         let phases = vec![Phase::constant("steady", seconds(length), rate)];
         let profile = Profile { warm_up: seconds(warm_up), phases };
-        let shape = Shape::new(profile.clone(), 1, seconds(10.0));
+        let shape = RecorderConfig::new(profile.clone(), 1, seconds(10.0));
         (profile, Recorder::new(shape))
     }
 
     fn sample(due: f64, sent: f64, done: f64) -> Sample {
         let (due, sent, done) = (seconds(due), seconds(sent), seconds(done));
-        Sample { operation: 0, due, sent, done, outcome: Outcome::Good(202) }
+        Sample { operation: 0, due, sent, done, outcome: RequestOutcome::Good(202) }
     }
 
     fn quantile(histogram: &Histogram<u64>, quantile: f64) -> f64 {
@@ -214,18 +214,18 @@ mod tests {
         let total = recorder.total();
         assert_eq!((recorder.warm_up.due, total.due), (2, 2));
         assert!(quantile(&total.latency, 1.0) < 0.2);
-        assert_eq!(recorder.slots.iter().map(|slot| slot.due).sum::<u64>(), 2);
-        assert_eq!(recorder.slots.iter().map(|slot| slot.good).sum::<u64>(), 2);
+        assert_eq!(recorder.intervals.iter().map(|slot| slot.due).sum::<u64>(), 2);
+        assert_eq!(recorder.intervals.iter().map(|slot| slot.good).sum::<u64>(), 2);
     }
 
     #[test]
     fn what_is_not_answered_counts_with_the_longest_latency_and_a_quick_error_is_no_quick_answer() {
         let (_, mut recorder) = recorder(0.0, 4.0, 10.0);
         let failed = |outcome| Sample { outcome, ..sample(1.0, 1.0, 1.0) };
-        recorder.add(&failed(Outcome::Failed(Failure::Timeout)));
-        recorder.add(&failed(Outcome::Failed(Failure::NotSent)));
-        recorder.add(&failed(Outcome::Unexpected(503, Some("overloaded".to_owned()))));
-        recorder.add(&failed(Outcome::Failed(Failure::Connect("refused".to_owned()))));
+        recorder.add(&failed(RequestOutcome::Failed(RequestError::Timeout)));
+        recorder.add(&failed(RequestOutcome::Failed(RequestError::NotSent)));
+        recorder.add(&failed(RequestOutcome::Unexpected(503, Some("overloaded".to_owned()))));
+        recorder.add(&failed(RequestOutcome::Failed(RequestError::Connect("refused".to_owned()))));
         let total = recorder.total();
         assert_eq!((total.due, total.good, total.failed()), (4, 0, 4));
         assert_eq!((total.latency.len(), total.service.len()), (2, 0));
@@ -239,17 +239,17 @@ mod tests {
     fn an_answer_counts_in_the_second_in_which_it_came() {
         let (_, mut recorder) = recorder(1.0, 4.0, 10.0);
         recorder.add(&sample(1.5, 1.5, 4.2));
-        let counts: Vec<_> = recorder.slots.iter().map(|slot| (slot.due, slot.good)).collect();
+        let counts: Vec<_> = recorder.intervals.iter().map(|slot| (slot.due, slot.good)).collect();
         assert_eq!(counts[..4], [(1, 0), (0, 0), (0, 0), (0, 1)]);
         let mut other = recorder.clone();
         other.merge(&recorder);
-        assert_eq!((other.total().due, other.slots[3].good), (2, 2));
+        assert_eq!((other.total().due, other.intervals[3].good), (2, 2));
     }
 
     #[test]
     fn a_long_run_has_a_bounded_timeline() {
         let (_, recorder) = recorder(0.0, 86_400.0, 1.0);
         assert_eq!(recorder.interval(), seconds(288.0));
-        assert!(recorder.slots.len() <= INTERVALS as usize + 2);
+        assert!(recorder.intervals.len() <= INTERVALS as usize + 2);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::http::Failure;
+use crate::http::RequestError;
 
 /// What became of one request. Times are since the start of the run.
 #[derive(Clone, Debug)]
@@ -16,16 +16,16 @@ pub struct Sample {
     /// When the answer was read, or the request was given up.
     pub done: Duration,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: RequestOutcome,
 }
 
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// With a status that is expected.
     Good(u16),
     /// With another status, and the code of its problem document if it has one.
     Unexpected(u16, Option<String>),
     /// Without an answer.
-    Failed(Failure),
+    Failed(RequestError),
 }

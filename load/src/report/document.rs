@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::figures::{Figures, Latency, PhaseFigures, Point};
+use super::summary::{Latency, PhaseStats, RequestSummary, TimelinePoint};
 use crate::arrivals::Spacing;
-use crate::levels::Check;
+use crate::levels::LevelCheck;
 
 /// Name and version of the form of the document. The version changes when a member changes its meaning or is removed.
 pub const SCHEMA: &str = "forebay-load/1";
@@ -25,23 +25,23 @@ pub struct Document {
     /// What was asked for.
     pub settings: Settings,
     /// Of all requests after the warm-up.
-    pub total: Figures,
+    pub total: RequestSummary,
     /// Of each phase, in order.
-    pub phases: Vec<PhaseFigures>,
+    pub phases: Vec<PhaseStats>,
     /// Of each operation.
-    pub operations: BTreeMap<String, Figures>,
+    pub operations: BTreeMap<String, RequestSummary>,
     /// Length of an interval of `timeline`.
     pub interval_seconds: f64,
     /// Of each interval.
-    pub timeline: Vec<Point>,
+    pub timeline: Vec<TimelinePoint>,
     /// Of the warm-up, in no other figure.
-    pub warm_up: Figures,
+    pub warm_up: RequestSummary,
     /// Tokens that were obtained, the warm-up included.
     pub logins: LoginCounts,
     /// What had reached Kafka. `None` without `--admin`, or if it failed after the requests.
-    pub kafka: Option<Kafka>,
+    pub kafka: Option<DeliveryStats>,
     /// The tool itself.
-    pub tool: Tool,
+    pub tool: ToolStats,
     /// Service levels. `None` without `--levels`.
     pub levels: Option<LevelsReport>,
 }
@@ -82,7 +82,7 @@ pub struct LoginCounts {
 
 /// The daemon's log and Kafka, from the admin listener. Counts are of all clients of the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Kafka {
+pub struct DeliveryStats {
     /// Records accepted since the start of the warm-up.
     pub accepted: u64,
     /// Records that Kafka confirmed since then.
@@ -101,7 +101,7 @@ pub struct Kafka {
 
 /// The tool itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Tool {
+pub struct ToolStats {
     /// CPU time of the run, in seconds.
     pub cpu_seconds: f64,
     /// The same for each request, in microseconds.
@@ -116,5 +116,5 @@ pub struct LevelsReport {
     /// Whether all are met.
     pub met: bool,
     /// Each of them.
-    pub checks: Vec<Check>,
+    pub checks: Vec<LevelCheck>,
 }

@@ -1,8 +1,8 @@
 //! The report as one page: tables and plots, without scripts and without anything from elsewhere.
 
-use super::document::{Document, Kafka};
-use super::figures::{Figures, Latency, Point};
+use super::document::{DeliveryStats, Document};
 use super::plot::{Plot, Scale, Series, escape, number, put};
+use super::summary::{Latency, RequestSummary, TimelinePoint};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -77,7 +77,7 @@ fn figures(page: &mut String, document: &Document) {
     );
 }
 
-fn row(page: &mut String, name: &str, figures: &Figures) {
+fn row(page: &mut String, name: &str, figures: &RequestSummary) {
     let latency =
         |of: fn(&Latency) -> f64| figures.latency_ms.as_ref().map_or("–".to_owned(), |all| number(of(all)));
     let service = figures.service_ms.as_ref().map_or("–".to_owned(), |all| number(all.p99));
@@ -109,11 +109,11 @@ fn plots(page: &mut String, document: &Document) {
     };
     let interval = document.interval_seconds;
     let latency = |name, style, of: fn(&Latency) -> f64| {
-        let value = |point: &Point| point.latency_ms.as_ref().map(of);
+        let value = |point: &TimelinePoint| point.latency_ms.as_ref().map(of);
         Series { name, style, values: document.timeline.iter().map(value).collect() }
     };
-    let count = |name, style, of: fn(&Point) -> u64| {
-        let value = |point: &Point| Some(of(point) as f64 / interval);
+    let count = |name, style, of: fn(&TimelinePoint) -> u64| {
+        let value = |point: &TimelinePoint| Some(of(point) as f64 / interval);
         Series { name, style, values: document.timeline.iter().map(value).collect() }
     };
     let percentiles = vec![
@@ -158,7 +158,7 @@ fn errors(page: &mut String, document: &Document) {
     page.push_str("</table></div>\n");
 }
 
-fn kafka_section(page: &mut String, kafka: &Kafka) {
+fn kafka_section(page: &mut String, kafka: &DeliveryStats) {
     put(
         page,
         format_args!(

@@ -1,13 +1,13 @@
 //! The report of a run: as JSON, as a page, and as text.
 
 mod document;
-mod figures;
 mod html;
 mod plot;
+mod summary;
 mod text;
 
-pub use document::{Document, Kafka, LevelsReport, LoginCounts, SCHEMA, Settings, Tool};
-pub use figures::{Figures, Latency, Measured};
+pub use document::{DeliveryStats, Document, LevelsReport, LoginCounts, SCHEMA, Settings, ToolStats};
 pub use html::page;
 pub use plot::number;
+pub use summary::{Latency, MeasuredStats, RequestSummary};
 pub use text::print;

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::document::Document;
-use super::figures::{Figures, Latency};
 use super::plot::number;
+use super::summary::{Latency, RequestSummary};
 
 /// The summary as text.
 pub fn print(document: &Document) -> String {
@@ -79,7 +79,7 @@ fn figures(document: &Document) -> Table {
     table
 }
 
-fn row(name: &str, figures: &Figures) -> Vec<String> {
+fn row(name: &str, figures: &RequestSummary) -> Vec<String> {
     let latency = |all: &Option<Latency>, of: fn(&Latency) -> f64| {
         all.as_ref().map_or("-".to_owned(), |all| number(of(all)))
     };

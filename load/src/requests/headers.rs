@@ -30,7 +30,7 @@ impl FromStr for PlainHeader {
 
 impl PlainHeader {
     /// Fails if the value is a secret, as far as the name tells. Parsing does not, because clap shows what it refuses.
-    pub fn refuse_secret(&self) -> anyhow::Result<()> {
+    pub fn reject_secret(&self) -> anyhow::Result<()> {
         let name = self.0.as_str();
         if SECRET.iter().any(|word| name.contains(word)) && !NOT_SECRET.contains(&name) {
             bail!(
@@ -106,10 +106,10 @@ mod tests {
     #[test]
     fn secrets_on_the_command_line_are_refused_without_showing_them() {
         for header in ["Authorization: Bearer hunter2", "Cookie: hunter2", "X-Api-Key: hunter2"] {
-            let refusal = header.parse::<PlainHeader>().unwrap().refuse_secret().unwrap_err().to_string();
+            let refusal = header.parse::<PlainHeader>().unwrap().reject_secret().unwrap_err().to_string();
             assert!(refusal.contains("--header-file") && !refusal.contains("hunter2"), "{refusal}");
         }
-        assert!("Idempotency-Key: {{uuid}}".parse::<PlainHeader>().unwrap().refuse_secret().is_ok());
+        assert!("Idempotency-Key: {{uuid}}".parse::<PlainHeader>().unwrap().reject_secret().is_ok());
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! What is sent: operations, and where each request of them goes.
 
-mod call;
-mod expect;
+mod authenticated_request;
 mod headers;
 mod mix;
-mod request;
+mod request_template;
+mod status_set;
 
-pub use call::Call;
-pub use expect::StatusSet;
+pub use authenticated_request::AuthenticatedRequest;
 pub use headers::{EnvHeader, PlainHeader, read_file};
 pub use mix::Mix;
-pub use request::RequestTemplate;
+pub use request_template::RequestTemplate;
+pub use status_set::StatusSet;

@@ -1,8 +1,8 @@
 //! Users that register, log in and read.
 
 mod operations;
-mod person;
 mod population;
+mod test_users;
 
 pub use operations::{NAMES, UserOperation};
 pub use population::Population;

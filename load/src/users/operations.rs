@@ -6,8 +6,8 @@ use hyper::header::HeaderMap;
 use hyper::{Method, Uri};
 
 use super::population::Population;
-use crate::http::Outgoing;
-use crate::requests::{Call, StatusSet};
+use crate::http::OutgoingRequest;
+use crate::requests::{AuthenticatedRequest, StatusSet};
 use crate::session::Session;
 
 /// The names that a mix may have.
@@ -30,7 +30,7 @@ pub enum UserOperation {
 
 impl UserOperation {
     /// The operation of this name.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         let all = [Self::Register, Self::Login, Self::Read, Self::Lookup, Self::List];
         NAMES.iter().position(|known| *known == name).map(|index| all[index])
     }
@@ -50,28 +50,45 @@ impl UserOperation {
         population: &Population,
         headers: &HeaderMap,
         admin: Option<&Arc<Session>>,
-    ) -> Option<Call> {
+    ) -> Option<AuthenticatedRequest> {
         let get = |path: String| {
             let path: Uri = path.parse().ok()?;
-            Some(Outgoing { method: Method::GET, path, headers: headers.clone(), body: Default::default() })
+            Some(OutgoingRequest {
+                method: Method::GET,
+                path,
+                headers: headers.clone(),
+                body: Default::default(),
+            })
         };
         let call = match self {
-            Self::Register => Call { message: population.newcomer(headers), session: None, keeper: None },
+            Self::Register => AuthenticatedRequest {
+                message: population.new_user_registration(headers),
+                session: None,
+                login_session: None,
+            },
             Self::Login => {
                 let (_, session) = population.user(number);
-                Call { message: session.login()?, session: None, keeper: Some(session) }
+                AuthenticatedRequest {
+                    message: session.login()?,
+                    session: None,
+                    login_session: Some(session),
+                }
             }
             Self::Read => {
                 let (name, session) = population.user(number);
-                Call { message: get(format!("/v1/users/{name}"))?, session: Some(session), keeper: None }
+                AuthenticatedRequest {
+                    message: get(format!("/v1/users/{name}"))?,
+                    session: Some(session),
+                    login_session: None,
+                }
             }
             Self::Lookup => {
                 let message = get(format!("/v1/users/nobody-{number}"))?;
-                Call { message, session: admin.cloned(), keeper: None }
+                AuthenticatedRequest { message, session: admin.cloned(), login_session: None }
             }
             Self::List => {
                 let message = get("/v1/users?limit=20".to_owned())?;
-                Call { message, session: admin.cloned(), keeper: None }
+                AuthenticatedRequest { message, session: admin.cloned(), login_session: None }
             }
         };
         Some(call)

@@ -9,10 +9,10 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
 use tokio::task::JoinSet;
 
-use super::person::People;
+use super::test_users::TestUsers;
 use crate::clock::RunClock;
-use crate::http::{Link, Outgoing, Server};
-use crate::session::{Logins, Session, Source};
+use crate::http::{OutgoingRequest, Server, ServerConnection};
+use crate::session::{LoginCounters, Session, TokenSource};
 
 /// So many users are registered at a time: hashes of passwords keep a few cores busy.
 const AT_A_TIME: usize = 4;
@@ -27,7 +27,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(75);
 
 /// The users of a run.
 pub struct Population {
-    people: People,
+    people: TestUsers,
     sessions: Vec<Arc<Session>>,
     /// The number of the next new user.
     next: AtomicU64,
@@ -40,12 +40,12 @@ impl Population {
         size: u32,
         headers: &HeaderMap,
         clock: RunClock,
-        logins: &Arc<Logins>,
+        logins: &Arc<LoginCounters>,
         random: &mut fastrand::Rng,
     ) -> Self {
-        let people = People::new(run, random);
+        let people = TestUsers::new(run, random);
         let session = |number: u64| {
-            let source = Source::Login { name: people.name(number), password: people.password(number) };
+            let source = TokenSource::Login { name: people.name(number), password: people.password(number) };
             Arc::new(Session::new(source, headers.clone(), clock, Arc::clone(logins)))
         };
         let sessions = (0..u64::from(size)).map(session).collect();
@@ -62,7 +62,7 @@ impl Population {
         let mut tasks = JoinSet::new();
         for first in 0..AT_A_TIME.min(self.sessions.len()) {
             let (population, headers, done) = (Arc::clone(self), headers.clone(), done.clone());
-            let mut link = Link::new(Arc::clone(server));
+            let mut link = ServerConnection::new(Arc::clone(server));
             tasks.spawn(async move {
                 for number in (first..population.sessions.len()).step_by(AT_A_TIME) {
                     population.register_one(number, &headers, &mut link).await?;
@@ -77,7 +77,12 @@ impl Population {
         Ok(())
     }
 
-    async fn register_one(&self, number: usize, headers: &HeaderMap, link: &mut Link) -> anyhow::Result<()> {
+    async fn register_one(
+        &self,
+        number: usize,
+        headers: &HeaderMap,
+        link: &mut ServerConnection,
+    ) -> anyhow::Result<()> {
         let mut message = self.registration(number as u64, headers);
         message.headers.insert(HeaderName::from_static("prefer"), HeaderValue::from_static(APPLIED_WITHIN));
         for _ in 0..ATTEMPTS {
@@ -103,7 +108,7 @@ impl Population {
         bail!("a registration before the run was answered with 503 {ATTEMPTS} times")
     }
 
-    async fn log_in(&self, number: usize, link: &mut Link) -> anyhow::Result<()> {
+    async fn log_in(&self, number: usize, link: &mut ServerConnection) -> anyhow::Result<()> {
         let first = tokio::time::timeout(ANSWERED_WITHIN, self.sessions[number].bearer(link)).await;
         let first = first.context("a login before the run was not answered")?;
         first.map_err(|failure| anyhow::anyhow!("a login before the run: {}", failure.detail()))?;
@@ -116,15 +121,15 @@ impl Population {
     }
 
     /// The registration of the next new user.
-    pub fn newcomer(&self, headers: &HeaderMap) -> Outgoing {
+    pub fn new_user_registration(&self, headers: &HeaderMap) -> OutgoingRequest {
         self.registration(self.next.fetch_add(1, Ordering::Relaxed), headers)
     }
 
-    fn registration(&self, number: u64, headers: &HeaderMap) -> Outgoing {
+    fn registration(&self, number: u64, headers: &HeaderMap) -> OutgoingRequest {
         let mut headers = headers.clone();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let body = self.people.registration(number).into();
-        Outgoing { method: Method::POST, path: Uri::from_static("/v1/users"), headers, body }
+        OutgoingRequest { method: Method::POST, path: Uri::from_static("/v1/users"), headers, body }
     }
 
     /// A user that exists, chosen by the number of the request.

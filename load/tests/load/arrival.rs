@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::server::{Reply, Server};
+use crate::server::{Server, ServerReply};
 use crate::tool::{command, number, steady};
 
 /// 400 requests in 2 s, one connection, and a server that stalls once.
@@ -16,9 +16,9 @@ fn a_stall_delays_every_request_that_was_due_meanwhile() {
         if request.number == 100 {
             thread::sleep(STALL);
         }
-        Reply::status(200)
+        ServerReply::status(200)
     });
-    let report = steady(&server.url("/"), 200, "2s", 1, &[]).exits(0).json();
+    let report = steady(&server.url("/"), 200, "2s", 1, &[]).assert_exit(0).json();
     assert_eq!((number(&report, "/total/due"), number(&report, "/total/good")), (400.0, 400.0));
     // 20 requests, 5 % of all, are due in the first 100 ms of the stall, and wait for 500 ms or more. A slow machine only
     // makes them wait longer.
@@ -32,9 +32,9 @@ fn a_stall_delays_every_request_that_was_due_meanwhile() {
 #[test]
 fn the_warm_up_is_in_no_figure() {
     // One connection, so requests arrive in their order: the first 50 are those of the warm-up.
-    let server = Server::start(|request| Reply::status(if request.number <= 50 { 500 } else { 200 }));
+    let server = Server::start(|request| ServerReply::status(if request.number <= 50 { 500 } else { 200 }));
     let args = ["--warm-up", "500ms"];
-    let report = steady(&server.url("/"), 100, "500ms", 1, &args).exits(0).json();
+    let report = steady(&server.url("/"), 100, "500ms", 1, &args).assert_exit(0).json();
     assert_eq!(server.count("/"), 100);
     let counts = ["/warm_up/due", "/warm_up/good", "/total/due", "/total/good"];
     assert_eq!(counts.map(|pointer| number(&report, pointer)), [50.0, 0.0, 50.0, 50.0]);
@@ -50,10 +50,10 @@ fn what_could_not_be_sent_in_time_is_counted() {
     let server = Server::start(move |_| {
         let hung = held.0.lock().unwrap();
         drop(held.1.wait_while(hung, |hung| *hung).unwrap());
-        Reply::status(200)
+        ServerReply::status(200)
     });
-    let run =
-        steady(&server.url("/"), 50, "1s", 2, &["--timeout", "300ms", "--send-within", "100ms"]).exits(2);
+    let run = steady(&server.url("/"), 50, "1s", 2, &["--timeout", "300ms", "--send-within", "100ms"])
+        .assert_exit(2);
     *hung.0.lock().unwrap() = false;
     hung.1.notify_all();
     assert!(run.err.contains("no request had an expected answer"), "{run:?}");
@@ -70,11 +70,11 @@ fn what_could_not_be_sent_in_time_is_counted() {
 
 #[test]
 fn a_ramp_sends_more_in_each_step() {
-    let server = Server::start(|_| Reply::status(200));
+    let server = Server::start(|_| ServerReply::status(200));
     let url = server.url("/");
     let args = ["ramp", "--url", &url, "--from", "20", "--to", "180", "--steps", "2", "--duration", "2s"];
     let run = crate::tool::run(&[&args[..], &["--warm-up", "0s", "--connections", "8", "--json"]].concat());
-    let report = run.exits(0).json();
+    let report = run.assert_exit(0).json();
     let due = ["/phases/0/due", "/phases/1/due", "/total/due"].map(|pointer| number(&report, pointer));
     assert_eq!(due, [60.0, 140.0, 200.0]);
     assert_eq!(server.count("/"), 200);
@@ -89,7 +89,7 @@ fn an_interrupted_run_reports_what_it_has() {
         if request.number == 20 {
             let _ = tell.lock().unwrap().send(());
         }
-        Reply::status(200)
+        ServerReply::status(200)
     });
     let url = server.url("/");
     let args = ["soak", "--url", &url, "--rate", "100", "--warm-up", "0s", "--json"];

@@ -18,7 +18,7 @@ fn loaded(forebay: &Forebay, args: &[&str]) -> Value {
     let (base, admin) =
         (format!("http://{}", forebay.address()), format!("http://{}", forebay.admin_address()));
     let common = ["--base", &base, "--admin", &admin, "--await-drained", "60s", "--json"];
-    run(&[args, &common].concat()).exits(0).json()
+    run(&[args, &common].concat()).assert_exit(0).json()
 }
 
 #[test]
@@ -107,8 +107,9 @@ fn https_is_verified_against_the_file_of_certificates() {
     let base = format!("https://{}", forebay.address());
     let args =
         ["baseline", "--base", &base, "--rate", "50", "--duration", "500ms", "--warm-up", "0s", "--json"];
-    let report = run(&[&args[..], &["--ca-file", place.cert.to_str().unwrap()]].concat()).exits(0).json();
+    let report =
+        run(&[&args[..], &["--ca-file", place.cert.to_str().unwrap()]].concat()).assert_exit(0).json();
     assert_eq!(number(&report, "/total/good"), 25.0, "{report:#}");
-    let refused = run(&args).exits(2);
+    let refused = run(&args).assert_exit(2);
     assert!(refused.err.contains("invalid peer certificate"), "{refused:?}");
 }

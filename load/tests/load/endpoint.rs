@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::server::{Reply, Server};
+use crate::server::{Server, ServerReply};
 use crate::tool::{command, file, finish, number, run, steady};
 
 #[test]
@@ -11,7 +11,7 @@ fn each_request_has_its_own_body_path_and_headers_and_secrets_stay_secret() {
     let body =
         file(dir.path(), "body.json", "{\"id\":\"{{uuid}}\",\"n\":{{seq}},\"text\":\"{{fill:20}}\"}\n");
     let headers = file(dir.path(), "headers", "# of the test\nAuthorization: Bearer hunter2\n");
-    let server = Server::start(|_| Reply::status(409));
+    let server = Server::start(|_| ServerReply::status(409));
     let url = server.url("/items/{{seq}}?r={{random:9}}");
     let args = [
         "concurrent-baseline",
@@ -37,7 +37,7 @@ fn each_request_has_its_own_body_path_and_headers_and_secrets_stay_secret() {
         body.to_str().unwrap(),
         "--json",
     ];
-    let run = finish(command(&args).env("LOAD_SECRET", "hunter3")).exits(0);
+    let run = finish(command(&args).env("LOAD_SECRET", "hunter3")).assert_exit(0);
     assert_eq!(number(&run.json(), "/total/good"), 20.0);
     assert!(!run.out.contains("hunter") && !run.err.contains("hunter"), "{run:?}");
     let requests = server.requests();
@@ -57,10 +57,10 @@ fn each_request_has_its_own_body_path_and_headers_and_secrets_stay_secret() {
 
 #[test]
 fn the_same_seed_sends_the_same_values() {
-    let server = Server::start(|_| Reply::status(200));
+    let server = Server::start(|_| ServerReply::status(200));
     let args = ["--seed", "7", "--spacing", "poisson", "--body", "{{seq}} {{uuid}} {{random:1000000}}"];
     for _ in 0..2 {
-        steady(&server.url("/"), 100, "300ms", 1, &args).exits(0);
+        steady(&server.url("/"), 100, "300ms", 1, &args).assert_exit(0);
     }
     let bodies: Vec<_> = server.requests().into_iter().map(|request| request.body).collect();
     let (first, second) = bodies.split_at(bodies.len() / 2);
@@ -69,8 +69,8 @@ fn the_same_seed_sends_the_same_values() {
 
 #[test]
 fn a_server_that_closes_each_connection_is_connected_to_again() {
-    let server = Server::start(|_| Reply { close: true, ..Reply::status(200) });
-    let report = steady(&server.url("/"), 100, "300ms", 2, &[]).exits(0).json();
+    let server = Server::start(|_| ServerReply { close: true, ..ServerReply::status(200) });
+    let report = steady(&server.url("/"), 100, "300ms", 2, &[]).assert_exit(0).json();
     assert_eq!((number(&report, "/total/good"), server.count("/")), (30.0, 30), "{report:#}");
 }
 
@@ -82,7 +82,7 @@ fn an_address_where_nobody_listens_is_no_run() {
     let url = format!("http://{address}");
     let dir = tempfile::tempdir().unwrap();
     let report = file(dir.path(), "report.json", "of an earlier run");
-    let refused = run(&["baseline", "--base", &url, "--report", report.to_str().unwrap()]).exits(2);
+    let refused = run(&["baseline", "--base", &url, "--report", report.to_str().unwrap()]).assert_exit(2);
     assert_eq!(std::fs::read_to_string(report).unwrap(), "of an earlier run");
     assert!(refused.err.contains(&format!("cannot connect to {url}: Connection refused")), "{refused:?}");
 }

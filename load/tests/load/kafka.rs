@@ -3,19 +3,19 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 
-use crate::server::{Reply, Server};
-use crate::tool::{Run, command, number, run};
+use crate::server::{Server, ServerReply};
+use crate::tool::{ToolRun, command, number, run};
 
 /// An admin listener with records that wait. `backlog` gets the number of each question for the backlog, from 1.
 fn admin(backlog: impl Fn(u64) -> u16 + Send + Sync + 'static) -> Server {
     let asked = AtomicU64::new(0);
     Server::start(move |request| match request.path.as_str() {
-        "/admin/backlog" => Reply {
+        "/admin/backlog" => ServerReply {
             status: backlog(asked.fetch_add(1, Ordering::Relaxed) + 1),
             body: r#"{"backlog":3,"oldest_age_seconds":1.0,"dead":0}"#.to_owned(),
             close: false,
         },
-        _ => Reply { status: 200, body: "forebay_wal_append_total 5\n".to_owned(), close: false },
+        _ => ServerReply { status: 200, body: "forebay_wal_append_total 5\n".to_owned(), close: false },
     })
 }
 
@@ -26,7 +26,7 @@ fn args<'a>(url: &'a str, admin: &'a str) -> Vec<&'a str> {
     args
 }
 
-fn reports_all_requests(run: &Run) -> serde_json::Value {
+fn reports_all_requests(run: &ToolRun) -> serde_json::Value {
     let report = run.json();
     assert_eq!((number(&report, "/total/due"), number(&report, "/total/good")), (20.0, 20.0), "{report:#}");
     report
@@ -34,11 +34,11 @@ fn reports_all_requests(run: &Run) -> serde_json::Value {
 
 #[test]
 fn a_run_is_reported_also_when_the_admin_listener_fails_after_it() {
-    let target = Server::start(|_| Reply::status(200));
+    let target = Server::start(|_| ServerReply::status(200));
     // The first question is asked before the requests, the second after them, the others while the backlog is awaited.
     for works in [1, 2, 4] {
         let admin = admin(move |question| if question <= works { 200 } else { 500 });
-        let run = run(&args(&target.url("/"), &admin.url(""))).exits(2);
+        let run = run(&args(&target.url("/"), &admin.url(""))).assert_exit(2);
         let report = reports_all_requests(&run);
         assert!(report["kafka"].is_null() && report["interrupted"] == false, "{report:#}");
         assert!(run.err.contains("/admin/backlog was answered with 500"), "{run:?}");
@@ -55,7 +55,7 @@ fn an_interruption_ends_the_wait_for_the_backlog_and_is_reported() {
         }
         200
     });
-    let target = Server::start(|_| Reply::status(200));
+    let target = Server::start(|_| ServerReply::status(200));
     let (url, admin) = (target.url("/"), admin.url(""));
     let child = command(&args(&url, &admin)).spawn().unwrap();
     told.recv().unwrap();
@@ -63,7 +63,8 @@ fn an_interruption_ends_the_wait_for_the_backlog_and_is_reported() {
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    let run = Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }.exits(2);
+    let run = ToolRun { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+        .assert_exit(2);
     let report = reports_all_requests(&run);
     assert_eq!(
         (&report["interrupted"], number(&report, "/kafka/backlog")),

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use crate::server::{Reply, Server};
-use crate::tool::{Run, file, steady};
+use crate::server::{Server, ServerReply};
+use crate::tool::{ToolRun, file, steady};
 
 /// Every tenth request fails.
 fn server() -> Server {
-    Server::start(|request| Reply::status(if request.number % 10 == 0 { 503 } else { 200 }))
+    Server::start(|request| ServerReply::status(if request.number % 10 == 0 { 503 } else { 200 }))
 }
 
-fn judged(server: &Server, dir: &Path, levels: &str) -> Run {
+fn judged(server: &Server, dir: &Path, levels: &str) -> ToolRun {
     let levels = file(dir, "levels.toml", levels);
     steady(&server.url("/"), 100, "500ms", 1, &["--levels", levels.to_str().unwrap()])
 }
@@ -20,7 +20,7 @@ fn the_exit_code_is_0_when_all_levels_are_met_and_1_when_one_is_missed() {
     let dir = tempfile::tempdir().unwrap();
     let server = server();
     let met = "[total]\nerror_rate = 0.1\nrequests = 45\nmax = \"1h\"\n";
-    let report = judged(&server, dir.path(), met).exits(0).json();
+    let report = judged(&server, dir.path(), met).assert_exit(0).json();
     assert_eq!(
         (&report["levels"]["met"], report["levels"]["checks"].as_array().unwrap().len()),
         (&true.into(), 3)
@@ -32,12 +32,12 @@ fn the_exit_code_is_0_when_all_levels_are_met_and_1_when_one_is_missed() {
         "p95 = \"1us\"",
         "p50 = \"1us\"\nerror_rate = 0.1",
     ] {
-        let report = judged(&server, dir.path(), &format!("[total]\n{missed}\n")).exits(1).json();
+        let report = judged(&server, dir.path(), &format!("[total]\n{missed}\n")).assert_exit(1).json();
         assert_eq!(report["levels"]["met"], false, "{missed}");
     }
-    let phase = judged(&server, dir.path(), "[phase.steady]\nerror_rate = 0.05\n").exits(1).json();
+    let phase = judged(&server, dir.path(), "[phase.steady]\nerror_rate = 0.05\n").assert_exit(1).json();
     assert_eq!(phase["levels"]["checks"][0]["scope"], "phase steady");
-    judged(&server, dir.path(), "[operation.request]\nerror_rate = 0.05\n").exits(1);
+    judged(&server, dir.path(), "[operation.request]\nerror_rate = 0.05\n").assert_exit(1);
 }
 
 /// Phases are those of a spike, the operation is the default kind.
@@ -48,11 +48,11 @@ fn the_levels_of_the_guide_are_valid() {
     let example = guide.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let levels = file(dir.path(), "levels.toml", example);
-    let server = Server::start(|_| Reply::status(202));
+    let server = Server::start(|_| ServerReply::status(202));
     let base = server.url("");
     let args =
         ["spike", "--base", &base, "--duration", "100ms", "--peak-duration", "100ms", "--warm-up", "0s"];
-    let run = crate::tool::run(&[&args[..], &["--levels", levels.to_str().unwrap()]].concat()).exits(1);
+    let run = crate::tool::run(&[&args[..], &["--levels", levels.to_str().unwrap()]].concat()).assert_exit(1);
     assert!(run.out.contains("MISSED total: requests 440, at least 40000"), "{run:?}");
     assert!(run.out.contains("phase peak: p99"), "{run:?}");
 }
@@ -61,14 +61,15 @@ fn the_levels_of_the_guide_are_valid() {
 fn a_mistake_in_the_file_is_found_before_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let server = server();
-    let run = judged(&server, dir.path(), "[total]\np95 = 5\n\n[operation.reed]\np95 = \"1s\"\n").exits(2);
+    let run =
+        judged(&server, dir.path(), "[total]\np95 = 5\n\n[operation.reed]\np95 = \"1s\"\n").assert_exit(2);
     for expected in
         ["levels.toml:2: p95: expected a duration", "levels.toml:4: no operation is called \"reed\""]
     {
         assert!(run.err.contains(expected), "{run:?}");
     }
     let missing = ["--levels", "/not/there.toml"];
-    steady(&server.url("/"), 100, "500ms", 1, &missing).exits(2);
+    steady(&server.url("/"), 100, "500ms", 1, &missing).assert_exit(2);
     assert_eq!(server.count("/"), 0);
 }
 
@@ -77,12 +78,12 @@ fn the_summary_names_what_was_missed_and_what_errors_said() {
     let dir = tempfile::tempdir().unwrap();
     let levels = file(dir.path(), "levels.toml", "[total]\nerror_rate = 0.05\nrequests = 1\n");
     let server = Server::start(|request| match request.number % 10 {
-        0 => Reply { status: 503, body: r#"{"code":"overloaded"}"#.to_owned(), close: false },
-        _ => Reply::status(200),
+        0 => ServerReply { status: 503, body: r#"{"code":"overloaded"}"#.to_owned(), close: false },
+        _ => ServerReply::status(200),
     });
     let url = server.url("/");
     let args = ["baseline", "--url", &url, "--rate", "100", "--duration", "500ms", "--warm-up", "0s"];
-    let run = crate::tool::run(&[&args[..], &["--levels", levels.to_str().unwrap()]].concat()).exits(1);
+    let run = crate::tool::run(&[&args[..], &["--levels", levels.to_str().unwrap()]].concat()).assert_exit(1);
     for expected in [
         "MISSED total: error_rate 0.1, at most 0.05",
         "met    total: requests 45, at least 1",

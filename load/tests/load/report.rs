@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::server::{Reply, Server};
+use crate::server::{Server, ServerReply};
 use crate::tool::{file, run};
 
 const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guides/load-testing.md");
@@ -66,20 +66,20 @@ fn check(value: &Value, form: &str, forms: &Forms, place: &str) {
 }
 
 /// A daemon's admin listener, as far as the tool asks.
-fn answer(path: &str) -> Reply {
+fn answer(path: &str) -> ServerReply {
     let body = match path {
         "/admin/backlog" => r#"{"backlog":0,"oldest_age_seconds":0.0,"dead":0}"#,
         "/metrics" => "forebay_wal_append_total 5\n",
         _ => "",
     };
-    Reply { status: 200, body: body.to_owned(), close: false }
+    ServerReply { status: 200, body: body.to_owned(), close: false }
 }
 
 /// A run with everything that a report can have: phases, errors, levels, Kafka. Returns JSON and the page.
 fn full(dir: &Path) -> (Value, String) {
     let server = Server::start(|request| match request.number % 7 {
         0 if request.path.starts_with("/items") => {
-            Reply { status: 503, body: r#"{"code":"busy"}"#.to_owned(), close: false }
+            ServerReply { status: 503, body: r#"{"code":"busy"}"#.to_owned(), close: false }
         }
         _ => answer(&request.path),
     });
@@ -105,7 +105,7 @@ fn full(dir: &Path) -> (Value, String) {
     ];
     let more = ["--warm-up", "200ms", "--connections", "4", "--admin", &admin, "--await-drained", "5s"];
     let output = ["--levels", &levels, "--report", &report, "--html", &html];
-    let run = run(&[&args[..], &more, &output].concat()).exits(1);
+    let run = run(&[&args[..], &more, &output].concat()).assert_exit(1);
     assert!(run.out.contains("phase peak"), "{run:?}");
     (serde_json::from_str(&fs::read_to_string(report).unwrap()).unwrap(), fs::read_to_string(html).unwrap())
 }

@@ -27,14 +27,14 @@ impl Request {
 }
 
 /// An answer.
-pub struct Reply {
+pub struct ServerReply {
     pub status: u16,
     pub body: String,
     /// Whether the server closes the connection after it, and says so.
     pub close: bool,
 }
 
-impl Reply {
+impl ServerReply {
     pub fn status(status: u16) -> Self {
         Self { status, body: String::new(), close: false }
     }
@@ -50,11 +50,11 @@ pub struct Server {
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
-type Answer = dyn Fn(&Request) -> Reply + Send + Sync;
+type Answer = dyn Fn(&Request) -> ServerReply + Send + Sync;
 
 impl Server {
     /// Answers each request with what `answer` returns, each connection on a thread of its own.
-    pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub fn start(answer: impl Fn(&Request) -> ServerReply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let requests = Arc::<Mutex<Vec<Request>>>::default();
@@ -92,7 +92,7 @@ fn serve(stream: &TcpStream, answer: &Answer, number: &AtomicU64, seen: &Mutex<V
     loop {
         let request = read(&mut reader, number)?;
         seen.lock().unwrap().push(request.clone());
-        let Reply { status, body, close } = answer(&request);
+        let ServerReply { status, body, close } = answer(&request);
         let close_header = if close { "connection: close\r\n" } else { "" };
         let reply =
             format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n{close_header}\r\n{body}", body.len());

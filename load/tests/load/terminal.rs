@@ -8,7 +8,7 @@ use std::thread;
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::server::{Reply, Server};
+use crate::server::{Server, ServerReply};
 use crate::tool::{command, finish};
 
 /// A terminal: the person's end, and the program's.
@@ -25,7 +25,7 @@ fn terminal() -> (File, File) {
 /// That there is none without a terminal is part of the test of the summary.
 #[test]
 fn a_terminal_shows_progress_on_stderr() {
-    let server = Server::start(|_| Reply::status(200));
+    let server = Server::start(|_| ServerReply::status(200));
     let url = server.url("/");
     let (mut person, program) = terminal();
     let args = ["baseline", "--url", &url, "--rate", "50", "--duration", "1s", "--warm-up", "500ms"];
@@ -39,7 +39,7 @@ fn a_terminal_shows_progress_on_stderr() {
         }
         shown
     });
-    let run = finish(&mut command).exits(0);
+    let run = finish(&mut command).assert_exit(0);
     drop(command);
     let shown = reader.join().unwrap();
     assert!(

@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier, Mutex};
 
 use serde_json::json;
 
-use crate::server::{Reply, Request, Server};
+use crate::server::{Request, Server, ServerReply};
 use crate::tool::{command, file, finish, number, steady};
 
 /// A server that issues the tokens 1, 2, 3, … and takes only those that `takes` agrees to.
@@ -16,11 +16,11 @@ fn issuer(expires_in: u64, takes: impl Fn(u64, &Request) -> bool + Send + Sync +
             let expected = json!({"name": "load", "password": "correct horse"});
             assert_eq!(serde_json::from_str::<serde_json::Value>(&request.body).unwrap(), expected);
             let token = issued.fetch_add(1, Ordering::Relaxed) + 1;
-            return Reply::json(&json!({"access_token": token.to_string(), "expires_in": expires_in}));
+            return ServerReply::json(&json!({"access_token": token.to_string(), "expires_in": expires_in}));
         }
         let token = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         let token = token.and_then(|token| token.parse().ok()).unwrap_or(0);
-        Reply::status(if takes(token, request) { 200 } else { 401 })
+        ServerReply::status(if takes(token, request) { 200 } else { 401 })
     })
 }
 
@@ -28,7 +28,7 @@ fn logged_in(server: &Server, rate: u32, duration: &str, connections: u32) -> se
     let dir = tempfile::tempdir().unwrap();
     let password = file(dir.path(), "password", "correct horse\n");
     let args = ["--login", "load", "--password-file", password.to_str().unwrap()];
-    steady(&server.url("/items"), rate, duration, connections, &args).exits(0).json()
+    steady(&server.url("/items"), rate, duration, connections, &args).assert_exit(0).json()
 }
 
 fn logins(report: &serde_json::Value) -> [f64; 3] {
@@ -83,13 +83,13 @@ fn logins_carry_the_headers_of_files_and_the_environment() {
     let server = Server::start(|request| {
         let gate = ["x-file", "x-env"].map(|name| request.header(name)) == [Some("hunter2"), Some("hunter3")];
         match (gate, request.path.as_str()) {
-            (false, _) => Reply::status(403),
+            (false, _) => ServerReply::status(403),
             (true, "/login") => {
                 assert_eq!(request.header("content-type"), Some("application/json"));
-                Reply::json(&json!({"access_token": "a", "expires_in": 3_600}))
+                ServerReply::json(&json!({"access_token": "a", "expires_in": 3_600}))
             }
-            (true, "/v1/users") => Reply::status(201),
-            (true, _) => Reply::status(200),
+            (true, "/v1/users") => ServerReply::status(201),
+            (true, _) => ServerReply::status(200),
         }
     });
     let dir = tempfile::tempdir().unwrap();
@@ -102,7 +102,8 @@ fn logins_carry_the_headers_of_files_and_the_environment() {
     let caller = ["--url", &url, "--login", "load", "--password-file", password.to_str().unwrap()];
     let users = ["--base", &base, "--users", "--mix", "login=1,read=1", "--population", "2"];
     for (args, first) in [(&caller[..], 1.0), (&users, 2.0)] {
-        let report = finish(command(&[&common[..], args].concat()).env("GATE", "hunter3")).exits(0).json();
+        let report =
+            finish(command(&[&common[..], args].concat()).env("GATE", "hunter3")).assert_exit(0).json();
         assert_eq!(
             (number(&report, "/total/good"), logins(&report)),
             (10.0, [first, 0.0, 0.0]),
@@ -130,25 +131,25 @@ fn a_token_file_is_read_again_when_its_token_is_refused() {
     let path = Arc::new(file(dir.path(), "token", "one\n"));
     let replaced = Arc::clone(&path);
     let server = Server::start(move |request| match request.header("authorization") {
-        Some("Bearer two") => Reply::status(200),
-        Some("Bearer one") if request.number <= 10 => Reply::status(200),
+        Some("Bearer two") => ServerReply::status(200),
+        Some("Bearer one") if request.number <= 10 => ServerReply::status(200),
         _ => {
             std::fs::write(&*replaced, "two\n").unwrap();
-            Reply::status(401)
+            ServerReply::status(401)
         }
     });
     let args = ["--token-file", path.to_str().unwrap()];
-    let report = steady(&server.url("/"), 100, "300ms", 1, &args).exits(0).json();
+    let report = steady(&server.url("/"), 100, "300ms", 1, &args).assert_exit(0).json();
     assert_eq!((number(&report, "/total/good"), logins(&report)), (30.0, [1.0, 0.0, 1.0]), "{report:#}");
 }
 
 #[test]
 fn without_a_first_token_there_is_no_run() {
-    let server = Server::start(|_| Reply::status(403));
+    let server = Server::start(|_| ServerReply::status(403));
     let dir = tempfile::tempdir().unwrap();
     let password = file(dir.path(), "password", "wrong horse");
     let args = ["--login", "load", "--password-file", password.to_str().unwrap()];
-    let run = steady(&server.url("/items"), 100, "1s", 1, &args).exits(2);
+    let run = steady(&server.url("/items"), 100, "1s", 1, &args).assert_exit(2);
     assert!(run.err.contains("no token: the login was answered with 403"), "{run:?}");
     assert!(!run.err.contains("wrong horse") && server.count("/items") == 0, "{run:?}");
 }

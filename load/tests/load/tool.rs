@@ -7,15 +7,15 @@ use serde_json::Value;
 
 /// What a run left.
 #[derive(Debug)]
-pub struct Run {
+pub struct ToolRun {
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
 }
 
-impl Run {
+impl ToolRun {
     #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
+    pub fn assert_exit(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:?}");
         self
     }
@@ -35,19 +35,19 @@ pub fn command(args: &[&str]) -> Command {
 }
 
 /// Runs it to its end.
-pub fn run(args: &[&str]) -> Run {
+pub fn run(args: &[&str]) -> ToolRun {
     finish(&mut command(args))
 }
 
 /// The end of a run.
-pub fn finish(command: &mut Command) -> Run {
+pub fn finish(command: &mut Command) -> ToolRun {
     let output = command.spawn().unwrap().wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    ToolRun { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
 /// A short run with one phase, whose report is printed as JSON. Without a warm-up unless `args` has one.
-pub fn steady(url: &str, rate: u32, duration: &str, connections: u32, args: &[&str]) -> Run {
+pub fn steady(url: &str, rate: u32, duration: &str, connections: u32, args: &[&str]) -> ToolRun {
     let (rate, connections) = (rate.to_string(), connections.to_string());
     let mut all = vec!["concurrent-baseline", "--url", url, "--rate", &rate, "--duration", duration];
     all.extend(["--connections", &connections, "--json"]);

@@ -26,7 +26,7 @@ fn mistakes_on_the_command_line_exit_2_and_send_nothing() {
         (&["baseline", "--html", "/not/there/report.html"], "cannot write /not/there/report.html"),
         (&["baseline", "--await-drained", "5s"], "--admin"),
     ] {
-        let run = run(args).exits(2);
+        let run = run(args).assert_exit(2);
         assert!(run.out.is_empty() && run.err.contains(expected), "{args:?}: {run:?}");
         assert!(!run.err.contains("hunter2"), "{run:?}");
     }
@@ -37,7 +37,7 @@ fn a_secret_that_cannot_be_a_header_is_not_shown() {
     for (value, expected) in [(&b"hunter2\xff"[..], "not set, or not UTF-8"), (b"hunter2\n", "not printable")]
     {
         let args = ["baseline", "--header-env", "X-Secret=LOAD_SECRET"];
-        let run = finish(command(&args).env("LOAD_SECRET", OsStr::from_bytes(value))).exits(2);
+        let run = finish(command(&args).env("LOAD_SECRET", OsStr::from_bytes(value))).assert_exit(2);
         assert!(run.err.contains("--header-env LOAD_SECRET: ") && run.err.contains(expected), "{run:?}");
         assert!(run.out.is_empty() && !run.err.contains("hunter2"), "{run:?}");
     }
@@ -46,9 +46,9 @@ fn a_secret_that_cannot_be_a_header_is_not_shown() {
 #[test]
 fn completions_and_the_manual_are_printed() {
     for shell in ["bash", "zsh", "fish"] {
-        assert!(run(&["completions", shell]).exits(0).out.contains("database-pool"));
+        assert!(run(&["completions", shell]).assert_exit(0).out.contains("database-pool"));
     }
-    let manual = run(&["man"]).exits(0).out;
+    let manual = run(&["man"]).assert_exit(0).out;
     assert!(manual.contains(".TH forebay") && manual.contains("no connection is free for waits"), "{manual}");
 }
 
@@ -57,13 +57,13 @@ fn completions_and_the_manual_are_printed() {
 fn each_scenario_has_a_manual_page_of_its_own() {
     let home = tempfile::tempdir().unwrap();
     let pages = home.path().join("made/for/them");
-    run(&["man", pages.to_str().unwrap()]).exits(0);
+    run(&["man", pages.to_str().unwrap()]).assert_exit(0);
     for scenario in ["baseline", "concurrent-baseline", "ramp", "spike", "soak", "database-pool"] {
         let page = pages.join(format!("forebay-load-{scenario}.1"));
         let text = std::fs::read_to_string(page).unwrap();
         assert!(text.contains("\\-\\-warm\\-up"), "{text}");
     }
-    run(&["man", "/proc/none"]).exits(2);
+    run(&["man", "/proc/none"]).assert_exit(2);
 }
 
 #[test]

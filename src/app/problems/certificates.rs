@@ -1,4 +1,4 @@
-//! Certificates and keys that expire, or cannot be read any more.
+//! Problems of certificates and keys: expired, expiring, or unreadable.
 
 use crate::auth::Authenticator;
 use crate::http::Tls;
@@ -8,10 +8,10 @@ use crate::units::Timestamp;
 use super::disk_checks::DiskCheck;
 use super::files::FileProblem;
 
-/// The keys of the public listener's certificate in the configuration.
+/// Configuration key of the public listener's certificate.
 const SERVER: &str = "server.tls_cert_file";
 
-/// `tls`, `auth`: none where the process has no such listener.
+/// Reports the problems of all certificates. `tls` and `auth` are `None` in a process without a public listener.
 pub(in crate::app) fn certificates(
     tls: Option<&Tls>,
     auth: Option<&Authenticator>,
@@ -30,7 +30,7 @@ pub(in crate::app) fn certificates(
         observed.extend(ending.map(|validity| expiring(SERVER, validity.until, now)));
     }
     if let Some(error) = auth.and_then(Authenticator::file_error) {
-        let detail = "the files of [auth] cannot be used; the previous keys and tokens still count";
+        let detail = "the files of [auth] cannot be used; the previous keys and tokens stay in use";
         observed.push(Observation::new(Code::CertificateUnreadable, detail).about("auth").with_error(error));
     }
     observed.extend(watched.files.iter().map(|trouble| match trouble {

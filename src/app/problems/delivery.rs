@@ -1,4 +1,4 @@
-//! Delivery, the consumer, and what operators changed.
+//! Problems of delivery and of the consumer, and settings that operators changed.
 
 use std::time::{Duration, Instant};
 
@@ -9,16 +9,18 @@ use crate::problems::{Code, Observation};
 use crate::ratelimit::Limits;
 use crate::units::Timestamp;
 
-/// A takeover of positions takes a second, a new producer less.
+/// Delay before a missing producer is a problem. A takeover of positions takes about a second, a new producer less.
 const TAKES_OVER_WITHIN: Duration = Duration::from_secs(5);
-/// A broker that is well confirms within milliseconds. Elections of leaders take seconds.
+/// Delay before missing confirmations are a problem. A healthy broker confirms within milliseconds; leader elections
+/// take seconds.
 const CONFIRMS_WITHIN: Duration = Duration::from_secs(10);
-/// Records are parked for moments all the time: while a topic is created, a password hashed, a leader elected.
+/// Delay before parked records are a problem. Records are often parked briefly: while a topic is created, a password
+/// hashed, a leader elected.
 const PARKED_FOR: Duration = Duration::from_secs(10);
-/// A broker that has just started calls existing topics unknown.
+/// Delay before a refused topic is a problem. A broker that has just started reports existing topics as unknown.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
 
-/// A new topic is noticed, and a group balanced, within seconds.
+/// Delay before failing reads are a problem. A new topic is discovered, and a group rebalanced, within seconds.
 const READS_WITHIN: Duration = Duration::from_secs(30);
 
 /// An operator's pause.
@@ -28,7 +30,8 @@ pub(in crate::app) struct Pause {
     pub(in crate::app) origin: String,
 }
 
-/// `is_reachable`: whether brokers answer. While none does, nothing can be confirmed, which is said elsewhere.
+/// Reports the problems of delivery. `is_reachable`: whether any broker answers. While none does, no record can be
+/// confirmed, and that is reported separately.
 pub(in crate::app) fn delivery(drain: &Handle, is_reachable: bool) -> Vec<Observation> {
     let refused = drain.refused_topics().into_iter().map(|(topic, reason)| refused(&topic, reason));
     let mut observed: Vec<_> = refused.collect();
@@ -40,7 +43,7 @@ pub(in crate::app) fn delivery(drain: &Handle, is_reachable: bool) -> Vec<Observ
     observed
 }
 
-/// Delivery is paused.
+/// Reports that delivery is paused.
 pub(in crate::app) fn paused(pause: &Pause) -> Observation {
     let detail = format!("an operator paused delivery ({}); accepted records wait", pause.origin);
     Observation::new(Code::DrainPaused, detail).since(pause.since)
@@ -52,8 +55,8 @@ fn refused(topic: &str, reason: &str) -> Observation {
         true => (
             Code::KafkaAuthorizationFailed,
             format!(
-                "Kafka denies access to topic {topic}; its records wait; grant Write and Describe on it, no restart is \
-                 needed"
+                "Kafka denies access to topic {topic}; its records wait; grant Write and Describe on it; no restart is \
+                                 needed"
             ),
         ),
         false => (Code::KafkaTopicUnavailable, format!("Kafka refuses topic {topic}; its records wait")),
@@ -61,7 +64,7 @@ fn refused(topic: &str, reason: &str) -> Observation {
     Observation::new(code, detail).about(topic).with_error(words).for_at_least(REFUSED_FOR)
 }
 
-/// What a producer needs before its first record.
+/// Reports a permission that a producer needs before its first record.
 fn denied(denial: &Denial) -> Observation {
     let what = match denial.code {
         ErrorCode::ClusterAuthorizationFailed => {
@@ -72,20 +75,19 @@ fn denied(denial: &Denial) -> Observation {
         }
         _ => "the topic of its positions; grant Read, Write, Describe and DescribeConfigs on it",
     };
-    let detail = format!(
-        "Kafka denies the daemon {what}; nothing is sent and nothing is lost, and no restart is needed"
-    );
+    let detail =
+        format!("Kafka denies the daemon {what}; records are kept and none is sent; no restart is needed");
     Observation::new(Code::KafkaAuthorizationFailed, detail).about("producers").with_error(&denial.text)
 }
 
-/// Why nothing is delivered.
+/// Reports why nothing is delivered.
 fn stalled(drain: &Handle, is_reachable: bool) -> Option<Observation> {
     if let Some(notice) = drain.notice() {
         if drain.is_halted() {
-            let detail = "another copy of this log delivers, or has delivered; this one sends nothing";
+            let detail = "another copy of this log delivers, or has delivered; this copy sends nothing";
             return Some(Observation::new(Code::LogRestored, detail).with_error(notice));
         }
-        let detail = "the positions in Kafka are not taken over yet";
+        let detail = "the takeover of the positions in Kafka has not finished";
         let stalled = Observation::new(Code::DrainStalled, detail).with_error(notice);
         return Some(stalled.for_at_least(TAKES_OVER_WITHIN));
     }
@@ -103,8 +105,8 @@ fn stalled(drain: &Handle, is_reachable: bool) -> Option<Observation> {
     if unconfirmed < CONFIRMS_WITHIN {
         return None;
     }
-    let stalled = Observation::new(Code::DrainStalled, "records are to be delivered and Kafka confirms none");
-    // Once Kafka answers again, the records that waited for it are old and are confirmed soon.
+    let stalled = Observation::new(Code::DrainStalled, "records wait for delivery and Kafka confirms none");
+    // When Kafka answers again, the records that waited for it are old but are confirmed soon.
     Some(
         stalled
             .with_error_if_any(last_error())
@@ -122,14 +124,14 @@ fn parked(drain: &Handle) -> impl Iterator<Item = Observation> {
     })
 }
 
-/// A consumer in this process.
+/// Reports the problems of a consumer in this process.
 pub(in crate::app) fn consumer(consumer: &consumer::Handle) -> Vec<Observation> {
     if let Some(error) = consumer.blocked() {
-        let detail = "no command about users is applied while the database cannot be written";
+        let detail = "no user command is applied while the database cannot be written";
         return vec![Observation::new(Code::ConsumerStalled, detail).with_error(error)];
     }
     if let Some(idle) = consumer.stalled_for(Instant::now()) {
-        let detail = "commands about users are pending, and none was settled for 30 s or more";
+        let detail = "user commands are pending, and none was settled for 30 s or more";
         return vec![
             Observation::new(Code::ConsumerStalled, detail).since(Timestamp::now().saturating_sub(idle)),
         ];
@@ -138,21 +140,20 @@ pub(in crate::app) fn consumer(consumer: &consumer::Handle) -> Vec<Observation> 
 }
 
 fn unread(error: ReadError) -> Vec<Observation> {
-    let detail = "the consumer cannot read the commands about users from Kafka";
+    let detail = "the consumer cannot read user commands from Kafka";
     let unread = Observation::new(Code::ConsumerStalled, detail).with_error(&error.text);
-    let detail =
-        "Kafka denies the consumer its group or its topics; grant Read on them, no restart is needed";
+    let detail = "Kafka denies the consumer access to its group or its topics; grant Read on them; no restart is needed";
     let denied = Observation::new(Code::KafkaAuthorizationFailed, detail).about("the consumer");
     let denied = error.is_denied.then(|| denied.with_error(error.text).for_at_least(REFUSED_FOR));
     denied.into_iter().chain([unread.for_at_least(READS_WITHIN)]).collect()
 }
 
-/// Rate limits that operators changed.
+/// Reports rate limits that operators changed.
 pub(in crate::app) fn limits(limits: &Limits) -> impl Iterator<Item = Observation> {
     limits.changes().into_iter().map(|change| {
         let (limiter, setting, configured) = (change.limiter, change.setting, change.configured);
         let detail = format!(
-            "an operator set the limit `{limiter}` to {setting}; the configuration says {configured}"
+            "an operator set the limit `{limiter}` to {setting}; the configured value is {configured}"
         );
         Observation::new(Code::RateLimitChanged, detail).about(limiter).since(change.since)
     })

@@ -1,4 +1,4 @@
-//! What only the disk can tell: looked at by a thread, every `[alerts] interval`.
+//! Checks that need disk I/O. A thread runs them every `[alerts] interval`.
 
 use std::io;
 use std::sync::Arc;
@@ -14,27 +14,27 @@ use crate::wal::{Log, Lsn};
 use super::files::{ConfiguredFiles, FileProblem};
 use crate::app::age::oldest_age;
 
-/// Files of keys and certificates change every few weeks.
+/// Interval of the checks of key and certificate files, which change every few weeks.
 const FILES_EVERY: Duration = Duration::from_secs(60);
 
-/// What the last look found. Clones share it.
+/// Results of the last check. Clones share them.
 #[derive(Clone, Default)]
 pub(in crate::app) struct DiskChecks(Arc<Mutex<DiskCheck>>);
 
-/// What one look found.
+/// Results of one check.
 #[derive(Clone, Default)]
 pub(in crate::app) struct DiskCheck {
-    /// The threshold, while at least so many records wait.
+    /// The threshold, if at least that many records wait.
     pub(super) backlog_above: Option<u64>,
-    /// The threshold, while the oldest record has waited for at least so long.
+    /// The threshold, if the oldest record has waited at least that long.
     pub(super) age_above: Option<Span>,
     pub(super) dead_letters: Option<DeadLetterAlert>,
-    /// The first of them that is about damage.
+    /// The first dead letter that is about damage.
     pub(super) damage: Option<DeadLetterAlert>,
     pub(super) files: Vec<FileProblem>,
 }
 
-/// The dead letters, as far as an operator is to be told.
+/// The facts about dead letters that a problem reports.
 #[derive(Clone, Debug)]
 pub(super) struct DeadLetterAlert {
     pub(super) first_at: Timestamp,
@@ -42,7 +42,7 @@ pub(super) struct DeadLetterAlert {
 }
 
 impl DiskCheck {
-    /// When the certificate of this key ends, if that is near or over.
+    /// End of the certificate of this key, if it is near or past.
     pub(in crate::app) fn end_of(&self, key: &str) -> Option<Timestamp> {
         self.files.iter().find_map(|trouble| match trouble {
             FileProblem::Ending { key: own, until } if *own == key => Some(*until),
@@ -57,7 +57,7 @@ impl DiskChecks {
     }
 }
 
-/// Starts the thread.
+/// Starts the thread that runs the checks.
 pub(in crate::app) fn watch(
     log: Arc<Log>,
     files: ConfiguredFiles,
@@ -89,14 +89,14 @@ pub(in crate::app) fn watch(
     })
 }
 
-/// Two entries are read, however many there are: the first and the last.
+/// Reads only two dead letters, the first and the last, however many are stored.
 fn dead_letters(log: &Log) -> Option<DeadLetterAlert> {
     let (first, last) = log.dead_letters().first_and_last()?;
     let (first, last) = (read_dead_letter(log, first)?, read_dead_letter(log, last)?);
     Some(DeadLetterAlert { first_at: first.0.min(last.0), last_reason: last.1 })
 }
 
-/// One more is read.
+/// Reads one more dead letter.
 fn damage(log: &Log) -> Option<DeadLetterAlert> {
     let (first_at, last_reason) = read_dead_letter(log, log.dead_letters().first_damage()?)?;
     Some(DeadLetterAlert { first_at, last_reason })
@@ -105,7 +105,9 @@ fn damage(log: &Log) -> Option<DeadLetterAlert> {
 fn read_dead_letter(log: &Log, lsn: Lsn) -> Option<(Timestamp, String)> {
     match log.dead_letters().get(lsn) {
         Ok(Some(DeadEntry::Letter(letter))) => Some((letter.died_at, letter.reason)),
-        Ok(Some(DeadEntry::Sealed(letter))) => Some((letter.died_at, "the letter is encrypted".to_owned())),
+        Ok(Some(DeadEntry::Sealed(letter))) => {
+            Some((letter.died_at, "the dead letter is encrypted".to_owned()))
+        }
         Ok(Some(DeadEntry::Damage(damage))) => {
             Some((damage.found_at, format!("{}: {}", damage.segment, damage.reason)))
         }

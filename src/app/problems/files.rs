@@ -1,4 +1,4 @@
-//! Files of keys and certificates that are read when a client is made, or at the next start.
+//! Checks files of keys and certificates that are read only when a client is created, or at the next start.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,16 +8,16 @@ use crate::config::Config;
 use crate::http::Validity;
 use crate::units::Timestamp;
 
-/// A chain of certificates has some kilobytes.
+/// Maximum file size in bytes. A certificate chain has a few kilobytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The files that the configuration names.
+/// Files named in the configuration.
 pub(in crate::app) struct ConfiguredFiles {
-    /// Each with its key in the configuration, and whether it holds a certificate.
+    /// Path of each file, with its configuration key and whether it holds a certificate.
     named: Vec<(&'static str, PathBuf, bool)>,
 }
 
-/// What is wrong with one of them.
+/// Problem of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum FileProblem {
     Unreadable { key: &'static str, error: String },
@@ -42,13 +42,13 @@ impl ConfiguredFiles {
         Self { named: of_kafka.chain(of_log).collect() }
     }
 
-    /// Reads the certificates, and tries whether the others can be read. Blocks for the disk.
+    /// Parses the certificates and checks that the other files can be read. Blocks on disk I/O.
     pub(super) fn check(&self, now: Timestamp) -> Vec<FileProblem> {
         self.named.iter().filter_map(|(key, path, is_cert)| look(key, path, *is_cert, now)).collect()
     }
 }
 
-/// Of a key or a password one byte is read: what is secret is not brought into memory to see that it is there.
+/// Checks one file. Reads only one byte of a key or password file, so that the secret does not enter memory.
 fn look(key: &'static str, path: &Path, is_certificate: bool, now: Timestamp) -> Option<FileProblem> {
     let most = if is_certificate { MAX_FILE } else { 1 };
     let mut text = Vec::new();
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_file_is_told_and_a_readable_one_is_not() {
+    fn only_a_missing_file_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("password");
         let now = Timestamp::now();
@@ -77,8 +77,9 @@ mod tests {
     }
 
     #[test]
-    fn a_client_certificate_is_told_before_it_expires() {
-        let Some(identity) = support::tls::Identity::make("a_client_certificate_is_told_before_it_expires")
+    fn a_client_certificate_is_reported_before_it_expires() {
+        let Some(identity) =
+            support::tls::Identity::make("a_client_certificate_is_reported_before_it_expires")
         else {
             return;
         };

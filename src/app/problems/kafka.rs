@@ -1,4 +1,4 @@
-//! Kafka as a whole, and broker by broker.
+//! Problems of Kafka as a whole and of single brokers.
 
 use crate::kafka;
 use crate::kafka::{
@@ -7,12 +7,12 @@ use crate::kafka::{
 use crate::problems::{Code, Observation};
 use crate::units::Timestamp;
 
-/// Brokers whose errors are named when none answers.
+/// Maximum number of brokers whose errors are reported when none answers.
 const MAX_NAMED: usize = 3;
 
-/// Kafka as the configuration describes it.
+/// Configured identity and addresses of Kafka.
 pub(in crate::app) struct Cluster {
-    /// The brokers to ask first.
+    /// Bootstrap brokers.
     brokers: String,
     mechanism: Option<SaslMechanism>,
     username: String,
@@ -34,7 +34,7 @@ impl Cluster {
     }
 }
 
-/// `expired`: the end of the daemon's own certificate, if that is near or over.
+/// Reports the problems of Kafka. `expired`: the end of the daemon's own certificate, if it is near or past.
 pub(in crate::app) fn kafka(
     health: &ClusterHealth,
     cluster: &Cluster,
@@ -50,7 +50,7 @@ fn observe(
     expired: Option<Timestamp>,
 ) -> Vec<Observation> {
     match answer {
-        // Not asked yet.
+        // Not queried yet.
         None => Vec::new(),
         Some(Ok(())) => {
             let lasting = errors.iter().filter(|error| error.lasts);
@@ -63,8 +63,8 @@ fn observe(
 fn one_broker(error: &BrokerError, cluster: &Cluster, expired: Option<Timestamp>) -> Observation {
     let broker = &error.broker;
     let mut detail = match broker.as_str() {
-        TOKEN => "the daemon cannot open new connections to Kafka; those that are open go on".to_owned(),
-        broker => format!("broker {broker} cannot be used; other brokers answer"),
+        TOKEN => "the daemon cannot open new connections to Kafka; open connections continue".to_owned(),
+        broker => format!("broker {broker} cannot be used; other brokers are available"),
     };
     if error.failure != BrokerFailure::Unreachable {
         detail = format!("{detail}; {}", reason(error, cluster, expired));
@@ -72,18 +72,18 @@ fn one_broker(error: &BrokerError, cluster: &Cluster, expired: Option<Timestamp>
     Observation::new(code(error.failure), detail).about(broker).with_error(&error.error).partial()
 }
 
-/// One code for as long as the errors are of the same kinds, whichever is the latest. Brokers that deny something do
-/// answer, so that is never why none does.
+/// Reports that no broker can be used. The code stays the same while the kinds of errors do, whichever error is the
+/// latest. A broker that denies a permission does answer, so a denial never explains this problem.
 fn all_brokers(
     error: &str,
     errors: &[BrokerError],
     cluster: &Cluster,
     expired: Option<Timestamp>,
 ) -> Observation {
-    // In the order of their names: the latest error is another one every time.
+    // Sorted by name, because the latest error is a different one every time.
     let mut sorted: Vec<_> = errors.iter().collect();
     sorted.sort_unstable_by(|one, other| one.broker.cmp(&other.broker));
-    // A client without a token is not even let in to be refused: that comes first.
+    // A missing token comes first: without it a client cannot even try to log in.
     let token = sorted.iter().find(|error| error.broker == TOKEN);
     let first = |failure| sorted.iter().find(|error| error.failure == failure);
     let brokers = &cluster.brokers;
@@ -93,7 +93,7 @@ fn all_brokers(
         (Code::KafkaAuthenticationFailed, detail)
     } else if let Some(refused) = first(BrokerFailure::Tls) {
         let why = reason(refused, cluster, expired);
-        (Code::KafkaTlsFailed, format!("no broker of {brokers} can be used by TLS; {why}"))
+        (Code::KafkaTlsFailed, format!("no broker of {brokers} can be used over TLS; {why}"))
     } else {
         (Code::KafkaUnreachable, format!("no broker of {brokers} answers"))
     };
@@ -112,7 +112,7 @@ fn code(failure: BrokerFailure) -> Code {
     }
 }
 
-/// Why a broker cannot be used, and what to do.
+/// Why a broker cannot be used, and how to fix it.
 fn reason(error: &BrokerError, cluster: &Cluster, expired: Option<Timestamp>) -> String {
     match error.failure {
         BrokerFailure::Tls => of_tls(error.certificate).to_owned(),
@@ -121,29 +121,29 @@ fn reason(error: &BrokerError, cluster: &Cluster, expired: Option<Timestamp>) ->
         }
         BrokerFailure::Authentication => of_login(error, cluster),
         BrokerFailure::Authorization => "grant it to the daemon's principal; no restart is needed".to_owned(),
-        BrokerFailure::Unreachable => "restore it, or the network; no restart is needed".to_owned(),
+        BrokerFailure::Unreachable => "restore the broker or the network; no restart is needed".to_owned(),
     }
 }
 
 fn of_tls(fault: Option<CertificateFault>) -> &'static str {
     match fault {
         Some(CertificateFault::UnknownAuthority) => {
-            "no authority of [kafka] ssl_ca_file signed the broker's certificate: correct that file and restart the \
-             daemon, or renew the certificate"
+            "no authority in [kafka] ssl_ca_file signed the broker's certificate; correct that file and restart the \
+                         daemon, or renew the certificate"
         }
         Some(CertificateFault::Expired) => {
-            "the broker's certificate has expired: renew it on the broker; the daemon needs no restart"
+            "the broker's certificate has expired; renew it on the broker; no restart is needed"
         }
         Some(CertificateFault::NotYetValid) => {
-            "the broker's certificate is not valid yet: compare the clocks of both machines"
+            "the broker's certificate is not valid yet; compare the clocks of both machines"
         }
         Some(CertificateFault::OtherName) => {
-            "the broker's certificate is for another host name: use its name in [kafka] brokers and in the brokers' \
-             advertised.listeners, or renew the certificate"
+            "the broker's certificate is for another host name; use its name in [kafka] brokers and in the brokers' \
+                         advertised.listeners, or renew the certificate"
         }
         None => {
-            "compare [kafka] security_protocol and ssl_ca_file with the broker's listener and certificate, and restart \
-             the daemon after a change of its files"
+            "compare [kafka] security_protocol and ssl_ca_file with the broker's listener and certificate; restart \
+                         the daemon after a change of its files"
         }
     }
 }
@@ -151,13 +151,13 @@ fn of_tls(fault: Option<CertificateFault>) -> &'static str {
 fn of_own_certificate(cluster: &Cluster, expired: Option<Timestamp>) -> String {
     match (cluster.has_certificate, expired) {
         (false, _) => {
-            "they want a client certificate: set [kafka] ssl_cert_file and ssl_key_file, and restart the daemon".into()
+            "the brokers require a client certificate; set [kafka] ssl_cert_file and ssl_key_file, and restart the daemon".into()
         }
         (true, Some(end)) => format!(
-            "they refuse its certificate, which expired at {end}: renew [kafka] ssl_cert_file and restart the daemon"
+            "the brokers reject the daemon's certificate, which expired at {end}; renew [kafka] ssl_cert_file and restart the daemon"
         ),
-        (true, None) => "they refuse its certificate: they must trust the authority that signed [kafka] \
-                         ssl_cert_file; restart the daemon after a change of that file"
+        (true, None) => "the brokers reject the daemon's certificate; they must trust the authority that signed [kafka] \
+                                 ssl_cert_file; restart the daemon after a change of that file"
             .into(),
     }
 }
@@ -165,25 +165,25 @@ fn of_own_certificate(cluster: &Cluster, expired: Option<Timestamp>) -> String {
 fn of_login(error: &BrokerError, cluster: &Cluster) -> String {
     let mechanism = cluster.mechanism.map_or("SASL", SaslMechanism::as_str);
     if error.broker == TOKEN {
-        return "there is no token that can be used: renew the file of [kafka] sasl_token_file; the daemon reads it \
-                again within 10 s"
+        return "no usable token exists; renew the file of [kafka] sasl_token_file; the daemon reads it again within \
+                        10 s"
             .into();
     }
-    // The broker names those that it has.
+    // The broker names the mechanisms it supports.
     if error.error.contains("mechanism handshake failed") {
         return format!(
-            "their listener does not offer {mechanism}: correct [kafka] sasl_mechanism and restart the daemon, or \
-             the listener"
+            "the brokers' listener does not offer {mechanism}; correct [kafka] sasl_mechanism and restart the daemon, \
+                         or correct the listener"
         );
     }
     if cluster.mechanism.is_some_and(SaslMechanism::has_token) {
-        return "they refuse the token: check its issuer, audience and time, and renew the file of [kafka] \
-                sasl_token_file; the daemon reads it again within 1 min"
+        return "the brokers reject the token; check its issuer, audience and time, and renew the file of [kafka] \
+                        sasl_token_file; the daemon reads it again within 1 min"
             .into();
     }
     format!(
-        "they refuse user {} ({mechanism}), which is unknown there or has another password: correct the user on the \
-         brokers, or [kafka] sasl_username and sasl_password_file and restart the daemon",
+        "the brokers reject user {} ({mechanism}), which is unknown there or has another password; correct the user \
+                 on the brokers, or [kafka] sasl_username and sasl_password_file and restart the daemon",
         cluster.username
     )
 }
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_decides_and_the_errors_say_why() {
+    fn the_response_decides_and_the_errors_explain_it() {
         let down = || Some(Err("timed out".to_owned()));
         let refused = error("a:1", BrokerFailure::Unreachable, false);
         assert_eq!(codes(None, std::slice::from_ref(&refused)), []);
@@ -223,7 +223,11 @@ mod tests {
         let is_any = codes(down(), &[refused, untrusted, denied]);
         assert_eq!(is_any, [Code::KafkaAuthenticationFailed], "whichever is the latest");
         let forbidden = error("a:1", BrokerFailure::Authorization, false);
-        assert_eq!(codes(down(), &[forbidden]), [Code::KafkaUnreachable], "one that denies does answer");
+        assert_eq!(
+            codes(down(), &[forbidden]),
+            [Code::KafkaUnreachable],
+            "a broker that denies access does answer"
+        );
         let two = ["b:1", "c:1"].map(|broker| error(broker, BrokerFailure::Unreachable, true));
         assert_eq!(codes(Some(Ok(())), &two), [Code::KafkaUnreachable; 2], "broker by broker");
     }

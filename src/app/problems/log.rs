@@ -1,4 +1,4 @@
-//! The log: whether it accepts, and what is stored in it that needs an operator.
+//! Problems of the log: whether it accepts commands, and stored records that need an operator.
 
 use crate::ingest::{Admission, SubmitError};
 use crate::problems::{Code, Observation};
@@ -8,7 +8,7 @@ use crate::wal::{Event, Finding, FindingKind, Log};
 
 use super::disk_checks::{DeadLetterAlert, DiskCheck};
 
-/// The first damage that was found in this life.
+/// The first damage found since the start.
 #[derive(Default)]
 pub(in crate::app) struct FirstDamage(Mutex<Option<Damage>>);
 
@@ -16,12 +16,12 @@ pub(in crate::app) struct FirstDamage(Mutex<Option<Damage>>);
 struct Damage {
     at: Timestamp,
     detail: String,
-    /// No dead letter stands for it.
+    /// No dead letter represents this damage.
     is_missing: bool,
 }
 
 impl FirstDamage {
-    /// Found by recovery.
+    /// Records damage found by recovery.
     pub(in crate::app) fn record(&self, finding: &Finding) {
         if !matches!(finding.kind, FindingKind::Damaged | FindingKind::Missing) {
             return;
@@ -32,7 +32,7 @@ impl FirstDamage {
         self.0.lock().get_or_insert(damage);
     }
 
-    /// Reported by the log while it works.
+    /// Records damage reported by the running log.
     pub(in crate::app) fn record_event(&self, event: &Event) {
         if let Event::Damaged(finding) = event {
             self.record(finding);
@@ -40,7 +40,7 @@ impl FirstDamage {
     }
 }
 
-/// Whether commands are accepted.
+/// Reports why commands are refused, if they are.
 pub(in crate::app) fn admission(admission: &Admission, log: &Log) -> Option<Observation> {
     let (code, detail) = match admission {
         Admission::Closed(SubmitError::BacklogFull { limit }) => (
@@ -48,7 +48,7 @@ pub(in crate::app) fn admission(admission: &Admission, log: &Log) -> Option<Obse
             format!("the backlog has reached its limit of {limit} bytes; commands are refused"),
         ),
         Admission::Closed(SubmitError::DiskFull) => {
-            let detail = "the disk has no room above the reserve; commands are refused".to_owned();
+            let detail = "the disk has no free space above the reserve; commands are refused".to_owned();
             (Code::DiskReserveReached, detail)
         }
         _ => {
@@ -60,7 +60,7 @@ pub(in crate::app) fn admission(admission: &Admission, log: &Log) -> Option<Obse
     Some(Observation::new(code, detail))
 }
 
-/// What is stored in the log, and how much.
+/// Reports stored dead letters, damage, and a large or old backlog.
 pub(in crate::app) fn log(log: &Log, damage: &FirstDamage, watched: &DiskCheck) -> Vec<Observation> {
     let mut observed = Vec::new();
     let count = log.dead_letters().len();
@@ -75,18 +75,20 @@ pub(in crate::app) fn log(log: &Log, damage: &FirstDamage, watched: &DiskCheck) 
         watched.damage.as_ref(),
     ));
     if let Some(threshold) = watched.backlog_above {
-        let detail = format!("{threshold} records or more wait for delivery");
+        let detail = format!("{threshold} or more records wait for delivery");
         observed.push(Observation::new(Code::BacklogHigh, detail));
     }
     if let Some(threshold) = watched.age_above {
-        let detail = format!("the oldest record waits for {threshold} or longer");
+        let detail = format!("the oldest record has waited for {threshold} or longer");
         observed.push(Observation::new(Code::OldestAgeHigh, detail));
     }
     observed
 }
 
-/// As long as the store lists such records: a person may not have seen them yet. `listed`: the first of them there, which
-/// is known after a restart too. What is missing from the log as a whole is listed nowhere, and known in this life only.
+/// Reports damage while the store lists damaged records, because an operator may not have seen them yet. `listed` is
+/// the
+/// first of them, which is known after a restart, too. A segment that is missing as a whole is not listed, and is known
+/// only until the process ends.
 fn damaged(records: u64, seen: Option<Damage>, listed: Option<&DeadLetterAlert>) -> Option<Observation> {
     let seen = seen.filter(|damage| damage.is_missing || records > 0);
     if records == 0 && seen.is_none() {
@@ -106,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn damage_is_a_problem_while_it_is_listed_and_no_other_letter_keeps_it() {
+    fn damage_is_a_problem_only_while_it_is_listed() {
         let seen = |is_missing| {
             let detail = "00000000000000000001.wal: bytes 8472 to 8680".to_owned();
             Some(Damage { at: Timestamp(5), detail, is_missing })
@@ -115,11 +117,11 @@ mod tests {
             first_at: Timestamp(3),
             last_reason: "00000000000000000001.wal: unreadable".into(),
         };
-        assert!(damaged(1, None, None).is_some(), "after a restart, before the first look");
+        assert!(damaged(1, None, None).is_some(), "after a restart, before the first check");
         assert!(damaged(1, None, Some(&listed)).is_some());
         assert!(damaged(1, seen(false), Some(&listed)).is_some());
-        assert!(damaged(0, seen(false), None).is_none(), "dropped; other letters do not count");
-        assert!(damaged(0, seen(false), Some(&listed)).is_none(), "the last look is older than that");
+        assert!(damaged(0, seen(false), None).is_none(), "dropped; other dead letters do not count");
+        assert!(damaged(0, seen(false), Some(&listed)).is_none(), "the last check is older than that");
         assert!(damaged(0, seen(true), None).is_some(), "a segment that is missing is listed nowhere");
         assert!(damaged(0, None, None).is_none());
     }

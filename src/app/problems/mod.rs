@@ -1,7 +1,7 @@
-//! What the parts of a process say is wrong, put into words for the one list (`crate::problems`).
+//! Collects the problems of all components and words them for the list in `crate::problems`.
 //!
-//! Each function looks at a snapshot that its component offers, and returns at once. What needs the disk is looked at by
-//! a thread of its own (`disk_checks`).
+//! Each function reads a snapshot of its component and does not block. A separate thread runs the checks that need disk
+//! I/O (`disk_checks`).
 
 mod certificates;
 mod delivery;

@@ -1,4 +1,4 @@
-//! The list in other shapes: one word for each dependency, the last error, systemd's status.
+//! Other forms of the list of problems: the state of a dependency, the last error, and systemd's status line.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -8,25 +8,25 @@ use crate::systemd;
 use crate::task::{FatalSignal, OnFailure, Thread};
 use crate::units::Timestamp;
 
-/// How often the list is made anew while nobody asks.
+/// Interval at which the list is refreshed while no client requests it.
 const EVERY: Duration = Duration::from_secs(1);
-/// systemd's status changes no more often than this.
+/// Minimum interval between two changes of systemd's status line.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 
-/// `ok`, or the cause of the first problem among these.
+/// State of a dependency: `ok`, or the cause of the first problem among `codes`.
 pub(in crate::app) fn dependency(problems: &[Problem], codes: &[Code]) -> String {
     let found = problems.iter().find(|problem| codes.contains(&problem.code));
     found.map_or("ok", Problem::cause).to_owned()
 }
 
-/// The last error of the most important problem that has one.
+/// Last error of the most important problem that has one.
 pub(in crate::app) fn last_error(problems: &[Problem]) -> Option<&str> {
     problems.iter().find_map(|problem| problem.last_error.as_deref())
 }
 
-/// Makes the list anew every second, and tells systemd. `look`: makes it, and returns it with the number of records that
-/// wait; none when the process is stopping, whose status systemd has then. A thread, because systemd may be slow to take
-/// what it is told.
+/// Refreshes the list every second and reports it to systemd. `look` builds the list, and returns it with the number of
+/// waiting records, or `None` while the process is stopping, which sets its own status. This is a separate thread,
+/// because systemd may be slow to read the message.
 pub(in crate::app) fn report(
     look: impl Fn() -> Option<(u64, Vec<Problem>)> + Send + 'static,
     alarm: FatalSignal,

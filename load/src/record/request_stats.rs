@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::sample::{Outcome, Sample};
-use crate::http::Failure;
+use super::sample::{RequestOutcome, Sample};
+use crate::http::RequestError;
 
 /// Errors by their name: how many, and what the first one said.
 pub type Errors = BTreeMap<String, (u64, String)>;
 
 /// Counts and latencies.
 #[derive(Clone)]
-pub struct Cell {
+pub struct RequestStats {
     /// Requests that were due.
     pub due: u64,
     /// Requests with an expected answer.
@@ -22,13 +22,13 @@ pub struct Cell {
     pub errors: Errors,
     /// Answers by status.
     pub statuses: BTreeMap<u16, u64>,
-    /// From the due time to the end of the answer, in microseconds: see [`Cell::add`].
+    /// From the due time to the end of the answer, in microseconds: see [`RequestStats::add`].
     pub latency: Histogram<u64>,
     /// The same from the time at which a connection was free: what a closed loop would show.
     pub service: Histogram<u64>,
 }
 
-impl Cell {
+impl RequestStats {
     /// Nothing yet. Latencies are kept with three digits, up to `longest`.
     pub fn new(longest: Duration) -> Self {
         let histogram = histogram(longest, 3);
@@ -49,7 +49,7 @@ impl Cell {
     /// error is no quick answer.
     pub fn add(&mut self, sample: &Sample, longest: Duration) {
         self.due += 1;
-        if let Outcome::Good(status) | Outcome::Unexpected(status, _) = &sample.outcome {
+        if let RequestOutcome::Good(status) | RequestOutcome::Unexpected(status, _) = &sample.outcome {
             *self.statuses.entry(*status).or_default() += 1;
         }
         if let Some(name) = error_name(&sample.outcome) {
@@ -88,9 +88,9 @@ impl Cell {
 /// The latency with which a request counts, if it does.
 pub(super) fn latency(sample: &Sample, longest: Duration) -> Option<Duration> {
     match &sample.outcome {
-        Outcome::Good(_) => Some(sample.done.saturating_sub(sample.due)),
-        Outcome::Failed(Failure::Timeout | Failure::NotSent) => Some(longest),
-        Outcome::Failed(_) | Outcome::Unexpected(..) => None,
+        RequestOutcome::Good(_) => Some(sample.done.saturating_sub(sample.due)),
+        RequestOutcome::Failed(RequestError::Timeout | RequestError::NotSent) => Some(longest),
+        RequestOutcome::Failed(_) | RequestOutcome::Unexpected(..) => None,
     }
 }
 
@@ -110,18 +110,18 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn error_name(outcome: &Outcome) -> Option<String> {
+fn error_name(outcome: &RequestOutcome) -> Option<String> {
     match outcome {
-        Outcome::Good(_) => None,
-        Outcome::Unexpected(status, _) => Some(format!("status_{status}")),
-        Outcome::Failed(failure) => Some(failure.name().to_owned()),
+        RequestOutcome::Good(_) => None,
+        RequestOutcome::Unexpected(status, _) => Some(format!("status_{status}")),
+        RequestOutcome::Failed(failure) => Some(failure.name().to_owned()),
     }
 }
 
-fn detail(outcome: &Outcome) -> String {
+fn detail(outcome: &RequestOutcome) -> String {
     match outcome {
-        Outcome::Good(_) => String::new(),
-        Outcome::Unexpected(_, code) => code.clone().unwrap_or_default(),
-        Outcome::Failed(failure) => failure.detail().to_owned(),
+        RequestOutcome::Good(_) => String::new(),
+        RequestOutcome::Unexpected(_, code) => code.clone().unwrap_or_default(),
+        RequestOutcome::Failed(failure) => failure.detail().to_owned(),
     }
 }

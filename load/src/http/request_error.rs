@@ -4,11 +4,11 @@ use std::io;
 
 /// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum RequestError {
     /// No connection could be opened.
     Connect(String),
     /// The connection ended before the answer, or the answer is not HTTP.
-    Lost(String),
+    ConnectionLost(String),
     /// The target gave no token.
     Login(String),
     /// No answer within the time-out.
@@ -17,12 +17,12 @@ pub enum Failure {
     NotSent,
 }
 
-impl Failure {
+impl RequestError {
     /// Its name in reports.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
-            Self::Lost(_) => "connection_lost",
+            Self::ConnectionLost(_) => "connection_lost",
             Self::Login(_) => "login",
             Self::Timeout => "timeout",
             Self::NotSent => "not_sent",
@@ -32,7 +32,7 @@ impl Failure {
     /// The error in the words of the system.
     pub fn detail(&self) -> &str {
         match self {
-            Self::Connect(detail) | Self::Lost(detail) | Self::Login(detail) => detail,
+            Self::Connect(detail) | Self::ConnectionLost(detail) | Self::Login(detail) => detail,
             Self::Timeout => "no answer within the time-out",
             Self::NotSent => "no connection was free in time",
         }
@@ -47,6 +47,6 @@ impl Failure {
     pub fn lost(error: &hyper::Error) -> Self {
         use std::error::Error;
         let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        Self::Lost(format!("{error}{cause}"))
+        Self::ConnectionLost(format!("{error}{cause}"))
     }
 }

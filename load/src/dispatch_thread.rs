@@ -9,17 +9,17 @@ use hdrhistogram::Histogram;
 
 use crate::arrivals::Arrivals;
 use crate::clock::RunClock;
-use crate::http::Failure;
+use crate::http::RequestError;
 use crate::interrupt::Interrupt;
 use crate::operation::Operations;
-use crate::pacer::pace;
-use crate::queue::{Job, Queue};
+use crate::pacer::dispatch_when_due;
+use crate::queue::{DueRequest, Queue};
 use crate::record;
-use crate::record::{Outcome, Recorder, Sample};
-use crate::worker::{Counts, record};
+use crate::record::{Recorder, RequestOutcome, Sample};
+use crate::worker::{ProgressCounts, record};
 
 /// What the thread needs.
-pub struct Pacing {
+pub struct DispatchThread {
     /// The operations that requests are chosen of.
     pub operations: Arc<Operations>,
     /// Where requests go.
@@ -27,7 +27,7 @@ pub struct Pacing {
     /// Where requests go that the queue has no room for.
     pub recorder: Arc<Mutex<Recorder>>,
     /// For the progress bar.
-    pub counts: Arc<Counts>,
+    pub counts: Arc<ProgressCounts>,
     /// The clock of the run.
     pub clock: RunClock,
     /// How many workers end with the queue.
@@ -35,28 +35,28 @@ pub struct Pacing {
     /// Ends it early.
     pub interrupt: Interrupt,
     /// The longest lateness that is told apart.
-    pub longest: Duration,
+    pub max_lateness: Duration,
 }
 
-impl Pacing {
+impl DispatchThread {
     /// Returns when it was interrupted, and how late requests were, in microseconds.
     pub fn run(self, arrivals: Arrivals) -> (Option<Duration>, Histogram<u64>) {
         // The kernel may otherwise add 50 µs to each sleep. Where it is not allowed, it does.
         let _ = rustix::thread::set_current_timer_slack(NonZero::new(1));
-        let mut lateness = record::histogram(self.longest, 3);
+        let mut lateness = record::histogram(self.max_lateness, 3);
         let mut random = fastrand::Rng::with_seed(self.operations.seed);
         let mut number = 0;
-        let stopped = pace(
+        let stopped = dispatch_when_due(
             arrivals,
             &self.clock,
-            || self.interrupt.came(),
+            || self.interrupt.was_received(),
             |due, now| {
                 number += 1;
                 self.counts.due.fetch_add(1, Ordering::Relaxed);
                 record::record(&mut lateness, now.saturating_sub(due));
-                let job = Job { number, due, operation: self.operations.mix.choose(&mut random) };
-                if let Err(Job { operation, due, .. }) = self.queue.push(job) {
-                    let outcome = Outcome::Failed(Failure::NotSent);
+                let job = DueRequest { number, due, operation: self.operations.mix.choose(&mut random) };
+                if let Err(DueRequest { operation, due, .. }) = self.queue.push(job) {
+                    let outcome = RequestOutcome::Failed(RequestError::NotSent);
                     let sample = Sample { operation, due, sent: now, done: now, outcome };
                     record(&self.recorder, &self.counts, &sample);
                 }

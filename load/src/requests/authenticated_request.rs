@@ -2,27 +2,27 @@
 
 use std::sync::Arc;
 
-use crate::http::{Answer, Failure, Link, Outgoing};
+use crate::http::{HttpResponse, OutgoingRequest, RequestError, ServerConnection};
 use crate::session::Session;
 
 /// A request with its caller.
-pub struct Call {
+pub struct AuthenticatedRequest {
     /// What is sent.
-    pub message: Outgoing,
+    pub message: OutgoingRequest,
     /// Whose token it carries.
     pub session: Option<Arc<Session>>,
     /// Who keeps the token of its answer: the request is a login.
-    pub keeper: Option<Arc<Session>>,
+    pub login_session: Option<Arc<Session>>,
 }
 
-impl Call {
+impl AuthenticatedRequest {
     /// Sends it. A token that the target refuses is replaced once.
-    pub async fn send(&self, link: &mut Link) -> Result<Answer, Failure> {
-        let keep = self.keeper.is_some();
+    pub async fn send(&self, link: &mut ServerConnection) -> Result<HttpResponse, RequestError> {
+        let keep = self.login_session.is_some();
         let Some(session) = &self.session else {
             let answer = link.send(&self.message, None, keep).await?;
-            if let Some(keeper) = self.keeper.as_ref().filter(|_| answer.status == 200) {
-                keeper.keep(&answer).await?;
+            if let Some(keeper) = self.login_session.as_ref().filter(|_| answer.status == 200) {
+                keeper.store_token(&answer).await?;
             }
             return Ok(answer);
         };

@@ -5,7 +5,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Uri};
 
 use super::headers::PlainHeader;
-use crate::http::Outgoing;
+use crate::http::OutgoingRequest;
 use crate::template::{Template, Values};
 
 /// A request of an own kind, or to any endpoint.
@@ -47,7 +47,7 @@ impl RequestTemplate {
     }
 
     /// One request. `None` if the values make it invalid, which `new` has excluded for the values there are.
-    pub fn message(&self, mut values: Values<'_>) -> Option<Outgoing> {
+    pub fn message(&self, mut values: Values<'_>) -> Option<OutgoingRequest> {
         let path = match &self.path {
             Path::Fixed(path) => path.clone(),
             Path::Filled(template) => template.fill(&mut values).parse().ok()?,
@@ -57,6 +57,6 @@ impl RequestTemplate {
             headers.insert(name.clone(), HeaderValue::from_str(&value.fill(&mut values)).ok()?);
         }
         let body = self.body.fill(&mut values).into();
-        Some(Outgoing { method: self.method.clone(), path, headers, body })
+        Some(OutgoingRequest { method: self.method.clone(), path, headers, body })
     }
 }

@@ -7,7 +7,7 @@ use hdrhistogram::{Counter, Histogram};
 use serde::Serialize;
 
 use crate::profile::Profile;
-use crate::record::{Cell, Recorder};
+use crate::record::{Recorder, RequestStats};
 
 /// A distribution of times in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -30,7 +30,7 @@ pub struct Latency {
 
 impl Latency {
     /// Of a histogram in microseconds. `None` if it is empty.
-    pub fn of<C: Counter>(histogram: &Histogram<C>) -> Option<Self> {
+    pub fn from_histogram<C: Counter>(histogram: &Histogram<C>) -> Option<Self> {
         if histogram.is_empty() {
             return None;
         }
@@ -71,7 +71,7 @@ pub struct ErrorCount {
 
 /// The figures of a set of requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Figures {
+pub struct RequestSummary {
     /// Requests that were due.
     pub due: u64,
     /// Requests with an expected answer.
@@ -92,9 +92,9 @@ pub struct Figures {
     pub statuses: BTreeMap<u16, u64>,
 }
 
-impl Figures {
+impl RequestSummary {
     /// Of a cell. Requests became due during `due_in`, and answers came during `answered_in`.
-    fn of(cell: &Cell, due_in: Duration, answered_in: Duration) -> Self {
+    fn of(cell: &RequestStats, due_in: Duration, answered_in: Duration) -> Self {
         let rate = |count: u64, length: Duration| match length.as_secs_f64() {
             0.0 => 0.0,
             seconds => (count as f64 / seconds * 1e3).round() / 1e3,
@@ -108,8 +108,8 @@ impl Figures {
             error_rate: if cell.due == 0 { 0.0 } else { cell.failed() as f64 / cell.due as f64 },
             due_rate: rate(cell.due, due_in),
             achieved_rate: rate(cell.good, answered_in),
-            latency_ms: Latency::of(&cell.latency),
-            service_ms: Latency::of(&cell.service),
+            latency_ms: Latency::from_histogram(&cell.latency),
+            service_ms: Latency::from_histogram(&cell.service),
             errors: cell.errors.iter().map(error).collect(),
             statuses: cell.statuses.clone(),
         }
@@ -118,7 +118,7 @@ impl Figures {
 
 /// A phase with its figures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PhaseFigures {
+pub struct PhaseStats {
     /// Its name.
     pub name: String,
     /// Its start, in seconds after the warm-up.
@@ -131,12 +131,12 @@ pub struct PhaseFigures {
     pub to_rate: f64,
     /// The requests that were due in it.
     #[serde(flatten)]
-    pub figures: Figures,
+    pub figures: RequestSummary,
 }
 
 /// One interval of the timeline.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Point {
+pub struct TimelinePoint {
     /// Its start, in seconds after the warm-up.
     pub at_seconds: f64,
     /// Requests that were due in it.
@@ -151,28 +151,33 @@ pub struct Point {
 
 /// All figures of a run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Measured {
+pub struct MeasuredStats {
     /// Of all requests after the warm-up.
-    pub total: Figures,
+    pub total: RequestSummary,
     /// Of each phase, in order.
-    pub phases: Vec<PhaseFigures>,
+    pub phases: Vec<PhaseStats>,
     /// Of each operation.
-    pub operations: BTreeMap<String, Figures>,
+    pub operations: BTreeMap<String, RequestSummary>,
     /// Of each interval, up to the last one with a request or an answer.
-    pub timeline: Vec<Point>,
+    pub timeline: Vec<TimelinePoint>,
     /// Length of an interval.
     pub interval: Duration,
     /// Of the warm-up, in no other figure.
-    pub warm_up: Figures,
+    pub warm_up: RequestSummary,
 }
 
-impl Measured {
+impl MeasuredStats {
     /// Of a run whose last request was due before `ended`.
-    pub fn of(recorder: &Recorder, profile: &Profile, operations: &[String], ended: Duration) -> Self {
+    pub fn from_recorder(
+        recorder: &Recorder,
+        profile: &Profile,
+        operations: &[String],
+        ended: Duration,
+    ) -> Self {
         let ended = ended.min(profile.length()).saturating_sub(profile.warm_up);
         let answered_in = ended.max(recorder.last.saturating_sub(profile.warm_up));
-        let figures = |cell: &Cell| Figures::of(cell, ended, answered_in);
-        let warm_up = Figures::of(&recorder.warm_up, profile.warm_up, profile.warm_up);
+        let figures = |cell: &RequestStats| RequestSummary::of(cell, ended, answered_in);
+        let warm_up = RequestSummary::of(&recorder.warm_up, profile.warm_up, profile.warm_up);
         Self {
             total: figures(&recorder.total()),
             phases: phases(recorder, profile, ended),
@@ -189,32 +194,33 @@ impl Measured {
 }
 
 /// Rates of a phase are of its length, as far as the run came.
-fn phases(recorder: &Recorder, profile: &Profile, ended: Duration) -> Vec<PhaseFigures> {
+fn phases(recorder: &Recorder, profile: &Profile, ended: Duration) -> Vec<PhaseStats> {
     let mut start = Duration::ZERO;
     let mut all = Vec::new();
     for (index, phase) in profile.phases.iter().enumerate() {
         let length = phase.length.min(ended.saturating_sub(start));
-        all.push(PhaseFigures {
+        all.push(PhaseStats {
             name: phase.name.clone(),
             start_seconds: start.as_secs_f64(),
             seconds: phase.length.as_secs_f64(),
             from_rate: phase.from,
             to_rate: phase.to,
-            figures: Figures::of(&recorder.phase(index), length, length),
+            figures: RequestSummary::of(&recorder.phase(index), length, length),
         });
         start += phase.length;
     }
     all
 }
 
-fn timeline(recorder: &Recorder) -> Vec<Point> {
-    let used = recorder.slots.iter().rposition(|slot| slot.due + slot.good > 0).map_or(0, |last| last + 1);
-    let point = |(index, slot): (usize, &crate::record::Slot)| Point {
+fn timeline(recorder: &Recorder) -> Vec<TimelinePoint> {
+    let used =
+        recorder.intervals.iter().rposition(|slot| slot.due + slot.good > 0).map_or(0, |last| last + 1);
+    let point = |(index, slot): (usize, &crate::record::IntervalStats)| TimelinePoint {
         at_seconds: index as f64 * recorder.interval().as_secs_f64(),
         due: slot.due,
         good: slot.good,
         errors: slot.errors,
-        latency_ms: slot.latency.as_ref().and_then(Latency::of),
+        latency_ms: slot.latency.as_ref().and_then(Latency::from_histogram),
     };
-    recorder.slots[..used].iter().enumerate().map(point).collect()
+    recorder.intervals[..used].iter().enumerate().map(point).collect()
 }

@@ -1,10 +1,10 @@
 //! The quantities that a level can limit.
 
-use crate::report::Figures;
+use crate::report::RequestSummary;
 
 /// A quantity with a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quantity {
+pub enum LimitedQuantity {
     /// A percentile of the latency, in milliseconds.
     Latency(&'static str),
     /// Requests without an expected answer, as a part of all.
@@ -15,7 +15,7 @@ pub enum Quantity {
     Requests,
 }
 
-impl Quantity {
+impl LimitedQuantity {
     /// The keys of a file, in the order of the documentation.
     pub const KEYS: [(&'static str, Self); 10] = [
         ("p50", Self::Latency("p50")),
@@ -45,7 +45,7 @@ impl Quantity {
     }
 
     /// What was measured. `None`: nothing.
-    pub fn measured(self, figures: &Figures) -> Option<f64> {
+    pub fn measured(self, figures: &RequestSummary) -> Option<f64> {
         match self {
             Self::Latency(name) => figures.latency_ms.as_ref().map(|latency| latency.named(name)),
             Self::ErrorRate => (figures.due > 0).then_some(figures.error_rate),

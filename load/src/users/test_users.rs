@@ -10,12 +10,12 @@ const PER_SERIES: u64 = 100_000_000;
 const PHONES: u64 = SERIES.len() as u64 * PER_SERIES;
 
 /// The people of one run.
-pub struct People {
+pub struct TestUsers {
     run: String,
     first_phone: u64,
 }
 
-impl People {
+impl TestUsers {
     /// People whose names begin with `run`. Phone numbers are counted from a random one, so that two runs on one database
     /// hardly ever share one.
     pub fn new(run: &str, random: &mut fastrand::Rng) -> Self {

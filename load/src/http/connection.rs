@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::endpoint::Server;
-use super::failure::Failure;
-use super::message::{Answer, Outgoing};
+use super::message::{HttpResponse, OutgoingRequest};
+use super::request_error::RequestError;
 
 /// The longest body that is kept: a token, a problem document, the metrics of a daemon.
 const KEPT_BODY: usize = 1 << 20;
@@ -29,29 +29,29 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 type Driver = Pin<Box<Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>>>;
 
 /// An open connection. The driver moves bytes only while a request is in progress.
-struct Open {
+struct OpenConnection {
     sender: SendRequest<Full<Bytes>>,
     /// `None` after the server has closed the connection.
     driver: Option<Driver>,
 }
 
 /// A connection to a server.
-pub struct Link {
+pub struct ServerConnection {
     server: Arc<Server>,
     /// Taken out while a request is in progress: a request that is given up closes its connection.
-    open: Option<Open>,
+    open: Option<OpenConnection>,
 }
 
-impl Link {
+impl ServerConnection {
     /// Connects with the first request.
     pub fn new(server: Arc<Server>) -> Self {
         Self { server, open: None }
     }
 
     /// Opens the connection if it is not open.
-    pub async fn connect(&mut self) -> Result<(), Failure> {
+    pub async fn connect(&mut self) -> Result<(), RequestError> {
         if self.open.is_none() {
-            self.open = Some(Open::new(&self.server).await?);
+            self.open = Some(OpenConnection::new(&self.server).await?);
         }
         Ok(())
     }
@@ -61,10 +61,10 @@ impl Link {
     /// A request that met a connection just closed, of which nothing was sent, is sent over another one.
     pub async fn send(
         &mut self,
-        message: &Outgoing,
+        message: &OutgoingRequest,
         bearer: Option<&HeaderValue>,
         keep: bool,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<HttpResponse, RequestError> {
         let mut request = message.request(&self.server.host, bearer);
         if let Some(mut open) = self.open.take()
             && open.is_usable().await
@@ -78,26 +78,28 @@ impl Link {
                 Err((_, Some(unsent))) => request = unsent,
             }
         }
-        let mut open = Open::new(&self.server).await?;
+        let mut open = OpenConnection::new(&self.server).await?;
         let answer = open.exchange(request, keep).await.map_err(|(failure, _)| failure)?;
         self.open = Some(open);
         Ok(answer)
     }
 }
 
-impl Open {
-    async fn new(server: &Server) -> Result<Self, Failure> {
-        let tcp = TcpStream::connect(&*server.addresses).await.map_err(|error| Failure::connect(&error))?;
-        tcp.set_nodelay(true).map_err(|error| Failure::connect(&error))?;
+impl OpenConnection {
+    async fn new(server: &Server) -> Result<Self, RequestError> {
+        let tcp =
+            TcpStream::connect(&*server.addresses).await.map_err(|error| RequestError::connect(&error))?;
+        tcp.set_nodelay(true).map_err(|error| RequestError::connect(&error))?;
         let stream: Box<dyn Stream> = match &server.tls {
             None => Box::new(tcp),
             Some((connector, name)) => {
                 let session = connector.connect(name.clone(), tcp).await;
-                Box::new(session.map_err(|error| Failure::connect(&error))?)
+                Box::new(session.map_err(|error| RequestError::connect(&error))?)
             }
         };
-        let (sender, connection) =
-            handshake(TokioIo::new(stream)).await.map_err(|error| Failure::Connect(error.to_string()))?;
+        let (sender, connection) = handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| RequestError::Connect(error.to_string()))?;
         Ok(Self { sender, driver: Some(Box::pin(connection)) })
     }
 
@@ -119,17 +121,18 @@ impl Open {
         &mut self,
         request: Request<Full<Bytes>>,
         keep: bool,
-    ) -> Result<Answer, (Failure, Option<Request<Full<Bytes>>>)> {
+    ) -> Result<HttpResponse, (RequestError, Option<Request<Full<Bytes>>>)> {
         let sent = self.sender.try_send_request(request);
         let response = drive(&mut self.driver, sent).await.map_err(|mut error| {
             let unsent = error.take_message();
-            (Failure::lost(error.error()), unsent)
+            (RequestError::lost(error.error()), unsent)
         })?;
         let (head, body) = response.into_parts();
         let status = head.status.as_u16();
         let reading = read(body, keep || status >= 400);
-        let body = drive(&mut self.driver, reading).await.map_err(|error| (Failure::lost(&error), None))?;
-        Ok(Answer { status, headers: head.headers, body })
+        let body =
+            drive(&mut self.driver, reading).await.map_err(|error| (RequestError::lost(&error), None))?;
+        Ok(HttpResponse { status, headers: head.headers, body })
     }
 }
 

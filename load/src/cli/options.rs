@@ -13,19 +13,19 @@ use crate::requests::{EnvHeader, Mix, PlainHeader, StatusSet};
 
 /// Options that all scenarios have.
 #[derive(Args)]
-pub struct Common {
+pub struct CommonOptions {
     #[command(flatten)]
-    pub target: Target,
+    pub target: TargetOptions,
     #[command(flatten)]
-    pub course: Course,
+    pub course: RunOptions,
     #[command(flatten)]
-    pub report: Report,
+    pub report: ReportOptions,
 }
 
 /// Where requests go, and what they are.
 #[derive(Args)]
 #[command(next_help_heading = "Target", group = ArgGroup::new("what").multiple(false))]
-pub struct Target {
+pub struct TargetOptions {
     /// The daemon's public listener, for --kind and --users
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8088", conflicts_with = "url")]
     pub base: Endpoint,
@@ -86,7 +86,7 @@ pub struct Target {
 /// How a run goes.
 #[derive(Args)]
 #[command(next_help_heading = "Course")]
-pub struct Course {
+pub struct RunOptions {
     /// Requests before the measurement, with its first rate; they are in no figure
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = value::span)]
     pub warm_up: Duration,
@@ -110,7 +110,7 @@ pub struct Course {
 /// What is reported, and where.
 #[derive(Args)]
 #[command(next_help_heading = "Report")]
-pub struct Report {
+pub struct ReportOptions {
     /// Print the report as JSON instead of a summary
     #[arg(long)]
     pub json: bool,
@@ -131,9 +131,9 @@ pub struct Report {
     pub await_drained: Option<Duration>,
 }
 
-impl Course {
+impl RunOptions {
     /// The longest time from when a request is due until it is answered or given up.
-    pub fn longest(&self) -> Duration {
+    pub fn max_latency(&self) -> Duration {
         self.send_within + self.timeout
     }
 }
