@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::measure::{Limit, Outcome, median};
 use crate::records::KIND;
-use crate::server::WithoutLog;
+use crate::server::NoLogServer;
 use crate::{client, records, server};
 use support::admin::{Admin, unique_name};
 use support::daemon::metric;
@@ -20,7 +20,7 @@ pub const PAIRS: usize = 9;
 /// A turn's records take a second.
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
 /// Hundreds of flushes.
-pub const TURN: Duration = Duration::from_millis(1500);
+pub const TURN_DURATION: Duration = Duration::from_millis(1500);
 
 const APPENDED: &str = "forebay_wal_append_total";
 const KEYED: &str = "ack: requests/s, 256 connections, with an Idempotency-Key / without";
@@ -29,7 +29,7 @@ const ENCRYPTED: &str = "ack: requests/s, 256 connections, encrypted / plain";
 
 /// What encryption at rest costs: a tenth at most.
 pub fn encrypted() -> Vec<Outcome> {
-    let mut sealing = server::daemon(server::KAFKA_IS_AWAY);
+    let mut sealing = server::daemon(server::UNREACHABLE_KAFKA);
     let key = server::key_file(sealing.dir());
     sealing.configure("wal.encryption_key_file", key);
     vec![in_turns(ENCRYPTED, Limit::AtLeast(0.9), sealing)]
@@ -37,19 +37,21 @@ pub fn encrypted() -> Vec<Outcome> {
 
 /// What traces cost with the usual share of samples, and a collector that is unavailable: a tenth at most.
 pub fn traced() -> Vec<Outcome> {
-    let traced = server::daemon(server::KAFKA_IS_AWAY);
-    let traced = traced.set("telemetry.otlp_endpoint", format!("http://{}", server::KAFKA_IS_AWAY));
+    let traced = server::daemon(server::UNREACHABLE_KAFKA);
+    let traced = traced.set("telemetry.otlp_endpoint", format!("http://{}", server::UNREACHABLE_KAFKA));
     vec![in_turns(TRACED, Limit::AtLeast(0.9), traced)]
 }
 
 /// A daemon beside a plain one. They take turns; the other one is idle meanwhile. The processor time of each request is
 /// told beside it: a busy machine blurs it less than the rate.
 fn in_turns(what: &'static str, limit: Limit, mut other: Forebay) -> Outcome {
-    let mut plain = server::daemon(server::KAFKA_IS_AWAY);
+    let mut plain = server::daemon(server::UNREACHABLE_KAFKA);
     plain.start();
     other.start();
     let pids = [other.pid(), plain.pid()];
-    let load = |daemon: &Forebay| client::load(server::address(daemon), records::requests(CONNECTIONS), TURN);
+    let load = |daemon: &Forebay| {
+        client::load(server::address(daemon), records::requests(CONNECTIONS), TURN_DURATION)
+    };
     load(&other);
     load(&plain);
     let turns: Vec<(f64, f64)> = (0..PAIRS)
@@ -79,13 +81,13 @@ fn in_turns(what: &'static str, limit: Limit, mut other: Forebay) -> Outcome {
 /// What a new `Idempotency-Key` on each request costs: a fifth at most. One daemon, so that both sides have the same
 /// log and the same index behind them.
 pub fn keyed() -> Vec<Outcome> {
-    let mut daemon = server::daemon(server::KAFKA_IS_AWAY);
+    let mut daemon = server::daemon(server::UNREACHABLE_KAFKA);
     daemon.start();
     let requests = || records::requests(CONNECTIONS);
-    let plain = || client::load(server::address(&daemon), requests(), TURN);
+    let plain = || client::load(server::address(&daemon), requests(), TURN_DURATION);
     let keyed = || {
         let requests = requests().iter().map(|request| client::keyed(request)).collect();
-        client::load(server::address(&daemon), requests, TURN)
+        client::load(server::address(&daemon), requests, TURN_DURATION)
     };
     keyed();
     plain();
@@ -119,7 +121,7 @@ pub fn cpu_us(pid: u32) -> f64 {
 /// At least half while Kafka is away, when the cores belong to acceptance; for information, while it drains to a
 /// broker on the same cores.
 pub fn measure() -> Vec<Outcome> {
-    let away = server::daemon(server::KAFKA_IS_AWAY);
+    let away = server::daemon(server::UNREACHABLE_KAFKA);
     let mut outcomes = vec![compare(WHAT, Limit::AtLeast(0.5), away, |_| {})];
     if let Some(bootstrap) = services::shared_kafka("durable_path ack") {
         let topic = unique_name("bench");
@@ -136,13 +138,13 @@ pub fn measure() -> Vec<Outcome> {
 /// `settle` returns when the daemon leaves the cores to the server it is compared with.
 fn compare(what: &'static str, limit: Limit, mut daemon: Forebay, settle: fn(&Forebay)) -> Outcome {
     daemon.start();
-    let without = WithoutLog::start();
+    let without = NoLogServer::start();
     let durable = || {
-        let rate = client::load(server::address(&daemon), records::requests(CONNECTIONS), TURN);
+        let rate = client::load(server::address(&daemon), records::requests(CONNECTIONS), TURN_DURATION);
         settle(&daemon);
         rate
     };
-    let forgetful = || client::load(without.address(), records::requests(CONNECTIONS), TURN);
+    let forgetful = || client::load(without.address(), records::requests(CONNECTIONS), TURN_DURATION);
     // The first turn grows buffers, segments and threads.
     durable();
     forgetful();

@@ -2,7 +2,7 @@
 
 use std::env;
 
-use crate::ack::{CONNECTIONS, PAIRS, TURN, cpu_us};
+use crate::ack::{CONNECTIONS, PAIRS, TURN_DURATION, cpu_us};
 use crate::measure::{Limit, Outcome, median};
 use crate::{client, records, server};
 use support::daemon::metric;
@@ -24,15 +24,15 @@ pub fn measure() -> Vec<Outcome> {
         eprintln!("builds: {OTHER} names no other build");
         return Vec::new();
     };
-    let mut this = server::daemon(server::KAFKA_IS_AWAY);
-    let mut other = Forebay::new(other).set("kafka.brokers", server::KAFKA_IS_AWAY);
+    let mut this = server::daemon(server::UNREACHABLE_KAFKA);
+    let mut other = Forebay::new(other).set("kafka.brokers", server::UNREACHABLE_KAFKA);
     this.start();
     other.start();
     let pids = [this.pid(), other.pid()];
     // Rate, and microseconds of CPU per request.
     let load = |daemon: &Forebay, pid: u32| {
         let (cpu, appended) = (cpu_us(pid), metric(daemon, APPENDED));
-        let rate = client::load(server::address(daemon), records::requests(CONNECTIONS), TURN);
+        let rate = client::load(server::address(daemon), records::requests(CONNECTIONS), TURN_DURATION);
         (rate, (cpu_us(pid) - cpu) / (metric(daemon, APPENDED) - appended))
     };
     load(&this, pids[0]);

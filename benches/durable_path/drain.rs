@@ -56,11 +56,11 @@ pub fn workers() -> Vec<Outcome> {
         drained(&wal, RECORDS, &bootstrap, config)
     };
     turn(1);
-    let rounds: Vec<(Turn, Vec<Turn>)> =
+    let rounds: Vec<(DrainRun, Vec<DrainRun>)> =
         (0..3).map(|_| (turn(1), COUNTS.iter().map(|(count, ..)| turn(*count)).collect())).collect();
     let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / RECORDS as f64;
     let outcome = |(index, &(_, what, limit)): (usize, &(usize, &'static str, Limit))| {
-        let ours: Vec<Turn> = rounds.iter().map(|(_, turns)| turns[index]).collect();
+        let ours: Vec<DrainRun> = rounds.iter().map(|(_, turns)| turns[index]).collect();
         let pairs = rounds.iter().map(|(one, turns)| each(turns[index].cpu) / each(one.cpu)).collect();
         let ones: Vec<f64> = rounds.iter().map(|(one, _)| each(one.cpu)).collect();
         let cpu: Vec<f64> = ours.iter().map(|turn| each(turn.cpu)).collect();
@@ -118,7 +118,7 @@ fn compare(what: &'static str, partitions: usize, bootstrap: &str) -> Outcome {
 
 /// What one drain of a whole log took.
 #[derive(Clone, Copy)]
-struct Turn {
+struct DrainRun {
     took: Duration,
     /// CPU time of this process.
     cpu: Duration,
@@ -135,7 +135,7 @@ fn cpu() -> Duration {
 
 /// From workers whose producers are ready to an empty backlog: half a second to have a producer's id would be a quarter
 /// of what is measured. Whatever an earlier turn has delivered is delivered again.
-fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::Config) -> Turn {
+fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::Config) -> DrainRun {
     let (_lock, OpenedLog { writer, log, recovery }) = records::open(wal, true);
     assert_eq!(recovery.backlog, records, "all of it waits");
     let registry = Registry::new().expect("metrics");
@@ -170,13 +170,13 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
     while drain.handle().notice().is_some() {
         std::thread::sleep(LOOK);
     }
-    std::thread::sleep(producer::SETTLE);
+    std::thread::sleep(producer::PRODUCER_WARM_UP);
     let (started, before) = (Instant::now(), cpu());
     drain.handle().resume();
     while log.backlog_stats().backlog > 0 {
         std::thread::sleep(LOOK);
     }
-    let turn = Turn { took: started.elapsed(), cpu: cpu() - before };
+    let turn = DrainRun { took: started.elapsed(), cpu: cpu() - before };
     drain.stop(Instant::now());
     threads.join(Duration::from_secs(10));
     turn

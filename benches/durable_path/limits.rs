@@ -20,7 +20,7 @@ pub fn measure() -> Vec<Outcome> {
     let Some(redis) = services::redis("durable_path limits") else { return Vec::new() };
     let redis = redis.start();
     let daemon = |enabled: bool| {
-        let mut daemon = server::daemon(server::KAFKA_IS_AWAY)
+        let mut daemon = server::daemon(server::UNREACHABLE_KAFKA)
             .set("redis.url", redis.url())
             .set("rate_limit.enabled", enabled)
             .set("rate_limit.write_limit", 1_000_000_000);

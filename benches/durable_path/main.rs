@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Daemon and comparison are processes of their own, loaded from this one: the real binary, and this program started
-//! again as [`without_log`]. The drain and the producer it is compared with both run in this process. Ends with 1
+//! again as [`no_log_server`]. The drain and the producer it is compared with both run in this process. Ends with 1
 //! when a median misses its limit. The drain needs a Kafka: the tests' own (`tests/services/fetch`), or the one that
 //! `FOREBAY_TEST_KAFKA` names.
 
@@ -20,15 +20,15 @@ mod builds;
 mod client;
 mod drain;
 mod limits;
-mod lone;
 mod measure;
+mod no_log_server;
 mod producer;
 mod records;
 mod server;
+mod single_connection;
 mod start;
 mod sustained;
-mod waits;
-mod without_log;
+mod waiting_producer;
 
 use std::process::ExitCode;
 
@@ -40,7 +40,7 @@ const PARTS: [Part; 11] = [
     ("encrypted", ack::encrypted),
     ("traced", ack::traced),
     ("limits", limits::measure),
-    ("lone", lone::measure),
+    ("lone", single_connection::measure),
     ("drain", drain::measure),
     ("sustained", sustained::measure),
     ("workers", drain::workers),
@@ -51,9 +51,9 @@ const PARTS: [Part; 11] = [
 fn main() -> ExitCode {
     let words = measure::words();
     if let [first, rest @ ..] = &words[..]
-        && first == without_log::COMMAND
+        && first == no_log_server::COMMAND
     {
-        without_log::serve(rest);
+        no_log_server::serve(rest);
         return ExitCode::SUCCESS;
     }
     measure::run(&PARTS, &words)

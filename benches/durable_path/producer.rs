@@ -15,7 +15,7 @@ use crate::records;
 const FLUSH_WITHIN: Duration = Duration::from_secs(120);
 
 /// How long producers get to have their ids, before the clock runs: half a second each is usual.
-pub const SETTLE: Duration = Duration::from_secs(2);
+pub const PRODUCER_WARM_UP: Duration = Duration::from_secs(2);
 
 /// From a producer that is ready to the last confirmation of `count` records like those of the log, headers included.
 pub fn sent(count: u64, topic: &str, bootstrap: &str) -> Duration {
@@ -30,7 +30,7 @@ pub fn sent(count: u64, topic: &str, bootstrap: &str) -> Duration {
         (0..records::KEYS).map(|n| (records::key(n), records::body(n))).collect();
     let settings = settings(bootstrap);
     let producer: ThreadedProducer<DefaultProducerContext> = settings.create().expect("a producer");
-    std::thread::sleep(SETTLE);
+    std::thread::sleep(PRODUCER_WARM_UP);
     let started = Instant::now();
     for (key, body) in records.iter().cycle().take(count as usize) {
         let mut record = BaseRecord::to(topic).key(key).payload(body).headers(its_headers.clone());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::without_log;
+use crate::no_log_server;
 use support::child::Child;
 use support::http::Client;
 use support::ports::Port;
@@ -17,7 +17,7 @@ use support::process::Forebay;
 use support::{scratch, wait};
 
 /// Nobody listens there: records wait, and the machine's cores belong to acceptance.
-pub const KAFKA_IS_AWAY: &str = "127.0.0.1:1";
+pub const UNREACHABLE_KAFKA: &str = "127.0.0.1:1";
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -39,14 +39,14 @@ pub fn address(daemon: &Forebay) -> SocketAddr {
     daemon.address().parse().expect("host:port")
 }
 
-/// This program as [`without_log`].
-pub struct WithoutLog {
+/// This program as [`no_log_server`].
+pub struct NoLogServer {
     port: Port,
     child: Child,
     _dir: TempDir,
 }
 
-impl WithoutLog {
+impl NoLogServer {
     /// Starts it and returns when it answers.
     pub fn start() -> Self {
         Self::start_with(&[])
@@ -65,7 +65,7 @@ impl WithoutLog {
     fn start_with(kafka: &[&str]) -> Self {
         let (port, dir) = (Port::free(), scratch::dir("without-log"));
         let mut command = Command::new(std::env::current_exe().expect("this program's path"));
-        command.args([without_log::COMMAND, &port.address()]).args(kafka);
+        command.args([no_log_server::COMMAND, &port.address()]).args(kafka);
         let child = Child::spawn("without-log", &command, &dir.path().join("log"));
         let mut client = Client::new(&port.address());
         wait::until_true("the server without a log answers", READY_WITHIN, || client.get("/readyz").is_ok());

@@ -18,8 +18,8 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// At most a second longer.
 pub fn measure() -> Vec<Outcome> {
-    let mut empty = server::daemon(server::KAFKA_IS_AWAY);
-    let mut full = server::daemon(server::KAFKA_IS_AWAY);
+    let mut empty = server::daemon(server::UNREACHABLE_KAFKA);
+    let mut full = server::daemon(server::UNREACHABLE_KAFKA);
     // The first start of a log makes its directories.
     seconds_to_ready(&mut empty);
     records::fill(&full.wal_dir(), TOPIC, WAITING - TAIL);

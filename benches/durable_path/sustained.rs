@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::measure::{Limit, Outcome, median};
 use crate::records::KIND;
-use crate::server::WithoutLog;
+use crate::server::NoLogServer;
 use crate::{ack, client, records, server};
 use support::admin::{Admin, unique_name};
 use support::daemon::{await_drained, backlog, metric};
@@ -24,7 +24,7 @@ const PARTITIONS: usize = 8;
 const APPENDED: &str = "forebay_wal_append_total";
 
 /// A turn of one of the two.
-struct Turn {
+struct SustainedTurn {
     /// Records in Kafka, a second.
     rate: f64,
     /// Answers a second.
@@ -45,18 +45,25 @@ pub fn measure() -> Vec<Outcome> {
     );
     let mut daemon = server::daemon(&bootstrap).toml(&kind);
     daemon.start();
-    let waits = WithoutLog::producing(&bootstrap, &topic);
+    let waits = NoLogServer::producing(&bootstrap, &topic);
     WHAT.into_iter().flat_map(|(what, connections)| compare(what, connections, &mut daemon, &waits)).collect()
 }
 
-fn compare(what: &'static str, connections: usize, daemon: &mut Forebay, waits: &WithoutLog) -> Vec<Outcome> {
+fn compare(
+    what: &'static str,
+    connections: usize,
+    daemon: &mut Forebay,
+    waits: &NoLogServer,
+) -> Vec<Outcome> {
     let (pairs, time) = (setting("PAIRS", 9), Duration::from_millis(setting("TURN_MS", 3000)));
     // The first turn grows buffers, segments, threads and the broker's heap.
     logged(daemon, connections, time);
     waited(waits, connections, time);
-    let turns: Vec<(Turn, Turn)> =
+    let turns: Vec<(SustainedTurn, SustainedTurn)> =
         (0..pairs).map(|_| (logged(daemon, connections, time), waited(waits, connections, time))).collect();
-    let of = |value: fn(&(Turn, Turn)) -> f64| median(&turns.iter().map(value).collect::<Vec<_>>());
+    let of = |value: fn(&(SustainedTurn, SustainedTurn)) -> f64| {
+        median(&turns.iter().map(value).collect::<Vec<_>>())
+    };
     let rates = (of(|turn| turn.0.rate), of(|turn| turn.1.rate));
     let sustained = Outcome {
         what,
@@ -80,7 +87,7 @@ fn half_load(
     connections: usize,
     rates: (f64, f64),
     daemon: &Forebay,
-    waits: &WithoutLog,
+    waits: &NoLogServer,
     time: Duration,
 ) -> Outcome {
     let requests = || records::requests(connections);
@@ -98,7 +105,7 @@ fn half_load(
     }
 }
 
-fn logged(daemon: &mut Forebay, connections: usize, time: Duration) -> Turn {
+fn logged(daemon: &mut Forebay, connections: usize, time: Duration) -> SustainedTurn {
     let pid = daemon.pid();
     let (appended, cpu) = (metric(daemon, APPENDED), ack::cpu_us(pid));
     let acks = client::load(server::address(daemon), records::requests(connections), time);
@@ -106,15 +113,15 @@ fn logged(daemon: &mut Forebay, connections: usize, time: Duration) -> Turn {
     let (accepted, cpu) = (metric(daemon, APPENDED) - appended, ack::cpu_us(pid) - cpu);
     await_drained(daemon);
     // The time is the load's, on both sides: connecting, and asking for the backlog, is no part of it.
-    Turn { rate: acks * (1.0 - backlog / accepted), acks, backlog, cpu_us: cpu / accepted }
+    SustainedTurn { rate: acks * (1.0 - backlog / accepted), acks, backlog, cpu_us: cpu / accepted }
 }
 
-fn waited(waits: &WithoutLog, connections: usize, time: Duration) -> Turn {
+fn waited(waits: &NoLogServer, connections: usize, time: Duration) -> SustainedTurn {
     let cpu = ack::cpu_us(waits.pid());
     let started = Instant::now();
     let acks = client::load(waits.address(), records::requests(connections), time);
     let (seconds, cpu) = (started.elapsed().as_secs_f64(), ack::cpu_us(waits.pid()) - cpu);
-    Turn { rate: acks, acks, backlog: 0.0, cpu_us: cpu / (acks * seconds) }
+    SustainedTurn { rate: acks, acks, backlog: 0.0, cpu_us: cpu / (acks * seconds) }
 }
 
 /// What so much of these times does not exceed (0.99: all but a hundredth), in milliseconds.

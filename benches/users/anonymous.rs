@@ -8,8 +8,8 @@ use std::{fs, thread};
 use serde_json::json;
 
 use crate::measure::{Limit, Outcome};
-use crate::parts;
-use crate::parts::Parts;
+use crate::services;
+use crate::services::Services;
 use support::anonymous::AnonymousRequest;
 use support::process::Forebay;
 use support::{anonymous, wait};
@@ -24,7 +24,7 @@ const RUNTIME: &str = "tokio-rt-worker";
 const APPLIED_WITHIN: Duration = Duration::from_secs(120);
 
 /// Of one request.
-struct Cost {
+struct RequestCost {
     runtime: Duration,
     others: Duration,
     answer: usize,
@@ -35,16 +35,16 @@ struct Cost {
 
 /// Nanoseconds on a processor so far: the runtime's threads, and all others.
 #[derive(Clone, Copy, Default)]
-struct Spent {
+struct CpuTime {
     runtime: u64,
     others: u64,
 }
 
 /// The table on standard output, and the two figures that a limit is set for.
 pub fn measure() -> Vec<Outcome> {
-    let Some(parts) = Parts::start(TEST) else { return Vec::new() };
+    let Some(parts) = Services::start(TEST) else { return Vec::new() };
     let daemon = parts.daemon();
-    let key = parts::key_file(&daemon, "jwt.keys", &"5a".repeat(32));
+    let key = services::key_file(&daemon, "jwt.keys", &"5a".repeat(32));
     let mut daemon = daemon
         .set("auth.mode", "jwt")
         .set("auth.jwt_key_file", key.display().to_string())
@@ -101,7 +101,7 @@ fn register_known(daemon: &Forebay) {
     });
 }
 
-fn cost(daemon: &mut Forebay, probe: &AnonymousRequest) -> Cost {
+fn cost(daemon: &mut Forebay, probe: &AnonymousRequest) -> RequestCost {
     let pid = daemon.pid();
     let mut http = daemon.http();
     let mut ask = |number| probe.send(&mut http, number).expect("an answer").body.len();
@@ -111,7 +111,7 @@ fn cost(daemon: &mut Forebay, probe: &AnonymousRequest) -> Cost {
     let answer = (0..TIMES).map(&mut ask).max().unwrap_or_default();
     let (after, statements) = (self::spent(pid), self::statements(daemon) - statements);
     let each = |nanoseconds: u64| Duration::from_nanos(nanoseconds / TIMES);
-    Cost {
+    RequestCost {
         runtime: each(after.runtime.saturating_sub(spent.runtime)),
         others: each(after.others.saturating_sub(spent.others)),
         answer,
@@ -141,8 +141,8 @@ fn memory_of_many(daemon: &mut Forebay, probe: &AnonymousRequest) -> u64 {
     status(pid, "VmHWM").saturating_sub(before)
 }
 
-fn spent(pid: u32) -> Spent {
-    let mut spent = Spent::default();
+fn spent(pid: u32) -> CpuTime {
+    let mut spent = CpuTime::default();
     let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the daemon runs");
     for thread in threads.flatten().map(|entry| entry.path()) {
         // A thread may end meanwhile.

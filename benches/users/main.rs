@@ -17,9 +17,9 @@ mod client;
 #[path = "../durable_path/measure.rs"]
 #[allow(dead_code)]
 mod measure;
-mod parts;
 mod password;
 mod service;
+mod services;
 mod token;
 
 use std::process::ExitCode;

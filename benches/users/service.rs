@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::measure::{Limit, Outcome};
-use crate::parts::Parts;
-use crate::{client, parts};
+use crate::services::Services;
+use crate::{client, services};
 use support::daemon::{metric, resident};
 use support::process::Forebay;
 use support::wait;
@@ -28,13 +28,13 @@ const PEOPLE: u64 = 500;
 const APPLIED_WITHIN: Duration = Duration::from_secs(300);
 
 /// What came of a turn.
-struct Load {
+struct LoadResult {
     times: Vec<Duration>,
     failed: usize,
     took: Duration,
 }
 
-impl Load {
+impl LoadResult {
     fn rate(&self) -> f64 {
         self.times.len() as f64 / self.took.as_secs_f64()
     }
@@ -53,10 +53,10 @@ impl Load {
 
 /// The levels, and the steps of a registration on standard error.
 pub fn measure() -> Vec<Outcome> {
-    let Some(parts) = Parts::start(TEST) else { return Vec::new() };
+    let Some(parts) = Services::start(TEST) else { return Vec::new() };
     // What is hashed for those who register takes every turn of the one thread: here people are known already.
     let daemon = parts.daemon().set("login.credential_cache_ttl", "1h");
-    let key = parts::key_file(&daemon, "wal.key", &"5a".repeat(32));
+    let key = services::key_file(&daemon, "wal.key", &"5a".repeat(32));
     let mut daemon = daemon
         .set("wal.encryption_key_file", key.display().to_string())
         .set("users.password_hashing", "deferred");
@@ -93,7 +93,7 @@ fn levels(daemon: &Forebay) -> Vec<Outcome> {
     });
     let level =
         |what, value: f64, figures| Outcome { what, pairs: vec![value], limit: Limit::AtMost(1.0), figures };
-    let figures = |load: &Load| {
+    let figures = |load: &LoadResult| {
         format!(
             "{:.0}/s; p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms; {:.2} of a thousand failed",
             load.rate(),
@@ -160,7 +160,7 @@ fn steps(daemon: &Forebay) -> BTreeMap<String, (f64, f64)> {
 }
 
 /// Connections that each send the next request when they have an answer.
-fn load(address: SocketAddr, next: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Load {
+fn load(address: SocketAddr, next: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> LoadResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let (next, began) = (Arc::new(next), Instant::now());
@@ -183,7 +183,7 @@ fn load(address: SocketAddr, next: impl Fn() -> Vec<u8> + Send + Sync + 'static)
                 (times, failed)
             });
         }
-        let mut load = Load { times: Vec::new(), failed: 0, took: Duration::ZERO };
+        let mut load = LoadResult { times: Vec::new(), failed: 0, took: Duration::ZERO };
         while let Some(client) = clients.join_next().await {
             let (times, failed) = client.expect("a client's times");
             load.times.extend(times);

@@ -9,7 +9,7 @@ use forebay::command::CommandId;
 
 use crate::client::Lone;
 use crate::measure::{Limit, Outcome, median, median_us};
-use crate::server::WithoutLog;
+use crate::server::NoLogServer;
 use crate::{records, server};
 
 const PAIRS: usize = 11;
@@ -19,13 +19,13 @@ const FRAME_HEADER: usize = 32;
 
 /// At most one and a half times as long.
 pub fn measure() -> Vec<Outcome> {
-    let mut daemon = server::daemon(server::KAFKA_IS_AWAY);
+    let mut daemon = server::daemon(server::UNREACHABLE_KAFKA);
     daemon.start();
-    let without = WithoutLog::start();
-    let mut turn = Turn {
+    let without = NoLogServer::start();
+    let mut turn = LatencyTurn {
         durable: Lone::connect(server::address(&daemon), records::request(0)),
         forgetful: Lone::connect(without.address(), records::request(0)),
-        raw: Raw::create(&daemon.dir().join("raw")),
+        raw: RawFile::create(&daemon.dir().join("raw")),
     };
     turn.take();
     let turns: Vec<[f64; 3]> = (0..PAIRS).map(|_| turn.take()).collect();
@@ -38,13 +38,13 @@ pub fn measure() -> Vec<Outcome> {
     }]
 }
 
-struct Turn {
+struct LatencyTurn {
     durable: Lone,
     forgetful: Lone,
-    raw: Raw,
+    raw: RawFile,
 }
 
-impl Turn {
+impl LatencyTurn {
     /// The three medians in microseconds. One of each in turn: a disk's mood lasts longer than three requests.
     fn take(&mut self) -> [f64; 3] {
         let mut times: [Vec<Duration>; 3] = Default::default();
@@ -58,13 +58,13 @@ impl Turn {
 }
 
 /// A zero-filled file that takes a record's bytes one after the other.
-struct Raw {
+struct RawFile {
     file: File,
     record: Vec<u8>,
     offset: u64,
 }
 
-impl Raw {
+impl RawFile {
     fn create(path: &Path) -> Self {
         let mut payload = Vec::new();
         let id = CommandId::from_bytes([7; 25]);

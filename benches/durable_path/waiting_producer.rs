@@ -15,16 +15,16 @@ use crate::producer;
 
 /// One producer for all requests.
 #[derive(Clone)]
-pub struct Waits {
-    producer: Arc<ThreadedProducer<Context>>,
+pub struct WaitingProducer {
+    producer: Arc<ThreadedProducer<DeliveryContext>>,
     topic: Arc<str>,
 }
 
-struct Context;
+struct DeliveryContext;
 
-impl ClientContext for Context {}
+impl ClientContext for DeliveryContext {}
 
-impl ProducerContext for Context {
+impl ProducerContext for DeliveryContext {
     type DeliveryOpaque = Box<oneshot::Sender<()>>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, confirmed: Self::DeliveryOpaque) {
@@ -37,12 +37,12 @@ impl ProducerContext for Context {
     }
 }
 
-impl Waits {
+impl WaitingProducer {
     /// With the drain's settings but for the linger, which would be added to each answer.
     pub fn new(bootstrap: &str, topic: &str) -> Self {
         let mut settings = producer::settings(bootstrap);
         settings.set("linger.ms", "0");
-        let producer = settings.create_with_context(Context).expect("a producer");
+        let producer = settings.create_with_context(DeliveryContext).expect("a producer");
         Self { producer: Arc::new(producer), topic: topic.into() }
     }
 

@@ -17,7 +17,7 @@ use support::sql::SqlServer;
 const MIGRATED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Servers of the measurement's own.
-pub struct Parts {
+pub struct Services {
     kafka: Kafka,
     redis: Redis,
     database: String,
@@ -25,9 +25,9 @@ pub struct Parts {
     _place: KafkaPermit,
 }
 
-impl Parts {
+impl Services {
     /// Running, topics and tables made. None: one of them is not installed; that has been said.
-    pub fn start(test: &str) -> Option<Parts> {
+    pub fn start(test: &str) -> Option<Services> {
         let (place, redis, sql) =
             (services::kafka(test)?, services::redis(test)?, services::own_mariadb(test)?);
         let (kafka, redis) = (place.start(ClusterOptions::single()), redis.start());
@@ -35,7 +35,7 @@ impl Parts {
         for topic in ["user.commands.v1", "user.retry.v1", "user.dead.v1"] {
             admin.create_topic(topic, 4, 1, &[]);
         }
-        let parts = Parts { database: sql.create_database(), kafka, redis, _sql: sql, _place: place };
+        let parts = Services { database: sql.create_database(), kafka, redis, _sql: sql, _place: place };
         let mut migrate = parts.under(Forebay::new(env!("CARGO_BIN_EXE_forebay")).args(&["migrate"]));
         migrate.launch();
         assert!(migrate.wait(MIGRATED_WITHIN).success(), "{}", migrate.log());

@@ -16,7 +16,7 @@ use forebay::telemetry::trace::Tracer;
 use forebay::units::Timestamp;
 use forebay::{auth, http, kafka, kinds, telemetry};
 
-use crate::waits::Waits;
+use crate::waiting_producer::WaitingProducer;
 
 /// The word this program is started with to be this server. An address follows, and, for a server that produces and
 /// waits, the brokers and a topic.
@@ -26,11 +26,11 @@ pub const COMMAND: &str = "without-log";
 pub fn serve(words: &[String]) {
     let (address, waits) = match words {
         [address] => (address, None),
-        [address, bootstrap, topic] => (address, Some(Waits::new(bootstrap, topic))),
+        [address, bootstrap, topic] => (address, Some(WaitingProducer::new(bootstrap, topic))),
         _ => panic!("{COMMAND} ADDRESS [BROKERS TOPIC]"),
     };
     let address: SocketAddr = address.parse().expect("host:port");
-    let server = WithoutLog { waits };
+    let server = NoLogService { waits };
     let registry = Registry::new().expect("metrics");
     let metrics = Arc::new(http::Metrics::register(&registry).expect("metrics"));
     let tokens = auth::Metrics::register(&registry).expect("metrics");
@@ -62,11 +62,11 @@ pub fn serve(words: &[String]) {
 
 /// Knows nothing and says yes, once Kafka has the records if it produces them.
 #[derive(Clone)]
-struct WithoutLog {
-    waits: Option<Waits>,
+struct NoLogService {
+    waits: Option<WaitingProducer>,
 }
 
-impl CommandService for WithoutLog {
+impl CommandService for NoLogService {
     async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
         let ids: Vec<CommandId> = request.commands.iter().map(|_| CommandId::from_bytes([7; 25])).collect();
         if let Some(waits) = &self.waits {
@@ -88,7 +88,7 @@ impl CommandService for WithoutLog {
     async fn final_state(&self, _: CommandId, _: bool, _: Instant) {}
 }
 
-impl AdminService for WithoutLog {
+impl AdminService for NoLogService {
     fn backlog_json(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
