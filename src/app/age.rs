@@ -17,7 +17,11 @@ pub(super) fn age_of(log: &Arc<Log>, lsn: Lsn) -> Duration {
         Ok(at) => at.map_or(Duration::ZERO, |at| Timestamp::now().since(at)),
         // Report too high an age rather than none, so that an alert on it fires.
         Err(error) => {
-            tracing::warn!(event = "wal.oldest_age_unknown", %error, "oldest record could not be read; reporting the age of its segment instead");
+            tracing::warn!(
+                event = "wal.oldest_age_unknown",
+                %error,
+                "oldest record could not be read; the age of its segment is reported instead"
+            );
             log.segment_created_at(lsn).map_or(Duration::ZERO, |at| Timestamp::now().since(at))
         }
     }

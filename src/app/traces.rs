@@ -25,7 +25,11 @@ impl Traces {
                 Self { tracer, _export: Some(export) }
             }
             Err(error) => {
-                tracing::error!(event = "telemetry.export_not_started", %error, "export of traces not started; no spans are exported");
+                tracing::error!(
+                    event = "telemetry.export_not_started",
+                    %error,
+                    "export of traces not started; no spans are exported"
+                );
                 off()
             }
         }

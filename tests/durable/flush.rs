@@ -17,11 +17,11 @@ use support::process::Forebay;
 use support::{scratch, services};
 
 /// The daemon behind a script that starts it under `strace` while a flag file is there.
-struct Watched {
+struct TracedDaemon {
     home: TempDir,
 }
 
-impl Watched {
+impl TracedDaemon {
     /// `strace -D` keeps the daemon the test's own child, to be signalled and waited for as such.
     fn new(arguments: &str) -> Self {
         let home = scratch::dir("strace");
@@ -69,7 +69,7 @@ fn a_failed_fdatasync_is_final_and_costs_nothing_that_was_acknowledged() {
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 3, 1, &[]);
     // Counted for each thread by itself: the thread that fills segments stays below it, the commit thread does not.
-    let watched = Watched::new("-e trace=fdatasync -e inject=fdatasync:error=EIO:when=120+");
+    let watched = TracedDaemon::new("-e trace=fdatasync -e inject=fdatasync:error=EIO:when=120+");
     let mut forebay = daemon(&watched.binary(), &cluster.bootstrap());
     forebay.start();
     let load = Load::start(&LoadOptions::new(forebay.address()));
@@ -93,13 +93,13 @@ fn a_failed_fdatasync_is_final_and_costs_nothing_that_was_acknowledged() {
 }
 
 /// Line numbers of a trace: where a record was written, where the flush after it came back, where its 202 left.
-struct Order {
+struct FlushOrder {
     written: usize,
     flushed: usize,
     answered: usize,
 }
 
-fn order(lines: &[&str], mark: &str, id: &str) -> Order {
+fn order(lines: &[&str], mark: &str, id: &str) -> FlushOrder {
     let written = lines.iter().position(|line| line.contains("pwrite64(") && line.contains(mark)).unwrap();
     let thread = lines[written].split_whitespace().next().unwrap();
     let back = |line: &&str| {
@@ -109,7 +109,7 @@ fn order(lines: &[&str], mark: &str, id: &str) -> Order {
     let flushed = written + lines[written..].iter().position(back).expect("a flush after the write");
     let answer = |line: &&str| line.contains(id) && line.contains("HTTP/1.1 202");
     let answered = lines.iter().position(answer).expect("the answer");
-    Order { written, flushed, answered }
+    FlushOrder { written, flushed, answered }
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn every_202_leaves_after_the_flush_that_covers_its_record() {
     };
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 3, 1, &[]);
-    let watched = Watched::new("-s 200000 -e trace=pwrite64,fdatasync,write,writev,sendto,sendmsg");
+    let watched = TracedDaemon::new("-s 200000 -e trace=pwrite64,fdatasync,write,writev,sendto,sendmsg");
     let mut forebay = daemon(&watched.binary(), &cluster.bootstrap()).set("drain.workers", 1);
     forebay.start();
     let address = forebay.address();
@@ -143,7 +143,7 @@ fn every_202_leaves_after_the_flush_that_covers_its_record() {
     let trace = watched.trace();
     let lines: Vec<_> = trace.lines().collect();
     for (mark, id) in &marks {
-        let Order { written, flushed, answered } = order(&lines, mark, id);
+        let FlushOrder { written, flushed, answered } = order(&lines, mark, id);
         assert!(
             written < flushed && flushed < answered,
             "{mark}: written {written}, flushed {flushed}, 202 {answered}"

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::disk::Tape;
-use crate::guest::{Guest, Kit};
-use crate::machine::Machine;
-use crate::random::Random;
-use crate::recovered::{FILLING, Known};
+use crate::disk::WriteJournal;
+use crate::guest_image::{BootFiles, GuestConfig};
+use crate::machine::VirtualMachine;
+use crate::recovered::{ExpectedCommands, FILLER_BYTES};
+use crate::rng::SeededRng;
 use crate::{image, recovered};
 use support::load::{Load, LoadOptions, SentCommands};
 use support::scratch;
 
 /// Lives of one disk. Then another begins with an empty one: the log and the time to check it grow with each.
-pub const LIVES: usize = 8;
+pub const CUTS_PER_DISK: usize = 8;
 
 /// Instants of each life at which power is cut again, on the disk's tape.
 const INSTANTS: usize = 12;
@@ -42,10 +42,10 @@ const ASKED_IN_MACHINE: usize = 400;
 
 /// A machine whose power is cut again and again.
 pub struct Campaign<'a> {
-    kit: &'a Kit,
-    guest: &'a Guest,
-    random: &'a mut Random,
-    counts: &'a mut Counts,
+    kit: &'a BootFiles,
+    guest: &'a GuestConfig,
+    random: &'a mut SeededRng,
+    counts: &'a mut CampaignStats,
     dir: TempDir,
     disk: Vec<u8>,
     sent: SentCommands,
@@ -53,7 +53,7 @@ pub struct Campaign<'a> {
 
 /// What was done and seen.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
+pub struct CampaignStats {
     /// Machines killed.
     pub cuts: usize,
     /// Of those, before the daemon was ready.
@@ -66,7 +66,7 @@ pub struct Counts {
     pub checked: usize,
 }
 
-impl fmt::Display for Counts {
+impl fmt::Display for CampaignStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cuts, at_start, instants, acknowledged, checked } = self;
         write!(
@@ -78,8 +78,8 @@ impl fmt::Display for Counts {
 }
 
 /// A life that has ended.
-struct Life {
-    tape: Tape,
+struct EndedRun {
+    tape: WriteJournal,
     /// Its 202s, each with the instant by which it had arrived.
     heard: Vec<(usize, String, usize)>,
     console: String,
@@ -87,7 +87,12 @@ struct Life {
 
 impl<'a> Campaign<'a> {
     /// A machine with an empty disk; nothing runs yet.
-    pub fn new(kit: &'a Kit, guest: &'a Guest, random: &'a mut Random, counts: &'a mut Counts) -> Self {
+    pub fn new(
+        kit: &'a BootFiles,
+        guest: &'a GuestConfig,
+        random: &'a mut SeededRng,
+        counts: &'a mut CampaignStats,
+    ) -> Self {
         let dir = scratch::dir("power");
         let disk = image::blank(dir.path());
         kit.write_initramfs(&dir.path().join(INITRAMFS), guest);
@@ -95,19 +100,19 @@ impl<'a> Campaign<'a> {
     }
 
     /// One life, ended by a power cut. What is wrong afterwards, if anything.
-    pub fn live(&mut self) -> Result<(), String> {
+    pub fn run_cycle(&mut self) -> Result<(), String> {
         self.counts.cuts += 1;
         let life = self.until_cut()?;
         self.check(&life).map_err(|wrong| format!("{wrong}\n--- the machine's console:\n{}", life.console))
     }
 
     /// Gives power. A kernel that stands still before it has touched the disk says nothing about the daemon: once more.
-    pub fn boot(&mut self) -> Machine {
+    pub fn boot(&mut self) -> VirtualMachine {
         let disk = std::mem::take(&mut self.disk);
         let initramfs = self.dir.path().join(INITRAMFS);
         for _ in 0..BOOTS {
-            let machine = Machine::boot(&self.kit.kernel(), &initramfs, disk.clone(), self.dir.path());
-            if machine.mounts() {
+            let machine = VirtualMachine::boot(&self.kit.kernel(), &initramfs, disk.clone(), self.dir.path());
+            if machine.await_mount() {
                 return machine;
             }
             println!("a machine stood still before it mounted its disk:\n{}", machine.cut().1);
@@ -116,7 +121,7 @@ impl<'a> Campaign<'a> {
     }
 
     /// What was done and seen so far.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &CampaignStats {
         self.counts
     }
 
@@ -126,19 +131,20 @@ impl<'a> Campaign<'a> {
     }
 
     /// Boots, works, cuts.
-    fn until_cut(&mut self) -> Result<Life, String> {
+    fn until_cut(&mut self) -> Result<EndedRun, String> {
         let mut machine = self.boot();
         if self.random.below(CUT_AT_START) == 0 {
             machine.await_instant(1 + self.random.below(START_EVENTS))?;
             self.counts.at_start += 1;
             let (tape, console) = machine.cut();
-            return Ok(Life { tape, heard: Vec::new(), console });
+            return Ok(EndedRun { tape, heard: Vec::new(), console });
         }
         machine.await_ready()?;
-        self.counts.checked += recovered::ask(&machine.address(), &self.sent, ASKED_IN_MACHINE)?;
+        self.counts.checked +=
+            recovered::check_acknowledged(&machine.address(), &self.sent, ASKED_IN_MACHINE)?;
         let heard = Arc::new(Mutex::new(Vec::new()));
         let mut plan = LoadOptions::new(machine.address());
-        (plan.prefix, plan.padding_bytes) = (format!("cut{}-", self.counts.cuts), FILLING);
+        (plan.prefix, plan.padding_bytes) = (format!("cut{}-", self.counts.cuts), FILLER_BYTES);
         let (disk, to) = (machine.disk(), Arc::clone(&heard));
         // The answer is older than the instant.
         plan.on_accepted = Some(Arc::new(move |key, number| {
@@ -151,11 +157,11 @@ impl<'a> Campaign<'a> {
         let heard = std::mem::take(&mut *heard.lock().unwrap());
         self.counts.acknowledged += heard.len();
         self.sent.append(&mut sent);
-        Ok(Life { tape, heard, console })
+        Ok(EndedRun { tape, heard, console })
     }
 
     /// Cuts the tape at its end, which is where the next life goes on, and at other instants.
-    fn check(&mut self, life: &Life) -> Result<(), String> {
+    fn check(&mut self, life: &EndedRun) -> Result<(), String> {
         let answered = life.heard.iter().map(|(instant, ..)| *instant);
         let answered: Vec<_> = answered.filter(|instant| *instant <= life.tape.end()).collect();
         for _ in 0..INSTANTS {
@@ -171,9 +177,14 @@ impl<'a> Campaign<'a> {
         Ok(())
     }
 
-    fn check_at(&mut self, tape: &Tape, instant: usize, owed: &SentCommands) -> Result<Vec<u8>, String> {
-        let (disk, how) = tape.cut_at(instant, self.random);
-        let known = Known { owed, sent: &self.sent };
+    fn check_at(
+        &mut self,
+        tape: &WriteJournal,
+        instant: usize,
+        owed: &SentCommands,
+    ) -> Result<Vec<u8>, String> {
+        let (disk, how) = tape.content_at(instant, self.random);
+        let known = ExpectedCommands { owed, sent: &self.sent };
         let found = recovered::check(&self.guest.binary, &disk, known);
         self.counts.checked += found.map_err(|wrong| format!("{how}: {wrong}"))?;
         Ok(disk)

@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::random::Random;
+use crate::rng::SeededRng;
 
 /// The unit that a disk writes whole or not at all.
 const SECTOR: usize = 512;
@@ -23,17 +23,17 @@ const SEGMENT: &[u8] = b"forebay\n";
 const AFTER_SEGMENT: usize = 20;
 
 /// A disk that has power.
-pub struct Disk(Mutex<State>);
+pub struct VolatileDisk(Mutex<State>);
 
 struct State {
     /// What a reader sees: platter and cache.
     now: Vec<u8>,
-    tape: Tape,
+    tape: WriteJournal,
     power: bool,
 }
 
 /// All that happened to a disk since it was given power.
-pub struct Tape {
+pub struct WriteJournal {
     begin: Vec<u8>,
     events: Vec<Event>,
 }
@@ -45,19 +45,19 @@ enum Event {
 
 /// What survives of the writes no flush covered.
 #[derive(Clone, Copy, Debug)]
-enum Survivors {
+enum SurvivingWrites {
     Nothing,
     Everything,
     /// As many as fit before the lights went out; the last is torn.
-    First,
+    Prefix,
     /// Any sectors, in any order.
-    Some,
+    AnySectors,
 }
 
-impl Disk {
+impl VolatileDisk {
     /// A disk that holds `content`.
     pub fn new(content: Vec<u8>) -> Self {
-        let tape = Tape { begin: content.clone(), events: Vec::new() };
+        let tape = WriteJournal { begin: content.clone(), events: Vec::new() };
         Self(Mutex::new(State { now: content, tape, power: true }))
     }
 
@@ -100,10 +100,10 @@ impl Disk {
     }
 
     /// Cuts the power: from now on it answers nothing.
-    pub fn cut(&self) -> Tape {
+    pub fn cut(&self) -> WriteJournal {
         let mut state = self.state();
         state.power = false;
-        let nothing = Tape { begin: Vec::new(), events: Vec::new() };
+        let nothing = WriteJournal { begin: Vec::new(), events: Vec::new() };
         std::mem::replace(&mut state.tape, nothing)
     }
 
@@ -112,14 +112,14 @@ impl Disk {
     }
 }
 
-impl Tape {
+impl WriteJournal {
     /// The instant after the last event.
     pub fn end(&self) -> usize {
         self.events.len()
     }
 
     /// An instant before this tape's end, of one of the kinds at which a log has something to lose.
-    pub fn choose(&self, answered: &[usize], random: &mut Random) -> usize {
+    pub fn choose(&self, answered: &[usize], random: &mut SeededRng) -> usize {
         let any = random.below(self.end() + 1);
         match random.below(4) {
             0 => any,
@@ -136,7 +136,7 @@ impl Tape {
     }
 
     /// What the disk holds when power was cut at `instant`, and a word about how.
-    pub fn cut_at(&self, instant: usize, random: &mut Random) -> (Vec<u8>, String) {
+    pub fn content_at(&self, instant: usize, random: &mut SeededRng) -> (Vec<u8>, String) {
         let happened = &self.events[..instant];
         let flushed = happened.iter().rposition(|event| matches!(event, Event::Flush)).map_or(0, |at| at + 1);
         let mut platter = self.begin.clone();
@@ -144,17 +144,22 @@ impl Tape {
             platter[at..at + data.len()].copy_from_slice(data);
         }
         let cached: Vec<_> = happened[flushed..].iter().filter_map(Event::write).collect();
-        let modes = [Survivors::Nothing, Survivors::Everything, Survivors::First, Survivors::Some];
+        let modes = [
+            SurvivingWrites::Nothing,
+            SurvivingWrites::Everything,
+            SurvivingWrites::Prefix,
+            SurvivingWrites::AnySectors,
+        ];
         let survivors = modes[random.below(modes.len())];
         let sectors: Vec<_> = cached.iter().flat_map(|(at, data)| sectors(*at, data)).collect();
         let first = random.below(sectors.len() + 1);
         let mut kept = 0;
         for (number, (at, data)) in sectors.iter().enumerate() {
             let survives = match survivors {
-                Survivors::Nothing => false,
-                Survivors::Everything => true,
-                Survivors::First => number < first,
-                Survivors::Some => random.below(2) == 0,
+                SurvivingWrites::Nothing => false,
+                SurvivingWrites::Everything => true,
+                SurvivingWrites::Prefix => number < first,
+                SurvivingWrites::AnySectors => random.below(2) == 0,
             };
             if survives {
                 platter[*at..*at + data.len()].copy_from_slice(data);
@@ -199,8 +204,8 @@ fn sectors(at: usize, data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 #[test]
 fn what_was_flushed_survives_every_cut_and_nothing_else_has_to() {
     const SECTORS: usize = 64;
-    let mut random = Random::new(1);
-    let disk = Disk::new(vec![0; SECTORS * SECTOR]);
+    let mut random = SeededRng::new(1);
+    let disk = VolatileDisk::new(vec![0; SECTORS * SECTOR]);
     // What each sector held after each event, and what of that was flushed.
     let (mut now, mut flushed) = (vec![0_u8; SECTORS], vec![0_u8; SECTORS]);
     let mut history = vec![(now.clone(), flushed.clone())];
@@ -219,7 +224,7 @@ fn what_was_flushed_survives_every_cut_and_nothing_else_has_to() {
     assert!(disk.write(0, vec![1]).is_none() && disk.flush().is_none(), "no power, no answer");
     let mut lost = 0;
     for (instant, (now, flushed)) in history.iter().enumerate() {
-        let (platter, how) = tape.cut_at(instant, &mut random);
+        let (platter, how) = tape.content_at(instant, &mut random);
         for (number, sector) in platter.chunks(SECTOR).enumerate() {
             let value = sector[0];
             assert!(sector.iter().all(|byte| *byte == value), "{how}: sector {number} is torn");

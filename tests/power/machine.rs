@@ -1,4 +1,4 @@
-//! A virtual machine on a [`Disk`], until its power is cut.
+//! A virtual machine on a [`VolatileDisk`], until its power is cut.
 //!
 //! QEMU translates every instruction (TCG): slower than hardware, but it works wherever the tests do, also inside
 //! another virtual machine, and boots in three seconds.
@@ -8,9 +8,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::disk::{Disk, Tape};
-use crate::guest::ENDED;
-use crate::nbd::Export;
+use crate::disk::{VolatileDisk, WriteJournal};
+use crate::guest_image::ENDED_MESSAGE;
+use crate::nbd::NbdServer;
 use support::child::Child;
 use support::ports::Port;
 use support::wait;
@@ -26,23 +26,23 @@ const MOUNTS_WITHIN: Duration = Duration::from_secs(90);
 const ACCEPTING: &str = "accepting commands";
 
 /// A machine that has power. Dropping it kills it.
-pub struct Machine {
+pub struct VirtualMachine {
     // First: the disk's thread ends when QEMU is gone.
     qemu: Child,
-    _export: Export,
-    disk: Arc<Disk>,
+    _export: NbdServer,
+    disk: Arc<VolatileDisk>,
     public: Port,
     admin: Port,
     /// What the console showed when it was given power: its file holds all its lives.
     before: usize,
 }
 
-impl Machine {
+impl VirtualMachine {
     /// Gives power to a machine with this kernel, initramfs and disk. Its files go to `dir`.
     pub fn boot(kernel: &Path, initramfs: &Path, content: Vec<u8>, dir: &Path) -> Self {
-        let disk = Arc::new(Disk::new(content));
+        let disk = Arc::new(VolatileDisk::new(content));
         let socket = dir.join("disk.socket");
-        let export = Export::start(&socket, Arc::clone(&disk));
+        let export = NbdServer::start(&socket, Arc::clone(&disk));
         let (public, admin) = (Port::free(), Port::free());
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", "384", "-no-reboot"]);
@@ -66,7 +66,7 @@ impl Machine {
     }
 
     /// Its disk.
-    pub fn disk(&self) -> Arc<Disk> {
+    pub fn disk(&self) -> Arc<VolatileDisk> {
         Arc::clone(&self.disk)
     }
 
@@ -81,7 +81,7 @@ impl Machine {
     }
 
     /// Waits until its kernel has mounted the disk, which writes to it. False when it stands still before that.
-    pub fn mounts(&self) -> bool {
+    pub fn await_mount(&self) -> bool {
         wait::poll(MOUNTS_WITHIN, || (self.disk.instant() > 0).then_some(())).is_some()
     }
 
@@ -98,7 +98,7 @@ impl Machine {
     }
 
     /// Cuts its power. What happened to its disk until then, and what the console showed in this life.
-    pub fn cut(mut self) -> (Tape, String) {
+    pub fn cut(mut self) -> (WriteJournal, String) {
         // The disk first: what a dying machine would still do to it never happens.
         let tape = self.disk.cut();
         self.qemu.kill();
@@ -108,7 +108,7 @@ impl Machine {
     fn ready(&mut self) -> Option<Result<(), String>> {
         let ended = self.qemu.ended();
         let console = self.console();
-        if console.contains(ENDED) {
+        if console.contains(ENDED_MESSAGE) {
             return Some(Err(format!("the daemon does not start in the machine:\n{console}")));
         }
         // Not the daemon's doing.

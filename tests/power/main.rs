@@ -8,21 +8,21 @@
 
 mod campaign;
 mod disk;
-mod guest;
+mod guest_image;
 mod image;
 mod initramfs;
 mod machine;
 mod nbd;
-mod random;
 mod recovered;
+mod rng;
 
 use std::env;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use campaign::{Campaign, Counts, LIVES};
-use guest::{Guest, Kit};
-use random::Random;
+use campaign::{CUTS_PER_DISK, Campaign, CampaignStats};
+use guest_image::{BootFiles, GuestConfig};
+use rng::SeededRng;
 use support::admin::Admin;
 use support::consume::read_all;
 use support::daemon::LONG;
@@ -44,14 +44,14 @@ const SEED: &str = "FOREBAY_POWER_SEED";
 #[test]
 fn every_202_survives_power_cuts_on_a_real_kernel() {
     let name = "every_202_survives_power_cuts_on_a_real_kernel";
-    let Some(kit) = services::available(name, "a virtual machine", Kit::find()) else { return };
+    let Some(kit) = services::available(name, "a virtual machine", BootFiles::find()) else { return };
     let planted = daemon::expected_fault();
     // Nobody listens there: what is accepted stays in the log, and a cut has much to lose.
     let mut guest = guest("127.0.0.1:1");
     guest
         .environment
         .extend(planted.iter().map(|fault| (daemon::FAILPOINT_VARIABLE.to_owned(), fault.clone())));
-    let (seed, mut counts) = (seed(), Counts::default());
+    let (seed, mut counts) = (seed(), CampaignStats::default());
     let cuts = setting(CUTS).unwrap_or(DEFAULT_CUTS);
     let wrong = cut_power(&kit, &guest, seed, cuts, &mut counts, &mut |_| {});
     match (planted, wrong) {
@@ -66,14 +66,14 @@ fn every_202_survives_power_cuts_on_a_real_kernel() {
 #[test]
 fn every_202_is_in_kafka_after_power_cuts() {
     let name = "every_202_is_in_kafka_after_power_cuts";
-    let Some(kit) = services::available(name, "a virtual machine", Kit::find()) else { return };
+    let Some(kit) = services::available(name, "a virtual machine", BootFiles::find()) else { return };
     let Some(kafka) = services::kafka(name) else { return };
     // To the machine that name is another address than to this host, and from both the broker is found.
     let cluster = kafka.start(ClusterOptions::single().host("localhost"));
     let bootstrap = cluster.bootstrap();
     Admin::new(&bootstrap).create_topic("orders.v1", 6, 1, &[]);
     let guest = guest(&bootstrap.replace("127.0.0.1", "localhost"));
-    let (seed, mut counts, mut sent) = (seed(), Counts::default(), SentCommands::new());
+    let (seed, mut counts, mut sent) = (seed(), CampaignStats::default(), SentCommands::new());
     let cuts = setting(CUTS).unwrap_or(DEFAULT_CUTS_WITH_KAFKA);
     let drained = &mut |campaign: &mut Campaign<'_>| {
         let mut machine = campaign.boot();
@@ -92,19 +92,19 @@ fn every_202_is_in_kafka_after_power_cuts() {
 /// Cuts power so many times, and calls `after` with every machine whose disk is to be replaced. What was wrong first,
 /// if anything.
 fn cut_power(
-    kit: &Kit,
-    guest: &Guest,
+    kit: &BootFiles,
+    guest: &GuestConfig,
     seed: u64,
     cuts: usize,
-    counts: &mut Counts,
+    counts: &mut CampaignStats,
     after: &mut dyn FnMut(&mut Campaign<'_>),
 ) -> Result<(), String> {
-    let mut random = Random::new(seed);
+    let mut random = SeededRng::new(seed);
     while counts.cuts < cuts {
-        let lives = LIVES.min(cuts - counts.cuts);
+        let lives = CUTS_PER_DISK.min(cuts - counts.cuts);
         let mut campaign = Campaign::new(kit, guest, &mut random, counts);
         for _ in 0..lives {
-            campaign.live()?;
+            campaign.run_cycle()?;
             println!("seed {seed}: {}", campaign.counts());
         }
         after(&mut campaign);
@@ -112,8 +112,8 @@ fn cut_power(
     Ok(())
 }
 
-fn guest(brokers: &str) -> Guest {
-    Guest {
+fn guest(brokers: &str) -> GuestConfig {
+    GuestConfig {
         binary: daemon::binary(),
         config: format!("[kafka]\nbrokers = \"{brokers}\"\n"),
         environment: Vec::new(),

@@ -1,4 +1,4 @@
-//! Serves a [`Disk`] to QEMU: the fixed newstyle handshake and simple replies of the NBD protocol
+//! Serves a [`VolatileDisk`] to QEMU: the fixed newstyle handshake and simple replies of the NBD protocol
 //! (github.com/NetworkBlockDevice/nbd, doc/proto.md), as much of it as QEMU's client uses.
 
 use std::io::{Read, Write};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::{io, thread};
 
-use crate::disk::Disk;
+use crate::disk::VolatileDisk;
 
 const MAGIC: &[u8; 16] = b"NBDMAGICIHAVEOPT";
 const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
@@ -35,14 +35,14 @@ const INVALID: u32 = 22;
 const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 
 /// A disk on a socket, for one client. Ends when that is gone.
-pub struct Export {
+pub struct NbdServer {
     socket: PathBuf,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Export {
+impl NbdServer {
     /// Listens on `socket`, which must not be there yet.
-    pub fn start(socket: &Path, disk: Arc<Disk>) -> Self {
+    pub fn start(socket: &Path, disk: Arc<VolatileDisk>) -> Self {
         let listener = UnixListener::bind(socket).expect("the socket of the disk");
         let thread = thread::spawn(move || {
             let (stream, _) = listener.accept().expect("QEMU connects to its disk");
@@ -53,7 +53,7 @@ impl Export {
     }
 }
 
-impl Drop for Export {
+impl Drop for NbdServer {
     fn drop(&mut self) {
         // Lets the thread go when nobody ever connected.
         let _ = UnixStream::connect(&self.socket);
@@ -65,7 +65,7 @@ impl Drop for Export {
     }
 }
 
-fn serve(mut stream: UnixStream, disk: &Disk) -> io::Result<()> {
+fn serve(mut stream: UnixStream, disk: &VolatileDisk) -> io::Result<()> {
     stream.write_all(MAGIC)?;
     stream.write_all(&FIXED_NEWSTYLE.to_be_bytes())?;
     exactly::<4>(&mut stream)?; // the client's flags
@@ -75,7 +75,7 @@ fn serve(mut stream: UnixStream, disk: &Disk) -> io::Result<()> {
 }
 
 /// One option; true when requests follow.
-fn negotiated(stream: &mut UnixStream, disk: &Disk) -> io::Result<bool> {
+fn negotiated(stream: &mut UnixStream, disk: &VolatileDisk) -> io::Result<bool> {
     exactly::<8>(stream)?; // IHAVEOPT
     let option = u32::from_be_bytes(exactly(stream)?);
     let length = u32::from_be_bytes(exactly(stream)?) as usize;
@@ -103,7 +103,7 @@ fn negotiated(stream: &mut UnixStream, disk: &Disk) -> io::Result<bool> {
 }
 
 /// One request; false at the end.
-fn answered(stream: &mut UnixStream, disk: &Disk) -> io::Result<bool> {
+fn answered(stream: &mut UnixStream, disk: &VolatileDisk) -> io::Result<bool> {
     let magic = u32::from_be_bytes(exactly(stream)?);
     let [_, _, high, low] = exactly(stream)?;
     let cookie: [u8; 8] = exactly(stream)?;

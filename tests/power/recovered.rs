@@ -14,11 +14,11 @@ use support::process::Forebay;
 use support::{load, scratch};
 
 /// Bytes of filling in each body that is sent: every record straddles sectors, and a life fills a segment or two.
-pub const FILLING: usize = 2_500;
+pub const FILLER_BYTES: usize = 2_500;
 
 /// What is known at an instant.
 #[derive(Clone, Copy)]
-pub struct Known<'a> {
+pub struct ExpectedCommands<'a> {
     /// What had been answered before it, and so must be there.
     pub owed: &'a SentCommands,
     /// What had been sent before it or later, and so may be there.
@@ -28,7 +28,7 @@ pub struct Known<'a> {
 /// Starts the daemon on the log in `image`, asks it for every command that was acknowledged, kills it, and reads the
 /// log it leaves: every acknowledged record with its content, none that was not sent, numbers without a gap, the
 /// records of each key in order, nothing to find for `verify`. The number of acknowledged records, or what is wrong.
-pub fn check(binary: &Path, image: &[u8], known: Known<'_>) -> Result<usize, String> {
+pub fn check(binary: &Path, image: &[u8], known: ExpectedCommands<'_>) -> Result<usize, String> {
     let dir = scratch::dir("cut");
     let log = image::extract_log(image, dir.path())?;
     let mut forebay = Forebay::new(binary)
@@ -39,7 +39,7 @@ pub fn check(binary: &Path, image: &[u8], known: Known<'_>) -> Result<usize, Str
         .set("wal.reserve_space", "1MiB");
     forebay.launch();
     forebay.try_await_ready()?;
-    let acknowledged = ask(&forebay.address(), known.owed, usize::MAX)?;
+    let acknowledged = check_acknowledged(&forebay.address(), known.owed, usize::MAX)?;
     // An orderly stop takes a second with a broker that is away, and would hide what the start left open.
     forebay.kill();
     read(&log, known).map_err(|wrong| format!("{wrong}\n{}", forebay.log()))?;
@@ -47,7 +47,7 @@ pub fn check(binary: &Path, image: &[u8], known: Known<'_>) -> Result<usize, Str
 }
 
 /// Asks the daemon at `address` for acknowledged commands, `limit` at most, evenly chosen. Their number.
-pub fn ask(address: &str, owed: &SentCommands, limit: usize) -> Result<usize, String> {
+pub fn check_acknowledged(address: &str, owed: &SentCommands, limit: usize) -> Result<usize, String> {
     let mut http = Client::new(address);
     let mut asked = 0;
     let mut lost = Vec::new();
@@ -75,7 +75,7 @@ fn acknowledged(sent: &SentCommands) -> impl Iterator<Item = (&String, usize, &S
     })
 }
 
-fn read(log: &Path, known: Known<'_>) -> Result<(), String> {
+fn read(log: &Path, known: ExpectedCommands<'_>) -> Result<(), String> {
     let label = |payload: &[u8]| forebay::command::kind_of(payload);
     let view = LogDirectory::open(log).and_then(|directory| directory.snapshot(label));
     let view = view.map_err(|error| error.to_string())?;
@@ -113,7 +113,7 @@ fn ids(view: &LogView, sent: &SentCommands) -> Result<BTreeMap<(String, usize), 
         let number = body["amount"].as_u64().unwrap_or(u64::MAX) as usize;
         let value = String::from_utf8_lossy(envelope.value);
         let was_sent = sent.get(&key).is_some_and(|answers| number < answers.len());
-        if !was_sent || value != load::body(&key, number, FILLING) {
+        if !was_sent || value != load::body(&key, number, FILLER_BYTES) {
             return Err(format!("record {} was never sent: {value}", record.lsn));
         }
         if last.insert(key.clone(), number).is_some_and(|last| last >= number) {

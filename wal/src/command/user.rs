@@ -145,7 +145,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// A member that is there is `Some`, null or not.
+/// A member that is there is `AnySectors`, null or not.
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
     Option::<String>::deserialize(from).map(Some)
 }

@@ -29,15 +29,15 @@ log_format = "text"
 "#;
 
 /// What the first process says last when something ended that must not.
-pub const ENDED: &str = "the daemon ended with";
+pub const ENDED_MESSAGE: &str = "the daemon ended with";
 
 /// What a boot takes, fetched and found.
 #[derive(Clone, Debug)]
-pub struct Kit {
+pub struct BootFiles {
     dir: PathBuf,
 }
 
-impl Kit {
+impl BootFiles {
     /// Finds what is needed, or says what is missing.
     pub fn find() -> Result<Self, String> {
         for (program, package) in
@@ -64,7 +64,7 @@ impl Kit {
     }
 
     /// Writes the first file system to `to`: `binary` as the daemon, with these brokers and this environment.
-    pub fn write_initramfs(&self, to: &Path, guest: &Guest) {
+    pub fn write_initramfs(&self, to: &Path, guest: &GuestConfig) {
         let mut files = BTreeMap::from([
             ("init".to_owned(), init(&guest.environment).into_bytes()),
             ("bin/busybox".to_owned(), read(&self.dir.join("busybox"))),
@@ -94,7 +94,7 @@ impl Kit {
 
 /// A daemon in a machine.
 #[derive(Clone, Debug)]
-pub struct Guest {
+pub struct GuestConfig {
     pub binary: PathBuf,
     /// Sections of its configuration beside [`CONFIG`].
     pub config: String,
@@ -114,7 +114,7 @@ ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
 mount -t ext4 /dev/vda /disk || poweroff -f
 cd /disk
 {exports}forebay serve --config /etc/forebay.toml
-echo {ENDED} $?
+echo {ENDED_MESSAGE} $?
 poweroff -f
 "
     )

@@ -1,9 +1,9 @@
 //! Random numbers that a seed repeats.
 
 /// SplitMix64 (Steele, Lea, Flood 2014): good enough to choose instants and sectors.
-pub struct Random(u64);
+pub struct SeededRng(u64);
 
-impl Random {
+impl SeededRng {
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
