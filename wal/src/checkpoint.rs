@@ -16,11 +16,11 @@ use crate::units::{Lsn, Timestamp};
 pub const FILE: &str = "checkpoint";
 const MAGIC: [u8; 8] = *b"forebayc";
 /// Without transactions.
-const PLAIN: u32 = 1;
+const VERSION_PLAIN: u32 = 1;
 /// With what is remembered of them: written only where there were any, so that older versions read the others.
-const WITH_TRANSACTIONS: u32 = 2;
+const VERSION_WITH_TRANSACTIONS: u32 = 2;
 /// 10 M records in flight above the watermark are 1.25 MB; a hundred times that is not a checkpoint of ours.
-const LIMIT: u64 = 256 << 20;
+const MAX_BYTES: u64 = 256 << 20;
 
 /// What was flushed when the checkpoint was taken: a log that holds less has lost something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Checkpoint {
 
     /// The checkpoint of the log in `dir`.
     pub fn load(fs: &dyn Fs, dir: &Path) -> Result<Self, LoadError> {
-        match salvage::read_file(fs, dir, &dir.join(FILE), LIMIT) {
+        match salvage::read_file(fs, dir, &dir.join(FILE), MAX_BYTES) {
             Ok(Some((bytes, unreadable))) => match unreadable.detail(FILE) {
                 Some(detail) => Err(LoadError::Unreadable(detail)),
                 None => Self::decode(&bytes).ok_or(LoadError::Damaged),
@@ -172,7 +172,7 @@ impl Checkpoint {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&MAGIC);
-        let version = if self.transactions.has_any() { WITH_TRANSACTIONS } else { PLAIN };
+        let version = if self.transactions.has_any() { VERSION_WITH_TRANSACTIONS } else { VERSION_PLAIN };
         out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&self.log_id);
         let DurablePosition { segment, length, next } = self.durable;
@@ -188,7 +188,7 @@ impl Checkpoint {
             }
             out.extend(marks.bits.iter().flat_map(|word| word.to_le_bytes()));
         }
-        if version == WITH_TRANSACTIONS {
+        if version == VERSION_WITH_TRANSACTIONS {
             let Transactions { ids, epochs: lives } = &self.transactions;
             out.extend_from_slice(&ids.unwrap_or(u64::MAX).to_le_bytes());
             out.extend_from_slice(&(lives.len() as u64).to_le_bytes());
@@ -218,7 +218,7 @@ impl Checkpoint {
             return None;
         }
         let version = u32::from_le_bytes(array(body, 8));
-        if version != PLAIN && version != WITH_TRANSACTIONS {
+        if version != VERSION_PLAIN && version != VERSION_WITH_TRANSACTIONS {
             return None;
         }
         let mut numbers = body[28..].chunks_exact(8).map(|word| u64::from_le_bytes(array(word, 0)));
@@ -250,7 +250,7 @@ impl Checkpoint {
             }
             checkpoint.segments.push((first, marks));
         }
-        if version == WITH_TRANSACTIONS {
+        if version == VERSION_WITH_TRANSACTIONS {
             let ids = number()?;
             checkpoint.transactions.ids = (ids != u64::MAX).then_some(ids);
             for _ in 0..number()? {
@@ -265,7 +265,7 @@ impl Checkpoint {
         // One state has one spelling: nothing is left over, and version 2 has what only it can say.
         let is_all = number().is_none() && body[28..].len().is_multiple_of(8);
         let is_plain = !checkpoint.transactions.has_any();
-        (is_all && is_plain == (version == PLAIN) && checkpoint.is_sound()).then_some(checkpoint)
+        (is_all && is_plain == (version == VERSION_PLAIN) && checkpoint.is_sound()).then_some(checkpoint)
     }
 }
 
