@@ -7,7 +7,7 @@ use crate::sync::Mutex;
 use crate::units::Lsn;
 
 /// A quarter of a second at 50,000 records a second of 300 bytes, and little beside the workers' own memory.
-const LIMIT: usize = 8 << 20;
+const MAX_BYTES: usize = 8 << 20;
 
 /// Bytes of whole frames, as they lie in a segment.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ impl RecentBlocks {
         let (blocks, held) = &mut *guard;
         *held += block.bytes.len();
         blocks.push_back(block);
-        while *held > LIMIT {
+        while *held > MAX_BYTES {
             let Some(oldest) = blocks.pop_front() else { break };
             *held -= oldest.bytes.len();
         }
