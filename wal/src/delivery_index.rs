@@ -22,13 +22,13 @@ use crate::units::{Lsn, Timestamp};
 
 /// The directory in the log's.
 pub const DIR: &str = "sent";
-const SLOT: usize = 24;
+const SLOT_LEN: usize = 24;
 /// Files kept open: confirmations of a few segments come at a time, also when one partition lags.
-const OPEN: usize = 8;
+const MAX_OPEN_FILES: usize = 8;
 /// Notes kept in memory: about half of what may be in flight, so that most of them are neighbours. 1 MiB.
-const FRESH: usize = 16_384;
+const MAX_PENDING: usize = 16_384;
 /// Notes kept in memory while the disk takes none, for minutes of a full disk. 8 MiB.
-const MOST: usize = 8 * FRESH;
+const MAX_PENDING_AFTER_ERROR: usize = 8 * MAX_PENDING;
 
 /// The notes of one log.
 pub struct DeliveryIndex {
@@ -52,13 +52,13 @@ impl DeliveryIndex {
     pub fn record(&self, segment: Lsn, confirmations: &[Confirmation]) -> io::Result<()> {
         let mut fresh = self.lock_pending();
         fresh.extend(confirmations.iter().map(|confirmation| (segment, *confirmation)));
-        if fresh.len() < FRESH { Ok(()) } else { self.write(&mut fresh) }
+        if fresh.len() < MAX_PENDING { Ok(()) } else { self.write(&mut fresh) }
     }
 
     /// Forgets the oldest of more notes than may wait for a disk that takes none; says how many.
     pub fn drop_oldest(&self) -> usize {
         let mut fresh = self.lock_pending();
-        let over = fresh.len().saturating_sub(MOST);
+        let over = fresh.len().saturating_sub(MAX_PENDING_AFTER_ERROR);
         fresh.drain(..over);
         over
     }
@@ -83,7 +83,7 @@ impl DeliveryIndex {
         let file = self.file(*segment)?;
         // Before the write, which may fail half-way; the lock of what is written keeps a flush out until it is done.
         self.unflushed.store(true, Ordering::Release);
-        file.write_all_at(&bytes, (first.lsn.0 - segment.0) * SLOT as u64)
+        file.write_all_at(&bytes, (first.lsn.0 - segment.0) * SLOT_LEN as u64)
     }
 
     /// The note of one record; `None` when there is none or it was lost.
@@ -152,7 +152,7 @@ impl DeliveryIndex {
         if let Some(file) = open.get(&segment) {
             return Ok(Arc::clone(file));
         }
-        if open.len() >= OPEN
+        if open.len() >= MAX_OPEN_FILES
             && let Some((_, file)) = open.pop_first()
         {
             file.sync_data()?;
@@ -177,14 +177,14 @@ pub struct SegmentDeliveries {
 impl SegmentDeliveries {
     /// The note of one record; `None` when there is none or it was lost.
     pub fn get(&self, lsn: Lsn) -> io::Result<Option<Confirmation>> {
-        let mut slot = [0; SLOT];
-        let read = salvage::read(&*self.file, &mut slot, (lsn.0 - self.segment.0) * SLOT as u64)?.len;
-        Ok((read == SLOT).then(|| decode(lsn, &slot)).flatten())
+        let mut slot = [0; SLOT_LEN];
+        let read = salvage::read(&*self.file, &mut slot, (lsn.0 - self.segment.0) * SLOT_LEN as u64)?.len;
+        Ok((read == SLOT_LEN).then(|| decode(lsn, &slot)).flatten())
     }
 }
 
-pub(super) fn encode(confirmation: &Confirmation) -> [u8; SLOT] {
-    let mut slot = [0; SLOT];
+pub(super) fn encode(confirmation: &Confirmation) -> [u8; SLOT_LEN] {
+    let mut slot = [0; SLOT_LEN];
     slot[..4].copy_from_slice(&confirmation.partition.to_le_bytes());
     slot[4..12].copy_from_slice(&confirmation.offset.to_le_bytes());
     slot[12..20].copy_from_slice(&confirmation.at.0.to_le_bytes());
@@ -193,7 +193,7 @@ pub(super) fn encode(confirmation: &Confirmation) -> [u8; SLOT] {
     slot
 }
 
-pub(super) fn decode(lsn: Lsn, slot: &[u8; SLOT]) -> Option<Confirmation> {
+pub(super) fn decode(lsn: Lsn, slot: &[u8; SLOT_LEN]) -> Option<Confirmation> {
     (checksum(lsn, slot) == u32::from_le_bytes(array(slot, 20))).then(|| Confirmation {
         lsn,
         bytes: 0,
@@ -203,7 +203,7 @@ pub(super) fn decode(lsn: Lsn, slot: &[u8; SLOT]) -> Option<Confirmation> {
     })
 }
 
-pub(super) fn checksum(lsn: Lsn, slot: &[u8; SLOT]) -> u32 {
+pub(super) fn checksum(lsn: Lsn, slot: &[u8; SLOT_LEN]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&lsn.0.to_le_bytes());
     hasher.update(&slot[..20]);
@@ -230,7 +230,7 @@ mod tests {
         assert!(sent.get(Lsn(100), Lsn(500)).unwrap().is_none(), "behind the end");
         let path = dir.path().join(DIR).join(segment_name(Lsn(100)));
         let mut bytes = std::fs::read(&path).unwrap();
-        bytes[SLOT + 5] ^= 1;
+        bytes[SLOT_LEN + 5] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         assert!(sent.get(Lsn(100), Lsn(101)).unwrap().is_none());
     }
@@ -244,14 +244,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(DIR)).unwrap();
         let sent = DeliveryIndex::new(Arc::new(RealFs), dir.path());
-        let count = FRESH as u64 * 5 / 4;
+        let count = MAX_PENDING as u64 * 5 / 4;
         // As two workers confirm them: those between one another's.
         for odd in [0, 1] {
             for lsn in (1..=count).filter(|lsn| lsn % 2 == odd) {
                 sent.record(Lsn(1), &[at_offset_of_its_number(lsn)]).unwrap();
             }
         }
-        assert!(sent.lock_pending().len() < FRESH);
+        assert!(sent.lock_pending().len() < MAX_PENDING);
         let lost =
             (1..=count).find(|lsn| sent.get(Lsn(1), Lsn(*lsn)).unwrap().unwrap().offset != *lsn as i64);
         assert_eq!(lost, None);
@@ -265,7 +265,7 @@ mod tests {
         sent.record(Lsn(1), &[at_offset_of_its_number(1)]).unwrap();
         sent.sync().unwrap_err();
         assert_eq!(sent.get(Lsn(1), Lsn(1)).unwrap().unwrap().offset, 1);
-        let more: Vec<_> = (2..=MOST as u64 + 3).map(at_offset_of_its_number).collect();
+        let more: Vec<_> = (2..=MAX_PENDING_AFTER_ERROR as u64 + 3).map(at_offset_of_its_number).collect();
         sent.record(Lsn(1), &more).unwrap_err();
         assert_eq!(sent.drop_oldest(), 3);
         assert!(sent.get(Lsn(1), Lsn(3)).unwrap().is_none(), "the oldest");
