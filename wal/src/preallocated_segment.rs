@@ -14,7 +14,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 /// The file's name in the log's directory: not in `pending/`, where an operator looks for what waits.
 pub const FILE: &str = "spare";
 /// Written and flushed in pieces, so that a commit's flush never waits behind a whole segment of zeros.
-const PIECE: usize = 1 << 20;
+const CHUNK: usize = 1 << 20;
 
 /// Why there is no spare file.
 #[derive(Debug)]
@@ -68,10 +68,10 @@ pub fn prepare(fs: &dyn Fs, dir: &Path, size: u64, reserve: u64) -> Result<Arc<d
 
 fn fill(fs: &dyn Fs, path: &Path, size: u64) -> io::Result<Arc<dyn File>> {
     let file = fs.open(path, OpenMode::Create)?;
-    let zeros = vec![0; PIECE];
+    let zeros = vec![0; CHUNK];
     let mut at = 0;
     while at < size {
-        let piece = (size - at).min(PIECE as u64) as usize;
+        let piece = (size - at).min(CHUNK as u64) as usize;
         file.write_all_at(&zeros[..piece], at)?;
         file.sync_data()?;
         at += piece as u64;
