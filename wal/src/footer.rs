@@ -13,11 +13,11 @@ use crate::units::{Lsn, Timestamp};
 pub const INDEX_STRIDE: u64 = 256;
 /// Labels counted apart in one segment; the rest is counted as `other`, so that a footer stays small.
 const MAX_LABELS: usize = 64;
-const TRAILER: usize = 8;
+const TRAILER_LEN: usize = 8;
 /// The last bytes of a footer, and so of a sealed file.
 pub const TRAILER_MAGIC: [u8; 4] = *b"seal";
 /// Fixed part of the payload: six numbers of eight bytes.
-const FIXED: usize = 48;
+const FIXED_LEN: usize = 48;
 
 /// What a sealed segment says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,7 +76,8 @@ impl Footer {
     pub fn frame_len_with(&self, more: u64, label: usize) -> u64 {
         let labels: usize = self.labels.keys().map(|known| known.len() + 9).sum();
         let index = 4 * (self.index.len() as u64 + more / INDEX_STRIDE + 1);
-        let payload = FIXED + TRAILER + 6 + labels + (label + 9) * more.min(MAX_LABELS as u64) as usize;
+        let payload =
+            FIXED_LEN + TRAILER_LEN + 6 + labels + (label + 9) * more.min(MAX_LABELS as u64) as usize;
         (frame::frame_len(payload) + 2 * frame::ALIGN) as u64 + index
     }
 
@@ -100,7 +101,7 @@ impl Footer {
             payload.extend_from_slice(&offset.to_le_bytes());
         }
         // The trailer must be the last bytes of the file, so the payload leaves no padding behind itself.
-        payload.resize((payload.len() + TRAILER).next_multiple_of(frame::ALIGN) - TRAILER, 0);
+        payload.resize((payload.len() + TRAILER_LEN).next_multiple_of(frame::ALIGN) - TRAILER_LEN, 0);
         payload.extend_from_slice(&(self.length as u32).to_le_bytes());
         payload.extend_from_slice(&TRAILER_MAGIC);
         let meta = FrameMeta {
@@ -157,9 +158,9 @@ impl Footer {
     /// Finds the footer from the end of a sealed file; `None` when there is no whole one, or it cannot be read.
     pub fn find(file: &dyn File, seed: &ChecksumSeed) -> io::Result<Option<Self>> {
         let end = file.size()?;
-        let mut trailer = [0; TRAILER];
-        let Some(at) = end.checked_sub(TRAILER as u64) else { return Ok(None) };
-        if salvage::read(file, &mut trailer, at)?.len < TRAILER || trailer[4..] != TRAILER_MAGIC {
+        let mut trailer = [0; TRAILER_LEN];
+        let Some(at) = end.checked_sub(TRAILER_LEN as u64) else { return Ok(None) };
+        if salvage::read(file, &mut trailer, at)?.len < TRAILER_LEN || trailer[4..] != TRAILER_MAGIC {
             return Ok(None);
         }
         let offset = u64::from(u32::from_le_bytes(array(&trailer, 0)));

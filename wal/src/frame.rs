@@ -9,7 +9,7 @@ use crate::units::{Lsn, Timestamp};
 /// Bytes before the payload.
 pub const FRAME_HEADER: usize = 32;
 /// Bytes of the header behind the checksum.
-const DESCRIBED: usize = FRAME_HEADER - 4;
+const CHECKED_HEADER: usize = FRAME_HEADER - 4;
 /// Frames start on multiples of this, so that a length is never torn by a sector's edge.
 pub const ALIGN: usize = 8;
 
@@ -145,7 +145,7 @@ pub fn encode_with(
     out.extend_from_slice(&meta.flushed.to_le_bytes());
     out.extend_from_slice(payload);
     if let Some(cipher) = cipher {
-        let described: [u8; DESCRIBED] = array(&out[start..], 4);
+        let described: [u8; CHECKED_HEADER] = array(&out[start..], 4);
         let tag = cipher.seal(offset, &described, &mut out[start + FRAME_HEADER..]);
         out.extend_from_slice(&tag);
     }

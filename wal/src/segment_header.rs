@@ -11,9 +11,9 @@ use crate::units::{Lsn, Timestamp};
 /// The newest format this code knows.
 pub const FORMAT: u16 = 2;
 /// What it writes where payloads are not encrypted, for readers of format 1 too.
-const PLAIN: u16 = 1;
+const FORMAT_PLAIN: u16 = 1;
 /// What it writes where they are: a reader of format 1 must refuse it, and not take ciphertext for records.
-const ENCRYPTED: u16 = 2;
+const FORMAT_ENCRYPTED: u16 = 2;
 /// The cipher of encrypted payloads: AES-256-GCM-SIV.
 const CIPHER: u32 = 1;
 /// Size of a header: one block, so that it is never torn together with a record.
@@ -96,7 +96,7 @@ impl SegmentHeader {
     pub fn encode(&self) -> Vec<u8> {
         let mut block = Vec::with_capacity(HEADER_LEN as usize);
         block.extend_from_slice(&MAGIC);
-        let (format, cipher) = if self.encrypted { (ENCRYPTED, CIPHER) } else { (PLAIN, 0) };
+        let (format, cipher) = if self.encrypted { (FORMAT_ENCRYPTED, CIPHER) } else { (FORMAT_PLAIN, 0) };
         block.extend_from_slice(&format.to_le_bytes());
         block.extend_from_slice(&format.to_le_bytes());
         block.extend_from_slice(&cipher.to_le_bytes());
