@@ -30,7 +30,7 @@ use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
 /// Bytes of the first segment of a life: filled in some ten milliseconds, enough until the next one is.
-const FIRST_SEGMENT: u64 = 4 << 20;
+const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// What a start found.
 #[derive(Clone, Debug, Default)]
@@ -272,7 +272,7 @@ pub(super) fn first_watermark(checkpoint: Option<&Checkpoint>, oldest: Option<Ls
 /// segment of zeros. Without room even for that the daemon starts all the same, so that it can drain: the segment then
 /// has room for nothing but its header.
 fn create_first_file(fs: &dyn Fs, dir: &Path, options: &Options) -> io::Result<Arc<dyn fs::File>> {
-    let size = options.segment_size.min(FIRST_SEGMENT);
+    let size = options.segment_size.min(FIRST_SEGMENT_BYTES);
     if let Ok(file) = preallocated_segment::prepare(fs, dir, size, options.reserve_space) {
         return Ok(file);
     }

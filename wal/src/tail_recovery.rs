@@ -19,7 +19,7 @@ use crate::failpoint::Failpoint;
 use crate::units::Lsn;
 
 /// Survivors are rewritten in pieces of this size.
-const PIECE: usize = 1 << 20;
+const CHUNK: usize = 1 << 20;
 
 /// The last record of the damage that an earlier start listed at a record; `None` if it listed none.
 pub type ListedDamage<'a> = &'a dyn Fn(Lsn) -> Option<Lsn>;
@@ -196,7 +196,7 @@ impl RecoveredTail {
     fn rewrite_survivors(&self) -> io::Result<()> {
         let end = self.footer.length;
         let mut at = self.durable_offset.clamp(HEADER_LEN, end);
-        let mut piece = vec![0; PIECE];
+        let mut piece = vec![0; CHUNK];
         while at < end {
             if let Some(hole) = self.lost_ranges.iter().find(|hole| (hole.start..hole.end).contains(&at)) {
                 at = hole.end;
@@ -204,7 +204,7 @@ impl RecoveredTail {
             }
             let until =
                 self.lost_ranges.iter().map(|hole| hole.start).find(|&start| start > at).unwrap_or(end);
-            let want = PIECE.min((until.min(end) - at) as usize);
+            let want = CHUNK.min((until.min(end) - at) as usize);
             let got = salvage::read_with_retries(&*self.file, &mut piece[..want], at)?;
             if got < want {
                 return Err(io::Error::new(
