@@ -13,7 +13,7 @@ use crate::units::Lsn;
 /// The directory in the log's.
 pub const DIR: &str = "quarantine";
 /// Copied at once.
-const PIECE: usize = 1 << 20;
+const CHUNK: usize = 1 << 20;
 /// What the name of a copy of damaged bytes ends in.
 pub const DAMAGED: &str = "damaged";
 /// What the name of a copy of a segment's first block ends in.
@@ -61,10 +61,10 @@ pub fn copy(fs: &dyn Fs, dir: &Path, file: &dyn File, range: Range<u64>, to: &Pa
     let temporary = fs::temporary_path(to);
     let copy = fs.open(&temporary, OpenMode::Create)?;
     let end = range.start + available_len(file, &range)?;
-    let mut piece = vec![0; PIECE.min((end - range.start) as usize)];
+    let mut piece = vec![0; CHUNK.min((end - range.start) as usize)];
     let mut at = range.start;
     while at < end {
-        let want = PIECE.min((end - at) as usize);
+        let want = CHUNK.min((end - at) as usize);
         let got = salvage::read_checked(fs, dir, file, &mut piece[..want], at)?.len;
         copy.write_all_at(&piece[..got], at - range.start)?;
         at += want as u64;

@@ -24,7 +24,7 @@ const PAGE: u64 = 4096;
 /// Reads beyond the first before an error is believed: a bus reset or a path that fails over takes that long.
 const RETRIES: u32 = 2;
 /// Ranges named in a finding; a dying disk may have thousands.
-const NAMED: usize = 3;
+const MAX_NAMED_RANGES: usize = 3;
 
 /// What a read found.
 #[derive(Debug)]
@@ -88,9 +88,10 @@ impl UnreadableRanges {
 
 impl fmt::Display for UnreadableRanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = self.0.iter().take(NAMED).map(|one| format!("bytes {}–{}", one.start, one.end - 1));
+        let named =
+            self.0.iter().take(MAX_NAMED_RANGES).map(|one| format!("bytes {}–{}", one.start, one.end - 1));
         f.write_str(&named.collect::<Vec<_>>().join(", "))?;
-        match self.0.len().saturating_sub(NAMED) {
+        match self.0.len().saturating_sub(MAX_NAMED_RANGES) {
             0 => Ok(()),
             more => write!(f, " and {more} more ranges"),
         }
