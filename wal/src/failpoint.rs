@@ -186,33 +186,33 @@ mod switch {
     use std::sync::OnceLock;
 
     /// Sets a failpoint in a whole process, by its name: for tests of the real program.
-    const VARIABLE: &str = "FOREBAY_PLANTED_FAULT";
+    const ENV_VARIABLE: &str = "FOREBAY_PLANTED_FAULT";
 
     thread_local! {
-        static HERE: Cell<Option<Failpoint>> = const { Cell::new(None) };
-        static CHANCES: Cell<u32> = const { Cell::new(0) };
+        static THREAD_FAILPOINT: Cell<Option<Failpoint>> = const { Cell::new(None) };
+        static CALLS: Cell<u32> = const { Cell::new(0) };
     }
 
     /// Sets a failpoint in this thread; `None` clears it. Simulations run in one thread each, side by side.
     pub fn set(failpoint: Option<Failpoint>) {
-        HERE.set(failpoint);
+        THREAD_FAILPOINT.set(failpoint);
     }
 
     impl Failpoint {
         /// Whether this failpoint is set, in this thread or in the whole process.
         pub fn is_set(self) -> bool {
-            static EVERYWHERE: OnceLock<Option<Failpoint>> = OnceLock::new();
-            let everywhere = EVERYWHERE.get_or_init(|| {
-                let name = std::env::var(VARIABLE).ok()?;
+            static PROCESS_FAILPOINT: OnceLock<Option<Failpoint>> = OnceLock::new();
+            let everywhere = PROCESS_FAILPOINT.get_or_init(|| {
+                let name = std::env::var(ENV_VARIABLE).ok()?;
                 Self::ALL.iter().copied().find(|failpoint| format!("{failpoint:?}") == name)
             });
-            HERE.get().or(*everywhere) == Some(self)
+            THREAD_FAILPOINT.get().or(*everywhere) == Some(self)
         }
 
         /// Whether this failpoint is set and strikes this time: at every fifth call in this thread. It counts calls
         /// because what is at hand may be the same at each retry.
         pub fn triggers(self) -> bool {
-            self.is_set() && CHANCES.replace(CHANCES.get() + 1).is_multiple_of(5)
+            self.is_set() && CALLS.replace(CALLS.get() + 1).is_multiple_of(5)
         }
     }
 }
