@@ -25,8 +25,8 @@ pub(super) fn watch(alarm: FatalSignal) -> io::Result<Thread> {
             if back > MAX_SETBACK {
                 let back = back.as_secs();
                 return Err(format!(
-                    "the system clock was set back by {back} s, and waits for Kafka would take that much longer; no record \
-                                         is lost, restart the daemon"
+                    "the system clock was set back by {back} s, and waits for Kafka would take that much longer; no \
+                     record is lost; restart the daemon"
                 )
                 .into());
             }

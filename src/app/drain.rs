@@ -56,7 +56,8 @@ pub fn show(config: &Config) -> Result<(), Failure> {
 fn transactions(view: &LogView) -> &'static str {
     match &view.checkpoint {
         Some(checkpoint) if checkpoint.transactions.has_any() => {
-            "  the log used exactly-once delivery; Kafka may already have some of these records, and drain reads its positions there\n"
+            "  the log used exactly-once delivery; Kafka may already have some of these records, \
+             which a drain finds out from the positions there\n"
         }
         Some(_) => "",
         None => "  the checkpoint is missing, so the number of records delivered earlier is unknown\n",

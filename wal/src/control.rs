@@ -34,11 +34,11 @@ pub const MAX_DEAD_LETTERS: usize = 100;
 /// Delivered records in one request: they share flushes, and 1,000 of 1 MiB take some seconds.
 pub const MAX_REPLAY: usize = 1_000;
 /// A request is written at once; who takes longer than this is not our tool.
-const SERVER_PATIENCE: Duration = Duration::from_secs(2);
+const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// A hundred letters on a slow disk: two flushes of 100 ms each, and a margin.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often the server looks for a caller. A person does not notice, and ten looks a second cost nothing.
-const LOOK: Duration = Duration::from_millis(100);
+const ACCEPT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a tool may ask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,7 +145,7 @@ fn serve(listener: &UnixListener, stop: &AtomicBool, operator: &dyn Operator) {
             // A request that panics, which is logged, costs no more than itself.
             Ok((stream, _)) => drop(catch_unwind(AssertUnwindSafe(|| handle_connection(stream, operator)))),
             // Nobody there, or out of descriptors for the moment: look again.
-            Err(_) => std::thread::park_timeout(LOOK),
+            Err(_) => std::thread::park_timeout(ACCEPT_INTERVAL),
         }
     }
 }
@@ -153,8 +153,8 @@ fn serve(listener: &UnixListener, stop: &AtomicBool, operator: &dyn Operator) {
 /// One request, one answer: a caller with more to ask calls again, and another may come between.
 fn handle_connection(stream: UnixStream, operator: &dyn Operator) -> io::Result<()> {
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(SERVER_PATIENCE))?;
-    stream.set_write_timeout(Some(SERVER_PATIENCE))?;
+    stream.set_read_timeout(Some(SERVER_TIMEOUT))?;
+    stream.set_write_timeout(Some(SERVER_TIMEOUT))?;
     let answer = match read_line(&stream)? {
         Some(line) => match serde_json::from_str(&line) {
             Ok(request) => handle_request(request, &caller_process(&stream), operator),
@@ -216,8 +216,8 @@ pub fn send_request(dir: &Path, request: &Request) -> Result<ControlResponse, Re
 }
 
 fn exchange(stream: &UnixStream, request: &Request) -> io::Result<ControlResponse> {
-    stream.set_read_timeout(Some(CLIENT_PATIENCE))?;
-    stream.set_write_timeout(Some(CLIENT_PATIENCE))?;
+    stream.set_read_timeout(Some(CLIENT_TIMEOUT))?;
+    stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
     write_line(stream, request)?;
     let line = read_line(stream)?;
     Ok(serde_json::from_str(&line.ok_or_else(|| io::Error::other("the answer is too long, or cut"))?)?)

@@ -151,13 +151,16 @@ fn of_tls(fault: Option<CertificateFault>) -> &'static str {
 fn of_own_certificate(cluster: &Cluster, expired: Option<Timestamp>) -> String {
     match (cluster.has_certificate, expired) {
         (false, _) => {
-            "the brokers require a client certificate; set [kafka] ssl_cert_file and ssl_key_file, and restart the daemon".into()
+            "the brokers require a client certificate; set [kafka] ssl_cert_file and ssl_key_file, and restart \
+             the daemon"
+                .into()
         }
         (true, Some(end)) => format!(
-            "the brokers reject the daemon's certificate, which expired at {end}; renew [kafka] ssl_cert_file and restart the daemon"
+            "the brokers reject the daemon's certificate, which expired at {end}; renew [kafka] ssl_cert_file and \
+             restart the daemon"
         ),
-        (true, None) => "the brokers reject the daemon's certificate; they must trust the authority that signed [kafka] \
-                                 ssl_cert_file; restart the daemon after a change of that file"
+        (true, None) => "the brokers reject the daemon's certificate; they must trust the authority that signed \
+                         [kafka] ssl_cert_file; restart the daemon after a change of that file"
             .into(),
     }
 }
