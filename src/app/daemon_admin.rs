@@ -108,8 +108,7 @@ impl DaemonAdmin {
         observed.extend(of_kafka);
         observed.extend(self.dependencies.observe());
         if let Some(reason) = &seen.users_not_served {
-            let detail =
-                "users are not served, because an embedded store cannot be opened; fix the cause and \
+            let detail = "users are not served, because an embedded store cannot be opened; fix the cause and \
                  restart the daemon";
             observed.push(Observation::new(Code::UsersNotServed, detail).with_error(reason));
         }

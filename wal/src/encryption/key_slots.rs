@@ -33,9 +33,9 @@ pub const SLOT_LEN: usize = 128;
 
 const PURPOSE: &str = "forebay wrapped key";
 /// The file's identity, which the wrapped key is bound to.
-const BOUND: usize = 512;
+const BOUND_LEN: usize = 512;
 const SHREDDED: KeyId = KeyId(*b"shredded");
-const SEALED: std::ops::Range<usize> = 8..120;
+const SEALED_RANGE: std::ops::Range<usize> = 8..120;
 const CRC_AT: usize = 124;
 
 /// What the slots hold.
@@ -106,7 +106,7 @@ pub fn slot_states(block: &[u8]) -> [WrappedKeySlot; 2] {
 
 /// A slot for the block whose first sector is whole.
 pub fn wrap(block: &[u8], master: &MasterKey, wrapped: &FileSecrets) -> io::Result<[u8; SLOT_LEN]> {
-    let sealed = sealed_message::seal(master.bytes(), PURPOSE, &block[..BOUND], &*wrapped.bytes)?;
+    let sealed = sealed_message::seal(master.bytes(), PURPOSE, &block[..BOUND_LEN], &*wrapped.bytes)?;
     Ok(slot(master.id(), &sealed))
 }
 
@@ -158,7 +158,7 @@ pub fn open_one(block: &[u8], index: usize, master: &MasterKey) -> Option<FileSe
         return None;
     }
     let slot: [u8; SLOT_LEN] = array(block, SLOT_OFFSETS[index]);
-    let opened = sealed_message::open(master.bytes(), PURPOSE, &block[..BOUND], &slot[SEALED])?;
+    let opened = sealed_message::open(master.bytes(), PURPOSE, &block[..BOUND_LEN], &slot[SEALED_RANGE])?;
     let mut bytes = Zeroizing::new([0; 64]);
     bytes.copy_from_slice(opened.get(..64)?);
     Some(FileSecrets { bytes })
@@ -177,7 +177,7 @@ pub fn opens(block: &[u8], index: usize, keys: &Keys) -> bool {
 fn slot(id: KeyId, sealed: &[u8]) -> [u8; SLOT_LEN] {
     let mut slot = [0; SLOT_LEN];
     slot[..8].copy_from_slice(&id.0);
-    slot[SEALED.start..SEALED.start + sealed.len()].copy_from_slice(sealed);
+    slot[SEALED_RANGE.start..SEALED_RANGE.start + sealed.len()].copy_from_slice(sealed);
     let crc = crc32fast::hash(&slot[..CRC_AT]);
     slot[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
     slot
