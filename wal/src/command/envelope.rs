@@ -9,7 +9,7 @@ use crate::units::{Lsn, Timestamp};
 
 const VERSION: u8 = 1;
 /// Tags from here on may be skipped by readers that do not know them.
-const MAY_SKIP: u8 = 128;
+const FIRST_SKIPPABLE_TAG: u8 = 128;
 
 const ID: u8 = 1;
 const KIND: u8 = 2;
@@ -34,7 +34,7 @@ const FINGERPRINT: u8 = 129;
 /// A reader that does not know it takes the sender's name for the sender.
 const REGISTERED_AT: u8 = 130;
 
-const DIGEST: usize = 16;
+const DIGEST_LEN: usize = 16;
 const CLAIM_LEN: usize = 16;
 
 /// One command with all that must survive a crash.
@@ -67,7 +67,7 @@ pub struct Envelope<'a> {
     /// What the pending markers of a user's command name as their owner; leads back to the record by the index.
     pub claim: Option<[u8; CLAIM_LEN]>,
     /// Keyed digest of the normalised body of a registration: its markers can be set again when they were lost.
-    pub fingerprint: Option<[u8; DIGEST]>,
+    pub fingerprint: Option<[u8; DIGEST_LEN]>,
     /// Whether a password in the value waits to be hashed. Such a value never leaves the daemon as it is.
     pub sealed: bool,
     /// Whether Kafka gets no value, which is not the same as an empty one: in a compacted topic it deletes the key.
@@ -81,9 +81,9 @@ pub struct Envelope<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestDigest {
     /// Digest of principal, method, kind and `Idempotency-Key`.
-    pub scope: [u8; DIGEST],
+    pub scope: [u8; DIGEST_LEN],
     /// Digest of the body.
-    pub body: [u8; DIGEST],
+    pub body: [u8; DIGEST_LEN],
     /// How many commands the request had; their LSNs follow one another.
     pub count: u32,
 }
@@ -125,7 +125,7 @@ impl<'a> Envelope<'a> {
             self.requeued_from.map(|lsn| lsn.0.to_le_bytes()).as_ref().map(|b| &b[..]),
         );
         put_option(out, CLAIM, self.claim.as_ref().map(<[u8; CLAIM_LEN]>::as_slice));
-        put_option(out, FINGERPRINT, self.fingerprint.as_ref().map(<[u8; DIGEST]>::as_slice));
+        put_option(out, FINGERPRINT, self.fingerprint.as_ref().map(<[u8; DIGEST_LEN]>::as_slice));
         put_option(
             out,
             REGISTERED_AT,
@@ -196,7 +196,7 @@ impl<'a> Envelope<'a> {
                 HEADERS => envelope.headers = Headers::parse(field).ok_or(EnvelopeError::Malformed(tag))?,
                 NO_VALUE => envelope.no_value = true,
                 VALUE => envelope.value = field,
-                later if later >= MAY_SKIP => {}
+                later if later >= FIRST_SKIPPABLE_TAG => {}
                 unknown => return Err(EnvelopeError::Field(unknown)),
             }
         }
@@ -220,7 +220,7 @@ impl RequestDigest {
     }
 
     fn decode(bytes: [u8; 36]) -> Self {
-        let mut repeat = Self { scope: [0; DIGEST], body: [0; DIGEST], count: 0 };
+        let mut repeat = Self { scope: [0; DIGEST_LEN], body: [0; DIGEST_LEN], count: 0 };
         repeat.scope.copy_from_slice(&bytes[..16]);
         repeat.body.copy_from_slice(&bytes[16..32]);
         let mut count = [0; 4];

@@ -26,11 +26,11 @@ use crate::units::{Lsn, Timestamp};
 
 use super::id_seal::{IdSeal, SEAL_LEN};
 
-const BYTES: usize = 25;
-const CHARACTERS: usize = 40;
+const ID_LEN: usize = 25;
+const TEXT_LEN: usize = 40;
 const LSN_AT: usize = 10;
 const RANDOM_AT: usize = 16;
-const SEAL_AT: usize = BYTES - SEAL_LEN;
+const SEAL_AT: usize = ID_LEN - SEAL_LEN;
 
 /// Crockford's base 32 (no I, L, O, U), read without regard to case; 25 bytes leave no rest, so no padding.
 static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
@@ -61,16 +61,16 @@ static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
 /// assert_eq!(mint.lsn(&id), Ok(Lsn(17)));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CommandId([u8; BYTES]);
+pub struct CommandId([u8; ID_LEN]);
 
 impl CommandId {
     /// The id as it stands in a record.
-    pub fn as_bytes(&self) -> &[u8; BYTES] {
+    pub fn as_bytes(&self) -> &[u8; ID_LEN] {
         &self.0
     }
 
     /// The id from a record.
-    pub fn from_bytes(bytes: [u8; BYTES]) -> Self {
+    pub fn from_bytes(bytes: [u8; ID_LEN]) -> Self {
         Self(bytes)
     }
 
@@ -94,7 +94,7 @@ impl CommandId {
 
 impl fmt::Display for CommandId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; CHARACTERS];
+        let mut text = [0; TEXT_LEN];
         BASE32.encode_mut(&self.0, &mut text);
         f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
@@ -116,7 +116,7 @@ impl FromStr for CommandId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        if text.len() != CHARACTERS {
+        if text.len() != TEXT_LEN {
             return Err(IdError::Malformed);
         }
         let bytes = BASE32.decode(text.as_bytes()).map_err(|_| IdError::Malformed)?;
@@ -158,7 +158,7 @@ impl IdGenerator {
 
     /// A new id for the record `lsn`, accepted `at`. `random` must come from the system's generator.
     pub fn generate(&self, at: Timestamp, lsn: Lsn, random: [u8; 9]) -> CommandId {
-        let mut bytes = [0; BYTES];
+        let mut bytes = [0; ID_LEN];
         bytes[..6].copy_from_slice(&at.0.to_be_bytes()[2..]);
         bytes[6..LSN_AT].copy_from_slice(&self.tag);
         bytes[RANDOM_AT..].copy_from_slice(&random);
@@ -181,7 +181,7 @@ impl IdGenerator {
     }
 
     /// 48 bits that depend on everything in the id but the LSN.
-    fn mask_of(&self, bytes: &[u8; BYTES]) -> u64 {
+    fn mask_of(&self, bytes: &[u8; ID_LEN]) -> u64 {
         let mut mac = self.mask.clone();
         mac.update(b"lsn");
         mac.update(&bytes[..LSN_AT]);
@@ -206,7 +206,7 @@ mod tests {
         let id = mint().generate(Timestamp(1_795_176_000_123), Lsn(42), [3; 9]);
         let read: CommandId = id.to_string().to_lowercase().parse().unwrap();
         assert_eq!(read, id);
-        assert_eq!(id.to_string().len(), CHARACTERS);
+        assert_eq!(id.to_string().len(), TEXT_LEN);
         assert_eq!(mint().lsn(&read), Ok(Lsn(42)));
         assert_eq!(read.accepted_at(), Timestamp(1_795_176_000_123));
     }
@@ -232,7 +232,7 @@ mod tests {
             assert_eq!(mint().lsn(&id), Ok(Lsn(number)));
             assert!(id.has_seal(&seal(5)));
             assert!(!id.has_seal(&seal(6)) && !id.has_seal(&IdSeal::default()), "another secret, or none");
-            for byte in (0..LSN_AT).chain(RANDOM_AT..BYTES) {
+            for byte in (0..LSN_AT).chain(RANDOM_AT..ID_LEN) {
                 let mut changed = id;
                 changed.0[byte] ^= 1;
                 assert!(!changed.has_seal(&seal(5)), "byte {byte}");
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_is_not_an_id_is_refused() {
-        for text in ["", "01JD", &"U".repeat(CHARACTERS), &"é".repeat(20)] {
+        for text in ["", "01JD", &"U".repeat(TEXT_LEN), &"é".repeat(20)] {
             assert_eq!(text.parse::<CommandId>(), Err(IdError::Malformed), "{text}");
         }
     }
