@@ -17,7 +17,7 @@ use super::types::{DeadEntry, FILE, RELATIVE_PATH};
 use crate::units::Lsn;
 
 /// What was read at the start is rewritten in pieces of this size.
-const PIECE: usize = 1 << 20;
+const CHUNK: usize = 1 << 20;
 
 /// An open file. Cheap to clone; reading takes no lock.
 #[derive(Clone)]
@@ -157,10 +157,10 @@ impl LoadedFile {
         if let Some((from, _)) = self.torn {
             copy_to_quarantine(fs, dir, file, from, "torn")?;
         }
-        let mut piece = vec![0; PIECE];
+        let mut piece = vec![0; CHUNK];
         let mut at = self.durable_end.min(self.end);
         while at < self.end {
-            let want = PIECE.min((self.end - at) as usize);
+            let want = CHUNK.min((self.end - at) as usize);
             let got = salvage::read(file, &mut piece[..want], at)?.len;
             file.write_all_at(&piece[..got], at)?;
             at += want as u64;

@@ -13,7 +13,7 @@ use super::file_header;
 use super::types::DeadEntry;
 
 /// Written in pieces of this size.
-const PIECE: usize = 1 << 20;
+const CHUNK: usize = 1 << 20;
 
 /// A file on its way. It has a temporary name until `rename`.
 pub struct FileBuilder {
@@ -48,7 +48,7 @@ impl FileBuilder {
         // The file gets its name when all of it is flushed.
         let len = entry.encode(&mut self.buffer, &self.letters.seed, offset, offset)?;
         self.known.apply(entry.lsn, &entry.head, offset, len);
-        if self.buffer.len() >= PIECE { self.write() } else { Ok(()) }
+        if self.buffer.len() >= CHUNK { self.write() } else { Ok(()) }
     }
 
     /// Writes and flushes what was added so far.

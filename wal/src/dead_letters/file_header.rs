@@ -15,8 +15,8 @@ use super::super::salvage::UnreadableRanges;
 use super::super::{random, salvage};
 
 const MAGIC: [u8; 8] = *b"forebayd";
-const PLAIN: u32 = 1;
-const ENCRYPTED: u32 = 2;
+const VERSION_PLAIN: u32 = 1;
+const VERSION_ENCRYPTED: u32 = 2;
 const PLAIN_LEN: usize = 32;
 const ENCRYPTED_LEN: usize = 4096;
 
@@ -46,7 +46,8 @@ impl FileHeader {
 pub fn new_header(keys: &Keys) -> io::Result<(Vec<u8>, FileHeader)> {
     let salt: [u8; 16] = random()?;
     let encrypted = keys.current().is_some();
-    let (version, len) = if encrypted { (ENCRYPTED, ENCRYPTED_LEN) } else { (PLAIN, PLAIN_LEN) };
+    let (version, len) =
+        if encrypted { (VERSION_ENCRYPTED, ENCRYPTED_LEN) } else { (VERSION_PLAIN, PLAIN_LEN) };
     let mut block = MAGIC.to_vec();
     block.extend_from_slice(&version.to_le_bytes());
     block.extend_from_slice(&[0; 4]);
@@ -63,7 +64,9 @@ pub fn new_header(keys: &Keys) -> io::Result<(Vec<u8>, FileHeader)> {
 
 /// Whether a block is the head of a store whose letters are sealed.
 pub fn is_encrypted(block: &[u8]) -> bool {
-    block.len() >= ENCRYPTED_LEN && block[..8] == MAGIC && u32::from_le_bytes(array(block, 8)) == ENCRYPTED
+    block.len() >= ENCRYPTED_LEN
+        && block[..8] == MAGIC
+        && u32::from_le_bytes(array(block, 8)) == VERSION_ENCRYPTED
 }
 
 /// The first block of the store of the log in `dir`, as far as there is one, and what of it the disk cannot read.
@@ -83,8 +86,9 @@ pub fn is_damaged(block: &[u8], keys: &Keys) -> bool {
 
 /// Reads the head of a store from its first block.
 pub fn read(block: &[u8], keys: &Keys) -> io::Result<FileHeader> {
-    let plain =
-        block.len() >= PLAIN_LEN && block[..8] == MAGIC && u32::from_le_bytes(array(block, 8)) == PLAIN;
+    let plain = block.len() >= PLAIN_LEN
+        && block[..8] == MAGIC
+        && u32::from_le_bytes(array(block, 8)) == VERSION_PLAIN;
     if !plain && !is_encrypted(block) {
         return Err(io::Error::other(
             "dead/letters is not a dead-letter store of a version this forebay knows",

@@ -12,7 +12,7 @@ use crate::sync::atomic::Ordering;
 use crate::units::Lsn;
 
 /// A start reads so much of the letters at most, and what one write added: a few milliseconds. Tests cross it often.
-const SAVE_EVERY: u64 = if cfg!(test) { 2 << 10 } else { 8 << 20 };
+const SAVE_INTERVAL_BYTES: u64 = if cfg!(test) { 2 << 10 } else { 8 << 20 };
 
 impl DeadLetterStore {
     /// Writes the file anew if removed entries are most of it, and saves the places if it grew. For a thread that has
@@ -49,7 +49,7 @@ impl DeadLetterStore {
             let state = self.lock_state();
             (state.file.clone(), state.end)
         };
-        if end < self.saved_to.load(Ordering::Relaxed) + SAVE_EVERY {
+        if end < self.saved_to.load(Ordering::Relaxed) + SAVE_INTERVAL_BYTES {
             return Ok(());
         }
         // Also when it fails, on a full disk: it can wait for as much again.

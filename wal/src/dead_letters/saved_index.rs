@@ -26,11 +26,11 @@ const FILE: &str = "places";
 const MAGIC: [u8; 8] = *b"forebayp";
 const VERSION: u32 = 2;
 /// In a length: the entry is about damage. No length comes near it.
-const DAMAGE: u64 = 1 << 63;
+const DAMAGE_FLAG: u64 = 1 << 63;
 /// Of what stands before the entries, of each entry, and of what stands behind them.
-const BLOCK: usize = 32;
+const BLOCK_LEN: usize = 32;
 /// So many of the letters' last bytes tell whether they are the letters the places were saved for.
-const TAIL: u64 = 4096;
+const TAIL_LEN: u64 = 4096;
 
 /// What was saved of a store.
 pub struct SavedIndex {
@@ -60,9 +60,9 @@ fn path(dir: &Path) -> PathBuf {
 
 fn read(fs: &dyn Fs, dir: &Path, letters: &DeadLetterFile) -> io::Result<Option<SavedIndex>> {
     let file = fs.open(&path(dir), OpenMode::Read)?;
-    let block = BLOCK as u64;
+    let block = BLOCK_LEN as u64;
     let Some(behind) = file.size()?.checked_sub(block) else { return Ok(None) };
-    let mut last = [0; BLOCK];
+    let mut last = [0; BLOCK_LEN];
     read_exact(&*file, &mut last, behind)?;
     let footer = IndexFooter::decode(&last);
     if footer.blocks().and_then(|blocks| blocks.checked_mul(block)) != Some(behind) {
@@ -70,9 +70,9 @@ fn read(fs: &dyn Fs, dir: &Path, letters: &DeadLetterFile) -> io::Result<Option<
     }
     let mut known = EntryIndex::default();
     let mut hasher = Hasher::new();
-    let (mut buffer, mut at) = (vec![0; PAGE_ENTRIES * BLOCK], 0);
+    let (mut buffer, mut at) = (vec![0; PAGE_ENTRIES * BLOCK_LEN], 0);
     while at < behind {
-        let piece = &mut buffer[..(PAGE_ENTRIES * BLOCK).min((behind - at) as usize)];
+        let piece = &mut buffer[..(PAGE_ENTRIES * BLOCK_LEN).min((behind - at) as usize)];
         read_exact(&*file, piece, at)?;
         hasher.update(piece);
         for (number, block) in (at / block..).zip(piece.as_chunks().0) {
@@ -85,7 +85,7 @@ fn read(fs: &dyn Fs, dir: &Path, letters: &DeadLetterFile) -> io::Result<Option<
         }
         at += piece.len() as u64;
     }
-    hasher.update(&last[..BLOCK - 4]);
+    hasher.update(&last[..BLOCK_LEN - 4]);
     let is_whole =
         hasher.finalize() == footer.crc && tail_checksum(&*letters.file, footer.end)? == footer.tail;
     Ok(is_whole.then_some(SavedIndex { index: known, end: footer.end }))
@@ -93,7 +93,7 @@ fn read(fs: &dyn Fs, dir: &Path, letters: &DeadLetterFile) -> io::Result<Option<
 
 /// The checksum of the letters' last bytes before `end`.
 fn tail_checksum(letters: &dyn File, end: u64) -> io::Result<u32> {
-    let len = TAIL.min(end);
+    let len = TAIL_LEN.min(end);
     let mut bytes = vec![0; len as usize];
     read_exact(letters, &mut bytes, end - len)?;
     Ok(crc32fast::hash(&bytes))
@@ -106,33 +106,33 @@ fn read_exact(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn header(salt: &[u8; 16]) -> [u8; BLOCK] {
-    let mut block = [0; BLOCK];
+fn header(salt: &[u8; 16]) -> [u8; BLOCK_LEN] {
+    let mut block = [0; BLOCK_LEN];
     block[..8].copy_from_slice(&MAGIC);
     block[8..12].copy_from_slice(&VERSION.to_le_bytes());
     block[16..].copy_from_slice(salt);
     block
 }
 
-fn numbers(block: &[u8; BLOCK]) -> [u64; 4] {
+fn numbers(block: &[u8; BLOCK_LEN]) -> [u64; 4] {
     std::array::from_fn(|index| u64::from_le_bytes(array(block, index * 8)))
 }
 
-fn block(numbers: [u64; 4]) -> [u8; BLOCK] {
-    let mut block = [0; BLOCK];
+fn block(numbers: [u64; 4]) -> [u8; BLOCK_LEN] {
+    let mut block = [0; BLOCK_LEN];
     for (bytes, number) in block.chunks_exact_mut(8).zip(numbers) {
         bytes.copy_from_slice(&number.to_le_bytes());
     }
     block
 }
 
-fn decode_entry(block: &[u8; BLOCK]) -> (Lsn, EntryLocation) {
+fn decode_entry(block: &[u8; BLOCK_LEN]) -> (Lsn, EntryLocation) {
     let [lsn, to, offset, len] = numbers(block);
-    let is_damage = len & DAMAGE != 0;
-    (Lsn(lsn), EntryLocation { offset, len: (len & !DAMAGE) as usize, to: Lsn(to), is_damage })
+    let is_damage = len & DAMAGE_FLAG != 0;
+    (Lsn(lsn), EntryLocation { offset, len: (len & !DAMAGE_FLAG) as usize, to: Lsn(to), is_damage })
 }
 
-fn decode_removed(block: &[u8; BLOCK]) -> (Lsn, RemovedEntry) {
+fn decode_removed(block: &[u8; BLOCK_LEN]) -> (Lsn, RemovedEntry) {
     let [lsn, to, len, requeued_as] = numbers(block);
     let removal = if requeued_as == 0 { Removal::Dropped } else { Removal::Requeued(Lsn(requeued_as)) };
     (Lsn(lsn), RemovedEntry { removal, to: Lsn(to), len: len as usize })
@@ -148,7 +148,7 @@ struct IndexFooter {
 }
 
 impl IndexFooter {
-    fn decode(block: &[u8; BLOCK]) -> Self {
+    fn decode(block: &[u8; BLOCK_LEN]) -> Self {
         let [entries, gone, end, _] = numbers(block);
         let crc = |at| u32::from_le_bytes(array(block, at));
         Self { entries, gone, end, tail: crc(24), crc: crc(28) }
@@ -171,7 +171,7 @@ struct IndexWriter {
 impl IndexWriter {
     fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= PAGE_ENTRIES * BLOCK { self.write() } else { Ok(()) }
+        if self.buffer.len() >= PAGE_ENTRIES * BLOCK_LEN { self.write() } else { Ok(()) }
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -184,7 +184,7 @@ impl IndexWriter {
 
     fn end(mut self, footer: &IndexFooter) -> io::Result<()> {
         let numbers = block([footer.entries, footer.gone, footer.end, footer.tail.into()]);
-        self.add(&numbers[..BLOCK - 4])?;
+        self.add(&numbers[..BLOCK_LEN - 4])?;
         self.write()?;
         let crc = self.hasher.clone().finalize();
         self.add(&crc.to_le_bytes())?;
@@ -211,7 +211,7 @@ pub fn save(
         IndexFooter { entries: 0, gone: 0, end, tail: tail_checksum(&*letters.file, end)?, crc: 0 };
     for (lsn, place) in entries.filter(|(_, place)| place.offset < end) {
         footer.entries += 1;
-        let damage = if place.is_damage { DAMAGE } else { 0 };
+        let damage = if place.is_damage { DAMAGE_FLAG } else { 0 };
         out.add(&block([lsn.0, place.to.0, place.offset, place.len as u64 | damage]))?;
     }
     for (lsn, gone) in gone {

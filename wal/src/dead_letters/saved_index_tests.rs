@@ -19,17 +19,17 @@ fn small(lsn: u64) -> DeadLetter {
 /// Entries, those that left and how, bytes in use, damage: everything an operator and the log can ask of it.
 type StoreObservation = (Vec<Lsn>, Vec<(Lsn, Option<Removal>)>, u64, (u64, Option<Lsn>));
 
-fn answers(store: &DeadLetterStore) -> StoreObservation {
+fn observe(store: &DeadLetterStore) -> StoreObservation {
     let removed = store.removed().into_iter().map(|lsn| (lsn, store.removal(lsn))).collect();
     let live_bytes = store.lock_state().index.live_bytes();
     (store.lsns(), removed, live_bytes, (store.damaged_records(), store.first_damage()))
 }
 
 /// The same, by a start that reads all letters.
-fn read_whole(dir: &Path) -> StoreObservation {
+fn observe_without_index(dir: &Path) -> StoreObservation {
     let (store, trouble) = DeadLetterStore::open_read_only(Arc::new(RealFs), dir, &Keys::default()).unwrap();
     assert_eq!(trouble, None);
-    answers(&store.unwrap())
+    observe(&store.unwrap())
 }
 
 fn saved(dir: &Path) -> PathBuf {
@@ -59,12 +59,12 @@ fn a_start_reads_only_the_letters_that_came_since_and_an_inspection_reads_all() 
 #[test]
 fn a_start_finds_the_same_with_saved_places_as_without() {
     // Of all lives together: a short one may not come so far.
-    let used: u32 = (0..12).map(live).sum();
+    let used: u32 = (0..12).map(run_random_steps).sum();
     assert!(used > 0, "no start found saved places");
 }
 
 /// Some hundred steps of one store with restarts between them. Says how many of these found saved places.
-fn live(seed: u64) -> u32 {
+fn run_random_steps(seed: u64) -> u32 {
     let mut dice = SeededRng::new(seed);
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = open(dir.path());
@@ -93,13 +93,13 @@ fn live(seed: u64) -> u32 {
             }
             8 => store.maintain().unwrap(),
             _ => {
-                let before = answers(&store);
+                let before = observe(&store);
                 drop(store);
                 used += u32::from(saved(dir.path()).exists());
-                assert_eq!(read_whole(dir.path()), before, "seed {seed}, step {step}");
+                assert_eq!(observe_without_index(dir.path()), before, "seed {seed}, step {step}");
                 let trouble;
                 (store, trouble) = open(dir.path());
-                assert_eq!((answers(&store), trouble), (before, None), "seed {seed}, step {step}");
+                assert_eq!((observe(&store), trouble), (before, None), "seed {seed}, step {step}");
             }
         }
     }
@@ -116,23 +116,23 @@ fn places_that_are_damaged_or_of_other_letters_are_not_used() {
     store.remove(Lsn(4), Removal::Dropped).unwrap();
     store.maintain().unwrap();
     let (letters, good) = (fs::read(&path).unwrap(), fs::read(saved(dir.path())).unwrap());
-    let expected = answers(&store);
+    let expected = observe(&store);
     for at in 0..good.len() {
         let mut bad = good.clone();
         bad[at] ^= 0x10;
         fs::write(saved(dir.path()), bad).unwrap();
-        assert_eq!(answers(&open(dir.path()).0), expected, "byte {at}");
+        assert_eq!(observe(&open(dir.path()).0), expected, "byte {at}");
         fs::write(saved(dir.path()), &good[..at]).unwrap();
-        assert_eq!(answers(&open(dir.path()).0), expected, "up to byte {at}");
+        assert_eq!(observe(&open(dir.path()).0), expected, "up to byte {at}");
     }
     // An older copy of the letters was put back, and others were added.
     fs::write(&path, &start).unwrap();
     fs::remove_file(saved(dir.path())).unwrap();
     let (store, _) = open(dir.path());
     store.add(&(21..60).map(small).collect::<Vec<_>>()).unwrap();
-    let others = answers(&store);
+    let others = observe(&store);
     fs::write(saved(dir.path()), &good).unwrap();
-    assert_eq!(answers(&open(dir.path()).0), others, "the same file once, with other letters");
+    assert_eq!(observe(&open(dir.path()).0), others, "the same file once, with other letters");
     // Letters that end before what was saved of them.
     fs::write(&path, &letters[..letters.len() / 2]).unwrap();
     fs::write(saved(dir.path()), &good).unwrap();
@@ -170,9 +170,9 @@ fn a_file_that_was_written_anew_does_not_use_the_places_of_the_old_one() {
     (1..20).for_each(|lsn| assert!(store.remove(Lsn(lsn), Removal::Dropped).unwrap()));
     store.compact().unwrap();
     assert_eq!(fs::read(saved(dir.path())).unwrap(), of_before);
-    let expected = answers(&store);
-    assert_eq!(answers(&open(dir.path()).0), expected);
+    let expected = observe(&store);
+    assert_eq!(observe(&open(dir.path()).0), expected);
     store.maintain().unwrap();
     assert_ne!(fs::read(saved(dir.path())).unwrap(), of_before, "saved again, of the new file");
-    assert_eq!(answers(&open(dir.path()).0), expected);
+    assert_eq!(observe(&open(dir.path()).0), expected);
 }
