@@ -38,7 +38,7 @@ pub type Label = fn(&[u8]) -> Option<String>;
 
 /// Beside a live daemon a segment may be delivered and let go of between listing and opening it. That takes a moment
 /// of a millisecond each time: a gap that so many looks see is one.
-const LOOKS: usize = 10;
+const MAX_ATTEMPTS: usize = 10;
 
 /// A log's directory.
 pub struct LogDirectory {
@@ -102,7 +102,7 @@ impl LogDirectory {
     /// What it holds now.
     pub fn snapshot(&self, label: Label) -> Result<LogView, OpenError> {
         let mut view = self.snapshot_once(label)?;
-        for _ in 1..LOOKS {
+        for _ in 1..MAX_ATTEMPTS {
             // A segment that is delivered and moved between two steps of a look seems to be lost, or in a wrong place.
             let moved = |kind| matches!(kind, FindingKind::Missing | FindingKind::Misplaced);
             if !(view.live && view.findings.iter().any(|finding| moved(finding.kind))) {
