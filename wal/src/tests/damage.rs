@@ -29,7 +29,7 @@ fn segments(fs: &SimFs) -> Vec<PathBuf> {
 }
 
 /// What a start makes of a damaged log: how many records are left, and whether anything was reported.
-fn examine(fs: &SimFs, what: &str) -> (usize, bool) {
+fn start_and_deliver(fs: &SimFs, what: &str) -> (usize, bool) {
     let events = Events::default();
     let options = options(&events);
     let opened =
@@ -56,7 +56,7 @@ fn examine(fs: &SimFs, what: &str) -> (usize, bool) {
 
 /// Damage that turns the last group into zeros is only tried with a checkpoint: without one it cannot be told from a
 /// group that was never written.
-fn check_all(
+fn check_damage(
     damage: impl Fn(&[u8], usize) -> Option<Vec<u8>>,
     cases: impl Fn(usize) -> usize,
     name: &str,
@@ -64,7 +64,7 @@ fn check_all(
 ) {
     for &checkpoint in checkpoints {
         let (fs, count) = log(checkpoint);
-        assert_eq!(examine(&fs.deep_copy(), "undamaged"), (count as usize, false));
+        assert_eq!(start_and_deliver(&fs.deep_copy(), "undamaged"), (count as usize, false));
         for path in segments(&fs) {
             let good = fs.read(&path);
             for case in 0..cases(good.len()) {
@@ -72,7 +72,7 @@ fn check_all(
                 let fs = fs.deep_copy();
                 fs.put(&path, bad);
                 let what = format!("{name} {case} of {} (checkpoint: {checkpoint})", path.display());
-                let (left, reported) = examine(&fs, &what);
+                let (left, reported) = start_and_deliver(&fs, &what);
                 assert!(reported || left as u64 == count, "{what}: {left} of {count} and no report");
             }
         }
@@ -81,7 +81,7 @@ fn check_all(
 
 #[test]
 pub fn truncation_at_every_byte() {
-    check_all(|good, len| Some(good[..len].to_vec()), |len| len, "cut at", &[false, true]);
+    check_damage(|good, len| Some(good[..len].to_vec()), |len| len, "cut at", &[false, true]);
 }
 
 #[test]
@@ -91,7 +91,7 @@ pub fn a_flipped_bit_in_every_byte() {
         bad[at] ^= 1 << (at % 8);
         Some(bad)
     };
-    check_all(flip, |len| len, "flipped bit in byte", &[false, true]);
+    check_damage(flip, |len| len, "flipped bit in byte", &[false, true]);
 }
 
 #[test]
@@ -103,7 +103,7 @@ pub fn every_zeroed_sector_and_every_swapped_pair() {
         bad[sector * SECTOR..end].fill(0);
         (bad != good).then_some(bad)
     };
-    check_all(zero, |len| len.div_ceil(SECTOR), "zeroed sector", &[true]);
+    check_damage(zero, |len| len.div_ceil(SECTOR), "zeroed sector", &[true]);
     let swap = |good: &[u8], case: usize| {
         let sectors = good.len() / SECTOR;
         let (a, b) = (case / sectors, case % sectors);
@@ -113,7 +113,7 @@ pub fn every_zeroed_sector_and_every_swapped_pair() {
         }
         (a < b && bad != good).then_some(bad)
     };
-    check_all(swap, |len| (len / SECTOR).pow(2), "swapped sectors, case", &[true]);
+    check_damage(swap, |len| (len / SECTOR).pow(2), "swapped sectors, case", &[true]);
 }
 
 #[test]
@@ -123,7 +123,7 @@ pub fn every_missing_segment_is_reported_and_the_others_are_delivered() {
     for gone in &paths[..paths.len() - 1] {
         let fs = fs.deep_copy();
         super::super::fs::Fs::remove(&fs, gone).unwrap();
-        let (left, reported) = examine(&fs, "missing");
+        let (left, reported) = start_and_deliver(&fs, "missing");
         assert!(reported && left > 0 && (left as u64) < count);
     }
 }
@@ -165,7 +165,7 @@ pub fn a_segment_without_footer_or_successor_is_read_all_the_same() {
     fs.put(&paths[0], bad);
     let kept = reopen(&fs.deep_copy()).log.segments()[1].first.0 - 1;
     super::super::fs::Fs::remove(&fs, &paths[1]).unwrap();
-    let (left, reported) = examine(&fs, "no footer, no successor");
+    let (left, reported) = start_and_deliver(&fs, "no footer, no successor");
     let missing = reopen(&fs.deep_copy()).log.segments()[1].first.0 - 1 - kept;
     assert!(reported);
     assert_eq!(left as u64, count - missing);
@@ -319,7 +319,7 @@ fn with_letters(buried: u64) -> SimFs {
     fs
 }
 
-fn spoil(fs: &SimFs, path: &std::path::Path, at: usize) {
+fn corrupt(fs: &SimFs, path: &std::path::Path, at: usize) {
     let mut bad = fs.read(path);
     bad[at] ^= 1;
     fs.put(path, bad);
@@ -338,7 +338,7 @@ fn a_dead_letter_hides_no_damage_and_damage_hides_no_dead_letter() {
     let fs = with_letters(2);
     let path = last_segment(&fs);
     drop(reopen(&fs));
-    spoil(&fs, &path, 20);
+    corrupt(&fs, &path, 20);
     let opened = reopen(&fs);
     assert!(!is_damage(&opened, 1) && !is_damage(&opened, 2), "letters stay");
     assert!(is_damage(&opened, 3), "a segment without header: the records that are no letters are listed");
@@ -373,11 +373,11 @@ fn each_record_of_a_damaged_range_is_dead() {
 #[test]
 pub fn the_number_of_a_dead_letter_is_not_given_again() {
     let fs = with_letters(2);
-    spoil(&fs, &last_segment(&fs), 4096 + 40);
+    corrupt(&fs, &last_segment(&fs), 4096 + 40);
     let opened = reopen(&fs);
     assert_eq!(opened.writer.next_lsn(), Lsn(3));
     let fs = with_letters(2);
-    spoil(&fs, &last_segment(&fs), 20);
+    corrupt(&fs, &last_segment(&fs), 20);
     assert!(reopen(&fs).writer.next_lsn() > Lsn(4));
 }
 

@@ -63,16 +63,16 @@ also_encrypted! {
         every_call_fails_once_and_nothing_acknowledged_is_lost;
 }
 
-const PLANTED: &[u8] = b"a name, an e-mail address, a password";
+const SECRET_TEXT: &[u8] = b"a name, an e-mail address, a password";
 
 fn planted(n: u64) -> Vec<u8> {
     let mut bytes = n.to_le_bytes().to_vec();
-    bytes.extend_from_slice(PLANTED);
+    bytes.extend_from_slice(SECRET_TEXT);
     bytes
 }
 
 /// A log with everything in it: sealed and open segments, delivered ones, dead letters, a checkpoint.
-fn full() -> SimFs {
+fn full_log() -> SimFs {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=200 {
@@ -91,13 +91,13 @@ fn letter(lsn: u64) -> DeadLetter {
         lsn: Lsn(lsn),
         accepted_at: Timestamp(2_000),
         died_at: Timestamp(5_000),
-        reason: format!("refused: {}", String::from_utf8_lossy(PLANTED)),
+        reason: format!("refused: {}", String::from_utf8_lossy(SECRET_TEXT)),
         attempts: 1,
         payload: planted(lsn),
     }
 }
 
-fn holding(fs: &SimFs, what: &[u8]) -> Vec<PathBuf> {
+fn files_containing(fs: &SimFs, what: &[u8]) -> Vec<PathBuf> {
     let holds = |path: &PathBuf| fs.read(path).windows(what.len()).any(|window| window == what);
     fs.paths().into_iter().filter(holds).collect()
 }
@@ -108,21 +108,21 @@ fn content(fs: &SimFs) -> Vec<(PathBuf, Vec<u8>)> {
 
 #[test]
 fn no_file_holds_a_payload_a_reason_or_the_logs_secret() {
-    let plain = full();
-    let everywhere = holding(&plain, PLANTED);
+    let plain = full_log();
+    let everywhere = files_containing(&plain, SECRET_TEXT);
     assert!(everywhere.iter().any(|path| path.ends_with("dead/letters")), "the search finds what is there");
     encrypt();
-    let fs = full();
-    assert_eq!(holding(&fs, PLANTED), Vec::<PathBuf>::new());
+    let fs = full_log();
+    assert_eq!(files_containing(&fs, SECRET_TEXT), Vec::<PathBuf>::new());
     let secret = reopen(&fs).log.identity().secret;
-    assert_eq!(holding(&fs, &secret), Vec::<PathBuf>::new());
-    assert_eq!(holding(&fs, &[1; 32]), Vec::<PathBuf>::new(), "the master key");
+    assert_eq!(files_containing(&fs, &secret), Vec::<PathBuf>::new());
+    assert_eq!(files_containing(&fs, &[1; 32]), Vec::<PathBuf>::new(), "the master key");
 }
 
 #[test]
 fn without_the_right_key_nothing_is_opened_and_nothing_touched() {
     encrypt();
-    let fs = full();
+    let fs = full_log();
     let before = content(&fs);
     for wrong in [Keys::default(), Keys::new(Some(master(2)), vec![master(3)])] {
         use_keys(wrong);
@@ -138,13 +138,16 @@ fn without_the_right_key_nothing_is_opened_and_nothing_touched() {
 
 #[test]
 fn encryption_can_be_turned_on_and_off_again() {
-    let fs = full();
+    let fs = full_log();
     encrypt();
     let mut opened = reopen(&fs);
     assert!(opened.recovery.plain_segments > 2);
     append(&mut opened.writer, &[planted(201)]);
     opened.writer.commit().unwrap();
-    assert!(!holding(&fs, PLANTED).iter().any(|path| path.ends_with("dead/letters")), "sealed at the start");
+    assert!(
+        !files_containing(&fs, SECRET_TEXT).iter().any(|path| path.ends_with("dead/letters")),
+        "sealed at the start"
+    );
     assert_eq!(waiting(&opened.log).len(), 80);
     assert!(
         matches!(opened.log.record_state(Lsn(7)).unwrap(), RecordState::Dead { reason, .. } if reason.contains("refused"))
@@ -251,7 +254,7 @@ fn a_changed_record_is_not_passed_before_it_is_in_quarantine() {
 #[test]
 pub fn a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done() {
     encrypt();
-    let made = full();
+    let made = full_log();
     for calls in 0.. {
         let fs = made.deep_copy();
         let opened = reopen(&fs);
@@ -309,7 +312,7 @@ fn a_record_too_long_for_a_segment_is_refused_with_its_tag_counted() {
 #[test]
 fn both_copies_of_a_key_damaged_costs_the_segment_and_is_reported() {
     encrypt();
-    let fs = full();
+    let fs = full_log();
     let path = fs.paths().into_iter().rfind(|path| path.starts_with("/log/pending")).unwrap();
     let mut bad = fs.read(&path);
     let first: u64 = u64::from_le_bytes(array(&bad, 96));

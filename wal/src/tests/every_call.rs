@@ -28,7 +28,7 @@ struct ExpectedRecords {
 
 impl ExpectedRecords {
     /// Batches of one to three records, with everything a log does in between.
-    fn live(&mut self, opened: &mut OpenedLog) {
+    fn run_script(&mut self, opened: &mut OpenedLog) {
         for step in 0..16u64 {
             self.write(opened, step);
             if step % 5 == 1 {
@@ -188,28 +188,28 @@ impl CrashOutcome {
 }
 
 /// A log that has lived before, so that every call of the second life finds something to work on.
-fn second_life() -> (SimFs, ExpectedRecords) {
+fn restarted_log() -> (SimFs, ExpectedRecords) {
     let (fs, mut known) = (SimFs::new(), ExpectedRecords::default());
     let mut opened = reopen(&fs);
-    known.live(&mut opened);
+    known.run_script(&mut opened);
     fs.kill();
     (fs, known)
 }
 
 #[test]
 pub fn the_process_dies_at_every_call_and_then_at_every_call_of_the_start() {
-    let (first, before) = second_life();
+    let (first, before) = restarted_log();
     for calls in 0.. {
         let (fs, mut known) = (first.deep_copy(), before.clone());
         fs.stop_after(calls);
         if let Ok(mut opened) = try_open(&fs) {
-            known.live(&mut opened);
+            known.run_script(&mut opened);
         }
         let died = fs.has_stopped();
         for survives in SURVIVES {
             let fs = fs.deep_copy();
             survives.crash(&fs, calls);
-            die_while_starting(&fs, &known, survives, calls);
+            stop_during_recovery(&fs, &known, survives, calls);
         }
         if !died {
             assert!(calls > 100, "the script should do something");
@@ -218,7 +218,7 @@ pub fn the_process_dies_at_every_call_and_then_at_every_call_of_the_start() {
     }
 }
 
-fn die_while_starting(fs: &SimFs, known: &ExpectedRecords, survives: CrashOutcome, calls: u64) {
+fn stop_during_recovery(fs: &SimFs, known: &ExpectedRecords, survives: CrashOutcome, calls: u64) {
     for again in 0.. {
         let fs = fs.deep_copy();
         let what = format!("died at call {calls}, {survives:?} survived, died at call {again} of the start");
@@ -240,14 +240,14 @@ fn die_while_starting(fs: &SimFs, known: &ExpectedRecords, survives: CrashOutcom
 
 #[test]
 pub fn every_call_fails_once_and_nothing_acknowledged_is_lost() {
-    let (first, before) = second_life();
+    let (first, before) = restarted_log();
     for fault in FaultyCall::ALL {
         for after in 0.. {
             let (fs, mut known) = (first.deep_copy(), before.clone());
             let what = format!("{fault:?} {after} failed");
             fs.fail(fault, after);
             if let Ok(mut opened) = try_open(&fs) {
-                known.live(&mut opened);
+                known.run_script(&mut opened);
             }
             if !fs.has_failed() {
                 break;

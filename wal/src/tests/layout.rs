@@ -113,7 +113,7 @@ fn log(dir: &Path) -> Lsn {
     opened.log.segments()[0].first
 }
 
-fn refused(dir: &Path) -> PathBuf {
+fn refused_path(dir: &Path) -> PathBuf {
     match open_locked(dir, &options(&Events::default()), Timestamp(1)).map(drop).unwrap_err() {
         OpenError::Unsuitable { path, .. } => path,
         error => panic!("{error}"),
@@ -145,7 +145,7 @@ fn something_else_in_a_files_place_is_refused_and_reported() {
             let path = dir.join(&name);
             let _ = fs::remove_file(&path);
             make(&path);
-            assert_eq!(refused(dir), path, "{kind}");
+            assert_eq!(refused_path(dir), path, "{kind}");
             let view = LogDirectory::open(dir).unwrap().snapshot(|_| None).unwrap();
             let told =
                 view.findings.iter().any(|finding| finding.segment == name && finding.detail.contains(kind));
@@ -160,7 +160,7 @@ fn a_file_in_a_directorys_place_is_refused() {
     for name in ["pending", "acked", "quarantine", "sent", "dead"] {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(name), "").unwrap();
-        assert_eq!(refused(dir.path()), dir.path().join(name));
+        assert_eq!(refused_path(dir.path()), dir.path().join(name));
     }
 }
 
@@ -172,7 +172,7 @@ fn a_directory_that_spans_file_systems_is_refused() {
     fs::remove_dir(&acked).unwrap();
     // A file system of its own on every machine.
     std::os::unix::fs::symlink("/proc", &acked).unwrap();
-    assert_eq!(refused(dir.path()), acked);
+    assert_eq!(refused_path(dir.path()), acked);
     assert!(layout::check_file_types(dir.path()).unwrap_err().to_string().contains("another file system"));
 }
 

@@ -47,7 +47,7 @@ struct Model {
     pending: Vec<(u64, Vec<u64>)>,
     done: BTreeSet<u64>,
     /// Done by a durable checkpoint: must not come again.
-    settled: BTreeSet<u64>,
+    checkpointed: BTreeSet<u64>,
     appended: u64,
 }
 
@@ -75,12 +75,12 @@ impl ModelRun {
                     Ok(()) | Err(AppendError::NoRoom | AppendError::Filling) => {}
                     Err(error) => panic!("{error:?}"),
                 }
-                self.note_flushed();
+                self.record_flushed();
             }
             Op::Maintain => {
                 let keep = Retention { age: std::time::Duration::from_secs(9), size: 20 << 10 };
                 self.opened.log.run_maintenance(keep, Timestamp(2_500)).unwrap();
-                self.model.settled = self.model.done.clone();
+                self.model.checkpointed = self.model.done.clone();
             }
             Op::Reopen => self.reopen(),
             Op::Crash(choices) => {
@@ -97,17 +97,17 @@ impl ModelRun {
         let payloads: Vec<_> = numbers.iter().map(|&n| payload(n)).collect();
         let first = append(&mut self.opened.writer, &payloads);
         // Making room for it may have flushed what came before.
-        self.note_flushed();
+        self.record_flushed();
         self.model.pending.push((first.0, numbers));
     }
 
     fn commit(&mut self) {
         self.opened.writer.commit().unwrap();
-        self.note_flushed();
+        self.record_flushed();
         assert!(self.model.pending.is_empty());
     }
 
-    fn note_flushed(&mut self) {
+    fn record_flushed(&mut self) {
         let end = self.opened.log.end().0;
         let (flushed, pending) = self.model.pending.drain(..).partition(|(first, _)| *first < end);
         self.model.pending = pending;
@@ -150,7 +150,7 @@ impl ModelRun {
                 Some(bytes) => assert_eq!(*bytes, payload(*number), "record {lsn} is another one"),
                 None => assert!(self.model.done.contains(lsn), "acknowledged record {lsn} is lost"),
             }
-            assert!(!(seen.contains_key(lsn) && self.model.settled.contains(lsn)), "{lsn} came again");
+            assert!(!(seen.contains_key(lsn) && self.model.checkpointed.contains(lsn)), "{lsn} came again");
         }
         // What was not flushed may be there, as whole batches, in order, without a hole.
         let mut gone = false;
@@ -172,7 +172,7 @@ impl ModelRun {
         );
         // Confirmations since the last checkpoint are forgotten: a repeat, not a loss.
         self.model.done.retain(|lsn| !seen.contains_key(lsn));
-        self.model.settled = self.model.done.clone();
+        self.model.checkpointed = self.model.done.clone();
         assert_eq!(self.opened.log.backlog_stats().backlog, seen.len() as u64);
     }
 }
@@ -183,17 +183,17 @@ proptest! {
 
     #[test]
     fn the_log_keeps_what_it_acknowledged_and_invents_nothing(ops in vec(op(), 1..60)) {
-        live(&ops);
+        run_ops(&ops);
     }
 
     #[test]
     fn an_encrypted_log_keeps_what_it_acknowledged_and_invents_nothing(ops in vec(op(), 1..60)) {
         encrypt();
-        live(&ops);
+        run_ops(&ops);
     }
 }
 
-fn live(ops: &[Op]) {
+fn run_ops(ops: &[Op]) {
     let mut run = ModelRun::new();
     for op in ops {
         run.step(op);

@@ -66,7 +66,7 @@ fn check(fs: &SimFs) -> usize {
     sealed.len()
 }
 
-fn live(ops: &[Op]) -> SimFs {
+fn run_ops(ops: &[Op]) -> SimFs {
     encrypt();
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
@@ -109,7 +109,7 @@ proptest! {
 
     #[test]
     fn no_key_and_nonce_seal_two_messages_over_crashes_and_failures(ops in vec(op(), 1..60)) {
-        check(&live(&ops));
+        check(&run_ops(&ops));
     }
 }
 
@@ -120,7 +120,7 @@ fn a_data_key_that_is_used_in_two_lives_is_found() {
     use crate::failpoint::{self, Failpoint};
     failpoint::set(Some(Failpoint::ReuseDataKey));
     let ops = [Op::Append(2), Op::Commit, Op::Crash(vec![0]), Op::Append(3), Op::Commit];
-    let found = std::panic::catch_unwind(|| check(&live(&ops)));
+    let found = std::panic::catch_unwind(|| check(&run_ops(&ops)));
     failpoint::set(None);
     assert!(found.is_err());
 }
@@ -128,5 +128,5 @@ fn a_data_key_that_is_used_in_two_lives_is_found() {
 #[test]
 pub fn every_record_that_is_written_is_looked_at() {
     let ops = [Op::Append(2), Op::Commit, Op::Crash(vec![0]), Op::Append(3), Op::Commit];
-    assert_eq!(check(&live(&ops)), 5);
+    assert_eq!(check(&run_ops(&ops)), 5);
 }

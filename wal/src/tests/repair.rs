@@ -66,7 +66,7 @@ fn apply(fs: &SimFs) -> Result<RepairReport, OpenError> {
 }
 
 /// Nothing is wrong, by the word of a start and of everyone who looks from outside.
-fn is_sound(fs: &SimFs, what: &str) {
+fn assert_sound(fs: &SimFs, what: &str) {
     let again = plan(fs).unwrap();
     assert_eq!(
         again,
@@ -94,7 +94,7 @@ fn delivered(fs: &SimFs, what: &str) -> usize {
 }
 
 /// Puts a file there, whole and durable.
-fn place(fs: &SimFs, path: &Path, bytes: &[u8]) {
+fn put_file(fs: &SimFs, path: &Path, bytes: &[u8]) {
     let file = fs.open(path, OpenMode::Create).unwrap();
     file.write_all_at(bytes, 0).unwrap();
     file.sync_all().unwrap();
@@ -126,7 +126,7 @@ fn damage() -> impl Strategy<Value = Damage> {
 }
 
 impl Damage {
-    fn strike(&self, fs: &SimFs) {
+    fn apply_to(&self, fs: &SimFs) {
         let paths: Vec<_> = fs.paths().into_iter().filter(|path| !path.ends_with("spare")).collect();
         let pick = |file: &usize| &paths[file % paths.len()];
         let change = |file: &usize, change: &dyn Fn(&mut Vec<u8>)| {
@@ -152,7 +152,7 @@ impl Damage {
             Self::Foreign(first) => {
                 let other = SimFs::new();
                 drop(reopen(&other));
-                place(
+                put_file(
                     fs,
                     &dir().join(format!("pending/{first:020}.wal")),
                     &other.read(&last_segment(&other)),
@@ -166,7 +166,7 @@ impl Damage {
                     "pending/notes",
                     "x.tmp",
                 ];
-                place(fs, &dir().join(names[usize::from(*which)]), b"left over");
+                put_file(fs, &dir().join(names[usize::from(*which)]), b"left over");
             }
         }
     }
@@ -178,7 +178,7 @@ proptest! {
     #[test]
     fn the_plan_is_what_is_done_and_then_nothing_is_wrong(strikes in prop::collection::vec(damage(), 0..4)) {
         let fs = log();
-        strikes.iter().for_each(|damage| damage.strike(&fs));
+        strikes.iter().for_each(|damage| damage.apply_to(&fs));
         let before = files(&fs);
         let planned = plan(&fs);
         prop_assert!(files(&fs) == before, "a plan changes nothing");
@@ -190,7 +190,7 @@ proptest! {
                     prop_assert!(files(&fs) == before, "nothing to do, nothing done");
                 }
                 if done.remaining.is_empty() {
-                    is_sound(&fs, "repaired");
+                    assert_sound(&fs, "repaired");
                 }
                 delivered(&fs, "repaired");
             }
@@ -204,7 +204,7 @@ proptest! {
 }
 
 /// A log with one of everything that can be repaired, and how many of its records can still be delivered.
-fn struck() -> SimFs {
+fn damaged_log() -> SimFs {
     let fs = log();
     let pending: Vec<_> = files(&fs).into_keys().filter(|path| path.starts_with("/log/pending")).collect();
     assert!(pending.len() > 3, "{pending:?}");
@@ -228,13 +228,13 @@ fn struck() -> SimFs {
         let end = bytes.len();
         bytes[end - 450] ^= 1;
     });
-    place(&fs, &dir().join("checkpoint.tmp"), b"left over");
+    put_file(&fs, &dir().join("checkpoint.tmp"), b"left over");
     fs
 }
 
 #[test]
 pub fn everything_that_is_changed_has_a_copy_in_quarantine() {
-    let fs = struck();
+    let fs = damaged_log();
     let before = files(&fs);
     let done = apply(&fs).unwrap();
     assert_eq!(done.remaining, []);
@@ -249,13 +249,13 @@ pub fn everything_that_is_changed_has_a_copy_in_quarantine() {
         let part = || before.values().any(|file| file.windows(bytes.len()).any(|part| part == bytes));
         assert!(whole || part(), "{name} is a copy of what was there");
     }
-    is_sound(&fs, "repaired");
+    assert_sound(&fs, "repaired");
 }
 
 /// The readable dead letter is still one; its neighbour, and the damaged record, are lost and said to be.
 #[test]
 pub fn a_repair_loses_nothing_that_can_be_read() {
-    let fs = struck();
+    let fs = damaged_log();
     let could = delivered(&fs.deep_copy(), "without a repair");
     apply(&fs).unwrap();
     assert_eq!(delivered(&fs, "repaired"), could);
@@ -264,7 +264,7 @@ pub fn a_repair_loses_nothing_that_can_be_read() {
 
 #[test]
 pub fn a_repair_that_dies_anywhere_is_finished_by_the_next_one() {
-    let whole = struck();
+    let whole = damaged_log();
     let could = {
         let fs = whole.deep_copy();
         apply(&fs).unwrap();
@@ -282,7 +282,7 @@ pub fn a_repair_that_dies_anywhere_is_finished_by_the_next_one() {
             }
             let what = format!("died at call {calls}, power: {power_fails:?}");
             apply(&fs).unwrap_or_else(|error| panic!("{what}: {error}"));
-            is_sound(&fs, &what);
+            assert_sound(&fs, &what);
             assert_eq!(delivered(&fs, &what), could, "{what}");
             if finished && power_fails == Some(true) {
                 assert!(calls > 30, "a repair should do something");
