@@ -17,7 +17,7 @@ use super::rng::SeededRng;
 
 pub const SECTOR: usize = 512;
 /// No step of a life needs as many: a log that goes round in circles is stopped here.
-const MOST_CALLS: u64 = 200_000;
+const MAX_CALLS: u64 = 200_000;
 
 /// Kills and power failures of all disks so far: what a run of many lives was worth.
 pub static CRASHES: AtomicU64 = AtomicU64::new(0);
@@ -213,7 +213,7 @@ impl Disk {
             let mut state = copy.state();
             state.pending_names.clear();
             state.inodes.iter_mut().for_each(|inode| inode.pending.clear());
-            state.settle();
+            state.drop_cache();
         }
         copy
     }
@@ -223,7 +223,7 @@ impl Disk {
     pub fn kill(&self) {
         CRASHES.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
-        state.calm();
+        state.clear_faults();
         for index in 0..state.inodes.len() {
             if state.rng.one_in(3) {
                 let inode = &mut state.inodes[index];
@@ -238,7 +238,7 @@ impl Disk {
     pub fn crash(&self) {
         CRASHES.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
-        state.calm();
+        state.clear_faults();
         let changes = std::mem::take(&mut state.pending_names);
         for change in state.surviving(changes) {
             change.apply(&mut state.durable_names);
@@ -250,7 +250,7 @@ impl Disk {
                 state.survive(index, write, fate);
             }
         }
-        state.settle();
+        state.drop_cache();
     }
 
     /// Does something during which nothing fails that was planned to.
@@ -294,7 +294,7 @@ impl Disk {
             return None;
         }
         let (path, inode) = state.rng.pick(&files).clone();
-        let at = state.somewhere(inode);
+        let at = state.random_offset(inode);
         let sector = at / SECTOR * SECTOR;
         let end = (sector + SECTOR).min(state.inodes[inode].durable.len());
         let count = state.inodes.len();
@@ -331,16 +331,16 @@ pub enum Corruption {
 
 impl State {
     /// The process that was to die or to see faults is gone.
-    fn calm(&mut self) {
+    fn clear_faults(&mut self) {
         self.planned = None;
         self.calls_left = None;
     }
 
     /// After a crash a reader sees what the disk has.
-    fn settle(&mut self) {
+    fn drop_cache(&mut self) {
         self.names = self.durable_names.clone();
         self.inodes.iter_mut().for_each(|inode| inode.view.clone_from(&inode.durable));
-        self.calm();
+        self.clear_faults();
     }
 
     fn surviving(&mut self, changes: Vec<NameChange>) -> Vec<NameChange> {
@@ -393,7 +393,7 @@ impl State {
 
     pub fn call(&mut self, call: Call) -> io::Result<()> {
         self.calls += 1;
-        assert!(self.calls < MOST_CALLS, "no end to the calls");
+        assert!(self.calls < MAX_CALLS, "no end to the calls");
         match &mut self.calls_left {
             Some(0) if call != Call::Read => return Err(io::Error::other("the process is dead")),
             Some(left) if call != Call::Read => *left -= 1,
@@ -422,7 +422,7 @@ impl State {
     }
 
     /// A place in a file, more likely one that says something than one in the middle of zeros.
-    fn somewhere(&mut self, inode: usize) -> usize {
+    fn random_offset(&mut self, inode: usize) -> usize {
         let len = self.inodes[inode].durable.len();
         let any = self.rng.below(len);
         for _ in 0..8 {

@@ -110,7 +110,7 @@ impl Expectations {
     }
 
     /// The first LSN of the segment that was spoilt.
-    fn spoilt_segment(&self) -> Option<u64> {
+    fn corrupt_segment(&self) -> Option<u64> {
         let spoilt = self
             .corrupted
             .as_ref()
@@ -176,16 +176,16 @@ impl Expectations {
     pub fn check_opened(&mut self, opened: &OpenedLog, torn: Vec<u64>, letters_aside: bool) -> CheckResult {
         self.check_findings(opened)?;
         self.letters_reported |= letters_aside;
-        let shown = self.look(opened, torn)?;
+        let shown = self.observe(opened, torn)?;
         for batch in std::mem::take(&mut self.possible) {
-            self.settle_batch(batch, &shown)?;
+            self.check_batch(batch, &shown)?;
         }
         for lsn in shown.kept.keys() {
             ensure!(self.acknowledged.contains_key(lsn), "record {lsn} was never appended");
         }
         let mut lost = Vec::new();
         for lsn in self.acknowledged.keys().copied().collect::<Vec<_>>() {
-            if !self.judge(lsn, opened, &shown)? {
+            if !self.check_record(lsn, opened, &shown)? {
                 lost.push(lsn);
             }
         }
@@ -217,7 +217,7 @@ impl Expectations {
         Ok(())
     }
 
-    fn look(&self, opened: &OpenedLog, torn: Vec<u64>) -> Result<ObservedLog, String> {
+    fn observe(&self, opened: &OpenedLog, torn: Vec<u64>) -> Result<ObservedLog, String> {
         let log = &opened.log;
         let cannot = |error| format!("cannot read what was opened: {error}");
         let mut kept = BTreeMap::new();
@@ -246,11 +246,11 @@ impl Expectations {
     }
 
     /// A batch that was not acknowledged is there whole or not at all, and behind a lost one there is none.
-    fn settle_batch(&mut self, batch: Batch, shown: &ObservedLog) -> CheckResult {
+    fn check_batch(&mut self, batch: Batch, shown: &ObservedLog) -> CheckResult {
         let numbers = batch.first..batch.first + batch.records.len() as u64;
         let there = numbers.clone().filter(|lsn| shown.kept.contains_key(lsn)).count();
         let whole = there == batch.records.len();
-        let spoilt = self.spoilt_segment().is_some_and(|first| first <= batch.first);
+        let spoilt = self.corrupt_segment().is_some_and(|first| first <= batch.first);
         ensure!(there == 0 || whole || spoilt, "half of the batch at {}", batch.first);
         if there > 0 {
             self.acknowledge(batch);
@@ -259,7 +259,7 @@ impl Expectations {
     }
 
     /// What became of one acknowledged record. False: it is gone, and that it may be was reported.
-    fn judge(&mut self, lsn: u64, opened: &OpenedLog, shown: &ObservedLog) -> Result<bool, String> {
+    fn check_record(&mut self, lsn: u64, opened: &OpenedLog, shown: &ObservedLog) -> Result<bool, String> {
         let log = &opened.log;
         let dead = match log.dead_letters().get(Lsn(lsn)) {
             Ok(Some(DeadEntry::Letter(letter))) => Some(letter),
@@ -270,7 +270,7 @@ impl Expectations {
         let letters_spoilt = self.is_corrupt_in("dead");
         let cut = self.may_be_cut(lsn, shown);
         let listed = shown.damaged.iter().any(|(from, to)| (*from..=*to).contains(&lsn));
-        let may_be_damaged = self.spoilt_segment().is_some_and(|first| first <= lsn)
+        let may_be_damaged = self.corrupt_segment().is_some_and(|first| first <= lsn)
             || self.corrupted.as_ref().is_some_and(|spoilt| spoilt.path.ends_with("checkpoint"));
         let notes_spoilt = self.flush_failed || self.is_corrupt_in("sent");
         let reported = self.letters_reported;
@@ -302,7 +302,7 @@ impl Expectations {
             record.dead = Certainty::No;
             record.removed = Certainty::No;
             if let Ok(RecordState::Sent(note)) = log.record_state(Lsn(lsn)) {
-                let told = |note: Confirmation| record.confirmed.iter().any(|c| same_place(c, &note));
+                let told = |note: Confirmation| record.confirmed.iter().any(|c| same_position(c, &note));
                 ensure!(note.is_none_or(told), "record {lsn} was not put at {note:?}");
                 let owed = record.checkpointed && !notes_spoilt && !listed;
                 ensure!(note.is_some() || !owed, "where record {lsn} was put is forgotten");
@@ -312,7 +312,7 @@ impl Expectations {
             let fate = log.record_state(Lsn(lsn));
             let gone = !log.is_retained(Lsn(lsn));
             // It was confirmed before the last crash, and its note survived: it is there, and damaged here.
-            let told = |note: &Confirmation| record.confirmed.iter().any(|c| same_place(c, note));
+            let told = |note: &Confirmation| record.confirmed.iter().any(|c| same_position(c, note));
             let right = match &fate {
                 Ok(RecordState::Dead { .. }) => true,
                 Ok(RecordState::Sent(Some(note))) => told(note),
@@ -335,7 +335,7 @@ impl Expectations {
     /// Whether a record that is not there may have been cut as a torn tail: the segment was spoilt, nothing behind
     /// the place said that it had been flushed, a copy lies in quarantine. Zeros leave nothing to copy.
     fn may_be_cut(&self, lsn: u64, shown: &ObservedLog) -> bool {
-        let Some(first) = self.spoilt_segment() else { return false };
+        let Some(first) = self.corrupt_segment() else { return false };
         let is = |rot| self.corrupted.as_ref().is_some_and(|spoilt| spoilt.rot == rot);
         if is(Corruption::Unreadable) {
             // Whatever lay in such a sector is listed: nobody can tell what a crash has to do with it.
@@ -350,6 +350,6 @@ impl Expectations {
     }
 }
 
-fn same_place(a: &Confirmation, b: &Confirmation) -> bool {
+fn same_position(a: &Confirmation, b: &Confirmation) -> bool {
     (a.partition, a.offset, a.at) == (b.partition, b.offset, b.at)
 }

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::super::{checkpoint, frame, lock, open_locked, preallocated_segment};
 use super::super::support::{Events, options};
-use super::{BASE, Scenario, live};
+use super::{FIRST_SEED, Scenario, run_scenario};
 use crate::failpoint::{self, Failpoint};
 use crate::sync::Mutex;
 use crate::units::Timestamp;
 
 /// Lives a fault may need before it counts as not found.
-const PATIENCE: u64 = 20_000;
+const MAX_RUNS: u64 = 20_000;
 
 /// Faults above the log, or between its threads: `ingest::model`, the storms and the drain's tests find them.
-const ELSEWHERE: [Failpoint; 14] = [
+const FOUND_BY_OTHER_TESTS: [Failpoint; 14] = [
     Failpoint::AnswerBeforeFlush,
     Failpoint::CoverAfterFlush,
     Failpoint::FailureLate,
@@ -32,7 +32,7 @@ const ELSEWHERE: [Failpoint; 14] = [
 ];
 
 /// The test that finds a fault the simulator cannot meet, and why it cannot.
-fn by_test(fault: Failpoint) -> Option<(&'static str, fn())> {
+fn dedicated_test(fault: Failpoint) -> Option<(&'static str, fn())> {
     Some(match fault {
         // One process, one thread: nobody else takes the lock or fills the file.
         Failpoint::NoLock => {
@@ -86,11 +86,11 @@ fn by_test(fault: Failpoint) -> Option<(&'static str, fn())> {
 
 /// Whether a life ends badly with the fault and well without it. A panic is a failure, and no proof that anybody
 /// would have noticed without it.
-fn betrays(fault: Failpoint, seed: u64) -> Option<String> {
+fn detects(fault: Failpoint, seed: u64) -> Option<String> {
     let story = Scenario::new(seed);
-    let failure = live(&story).err().filter(|failure| !failure.panicked)?;
+    let failure = run_scenario(&story).err().filter(|failure| !failure.panicked)?;
     failpoint::set(None);
-    let sound = live(&story).is_ok();
+    let sound = run_scenario(&story).is_ok();
     failpoint::set(Some(fault));
     sound.then_some(failure.what)
 }
@@ -98,10 +98,11 @@ fn betrays(fault: Failpoint, seed: u64) -> Option<String> {
 /// Who found it, after how many lives, and what was seen.
 fn find(fault: Failpoint) -> Result<String, String> {
     failpoint::set(Some(fault));
-    let found = match by_test(fault) {
+    let found = match dedicated_test(fault) {
         Some((name, test)) => catch_unwind(test).err().map(|_| format!("`{name}`")),
-        None => (BASE..BASE + PATIENCE)
-            .find_map(|seed| betrays(fault, seed).map(|what| format!("{} lives: {what}", seed - BASE + 1))),
+        None => (FIRST_SEED..FIRST_SEED + MAX_RUNS).find_map(|seed| {
+            detects(fault, seed).map(|what| format!("{} lives: {what}", seed - FIRST_SEED + 1))
+        }),
     };
     failpoint::set(None);
     found.ok_or_else(|| format!("{fault:?}"))
@@ -128,7 +129,7 @@ fn each_planted_fault_is_found() {
     let results = Mutex::new(Vec::new());
     let search = || {
         while let Some(&fault) = Failpoint::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if ELSEWHERE.contains(&fault) {
+            if FOUND_BY_OTHER_TESTS.contains(&fault) {
                 continue;
             }
             let found = find(fault);

@@ -25,9 +25,9 @@ use simulation::Simulation;
 /// Lives a commit is held against: a minute on two cores.
 const SEEDS: u64 = 10_000;
 /// The first of them.
-const BASE: u64 = 1;
+const FIRST_SEED: u64 = 1;
 /// Lives spent on shortening one that failed.
-const SHORTEN: usize = 3_000;
+const MAX_SHORTENING_RUNS: usize = 3_000;
 
 /// A life that did not end well.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ struct Failure {
     trace: Vec<String>,
 }
 
-fn live(story: &Scenario) -> Result<Vec<String>, Failure> {
+fn run_scenario(story: &Scenario) -> Result<Vec<String>, Failure> {
     let mut life = Simulation::new(&story.setup);
     let lived = catch_unwind(AssertUnwindSafe(|| life.run(story)));
     let trace = std::mem::take(&mut life.trace);
@@ -58,13 +58,13 @@ fn live(story: &Scenario) -> Result<Vec<String>, Failure> {
 fn shorten(mut story: Scenario, mut failure: Failure) -> (Scenario, Failure) {
     let mut lives = 0;
     let mut piece = story.steps.len().div_ceil(2);
-    while piece > 0 && lives < SHORTEN {
+    while piece > 0 && lives < MAX_SHORTENING_RUNS {
         let mut at = 0;
         while at < story.steps.len() {
             let mut shorter = story.clone();
             shorter.steps.drain(at..(at + piece).min(story.steps.len()));
             lives += 1;
-            match live(&shorter) {
+            match run_scenario(&shorter) {
                 Err(still) => (story, failure) = (shorter, still),
                 Ok(_) => at += piece,
             }
@@ -93,20 +93,20 @@ fn setting(name: &str) -> Option<u64> {
 
 /// Every second seed from `first` on: all that fail.
 fn failures(first: u64, end: u64) -> Vec<(u64, Failure)> {
-    let failed = |seed| live(&Scenario::new(seed)).err().map(|failure| (seed, failure));
+    let failed = |seed| run_scenario(&Scenario::new(seed)).err().map(|failure| (seed, failure));
     (first..end).step_by(2).filter_map(failed).collect()
 }
 
 #[test]
 fn lives() {
     if let Some(seed) = setting("FOREBAY_SIM_SEED") {
-        match live(&Scenario::new(seed)) {
+        match run_scenario(&Scenario::new(seed)) {
             Ok(trace) => println!("{}\nseed {seed} ends well", trace.join("\n")),
             Err(failure) => panic!("{}", report(seed, failure)),
         }
         return;
     }
-    let base = setting("FOREBAY_SIM_BASE").unwrap_or(BASE);
+    let base = setting("FOREBAY_SIM_BASE").unwrap_or(FIRST_SEED);
     let seeds = setting("FOREBAY_SIM_SEEDS").unwrap_or(SEEDS);
     println!("seeds {base} to {}", base + seeds - 1);
     let mut failed = std::thread::scope(|scope| {
@@ -133,7 +133,7 @@ fn lives() {
 #[test]
 fn lives_that_ended_badly_once_end_well() {
     for seed in [13_647, 18_213, 18_428, 35_910] {
-        if let Err(failure) = live(&Scenario::new(seed)) {
+        if let Err(failure) = run_scenario(&Scenario::new(seed)) {
             panic!("{}", report(seed, failure));
         }
     }
@@ -142,7 +142,7 @@ fn lives_that_ended_badly_once_end_well() {
 #[test]
 fn the_same_seed_is_the_same_life() {
     for seed in 1..200 {
-        let trace = |story: &Scenario| live(story).unwrap_or_else(|failure| failure.trace);
+        let trace = |story: &Scenario| run_scenario(story).unwrap_or_else(|failure| failure.trace);
         let story = Scenario::new(seed);
         assert_eq!(trace(&story), trace(&Scenario::new(seed)), "seed {seed}");
     }

@@ -14,7 +14,7 @@ use super::expectations::{Certainty, CheckResult, ensure};
 use super::simulation::Simulation;
 
 /// Starts that die on their way, at most, before one gets through.
-const DEAD_STARTS: usize = 3;
+const MAX_ABORTED_STARTS: usize = 3;
 
 impl Simulation {
     /// The log as it was some time ago, under a checkpoint that has seen more: a start must refuse it.
@@ -67,8 +67,8 @@ impl Simulation {
 
     /// Starts until a start gets through; some die on their way.
     pub fn start(&mut self) -> CheckResult {
-        for attempt in 0..DEAD_STARTS + 4 {
-            if attempt < DEAD_STARTS && self.rng.one_in(3) {
+        for attempt in 0..MAX_ABORTED_STARTS + 4 {
+            if attempt < MAX_ABORTED_STARTS && self.rng.one_in(3) {
                 self.disk.stop_after(self.rng.below(40) as u64);
             }
             match self.open() {

@@ -126,7 +126,7 @@ impl Scenario {
             },
         };
         let length = 10 + dice.below(50);
-        let mut steps: Vec<_> = (0..length).map(|_| step(&mut dice, luck, world.workers)).collect();
+        let mut steps: Vec<_> = (0..length).map(|_| random_step(&mut dice, luck, world.workers)).collect();
         if luck == FaultProfile::Corruption {
             // One bad place in a life: what it may cost is known then.
             let at = dice.below(steps.len() + 1);
@@ -147,7 +147,7 @@ impl Scenario {
     }
 }
 
-fn step(dice: &mut SeededRng, luck: FaultProfile, workers: usize) -> Step {
+fn random_step(dice: &mut SeededRng, luck: FaultProfile, workers: usize) -> Step {
     let worker = dice.below(workers);
     let (records, bytes) = (1 + dice.below(4), *dice.pick(&[0, 20, 100, 400, 900]));
     let act = match dice.below(64) {
@@ -166,13 +166,13 @@ fn step(dice: &mut SeededRng, luck: FaultProfile, workers: usize) -> Step {
         52..=53 => StepAction::Kill,
         54..=56 => StepAction::Crash,
         57..=60 => StepAction::DieAfter(dice.below(40) as u64),
-        _ if luck == FaultProfile::Faults => StepAction::Fail(trouble(dice)),
+        _ if luck == FaultProfile::Faults => StepAction::Fail(random_fault(dice)),
         _ => StepAction::Write { records, bytes },
     };
     Step { act, seed: dice.next_u64() }
 }
 
-fn trouble(dice: &mut SeededRng) -> PlannedFault {
+fn random_fault(dice: &mut SeededRng) -> PlannedFault {
     const CALLS: [Call; 12] = [
         Call::Read,
         Call::Read,
