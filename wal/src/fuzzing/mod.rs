@@ -43,7 +43,7 @@ pub fn replay((target, function): Target) {
 /// Bit of an input's first byte: checksums are made right.
 const FORGED: u8 = 1;
 /// Bit of a frame's first byte: the segment has room for more than is given.
-const ROOM: u8 = 2;
+const HAS_ROOM: u8 = 2;
 
 /// One frame at any place. What is accepted fits, encodes to the same bytes, and is accepted nowhere else.
 pub fn frame(data: &[u8]) {
@@ -54,7 +54,7 @@ pub fn frame(data: &[u8]) {
     if flags & FORGED != 0 {
         frame::fix_checksum(&mut bytes, &seed, offset);
     }
-    let room = if flags & ROOM != 0 { u64::from(u32::MAX) } else { bytes.len() as u64 };
+    let room = if flags & HAS_ROOM != 0 { u64::from(u32::MAX) } else { bytes.len() as u64 };
     match frame::decode(&bytes, &seed, offset, room) {
         Ok(found) => {
             assert!(found.len <= bytes.len() && found.len as u64 <= room);

@@ -32,20 +32,20 @@ const RECORDS: u64 = 12;
 const CAPACITY: u64 = 8192;
 const FIRSTS: [u64; 3] = [1, 1 + RECORDS, 1 + 2 * RECORDS];
 /// Bytes of one edit: what, which file, where (two), with what.
-const EDIT: usize = 5;
+const EDIT_LEN: usize = 5;
 
 /// The log before it is spoilt.
-static WHOLE: LazyLock<BTreeMap<PathBuf, Vec<u8>>> = LazyLock::new(build_log);
+static INTACT_LOG: LazyLock<BTreeMap<PathBuf, Vec<u8>>> = LazyLock::new(build_log);
 
 /// Looks at, opens, reads and opens again what the edits made of the log. Every record that comes out is as it went
 /// in; one that does not come out is a dead letter, or there is nothing behind it.
 pub fn segment(data: &[u8]) {
     let Some((&flags, edits)) = data.split_first() else { return };
-    let mut files = WHOLE.clone();
+    let mut files = INTACT_LOG.clone();
     if flags & NO_CHECKPOINT != 0 {
         files.remove(&dir().join(checkpoint::FILE));
     }
-    for edit in edits.chunks_exact(EDIT).take(64) {
+    for edit in edits.chunks_exact(EDIT_LEN).take(64) {
         apply(&mut files, edit);
     }
     let forged = flags & FORGED != 0;
