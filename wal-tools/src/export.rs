@@ -60,7 +60,7 @@ pub fn run(log: &LogContext, args: &Export) -> anyhow::Result<ExitOutcome> {
     let mut records = view.records(range.clone());
     while let Some(stored) = records.next() {
         let stored = stored?;
-        damaged |= tell(&view, records.take_lost_ranges(), &mut out)?;
+        damaged |= report_lost(&view, records.take_lost_ranges(), &mut out)?;
         let row = RecordRow::of(&stored);
         locked |= stored.locked;
         if list::wanted(&row, &args.filter) {
@@ -68,7 +68,7 @@ pub fn run(log: &LogContext, args: &Export) -> anyhow::Result<ExitOutcome> {
         }
         bar.inc(stored.bytes);
     }
-    damaged |= tell(&view, records.take_lost_ranges(), &mut out)?;
+    damaged |= report_lost(&view, records.take_lost_ranges(), &mut out)?;
     out.flush()?;
     bar.finish_and_clear();
     Ok(if damaged || locked { ExitOutcome::Findings } else { ExitOutcome::Fine })
@@ -92,7 +92,7 @@ fn lost_segments(view: &LogView, out: &mut impl Write) -> anyhow::Result<bool> {
 }
 
 /// Damage between records: a line on stderr, and one where the records would stand.
-fn tell(view: &LogView, holes: Vec<LostRange>, out: &mut impl Write) -> anyhow::Result<bool> {
+fn report_lost(view: &LogView, holes: Vec<LostRange>, out: &mut impl Write) -> anyhow::Result<bool> {
     let any = !holes.is_empty();
     for hole in holes {
         let segment = view.segment_containing(hole.from).map(|segment| segment.name());

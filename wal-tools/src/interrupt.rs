@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Whether somebody wants us to end.
 #[derive(Clone)]
 pub struct Interrupt {
-    asked: Arc<AtomicBool>,
+    received: Arc<AtomicBool>,
     /// Has a byte for each signal that came.
     wakes: Arc<UnixStream>,
 }
@@ -22,17 +22,17 @@ impl Interrupt {
         let (wakes, wake) = UnixStream::pair()?;
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
         {
-            // In this order: the first signal finds `asked` false here, and sets it below.
+            // In this order: the first signal finds `received` false here, and sets it below.
             signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&asked))?;
             signal_hook::flag::register(signal, Arc::clone(&asked))?;
             signal_hook::low_level::pipe::register(signal, wake.try_clone()?)?;
         }
-        Ok(Self { asked, wakes: Arc::new(wakes) })
+        Ok(Self { received: asked, wakes: Arc::new(wakes) })
     }
 
     /// Whether there was one.
     pub fn was_received(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
+        self.received.load(Ordering::Relaxed)
     }
 
     /// Waits for a signal, at most for `timeout`, which is not zero. Says whether one has come.

@@ -12,7 +12,7 @@ use crate::cli::Cli;
 use crate::output::note;
 
 /// Where the log lies when nobody says it: embedded mode's place, then the packaged daemon's.
-const PLACES: [&str; 2] = ["./forebay-data/wal", "/var/lib/forebay/wal"];
+const DEFAULT_DIRS: [&str; 2] = ["./forebay-data/wal", "/var/lib/forebay/wal"];
 
 /// The smallest segment the configuration allows; a log whose disk was full at its last start may show less.
 const MIN_SEGMENT: u64 = 1 << 20;
@@ -51,7 +51,7 @@ impl LogContext {
             redeliver: false,
             keys: self.keys.clone(),
             label: kind_of,
-            observer: Arc::new(tell),
+            observer: Arc::new(report_event),
         }
     }
 
@@ -83,13 +83,13 @@ pub fn missing_key_message(view: &LogView) -> Option<String> {
 
 /// The directory that was named, else the first usual place that exists.
 pub fn directory(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let there = || PLACES.iter().map(PathBuf::from).find(|place| place.exists());
+    let there = || DEFAULT_DIRS.iter().map(PathBuf::from).find(|place| place.exists());
     let found = named.map(Path::to_owned).or_else(there);
-    found.with_context(|| format!("no log in {}: say where with --dir", PLACES.join(" or ")))
+    found.with_context(|| format!("no log in {}: say where with --dir", DEFAULT_DIRS.join(" or ")))
 }
 
 /// What the log reports while a command changes it.
-fn tell(event: &Event) {
+fn report_event(event: &Event) {
     match event {
         // What comes of requests and deliveries: the tools have neither.
         Event::Flushed { .. } | Event::Rotated { .. } | Event::PositionsDropped { .. } => {}

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         Ok(ExitOutcome::Findings) => ExitCode::from(1),
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            note!("wal-tools: {}", told(&error));
+            note!("wal-tools: {}", error_message(&error));
             ExitCode::from(2)
         }
     }
@@ -110,7 +110,7 @@ fn write_pages(directory: &Path) -> io::Result<()> {
 }
 
 /// The error and its causes, each once: the log's own errors say their cause themselves.
-fn told(error: &anyhow::Error) -> String {
+fn error_message(error: &anyhow::Error) -> String {
     let mut causes = error.chain().map(ToString::to_string);
     let first = causes.next().unwrap_or_default();
     causes.fold(first, |text, cause| if text.ends_with(&cause) { text } else { format!("{text}: {cause}") })

@@ -70,7 +70,7 @@ impl OfflineLog {
         let (mut done, mut buffered) = (Vec::new(), Vec::new());
         let mut failure = None;
         for &lsn in lsns {
-            let again = take(&mut cursor, lsn).and_then(|payload| self.append(&payload, lsn));
+            let again = read_at(&mut cursor, lsn).and_then(|payload| self.append(&payload, lsn));
             match again {
                 Ok(now) => buffered.push(RecordOutcome { lsn, requeued_as: Some(now), error: None }),
                 Err(error) => failure = Some((lsn, error)),
@@ -141,7 +141,7 @@ impl OfflineLog {
 }
 
 /// The record `lsn`; the cursor stands at it or before it.
-fn take(cursor: &mut Cursor, lsn: Lsn) -> anyhow::Result<Vec<u8>> {
+fn read_at(cursor: &mut Cursor, lsn: Lsn) -> anyhow::Result<Vec<u8>> {
     while let Some(frame) = cursor.next_retained()? {
         if frame.lsn == lsn {
             return Ok(frame.payload.to_vec());

@@ -63,11 +63,11 @@ impl RecordRow {
             requeued_as: None,
             requeued_from: envelope.as_ref().and_then(|envelope| envelope.requeued_from),
         };
-        row.settle(&stored.state, topic);
+        row.apply_state(&stored.state, topic);
         row
     }
 
-    fn settle(&mut self, fate: &RecordState, topic: &str) {
+    fn apply_state(&mut self, fate: &RecordState, topic: &str) {
         match fate {
             RecordState::Waiting | RecordState::Unknown => {}
             RecordState::Sent(confirmation) => {

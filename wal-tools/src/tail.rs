@@ -12,15 +12,16 @@ use crate::record::RecordRow;
 use crate::text_format;
 
 /// How often new records are looked for: soon enough for a person.
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Widths of the columns, because what comes is not known yet.
-const HEAD: &str = "       LSN  ACCEPTED                  STATE         SIZE  KIND                  KEY  ID";
+const HEADINGS: &str =
+    "       LSN  ACCEPTED                  STATE         SIZE  KIND                  KEY  ID";
 
 pub fn run(log: &LogContext, args: &Tail) -> anyhow::Result<ExitOutcome> {
     let view = log.readable_view()?;
     if !log.json {
-        writeln!(io::stdout(), "{HEAD}")?;
+        writeln!(io::stdout(), "{HEADINGS}")?;
     }
     for row in newest(&view, args.lines, |_| true)? {
         print(&row, log.json)?;
@@ -33,7 +34,7 @@ pub fn run(log: &LogContext, args: &Tail) -> anyhow::Result<ExitOutcome> {
         while let Some(stored) = follower.poll()? {
             print(&RecordRow::of(&stored), log.json)?;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

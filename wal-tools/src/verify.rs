@@ -28,7 +28,7 @@ struct Document<'a> {
 pub fn run(log: &LogContext, args: &Verify) -> anyhow::Result<ExitOutcome> {
     let view = log.view()?;
     let bar = text_format::progress(view.bytes());
-    let mut deep = deep(&view);
+    let mut deep = content_check(&view);
     let mut check = |frame: &RecordRef<'_>| if args.deep { deep(frame) } else { None };
     let report = view.verify(&mut check, &mut |bytes| bar.inc(bytes))?;
     bar.finish_and_clear();
@@ -57,7 +57,7 @@ pub fn run(log: &LogContext, args: &Verify) -> anyhow::Result<ExitOutcome> {
 }
 
 /// Checks what a record says of itself against where it lies.
-fn deep(view: &LogView) -> impl FnMut(&RecordRef<'_>) -> Option<String> {
+fn content_check(view: &LogView) -> impl FnMut(&RecordRef<'_>) -> Option<String> {
     let mint = view.identity().map(|identity| IdGenerator::new(&identity.log_id, &identity.secret));
     move |frame| {
         let lsn = frame.lsn;

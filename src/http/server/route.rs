@@ -7,7 +7,7 @@ use crate::http::problem::Problem;
 
 /// A method on a path.
 pub struct Route<E: 'static> {
-    /// HTTP method; `GET` serves `HEAD` too.
+    /// HTTP method; `GET` serves `HEADINGS` too.
     pub method: &'static str,
     /// Path; one of its segments may be `{name}`.
     pub path: &'static str,

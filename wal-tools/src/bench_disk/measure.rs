@@ -11,9 +11,9 @@ use crate::interrupt::Interrupt;
 /// Bytes of a record: a small JSON command.
 pub const RECORD_BYTES: usize = 300;
 /// What the log adds to it: a frame's header and an envelope, to a multiple of eight bytes.
-const IN_THE_LOG: usize = 448;
+const RECORD_BYTES_IN_LOG: usize = 448;
 /// One piece of the sequential measurement, as the log fills its spare segments.
-const PIECE: usize = 1 << 20;
+const CHUNK: usize = 1 << 20;
 /// Latencies kept for the percentiles: a minute of flushes of 60 µs.
 const SAMPLES: usize = 1 << 20;
 
@@ -36,7 +36,7 @@ pub fn flushes(
     time: Duration,
     interrupt: &Interrupt,
 ) -> io::Result<Measured> {
-    let group = vec![0x5a; records * IN_THE_LOG];
+    let group = vec![0x5a; records * RECORD_BYTES_IN_LOG];
     let mut micros = Vec::new();
     let mut at = 0;
     let started = Instant::now();
@@ -64,14 +64,14 @@ pub fn flushes(
 
 /// Bytes a second with one flush a mebibyte: what filling the next segment costs.
 pub fn sequential(place: &TestFile, time: Duration, interrupt: &Interrupt) -> io::Result<f64> {
-    let piece = vec![0xa5; PIECE];
+    let piece = vec![0xa5; CHUNK];
     let (mut at, mut bytes) = (0, 0);
     let started = Instant::now();
     while bytes == 0 || (started.elapsed() < time && !interrupt.was_received()) {
-        at = place.offset_with_room(at, PIECE as u64);
+        at = place.offset_with_room(at, CHUNK as u64);
         place.write_and_flush(&piece, at)?;
-        at += PIECE as u64;
-        bytes += PIECE;
+        at += CHUNK as u64;
+        bytes += CHUNK;
     }
     Ok(bytes as f64 / started.elapsed().as_secs_f64())
 }

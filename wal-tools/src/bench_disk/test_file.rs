@@ -12,12 +12,12 @@ use crate::interrupt::Interrupt;
 use crate::output::note;
 
 /// As a segment by default.
-const SIZE: u64 = 64 << 20;
+const FILE_BYTES: u64 = 64 << 20;
 /// Less than this measures nothing.
-const LEAST: u64 = 2 << 20;
+const MIN_FILE_BYTES: u64 = 2 << 20;
 /// At most this part of what is free: a daemon may live here.
 const PART_OF_FREE: u64 = 10;
-const PIECE: usize = 1 << 20;
+const CHUNK: usize = 1 << 20;
 
 /// The file; it goes when this is dropped.
 pub struct TestFile {
@@ -30,8 +30,8 @@ impl TestFile {
     /// Makes it and fills it with zeros.
     pub fn create(dir: &Path, interrupt: &Interrupt) -> anyhow::Result<Self> {
         let free = RealFs.free_space(dir).with_context(|| format!("cannot use {}", dir.display()))?;
-        let size = SIZE.min(free / PART_OF_FREE) / PIECE as u64 * PIECE as u64;
-        if size < LEAST {
+        let size = FILE_BYTES.min(free / PART_OF_FREE) / CHUNK as u64 * CHUNK as u64;
+        if size < MIN_FILE_BYTES {
             bail!("{free} bytes are free in {}: too little to measure with a tenth of it", dir.display());
         }
         // Where it stays behind after all, `repair` takes it for a leftover.
@@ -45,8 +45,8 @@ impl TestFile {
     }
 
     fn fill(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
-        let zeros = vec![0; PIECE];
-        for at in (0..self.size).step_by(PIECE) {
+        let zeros = vec![0; CHUNK];
+        for at in (0..self.size).step_by(CHUNK) {
             if interrupt.was_received() {
                 bail!("interrupted");
             }

@@ -112,7 +112,9 @@ fn apply(log: &LogContext, view: &LogView, chosen: &[Lsn], action: Action) -> an
             Ok(ControlResponse::Error(error)) => bail!("the daemon refused: {error}"),
             Ok(ControlResponse::Status(_)) => bail!("the daemon answered another question"),
             // No daemon from the beginning; one that went away in between is an error.
-            Err(RequestError::NotRunning(_)) if rows.is_empty() => return here(log, view, chosen, action),
+            Err(RequestError::NotRunning(_)) if rows.is_empty() => {
+                return apply_offline(log, view, chosen, action);
+            }
             Err(error) => bail!("{error}"),
         }
     }
@@ -120,7 +122,12 @@ fn apply(log: &LogContext, view: &LogView, chosen: &[Lsn], action: Action) -> an
 }
 
 /// Without a daemon: under its lock.
-fn here(log: &LogContext, view: &LogView, chosen: &[Lsn], action: Action) -> anyhow::Result<Vec<ActionRow>> {
+fn apply_offline(
+    log: &LogContext,
+    view: &LogView,
+    chosen: &[Lsn],
+    action: Action,
+) -> anyhow::Result<Vec<ActionRow>> {
     let mut store = OfflineLog::open(log, view)?;
     let mut rows = Vec::new();
     for &lsn in chosen {

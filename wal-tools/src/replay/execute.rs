@@ -54,7 +54,7 @@ impl<'a> Executor<'a> {
     /// Does one chunk; false when that is the end.
     pub fn replay_chunk(&mut self, lsns: &[Lsn], done: &mut ReplayProgress) -> bool {
         let outcomes = match self {
-            Self::Daemon(log) => ask(log, lsns),
+            Self::Daemon(log) => ask_daemon(log, lsns),
             Self::Offline(store) => Ok(store.replay(lsns)),
         };
         match outcomes {
@@ -76,7 +76,7 @@ impl<'a> Executor<'a> {
     }
 }
 
-fn ask(log: &LogContext, lsns: &[Lsn]) -> Result<Vec<RecordOutcome>, String> {
+fn ask_daemon(log: &LogContext, lsns: &[Lsn]) -> Result<Vec<RecordOutcome>, String> {
     match control::send_request(&log.dir, &Request::Replay { lsns: lsns.to_vec() }) {
         Ok(ControlResponse::Done(outcomes)) => Ok(outcomes),
         Ok(ControlResponse::Error(error)) => Err(format!("the daemon refused: {error}")),

@@ -65,10 +65,10 @@ impl ReplayPlan {
         while let Some(stored) = records.next() {
             let stored = stored?;
             plan.add(choose(view, range, &stored), &stored);
-            plan.damaged += records.take_lost_ranges().iter().map(lost).sum::<u64>();
+            plan.damaged += records.take_lost_ranges().iter().map(lost_records).sum::<u64>();
             progress(stored.bytes);
         }
-        plan.damaged += records.take_lost_ranges().iter().map(lost).sum::<u64>();
+        plan.damaged += records.take_lost_ranges().iter().map(lost_records).sum::<u64>();
         Ok(plan)
     }
 
@@ -87,6 +87,6 @@ impl ReplayPlan {
     }
 }
 
-fn lost(hole: &LostRange) -> u64 {
+fn lost_records(hole: &LostRange) -> u64 {
     hole.to.0 + 1 - hole.from.0
 }

@@ -20,7 +20,7 @@ use crate::output::{ExitOutcome, note};
 use crate::{cli, problems, text_format};
 
 /// Segments a person is shown: the ones that wait longest.
-const SHOWN: usize = 20;
+const MAX_SEGMENTS_SHOWN: usize = 20;
 
 pub fn run(log: &LogContext, args: &cli::Status) -> anyhow::Result<ExitOutcome> {
     if args.watch {
@@ -104,7 +104,7 @@ fn print_segments(document: &Value) -> anyhow::Result<()> {
         return Ok(());
     };
     let mut shown = text_format::table(&["SEGMENT", "STATE", "#FIRST", "#LAST", "#WAITING", "#RECORDS"]);
-    for segment in waiting.iter().take(SHOWN) {
+    for segment in waiting.iter().take(MAX_SEGMENTS_SHOWN) {
         let text = |name: &str| match &segment[name] {
             Value::String(text) => text.clone(),
             other => other.to_string(),
@@ -113,8 +113,8 @@ fn print_segments(document: &Value) -> anyhow::Result<()> {
     }
     writeln!(io::stdout())?;
     text_format::print(&shown)?;
-    if waiting.len() > SHOWN {
-        writeln!(io::stdout(), "and {} more segments", waiting.len() - SHOWN)?;
+    if waiting.len() > MAX_SEGMENTS_SHOWN {
+        writeln!(io::stdout(), "and {} more segments", waiting.len() - MAX_SEGMENTS_SHOWN)?;
     }
     Ok(())
 }

@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// Answers that are remembered, for the lines of a frame.
-const MOST: usize = 40;
+const MAX_SAMPLES: usize = 40;
 /// A trend is of this time, or of the last two answers where they are further apart.
-const TREND_S: f64 = 30.0;
+const TREND_SECONDS: f64 = 30.0;
 
 /// What is used of one answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +58,7 @@ impl Sample {
         })
     }
 
-    fn is_of_a_later_life(&self, last: &Self) -> bool {
+    fn is_after_restart(&self, last: &Self) -> bool {
         self.started_at != last.started_at
             || self.uptime < last.uptime
             || self.accepted < last.accepted
@@ -73,12 +73,11 @@ impl SampleWindow {
             self.samples.clear();
             return StatusRates::default();
         };
-        let restarted =
-            self.last.replace(sample.clone()).is_some_and(|last| sample.is_of_a_later_life(&last));
+        let restarted = self.last.replace(sample.clone()).is_some_and(|last| sample.is_after_restart(&last));
         if restarted {
             self.samples.clear();
         }
-        if self.samples.len() == MOST {
+        if self.samples.len() == MAX_SAMPLES {
             self.samples.pop_front();
         }
         self.samples.push_back(sample);
@@ -104,7 +103,7 @@ impl SampleWindow {
     fn growth(&self) -> Option<f64> {
         let last = self.samples.back()?;
         let earlier = self.samples.iter().rev().skip(1);
-        let within = |sample: &&Sample| last.uptime - sample.uptime <= TREND_S;
+        let within = |sample: &&Sample| last.uptime - sample.uptime <= TREND_SECONDS;
         let first = earlier.clone().take_while(within).last().or_else(|| earlier.clone().next())?;
         per_second(last.backlog as f64 - first.backlog as f64, last.uptime - first.uptime)
     }

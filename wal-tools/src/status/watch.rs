@@ -19,7 +19,7 @@ use crate::output;
 use crate::output::{ExitOutcome, note};
 
 /// How often a wait for an answer looks for an interruption: a person does not notice.
-const LOOK: Duration = Duration::from_millis(50);
+const INTERRUPT_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What became of one look.
 enum PollResult {
@@ -36,7 +36,7 @@ pub fn run(log: &LogContext, interval: Duration) -> anyhow::Result<ExitOutcome> 
     let is_terminal = io::stdout().is_terminal();
     let (mut recent, mut has_answered, mut is_first) = (SampleWindow::default(), false, true);
     loop {
-        let (document, remark) = match look(log, &interrupt, has_answered)? {
+        let (document, remark) = match poll(log, &interrupt, has_answered)? {
             PollResult::Status(document, remark) => (document, remark),
             PollResult::Stopped => {
                 note!("the daemon has stopped");
@@ -79,8 +79,8 @@ fn is_hung_up(error: &io::Error) -> bool {
     error.raw_os_error() == Some(EIO)
 }
 
-fn look(log: &LogContext, interrupt: &Interrupt, has_answered: bool) -> anyhow::Result<PollResult> {
-    let Some(asked) = ask(log, interrupt)? else { return Ok(PollResult::Interrupted) };
+fn poll(log: &LogContext, interrupt: &Interrupt, has_answered: bool) -> anyhow::Result<PollResult> {
+    let Some(asked) = request_status(log, interrupt)? else { return Ok(PollResult::Interrupted) };
     let remark = match asked {
         Ok(ControlResponse::Status(Value::Object(exact))) => {
             let mut document = serde_json::json!({ "running": true });
@@ -100,7 +100,7 @@ fn look(log: &LogContext, interrupt: &Interrupt, has_answered: bool) -> anyhow::
 
 /// Asks on another thread: a daemon that hangs must not keep us from ending. There is never more than one, because the
 /// next look waits for it. None when somebody wants us to end.
-fn ask(
+fn request_status(
     log: &LogContext,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Option<Result<ControlResponse, RequestError>>> {
@@ -111,7 +111,7 @@ fn ask(
         let _ = tell.send(control::send_request(&dir, &Request::Status));
     })?;
     loop {
-        match told.recv_timeout(LOOK) {
+        match told.recv_timeout(INTERRUPT_CHECK_INTERVAL) {
             Ok(asked) => return Ok(Some(asked)),
             Err(mpsc::RecvTimeoutError::Timeout) if interrupt.was_received() => return Ok(None),
             Err(mpsc::RecvTimeoutError::Timeout) => {}

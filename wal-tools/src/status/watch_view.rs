@@ -11,14 +11,14 @@ use super::rates::{SampleWindow, StatusRates};
 use crate::text_format;
 
 /// The signs of a line of eight heights.
-const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+const SPARK_CHARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// A change below this, in records per second, is shown as no change: three records per minute.
-const STEADY: f64 = 0.05;
+const MIN_CHANGE: f64 = 0.05;
 /// Of the text below a problem.
 const INDENT: &str = "    ";
 /// A terminal that is narrower shows less.
-const NARROWEST: usize = 20;
+const MIN_COLUMNS: usize = 20;
 
 /// What is shown of one look.
 pub struct WatchView<'a> {
@@ -49,13 +49,13 @@ impl WatchView<'_> {
         let problems: Vec<_> = self.problems().map(|problem| text(problem, "code")).collect();
         let line = format!(
             "{} backlog={} bytes={} oldest={} accepted/s={} delivered/s={} empty_in={} dead={} source={} problems={}",
-            self.at(),
+            self.timestamp(),
             self.number("backlog"),
             self.number("backlog_bytes"),
             self.oldest().replace(' ', ""),
             ungrouped(accepted_per_second),
             ungrouped(delivered_per_second),
-            seconds_to_empty.map_or("-".to_owned(), span).replace(' ', ""),
+            seconds_to_empty.map_or("-".to_owned(), format_seconds).replace(' ', ""),
             self.number("dead"),
             text(self.document, "source"),
             if problems.is_empty() { "none".to_owned() } else { problems.join(",") },
@@ -79,17 +79,21 @@ impl WatchView<'_> {
             format!(
                 "forebay {}   {}   every {}, Ctrl-C ends",
                 text_format::without_control_chars(&self.dir.display().to_string()),
-                self.at(),
+                self.timestamp(),
                 text_format::age(self.interval)
             ),
             String::new(),
-            row("accepted", &format!("{}/s", rate(accepted_per_second)), &line_of(&self.samples.accepted())),
+            row(
+                "accepted",
+                &format!("{}/s", rate(accepted_per_second)),
+                &sparkline(&self.samples.accepted()),
+            ),
             row(
                 "delivered",
                 &format!("{}/s", rate(delivered_per_second)),
-                &line_of(&self.samples.delivered()),
+                &sparkline(&self.samples.delivered()),
             ),
-            row("backlog", &backlog, &line_of(&self.samples.backlog())),
+            row("backlog", &backlog, &sparkline(&self.samples.backlog())),
             row("trend", &self.trend(backlog_growth_per_second), ""),
             row("oldest", &self.oldest(), ""),
             row("dead letters", &self.number("dead").to_string(), ""),
@@ -106,9 +110,9 @@ impl WatchView<'_> {
     fn trend(&self, growth: Option<f64>) -> String {
         match (growth, self.rates.seconds_to_empty) {
             (None, _) => "not known yet: it takes two looks at a running daemon".to_owned(),
-            (Some(growth), _) if growth.abs() < STEADY => "→ steady".to_owned(),
+            (Some(growth), _) if growth.abs() < MIN_CHANGE => "→ steady".to_owned(),
             (Some(growth), Some(empty)) => {
-                format!("↓ falls by {}/s, empty in about {}", rate(Some(-growth)), span(empty))
+                format!("↓ falls by {}/s, empty in about {}", rate(Some(-growth)), format_seconds(empty))
             }
             (Some(growth), None) if growth > 0.0 => format!("↑ grows by {}/s", rate(Some(growth))),
             (Some(_), None) => "→ steady".to_owned(),
@@ -151,7 +155,7 @@ impl WatchView<'_> {
     }
 
     /// The moment of the figures, by the daemon's clock where they are its own.
-    fn at(&self) -> String {
+    fn timestamp(&self) -> String {
         match self.document["at"].as_str() {
             Some(at) => at.to_owned(),
             None => Timestamp::now().to_string(),
@@ -161,7 +165,7 @@ impl WatchView<'_> {
     fn oldest(&self) -> String {
         match self.number("backlog") {
             0 => "-".to_owned(),
-            _ => span(self.document["oldest_age_seconds"].as_f64().unwrap_or_default()),
+            _ => format_seconds(self.document["oldest_age_seconds"].as_f64().unwrap_or_default()),
         }
     }
 
@@ -191,7 +195,7 @@ pub fn terminal_size() -> (usize, usize) {
 /// A line in pieces that fit, parted between words where there is a blank. All but the first have the indent of texts.
 fn wrapped(line: &str, columns: usize) -> Vec<String> {
     let mut pieces = vec![String::new()];
-    let (mut width, limit) = (0, columns.max(NARROWEST));
+    let (mut width, limit) = (0, columns.max(MIN_COLUMNS));
     for word in line.split_inclusive(' ') {
         let letters = word.trim_end().chars().count();
         if width + letters > limit && width > INDENT.len() {
@@ -211,10 +215,10 @@ fn row(name: &str, value: &str, line: &str) -> String {
 }
 
 /// Values as signs, the largest as the highest.
-fn line_of(values: &[f64]) -> String {
+fn sparkline(values: &[f64]) -> String {
     let most = values.iter().copied().fold(0.0, f64::max);
     let height = |value: f64| if most > 0.0 { (value / most * 7.0).round() as usize } else { 0 };
-    values.iter().map(|value| HEIGHTS[height(*value).min(7)]).collect()
+    values.iter().map(|value| SPARK_CHARS[height(*value).min(7)]).collect()
 }
 
 fn records(count: u64) -> String {
@@ -234,7 +238,7 @@ fn ungrouped(rate: Option<f64>) -> String {
     rate.map_or("-".to_owned(), |rate| format!("{rate:.1}"))
 }
 
-fn span(seconds: f64) -> String {
+fn format_seconds(seconds: f64) -> String {
     Duration::try_from_secs_f64(seconds).map_or("very long".to_owned(), text_format::age)
 }
 
@@ -261,8 +265,8 @@ mod tests {
 
     #[test]
     fn values_become_heights_and_none_is_divided_by_zero() {
-        assert_eq!(line_of(&[0.0, 0.0]), "▁▁");
-        assert_eq!(line_of(&[0.0, 5.0, 10.0]), "▁▅█");
-        assert_eq!(line_of(&[]), "");
+        assert_eq!(sparkline(&[0.0, 0.0]), "▁▁");
+        assert_eq!(sparkline(&[0.0, 5.0, 10.0]), "▁▅█");
+        assert_eq!(sparkline(&[]), "");
     }
 }
