@@ -11,9 +11,9 @@ use crate::http::{Endpoint, HttpResponse, OutgoingRequest, Server, ServerConnect
 use crate::report::DeliveryStats;
 
 /// The daemon computes its figures on a thread that may wait for the disk.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Distance of two questions while the backlog is awaited.
-const EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The admin listener.
 pub struct Admin {
@@ -66,7 +66,7 @@ impl Admin {
                 None => bail!("--admin: /admin/backlog has no number backlog"),
                 Some(0) => return Ok(Some(passed.as_secs_f64())),
                 Some(_) if passed >= within => return Ok(None),
-                Some(_) => tokio::time::sleep(EVERY).await,
+                Some(_) => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
     }
@@ -78,7 +78,7 @@ impl Admin {
             headers: HeaderMap::new(),
             body: Default::default(),
         };
-        let answer = tokio::time::timeout(ANSWERED_WITHIN, self.link.send(&message, None, true)).await;
+        let answer = tokio::time::timeout(RESPONSE_TIMEOUT, self.link.send(&message, None, true)).await;
         let answer = answer.with_context(|| format!("--admin: {path} was not answered"))?;
         let answer = answer.map_err(|failure| anyhow::anyhow!("--admin: {path}: {}", failure.detail()))?;
         if answer.status != 200 {

@@ -23,11 +23,11 @@ pub enum Spacing {
 /// A request is due whenever the number of requests that the profile promises up to a time reaches the next mark.
 pub struct Arrivals {
     parts: Vec<Phase>,
-    at: usize,
+    part: usize,
     /// Start of the present part in seconds.
     start: f64,
     /// Requests of the present part before the next one. A fraction with random distances.
-    mark: f64,
+    requests: f64,
     spacing: Spacing,
     random: fastrand::Rng,
 }
@@ -38,9 +38,9 @@ impl Arrivals {
         let mut random = fastrand::Rng::with_seed(seed);
         let mark = match spacing {
             Spacing::Uniform => 0.0,
-            Spacing::Poisson => distance(&mut random),
+            Spacing::Poisson => exponential_gap(&mut random),
         };
-        Self { parts: profile.all_phases(), at: 0, start: 0.0, mark, spacing, random }
+        Self { parts: profile.all_phases(), part: 0, start: 0.0, requests: mark, spacing, random }
     }
 }
 
@@ -49,19 +49,19 @@ impl Iterator for Arrivals {
 
     fn next(&mut self) -> Option<Duration> {
         loop {
-            let part = self.parts.get(self.at)?;
+            let part = self.parts.get(self.part)?;
             let requests = part.requests();
-            if self.mark < requests {
-                let due = self.start + when(part, self.mark);
-                self.mark += match self.spacing {
+            if self.requests < requests {
+                let due = self.start + due_offset(part, self.requests);
+                self.requests += match self.spacing {
                     Spacing::Uniform => 1.0,
-                    Spacing::Poisson => distance(&mut self.random),
+                    Spacing::Poisson => exponential_gap(&mut self.random),
                 };
                 return Some(Duration::from_secs_f64(due));
             }
-            self.mark -= requests;
+            self.requests -= requests;
             self.start += part.length.as_secs_f64();
-            self.at += 1;
+            self.part += 1;
         }
     }
 }
@@ -69,14 +69,14 @@ impl Iterator for Arrivals {
 /// Seconds after the start of a part at which so many of its requests have become due.
 ///
 /// The solution of `from·t + (to − from)/(2·length)·t² = mark`, in a form without cancellation.
-fn when(part: &Phase, mark: f64) -> f64 {
+fn due_offset(part: &Phase, mark: f64) -> f64 {
     let growth = (part.to - part.from) / part.length.as_secs_f64();
     let root = (part.from * part.from + 2.0 * growth * mark).max(0.0).sqrt();
     if mark <= 0.0 { 0.0 } else { 2.0 * mark / (part.from + root) }
 }
 
 /// A distance of a Poisson process with one request per unit.
-fn distance(random: &mut fastrand::Rng) -> f64 {
+fn exponential_gap(random: &mut fastrand::Rng) -> f64 {
     // 1 − f64() is never 0, whose logarithm is infinite.
     -(1.0 - random.f64()).ln()
 }

@@ -4,11 +4,11 @@ use anyhow::bail;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors beside the connections: reports, timers, the runtime.
-const OTHERS: u64 = 64;
+const OTHER_DESCRIPTORS: u64 = 64;
 
 /// Raises the soft limit as far as the hard one allows.
 pub fn raise_limit(connections: usize) -> anyhow::Result<()> {
-    let needed = connections as u64 + OTHERS;
+    let needed = connections as u64 + OTHER_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {
         return Ok(());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 
 /// The longest sleep: an interruption is noticed after this time.
-const NAP: Duration = Duration::from_millis(50);
+const MAX_SLEEP: Duration = Duration::from_millis(50);
 
 /// Calls `hand_over` with each time of `arrivals` and the present time, at that time or as soon as possible after it.
 ///
@@ -26,7 +26,7 @@ pub fn dispatch_when_due(
             if now >= due {
                 break;
             }
-            clock.sleep_until(due.min(now + NAP));
+            clock.sleep_until(due.min(now + MAX_SLEEP));
             now = clock.now();
         }
         hand_over(due, now);

@@ -57,8 +57,8 @@ impl<'a> RunPlan<'a> {
         let headers = fixed_headers(options)?;
         let session = session(options, &headers, &logins)?;
         let mut operations = match mix(planned)? {
-            Some(mix) => of_users(options, mix, headers, &run, &logins, &mut random)?,
-            None => of_template(options, headers)?,
+            Some(mix) => user_operations(options, mix, headers, &run, &logins, &mut random)?,
+            None => template_operations(options, headers)?,
         };
         operations.run.clone_from(&run);
         operations.seed = seed;
@@ -73,7 +73,7 @@ impl<'a> RunPlan<'a> {
         let connections = course.connections.unwrap_or(planned.connections) as usize;
         let settings = Settings {
             scenario: planned.name,
-            target: described(options, &operations, &endpoint),
+            target: target_description(options, &operations, &endpoint),
             run,
             warm_up_seconds: course.warm_up.as_secs_f64(),
             connections,
@@ -150,7 +150,7 @@ fn fixed_headers(options: &TargetOptions) -> anyhow::Result<HeaderMap> {
 }
 
 /// Commands of a kind, or requests to any endpoint.
-fn of_template(options: &TargetOptions, mut headers: HeaderMap) -> anyhow::Result<Operations> {
+fn template_operations(options: &TargetOptions, mut headers: HeaderMap) -> anyhow::Result<Operations> {
     let kind = match (&options.kind, &options.url) {
         (None, None) => Some(EXAMPLE_KIND),
         (kind, _) => kind.as_deref(),
@@ -185,7 +185,7 @@ fn read_body(path: &std::path::Path) -> anyhow::Result<Template> {
     text.parse().map_err(|mistake| anyhow::anyhow!("{}, {mistake}", place()))
 }
 
-fn of_users(
+fn user_operations(
     options: &TargetOptions,
     mix: Mix,
     headers: HeaderMap,
@@ -218,7 +218,7 @@ fn operations(
     Operations { mix, operations: what, run: String::new(), seed: 0, session: None, headers, population }
 }
 
-fn described(options: &TargetOptions, operations: &Operations, endpoint: &Endpoint) -> String {
+fn target_description(options: &TargetOptions, operations: &Operations, endpoint: &Endpoint) -> String {
     let weights = || {
         let weight = |(name, weight): &(String, u32)| format!("{name}={weight}");
         operations.mix.0.iter().map(weight).collect::<Vec<_>>().join(",")

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// At most so many wait: 32 bytes each. Requests beyond it are given up at once.
-const LIMIT: usize = 1 << 20;
+const MAX_WAITING: usize = 1 << 20;
 
 /// A request that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Queue {
     /// Adds a request. Gives it back if too many wait.
     pub fn push(&self, job: DueRequest) -> Result<(), DueRequest> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() >= LIMIT {
+        if waiting.len() >= MAX_WAITING {
             return Err(job);
         }
         waiting.push_back(job);

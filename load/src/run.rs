@@ -38,7 +38,7 @@ pub async fn run(plan: &RunPlan<'_>, interrupt: &Interrupt) -> anyhow::Result<Fi
         None => None,
     };
     tokio::select! {
-        ready = prepare(plan, &server) => ready?,
+        ready = connect_and_register(plan, &server) => ready?,
         () = interrupted(interrupt) => bail!("interrupted before the run"),
     }
     let before = match &mut admin {
@@ -48,7 +48,7 @@ pub async fn run(plan: &RunPlan<'_>, interrupt: &Interrupt) -> anyhow::Result<Fi
     let started_at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
     let mut driven = drive(plan, &server, interrupt).await?;
     let reached = match (&mut admin, before) {
-        (Some(admin), Some(before)) => Some(reached(plan, admin, before, interrupt).await),
+        (Some(admin), Some(before)) => Some(delivery_stats(plan, admin, before, interrupt).await),
         _ => None,
     };
     // An hour of requests is reported also when the admin listener fails afterwards.
@@ -64,7 +64,7 @@ pub async fn run(plan: &RunPlan<'_>, interrupt: &Interrupt) -> anyhow::Result<Fi
 }
 
 /// What reached Kafka, and whether an interruption ended the wait for the rest.
-async fn reached(
+async fn delivery_stats(
     plan: &RunPlan<'_>,
     admin: &mut Admin,
     before: DaemonStats,
@@ -82,7 +82,7 @@ async fn reached(
 }
 
 /// Connects once, so that a wrong address is no run full of errors; obtains the first token; registers the users.
-async fn prepare(plan: &RunPlan<'_>, server: &Arc<Server>) -> anyhow::Result<()> {
+async fn connect_and_register(plan: &RunPlan<'_>, server: &Arc<Server>) -> anyhow::Result<()> {
     let mut link = ServerConnection::new(Arc::clone(server));
     let url = plan.endpoint.at("");
     let connected = tokio::time::timeout(CONNECTED_WITHIN, link.connect()).await;

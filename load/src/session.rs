@@ -14,7 +14,7 @@ use crate::clock::{Clock, RunClock};
 use crate::http::{HttpResponse, OutgoingRequest, RequestError, ServerConnection};
 
 /// A token is replaced before it expires: when less than this part of its life is left.
-const MARGIN: f64 = 0.1;
+const REFRESH_MARGIN: f64 = 0.1;
 
 /// How often tokens were obtained.
 #[derive(Default)]
@@ -151,7 +151,7 @@ impl Session {
 
 /// When a token that was issued now and lives so long is replaced.
 fn replace_at(now: Duration, life: Duration) -> Duration {
-    now + life.mul_f64(1.0 - MARGIN)
+    now + life.mul_f64(1.0 - REFRESH_MARGIN)
 }
 
 fn header(token: &str) -> Result<HeaderValue, RequestError> {

@@ -35,9 +35,9 @@ enum TemplatePart {
 }
 
 /// The longest text of `{{fill:N}}`, in bytes.
-const LONGEST_FILL: usize = 64 << 20;
+const MAX_FILL_BYTES: usize = 64 << 20;
 
-const KNOWN: &str = "{{seq}}, {{run}}, {{uuid}}, {{random:N}}, {{fill:N}} and {{now}}";
+const PLACEHOLDERS: &str = "{{seq}}, {{run}}, {{uuid}}, {{random:N}}, {{fill:N}} and {{now}}";
 
 impl Template {
     /// The text for one request.
@@ -120,10 +120,10 @@ fn piece(placeholder: &str) -> Result<TemplatePart, String> {
         ("now", None) => Ok(TemplatePart::Now),
         ("random", Some(end)) => Ok(TemplatePart::Random(count(end)?)),
         ("fill", Some(bytes)) => match usize::try_from(count(bytes)?) {
-            Ok(bytes) if bytes <= LONGEST_FILL => Ok(TemplatePart::Fill(bytes)),
-            _ => Err(format!("{{{{{placeholder}}}}} is longer than {LONGEST_FILL} bytes")),
+            Ok(bytes) if bytes <= MAX_FILL_BYTES => Ok(TemplatePart::Fill(bytes)),
+            _ => Err(format!("{{{{{placeholder}}}}} is longer than {MAX_FILL_BYTES} bytes")),
         },
-        _ => Err(format!("{{{{{placeholder}}}}} is no placeholder; there are {KNOWN}")),
+        _ => Err(format!("{{{{{placeholder}}}}} is no placeholder; there are {PLACEHOLDERS}")),
     }
 }
 

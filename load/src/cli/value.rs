@@ -3,23 +3,23 @@
 use std::time::Duration;
 
 /// The highest rate that makes sense: ten times what one machine sends.
-const HIGHEST_RATE: f64 = 1e6;
+const MAX_RATE: f64 = 1e6;
 /// The longest part of a run.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The longest wait of one request: figures and memory depend on it.
-const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
+const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
 
 /// Requests per second.
 pub fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate: &f64| *rate > 0.0 && *rate <= HIGHEST_RATE);
-    rate.ok_or_else(|| format!("expected requests per second, above 0 and at most {HIGHEST_RATE}"))
+    let rate = text.parse().ok().filter(|rate: &f64| *rate > 0.0 && *rate <= MAX_RATE);
+    rate.ok_or_else(|| format!("expected requests per second, above 0 and at most {MAX_RATE}"))
 }
 
 /// A duration that may be zero.
 pub fn span(text: &str) -> Result<Duration, String> {
     let span = humantime::parse_duration(text).map_err(|_| "expected a duration such as 30s, 5m or 250ms")?;
-    if span > LONGEST { Err("longer than 30 days".to_owned()) } else { Ok(span) }
+    if span > MAX_DURATION { Err("longer than 30 days".to_owned()) } else { Ok(span) }
 }
 
 /// A duration above zero.
@@ -29,8 +29,7 @@ pub fn length(text: &str) -> Result<Duration, String> {
 
 /// How long one request may wait.
 pub fn wait(text: &str) -> Result<Duration, String> {
-    length(text)
-        .and_then(|wait| if wait > LONGEST_WAIT { Err("longer than 10m".to_owned()) } else { Ok(wait) })
+    length(text).and_then(|wait| if wait > MAX_WAIT { Err("longer than 10m".to_owned()) } else { Ok(wait) })
 }
 
 /// The name of a kind, as a path has it.

@@ -19,7 +19,7 @@ use super::message::{HttpResponse, OutgoingRequest};
 use super::request_error::RequestError;
 
 /// The longest body that is kept: a token, a problem document, the metrics of a daemon.
-const KEPT_BODY: usize = 1 << 20;
+const MAX_KEPT_BODY: usize = 1 << 20;
 
 /// TCP, or TLS over it.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -129,7 +129,7 @@ impl OpenConnection {
         })?;
         let (head, body) = response.into_parts();
         let status = head.status.as_u16();
-        let reading = read(body, keep || status >= 400);
+        let reading = read_body(body, keep || status >= 400);
         let body =
             drive(&mut self.driver, reading).await.map_err(|error| (RequestError::lost(&error), None))?;
         Ok(HttpResponse { status, headers: head.headers, body })
@@ -137,13 +137,13 @@ impl OpenConnection {
 }
 
 /// Reads a body to its end. What is not kept is counted by nobody.
-async fn read(mut body: Incoming, keep: bool) -> Result<Vec<u8>, hyper::Error> {
+async fn read_body(mut body: Incoming, keep: bool) -> Result<Vec<u8>, hyper::Error> {
     let mut kept = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Some(data) = frame?.data_ref()
             && keep
         {
-            let room = KEPT_BODY - kept.len();
+            let room = MAX_KEPT_BODY - kept.len();
             kept.extend_from_slice(&data[..data.len().min(room)]);
         }
     }

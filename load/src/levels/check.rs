@@ -39,7 +39,7 @@ impl LevelCheck {
 
 /// Checks each level, in the order of the file.
 pub fn check_levels(levels: &Levels, measured: &MeasuredStats) -> Vec<LevelCheck> {
-    levels.all.iter().map(|level| check(level, figures(&level.scope, measured))).collect()
+    levels.all.iter().map(|level| check_level(level, figures(&level.scope, measured))).collect()
 }
 
 fn figures<'a>(scope: &Scope, measured: &'a MeasuredStats) -> Option<&'a RequestSummary> {
@@ -52,7 +52,7 @@ fn figures<'a>(scope: &Scope, measured: &'a MeasuredStats) -> Option<&'a Request
     }
 }
 
-fn check(level: &Level, figures: Option<&RequestSummary>) -> LevelCheck {
+fn check_level(level: &Level, figures: Option<&RequestSummary>) -> LevelCheck {
     let measured = figures.and_then(|figures| level.quantity.measured(figures));
     let minimum = level.quantity.is_minimum();
     let met = measured.is_some_and(|value| if minimum { value >= level.limit } else { value <= level.limit });
@@ -92,18 +92,18 @@ mod tests {
             achieved_rate: 9.0,
             ..RequestSummary::default()
         };
-        let met = |key, limit| check(&level(key, limit), Some(&figures)).met;
+        let met = |key, limit| check_level(&level(key, limit), Some(&figures)).met;
         assert!(met("error_rate", 0.1) && !met("error_rate", 0.09));
         assert!(met("achieved_rate", 9.0) && !met("achieved_rate", 9.1));
         assert!(met("requests", 9.0) && !met("requests", 10.0));
         assert!(!met("p95", 1e9), "no latency was measured");
-        assert!(!check(&level("error_rate", 1.0), None).met);
+        assert!(!check_level(&level("error_rate", 1.0), None).met);
     }
 
     #[test]
     fn a_check_is_told_in_a_sentence() {
         let figures = RequestSummary { due: 10, achieved_rate: 9.25, ..RequestSummary::default() };
-        let text = |key, limit| check(&level(key, limit), Some(&figures)).text();
+        let text = |key, limit| check_level(&level(key, limit), Some(&figures)).text();
         assert_eq!(text("achieved_rate", 10.0), "total: achieved_rate 9.25/s, at least 10/s");
         assert_eq!(text("p95", 500.0), "total: p95 nothing measured, at most 500 ms");
     }

@@ -110,7 +110,7 @@ impl Reader<'_> {
                     let known = self.names.phases.clone();
                     self.scopes(name, table, &known, Scope::Phase);
                 }
-                _ => self.unknown(at, "table", name, &["total", "operation", "phase"]),
+                _ => self.unknown_name(at, "table", name, &["total", "operation", "phase"]),
             }
         }
     }
@@ -120,7 +120,7 @@ impl Reader<'_> {
             let name: &str = key.get_ref();
             if !known.iter().any(|other| other == name) {
                 let known: Vec<_> = known.iter().map(String::as_str).collect();
-                self.unknown(key.span().start, kind, name, &known);
+                self.unknown_name(key.span().start, kind, name, &known);
             } else if let Some(table) = self.table(name, value) {
                 self.levels(&scope(name.to_owned()), table);
             }
@@ -133,7 +133,7 @@ impl Reader<'_> {
             let at = key.span().start;
             let Some((key, quantity)) = LimitedQuantity::KEYS.into_iter().find(|(key, _)| *key == name)
             else {
-                self.unknown(key.span().start, "key", name, &LimitedQuantity::KEYS.map(|(key, _)| key));
+                self.unknown_name(key.span().start, "key", name, &LimitedQuantity::KEYS.map(|(key, _)| key));
                 continue;
             };
             match limit(quantity, value.get_ref()) {
@@ -153,7 +153,7 @@ impl Reader<'_> {
         Some(table)
     }
 
-    fn unknown(&mut self, at: usize, what: &str, name: &str, known: &[&str]) {
+    fn unknown_name(&mut self, at: usize, what: &str, name: &str, known: &[&str]) {
         self.mistakes.push((at, format!("no {what} is called {name:?}; there are {}", known.join(", "))));
     }
 }

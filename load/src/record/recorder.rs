@@ -9,9 +9,9 @@ use super::sample::{RequestOutcome, Sample};
 use crate::profile::Profile;
 
 /// The most points of the timeline.
-const INTERVALS: u32 = 300;
+const MAX_INTERVALS: u32 = 300;
 /// The shortest interval of the timeline.
-const SHORTEST: Duration = Duration::from_secs(1);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a recorder has to know of a run.
 #[derive(Clone)]
@@ -29,20 +29,20 @@ pub struct RecorderConfig {
 impl RecorderConfig {
     /// Chooses the interval: whole seconds, and at most 300 of them.
     pub fn new(profile: Profile, operations: usize, longest: Duration) -> Self {
-        let seconds = (profile.measured().as_secs_f64() / f64::from(INTERVALS)).ceil();
-        let interval = Duration::from_secs_f64(seconds).max(SHORTEST);
+        let seconds = (profile.measured().as_secs_f64() / f64::from(MAX_INTERVALS)).ceil();
+        let interval = Duration::from_secs_f64(seconds).max(MIN_INTERVAL);
         Self { profile, operations, longest, interval }
     }
 
     /// Answers may come until the longest latency after the last request.
-    fn slots(&self) -> usize {
+    fn interval_count(&self) -> usize {
         let last = self.profile.measured() + self.longest;
         (last.as_secs_f64() / self.interval.as_secs_f64()).ceil() as usize + 1
     }
 
-    fn slot(&self, at: Duration) -> usize {
+    fn interval_index(&self, at: Duration) -> usize {
         let since = at.saturating_sub(self.profile.warm_up).as_secs_f64();
-        ((since / self.interval.as_secs_f64()) as usize).min(self.slots() - 1)
+        ((since / self.interval.as_secs_f64()) as usize).min(self.interval_count() - 1)
     }
 }
 
@@ -81,7 +81,7 @@ impl Recorder {
         Self {
             warm_up: cell(),
             stats: shape.profile.phases.iter().map(|_| phase()).collect(),
-            intervals: vec![IntervalStats::default(); shape.slots()],
+            intervals: vec![IntervalStats::default(); shape.interval_count()],
             last: Duration::ZERO,
             shape,
         }
@@ -97,7 +97,7 @@ impl Recorder {
         if let Some(cell) = self.stats.get_mut(phase).and_then(|phase| phase.get_mut(sample.operation)) {
             cell.add(sample, longest);
         }
-        let (due, done) = (self.shape.slot(sample.due), self.shape.slot(sample.done));
+        let (due, done) = (self.shape.interval_index(sample.due), self.shape.interval_index(sample.done));
         if let RequestOutcome::Good(_) = sample.outcome {
             self.intervals[done].good += 1;
             self.last = self.last.max(sample.done);
@@ -250,6 +250,6 @@ mod tests {
     fn a_long_run_has_a_bounded_timeline() {
         let (_, recorder) = recorder(0.0, 86_400.0, 1.0);
         assert_eq!(recorder.interval(), seconds(288.0));
-        assert!(recorder.intervals.len() <= INTERVALS as usize + 2);
+        assert!(recorder.intervals.len() <= MAX_INTERVALS as usize + 2);
     }
 }

@@ -121,7 +121,7 @@ impl Plot<'_> {
                 ),
             );
         }
-        let step = nice(self.seconds() / 6.0).max(1.0);
+        let step = round_step(self.seconds() / 6.0).max(1.0);
         let mut seconds = 0.0;
         while seconds <= self.seconds() {
             put(
@@ -214,7 +214,7 @@ impl Axis {
         let mut values = Vec::new();
         match self.scale {
             Scale::Linear => {
-                let step = nice(self.high / 5.0);
+                let step = round_step(self.high / 5.0);
                 values.extend((0..=6).map(|tick| f64::from(tick) * step));
             }
             Scale::Log => {
@@ -228,7 +228,7 @@ impl Axis {
 }
 
 /// The next of 1, 2, 5, 10, 20, … that is not smaller.
-fn nice(step: f64) -> f64 {
+fn round_step(step: f64) -> f64 {
     if step <= 0.0 || !step.is_finite() {
         return 1.0;
     }

@@ -15,11 +15,11 @@ use crate::http::{OutgoingRequest, Server, ServerConnection};
 use crate::session::{LoginCounters, Session, TokenSource};
 
 /// So many users are registered at a time: hashes of passwords keep a few cores busy.
-const AT_A_TIME: usize = 4;
+const CONCURRENT_REGISTRATIONS: usize = 4;
 /// Attempts of one registration that the target refuses for the moment.
 const ATTEMPTS: u32 = 20;
 /// The longest pause between two attempts, whatever `Retry-After` says.
-const LONGEST_PAUSE: u64 = 5;
+const MAX_PAUSE_SECONDS: u64 = 5;
 /// How long a registration may wait for the database, in seconds.
 const APPLIED_WITHIN: &str = "wait=60";
 /// A registration or login that is not answered within this time fails.
@@ -60,11 +60,11 @@ impl Population {
         done: impl Fn() + Clone + Send + 'static,
     ) -> anyhow::Result<()> {
         let mut tasks = JoinSet::new();
-        for first in 0..AT_A_TIME.min(self.sessions.len()) {
+        for first in 0..CONCURRENT_REGISTRATIONS.min(self.sessions.len()) {
             let (population, headers, done) = (Arc::clone(self), headers.clone(), done.clone());
             let mut link = ServerConnection::new(Arc::clone(server));
             tasks.spawn(async move {
-                for number in (first..population.sessions.len()).step_by(AT_A_TIME) {
+                for number in (first..population.sessions.len()).step_by(CONCURRENT_REGISTRATIONS) {
                     population.register_one(number, &headers, &mut link).await?;
                     done();
                 }
@@ -96,7 +96,7 @@ impl Population {
                 }
                 202 => bail!("a registration before the run was not applied in 60 s: does a consumer run?"),
                 503 => {
-                    let pause = answer.retry_after().unwrap_or(1).min(LONGEST_PAUSE);
+                    let pause = answer.retry_after().unwrap_or(1).min(MAX_PAUSE_SECONDS);
                     tokio::time::sleep(Duration::from_secs(pause)).await;
                 }
                 status => {
