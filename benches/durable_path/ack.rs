@@ -11,7 +11,7 @@ use support::daemon::metric;
 use support::process::Forebay;
 use support::{services, wait};
 
-const WHAT: &str = "ack: requests/s, 256 connections, log / no log";
+const COMPARISON: &str = "ack: requests/s, 256 connections, log / no log";
 const WHILE_DRAINING: &str = "ack: the same while Kafka runs on the same cores";
 /// Of one load.
 pub const CONNECTIONS: usize = 256;
@@ -32,19 +32,19 @@ pub fn encrypted() -> Vec<Outcome> {
     let mut sealing = server::daemon(server::UNREACHABLE_KAFKA);
     let key = server::key_file(sealing.dir());
     sealing.configure("wal.encryption_key_file", key);
-    vec![in_turns(ENCRYPTED, Limit::AtLeast(0.9), sealing)]
+    vec![compare_in_turns(ENCRYPTED, Limit::AtLeast(0.9), sealing)]
 }
 
 /// What traces cost with the usual share of samples, and a collector that is unavailable: a tenth at most.
 pub fn traced() -> Vec<Outcome> {
     let traced = server::daemon(server::UNREACHABLE_KAFKA);
     let traced = traced.set("telemetry.otlp_endpoint", format!("http://{}", server::UNREACHABLE_KAFKA));
-    vec![in_turns(TRACED, Limit::AtLeast(0.9), traced)]
+    vec![compare_in_turns(TRACED, Limit::AtLeast(0.9), traced)]
 }
 
 /// A daemon beside a plain one. They take turns; the other one is idle meanwhile. The processor time of each request is
 /// told beside it: a busy machine blurs it less than the rate.
-fn in_turns(what: &'static str, limit: Limit, mut other: Forebay) -> Outcome {
+fn compare_in_turns(what: &'static str, limit: Limit, mut other: Forebay) -> Outcome {
     let mut plain = server::daemon(server::UNREACHABLE_KAFKA);
     plain.start();
     other.start();
@@ -122,7 +122,7 @@ pub fn cpu_us(pid: u32) -> f64 {
 /// broker on the same cores.
 pub fn measure() -> Vec<Outcome> {
     let away = server::daemon(server::UNREACHABLE_KAFKA);
-    let mut outcomes = vec![compare(WHAT, Limit::AtLeast(0.5), away, |_| {})];
+    let mut outcomes = vec![compare(COMPARISON, Limit::AtLeast(0.5), away, |_| {})];
     if let Some(bootstrap) = services::shared_kafka("durable_path ack") {
         let topic = unique_name("bench");
         Admin::new(&bootstrap).create_topic(&topic, 8, -1, &[]);
@@ -130,7 +130,7 @@ pub fn measure() -> Vec<Outcome> {
             "[[kinds]]\nname = \"{KIND}\"\ntopic = \"{topic}\"\nkey = \"/id\"\nschema_file = \"builtin:{KIND}\""
         );
         let draining = server::daemon(&bootstrap).toml(&kind);
-        outcomes.push(compare(WHILE_DRAINING, Limit::None, draining, drained));
+        outcomes.push(compare(WHILE_DRAINING, Limit::None, draining, await_drained));
     }
     outcomes
 }
@@ -158,7 +158,7 @@ fn compare(what: &'static str, limit: Limit, mut daemon: Forebay, settle: fn(&Fo
     }
 }
 
-fn drained(daemon: &Forebay) {
+fn await_drained(daemon: &Forebay) {
     wait::until_true("the backlog is empty", DRAINED_WITHIN, || {
         daemon.admin_http().get("/admin/backlog").is_ok_and(|answer| answer.json()["backlog"] == 0)
     });

@@ -21,7 +21,7 @@ use support::{scratch, services};
 const RECORDS: u64 = 500_000;
 const PAIRS: usize = 5;
 /// Beside seconds this is nothing, and a look costs a lock.
-const LOOK: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// At least 70 %.
 pub fn measure() -> Vec<Outcome> {
@@ -151,7 +151,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
     .expect("threads");
     // What a start does besides is not what is measured here.
     while log.wait_for_preallocation_request(Duration::ZERO) {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     let drain = Drain::start(DrainParts {
         statuses: Statuses::new(Arc::clone(&log)),
@@ -168,13 +168,13 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
     .expect("workers");
     drain.handle().pause();
     while drain.handle().notice().is_some() {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     std::thread::sleep(producer::PRODUCER_WARM_UP);
     let (started, before) = (Instant::now(), cpu());
     drain.handle().resume();
     while log.backlog_stats().backlog > 0 {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     let turn = DrainRun { took: started.elapsed(), cpu: cpu() - before };
     drain.stop(Instant::now());

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 
 use measure::Part;
 
-const PARTS: [Part; 11] = [
+const BENCHMARKS: [Part; 11] = [
     ("ack", ack::measure),
     ("keyed", ack::keyed),
     ("encrypted", ack::encrypted),
@@ -56,5 +56,5 @@ fn main() -> ExitCode {
         no_log_server::serve(rest);
         return ExitCode::SUCCESS;
     }
-    measure::run(&PARTS, &words)
+    measure::run(&BENCHMARKS, &words)
 }

@@ -11,10 +11,10 @@ use support::process::Forebay;
 const TOPIC: &str = "orders.v1";
 const WAITING: u64 = 1_000_000;
 /// So many more before each start: three quarters of a segment that nobody sealed, as a crash leaves it.
-const TAIL: u64 = 100_000;
+const RECORDS_PER_START: u64 = 100_000;
 const PAIRS: usize = 5;
 /// Far below what is measured.
-const LOOK: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// At most a second longer.
 pub fn measure() -> Vec<Outcome> {
@@ -22,10 +22,10 @@ pub fn measure() -> Vec<Outcome> {
     let mut full = server::daemon(server::UNREACHABLE_KAFKA);
     // The first start of a log makes its directories.
     seconds_to_ready(&mut empty);
-    records::fill(&full.wal_dir(), TOPIC, WAITING - TAIL);
+    records::fill(&full.wal_dir(), TOPIC, WAITING - RECORDS_PER_START);
     let turns: Vec<(f64, f64)> = (0..PAIRS)
         .map(|_| {
-            records::fill(&full.wal_dir(), TOPIC, TAIL);
+            records::fill(&full.wal_dir(), TOPIC, RECORDS_PER_START);
             (seconds_to_ready(&mut full), seconds_to_ready(&mut empty))
         })
         .collect();
@@ -42,7 +42,7 @@ fn seconds_to_ready(daemon: &mut Forebay) -> f64 {
     let started = Instant::now();
     daemon.launch();
     while !Client::new(&daemon.address()).get("/readyz").is_ok_and(|answer| answer.status == 200) {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     let took = started.elapsed();
     daemon.kill();

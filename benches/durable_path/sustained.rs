@@ -57,10 +57,11 @@ fn compare(
 ) -> Vec<Outcome> {
     let (pairs, time) = (setting("PAIRS", 9), Duration::from_millis(setting("TURN_MS", 3000)));
     // The first turn grows buffers, segments, threads and the broker's heap.
-    logged(daemon, connections, time);
-    waited(waits, connections, time);
-    let turns: Vec<(SustainedTurn, SustainedTurn)> =
-        (0..pairs).map(|_| (logged(daemon, connections, time), waited(waits, connections, time))).collect();
+    run_daemon_turn(daemon, connections, time);
+    run_no_log_turn(waits, connections, time);
+    let turns: Vec<(SustainedTurn, SustainedTurn)> = (0..pairs)
+        .map(|_| (run_daemon_turn(daemon, connections, time), run_no_log_turn(waits, connections, time)))
+        .collect();
     let of = |value: fn(&(SustainedTurn, SustainedTurn)) -> f64| {
         median(&turns.iter().map(value).collect::<Vec<_>>())
     };
@@ -105,7 +106,7 @@ fn half_load(
     }
 }
 
-fn logged(daemon: &mut Forebay, connections: usize, time: Duration) -> SustainedTurn {
+fn run_daemon_turn(daemon: &mut Forebay, connections: usize, time: Duration) -> SustainedTurn {
     let pid = daemon.pid();
     let (appended, cpu) = (metric(daemon, APPENDED), ack::cpu_us(pid));
     let acks = client::load(server::address(daemon), records::requests(connections), time);
@@ -116,7 +117,7 @@ fn logged(daemon: &mut Forebay, connections: usize, time: Duration) -> Sustained
     SustainedTurn { rate: acks * (1.0 - backlog / accepted), acks, backlog, cpu_us: cpu / accepted }
 }
 
-fn waited(waits: &NoLogServer, connections: usize, time: Duration) -> SustainedTurn {
+fn run_no_log_turn(waits: &NoLogServer, connections: usize, time: Duration) -> SustainedTurn {
     let cpu = ack::cpu_us(waits.pid());
     let started = Instant::now();
     let acks = client::load(waits.address(), records::requests(connections), time);

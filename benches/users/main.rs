@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use measure::Part;
 
-const PARTS: [Part; 4] = [
+const BENCHMARKS: [Part; 4] = [
     ("password", password::measure),
     ("token", token::measure),
     ("service", service::measure),
@@ -34,5 +34,5 @@ const PARTS: [Part; 4] = [
 ];
 
 fn main() -> ExitCode {
-    measure::run(&PARTS, &measure::words())
+    measure::run(&BENCHMARKS, &measure::words())
 }
