@@ -7,7 +7,7 @@ use support::kafka::ClusterOptions;
 use support::process::Forebay;
 use support::{services, wait};
 
-fn order(forebay: &Forebay, id: &str) -> String {
+fn accept_order(forebay: &Forebay, id: &str) -> String {
     let answer = forebay
         .http()
         .request(
@@ -38,7 +38,7 @@ fn await_sent(forebay: &Forebay, location: &str) -> serde_json::Value {
 fn embedded_mode_accepts_delivers_and_delivers_again_after_kill_9() {
     let mut forebay = Forebay::new(env!("CARGO_BIN_EXE_forebay"));
     forebay.start();
-    let location = order(&forebay, "o-1");
+    let location = accept_order(&forebay, "o-1");
     let status = await_sent(&forebay, &location);
     assert_eq!(status["kafka"]["topic"], "orders.v1");
     assert_eq!((&status["kind"], &status["key"]), (&"order.create".into(), &"o-1".into()));
@@ -50,7 +50,7 @@ fn embedded_mode_accepts_delivers_and_delivers_again_after_kill_9() {
     assert!(location.ends_with(records[0].header("forebay-command-id").unwrap()));
     forebay.kill();
     forebay.start();
-    order(&forebay, "o-2");
+    accept_order(&forebay, "o-2");
     let records = read_until(&embedded_broker(&forebay), "orders.v1", LONG, |records| records.len() >= 2);
     let ids: Vec<_> = records.iter().map(|record| record.key.clone().unwrap()).collect();
     assert!(ids.contains(&b"o-1".to_vec()), "the topic died with the process and was filled again");
@@ -67,7 +67,7 @@ fn a_real_broker_gets_the_record_and_the_status_says_where() {
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 3, 1, &[]);
     let mut forebay = forebay(&cluster.bootstrap());
     forebay.start();
-    let location = order(&forebay, "o-1");
+    let location = accept_order(&forebay, "o-1");
     let status = await_sent(&forebay, &location);
     let records = read_all(&cluster.bootstrap(), "orders.v1");
     assert_eq!(records.len(), 1);
@@ -83,7 +83,7 @@ fn a_real_broker_gets_the_record_and_the_status_says_where() {
     cluster.broker(1).kill();
     let again = forebay.http().get(&location).unwrap().json();
     assert_eq!(again["kafka"], status["kafka"]);
-    let waiting = order(&forebay, "o-2");
+    let waiting = accept_order(&forebay, "o-2");
     assert_eq!(forebay.http().get(&waiting).unwrap().json()["state"], "accepted");
     cluster.broker(1).start();
     await_sent(&forebay, &waiting);

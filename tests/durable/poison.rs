@@ -51,7 +51,7 @@ fn status(http: &mut Client, id: &str) -> Value {
     http.get(&format!("/v1/commands/{id}")).unwrap().json()
 }
 
-fn is_culprit(n: u64) -> bool {
+fn is_rejected(n: u64) -> bool {
     n % 40 == 17
 }
 
@@ -66,14 +66,14 @@ fn only_the_records_a_topic_refuses_become_dead_letters() {
     // Paused first, so that good and bad ones wait together and make large batches.
     forebay.start();
     forebay.admin_http().post("/admin/drain/pause", "").unwrap();
-    let mut sent = send(&forebay, "order.create", 400, |n| if is_culprit(n) { 5_000 } else { 200 });
+    let mut sent = send(&forebay, "order.create", 400, |n| if is_rejected(n) { 5_000 } else { 200 });
     forebay.admin_http().post("/admin/drain/resume", "").unwrap();
     await_drained(&forebay);
-    let culprits = (0..400).filter(|&n| is_culprit(n)).count() as u64;
+    let culprits = (0..400).filter(|&n| is_rejected(n)).count() as u64;
     assert_eq!(backlog_value(&forebay, "dead"), culprits, "{}", forebay.log());
     let mut dead = Vec::new();
     let mut http = forebay.http();
-    for n in (0..400).filter(|&n| is_culprit(n)) {
+    for n in (0..400).filter(|&n| is_rejected(n)) {
         let slot = &mut sent.get_mut(&format!("k{}", n % 7)).unwrap()[n as usize / 7];
         let id = slot.take().unwrap();
         let status = status(&mut http, &id);
@@ -229,14 +229,14 @@ fn rejected_records_cost_other_topics_one_producer_at_most() {
     for n in 0..20 {
         // Now this one is too large, now one that is smaller than all that were refused so far.
         send_more(&forebay, &mut small, "small.create", 14, |_| 100);
-        send_dead(&forebay, "small.create", 5_000 - n * 50);
+        send_rejected(&forebay, "small.create", 5_000 - n * 50);
         send_more(&forebay, &mut orders, "order.create", 14, |_| 100);
         wait::until_true("one more is dead", LONG, || backlog_value(&forebay, "dead") as usize == n + 1);
     }
     assert!(replaced() <= 1, "{} producers for 20 rejections:\n{}", replaced(), forebay.log());
     let mut compact = SentCommands::new();
     for _ in 0..20 {
-        (0..20).for_each(|_| send_dead(&forebay, "keyless.create", 10));
+        (0..20).for_each(|_| send_rejected(&forebay, "keyless.create", 10));
         send_more(&forebay, &mut compact, "compact.create", 14, |_| 100);
     }
     await_drained(&forebay);
@@ -249,7 +249,7 @@ fn rejected_records_cost_other_topics_one_producer_at_most() {
 }
 
 /// Sends a record that its topic will refuse.
-fn send_dead(forebay: &Forebay, kind: &str, filling: usize) {
+fn send_rejected(forebay: &Forebay, kind: &str, filling: usize) {
     let body = format!(r#"{{"key":"dead","filling":"{}"}}"#, "x".repeat(filling));
     let answer = forebay.http().post(&format!("/v1/commands/{kind}"), &body).unwrap();
     assert_eq!(answer.status, 202, "{}", answer.text());

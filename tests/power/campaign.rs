@@ -20,19 +20,19 @@ use support::scratch;
 pub const CUTS_PER_DISK: usize = 8;
 
 /// Instants of each life at which power is cut again, on the disk's tape.
-const INSTANTS: usize = 12;
+const CHECKED_INSTANTS: usize = 12;
 
 /// One life of so many is cut before the daemon is ready.
 const CUT_AT_START: usize = 4;
 
 /// Most writes and flushes a start is given before such a cut.
-const START_EVENTS: usize = 60;
+const MAX_START_EVENTS: usize = 60;
 
 /// How often a machine that stands still before it has mounted its disk is given power again.
-const BOOTS: usize = 3;
+const MAX_BOOT_ATTEMPTS: usize = 3;
 
 /// A machine on a busy host is cut before so many commands were accepted as were meant to be.
-const CUT_WITHIN: Duration = Duration::from_secs(30);
+const CUT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The file's name.
 const INITRAMFS: &str = "initramfs";
@@ -102,7 +102,7 @@ impl<'a> Campaign<'a> {
     /// One life, ended by a power cut. What is wrong afterwards, if anything.
     pub fn run_cycle(&mut self) -> Result<(), String> {
         self.counts.cuts += 1;
-        let life = self.until_cut()?;
+        let life = self.run_until_cut()?;
         self.check(&life).map_err(|wrong| format!("{wrong}\n--- the machine's console:\n{}", life.console))
     }
 
@@ -110,14 +110,14 @@ impl<'a> Campaign<'a> {
     pub fn boot(&mut self) -> VirtualMachine {
         let disk = std::mem::take(&mut self.disk);
         let initramfs = self.dir.path().join(INITRAMFS);
-        for _ in 0..BOOTS {
+        for _ in 0..MAX_BOOT_ATTEMPTS {
             let machine = VirtualMachine::boot(&self.kit.kernel(), &initramfs, disk.clone(), self.dir.path());
             if machine.await_mount() {
                 return machine;
             }
             println!("a machine stood still before it mounted its disk:\n{}", machine.cut().1);
         }
-        panic!("no machine mounts the disk, {BOOTS} times");
+        panic!("no machine mounts the disk, {MAX_BOOT_ATTEMPTS} times");
     }
 
     /// What was done and seen so far.
@@ -131,10 +131,10 @@ impl<'a> Campaign<'a> {
     }
 
     /// Boots, works, cuts.
-    fn until_cut(&mut self) -> Result<EndedRun, String> {
+    fn run_until_cut(&mut self) -> Result<EndedRun, String> {
         let mut machine = self.boot();
         if self.random.below(CUT_AT_START) == 0 {
-            machine.await_instant(1 + self.random.below(START_EVENTS))?;
+            machine.await_instant(1 + self.random.below(MAX_START_EVENTS))?;
             self.counts.at_start += 1;
             let (tape, console) = machine.cut();
             return Ok(EndedRun { tape, heard: Vec::new(), console });
@@ -151,7 +151,7 @@ impl<'a> Campaign<'a> {
             to.lock().unwrap().push((disk.instant(), key.to_owned(), number));
         }));
         let load = Load::start(&plan);
-        load.await_accepted_or(100 + self.random.below(900) as u64, CUT_WITHIN);
+        load.await_accepted_or(100 + self.random.below(900) as u64, CUT_TIMEOUT);
         let (tape, console) = machine.cut();
         let mut sent = load.stop();
         let heard = std::mem::take(&mut *heard.lock().unwrap());
@@ -164,7 +164,7 @@ impl<'a> Campaign<'a> {
     fn check(&mut self, life: &EndedRun) -> Result<(), String> {
         let answered = life.heard.iter().map(|(instant, ..)| *instant);
         let answered: Vec<_> = answered.filter(|instant| *instant <= life.tape.end()).collect();
-        for _ in 0..INSTANTS {
+        for _ in 0..CHECKED_INSTANTS {
             let instant = life.tape.choose(&answered, self.random);
             let mut owed = self.sent.clone();
             for (_, key, number) in life.heard.iter().filter(|(heard, ..)| *heard > instant) {

@@ -27,8 +27,8 @@ pub struct VolatileDisk(Mutex<State>);
 
 struct State {
     /// What a reader sees: platter and cache.
-    now: Vec<u8>,
-    tape: WriteJournal,
+    visible: Vec<u8>,
+    journal: WriteJournal,
     power: bool,
 }
 
@@ -58,19 +58,19 @@ impl VolatileDisk {
     /// A disk that holds `content`.
     pub fn new(content: Vec<u8>) -> Self {
         let tape = WriteJournal { begin: content.clone(), events: Vec::new() };
-        Self(Mutex::new(State { now: content, tape, power: true }))
+        Self(Mutex::new(State { visible: content, journal: tape, power: true }))
     }
 
     /// Bytes it holds.
     pub fn size(&self) -> usize {
-        self.state().now.len()
+        self.state().visible.len()
     }
 
     /// Fills `into` from `at`. `None`, here and below: the power is off, or there is no such place.
     pub fn read(&self, at: usize, into: &mut [u8]) -> Option<()> {
         let state = self.state();
         let end = at.checked_add(into.len())?;
-        into.copy_from_slice(state.now.get(at..end).filter(|_| state.power)?);
+        into.copy_from_slice(state.visible.get(at..end).filter(|_| state.power)?);
         Some(())
     }
 
@@ -78,8 +78,8 @@ impl VolatileDisk {
     pub fn write(&self, at: usize, data: Vec<u8>) -> Option<()> {
         let mut state = self.state();
         let (end, power) = (at.checked_add(data.len())?, state.power);
-        state.now.get_mut(at..end).filter(|_| power)?.copy_from_slice(&data);
-        state.tape.events.push(Event::Write { at, data });
+        state.visible.get_mut(at..end).filter(|_| power)?.copy_from_slice(&data);
+        state.journal.events.push(Event::Write { at, data });
         Some(())
     }
 
@@ -89,14 +89,14 @@ impl VolatileDisk {
         if !state.power {
             return None;
         }
-        state.tape.events.push(Event::Flush);
+        state.journal.events.push(Event::Flush);
         Some(())
     }
 
     /// How many writes and flushes there were: an instant on the tape. Without power, one beyond any tape.
     pub fn instant(&self) -> usize {
         let state = self.state();
-        if state.power { state.tape.events.len() } else { usize::MAX }
+        if state.power { state.journal.events.len() } else { usize::MAX }
     }
 
     /// Cuts the power: from now on it answers nothing.
@@ -104,7 +104,7 @@ impl VolatileDisk {
         let mut state = self.state();
         state.power = false;
         let nothing = WriteJournal { begin: Vec::new(), events: Vec::new() };
-        std::mem::replace(&mut state.tape, nothing)
+        std::mem::replace(&mut state.journal, nothing)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

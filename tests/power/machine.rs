@@ -16,14 +16,14 @@ use support::ports::Port;
 use support::wait;
 
 /// A boot takes three seconds on an idle machine; this is for one that also compiles.
-const READY_WITHIN: Duration = Duration::from_secs(180);
+const READY_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A busy host can starve a machine so long that its kernel loses its timer and stands still. It mounts the disk after
 /// two seconds, or never.
-const MOUNTS_WITHIN: Duration = Duration::from_secs(90);
+const MOUNT_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What the daemon says when it is ready.
-const ACCEPTING: &str = "accepting commands";
+const READY_MESSAGE: &str = "accepting commands";
 
 /// A machine that has power. Dropping it kills it.
 pub struct VirtualMachine {
@@ -82,17 +82,17 @@ impl VirtualMachine {
 
     /// Waits until its kernel has mounted the disk, which writes to it. False when it stands still before that.
     pub fn await_mount(&self) -> bool {
-        wait::poll(MOUNTS_WITHIN, || (self.disk.instant() > 0).then_some(())).is_some()
+        wait::poll(MOUNT_TIMEOUT, || (self.disk.instant() > 0).then_some(())).is_some()
     }
 
     /// Returns when the daemon in it accepts commands; what the console says when it never will.
     pub fn await_ready(&mut self) -> Result<(), String> {
-        wait::until("the machine's daemon accepts commands", READY_WITHIN, || self.ready())
+        wait::until("the machine's daemon accepts commands", READY_TIMEOUT, || self.ready())
     }
 
     /// Returns when this many writes and flushes reached the disk, or the daemon accepts commands before that.
     pub fn await_instant(&mut self, instant: usize) -> Result<(), String> {
-        wait::until("the machine writes", READY_WITHIN, || {
+        wait::until("the machine writes", READY_TIMEOUT, || {
             (self.disk.instant() >= instant).then_some(Ok(())).or_else(|| self.ready())
         })
     }
@@ -116,7 +116,7 @@ impl VirtualMachine {
             ended.is_none() && !console.contains("Kernel panic"),
             "the machine does not boot:\n{console}"
         );
-        console.contains(ACCEPTING).then_some(Ok(()))
+        console.contains(READY_MESSAGE).then_some(Ok(()))
     }
 
     fn console(&self) -> String {

@@ -69,13 +69,13 @@ fn serve(mut stream: UnixStream, disk: &VolatileDisk) -> io::Result<()> {
     stream.write_all(MAGIC)?;
     stream.write_all(&FIXED_NEWSTYLE.to_be_bytes())?;
     exactly::<4>(&mut stream)?; // the client's flags
-    while !negotiated(&mut stream, disk)? {}
-    while answered(&mut stream, disk)? {}
+    while !negotiate_option(&mut stream, disk)? {}
+    while serve_request(&mut stream, disk)? {}
     Ok(())
 }
 
 /// One option; true when requests follow.
-fn negotiated(stream: &mut UnixStream, disk: &VolatileDisk) -> io::Result<bool> {
+fn negotiate_option(stream: &mut UnixStream, disk: &VolatileDisk) -> io::Result<bool> {
     exactly::<8>(stream)?; // IHAVEOPT
     let option = u32::from_be_bytes(exactly(stream)?);
     let length = u32::from_be_bytes(exactly(stream)?) as usize;
@@ -103,7 +103,7 @@ fn negotiated(stream: &mut UnixStream, disk: &VolatileDisk) -> io::Result<bool> 
 }
 
 /// One request; false at the end.
-fn answered(stream: &mut UnixStream, disk: &VolatileDisk) -> io::Result<bool> {
+fn serve_request(stream: &mut UnixStream, disk: &VolatileDisk) -> io::Result<bool> {
     let magic = u32::from_be_bytes(exactly(stream)?);
     let [_, _, high, low] = exactly(stream)?;
     let cookie: [u8; 8] = exactly(stream)?;
@@ -121,16 +121,16 @@ fn answered(stream: &mut UnixStream, disk: &VolatileDisk) -> io::Result<bool> {
         WRITE => disk.write(at, body(stream, length)?),
         FLUSH => disk.flush(),
         DISCONNECT => return Ok(false),
-        _ => return answer(stream, INVALID, cookie, &[]).map(|()| true),
+        _ => return send_reply(stream, INVALID, cookie, &[]).map(|()| true),
     };
     match done {
-        Some(()) => answer(stream, 0, cookie, &data).map(|()| true),
+        Some(()) => send_reply(stream, 0, cookie, &data).map(|()| true),
         // A disk without power says nothing, not even that something is wrong, until the machine is gone too.
         None => io::copy(stream, &mut io::sink()).map(|_| false),
     }
 }
 
-fn answer(stream: &mut UnixStream, error: u32, cookie: [u8; 8], data: &[u8]) -> io::Result<()> {
+fn send_reply(stream: &mut UnixStream, error: u32, cookie: [u8; 8], data: &[u8]) -> io::Result<()> {
     let mut bytes = REPLY.to_be_bytes().to_vec();
     bytes.extend(error.to_be_bytes());
     bytes.extend(cookie);

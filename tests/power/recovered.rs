@@ -42,7 +42,7 @@ pub fn check(binary: &Path, image: &[u8], known: ExpectedCommands<'_>) -> Result
     let acknowledged = check_acknowledged(&forebay.address(), known.owed, usize::MAX)?;
     // An orderly stop takes a second with a broker that is away, and would hide what the start left open.
     forebay.kill();
-    read(&log, known).map_err(|wrong| format!("{wrong}\n{}", forebay.log()))?;
+    check_log(&log, known).map_err(|wrong| format!("{wrong}\n{}", forebay.log()))?;
     Ok(acknowledged)
 }
 
@@ -75,7 +75,7 @@ fn acknowledged(sent: &SentCommands) -> impl Iterator<Item = (&String, usize, &S
     })
 }
 
-fn read(log: &Path, known: ExpectedCommands<'_>) -> Result<(), String> {
+fn check_log(log: &Path, known: ExpectedCommands<'_>) -> Result<(), String> {
     let label = |payload: &[u8]| forebay::command::kind_of(payload);
     let view = LogDirectory::open(log).and_then(|directory| directory.snapshot(label));
     let view = view.map_err(|error| error.to_string())?;
