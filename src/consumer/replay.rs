@@ -20,7 +20,7 @@ pub enum ReplayError {
     #[error(transparent)]
     Range(#[from] RangeError),
     /// The owner wants it to stop.
-    #[error("interrupted: a part of the range was applied; doing it again is harmless")]
+    #[error("interrupted; a part of the range was applied, and it is safe to repeat the replay")]
     Interrupted(#[from] Interrupted),
 }
 

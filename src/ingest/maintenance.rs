@@ -72,7 +72,7 @@ fn keep_house(shared: &Shared, stop: &StopSignal, retention: Retention, every: D
             tracing::warn!(
                 event = "wal.checkpoint_failed",
                 %error,
-                "checkpoint not written; a start would deliver again what was delivered since the last one"
+                "checkpoint not written; a restart would redeliver the records delivered since the last one"
             );
         }
         if stopping {

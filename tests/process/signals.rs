@@ -76,6 +76,6 @@ fn a_drain_ignores_user_signals_and_stops_in_order_on_hangup() {
         forebay.signal("USR2");
         forebay.signal(signal);
         assert_eq!(forebay.wait(LONG).code(), Some(1), "{}", forebay.log());
-        assert!(forebay.log().ends_with("; 1 records are still in the log\n"), "{}", forebay.log());
+        assert!(forebay.log().ends_with("; 1 undelivered records remain in the log\n"), "{}", forebay.log());
     }
 }

@@ -47,7 +47,7 @@ fn the_status_names_what_waits_and_what_is_wrong() {
     assert_eq!(forebay.admin_http().post("/admin/drain/pause", "").unwrap().status, 200);
     manager.await_status(|status| status.ends_with(", and 1 more problem"));
     assert!(forebay.terminate().success());
-    manager.await_status(|status| status == "finishing what is under way");
+    manager.await_status(|status| status == "finishing requests and records in flight");
 }
 
 #[test]
