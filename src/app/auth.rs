@@ -41,8 +41,7 @@ pub(super) struct Auth {
 
 impl Auth {
     /// Reads the files of `[auth]`. Starts the tasks that keep keys, cached users and limits current. `shared` is the
-    /// store
-    /// in which the limits are counted.
+    /// store in which the limits are counted.
     pub(super) fn open(
         wiring: &Wiring<'_>,
         stores: Option<&UserStores>,

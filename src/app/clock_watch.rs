@@ -3,8 +3,7 @@
 //! librdkafka waits until an absolute wall-clock time (<https://github.com/confluentinc/librdkafka/issues/2145>). After
 //! the clock is set back, a wait that has begun takes that much longer, whether for a connection, a commit, or its own
 //! end. Nothing in the process can interrupt such a wait, so the process must restart. This happens when a machine
-//! boots
-//! with a clock that runs ahead and is then synchronised.
+//! boots with a clock that runs ahead and is then synchronised.
 
 use std::io;
 use std::time::{Duration, Instant, SystemTime};

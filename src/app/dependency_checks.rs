@@ -1,8 +1,7 @@
 //! Background checks of the database and the reservation store, every five seconds.
 //!
 //! Each check performs the operations that the daemon needs, above all writes: a server that only answers reads is of
-//! no
-//! use. A failed check never makes the daemon unready.
+//! no use. A failed check never makes the daemon unready.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,6 +1,5 @@
 //! Limit of file descriptors. The process raises it as far as allowed, and limits its connections so that the log,
-//! Kafka
-//! and the databases have enough: without a free descriptor the log cannot open its next file.
+//! Kafka and the databases have enough: without a free descriptor the log cannot open its next file.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -66,8 +65,7 @@ fn reserve(config: &Config) -> u64 {
 }
 
 /// Public connections that fit in addition to the reserve, the admin connections, and those being rejected. If the
-/// limit
-/// is too low for all of them, connections get a quarter of it, and the log may have to wait for a descriptor.
+/// limit is too low for all of them, connections get a quarter of it, and the log may have to wait for a descriptor.
 fn max_public_connections(limit: u64, reserved: u64) -> usize {
     let rest = limit.saturating_sub(reserved + ADMIN_CONNECTIONS as u64).max(limit / 4);
     // One in nine: `HttpServer` rejects up to one connection per eight it serves.

@@ -73,8 +73,7 @@ pub enum Failure {
 
 impl Failure {
     /// The exit code: one of `sysexits.h` where a service manager or script should distinguish cases, or 1 if a restart
-    /// may
-    /// fix the failure.
+    /// may fix the failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Configuration(_) | Self::Kafka(_) | Self::Client(_) | Self::Usage(_) | Self::Refused => {

@@ -1,7 +1,6 @@
 //! Time of the log's last failure. After a failure the process ends within seconds, usually between two scrapes. It
 //! therefore writes the time to a file next to the log, and the next start exposes it as a metric. The log itself does
-//! not
-//! read the file.
+//! not read the file.
 
 use std::fs;
 use std::fs::File;

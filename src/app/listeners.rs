@@ -1,6 +1,5 @@
 //! Opens, serves and closes the listeners. Warns at every start about a listener that is reachable from the network
-//! without
-//! authentication.
+//! without authentication.
 
 use std::net::SocketAddr;
 use std::pin::Pin;

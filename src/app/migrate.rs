@@ -20,8 +20,7 @@ use super::{Failure, output};
 const MOST_READ: u64 = 4096;
 
 /// Updates the schema and, if a name is given, creates that administrator. The password comes from a file or from
-/// standard
-/// input, because every user of the machine can see a command line.
+/// standard input, because every user of the machine can see a command line.
 pub fn migrate(config: &Config, admin: Option<&str>, password_file: Option<&Path>) -> Result<(), Failure> {
     let Process { runtime, registry, .. } = Process::begin(config, || {})?;
     // Validate all arguments before the database is touched.

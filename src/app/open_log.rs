@@ -83,8 +83,7 @@ pub(super) fn keys(config: &Config) -> Result<Keys, Failure> {
 }
 
 /// Refuses to turn encryption off while a dead letter holds a password. Without encryption the dead letters are
-/// rewritten
-/// in plain text, and no password may be in them. Segments are not rewritten.
+/// rewritten in plain text, and no password may be in them. Segments are not rewritten.
 fn check_no_plaintext_passwords(dir: &Path, keys: &Keys) -> Result<(), Failure> {
     // Opening the directory reports errors better than this check.
     let Ok(directory) = LogDirectory::open(dir) else { return Ok(()) };

@@ -1,6 +1,5 @@
 //! Finds the last user command that an earlier run accepted, so that the daemon can check whether a consumer applies
-//! such
-//! commands without waiting for the next one.
+//! such commands without waiting for the next one.
 
 use std::cmp::Reverse;
 use std::sync::Arc;

@@ -84,8 +84,7 @@ pub(super) async fn stop_requested(signals: &mut Signals, alarm: &FatalSignal) -
 const NO_CORE: u64 = 1;
 
 /// Disables core files, because one would write the passwords, tokens and keys in memory to a disk. A debugger can
-/// still
-/// be attached.
+/// still be attached.
 pub(super) fn forbid_core_dumps() {
     let maximum = getrlimit(Resource::Core).maximum;
     let limit = Rlimit { current: Some(maximum.map_or(NO_CORE, |most| most.min(NO_CORE))), maximum };

@@ -1,8 +1,7 @@
 //! Records the values of the status page once per second: counters, gauges, and the newest dead letters.
 //!
 //! A separate thread, because the age of the oldest record and the dead letters are read from the disk. A disk that
-//! hangs
-//! stops only the recording. The page shows the time of its values.
+//! hangs stops only the recording. The page shows the time of its values.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,8 +1,7 @@
 //! SIGHUP: reads the configuration again and applies the keys that can change at run time.
 //!
 //! The whole configuration is read and validated first, including the files of kinds, tokens and certificates. If it
-//! has
-//! an error, nothing changes. Keys that need a restart are named in the log at every reload until the restart.
+//! has an error, nothing changes. Keys that need a restart are named in the log at every reload until the restart.
 
 use std::error::Error;
 
@@ -46,7 +45,11 @@ pub(super) fn watch(mut hangups: Signal, source: &Source, config: &Config, parts
     Task::spawn("reload", async move {
         while hangups.recv().await.is_some() {
             if let Err(error) = reload(&source, &mut current, &parts).await {
-                tracing::error!(event = "config.reload_failed", %error, "configuration not reloaded; nothing was changed");
+                tracing::error!(
+                    event = "config.reload_failed",
+                    %error,
+                    "configuration not reloaded; nothing was changed"
+                );
             }
         }
     })

@@ -14,8 +14,7 @@ use super::auth::Auth;
 use super::user_service::RunningUserService;
 
 /// Deadlines of the phases, in order. Work that a phase does not finish in time stays undone: undelivered records stay
-/// in
-/// the log, and an outdated checkpoint causes redelivery.
+/// in the log, and an outdated checkpoint causes redelivery.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadlines {
     /// Requests in flight are answered.

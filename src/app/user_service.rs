@@ -42,8 +42,8 @@ pub(super) struct RunningUserService {
 
 impl UserStores {
     /// Opens embedded stores, and prepares connections to servers, which need not be available yet. The inner error
-    /// means that
-    /// an embedded store cannot be opened, for example on a full disk. Commands are accepted and drained all the same.
+    /// means that an embedded store cannot be opened, for example on a full disk. Commands are accepted and drained all
+    /// the same.
     pub(super) async fn open(wiring: &Wiring<'_>, log: &Log) -> Result<Result<Self, String>, Failure> {
         let config = wiring.config;
         let metrics = wiring.metrics(users::Metrics::register)?;

@@ -1,4 +1,4 @@
-//! From an `Authorization` header to who calls.
+//! Authenticates the caller of a request from its `Authorization` header.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,40 +21,40 @@ use super::principal::{Caller, Principal};
 use super::token_cache::TokenCache;
 use super::tokens_file::digest_of;
 
-/// Tokens remembered at a time.
+/// Maximum number of cached tokens.
 const MAX_CACHED_TOKENS: u64 = 100_000;
-/// How long a request waits to hear whether its token's user is still the same. More than a database needs, and less
-/// than its time-outs: commands are to be accepted without it.
+/// Maximum time that a request waits for the check of its token's user. Longer than a healthy database needs, and
+/// shorter than the database's own timeouts, because commands must be accepted without the database.
 const ACCOUNT_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
-/// A key that was exchanged counts this soon.
+/// Interval between two checks of the files, and so the delay until a replaced key takes effect.
 const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Why a request is from nobody.
+/// Why a request could not be authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// Not `Bearer TOKEN`.
     #[error("send `Authorization: Bearer TOKEN`")]
     Malformed,
-    /// The token is not good.
+    /// The token is invalid.
     #[error(transparent)]
     Token(#[from] TokenError),
 }
 
-/// What the authenticator is made of.
+/// Dependencies of the authenticator.
 pub struct AuthenticatorParts<'a> {
     /// `[auth]`.
     pub config: Config,
-    /// Its files.
+    /// Contents of the section's files.
     pub keyring: Arc<Keyring>,
     /// The generations that cached tokens belong to.
     pub generations: CacheGenerations,
-    /// Where users, passwords and ended logins are looked up; none: signatures alone count.
+    /// Used to look up users, passwords and ended sessions. `None`: only signatures are checked.
     pub db: Option<Database>,
-    /// Hits and misses.
+    /// Hits and misses of the token cache.
     pub metrics: &'a Metrics,
 }
 
-/// Says who calls. Cheap to clone.
+/// Authenticates callers. Cheap to clone.
 #[derive(Clone)]
 pub struct Authenticator(Arc<Inner>);
 
@@ -64,12 +64,12 @@ struct Inner {
     generations: CacheGenerations,
     db: Option<Database>,
     cache: TokenCache,
-    /// Why the files cannot be used, if so: the previous keys and tokens still count.
+    /// Why the files cannot be used, if they cannot. The previous keys and tokens stay in use.
     file_error: Mutex<Option<String>>,
 }
 
 impl Authenticator {
-    /// Ties the parts together.
+    /// Creates an authenticator.
     pub fn new(parts: AuthenticatorParts<'_>) -> Self {
         let AuthenticatorParts { config, keyring, generations, db, metrics } = parts;
         let verified = TokenCache::new(MAX_CACHED_TOKENS, generations.clone(), metrics);
@@ -83,18 +83,18 @@ impl Authenticator {
         }))
     }
 
-    /// One that asks nobody: every caller counts as an administrator.
+    /// Creates an authenticator in open mode: every caller counts as an administrator.
     pub fn open(metrics: &Metrics) -> Self {
         let (config, keyring, generations) = (Config::default(), Arc::default(), CacheGenerations::new(1));
         Self::new(AuthenticatorParts { config, keyring, generations, db: None, metrics })
     }
 
-    /// Whether callers have to say who they are.
+    /// Whether callers must present a token.
     pub fn requires_token(&self) -> bool {
         self.0.config.mode != Mode::Open
     }
 
-    /// Who shows this header. In open mode nobody is asked, and nothing shown is looked at.
+    /// Authenticates the caller that presents this header. In open mode the header is ignored.
     pub async fn caller(&self, authorization: Option<&[u8]>) -> Result<Caller, AuthError> {
         if !self.requires_token() {
             return Ok(Caller::OpenMode);
@@ -104,7 +104,7 @@ impl Authenticator {
         Ok(Caller::Authenticated(self.principal(token).await?))
     }
 
-    /// Whose access token this is.
+    /// Verifies an access token and returns its principal.
     pub async fn principal(&self, token: &str) -> Result<Principal, TokenError> {
         let inner = &*self.0;
         let shown = digest_of(token);
@@ -130,15 +130,15 @@ impl Authenticator {
             }
             Ok(None) => Err(TokenError::Invalid),
             Err(error) => {
-                // A token lives for minutes; the database may be away for longer, and commands are to be accepted
-                // without it. Not remembered, so that it is asked as soon as it answers.
+                // A token lives for minutes, and the database may be unavailable for longer. Commands must be accepted
+                // without it. The result is not cached, so the database is queried as soon as it answers.
                 tracing::debug!(%error, "token accepted by its signature alone");
                 Ok(account_state::principal(&claims))
             }
         }
     }
 
-    /// Looks whether the files of `[auth]` have changed, for as long as the task is held.
+    /// Watches the files of `[auth]` for changes until the returned `Task` is dropped.
     pub fn reload_on_change(&self) -> Task {
         let this = self.clone();
         Task::spawn("auth-files", async move {
@@ -149,12 +149,12 @@ impl Authenticator {
         })
     }
 
-    /// Why the files of `[auth]` cannot be used, if so: the previous keys and tokens still count.
+    /// Why the files of `[auth]` cannot be used, if they cannot. The previous keys and tokens stay in use.
     pub fn file_error(&self) -> Option<String> {
         self.0.file_error.lock().clone()
     }
 
-    /// Takes over what has changed in the files of `[auth]`; what is wrong with them is logged.
+    /// Loads the files of `[auth]` if they have changed. Errors are logged.
     pub async fn reload_files(&self) {
         let inner = Arc::clone(&self.0);
         let looked = tokio::task::spawn_blocking(move || inner.keyring.reload(&inner.config)).await;
@@ -181,10 +181,10 @@ impl Authenticator {
 }
 
 fn timeout_error<T>(_: Elapsed) -> Result<T, DbError> {
-    Err(DbError::Unavailable("no answer while a request waited".to_owned()))
+    Err(DbError::Unavailable("no response within the timeout of a request".to_owned()))
 }
 
-/// The token in `Bearer TOKEN` (RFC 6750, section 2.1).
+/// Extracts the token from `Bearer TOKEN` (RFC 6750, section 2.1).
 fn bearer(header: &[u8]) -> Option<&str> {
     let text = str::from_utf8(header).ok()?;
     let (scheme, token) = text.split_once(' ')?;

@@ -1,19 +1,20 @@
-//! What a token of ours says (RFC 7519, RFC 9068).
+//! Claims of forebay's own tokens (RFC 7519, RFC 9068).
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Number;
 
 use crate::units::Timestamp;
 
-/// Issuer and audience: tokens that others sign with the same key for something else are not for us.
+/// Issuer and audience. They exclude tokens that other programs sign with the same key for other purposes.
 pub(super) const ISSUER: &str = "forebay";
 
-/// What a token is good for. It stands in the signed header (`header_type`), so that one kind is never taken for the other.
+/// Purpose of a token. It is part of the signed header (`header_type`), so that one kind is never accepted as the
+/// other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenUse {
-    /// Shown with every request.
+    /// Presented with every request.
     Access,
-    /// Exchanged for the next pair.
+    /// Exchanged for the next pair of tokens.
     Refresh,
 }
 
@@ -25,54 +26,55 @@ impl TokenUse {
         }
     }
 
-    /// Whether a header's `header_type` names this use. It is a media type: case does not matter, and `application/` may be left
-    /// out (RFC 7515, section 4.1.9).
+    /// Whether a header's `header_type` names this use. The value is a media type: case is ignored, and `application/`
+    /// is optional (RFC 7515, section 4.1.9).
     pub(super) fn matches_header(self, typ: &str) -> bool {
         let typ = typ.to_ascii_lowercase();
         typ.strip_prefix("application/").unwrap_or(&typ) == self.header_type()
     }
 }
 
-/// The claims of both kinds.
+/// Claims of both kinds of tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Whose it is.
+    /// Name of the user.
     pub sub: String,
-    /// Issued at, in seconds. Ours have it; tokens of others need not.
+    /// Time of issue, in seconds. Always set in forebay's tokens, optional in tokens of other issuers.
     #[serde(default, deserialize_with = "optional_seconds", skip_serializing_if = "Option::is_none")]
     pub iat: Option<u64>,
-    /// Not valid before, in seconds. The same.
+    /// Start of validity, in seconds. Also optional in tokens of other issuers.
     #[serde(default, deserialize_with = "optional_seconds", skip_serializing_if = "Option::is_none")]
     pub nbf: Option<u64>,
-    /// Not valid from then on, in seconds.
+    /// End of validity, in seconds.
     #[serde(deserialize_with = "seconds")]
     pub exp: u64,
-    /// Whether everything is theirs to see and to change. What the database says counts more.
+    /// Whether the user is an administrator. The database takes precedence.
     #[serde(default)]
     pub admin: bool,
-    /// The login it comes from, if it is one of ours ([`Claims::session`]); a token that came from none is believed on its
-    /// signature alone.
+    /// Session that the token belongs to, if forebay started it ([`Claims::session`]). A token without a session is
+    /// accepted by its signature alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
-    /// Which password the user had then ([`super::password_version`]).
+    /// Version of the user's password at the time of issue ([`super::password_version`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pwv: Option<String>,
-    /// When the user was registered, in milliseconds: tells later users of the name apart also while the database is away.
+    /// Registration time of the user, in milliseconds. Distinguishes later users of the same name even while the
+    /// database is unavailable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registered_at: Option<u64>,
-    /// Of a refresh token: how often the login was prolonged before.
+    /// In a refresh token: the number of times the session was refreshed.
     #[serde(default, rename = "gen", skip_serializing_if = "Option::is_none")]
     pub generation: Option<u32>,
-    /// Always ours. Read by the validation, not from here.
+    /// Always forebay's own issuer. The validation checks it; this field is only written.
     #[serde(skip_deserializing)]
     pub iss: &'static str,
-    /// The same.
+    /// Always forebay's own audience, as above.
     #[serde(skip_deserializing)]
     pub aud: &'static str,
 }
 
 impl Claims {
-    /// Claims that begin now and end after `ttl` seconds.
+    /// Creates claims that are valid from now, for `ttl` seconds.
     pub fn new(sub: &str, now: Timestamp, ttl: u64) -> Self {
         let now = now.0 / 1000;
         Self {
@@ -90,7 +92,7 @@ impl Claims {
         }
     }
 
-    /// The login of ours that the token comes from. Other programs have sessions too, whose names mean nothing here.
+    /// The forebay session of this token. `None` for a session of another program, whose format differs.
     pub fn session(&self) -> Option<&str> {
         let is_ours = |sid: &&str| {
             sid.len() == SESSION_LENGTH && sid.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
@@ -99,10 +101,10 @@ impl Claims {
     }
 }
 
-/// Of 16 random bytes in hexadecimal: what the sessions' table holds.
+/// Length of 16 random bytes in hexadecimal, as stored in the sessions table.
 const SESSION_LENGTH: usize = 32;
 
-/// A NumericDate, without the fraction that it may have (RFC 7519, section 2).
+/// Reads a NumericDate and drops its optional fraction (RFC 7519, section 2).
 fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     whole_seconds(&Number::deserialize(from)?)
 }
@@ -112,7 +114,7 @@ fn optional_seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D
 }
 
 fn whole_seconds<E: de::Error>(number: &Number) -> Result<u64, E> {
-    /// Above it a floating-point number is no second; long after the year 9999.
+    /// Above this, a floating-point number cannot represent single seconds. Far beyond the year 9999.
     const LATEST: f64 = 1e15;
     let fractional = || number.as_f64().filter(|seconds| (0.0..LATEST).contains(seconds));
     let whole = number.as_u64().or_else(|| fractional().map(|seconds| seconds as u64));

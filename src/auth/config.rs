@@ -1,4 +1,4 @@
-//! Section `[auth]`: who may call.
+//! Configuration of authentication, section `[auth]`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,36 +14,37 @@ use crate::secret_file::SecretFileError;
 use crate::units::Span;
 
 const SECTION: &str = "auth";
-/// Nothing takes back an access token that is shown to a daemon without its database, so none lives longer.
+/// Maximum lifetime of access tokens. A daemon without its database cannot detect a revoked token, so the lifetime
+/// limits its use.
 pub const MAX_ACCESS_TTL: Span = Span::secs(24 * 3600);
 const MAX_REFRESH_TTL: Span = Span::secs(366 * 24 * 3600);
-/// Some keys have some kilobytes; more than this is another file.
+/// Maximum size of a key file. A few keys have a few kilobytes, so a larger file is the wrong one.
 const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// Configuration of authentication.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How callers show who they are.
+    /// Authentication mode.
     pub mode: Mode,
-    /// Digests of the tokens of services.
+    /// File with digests of the service tokens.
     pub tokens_file: Option<PathBuf>,
-    /// Keys that sign and verify tokens; the first one signs.
+    /// File with the keys that sign and verify tokens. The first key signs.
     pub jwt_key_file: Option<PathBuf>,
-    /// How long an access token is good for.
+    /// Lifetime of an access token.
     pub access_ttl: Span,
-    /// How long a login can be prolonged without a password, from the last time it was.
+    /// Time after its last refresh for which a session can be refreshed without a password.
     pub refresh_ttl: Span,
 }
 
-/// How callers show who they are.
+/// Authentication mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Not at all: each caller counts as an administrator.
+    /// No authentication: each caller counts as an administrator.
     #[default]
     Open,
-    /// By a token whose digest stands in a file, or one of a login where there is a key to sign it.
+    /// By a service token whose digest is in a file, or by a session token if a signing key exists.
     Token,
     /// By a signed token.
     Jwt,
@@ -62,7 +63,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Everything that is wrong with the section. Reads its files.
+    /// Checks the section and its files. Returns one error per invalid key.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut wrong = |key: &str, found: String, allowed: String| {
@@ -70,16 +71,20 @@ impl Config {
         };
         match self.mode {
             Mode::Token if self.tokens_file.is_none() => {
-                wrong("tokens_file", "nothing".into(), "a file, with mode = \"token\"".into());
+                wrong("tokens_file", "nothing".into(), "the path of a file, with mode = \"token\"".into());
             }
             Mode::Jwt if self.jwt_key_file.is_none() => {
-                wrong("jwt_key_file", "nothing".into(), "a file, with mode = \"jwt\"".into());
+                wrong("jwt_key_file", "nothing".into(), "the path of a file, with mode = \"jwt\"".into());
             }
             _ => {}
         }
         if let Some(path) = &self.tokens_file {
             if self.mode != Mode::Token {
-                wrong("tokens_file", display_path(path), "nothing: only mode = \"token\" reads it".into());
+                wrong(
+                    "tokens_file",
+                    display_path(path),
+                    "no value, because only mode = \"token\" uses it".into(),
+                );
             }
             if let Err(why) = read(path).and_then(|text| Tokens::parse(&text).map_err(|e| e.to_string())) {
                 wrong("tokens_file", display_path(path), why);
@@ -108,16 +113,16 @@ fn display_path(path: &Path) -> String {
 }
 
 pub(super) fn read(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| format!("a file that can be read ({error})"))
+    fs::read_to_string(path).map_err(|error| format!("a readable file ({error})"))
 }
 
-/// The same of a file with secrets.
+/// Reads a file with secrets. It must not be readable by others.
 pub(super) fn read_private(path: &Path) -> Result<Zeroizing<String>, String> {
     let bytes = secret_file::read(path, MAX_FILE_BYTES).map_err(|error| match error {
-        SecretFileError::Exposed(_) => "a file that not everybody may read (chmod 640)".to_owned(),
-        error => format!("a file that can be read ({error})"),
+        SecretFileError::Exposed(_) => "a file without read permission for others (chmod 640)".to_owned(),
+        error => format!("a readable file ({error})"),
     })?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| "a text".to_owned())?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| "UTF-8 text".to_owned())?;
     Ok(Zeroizing::new(text.to_owned()))
 }
 
@@ -131,14 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_right_and_reads_back() {
+    fn the_default_is_valid_and_can_be_read_back() {
         let text = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
         assert_eq!(Config::default().validate(), []);
     }
 
     #[test]
-    fn a_mode_says_which_file_it_needs() {
+    fn each_mode_requires_its_file() {
         assert_eq!(keys("mode = \"token\""), ["tokens_file"]);
         assert_eq!(keys("mode = \"jwt\""), ["jwt_key_file"]);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The keys and tokens that count now; replaced when their files change, without a restart.
+//! The active keys and service tokens. They are replaced without a restart when their files change.
 
 use std::sync::Arc;
 
@@ -11,24 +11,24 @@ use super::config::{Config, Mode, read, read_private};
 use super::keys::Keys;
 use super::tokens_file::Tokens;
 
-/// What counts now; by default nothing.
+/// The active keys and tokens. Empty by default.
 #[derive(Default)]
 pub struct Keyring {
     keys: RwLock<Option<Arc<Keys>>>,
     tokens: RwLock<Arc<Tokens>>,
-    /// A digest of what the files held, to see whether they have changed.
+    /// Digest of the files' contents, to detect changes.
     seen: Mutex<[u8; 32]>,
 }
 
-/// The texts of the files that there are.
+/// Contents of the configured files.
 struct KeyFileTexts {
     keys: Option<Zeroizing<String>>,
     tokens: Option<String>,
 }
 
 impl Keyring {
-    /// Reads the files of `[auth]`. Without a file of keys only open mode signs, with a key of its own that nobody needs
-    /// to know.
+    /// Reads the files of `[auth]`. Without a key file, open mode signs with an ephemeral key; the other modes do not
+    /// sign.
     pub fn open(config: &Config) -> Result<Self, String> {
         let texts = KeyFileTexts::read(config)?;
         let (keys, tokens) = texts.parse()?;
@@ -43,8 +43,8 @@ impl Keyring {
         })
     }
 
-    /// Reads the files again. Says whether something else counts from now on; after an error what counted still does,
-    /// and the same files are not complained of again. Blocks for the disk.
+    /// Reads the files again. Returns `true` if the keys or tokens have changed. After an error the previous ones stay
+    /// in use, and the same contents are not reported again. Blocks on disk I/O.
     pub fn reload(&self, config: &Config) -> Result<bool, String> {
         let texts = KeyFileTexts::read(config);
         let digest = texts.as_ref().map_or_else(|why| Sha256::digest(why).into(), KeyFileTexts::digest);
@@ -59,12 +59,12 @@ impl Keyring {
         Ok(true)
     }
 
-    /// The keys; none where nobody logs in.
+    /// The keys. `None` if logins are disabled.
     pub fn keys(&self) -> Option<Arc<Keys>> {
         self.keys.read().clone()
     }
 
-    /// The tokens of services.
+    /// The service tokens.
     pub fn tokens(&self) -> Arc<Tokens> {
         Arc::clone(&self.tokens.read())
     }
@@ -108,7 +108,7 @@ mod tests {
     const NEW: &str = "bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3";
 
     #[test]
-    fn a_new_key_signs_after_a_reload_and_what_the_old_one_signed_is_good_as_long_as_it_stays() {
+    fn a_reloaded_key_signs_and_the_old_one_still_verifies() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("keys");
         let config = Config { mode: Mode::Jwt, jwt_key_file: Some(file.clone()), ..Config::default() };
@@ -119,7 +119,7 @@ mod tests {
         let good = |ring: &Keyring, token: &str| ring.keys().unwrap().verify(token, TokenUse::Access).is_ok();
         fs::write(&file, OLD).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Keyring::open(&config).is_err(), "everybody may read it");
+        assert!(Keyring::open(&config).is_err(), "the file is readable by others");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         let ring = Keyring::open(&config).unwrap();
         let old = token(&ring);
@@ -128,13 +128,13 @@ mod tests {
         fs::write(&file, format!("{NEW}\n{OLD}")).unwrap();
         assert_eq!(ring.reload(&config), Ok(true));
         let new = token(&ring);
-        assert_ne!(old.split('.').next(), new.split('.').next(), "another key's name");
+        assert_ne!(old.split('.').next(), new.split('.').next(), "the id of another key");
         assert!(good(&ring, &old) && good(&ring, &new));
 
         fs::write(&file, "broken").unwrap();
         assert!(ring.reload(&config).is_err());
-        assert_eq!(ring.reload(&config), Ok(false), "said once");
-        assert!(good(&ring, &old) && good(&ring, &new), "what counted still does");
+        assert_eq!(ring.reload(&config), Ok(false), "reported once");
+        assert!(good(&ring, &old) && good(&ring, &new), "the previous keys stay in use");
 
         fs::write(&file, NEW).unwrap();
         assert_eq!(ring.reload(&config), Ok(true));

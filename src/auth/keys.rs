@@ -1,7 +1,7 @@
-//! The keys that sign and verify tokens.
+//! Keys that sign and verify tokens.
 //!
-//! A token names its key (`kid`), and a key has one algorithm: what else a header asks for is not looked at. So neither
-//! `alg: none`, nor a public key used as an HMAC's secret, nor a key that a header brings along gets anywhere (RFC 8725).
+//! A token names its key (`kid`), and each key has a single algorithm. All other requests in a header are ignored. This
+//! defeats `alg: none`, a public key used as an HMAC secret, and keys embedded in a header (RFC 8725).
 
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 use jsonwebtoken::errors::ErrorKind;
@@ -12,16 +12,17 @@ use zeroize::Zeroizing;
 use super::claims::{Claims, ISSUER, TokenUse};
 use crate::command::{MAX_ACTOR_CHARS, is_storable_actor};
 
-/// What HMAC-SHA-256 is worth (RFC 7518, section 3.2).
+/// Minimum key length for HMAC-SHA-256 (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
-/// Clocks of daemons differ, by no more than this if they are looked after.
+/// Tolerated clock difference between daemons. Synchronised clocks differ by less.
 const LEEWAY_SECONDS: u64 = 5;
-/// Ours have less than 600 bytes; a longer one is not worth looking at.
+/// Maximum token length. forebay's own tokens have less than 600 bytes.
 const MAX_TOKEN_BYTES: usize = 4096;
-/// More are a mistake: each has its turn at every start, and nobody rotates that fast.
+/// Maximum number of keys. More are a configuration error: every key costs time at start, and no rotation needs as
+/// many.
 const MAX_KEYS: usize = 16;
 
-/// The keys of a file; the first signs, all verify.
+/// Keys of a file. The first one signs; all of them verify.
 pub struct Keys(Vec<Key>);
 
 struct Key {
@@ -32,45 +33,46 @@ struct Key {
     validation: Validation,
 }
 
-/// What is wrong with a file of keys. Names no key material.
+/// Error in a key file. Never contains key material.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// Neither of the two forms.
+    /// Neither a PEM block nor a secret.
     #[error(
-        "key {0}: a PEM block (Ed25519, RSA of 2048 bits or more, or P-256), or a line with 32 bytes or more in \
-         hexadecimal or base64"
+        "key {0}: expected a PEM block (Ed25519, RSA of 2048 bits or more, or P-256), or a line with 32 bytes or more \
+         in hexadecimal or base64"
     )]
     Unreadable(usize),
-    /// Nothing could be signed.
-    #[error("a private key or a secret as the first key: it signs")]
+    /// The first key cannot sign.
+    #[error("the first key must be a private key or a secret, because it signs")]
     NoSigningKey,
-    /// More than a file may hold.
+    /// The file holds too many keys.
     #[error("at most {MAX_KEYS} keys")]
     TooMany,
 }
 
-/// Why a token is worth nothing.
+/// Why a token is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// It was good once.
+    /// It was valid earlier.
     #[error("the token has expired")]
     Expired,
-    /// It is good, and its subject cannot be kept with what it asks for. Only the bearer of a signed token learns this.
+    /// The token is valid, but its subject cannot be stored with a command. Only the bearer of a signed token gets this
+    /// error.
     #[error("the token's `sub` is not 1 to {MAX_ACTOR_CHARS} characters, or holds a control character")]
     UserChanged,
-    /// Anything else; saying what would only help who tries.
+    /// Any other reason. Details would only help an attacker.
     #[error("the token is not valid")]
     Invalid,
 }
 
 impl Keys {
-    /// Reads PEM blocks, and secrets in lines of hexadecimal or base64 outside them; empty lines and those that begin with
-    /// `#` are skipped.
+    /// Reads PEM blocks, and secrets as lines of hexadecimal or base64 outside the blocks. Empty lines and lines that
+    /// begin with `#` are skipped.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let mut keys: Vec<Key> = Vec::new();
         for (index, written) in split_keys(text).iter().enumerate() {
             let key = Key::read(written).ok_or(KeyError::Unreadable(index + 1))?;
-            // A private key and its own public one.
+            // A private key and its own public key have the same id.
             if keys.iter().all(|other| other.id != key.id) {
                 keys.push(key);
             }
@@ -82,14 +84,14 @@ impl Keys {
         }
     }
 
-    /// A key that nobody else has; what it signed is worth nothing after a restart.
+    /// Creates a random key. Tokens signed with it become invalid at a restart.
     pub fn ephemeral() -> Result<Self, getrandom::Error> {
         let mut secret = [0; MIN_SECRET_BYTES];
         getrandom::fill(&mut secret)?;
         Ok(Self(Key::secret(&secret).into_iter().collect()))
     }
 
-    /// A token with these claims. None only if the key cannot sign after all.
+    /// Signs a token with these claims. `None` if the key cannot sign.
     pub fn sign(&self, claims: &Claims, for_: TokenUse) -> Option<String> {
         let key = self.0.first()?;
         let mut header = Header::new(key.algorithm);
@@ -98,7 +100,7 @@ impl Keys {
         jsonwebtoken::encode(&header, claims, key.signing.as_ref()?).ok()
     }
 
-    /// The claims of a token that one of the keys has signed, for this use, and that is good now.
+    /// Verifies a token for this use. Returns its claims if one of the keys has signed it and it is valid now.
     pub fn verify(&self, token: &str, for_: TokenUse) -> Result<Claims, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
@@ -107,7 +109,7 @@ impl Keys {
         let named = |key: &&Key| header.kid.as_deref() == Some(&key.id);
         let key = self.0.iter().find(named).ok_or(TokenError::Invalid)?;
         let is_for_this = header.typ.as_deref().is_some_and(|typ| for_.matches_header(typ));
-        // `crit` names extensions without which the token must not be understood (RFC 7515, section 4.1.11): we have none.
+        // `crit` lists extensions that the recipient must support (RFC 7515, section 4.1.11). forebay supports none.
         if header.alg != key.algorithm || !is_for_this || header.crit.is_some() {
             return Err(TokenError::Invalid);
         }
@@ -149,7 +151,7 @@ impl Key {
         ed().or_else(ec).or_else(rsa)
     }
 
-    /// Only a key that verifies what it signs.
+    /// Accepts only a key that verifies its own signatures.
     fn signing(key: EncodingKey, algorithm: Algorithm) -> Option<Self> {
         let public = Jwk::from_encoding_key(&key, algorithm).ok()?;
         let verifying = DecodingKey::from_jwk(&public).ok()?;
@@ -173,13 +175,13 @@ impl Key {
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        // RFC 7638: the same key has the same name everywhere, and nobody has to make one up.
+        // RFC 7638: the id is derived from the key, so it is the same everywhere and needs no configuration.
         let id = public.thumbprint(ThumbprintHash::SHA256).ok()?;
         Some(Self { id, algorithm, signing: None, verifying, validation })
     }
 }
 
-/// The bytes of a secret: 64 or more hexadecimal digits are read as such, though they would be base64 too.
+/// Decodes a secret. 64 or more hexadecimal digits are read as hexadecimal, although they are valid base64, too.
 fn secret_bytes(written: &str) -> Option<Zeroizing<Vec<u8>>> {
     let written = written.as_bytes();
     let is_hexadecimal = written.len() >= 2 * MIN_SECRET_BYTES && written.iter().all(u8::is_ascii_hexdigit);
@@ -193,7 +195,7 @@ fn secret_bytes(written: &str) -> Option<Zeroizing<Vec<u8>>> {
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 
-/// The keys as they are written: PEM blocks with their lines, or single lines.
+/// Splits the text into keys: PEM blocks with their lines, and single lines.
 fn split_keys(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut inside = false;

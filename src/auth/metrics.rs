@@ -1,4 +1,4 @@
-//! What the authenticator counts.
+//! Metrics of the authenticator.
 
 use prometheus::Error;
 
@@ -6,12 +6,12 @@ use crate::metrics::{CacheMetrics, Registry};
 
 /// Metrics of the authenticator.
 pub struct Metrics {
-    /// The cache of verified tokens.
+    /// Hits and misses of the cache of verified tokens.
     pub tokens: CacheMetrics,
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         Ok(Self { tokens: registry.cache("tokens") })
     }

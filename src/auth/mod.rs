@@ -1,17 +1,17 @@
-//! Who calls: tokens, how they are signed, and what they are still worth.
+//! Authentication: tokens, their signatures, and whether they are still valid.
 //!
 //! ```text
 //! Authorization: Bearer …
 //!        │
-//!  authenticator ── tokens_file   a service's own token, by its digest
+//!  authenticator ── tokens_file   digests of the service tokens
 //!        │
-//!        ├───────── verified      what was verified a moment ago, until something changes about its user
-//!        ├───────── keyring/keys  the signature, by the key that the token names and by no other
-//!        └───────── account_state whether its user, password and session are still the same
+//!        ├───────── token_cache   tokens verified recently, until their user changes
+//!        ├───────── keyring/keys  the signature, checked only with the key that the token names
+//!        └───────── account_state whether its user, password and session are unchanged
 //! ```
 //!
-//! A token says who somebody was when it was signed. `cache_generations` brings a change since then here: a
-//! component that learns of a change of a user ends the user's generation, and everything remembered in it is checked again.
+//! A token describes its user at the time of signing. `cache_generations` handles later changes: a component that
+//! learns of a change of a user ends the user's generation, and all cached facts of that generation are checked again.
 
 mod account_state;
 mod authenticator;

@@ -1,36 +1,36 @@
-//! Who a request is from.
+//! The caller of a request.
 
 use std::sync::Arc;
 
 use crate::command::Owner;
 use crate::units::Timestamp;
 
-/// Who a request is from.
+/// The caller of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// Nobody was asked (`mode = "open"`): counts as an administrator.
+    /// Authentication is off (`mode = "open"`). The caller counts as an administrator.
     OpenMode,
-    /// Somebody who showed a token.
+    /// The caller presented a valid token.
     Authenticated(Principal),
-    /// Somebody who showed none.
+    /// The caller presented no token.
     Anonymous,
 }
 
-/// Somebody who showed a token.
+/// A caller that presented a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// A user's name, or `service:NAME`. A user's name holds no colon.
+    /// Name of the user, or `service:NAME`. A user's name never contains a colon.
     pub name: Arc<str>,
-    /// Whether everything is theirs to see and to change.
+    /// Whether the caller is an administrator.
     pub admin: bool,
-    /// The login that the token came from; none for a token that came from none.
+    /// Session of the token. `None` for a token without a session.
     pub session: Option<Arc<str>>,
-    /// When the user was registered ([`Owner`]).
+    /// Registration time of the user ([`Owner`]).
     pub registered_at: Option<Timestamp>,
 }
 
 impl Caller {
-    /// What is kept with what they ask for.
+    /// The owner stored with the caller's commands.
     pub fn owner(&self) -> Option<Owner> {
         match self {
             Self::Authenticated(Principal { name, registered_at, .. }) => {
@@ -40,7 +40,7 @@ impl Caller {
         }
     }
 
-    /// The name that they are counted under.
+    /// The name under which requests are counted.
     pub fn name(&self) -> Option<Arc<str>> {
         match self {
             Self::Authenticated(principal) => Some(Arc::clone(&principal.name)),
@@ -48,7 +48,7 @@ impl Caller {
         }
     }
 
-    /// Whether everything is theirs to see and to change.
+    /// Whether the caller is an administrator.
     pub fn is_admin(&self) -> bool {
         match self {
             Self::OpenMode => true,
@@ -57,7 +57,7 @@ impl Caller {
         }
     }
 
-    /// Whether they are this user.
+    /// Whether the caller is this user.
     pub fn is(&self, user: &str) -> bool {
         matches!(self, Self::Authenticated(principal) if *principal.name == *user)
     }

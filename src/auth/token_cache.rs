@@ -1,4 +1,4 @@
-//! Tokens that were verified a moment ago, so that a signature is not verified with every request.
+//! Cache of verified tokens, so that a signature is not verified for every request.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::principal::Principal;
 use super::tokens_file::TokenDigest;
 use crate::units::Timestamp;
 
-/// How long a change may go unnoticed when the word of it was lost.
+/// Maximum time for which a change stays unnoticed if its notification was lost.
 const TTL: Duration = Duration::from_secs(60);
 
-/// The cache. It holds digests, no tokens.
+/// The cache. It holds digests of tokens, never tokens.
 pub(super) struct TokenCache {
     tokens: Cache<TokenDigest, CachedToken>,
     generations: CacheGenerations,
@@ -25,7 +25,7 @@ pub(super) struct TokenCache {
 #[derive(Clone)]
 struct CachedToken {
     principal: Principal,
-    /// In seconds.
+    /// End of validity, in seconds since 1970.
     expires: u64,
     generation: Generation,
 }
@@ -40,7 +40,7 @@ impl TokenCache {
         }
     }
 
-    /// Who showed this token before, if it is still good and nothing has changed about them.
+    /// The principal of a cached token. `None` if the token has expired or the user has changed.
     pub fn get(&self, token: &TokenDigest) -> Option<Principal> {
         let found = self.tokens.get(token).filter(|entry| {
             Timestamp::now().0 / 1000 < entry.expires
@@ -53,12 +53,12 @@ impl TokenCache {
         found.map(|entry| entry.principal)
     }
 
-    /// Remembers who showed a token. `generation`: taken before it was looked at.
+    /// Caches the principal of a token. `generation` must be read before the token was verified.
     pub fn insert(&self, token: TokenDigest, principal: Principal, expires: u64, generation: Generation) {
         self.tokens.insert(token, CachedToken { principal, expires, generation });
     }
 
-    /// Other keys count now.
+    /// Empties the cache, after a change of the keys.
     pub fn clear(&self) {
         self.tokens.invalidate_all();
     }

@@ -1,4 +1,4 @@
-//! The tokens of services: a file with a line for each, that holds no token.
+//! File of the service tokens: one line per token, with a digest instead of the token.
 //!
 //! ```text
 //! # name   SHA-256 of the token in hexadecimal                                       role
@@ -6,8 +6,8 @@
 //! ops      60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752  admin
 //! ```
 //!
-//! `openssl rand -hex 32` makes a token, `printf %s "$TOKEN" | sha256sum` its digest. A plain hash is enough for what
-//! nobody can guess.
+//! `openssl rand -hex 32` creates a token, and `printf %s "$TOKEN" | sha256sum` its digest. An unsalted hash is enough,
+//! because a random token cannot be guessed.
 
 use std::collections::HashMap;
 
@@ -16,37 +16,37 @@ use sha2::{Digest, Sha256};
 
 use super::principal::Principal;
 
-/// Whoever needs more than this wants signed tokens.
+/// Maximum number of tokens. A larger installation should use signed tokens.
 const MAX_TOKENS: usize = 10_000;
 
-/// What stands for a token wherever one is looked for.
+/// Digest that identifies a token.
 pub(super) type TokenDigest = [u8; 32];
 
-/// The fingerprint of a token that somebody shows.
+/// Computes the digest of a presented token.
 pub(super) fn digest_of(token: &str) -> TokenDigest {
     Sha256::digest(token).into()
 }
 
-/// Who shows which token.
+/// Principals of the service tokens.
 #[derive(Default)]
 pub struct Tokens(HashMap<TokenDigest, Principal>);
 
-/// What is wrong with a line. It is not shown: it may be a token.
+/// Error in a line. The line is not shown, because it may hold a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokensError {
-    /// Not of the form above.
-    #[error("line {0}: a name, the SHA-256 of a token in hexadecimal, and perhaps `admin`")]
+    /// The line does not have the documented form.
+    #[error("line {0}: expected a name, the SHA-256 of a token in hexadecimal, and optionally `admin`")]
     Malformed(usize),
-    /// Two lines with one digest.
-    #[error("line {0}: a token that no line before it has")]
+    /// Two lines have the same digest.
+    #[error("line {0}: expected a token that no earlier line has")]
     Duplicate(usize),
-    /// More than a file may hold.
+    /// The file holds too many tokens.
     #[error("at most {MAX_TOKENS} tokens")]
     TooMany,
 }
 
 impl Tokens {
-    /// Reads the file's text.
+    /// Parses the text of the file.
     pub fn parse(text: &str) -> Result<Self, TokensError> {
         let mut tokens = HashMap::new();
         for (index, line) in text.lines().enumerate() {
@@ -65,7 +65,7 @@ impl Tokens {
         Ok(Self(tokens))
     }
 
-    /// Whose token this is. By its digest: how long the look-up takes says nothing about other tokens.
+    /// The principal of this token. A lookup by digest, so its duration reveals nothing about other tokens.
     pub fn find(&self, fingerprint: &TokenDigest) -> Option<&Principal> {
         self.0.get(fingerprint)
     }
@@ -82,7 +82,7 @@ fn parse_line(line: &str) -> Option<(TokenDigest, Principal)> {
         Some(_) => return None,
     };
     let digest = HEXLOWER_PERMISSIVE.decode(digest.as_bytes()).ok()?.try_into().ok()?;
-    // No user's name holds a colon: a service is never taken for a user of the same name.
+    // A user's name never contains a colon, so a service is never mistaken for a user of the same name.
     let name = format!("service:{name}").into();
     sane.then_some((digest, Principal { name, admin, session: None, registered_at: None }))
 }
@@ -103,11 +103,11 @@ mod tests {
         assert_eq!((&*billing.name, billing.admin), ("service:billing", false));
         assert!(tokens.find(&digest_of("b")).unwrap().admin);
         assert!(tokens.find(&digest_of("c")).is_none());
-        assert!(tokens.find(&digest_of(&digest("a"))).is_none(), "what stands in the file opens nothing");
+        assert!(tokens.find(&digest_of(&digest("a"))).is_none(), "a digest is not accepted as a token");
     }
 
     #[test]
-    fn a_line_that_is_none_is_named_and_not_shown() {
+    fn an_invalid_line_is_reported_by_number_without_its_text() {
         let good = digest("a");
         for bad in
             ["billing", "billing secret-token", &format!("billing {good} root"), &format!("b:x {good}")]

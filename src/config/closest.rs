@@ -1,10 +1,9 @@
-//! The name that was probably meant.
+//! Finds the known name that is most similar to an unknown one.
 
-/// From this similarity on, 0 to 1, a name is suggested: two wrong letters in five are as far as a guess is worth
-/// reading.
+/// Minimum similarity of a suggestion, from 0 to 1. With more than two wrong letters in five, a guess does not help.
 const SIMILAR: f64 = 0.6;
 
-/// The one of `names` that is most like `name`, if one is. Underscores, hyphens and case do not count.
+/// The most similar name, if one is similar enough. Underscores, hyphens and case are ignored.
 pub(super) fn find_closest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = normalized(name);
     let likeness = |other: &str| strsim::normalized_damerau_levenshtein(&name, &normalized(other));
@@ -22,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_is_recognised_and_another_word_is_not() {
+    fn a_typing_error_is_recognised_and_another_word_is_not() {
         let names = ["dir", "segment_size", "segment_max_age", "max_backlog_size"];
         for (name, meant) in [
             ("dri", Some("dir")),

@@ -1,19 +1,19 @@
-//! The names of a section's keys, from its struct.
+//! Names of a section's keys, taken from its struct.
 
 use std::fmt;
 
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// The keys of `T`. None for what is no struct.
+/// Names of the fields of `T`. Empty if `T` is not a struct.
 pub(super) fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut asked = FieldNameProbe(&[]);
-    // It has no value, so it always fails.
+    // The probe has no value, so this always fails.
     let _ = T::deserialize(&mut asked);
     asked.0
 }
 
-/// Keeps the names that a struct asks for.
+/// Records the field names that a struct requests.
 struct FieldNameProbe(&'static [&'static str]);
 
 impl<'de> Deserializer<'de> for &mut FieldNameProbe {
@@ -39,7 +39,7 @@ impl<'de> Deserializer<'de> for &mut FieldNameProbe {
     }
 }
 
-/// There is nothing to read.
+/// Error of the probe: it has no value.
 #[derive(Debug)]
 struct NoValue;
 

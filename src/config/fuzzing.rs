@@ -1,16 +1,16 @@
-//! Fuzzed: TOML text and environment variables.
-#![allow(clippy::expect_used, reason = "a broken promise ends the program: that is what fuzzing looks for")]
+//! Fuzz target: TOML text and environment variables.
+#![allow(clippy::expect_used, reason = "a violated invariant must end the program, so that fuzzing finds it")]
 
 use super::{Config, environment};
 
-/// Divides the text from the variables, one `NAME=value` a line.
+/// Separates the text from the variables, which have the form `NAME=value`, one per line.
 const DIVIDER: &str = "\n---\n";
 
-/// Any text as a configuration has an answer: mistakes in words, or a configuration that can be shown, and that is
-/// the same when what is shown is read.
+/// Checks that any text yields either readable errors or a configuration that can be printed and that reads back
+/// unchanged.
 pub fn config(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
-    // A schema is a file: what it names is opened.
+    // Skipped, because the file named as a schema would be opened.
     if text.to_lowercase().contains("schema") {
         return;
     }
@@ -21,10 +21,10 @@ pub fn config(data: &[u8]) {
     });
     match Config::read(text, environment(variables), Vec::new()) {
         Ok(config) => {
-            let shown = config.to_toml().expect("what was read can be shown");
+            let shown = config.to_toml().expect("a valid configuration can be printed");
             let again = Config::parse(&shown, Vec::new(), Vec::new());
-            assert_eq!(again.1, [], "what is shown can be read");
-            assert_eq!(again.0.to_toml().expect("it was shown before"), shown);
+            assert_eq!(again.1, [], "a printed configuration is valid");
+            assert_eq!(again.0.to_toml().expect("it was printed before"), shown);
         }
         Err(mistakes) => {
             assert!(mistakes.iter().next().is_some());

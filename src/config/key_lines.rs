@@ -1,15 +1,15 @@
-//! The line of each key of a file.
+//! Line numbers of the keys in a configuration file.
 
 use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
-/// Lines, from 1, by section and key. A section by itself has an empty key.
+/// Line numbers, from 1, by section and key. The key of a section itself is empty.
 #[derive(Debug, Default)]
 pub(super) struct KeyLines(BTreeMap<(String, String), usize>);
 
 impl KeyLines {
-    /// Those of this text; none if it is not TOML.
+    /// Finds the lines of all keys in a text. Empty if the text is not TOML.
     pub(super) fn of(text: &str) -> Self {
         let mut lines = Self::default();
         let Ok(document) = DeTable::parse(text) else { return lines };
@@ -32,13 +32,13 @@ impl KeyLines {
         lines
     }
 
-    /// The line of the key; of its section, where the key is not in the file.
+    /// The line of the key, or of its section if the key is not in the file.
     pub(super) fn get(&self, section: &str, key: &str) -> Option<usize> {
         let line = |key: &str| self.0.get(&(section.to_owned(), key.to_owned())).copied();
         line(key).or_else(|| line(""))
     }
 
-    /// `prefix`: of keys in a table of the section, such as `properties.`.
+    /// Adds the keys of a table. `prefix` is the path of an inner table, such as `properties.`.
     fn add(
         &mut self,
         section: &str,

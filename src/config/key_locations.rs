@@ -1,4 +1,4 @@
-//! Where keys are written, for mistakes.
+//! Locations of keys, for configuration errors.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,18 @@ use crate::config_error::{ConfigError, ConfigLocation};
 use super::key_lines::KeyLines;
 use super::sources::Override;
 
-/// Where each key of a configuration is written.
+/// Location of each key of a configuration.
 #[derive(Debug, Default)]
 pub(super) struct KeyLocations {
     lines: KeyLines,
     /// Variables and flags, by section and key.
     overridden: BTreeMap<(String, String), String>,
-    /// The numbers in the file of the items that could be read, by list.
+    /// Numbers in the file of the list items that could be read, by list.
     items: BTreeMap<String, Vec<usize>>,
 }
 
 impl KeyLocations {
-    /// Of a file and of what overrides it.
+    /// Collects the locations in a file and in its overrides.
     pub(super) fn new(text: &str, overrides: &[Override]) -> Self {
         let outside = overrides.iter().map(|over| {
             let Override { section, key, origin, .. } = over.clone();
@@ -27,12 +27,12 @@ impl KeyLocations {
         Self { lines: KeyLines::of(text), overridden: outside.collect(), items: BTreeMap::new() }
     }
 
-    /// These items of a list could be read.
+    /// Records which items of a list could be read.
     pub(super) fn set_readable_items(&mut self, list: &str, numbers: Vec<usize>) {
         self.items.insert(list.to_owned(), numbers);
     }
 
-    /// A mistake that was found among the items that could be read, with the item's number in the file.
+    /// Replaces the index of a list item among the readable items by its index in the file.
     pub(super) fn with_file_index(&self, mistake: ConfigError) -> ConfigError {
         let in_file = || {
             let (list, number) = mistake.section.strip_suffix(']')?.split_once('[')?;
@@ -45,7 +45,7 @@ impl KeyLocations {
         }
     }
 
-    /// The mistake with its place.
+    /// Adds the location to an error.
     pub(super) fn locate(&self, mistake: ConfigError) -> ConfigError {
         if mistake.location.is_some() {
             return mistake;

@@ -1,8 +1,8 @@
-//! The configuration: where it comes from, what is wrong with it, what it is in effect.
+//! Configuration: reads it from its sources, validates it, and prints the effective result.
 //!
-//! Later sources win: the compiled-in `config/forebay.toml`, the file given, the environment
-//! (`FOREBAY__SECTION__KEY`), flags. Each section's struct belongs to the module that it configures; here they
-//! are read, with every mistake collected, and checked against one another.
+//! Later sources take precedence: the built-in `config/forebay.toml`, the given file, the environment
+//! (`FOREBAY__SECTION__KEY`), flags. The struct of each section belongs to the module that it configures. This module
+//! reads the sections, collects all errors, and checks the sections against each other.
 
 mod closest;
 mod fields;
@@ -33,63 +33,64 @@ pub use sources::{Override, environment};
 use key_locations::KeyLocations;
 use reader::Reader;
 
-/// Every key with its unit, default and reason: what `forebay config default` prints.
+/// The default configuration: every key with its unit, default and reason. `forebay config default` prints it.
 pub const DEFAULTS: &str = include_str!("../../config/forebay.toml");
 
-/// With the other phases of a stop this stays below the `TimeoutStopSec` of `systemd/forebay.service`.
+/// Maximum of `shutdown_grace`. Including the other phases of a stop, it stays below the `TimeoutStopSec` of
+/// `systemd/forebay.service`.
 pub const MAX_SHUTDOWN_GRACE: Span = Span::secs(60);
 
-/// The effective configuration, free of mistakes.
+/// The effective, valid configuration.
 #[derive(Clone, Debug, Serialize)]
 pub struct Config {
     /// Listeners and their limits.
     pub server: http::Config,
-    /// Who may call.
+    /// Authentication.
     pub auth: auth::Config,
     /// The log.
     pub wal: ingest::Config,
-    /// The workers.
+    /// The drain's workers.
     pub drain: drain::Config,
-    /// Their broker.
+    /// The Kafka cluster.
     pub kafka: kafka::Config,
-    /// The markers and the shared cache.
+    /// The reservation store and the shared cache.
     pub redis: kv::Config,
-    /// How much of what is too much.
+    /// Rate limits.
     pub rate_limit: ratelimit::Config,
     /// The user service.
     pub users: users::Config,
-    /// Names and passwords for tokens.
+    /// Logins with name and password.
     pub login: login::Config,
-    /// What may be created.
+    /// The kinds of commands that are accepted.
     pub kinds: Vec<kinds::Config>,
-    /// Where the users are.
+    /// The database of users.
     pub database: db::Config,
-    /// How users' commands are applied.
+    /// The consumer of user commands.
     pub consumer: consumer::Config,
-    /// Warnings.
+    /// Thresholds for problems.
     pub alerts: alerts::Config,
-    /// Log lines.
+    /// Log lines and traces.
     pub telemetry: telemetry::Config,
 }
 
-/// Where the configuration of this process comes from; it can be read again.
+/// Sources of this process's configuration. They can be read again.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// The file, if there is one.
+    /// The configuration file, if any.
     pub file: Option<PathBuf>,
-    /// The environment and the flags, later ones winning.
+    /// Overrides from the environment and flags; later ones take precedence.
     pub overrides: Vec<Override>,
 }
 
 impl Source {
-    /// What it says now.
+    /// Reads the configuration from its sources.
     pub fn load(&self) -> Result<Config, ConfigErrors> {
         Config::load(self.file.as_deref(), self.overrides.clone())
     }
 }
 
 impl Config {
-    /// Reads the file, if there is one, and applies `overrides`, later ones winning.
+    /// Reads the file, if any, and applies `overrides`; later ones take precedence.
     pub fn load(file: Option<&Path>, overrides: Vec<Override>) -> Result<Self, ConfigErrors> {
         let mut mistakes = Vec::new();
         let text = file.map(|path| sources::read_file(path, &mut mistakes)).unwrap_or_default();
@@ -98,13 +99,13 @@ impl Config {
 
     fn read(text: &str, overrides: Vec<Override>, mistakes: Vec<ConfigError>) -> Result<Self, ConfigErrors> {
         let (config, mut mistakes, places) = Self::parse(text, overrides, mistakes);
-        // A key that could not be read has its default here, so that the others are checked all the same.
+        // A key that could not be read has its default here, so that all other keys are still checked.
         mistakes.extend(config.validate().into_iter().map(|mistake| places.with_file_index(mistake)));
         if mistakes.is_empty() {
             return Ok(config);
         }
         let mut mistakes: Vec<_> = mistakes.into_iter().map(|mistake| places.locate(mistake)).collect();
-        // In the order of the file, then what is not in it.
+        // In the order of the file, followed by errors without a line.
         mistakes.sort_by_key(|mistake| match mistake.location.as_deref() {
             Some(ConfigLocation::Line(line)) => *line,
             _ => usize::MAX,
@@ -119,7 +120,7 @@ impl Config {
     ) -> (Self, Vec<ConfigError>, KeyLocations) {
         let text = sources::without_invalid_lines(text, &mut mistakes);
         let places = KeyLocations::new(&text, &overrides);
-        // Both parse: the one is compiled in, and of the other the lines that do not are left out.
+        // Both parse: the defaults are built in, and invalid lines were removed from the text.
         let (defaults, given) = (DEFAULTS.parse().unwrap_or_default(), text.parse().unwrap_or_default());
         let mut reader = Reader::new(sources::merged(defaults, given), overrides, mistakes, places);
         let config = Self {
@@ -161,7 +162,7 @@ impl Config {
         mistakes
     }
 
-    /// What must hold between sections, and between the configuration and the unit file.
+    /// Checks that concern several sections, or the configuration and the unit file.
     fn cross_checks(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let grace = self.server.shutdown_grace;
@@ -169,40 +170,43 @@ impl Config {
             mistakes.push(ConfigError::new("server", "shutdown_grace", grace, "at most 60s"));
         }
         if self.embedded() && self.auth.mode != auth::Mode::Open {
-            let allowed = "host:port, or a list, with this [auth] mode: an embedded broker asks nobody, so every process of \
-                           this machine could write users' commands";
+            let allowed = "host:port, or a list, with this [auth] mode; an embedded broker has no authentication, so \
+                           any process on this machine could write user commands";
             mistakes.push(ConfigError::new("kafka", "brokers", "embedded", allowed));
         }
         if self.drain.delivery == drain::Guarantee::ExactlyOnce {
             let mut refuse =
                 |allowed| mistakes.push(ConfigError::new("drain", "delivery", "exactly-once", allowed));
             if self.embedded() {
-                refuse("\"at-least-once\" with brokers = \"embedded\": its topics die with the process");
+                refuse(
+                    "\"at-least-once\" with brokers = \"embedded\", whose topics are lost when the process ends",
+                );
             }
             if self.kafka.has_token() {
                 refuse(
-                    "\"at-least-once\" with this [kafka] sasl_mechanism: the admin client, which checks the topic of \
-                        the positions, cannot be given a token",
+                    "\"at-least-once\" with this [kafka] sasl_mechanism, because the admin client, which checks the \
+                     topic of the positions, cannot use a token",
                 );
             }
             if self.kafka.acks != kafka::Acks::All {
-                refuse("\"at-least-once\" with this [kafka] acks: transactions need \"all\"");
+                refuse("\"at-least-once\" with this [kafka] acks, because transactions need \"all\"");
             }
         }
         if self.consumer.enabled == Some(true) && !self.serves_users() {
-            let allowed = "false without the user service: set [database] url, or [users] enabled = true";
+            let allowed = "false without the user service; set [database] url, or [users] enabled = true";
             mistakes.push(ConfigError::new("consumer", "enabled", true, allowed));
         }
         if self.users.password_hashing == users::PasswordHashing::Deferred
             && self.wal.encryption_key_file.is_none()
         {
-            let allowed = "\"before-ack\" without [wal] encryption_key_file: passwords would lie in the log as they are";
+            let allowed = "\"before-ack\" without [wal] encryption_key_file, because the log would hold \
+                           passwords in plain text";
             mistakes.push(ConfigError::new("users", "password_hashing", "deferred", allowed));
         }
         mistakes
     }
 
-    /// `[database]`; without a URL of its own, an SQLite file beside the log.
+    /// `[database]`. If no URL is set, the URL of an SQLite file next to the log.
     pub fn database(&self) -> db::Config {
         let mut config = self.database.clone();
         if config.url == db::DatabaseUrl::embedded() {
@@ -212,23 +216,23 @@ impl Config {
         config
     }
 
-    /// Whether the daemon has the user service: its paths, its stores and its consumer.
+    /// Whether the daemon runs the user service with its paths, stores and consumer.
     pub fn serves_users(&self) -> bool {
         let has_database = || self.database.url != db::DatabaseUrl::embedded();
         self.users.enabled.unwrap_or_else(|| self.embedded() || has_database())
     }
 
-    /// Whether this process applies users' commands.
+    /// Whether this process applies user commands.
     pub fn consumes(&self) -> bool {
         self.serves_users() && self.consumer.enabled.unwrap_or(self.embedded())
     }
 
-    /// Whether everything runs in this process, broker included.
+    /// Whether everything runs in this process, including the broker.
     pub fn embedded(&self) -> bool {
         self.kafka.brokers == kafka::Brokers::Embedded
     }
 
-    /// The keys that are not the same in `other`, such as `wal.dir`; the kinds as one, `kinds`.
+    /// Keys that differ from `other`, such as `wal.dir`. All kinds count as one key, `kinds`.
     pub fn changes(&self, other: &Self) -> Result<Vec<String>, toml::ser::Error> {
         let (ours, theirs) = (Table::try_from(self)?, Table::try_from(other)?);
         let mut changed = BTreeSet::new();
@@ -248,7 +252,7 @@ impl Config {
         Ok(changed.into_iter().collect())
     }
 
-    /// The effective configuration, with secrets masked: also what depends on other keys has its value.
+    /// The effective configuration, with secrets masked and derived values filled in.
     pub fn effective(&self) -> Result<Table, toml::ser::Error> {
         let mut effective = self.clone();
         effective.users.enabled = Some(self.serves_users());
@@ -258,18 +262,18 @@ impl Config {
         Ok(table)
     }
 
-    /// The same as TOML.
+    /// The effective configuration as TOML.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(&self.effective()?)
     }
 }
 
-/// Everything that is wrong with a configuration.
+/// All errors in a configuration.
 #[derive(Debug)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
-    /// One by one.
+    /// Iterates over the errors.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
         self.0.iter()
     }
@@ -286,7 +290,7 @@ impl std::error::Error for ConfigErrors {}
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.0.len() == 1 { "" } else { "s" };
-        write!(f, "{} mistake{plural} in the configuration", self.0.len())?;
+        write!(f, "{} error{plural} in the configuration", self.0.len())?;
         self.0.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
     }
 }

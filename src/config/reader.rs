@@ -1,4 +1,4 @@
-//! Reads sections into their structs, key by key, so that one mistake does not hide the next.
+//! Reads sections into their structs, key by key, so that one error does not hide the next.
 
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -9,7 +9,7 @@ use super::key_locations::KeyLocations;
 use super::sources::{Override, PREFIX, PROGRAM_PREFIX};
 use super::{closest, fields, toml_errors};
 
-/// Takes sections out of the sources; what nobody took is a mistake.
+/// Takes sections from the sources. Sections and keys that remain are errors.
 pub(super) struct Reader {
     tables: Table,
     overrides: Vec<Override>,
@@ -18,7 +18,7 @@ pub(super) struct Reader {
     known_sections: Vec<KnownSection>,
 }
 
-/// A section that was looked for.
+/// A section that the daemon knows.
 struct KnownSection {
     name: String,
     is_list: bool,
@@ -35,7 +35,7 @@ impl Reader {
         Self { tables, overrides, mistakes, locations: places, known_sections: Vec::new() }
     }
 
-    /// The section `name`; keys with mistakes have their defaults.
+    /// Reads the section `name`. Invalid keys get their defaults.
     pub(super) fn section<T: DeserializeOwned + Default>(&mut self, name: &str) -> T {
         self.known_sections.push(KnownSection {
             name: name.to_owned(),
@@ -60,7 +60,7 @@ impl Reader {
         self.read(name, keys).unwrap_or_default()
     }
 
-    /// The tables of the array `name`; those with mistakes are left out.
+    /// Reads the array of tables `name`. Invalid tables are left out.
     pub(super) fn list<T: DeserializeOwned>(&mut self, name: &str) -> Vec<T> {
         self.known_sections.push(KnownSection {
             name: name.to_owned(),
@@ -92,7 +92,7 @@ impl Reader {
         read
     }
 
-    /// All mistakes, with those that nobody looked for, and where keys are written.
+    /// Returns all errors, including those for unknown sections, and the locations of the keys.
     pub(super) fn finish(mut self) -> (Vec<ConfigError>, KeyLocations) {
         self.suggest_keys();
         let sections: Vec<_> = self.known_sections.iter().map(KnownSection::shown).collect();
@@ -109,7 +109,7 @@ impl Reader {
         (self.mistakes, self.locations)
     }
 
-    /// What was probably meant by keys that are not known: another key of the section, or the same of another one.
+    /// Suggests replacements for unknown keys: a similar key of the section, or the same key in another section.
     fn suggest_keys(&mut self) {
         for mistake in self.mistakes.iter_mut().filter(|mistake| toml_errors::is_unknown_key(mistake)) {
             let section = mistake.section.split('[').next().unwrap_or_default();
@@ -129,16 +129,16 @@ impl Reader {
         self.known_sections.iter().find(|known| known.name == name)
     }
 
-    /// A variable that names no key.
+    /// Error about a variable that names no key.
     fn unknown_variable(&self, over: &Override, sections: &str) -> ConfigError {
         let variables: Vec<_> = self.known_sections.iter().flat_map(KnownSection::variables).collect();
-        // What all of them begin with makes no two of them alike.
+        // The common prefix must not make two names similar.
         let name = over.origin.trim_start_matches(PROGRAM_PREFIX);
         let meant =
             closest::find_closest(name, variables.iter().map(|known| known.trim_start_matches(PREFIX)));
         let meant = meant.map(|known| format!("{PREFIX}{known}"));
         let allowed = format!("{PREFIX}SECTION__KEY, with a key of {sections}");
-        let found = "a variable that names no key";
+        let found = "an unknown variable";
         ConfigError::new("environment", &over.origin, found, allowed).with_suggestion(meant)
     }
 
@@ -157,7 +157,7 @@ impl Reader {
             Ok(section) => Some(section),
             Err(error) => {
                 let incomplete = toml_errors::missing_key_error(place, &error);
-                // A key that has a wrong value is not missing.
+                // A key with a wrong value is not missing.
                 if !bad.contains(&incomplete.key) {
                     self.mistakes.push(incomplete);
                 }
@@ -172,14 +172,14 @@ impl KnownSection {
         if self.is_list { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) }
     }
 
-    /// The variables of its keys. A list has none.
+    /// Names of the variables of this section's keys. A list has none.
     fn variables(&self) -> impl Iterator<Item = String> {
         let keys = if self.is_list { &[] } else { self.keys };
         keys.iter().map(|key| format!("{PREFIX}{}__{}", self.name, key).to_uppercase())
     }
 }
 
-/// Whether `key` may have this value, seen apart from the other keys: that some are missing does not count.
+/// Checks the value of one key apart from the other keys. Missing keys are ignored.
 fn check_value<T: DeserializeOwned>(key: &str, value: &Value) -> Result<(), toml::de::Error> {
     let alone = Table::from_iter([(key.to_owned(), value.clone())]);
     match alone.try_into::<T>() {

@@ -1,4 +1,4 @@
-//! Where keys come from: TOML text, and overrides from the environment and flags.
+//! Sources of keys: TOML text, and overrides from the environment and flags.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -7,26 +7,26 @@ use toml::{Table, Value};
 
 use crate::config_error::{ConfigError, ConfigLocation};
 
-/// How the variables of keys begin.
+/// Prefix of the variables that set keys.
 pub(super) const PREFIX: &str = "FOREBAY__";
-/// How the variables of this program begin.
+/// Prefix of all variables of this program.
 pub(super) const PROGRAM_PREFIX: &str = "FOREBAY_";
 
-/// One key set outside the file. Its text is read as the section's struct wants it.
+/// A key set outside the file. Its text is interpreted according to the section's struct.
 #[derive(Clone, Debug)]
 pub struct Override {
-    /// Section, lower case.
+    /// Section, in lower case.
     pub section: String,
-    /// Key, lower case.
+    /// Key, in lower case.
     pub key: String,
-    /// The value as it was written.
+    /// The value as given.
     pub text: String,
-    /// The variable or flag it came from.
+    /// Name of the variable or flag.
     pub origin: String,
 }
 
 impl Override {
-    /// What the text may mean, likeliest first: a TOML value, a string, a list of strings.
+    /// Possible values of the text, most likely first: a TOML value, a string, a list of strings.
     pub(super) fn interpretations(&self) -> Vec<Value> {
         let literal = format!("value = {}", self.text).parse::<Table>().ok();
         let literal = literal.filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
@@ -35,8 +35,8 @@ impl Override {
     }
 }
 
-/// The overrides among the variables: `FOREBAY__SECTION__KEY`. A key may itself hold two underscores. Every other variable
-/// that begins with `FOREBAY_` is there too, as an override of a section without a name: a mistake.
+/// Finds the overrides among the variables: `FOREBAY__SECTION__KEY`. A key may contain two underscores. Every other
+/// variable that begins with `FOREBAY_` is included as an override of a section without a name, which is an error.
 pub fn environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<Override> {
     let parse = |(name, text): (OsString, OsString)| {
         let origin = name.to_string_lossy().into_owned();
@@ -50,13 +50,14 @@ pub fn environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec
         Some(Override { section: section.to_owned(), key: key.to_owned(), text, origin })
     };
     let mut overrides: Vec<_> = variables.filter_map(parse).collect();
-    // The environment has no order; mistakes should.
+    // Sorted, because the environment has no order and error messages should.
     overrides.sort_by(|a, b| a.origin.cmp(&b.origin));
     overrides
 }
 
-/// Whether a variable that begins with our name is no setting: it belongs to a build or to the tests, or a container
-/// platform has set it for a service called `forebay`, such as `FOREBAY_SERVICE_HOST` and `FOREBAY_PORT_8088_TCP`.
+/// Whether a variable with the program's prefix is no setting. Such a variable belongs to a build or to the tests, or a
+/// container platform set it for a service called `forebay`, such as `FOREBAY_SERVICE_HOST` and
+/// `FOREBAY_PORT_8088_TCP`.
 fn is_other_variable(name: &str) -> bool {
     let tests =
         ["FOREBAY_COMMIT", "FOREBAY_PLANTED_FAULT"].contains(&name) || name.starts_with("FOREBAY_TEST_");
@@ -66,7 +67,7 @@ fn is_other_variable(name: &str) -> bool {
     tests || service || port || name.contains("_SERVICE_PORT_")
 }
 
-/// The file's text; empty, with a mistake, when it cannot be read.
+/// Reads the file. Returns an empty text and adds an error if it cannot be read.
 pub(super) fn read_file(path: &Path, mistakes: &mut Vec<ConfigError>) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| {
         let found = format!("{}: {error}", path.display());
@@ -75,11 +76,12 @@ pub(super) fn read_file(path: &Path, mistakes: &mut Vec<ConfigError>) -> String 
     })
 }
 
-/// Lines that are no TOML, until a file is taken for something else: each is found by parsing all of it again.
+/// Maximum number of invalid lines before the file is considered to be of another type. Each costs a parse of the whole
+/// text.
 const MAX_BAD_LINES: usize = 20;
 
-/// The text without the lines that are no TOML, so that the rest is checked all the same. Each such line is a mistake, and
-/// an empty line in the result: the others keep their numbers.
+/// Empties the lines that are not TOML, so that the rest can be checked. Each such line adds an error. The other lines
+/// keep their numbers.
 pub(super) fn without_invalid_lines(text: &str, mistakes: &mut Vec<ConfigError>) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
     for _ in 0..MAX_BAD_LINES {
@@ -90,7 +92,7 @@ pub(super) fn without_invalid_lines(text: &str, mistakes: &mut Vec<ConfigError>)
             mistakes.push(ConfigError::new("file", "", "text that is not TOML", error.message()));
             return String::new();
         };
-        // The line itself may hold a secret; its number and key say enough.
+        // The line itself may hold a secret. Its number and key are enough.
         let key = line.split_once('=').map_or("", |(key, _)| key.trim());
         let is_key = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
         let key = if is_key { key } else { "" };
@@ -103,7 +105,7 @@ pub(super) fn without_invalid_lines(text: &str, mistakes: &mut Vec<ConfigError>)
     String::new()
 }
 
-/// `given` laid over `defaults`, key by key; an array of tables is replaced as a whole.
+/// Merges `given` into `defaults`, key by key. An array of tables is replaced as a whole.
 pub(super) fn merged(mut defaults: Table, given: Table) -> Table {
     for (name, value) in given {
         match (defaults.get_mut(&name), value) {

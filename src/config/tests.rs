@@ -9,14 +9,14 @@ fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> 
     Config::read(text, environment(pairs), Vec::new())
 }
 
-/// What is wrong, a line each, without the list of what would be allowed.
+/// The errors, one per line, without the allowed values.
 fn mistakes(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
     let mistakes = read(text, variables).unwrap_err();
     mistakes.iter().map(|mistake| mistake.to_string().split("; allowed").next().unwrap().to_owned()).collect()
 }
 
 #[test]
-fn five_mistakes_are_reported_as_five() {
+fn all_errors_are_reported_at_once() {
     let text = r#"
         [server]
         listen = 8088
@@ -38,13 +38,13 @@ fn five_mistakes_are_reported_as_five() {
         ]
     );
     let all = read(text, &[]).unwrap_err().to_string();
-    assert!(all.starts_with("5 mistakes in the configuration\n"), "{all}");
+    assert!(all.starts_with("5 errors in the configuration\n"), "{all}");
     assert!(all.contains("allowed: a duration such as \"5s\""), "{all}");
     assert!(all.contains("one of `dir`, `segment_size`"), "{all}");
 }
 
 #[test]
-fn the_environment_wins_over_the_file_and_the_last_override_over_all() {
+fn the_environment_overrides_the_file_and_flags_override_both() {
     let text = "[wal]\ndir = \"/file\"\nsegment_size = \"2MiB\"\nreserve_space = \"1MiB\"";
     let variables = [
         ("FOREBAY__WAL__DIR", "/environment"),
@@ -60,7 +60,7 @@ fn the_environment_wins_over_the_file_and_the_last_override_over_all() {
     assert_eq!(config.wal.segment_size.to_string(), "2MiB");
     assert_eq!(config.wal.retain_acked_size.to_string(), "1MiB");
     assert!(config.server.allow_open);
-    assert_eq!(config.kafka.client_id, "17", "typed by the schema, not by its looks");
+    assert_eq!(config.kafka.client_id, "17", "typed by the struct, not by its form");
     assert_eq!(config.kafka.properties.iter().count(), 1);
 
     let mut overrides = environment([("FOREBAY__WAL__DIR".into(), "/environment".into())].into_iter());
@@ -74,7 +74,7 @@ fn the_environment_wins_over_the_file_and_the_last_override_over_all() {
 }
 
 #[test]
-fn variables_that_name_nothing_are_mistakes_that_name_the_closest_key() {
+fn unknown_variables_are_errors_and_suggest_the_closest_key() {
     let variables = [
         ("FOREBAY__WAL__DRI", "/x"),
         ("FOREBAY__WHALE__DIR", "/x"),
@@ -83,7 +83,7 @@ fn variables_that_name_nothing_are_mistakes_that_name_the_closest_key() {
         ("FOREBAY_COLOUR", "/x"),
         ("FOREBAY__KINDS__NAME", "/x"),
     ];
-    let nothing = "found a variable that names no key";
+    let nothing = "found an unknown variable";
     assert_eq!(
         mistakes("", &variables),
         [
@@ -97,9 +97,9 @@ fn variables_that_name_nothing_are_mistakes_that_name_the_closest_key() {
     );
 }
 
-/// A service called `forebay` gives every container of its namespace such variables.
+/// Container platforms set such variables in every container of a namespace with a service called `forebay`.
 #[test]
-fn variables_of_container_platforms_and_of_the_tests_are_no_mistakes() {
+fn variables_of_container_platforms_and_tests_are_ignored() {
     for name in [
         "FOREBAY_SERVICE_HOST",
         "FOREBAY_SERVICE_PORT",
@@ -127,9 +127,9 @@ fn a_key_of_another_section_is_recognised() {
     );
 }
 
-/// What overrides the file is where the operator has to look.
+/// The operator must look at the override, not at the file.
 #[test]
-fn a_mistake_in_the_environment_names_its_variable_and_not_the_line() {
+fn an_error_in_the_environment_names_its_variable() {
     let text = "[wal]\nsegment_size = \"2MiB\"\nreserve_space = 5.5";
     assert_eq!(
         mistakes(text, &[("FOREBAY__WAL__SEGMENT_SIZE", "1KiB")]),
@@ -141,7 +141,7 @@ fn a_mistake_in_the_environment_names_its_variable_and_not_the_line() {
 }
 
 #[test]
-fn a_line_that_is_not_toml_does_not_hide_the_other_mistakes() {
+fn a_line_that_is_not_toml_does_not_hide_other_errors() {
     let text = "[server]\nlisten = 127.0.0.1:80\nbody_timeout = 5\n[wal]\ndir = \"a\"\ndir = \"b\"";
     assert_eq!(
         mistakes(text, &[]),
@@ -154,14 +154,14 @@ fn a_line_that_is_not_toml_does_not_hide_the_other_mistakes() {
 }
 
 #[test]
-fn an_audit_that_would_go_before_the_outcomes_is_a_mistake() {
+fn audit_retention_below_that_of_outcomes_is_an_error() {
     let short = "[database]\naudit_retention = \"29days\"";
     assert_eq!(mistakes(short, &[]), ["line 2: [database] audit_retention: found 29days"]);
     assert_eq!(read("", &[]).unwrap().database.audit_retention.to_string(), "1year");
 }
 
 #[test]
-fn a_kind_without_its_topic_and_with_an_unknown_key_is_two_mistakes() {
+fn a_missing_topic_and_an_unknown_key_are_two_errors() {
     let text = "[[kinds]]\nname = \"a\"\ntopic = \"a\"\n[[kinds]]\nname = \"b\"\ntpoic = \"b\"";
     assert_eq!(
         mistakes(text, &[]),
@@ -172,7 +172,7 @@ fn a_kind_without_its_topic_and_with_an_unknown_key_is_two_mistakes() {
     );
 }
 
-/// A kind that cannot be read does not count in what the others are checked by.
+/// A kind that cannot be read is left out of the checks of the others.
 #[test]
 fn kinds_are_numbered_as_in_the_file() {
     let text = "[[kinds]]\nname = 1\ntopic = \"t\"\n[[kinds]]\nname = \"a b\"\ntopic = \"t\"";
@@ -183,7 +183,7 @@ fn kinds_are_numbered_as_in_the_file() {
 }
 
 #[test]
-fn secrets_are_shown_neither_in_mistakes_nor_in_the_result() {
+fn errors_and_printed_configuration_contain_no_secrets() {
     let text = "[kafka.properties]\n\"ssl.key.password\" = \"hunter2\"\n\"ssl.ca.location\" = \"/ca\"";
     let shown = read(text, &[]).unwrap().to_toml().unwrap();
     assert!(!shown.contains("hunter2") && shown.contains("***") && shown.contains("/ca"), "{shown}");
@@ -198,7 +198,7 @@ fn secrets_are_shown_neither_in_mistakes_nor_in_the_result() {
 }
 
 #[test]
-fn the_password_in_a_url_is_shown_neither_in_mistakes_nor_in_the_result() {
+fn errors_and_printed_configuration_mask_the_password_in_a_url() {
     let text = "[database]\nurl = \"mysql://forebay:hunter2@db/users\"";
     let shown = read(text, &[]).unwrap().to_toml().unwrap();
     assert!(!shown.contains("hunter2") && shown.contains("mysql://forebay:***@db/users"), "{shown}");
@@ -213,7 +213,7 @@ fn the_password_in_a_url_is_shown_neither_in_mistakes_nor_in_the_result() {
 }
 
 #[test]
-fn an_open_listener_stays_on_loopback_unless_told_otherwise() {
+fn an_open_listener_must_be_on_loopback_unless_allowed() {
     let text = "[server]\nlisten = \"0.0.0.0:8088\"\nadmin_listen = \"[::]:9088\"";
     assert_eq!(
         mistakes(text, &[]),
@@ -227,19 +227,19 @@ fn an_open_listener_stays_on_loopback_unless_told_otherwise() {
 }
 
 #[test]
-fn open_mode_behind_a_proxy_is_a_mistake() {
+fn open_mode_behind_a_proxy_is_an_error() {
     let proxies = "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n";
     assert_eq!(mistakes(proxies, &[]), ["line 2: [server] trusted_proxies: found 10.0.0.0/8, ::1"]);
     let guarded = format!("{proxies}allow_open = true\n[auth]\nmode = \"jwt\"\n[kafka]\nbrokers = \"a:1\"");
     assert_eq!(
         mistakes(&guarded, &[]),
         ["line 4: [auth] jwt_key_file: found nothing"],
-        "the key alone is missing"
+        "only the key is missing"
     );
 }
 
 #[test]
-fn authentication_with_an_embedded_broker_is_a_mistake() {
+fn authentication_with_an_embedded_broker_is_an_error() {
     let mode = |mode: &str| mistakes(&format!("[auth]\nmode = \"{mode}\""), &[]);
     assert_eq!(
         mode("jwt"),
@@ -261,7 +261,7 @@ fn allowed_hosts_are_names_from_the_file_or_the_environment() {
 }
 
 #[test]
-fn a_stop_takes_no_longer_than_the_service_manager_waits() {
+fn shutdown_grace_stays_below_the_timeout_of_the_service_manager() {
     assert_eq!(
         mistakes("[server]\nshutdown_grace = \"61s\"", &[]),
         ["line 2: [server] shutdown_grace: found 1m 1s"]
@@ -280,7 +280,7 @@ fn exactly_once_needs_real_brokers_and_all_replicas() {
 }
 
 #[test]
-fn passwords_wait_to_be_hashed_only_in_an_encrypted_log() {
+fn deferred_password_hashing_needs_an_encrypted_log() {
     let deferred = "[users]\npassword_hashing = \"deferred\"";
     assert_eq!(mistakes(deferred, &[]), ["line 2: [users] password_hashing: found deferred"]);
     let key = "[wal]\nencryption_key_file = \"/etc/forebay/wal.key\"";
@@ -297,7 +297,7 @@ fn passwords_wait_to_be_hashed_only_in_an_encrypted_log() {
 fn the_examples_of_the_production_file_are_valid() {
     let text = include_str!("../../config/production.toml");
     assert!(!read(text, &[]).unwrap().embedded());
-    // With every setting turned on, the files that it names are all that is missing.
+    // With every setting enabled, the only errors are the missing files.
     let on = |line: &str| match line.strip_prefix('#') {
         Some(setting) if !setting.is_empty() && !setting.starts_with(' ') => setting.to_owned(),
         _ => line.to_owned(),
@@ -309,7 +309,7 @@ fn the_examples_of_the_production_file_are_valid() {
     }
 }
 
-/// Section and key → value, with `null` for what is not set, from a configuration; inner tables count as one.
+/// All keys of a configuration with their values, `null` if not set. Inner tables count as one value.
 fn keys(config: &Config) -> BTreeMap<(String, String), serde_json::Value> {
     let serde_json::Value::Object(sections) = serde_json::to_value(config).unwrap() else { unreachable!() };
     let mut keys = BTreeMap::new();
@@ -321,7 +321,7 @@ fn keys(config: &Config) -> BTreeMap<(String, String), serde_json::Value> {
     keys
 }
 
-/// The keys that stand in the file as comments, `# key = value`, with their sections.
+/// Keys that the file contains as comments, `# key = value`, with their sections.
 fn commented() -> Vec<(String, String, String)> {
     let mut section = String::new();
     let mut found = Vec::new();
@@ -340,7 +340,7 @@ fn commented() -> Vec<(String, String, String)> {
 }
 
 #[test]
-fn the_default_file_names_every_key_with_its_true_default_and_no_other() {
+fn the_default_file_lists_exactly_the_keys_with_their_defaults() {
     let effective = read("", &[]).unwrap();
     let mut by_code = effective.clone();
     by_code.server = Default::default();
@@ -365,7 +365,7 @@ fn the_default_file_names_every_key_with_its_true_default_and_no_other() {
         named.extend(table.keys().map(|key| (section.clone(), key.clone())));
     }
     for (section, key, value) in commented() {
-        assert!(named.insert((section.clone(), key.clone())), "{section}.{key} stands there twice");
+        assert!(named.insert((section.clone(), key.clone())), "{section}.{key} appears twice");
         let value = format!("value = {value}").parse::<toml::Table>().unwrap()["value"].clone();
         let mut table = written[&section].clone();
         match &mut table {
@@ -392,22 +392,22 @@ fn every_key_of_the_default_file_is_explained() {
 }
 
 #[test]
-fn a_value_of_a_wrong_type_is_one_mistake_that_says_what_is_allowed() {
+fn a_value_of_a_wrong_type_is_one_understandable_error() {
     for (section, key) in keys(&read("", &[]).unwrap()).into_keys().filter(|(section, _)| section != "kinds")
     {
         let text = format!("[{section}]\n{key} = [[1.5]]");
         let (_, mistakes, _) = Config::parse(&text, Vec::new(), Vec::new());
         let [mistake] = mistakes.as_slice() else { panic!("{section}.{key}: {mistakes:?}") };
         assert_eq!((&mistake.section, &mistake.key), (&section, &key));
-        // What serde says of an untagged enum without `expecting`.
+        // The message of serde for an untagged enum without `expecting`.
         assert!(!mistake.allowed.contains("untagged"), "{mistake}");
     }
 }
 
-/// Found while its fuzz target was written: each bad line had all of the file parsed again, and a log file given by
-/// mistake kept a start busy for hours.
+/// Found by its fuzz target: each bad line caused another parse of the whole file, so a log file given by mistake kept
+/// a start busy for hours.
 #[test]
-fn a_file_that_is_something_else_is_given_up_after_a_few_lines() {
+fn a_file_that_is_not_toml_is_rejected_after_few_lines() {
     let text = "what is this\n".repeat(100_000);
     let mistakes = mistakes(&text, &[]);
     assert_eq!(mistakes.len(), 21);
@@ -415,7 +415,7 @@ fn a_file_that_is_something_else_is_given_up_after_a_few_lines() {
 }
 
 #[test]
-fn the_keys_that_differ_between_two_configurations_are_named() {
+fn changes_lists_the_keys_that_differ() {
     let (old, new) =
         ("[wal]\nsegment_size = \"8MiB\"", "[server]\ntls_cert_file = \"x\"\ntls_key_file = \"y\"");
     let (old, new) = (read(old, &[]).unwrap(), read(new, &[]).unwrap());
@@ -427,7 +427,7 @@ fn the_keys_that_differ_between_two_configurations_are_named() {
 }
 
 #[test]
-fn an_endpoint_or_a_ratio_that_cannot_be_is_a_mistake_and_shows_no_password() {
+fn an_invalid_endpoint_or_ratio_is_reported_without_its_password() {
     let both = "[telemetry]\notlp_endpoint = \"http://me:secret@x\"\nsample_ratio = 5";
     let found = mistakes(both, &[]);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! From the deserialiser's words to ours, without showing what is secret.
+//! Turns errors of the TOML deserializer into configuration errors, without revealing secrets.
 
 use toml::de::Error;
 use toml::{Table, Value};
@@ -8,8 +8,8 @@ use crate::config_error::ConfigError;
 const MASK: &str = "***";
 const UNKNOWN_KEY: &str = "an unknown key";
 
-/// Parts of the names of keys whose values are secret. Names of files with secrets are not, nor is how passwords are
-/// hashed.
+/// Parts of key names whose values are secret. Keys that name a file with secrets, or the way in which passwords are
+/// hashed, are not secret.
 const SECRET: [&str; 8] =
     ["password", "secret", "token", "passphrase", "credential", "jaas", ".pem", "oauthbearer.config"];
 
@@ -18,16 +18,16 @@ fn is_secret(key: &str) -> bool {
     !shown.iter().any(|end| key.ends_with(end)) && SECRET.iter().any(|part| key.contains(part))
 }
 
-/// The value as TOML, unless it is secret.
+/// The value as TOML, or a mask if it is secret.
 pub(super) fn masked_value(key: &str, value: &Value) -> String {
     let mut table = Table::from_iter([(key.to_owned(), value.clone())]);
     mask(&mut table);
     let shown = table.remove(key).map(|masked| masked.to_string()).unwrap_or_default();
-    // A URL in the place of something else; what is in its own place masks its password by itself.
+    // A URL in a key of another type. The type for URLs masks its own password.
     if shown.contains("://") && shown.contains('@') { MASK.to_owned() } else { shown }
 }
 
-/// Replaces every secret in the table, at any depth.
+/// Masks every secret in the table, at any depth.
 pub(super) fn mask(table: &mut Table) {
     for (key, value) in table.iter_mut() {
         match value {
@@ -45,12 +45,12 @@ pub(super) fn is_missing(error: &Error) -> bool {
     error.message().starts_with("missing field")
 }
 
-/// Whether the section has no such key.
+/// Whether the error is about an unknown key.
 pub(super) fn is_unknown_key(mistake: &ConfigError) -> bool {
     mistake.actual == UNKNOWN_KEY
 }
 
-/// What is wrong with one key.
+/// Creates the error about the value of one key.
 pub(super) fn value_error(place: &str, key: &str, value: &Value, error: &Error) -> ConfigError {
     let message = error.message();
     let allowed = ["expected ", " is not "].iter().find_map(|mark| Some(message.split_once(mark)?.1));
@@ -65,8 +65,8 @@ pub(super) fn value_error(place: &str, key: &str, value: &Value, error: &Error) 
     ConfigError::new(place, key, found, allowed)
 }
 
-/// A table lacks a key that it must have.
+/// Creates the error about a missing required key.
 pub(super) fn missing_key_error(place: &str, error: &Error) -> ConfigError {
     let key = error.message().split('`').nth(1).unwrap_or_default();
-    ConfigError::new(place, key, "nothing", "a value: the key is required")
+    ConfigError::new(place, key, "nothing", "a value, because the key is required")
 }

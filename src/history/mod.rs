@@ -1,9 +1,10 @@
-//! What the daemon did during the last hour, for the status page: a page that is opened at night shows the evening.
+//! Activity of the daemon during the last hour, for the status page.
 //!
-//! Once a second a [`MetricsSample`] of the daemon's counters and gauges is recorded. Of every [`STEP`] one [`Point`] is kept, for
-//! an hour: [`CAPACITY`] points of 56 bytes are 40 KiB. Nothing is written to disk, so a restart begins anew.
+//! A [`MetricsSample`] of the daemon's counters and gauges is recorded once per second. Of every [`STEP`] one [`Point`]
+//! is kept for one hour: [`CAPACITY`] points of 56 bytes are 40 KiB. Nothing is written to disk, so the history begins
+//! again at a restart.
 //!
-//! - `sample`: the counters at one moment, and the rates between two; `recorder`: what is kept of them.
+//! - `sample`: the counters at one moment, and the rates between two; `recorder`: the samples and points that are kept.
 
 mod recorder;
 mod sample;
@@ -13,9 +14,9 @@ use std::time::Duration;
 pub use recorder::{History, HistoryView, Point, Trend};
 pub use sample::{Flushes, MetricsSample, Rates, TopicRates, TopicSample};
 
-/// The time that one point stands for. The problem list looks at the disk as often.
+/// Time covered by one point. The checks that need disk I/O run at the same interval.
 pub const STEP: Duration = Duration::from_secs(5);
-/// An hour of points.
+/// Number of points in one hour.
 pub const CAPACITY: usize = 720;
-/// The time that is shown.
+/// Time that the status page shows.
 pub const HOUR: Duration = Duration::from_secs(3_600);

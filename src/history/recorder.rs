@@ -1,4 +1,4 @@
-//! What is kept of the readings: the last seconds for rates, and one point of every step for an hour.
+//! Keeps the samples of the last seconds for rates, and one point per step for an hour.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -9,78 +9,78 @@ use crate::units::Timestamp;
 use super::sample::{Flushes, MetricsSample, Rates};
 use super::{CAPACITY, STEP};
 
-/// Readings for the rates of the moment: the last and those of the five seconds before it.
+/// Number of samples for current rates: the last one and those of the five seconds before it.
 const RECENT: usize = 6;
-/// A trend needs points over at least this time: a backlog goes up and down with each batch.
+/// Minimum time that a trend covers, because a backlog rises and falls with each batch.
 const MIN_TREND_SPAN: Duration = Duration::from_secs(10);
-/// And over no more than this, so that it tells what happens now.
+/// Maximum time that a trend covers, so that it describes the present.
 const MAX_TREND_SPAN: Duration = Duration::from_secs(60);
 
-/// A change below this, in records per second, counts as no change: three records per minute.
+/// Changes below this rate, in records per second, count as no change. It equals three records per minute.
 const STEADY_BELOW: f64 = 0.05;
 
 /// One step of the last hour.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
-    /// The end of the step.
+    /// End of the step.
     pub at: Instant,
-    /// Records accepted a second.
+    /// Records accepted per second.
     pub accepted: f32,
-    /// Records delivered a second.
+    /// Records delivered per second.
     pub delivered: f32,
-    /// Records that waited at the end of the step.
+    /// Records in the backlog at the end of the step.
     pub backlog: u64,
-    /// Age of the oldest, in seconds, at the end of the step.
+    /// Age of the oldest record in seconds, at the end of the step.
     pub oldest_age: f32,
-    /// None where the log was not flushed.
+    /// Mean duration of a flush in seconds. `None` if the log was not flushed.
     pub flush_seconds: Option<f32>,
-    /// The most problems that lasted at a time.
+    /// Maximum number of problems at the same time.
     pub problems: u16,
 }
 
-/// Where the backlog is going.
+/// Trend of the backlog.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Trend {
-    /// By so many records a second.
+    /// It grows by this many records per second.
     Growing(f64),
-    /// By so many records a second; at this pace it is empty after that time.
+    /// It falls by this many records per second, and is empty after this time at the current rate.
     Falling(f64, Duration),
-    /// It is empty, or stays as large as it is.
+    /// It is empty, or its size does not change.
     Steady,
 }
 
-/// What there is to show, all of one moment.
+/// Data for the status page, all from the same moment.
 #[derive(Clone, Debug)]
 pub struct HistoryView {
-    /// The last reading.
+    /// The last sample.
     pub now: MetricsSample,
-    /// When it was taken, by the clock on the wall.
+    /// Wall-clock time of that sample.
     pub taken_at: Timestamp,
-    /// Over the last seconds; none before the second reading.
+    /// Rates over the last seconds. `None` before the second sample.
     pub rates: Option<Rates>,
-    /// None before there are points of some seconds.
+    /// `None` until the points cover enough time.
     pub trend: Option<Trend>,
-    /// The last hour, oldest first.
+    /// Points of the last hour, oldest first.
     pub points: Vec<Point>,
 }
 
-/// Records readings. It is bounded, and nobody waits for it for longer than a copy takes.
+/// Records samples in bounded memory. The lock is held no longer than a copy takes.
 #[derive(Default)]
 pub struct History(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     recent: VecDeque<MetricsSample>,
-    /// The reading at the end of the last step.
+    /// Sample at the end of the last step.
     base: Option<MetricsSample>,
-    /// The most problems since then.
+    /// Maximum number of problems since then.
     problems: usize,
     points: VecDeque<Point>,
     taken_at: Timestamp,
 }
 
 impl History {
-    /// Records what the daemon's figures are. Called about once a second.
+    /// Records a sample. Called about once per second.
     pub fn record(&self, reading: MetricsSample, taken_at: Timestamp) {
         let mut state = self.0.lock();
         state.taken_at = taken_at;
@@ -99,7 +99,7 @@ impl History {
         bounded_push(&mut state.recent, reading, RECENT);
     }
 
-    /// What there is to show. None before the first reading.
+    /// The current view. `None` before the first sample.
     pub fn view(&self) -> Option<HistoryView> {
         let state = self.0.lock();
         let now = state.recent.back()?.clone();
@@ -138,7 +138,7 @@ fn trend(points: &[Point], now: &MetricsSample) -> Option<Trend> {
     Some(if growth >= STEADY_BELOW {
         Trend::Growing(growth)
     } else if growth <= -STEADY_BELOW && now.backlog > 0 {
-        // The conversion refuses what no duration can hold.
+        // The conversion fails for values that exceed `Duration`.
         let empty = Duration::try_from_secs_f64(now.backlog as f64 / -growth).unwrap_or(Duration::MAX);
         Trend::Falling(-growth, empty)
     } else {
@@ -153,7 +153,7 @@ mod tests {
     use super::super::TopicSample;
     use super::*;
 
-    /// A second after a second, from a start.
+    /// A sample for each second from `start`.
     fn reading(start: Instant, second: u64, accepted: u64, delivered: u64) -> MetricsSample {
         let topic = TopicSample { accepted, delivered, backlog: accepted - delivered };
         MetricsSample {
@@ -181,13 +181,13 @@ mod tests {
     }
 
     #[test]
-    fn a_point_has_the_rates_of_its_step_and_what_happened_in_it() {
+    fn a_point_holds_the_rates_and_problems_of_its_step() {
         let view = recorded(11, |second| second * 100, |second| second * 40);
         let point = view.points[0];
         assert_eq!((point.accepted, point.delivered, point.backlog), (100.0, 40.0, 300));
         assert_eq!(point.flush_seconds, Some(0.01));
-        assert_eq!((point.problems, view.points[1].problems), (1, 0), "it lasted a second");
-        assert_eq!(view.points.len(), 2, "of eleven seconds there are two whole steps");
+        assert_eq!((point.problems, view.points[1].problems), (1, 0), "the problem lasted one second");
+        assert_eq!(view.points.len(), 2, "eleven seconds hold two whole steps");
         let rates = view.rates.unwrap();
         assert_eq!(rates.topics["orders"].accepted, 100.0);
         let Flushes { seconds, records } = rates.flushes.unwrap();

@@ -1,4 +1,4 @@
-//! The daemon's figures at one moment, and the rates between two moments.
+//! Counters and gauges of the daemon at one moment, and the rates between two moments.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,64 +6,64 @@ use std::time::{Duration, Instant};
 /// Counters, which grow from the start of the process, and gauges.
 #[derive(Clone, Debug)]
 pub struct MetricsSample {
-    /// When.
+    /// Time of the sample.
     pub at: Instant,
     /// Counter: records appended to the log.
     pub accepted: u64,
-    /// Counter: records that Kafka confirmed.
+    /// Counter: records confirmed by Kafka.
     pub delivered: u64,
     /// Counter: flushes of the log.
     pub flushes: u64,
-    /// Counter: time spent in them, in seconds.
+    /// Counter: total duration of the flushes in seconds.
     pub flush_seconds: f64,
-    /// Records accepted and not confirmed.
+    /// Gauge: records accepted and not confirmed.
     pub backlog: u64,
-    /// Their bytes.
+    /// Gauge: size of these records in bytes.
     pub backlog_bytes: u64,
-    /// Age of the oldest of them; zero where there is none.
+    /// Gauge: age of the oldest of these records. Zero if there are none.
     pub oldest_age: Duration,
-    /// Dead letters in the store.
+    /// Gauge: stored dead letters.
     pub dead: u64,
-    /// Problems that last.
+    /// Gauge: current problems.
     pub problems: usize,
-    /// By topic.
+    /// Samples by topic.
     pub topics: BTreeMap<String, TopicSample>,
 }
 
-/// One topic.
+/// Counters and gauges of one topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TopicSample {
     /// Counter: records accepted.
     pub accepted: u64,
-    /// Counter: records that Kafka confirmed.
+    /// Counter: records confirmed by Kafka.
     pub delivered: u64,
-    /// Records accepted and not confirmed.
+    /// Gauge: records accepted and not confirmed.
     pub backlog: u64,
 }
 
-/// What happened between two readings.
+/// Rates between two samples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rates {
-    /// Records a second.
+    /// Records accepted per second.
     pub accepted: f64,
-    /// Records a second.
+    /// Records delivered per second.
     pub delivered: f64,
-    /// None where the log was not flushed.
+    /// `None` if the log was not flushed.
     pub flushes: Option<Flushes>,
-    /// By topic.
+    /// Rates by topic.
     pub topics: BTreeMap<String, TopicRates>,
 }
 
-/// The flushes between two readings.
+/// Flushes between two samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Flushes {
-    /// Mean duration, in seconds.
+    /// Mean duration of a flush in seconds.
     pub seconds: f64,
-    /// Mean number of records that shared one.
+    /// Mean number of records per flush.
     pub records: f64,
 }
 
-/// Records of one topic, a second.
+/// Rates of one topic, in records per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TopicRates {
     /// Accepted.
@@ -73,7 +73,7 @@ pub struct TopicRates {
 }
 
 impl MetricsSample {
-    /// The rates since an earlier reading. None where no time has passed.
+    /// Rates since an earlier sample. `None` if no time has passed.
     pub fn rates_since(&self, earlier: &Self) -> Option<Rates> {
         let seconds = self.at.saturating_duration_since(earlier.at).as_secs_f64();
         if seconds <= 0.0 {

@@ -1,8 +1,8 @@
-//! The stable names of problems. Alert rules and runbooks depend on them.
+//! Stable names of problems. Alert rules and runbooks depend on them.
 
 use serde::{Serialize, Serializer};
 
-/// How much a problem matters, and so the level of the log line that begins it.
+/// Severity of a problem. It determines the level of the log line at the start of the problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// Something is degraded, or an operator changed it.
@@ -13,32 +13,32 @@ pub enum Severity {
 
 macro_rules! codes {
     ($($variant:ident $name:literal $severity:ident $dependency:literal $title:literal;)*) => {
-        /// What is wrong. The order is the order of importance: the first one stands in systemd's status line.
+        /// Kind of a problem. The order is the order of importance: the first problem appears in systemd's status line.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
             $(#[doc = $title] $variant,)*
         }
 
         impl Code {
-            /// All of them.
+            /// All codes.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The name in documents, metrics and log lines.
+            /// Name of the code in documents, metrics and log lines.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// A few words for a person.
+            /// Short title for people.
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title,)* }
             }
 
-            /// How much it matters.
+            /// Severity of the problem.
             pub const fn severity(self) -> Severity {
                 match self { $(Self::$variant => Severity::$severity,)* }
             }
 
-            /// The dependency that is unavailable with this problem.
+            /// Dependency that is unavailable during this problem, if any.
             pub const fn dependency(self) -> Option<&'static str> {
                 let name = match self { $(Self::$variant => $dependency,)* };
                 if name.is_empty() { None } else { Some(name) }
@@ -75,13 +75,13 @@ codes! {
 }
 
 impl Code {
-    /// The section of the runbook.
+    /// Link to the section of the runbook.
     pub fn runbook(self) -> String {
         format!("{RUNBOOK}#{}", self.as_str())
     }
 }
 
-/// The page with one section for each code (docs/runbook.md).
+/// Page with one section per code.
 const RUNBOOK: &str = "docs/runbook.md";
 
 impl Serialize for Code {

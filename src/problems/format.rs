@@ -1,8 +1,8 @@
-//! Numbers and durations for a person.
+//! Formats numbers and durations for people.
 
 use std::time::Duration;
 
-/// With commas between thousands.
+/// Formats a number with commas between thousands.
 pub fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut grouped = String::new();
@@ -15,7 +15,7 @@ pub fn number(n: u64) -> String {
     grouped
 }
 
-/// In the largest unit that fits.
+/// Formats a duration in the largest unit that fits.
 pub fn span(span: Duration) -> String {
     match span.as_secs() {
         seconds @ 0..60 => format!("{seconds} s"),

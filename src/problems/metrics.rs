@@ -1,4 +1,4 @@
-//! The gauges of the list. Every code and dependency has a series from the start.
+//! Gauges of the list of problems. Every code and dependency has a series from the start.
 
 use prometheus::{Error, IntGaugeVec};
 
@@ -6,17 +6,17 @@ use crate::metrics::Registry;
 
 use super::code::Code;
 
-/// The dependencies that have a series.
+/// Dependencies that have a series.
 pub(super) const DEPENDENCIES: [&str; 3] = ["kafka", "database", "redis"];
 
-/// The gauges, registered.
+/// The registered gauges.
 pub struct ProblemMetrics {
     problem: IntGaugeVec,
     dependency_up: IntGaugeVec,
 }
 
 impl ProblemMetrics {
-    /// Registers them. Fails only when a metric has one of the names already.
+    /// Registers the gauges. Fails only if a metric of the same name exists.
     pub fn register(r: &Registry) -> Result<Self, Error> {
         let codes: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
         let this = Self {

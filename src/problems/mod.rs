@@ -1,10 +1,11 @@
-//! The one list of what is wrong now. The status page, `/readyz`, `/admin/backlog`, `wal-tools status`, systemd, the log
-//! and the metrics all show this list, so they cannot disagree.
+//! The list of current problems. The status page, `/readyz`, `/admin/backlog`, `wal-tools status`, systemd, the log and
+//! the metrics all show this list, so they cannot disagree.
 //!
-//! An observer describes the present as a set of [`Observation`]s. [`Problems::refresh`] compares that set with the list:
-//! a new observation begins a problem, a missing one ends it. No component has to report an end.
+//! An observer describes the present as a set of [`Observation`]s. [`Problems::refresh`] compares that set with the
+//! list:
+//! a new observation starts a problem, and a missing one ends it. Components therefore never report an end.
 //!
-//! - `code`: the stable names; `observation`: what an observer says; `registry`: the list; `metrics`: its gauges;
+//! - `code`: the stable names; `observation`: the input of observers; `registry`: the list; `metrics`: its gauges;
 //!   `summary`: the list in one line; `format`: numbers and durations.
 
 mod code;

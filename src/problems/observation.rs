@@ -1,4 +1,4 @@
-//! What an observer says is wrong at this moment.
+//! A problem as an observer sees it at one moment.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::units::Timestamp;
 
 use super::code::Code;
 
-/// A sentence of our own, or an error of a client: longer ones are cut.
+/// Maximum length of a detail or error in bytes. Longer texts are cut.
 const MAX_TEXT: usize = 500;
 
-/// One thing that is wrong at this moment.
+/// One problem at one moment.
 #[derive(Clone, Debug)]
 pub struct Observation {
     pub(super) code: Code,
@@ -23,7 +23,7 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// A problem, with a sentence for a person. The sentence should not change while the problem lasts.
+    /// Creates an observation with a sentence for people. The sentence should not change while the problem lasts.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             code,
@@ -36,19 +36,19 @@ impl Observation {
         }
     }
 
-    /// What it concerns, where there may be several: a broker, a topic, a file.
+    /// Adds the subject if a code can have several: a broker, a topic, a file.
     pub fn about(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(truncated(&subject.into(), MAX_TEXT));
         self
     }
 
-    /// The last error in the client's own words.
+    /// Adds the last error as reported by the client library.
     pub fn with_error(mut self, error: impl Into<String>) -> Self {
         self.last_error = Some(truncated(&error.into(), MAX_TEXT));
         self
     }
 
-    /// The same where there may be none.
+    /// Adds the last error, if any.
     pub fn with_error_if_any(self, error: Option<String>) -> Self {
         match error {
             Some(error) => self.with_error(error),
@@ -56,25 +56,25 @@ impl Observation {
         }
     }
 
-    /// When it began, where that is known better than by the first observation.
+    /// Sets the start, if it is known more precisely than by the first observation.
     pub fn since(mut self, since: Timestamp) -> Self {
         self.since = Some(since);
         self
     }
 
-    /// It is a problem only once it was observed for this long without a gap.
+    /// Makes it a problem only after it was observed for this long without a gap.
     pub fn for_at_least(mut self, duration: Duration) -> Self {
         self.for_at_least = duration;
         self
     }
 
-    /// The dependency as a whole is available.
+    /// Marks that the dependency as a whole is available.
     pub fn partial(mut self) -> Self {
         self.is_partial = true;
         self
     }
 
-    /// What is wrong.
+    /// Code of the problem.
     pub fn code(&self) -> Code {
         self.code
     }

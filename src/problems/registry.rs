@@ -1,4 +1,4 @@
-//! The list: which problems last, since when, and with which last error.
+//! The list of current problems, with their start and last error.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,42 +14,42 @@ use super::format::span;
 use super::metrics::ProblemMetrics;
 use super::observation::Observation;
 
-/// Problems of one code with different subjects. Further ones are counted in one entry.
+/// Maximum number of subjects per code. Further ones are counted in a single entry.
 const MAX_SUBJECTS: usize = 16;
 
-/// A start that is computed from a duration is another one by some milliseconds every time.
+/// Tolerance in milliseconds for a start that is computed from a duration, which varies slightly each time.
 const JITTER_MS: u64 = 2_000;
 
-/// Different errors of one problem that are logged.
+/// Maximum number of different errors logged per problem.
 const MAX_LOGGED: usize = 8;
 
 /// One entry of the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "ongoing_problem")]
 pub struct Problem {
-    /// Its stable name.
+    /// Stable name of the problem.
     #[schemars(with = "String")]
     pub code: Code,
-    /// When it began.
+    /// Start of the problem.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub since: Timestamp,
-    /// A sentence.
+    /// Description in one sentence.
     pub detail: String,
-    /// The last error in the client's own words, if a client reported one.
+    /// The last error reported by a client library, if any.
     pub last_error: Option<String>,
-    /// The section of the runbook.
+    /// Link to the section of the runbook.
     pub runbook: String,
     #[serde(skip)]
     is_partial: bool,
 }
 
 impl Problem {
-    /// The same for strangers: without addresses, paths and errors.
+    /// The same problem for unauthenticated clients: without addresses, paths and errors.
     pub fn redacted(self) -> Self {
         Self { detail: self.code.title().to_owned(), last_error: None, ..self }
     }
 
-    /// The error where there is one, else the sentence.
+    /// The error if there is one, otherwise the description.
     pub fn cause(&self) -> &str {
         self.last_error.as_deref().unwrap_or(&self.detail)
     }
@@ -60,10 +60,10 @@ impl Problem {
     }
 }
 
-/// All problems that last.
+/// All current problems.
 pub struct Problems {
     entries: Mutex<BTreeMap<Key, ActiveProblem>>,
-    /// Held from an observation until it is taken over: an older one must not replace a newer one.
+    // Locked from an observation until it is applied, so that an older one never replaces a newer one.
     observing: Mutex<()>,
     metrics: ProblemMetrics,
 }
@@ -75,31 +75,31 @@ struct ActiveProblem {
     first_seen: Instant,
     /// Whether it was observed for long enough.
     is_ongoing: bool,
-    /// How often the last error changed.
+    /// Number of times the last error changed.
     changes: u32,
-    /// The errors that were logged.
+    /// Errors that were logged.
     logged: Vec<String>,
 }
 
 impl Problems {
-    /// An empty list.
+    /// Creates an empty list.
     pub fn new(metrics: ProblemMetrics) -> Self {
         Self { entries: Mutex::default(), observing: Mutex::default(), metrics }
     }
 
-    /// Looks at what is wrong now, and returns what lasts, the most important first.
+    /// Observes the current problems, updates the list and returns it, the most important problem first.
     pub fn refresh(&self, observe: impl FnOnce() -> Vec<Observation>) -> Vec<Problem> {
         let _observing = self.observing.lock();
         self.update(observe(), Instant::now());
         self.list()
     }
 
-    /// Takes over what is wrong now: what is new begins, what is missing has ended. Both are logged once.
+    /// Applies the current observations: a new one starts a problem, a missing one ends it. Both are logged once.
     fn update(&self, observations: Vec<Observation>, now: Instant) {
         let mut entries = self.entries.lock();
         let mut seen: BTreeMap<Key, Observation> = BTreeMap::new();
         for observation in bounded(observations) {
-            // Of two about the same the first counts.
+            // Of two observations about the same subject, the first counts.
             seen.entry((observation.code, observation.subject.clone())).or_insert(observation);
         }
         entries.retain(|key, entry| {
@@ -128,7 +128,7 @@ impl Problems {
         );
     }
 
-    /// What lasted at the last look, the most important first.
+    /// Problems at the last refresh, the most important first.
     pub fn list(&self) -> Vec<Problem> {
         let entries = self.entries.lock();
         entries.values().filter(|entry| entry.is_ongoing).map(|entry| entry.problem.clone()).collect()
@@ -143,13 +143,13 @@ impl ActiveProblem {
         Self { problem, first_seen: now, is_ongoing: false, changes: 0, logged: Vec::new() }
     }
 
-    /// Some problems began before they were seen.
+    /// Duration of the problem, which may have begun before its first observation.
     fn duration(&self, now: Instant, today: Timestamp) -> Duration {
         let seen = now.saturating_duration_since(self.first_seen);
         seen.max(today.since(self.problem.since))
     }
 
-    /// Whether the last error is to be logged: each once, and no more than [`MAX_LOGGED`].
+    /// Whether the last error must be logged: each error once, and at most [`MAX_LOGGED`].
     fn is_new_cause(&mut self) -> bool {
         let Some(error) = &self.problem.last_error else { return false };
         let is_new = self.logged.len() < MAX_LOGGED && !self.logged.contains(error);
@@ -159,7 +159,7 @@ impl ActiveProblem {
         is_new
     }
 
-    /// The start stays; the words may change.
+    /// Updates the texts and keeps the start.
     fn update_from(&mut self, observation: Observation) {
         let Observation { detail, last_error, since, is_partial, .. } = observation;
         if last_error.is_some() && self.problem.last_error != last_error {
@@ -173,7 +173,7 @@ impl ActiveProblem {
     }
 }
 
-/// No more than [`MAX_SUBJECTS`] of each code.
+/// Limits the observations to [`MAX_SUBJECTS`] per code.
 fn bounded(observations: Vec<Observation>) -> Vec<Observation> {
     let mut counts: BTreeMap<Code, usize> = BTreeMap::new();
     let mut kept = Vec::with_capacity(observations.len());
@@ -209,13 +209,7 @@ fn started(problem: &Problem) {
 fn changed(problem: &Problem) {
     let Problem { code, detail, last_error, .. } = problem;
     let (code, title) = (code.as_str(), code.title());
-    tracing::warn!(
-        event = "problem.changed",
-        code,
-        detail,
-        last_error,
-        "another error while it lasts: {title}"
-    );
+    tracing::warn!(event = "problem.changed", code, detail, last_error, "new error: {title}");
 }
 
 fn ended(entry: &ActiveProblem, now: Instant) {
@@ -257,7 +251,7 @@ mod tests {
     const UP: &str = "forebay_dependency_up{dependency=\"kafka\"}";
 
     #[test]
-    fn a_problem_keeps_its_start_and_takes_the_last_error() {
+    fn a_problem_keeps_its_start_and_shows_the_last_error() {
         let (problems, registry) = problems();
         assert_eq!((gauge(&registry, GAUGE), gauge(&registry, UP)), (0.0, 1.0), "known from the start");
         let start = Instant::now();
@@ -283,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_lasted_from_its_start_or_from_its_first_look() {
+    fn duration_counts_from_the_start_or_the_first_observation() {
         let (start, minute) = (Instant::now(), Duration::from_secs(60));
         let lasted = |since| {
             let entry = ActiveProblem::new(&kafka("refused").since(Timestamp(since)), start);
@@ -309,7 +303,7 @@ mod tests {
         assert_eq!(problems.list(), []);
         problems.update(Vec::new(), start + Duration::from_secs(9));
         problems.update(parked(), start + Duration::from_secs(10));
-        assert_eq!(problems.list(), [], "the gap begins the time anew");
+        assert_eq!(problems.list(), [], "the gap restarts the time");
         problems.update(parked(), start + Duration::from_secs(20));
         assert_eq!(problems.list().len(), 1);
     }
@@ -328,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_has_the_members_of_the_contract() {
+    fn the_document_has_the_documented_members() {
         let (problems, _) = problems();
         problems
             .update(vec![Observation::new(Code::DrainPaused, "paused").since(Timestamp(0))], Instant::now());

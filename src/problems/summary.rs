@@ -1,11 +1,11 @@
-//! The list in one line, for systemd's status.
+//! The list of problems in one line, for systemd's status.
 
 use crate::units::Timestamp;
 
 use super::format::{number, span};
 use super::registry::Problem;
 
-/// For example "1,500 waiting, Kafka unreachable for 3 min".
+/// Formats the line, for example "1,500 waiting, Kafka unreachable for 3 min".
 pub fn summary(waiting: u64, problems: &[Problem], now: Timestamp) -> String {
     let mut line = format!("{} waiting", number(waiting));
     if let Some(first) = problems.first() {

@@ -21,8 +21,8 @@ pub(in crate::app) fn certificates(
     let mut observed = Vec::new();
     if let Some(standing) = tls.map(Tls::status) {
         if let Some(error) = standing.file_error {
-            let detail = "the files of [server] tls_cert_file and tls_key_file cannot be used; the previous certificate \
-                          stays in use";
+            let detail = "the files of [server] tls_cert_file and tls_key_file cannot be used; the previous \
+                          certificate stays in use";
             observed
                 .push(Observation::new(Code::CertificateUnreadable, detail).about(SERVER).with_error(error));
         }

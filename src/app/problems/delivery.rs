@@ -142,7 +142,8 @@ pub(in crate::app) fn consumer(consumer: &consumer::Handle) -> Vec<Observation> 
 fn unread(error: ReadError) -> Vec<Observation> {
     let detail = "the consumer cannot read user commands from Kafka";
     let unread = Observation::new(Code::ConsumerStalled, detail).with_error(&error.text);
-    let detail = "Kafka denies the consumer access to its group or its topics; grant Read on them; no restart is needed";
+    let detail = "Kafka denies the consumer access to its group or its topics; grant Read on them; no \
+                  restart is needed";
     let denied = Observation::new(Code::KafkaAuthorizationFailed, detail).about("the consumer");
     let denied = error.is_denied.then(|| denied.with_error(error.text).for_at_least(REFUSED_FOR));
     denied.into_iter().chain([unread.for_at_least(READS_WITHIN)]).collect()

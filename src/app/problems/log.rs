@@ -86,9 +86,8 @@ pub(in crate::app) fn log(log: &Log, damage: &FirstDamage, watched: &DiskCheck) 
 }
 
 /// Reports damage while the store lists damaged records, because an operator may not have seen them yet. `listed` is
-/// the
-/// first of them, which is known after a restart, too. A segment that is missing as a whole is not listed, and is known
-/// only until the process ends.
+/// the first of them, which is known after a restart, too. A segment that is missing as a whole is not listed, and is
+/// known only until the process ends.
 fn damaged(records: u64, seen: Option<Damage>, listed: Option<&DeadLetterAlert>) -> Option<Observation> {
     let seen = seen.filter(|damage| damage.is_missing || records > 0);
     if records == 0 && seen.is_none() {

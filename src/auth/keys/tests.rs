@@ -13,7 +13,7 @@ fn claims() -> Claims {
     Claims { admin: true, sid: Some("s".into()), ..Claims::new("ada", Timestamp::now(), 60) }
 }
 
-/// Made by the program that operators make theirs with.
+/// Runs openssl, the program with which operators create keys.
 fn openssl(arguments: &[&str], input: &str) -> String {
     use std::io::Write;
     let mut child = Command::new("openssl")
@@ -44,7 +44,7 @@ fn header(token: &str) -> Value {
     serde_json::from_slice(&BASE64URL_NOPAD.decode(part.as_bytes()).unwrap()).unwrap()
 }
 
-/// A token with any header, signed as HS256 with any secret.
+/// A token with an arbitrary header, signed as HS256 with an arbitrary secret.
 fn forged(header: &Value, claims: &Value, secret: &[u8]) -> String {
     let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
     let message = format!("{}.{}", part(header), part(claims));
@@ -58,7 +58,7 @@ fn genuine() -> Value {
 }
 
 #[test]
-fn every_kind_of_key_signs_and_verifies_and_its_public_half_only_verifies() {
+fn every_kind_of_private_key_signs_and_its_public_key_verifies() {
     let ec = openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"], "");
     for (pem, algorithm) in [(ed25519(), "EdDSA"), (rsa(), "RS256"), (ec, "ES256")] {
         let keys = Keys::parse(&pem).unwrap();
@@ -72,7 +72,7 @@ fn every_kind_of_key_signs_and_verifies_and_its_public_half_only_verifies() {
 }
 
 #[test]
-fn what_is_no_key_is_named_by_its_place_and_not_shown() {
+fn an_invalid_key_is_reported_by_its_number_without_its_content() {
     let short = "c2hvcnQ=";
     for (text, error) in [
         ("", KeyError::NoSigningKey),
@@ -89,7 +89,7 @@ fn what_is_no_key_is_named_by_its_place_and_not_shown() {
 }
 
 #[test]
-fn a_subject_that_cannot_be_kept_is_named_as_the_fault() {
+fn a_subject_that_cannot_be_stored_has_its_own_error() {
     let keys = Keys::parse(SECRET).unwrap();
     let verified = |sub: &str| {
         let claims = Claims { sub: sub.to_owned(), ..claims() };
@@ -103,7 +103,7 @@ fn a_subject_that_cannot_be_kept_is_named_as_the_fault() {
 }
 
 #[test]
-fn only_a_session_of_ours_is_one() {
+fn only_a_forebay_session_counts() {
     let session = |sid: &str| Claims { sid: Some(sid.to_owned()), ..claims() }.session().map(str::to_owned);
     let ours = "0123456789abcdef0123456789abcdef";
     assert_eq!(session(ours).as_deref(), Some(ours));
@@ -114,14 +114,14 @@ fn only_a_session_of_ours_is_one() {
 }
 
 #[test]
-fn no_algorithm_but_the_keys_own_counts() {
+fn only_the_algorithm_of_the_key_is_accepted() {
     let private = rsa();
     let public = public(&private);
     let keys = Keys::parse(&private).unwrap();
     let real = keys.sign(&claims(), TokenUse::Access).unwrap();
     let kid = header(&real)["kid"].clone();
     let payload = real.split('.').nth(1).unwrap();
-    // The classic: what everybody knows, the public key, as the secret of an HMAC.
+    // The classic attack: the public key, which everyone knows, as the secret of an HMAC.
     let swapped = json!({"alg": "HS256", "typ": "at+jwt", "kid": kid});
     assert_eq!(
         keys.verify(&forged(&swapped, &genuine(), public.as_bytes()), TokenUse::Access),
@@ -137,7 +137,7 @@ fn no_algorithm_but_the_keys_own_counts() {
 }
 
 #[test]
-fn the_other_way_round_a_signature_is_no_hmac_either() {
+fn an_hmac_key_accepts_no_signature_algorithm() {
     let private = rsa();
     let mine = Keys::parse(SECRET).unwrap();
     let kid = header(&mine.sign(&claims(), TokenUse::Access).unwrap())["kid"].clone();
@@ -150,7 +150,7 @@ fn the_other_way_round_a_signature_is_no_hmac_either() {
 }
 
 #[test]
-fn a_foreign_key_is_none_of_ours_wherever_its_name_points() {
+fn a_foreign_key_is_rejected_whatever_its_id() {
     let keys = Keys::parse(SECRET).unwrap();
     let others = b"another secret of thirty-two byte";
     let kid = header(&keys.sign(&claims(), TokenUse::Access).unwrap())["kid"].clone();
@@ -175,12 +175,12 @@ fn a_foreign_key_is_none_of_ours_wherever_its_name_points() {
 }
 
 #[test]
-fn a_token_is_good_in_its_time_for_its_use_and_for_us() {
+fn a_token_is_checked_for_time_use_issuer_and_audience() {
     let keys = Keys::parse(SECRET).unwrap();
     let now = Timestamp::now();
     let verify = |claims: &Claims, for_| keys.verify(&keys.sign(claims, TokenUse::Access).unwrap(), for_);
     assert!(verify(&claims(), TokenUse::Access).is_ok());
-    assert_eq!(verify(&claims(), TokenUse::Refresh), Err(TokenError::Invalid), "one kind for the other");
+    assert_eq!(verify(&claims(), TokenUse::Refresh), Err(TokenError::Invalid), "the wrong kind of token");
     let past = Timestamp(now.0 - 3_600_000);
     assert_eq!(verify(&Claims::new("ada", past, 60), TokenUse::Access), Err(TokenError::Expired));
     let future = Timestamp(now.0 + 3_600_000);
@@ -207,7 +207,7 @@ fn a_token_is_good_in_its_time_for_its_use_and_for_us() {
 }
 
 #[test]
-fn hexadecimal_digits_are_read_as_such_and_not_as_base64() {
+fn hexadecimal_digits_are_not_read_as_base64() {
     let secret: Vec<u8> = (0..32).map(|n| n * 8 + 3).collect();
     let lower = data_encoding::HEXLOWER.encode(&secret);
     for written in [lower.clone(), lower.to_uppercase(), format!("# openssl rand -hex 32\n{lower}\n")] {
@@ -221,7 +221,7 @@ fn hexadecimal_digits_are_read_as_such_and_not_as_base64() {
     assert_eq!(Keys::parse(&format!("{lower}a")).err(), Some(KeyError::Unreadable(1)), "half a byte");
 }
 
-/// A signer other than forebay, with its key, and the header that it has to send.
+/// An issuer other than forebay, with its key and the header that it must send.
 struct ThirdParty {
     keys: Keys,
     secret: Vec<u8>,
@@ -235,7 +235,7 @@ impl ThirdParty {
         Self { keys, secret: BASE64.decode(SECRET.as_bytes()).unwrap(), head }
     }
 
-    /// What a token is worth whose header has this member, and whose claims are these.
+    /// Verifies a token with this header member and these claims.
     fn verify(&self, member: &str, value: &Value, claims: &Value) -> Result<Claims, TokenError> {
         let mut head = self.head.clone();
         head[member] = value.clone();
@@ -244,16 +244,16 @@ impl ThirdParty {
 }
 
 #[test]
-fn a_token_that_must_not_be_understood_without_an_extension_is_refused() {
+fn a_token_with_a_critical_extension_is_rejected() {
     let party = ThirdParty::new();
     for crit in [json!(["b64"]), json!(["https://example.org/x"]), json!(["exp"]), json!([]), json!("exp")] {
         assert_eq!(party.verify("crit", &crit, &genuine()), Err(TokenError::Invalid), "{crit}");
     }
-    assert!(party.verify("x-other", &json!(1), &genuine()).is_ok(), "what is not critical is ignored");
+    assert!(party.verify("x-other", &json!(1), &genuine()).is_ok(), "other members are ignored");
 }
 
 #[test]
-fn a_type_is_a_media_type() {
+fn a_type_is_compared_as_a_media_type() {
     let party = ThirdParty::new();
     for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"] {
         assert!(party.verify("typ", &json!(typ), &genuine()).is_ok(), "{typ}");
@@ -265,7 +265,7 @@ fn a_type_is_a_media_type() {
 }
 
 #[test]
-fn dates_may_have_fractions_and_only_the_end_is_needed() {
+fn dates_may_have_fractions_and_only_the_expiry_is_required() {
     let party = ThirdParty::new();
     let verify = |claims: &Value| party.verify("typ", &json!("at+jwt"), claims);
     let now = Timestamp::now().0 / 1000;
