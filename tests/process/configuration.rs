@@ -66,12 +66,12 @@ fn mistakes_name_their_line_and_the_closest_key_all_at_once() {
     assert_eq!((code, said.as_str()), (Some(64), ""));
     // The harness writes an empty line first.
     for mistake in [
-        "5 mistakes in the configuration",
+        "5 errors in the configuration",
         "line 3: [wal] sgement_size: found an unknown key, did you mean `segment_size`?",
         "line 4: [kafak]: found an unknown section, did you mean [kafka]?",
         "line 7: [drain] workers: found \"many\"",
         "line 8: [drain] retry_backoff_min: found 5",
-        "[environment] FOREBAY_KAFKA_BROKERS: found a variable that names no key, did you mean FOREBAY__KAFKA__BROKERS?",
+        "[environment] FOREBAY_KAFKA_BROKERS: found an unknown variable, did you mean FOREBAY__KAFKA__BROKERS?",
     ] {
         assert!(complained.contains(mistake), "{mistake} is missing in\n{complained}");
     }
@@ -130,7 +130,7 @@ fn a_body_that_is_refused_gets_the_problem_document_of_the_daemon() {
         let (forebay, file) = with_body(body);
         let (code, said, complained) = run(forebay, &["check-config", "--kind", kind, "--body", &file]);
         assert_eq!(code, Some(64), "{body}");
-        assert!(complained.contains("the body would be refused"), "{complained}");
+        assert!(complained.contains("the body would be rejected"), "{complained}");
         let (mut here, mut there): (Value, Value) = (serde_json::from_str(&said).unwrap(), answer.json());
         for document in [&mut here, &mut there] {
             document.as_object_mut().unwrap().remove("trace_id").expect("a trace id");

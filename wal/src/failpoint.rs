@@ -171,7 +171,7 @@ impl Failpoint {
 
     /// Whether this failpoint is set and strikes this time. Never, in this build.
     #[inline(always)]
-    pub const fn strikes(self) -> bool {
+    pub const fn triggers(self) -> bool {
         false
     }
 }
