@@ -1,53 +1,56 @@
-//! A circuit breaker: what failed several times in a row is left alone for a while, so that nobody waits for it.
+//! State machine of a circuit breaker: after several consecutive failures, calls are refused for a while instead of
+//! waiting for a dependency that does not respond.
 //!
-//! Closed, every call may go. After enough failures in a row it is open: calls are refused at once. When its delay is
-//! over, one call goes as a probe; its success closes the breaker, its failure opens it for longer.
+//! - Closed: every call is allowed. Enough consecutive failures open the breaker.
+//! - Open: calls are refused at once. After its delay, one call is allowed as a probe. If the probe succeeds, the
+//!   breaker
+//!   closes; if it fails, the breaker opens for longer.
 //!
-//! Who was asked before the last answer and did not answer in time is slow, not away: such a failure says nothing that
-//! the answer has not refuted. Without this rule a crowd of calls that wait for a busy machine opens the breaker again and
-//! again between answers, and each time takes the connections of those that would be answered.
+//! A failed call that began before the last response does not count. Its dependency was slow, not unavailable, and the
+//! later response has already disproved an outage. Without this rule, many calls that wait on a busy machine would open
+//! the breaker again and again between responses, and each time drop the connections of calls that would succeed.
 
 use std::time::Instant;
 
 use super::Backoff;
 
-/// The breaker of one dependency. It has no clock: whoever asks says what time it is.
+/// Circuit breaker of one dependency. It has no clock: callers pass the current time.
 #[derive(Debug)]
 pub struct BreakerState {
     threshold: u32,
     delays: Backoff,
     state: BreakerPhase,
-    /// When the last answer came.
+    /// Time of the last response.
     last_success: Option<Instant>,
 }
 
 #[derive(Debug)]
 enum BreakerPhase {
     Closed {
-        /// In a row.
+        /// Number of consecutive failures.
         failures: u32,
     },
     Open {
         until: Instant,
     },
-    /// One call is under way, all others are refused.
+    /// One call is in flight as a probe; all others are refused.
     Probing,
 }
 
-/// What may be done now. Whoever got a call or a probe says how it ended: by [`BreakerState::succeeded`],
+/// Decision about a call. A caller that may call or probe must report the result with [`BreakerState::succeeded`],
 /// [`BreakerState::failed`], or [`BreakerState::abandoned`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerDecision {
-    /// Call.
+    /// The call is allowed.
     Call,
-    /// Call: whether the dependency is back depends on it.
+    /// The call is allowed as a probe. Its result decides whether the breaker closes.
     Probe,
-    /// Do not.
+    /// The call is refused.
     Refused,
 }
 
 impl BreakerState {
-    /// Opens after `threshold` failures in a row, for the delays of `delays`.
+    /// Creates a closed breaker. It opens after `threshold` consecutive failures, for the periods of `delays`.
     pub fn new(threshold: u32, delays: Backoff) -> Self {
         Self {
             threshold: threshold.max(1),
@@ -57,7 +60,7 @@ impl BreakerState {
         }
     }
 
-    /// Whether a call may go.
+    /// Decides whether a call is allowed.
     pub fn admit(&mut self, now: Instant) -> BreakerDecision {
         match self.state {
             BreakerPhase::Closed { .. } => BreakerDecision::Call,
@@ -69,7 +72,7 @@ impl BreakerState {
         }
     }
 
-    /// A call was answered: the dependency is well. Says whether the breaker was open until now.
+    /// Records that a call got a response. Returns `true` if the breaker was open until now.
     pub fn succeeded(&mut self, now: Instant) -> bool {
         let was_open = self.is_open();
         self.last_success = Some(now);
@@ -78,7 +81,7 @@ impl BreakerState {
         was_open
     }
 
-    /// A call that began then was not answered. Says whether that opened the breaker (again).
+    /// Records that a call, begun at `began`, got no response. Returns `true` if this opened the breaker (again).
     pub fn failed(&mut self, admission: BreakerDecision, began: Instant, now: Instant) -> bool {
         let refuted = self.last_success.is_some_and(|answered| began < answered);
         let opens = match &mut self.state {
@@ -88,7 +91,7 @@ impl BreakerState {
                 *failures >= self.threshold
             }
             BreakerPhase::Probing => admission == BreakerDecision::Probe,
-            // Begun before it opened: nothing new.
+            // The call began before the breaker opened, so it adds no information.
             BreakerPhase::Open { .. } => false,
         };
         if opens {
@@ -97,15 +100,16 @@ impl BreakerState {
         opens
     }
 
-    /// A call ended without an answer and without a failure: whoever asked went away. The next probe waits as it does
-    /// after a failure: impatient callers must not follow one another to where nobody answers.
+    /// Records that the caller abandoned a call, which therefore neither succeeded nor failed. The next probe waits as
+    /// after a failure, so that impatient callers do not send one probe after another to a dependency that is
+    /// unavailable.
     pub fn abandoned(&mut self, admission: BreakerDecision, now: Instant) {
         if admission == BreakerDecision::Probe && matches!(self.state, BreakerPhase::Probing) {
             self.state = BreakerPhase::Open { until: now + self.delays.delay() };
         }
     }
 
-    /// Whether calls are refused, but for a probe.
+    /// Whether calls other than probes are refused.
     pub fn is_open(&self) -> bool {
         !matches!(self.state, BreakerPhase::Closed { .. })
     }
@@ -130,12 +134,12 @@ mod tests {
     }
 
     #[test]
-    fn only_failures_in_a_row_open_it() {
+    fn only_consecutive_failures_open_the_breaker() {
         let (mut breaker, now) = (breaker(), Instant::now());
         for _ in 0..10 {
             assert!(!breaker.failed(BreakerDecision::Call, now, now));
             assert!(!breaker.failed(BreakerDecision::Call, now, now));
-            assert!(!breaker.succeeded(now), "it was closed all the time");
+            assert!(!breaker.succeeded(now), "the breaker was never open");
         }
         assert_eq!(breaker.admit(now), BreakerDecision::Call);
         open(&mut breaker, now);
@@ -143,19 +147,19 @@ mod tests {
     }
 
     #[test]
-    fn one_probe_goes_when_the_delay_is_over_and_its_success_closes_it() {
+    fn one_probe_follows_the_delay_and_its_success_closes_the_breaker() {
         let (mut breaker, now) = (breaker(), Instant::now());
         open(&mut breaker, now);
         assert_eq!(breaker.admit(now + MIN / 4), BreakerDecision::Refused);
         assert_eq!(breaker.admit(now + MIN), BreakerDecision::Probe);
-        assert_eq!(breaker.admit(now + MIN), BreakerDecision::Refused, "one at a time");
+        assert_eq!(breaker.admit(now + MIN), BreakerDecision::Refused, "one probe at a time");
         assert!(breaker.succeeded(now + MIN));
         assert_eq!(breaker.admit(now + MIN), BreakerDecision::Call);
         assert!(!breaker.is_open());
     }
 
     #[test]
-    fn a_failed_probe_opens_it_for_longer_up_to_the_bound() {
+    fn a_failed_probe_opens_the_breaker_for_longer() {
         let (mut breaker, mut now) = (breaker(), Instant::now());
         open(&mut breaker, now);
         for whole in [200, 400, 400].map(Duration::from_millis) {
@@ -168,18 +172,18 @@ mod tests {
     }
 
     #[test]
-    fn calls_begun_before_it_opened_neither_prolong_nor_replace_the_probe() {
+    fn calls_begun_before_the_opening_do_not_count_as_probe() {
         let (mut breaker, now) = (breaker(), Instant::now());
         open(&mut breaker, now);
         assert!(!breaker.failed(BreakerDecision::Call, now, now + MIN));
         assert_eq!(breaker.admit(now + MIN), BreakerDecision::Probe);
-        assert!(!breaker.failed(BreakerDecision::Call, now, now + MIN), "it was not the probe");
+        assert!(!breaker.failed(BreakerDecision::Call, now, now + MIN), "the call was not the probe");
         assert_eq!(breaker.admit(now + MIN), BreakerDecision::Refused);
-        assert!(breaker.succeeded(now + MIN), "an answer is an answer, whoever asked");
+        assert!(breaker.succeeded(now + MIN), "any response closes the breaker");
     }
 
     #[test]
-    fn calls_begun_before_an_answer_open_nothing_when_they_fail_after_it() {
+    fn failures_of_calls_begun_before_a_response_do_not_count() {
         let (mut breaker, now) = (breaker(), Instant::now());
         open(&mut breaker, now);
         breaker.succeeded(now + MIN);
@@ -187,11 +191,11 @@ mod tests {
         assert_eq!(breaker.admit(now + 2 * MIN), BreakerDecision::Call);
         let since: Vec<_> =
             (0..3).map(|_| breaker.failed(BreakerDecision::Call, now + 2 * MIN, now + 3 * MIN)).collect();
-        assert_eq!(since, [false, false, true], "nobody has answered since");
+        assert_eq!(since, [false, false, true], "no response since");
     }
 
     #[test]
-    fn a_probe_that_nobody_waits_for_any_more_makes_room_for_the_next_one_in_time() {
+    fn an_abandoned_probe_is_followed_by_another_after_a_delay() {
         let (mut breaker, now) = (breaker(), Instant::now());
         breaker.abandoned(BreakerDecision::Call, now);
         open(&mut breaker, now);

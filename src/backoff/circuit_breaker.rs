@@ -1,4 +1,4 @@
-//! The breaker that calls to a dependency pass, with its gauge and its lines in the log.
+//! Circuit breaker around the calls to a dependency, with its gauge and log lines.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -9,35 +9,35 @@ use crate::sync::Mutex;
 
 use super::{Backoff, BreakerDecision, BreakerState};
 
-/// Few, so that an outage costs few time-outs; more than the calls that one lost connection fails.
+/// Number of consecutive failures that open the breaker. Low, so that an outage causes few timeouts, but higher than
+/// the number of calls that fail with one lost connection.
 const FAILURES: u32 = 5;
-/// The first probe comes soon, because most outages are a restart.
+/// Delay of the first probe. Short, because most outages are restarts.
 const FIRST_PROBE: Duration = Duration::from_millis(100);
-/// How long the return of a dependency may go unnoticed.
+/// Maximum delay between probes, and so the time for which a recovered dependency may stay unnoticed.
 const LAST_PROBE: Duration = Duration::from_secs(2);
 
-/// The errors of a dependency, as far as a gate has to tell them apart.
+/// Classification of a dependency's errors.
 pub trait CallError: Display {
-    /// For a call that was not let through.
+    /// Error for a call that the breaker refused.
     fn refused() -> Self;
-    /// Whether there was no answer, none in time, or one that only a connection made anew can give differently. An answer
-    /// that makes no sense is an answer.
+    /// Whether the error is an outage: no response, none in time, or one that can change only with a new connection. An
+    /// unexpected response is not an outage.
     fn is_outage(&self) -> bool;
 }
 
-/// Where calls to one dependency pass. Each has an end of its own: the gate has no time-out.
+/// Circuit breaker of one dependency. It has no timeout; each call must have one of its own.
 pub struct CircuitBreaker {
     dependency: &'static str,
     breaker: Mutex<BreakerState>,
-    /// 1 while it is open.
+    /// 1 while the breaker is open.
     open: IntGauge,
     on_open: Box<dyn Fn() + Send + Sync>,
 }
 
 impl CircuitBreaker {
-    /// Closed. The name is for the log; the gauge is 1 while calls are refused. Whenever it opens, again too,
-    /// `on_open` is called: who does not answer may be at the other end of a cut cable, so that the next probe should
-    /// have a new connection.
+    /// Creates a closed breaker. `dependency` is its name in the log. The gauge is 1 while calls are refused. `on_open`
+    /// is called each time the breaker opens: the connection may be cut, so the next probe should use a new one.
     pub fn new(
         dependency: &'static str,
         open: IntGauge,
@@ -47,7 +47,7 @@ impl CircuitBreaker {
         Self { dependency, breaker: Mutex::new(breaker), open, on_open: Box::new(when_open) }
     }
 
-    /// Does the work, if it may be tried at all.
+    /// Runs the work if the breaker allows it.
     pub async fn call<T, E: CallError>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let began = Instant::now();
         let admission = self.with(|breaker| breaker.admit(began));
@@ -60,18 +60,18 @@ impl CircuitBreaker {
         result
     }
 
-    /// Somebody who did not pass here was answered: the dependency is well.
+    /// Records a response to a call that did not go through this breaker: the dependency is healthy.
     pub fn record_success(&self) {
         if self.with(|breaker| breaker.succeeded(Instant::now())) {
             tracing::info!(
                 event = "dependency.available",
                 dependency = self.dependency,
-                "dependency answers again"
+                "dependency responds again"
             );
         }
     }
 
-    /// Whether calls are refused, but for a probe.
+    /// Whether calls other than probes are refused.
     pub fn is_open(&self) -> bool {
         self.with(|breaker| breaker.is_open())
     }
@@ -86,7 +86,7 @@ impl CircuitBreaker {
                 event = "dependency.unavailable",
                 dependency,
                 error = %why,
-                "dependency is not asked until it answers a probe"
+                "dependency is not called until it responds to a probe"
             );
         }
         (self.on_open)();
@@ -100,7 +100,7 @@ impl CircuitBreaker {
     }
 }
 
-/// Leave for one call; without a word on how it ended, nobody waited for that.
+/// Permit for one call. Dropping it without a result means that the call was abandoned.
 struct CallGuard<'a> {
     gate: &'a CircuitBreaker,
     began: Instant,
@@ -151,7 +151,7 @@ mod tests {
         }
     }
 
-    /// A gate, and how often it opened.
+    /// A breaker and a counter of its openings.
     fn gate() -> (CircuitBreaker, Arc<AtomicU32>) {
         let opened = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&opened);
@@ -162,7 +162,7 @@ mod tests {
         (gate, opened)
     }
 
-    /// Calls that are not answered, until it opens.
+    /// Runs calls that get no response until the breaker opens.
     async fn open(gate: &CircuitBreaker) {
         for _ in 0..FAILURES {
             assert!(!gate.is_open());
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn outages_in_a_row_open_it_and_errors_that_are_answers_do_not() {
+    async fn only_outages_open_the_breaker_not_error_responses() {
         let (gate, opened) = gate();
         for _ in 0..3 {
             for _ in 1..FAILURES {
@@ -181,12 +181,12 @@ mod tests {
             assert_eq!(gate.call(ready(Err::<(), _>(Error::Answer))).await, Err(Error::Answer));
         }
         open(&gate).await;
-        assert_eq!(gate.call(ready(Ok(()))).await, Err(Error::Refused), "the work is not begun");
+        assert_eq!(gate.call(ready(Ok(()))).await, Err(Error::Refused), "the work is not started");
         assert_eq!(opened.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
-    async fn an_answer_to_somebody_else_closes_it() {
+    async fn a_response_outside_the_breaker_closes_it() {
         let (gate, _) = gate();
         open(&gate).await;
         gate.record_success();
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_nobody_waits_for_any_more_counts_as_nothing() {
+    async fn an_abandoned_call_counts_neither_as_success_nor_failure() {
         let (gate, opened) = gate();
         for _ in 0..2 * FAILURES {
             let never = gate.call(pending::<Result<(), Error>>());

@@ -1,4 +1,4 @@
-//! How long to wait before the next try: doubling, bounded, with jitter. And when not to try at all: the breaker.
+//! Retry delays with exponential growth, an upper bound and jitter, and circuit breakers.
 
 mod breaker_state;
 mod circuit_breaker;
@@ -8,7 +8,7 @@ use std::time::Duration;
 pub use breaker_state::{BreakerDecision, BreakerState};
 pub use circuit_breaker::{CallError, CircuitBreaker};
 
-/// The delays of one thing that is tried again and again.
+/// Delays between the retries of one operation.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     min: Duration,
@@ -17,27 +17,27 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Delays from about `min` up to `max`.
+    /// Creates delays that grow from about `min` to `max`.
     pub fn new(min: Duration, max: Duration) -> Self {
         Self { min, max: max.max(min), next: min }
     }
 
-    /// The delay before the next try: a random part of the upper half, so that many who failed together do not
-    /// come back together.
+    /// The delay before the next retry. It is a random value from the upper half of the interval, so that callers that
+    /// failed together do not retry together.
     pub fn delay(&mut self) -> Duration {
         let whole = self.next;
         self.next = whole.saturating_mul(2).min(self.max);
         whole.mul_f64(0.5 + random_fraction() / 2.0)
     }
 
-    /// It worked: the next delay is the shortest again.
+    /// Resets the delay to the minimum, after a success.
     pub fn reset(&mut self) {
         self.next = self.min;
     }
 }
 
-/// A number from 0 to 1, so that what begins together does not end together. Without randomness it is 1: times are
-/// still right then, only not spread.
+/// A random number from 0 to 1, which spreads events that would otherwise coincide. It is 1 if the random number
+/// generator fails: delays are then valid but not spread.
 pub fn random_fraction() -> f64 {
     getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
 }

@@ -1,10 +1,10 @@
-//! The registry of a process's metrics, and what components need to add theirs to it.
+//! Registry of the process's metrics, and helpers with which components register theirs.
 //!
-//! Each component has a file `metrics.rs` with a struct of its metrics, and registers it once in a process
-//! (docs/operations.md#metrics lists them all). Metrics that several components share are here: bounds, caches, breakers,
-//! steps, topics. A component asks for its own child of them.
+//! Each component has a file `metrics.rs` with a struct of its metrics and registers it once per process.
+//! docs/operations.md#metrics lists all metrics. This module holds the metrics that several components share: bounds,
+//! caches, breakers, steps, topics. Each component gets its own child of them.
 //!
-//! Labels come from the configuration or from fixed sets, never from a request.
+//! Label values come from the configuration or from fixed sets, never from a request.
 
 pub mod buckets;
 mod registered;
@@ -34,17 +34,17 @@ pub struct Registry {
     topics: TopicMetrics,
 }
 
-/// What a cache counts.
+/// Counters of a cache.
 #[derive(Clone)]
 pub struct CacheMetrics {
-    /// Questions that it answered.
+    /// Lookups that found an entry.
     pub hits: IntCounter,
-    /// Questions that it did not answer.
+    /// Lookups that found no entry.
     pub misses: IntCounter,
 }
 
 impl Registry {
-    /// Has what components share, and figures of the process.
+    /// Creates a registry with the shared metrics and the metrics of the process.
     pub fn new() -> Result<Self, Error> {
         let to = prometheus::Registry::new();
         to.register(Box::new(ProcessCollector::for_self()))?;
@@ -53,11 +53,11 @@ impl Registry {
         let steps = HistogramOpts::new(
             "forebay_step_seconds",
             "Duration of a step outside the process, such as kv.get, by step, in seconds. Worry when the \
-             95th percentile is near the time-out.",
+             95th percentile is near the timeout.",
         );
         let open = Opts::new(
             "forebay_breaker_open",
-            "1 while a dependency is not asked because it did not answer. Worry when it stays 1.",
+            "1 while a dependency is not called because it did not respond. Worry when it stays 1.",
         );
         Ok(Self {
             bound_hit: counters(
@@ -68,12 +68,12 @@ impl Registry {
             )?,
             cache_hits: counters(
                 "forebay_cache_hits_total",
-                "Questions that a cache answered, by cache. No reason to worry.",
+                "Lookups that a cache answered, by cache. No reason to worry.",
                 "cache",
             )?,
             cache_misses: counters(
                 "forebay_cache_misses_total",
-                "Questions that a cache did not answer, by cache. Worry when they are more than half: the \
+                "Lookups that a cache did not answer, by cache. Worry when they are more than half: the \
                  cache is too small.",
                 "cache",
             )?,
@@ -87,62 +87,62 @@ impl Registry {
         })
     }
 
-    /// How often this bound was hit.
+    /// Counter of hits of this bound.
     pub fn bound_hit(&self, bound: &str) -> IntCounter {
         self.bound_hit.with_label_values(&[bound])
     }
 
-    /// What this cache counts.
+    /// Counters of this cache.
     pub fn cache(&self, cache: &str) -> CacheMetrics {
         let [hits, misses] =
             [&self.cache_hits, &self.cache_misses].map(|counters| counters.with_label_values(&[cache]));
         CacheMetrics { hits, misses }
     }
 
-    /// 1 while this dependency is not asked because it did not answer.
+    /// Gauge that is 1 while this dependency is not called because it did not respond.
     pub fn breaker_open(&self, dependency: &str) -> IntGauge {
         self.breaker_open.with_label_values(&[dependency])
     }
 
-    /// Durations of steps, by name.
+    /// Durations of steps in seconds, by name.
     pub fn step_seconds(&self) -> HistogramVec {
         self.step_seconds.clone()
     }
 
-    /// Records by topic.
+    /// Number of records by topic.
     pub fn topics(&self) -> TopicMetrics {
         self.topics.clone()
     }
 
-    /// A gauge of whole numbers.
+    /// Registers a gauge of integers.
     pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, Error> {
         registered(&self.registered, IntGauge::new(name, help))
     }
 
-    /// A gauge of fractions: seconds, for example.
+    /// Registers a gauge of fractional numbers, such as seconds.
     pub fn float_gauge(&self, name: &str, help: &str) -> Result<Gauge, Error> {
         registered(&self.registered, Gauge::new(name, help))
     }
 
-    /// A gauge for each value of a label. Those that are `known` in advance are there from the start.
+    /// Registers a gauge with one label. The `known` label values have a series from the start.
     pub fn gauges(&self, name: &str, help: &str, label: &str, known: &[&str]) -> Result<IntGaugeVec, Error> {
         let gauges = self.gauges_by(name, help, &[label])?;
         known.iter().for_each(|value| drop(gauges.with_label_values(&[*value])));
         Ok(gauges)
     }
 
-    /// A gauge for each combination of labels.
+    /// Registers a gauge with several labels.
     pub fn gauges_by(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Error> {
         registered(&self.registered, IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
-    /// A counter.
+    /// Registers a counter.
     pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter, Error> {
         registered(&self.registered, IntCounter::new(name, help))
     }
 
-    /// A counter for each value of a label. Those that are `known` in advance are there from the start with 0: an alert on
-    /// an increase would miss the first event of a counter that begins with it.
+    /// Registers a counter with one label. The `known` label values have a series with 0 from the start. Otherwise an
+    /// alert on an increase would miss the first event.
     pub fn counters(
         &self,
         name: &str,
@@ -155,19 +155,19 @@ impl Registry {
         Ok(counters)
     }
 
-    /// A counter for each combination of labels.
+    /// Registers a counter with several labels.
     pub fn counters_by(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
         registered(&self.registered, IntCounterVec::new(Opts::new(name, help), labels))
     }
 
-    /// A histogram with these upper bounds.
+    /// Registers a histogram with these upper bounds.
     pub fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, Error> {
         let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         registered(&self.registered, Histogram::with_opts(options))
     }
 
-    /// A histogram with these upper bounds for each combination of labels. Each is some twenty series: they are made when
-    /// there is something to observe.
+    /// Registers a histogram with these upper bounds and several labels. Each combination has about twenty series,
+    /// created at the first observation.
     pub fn histograms(
         &self,
         name: &str,
@@ -179,7 +179,7 @@ impl Registry {
         registered(&self.registered, HistogramVec::new(options, labels))
     }
 
-    /// The text exposition format, for `GET /metrics`.
+    /// Renders the text exposition format for `GET /metrics`.
     pub fn render(&self) -> Result<Vec<u8>, Error> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registered.gather(), &mut text)?;

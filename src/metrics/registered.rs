@@ -1,9 +1,9 @@
-//! A metric that a registry has.
+//! Registers a metric.
 
 use prometheus::core::Collector;
 use prometheus::{Error, Registry};
 
-/// Fails when the name is taken: a component registered its metrics twice.
+/// Registers a metric. Fails if the name is taken, which means that a component registered its metrics twice.
 pub(super) fn registered<C: Collector + Clone + 'static>(
     to: &Registry,
     metric: Result<C, Error>,

@@ -1,8 +1,8 @@
-//! Records by topic. Ingest counts those that it accepts, and the drain those that are settled; the difference waits.
+//! Number of records by topic. Ingest counts accepted records, and the drain counts settled ones. The difference waits.
 //!
-//! A start reads no backlog. Of records that were accepted before it, the log knows how many of each kind are in segments
-//! that nothing was delivered of. The topics of the others are not known until they are delivered: they are one series of
-//! their own.
+//! The backlog is not read at start. For records accepted before the start, the log knows the number per kind only in
+//! segments of which nothing was delivered. The topics of all other records are unknown until they are delivered, so
+//! these records have a series of their own.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +12,24 @@ use prometheus::{Error, IntCounterVec, IntGaugeVec, Opts};
 use super::registered::registered;
 use super::values::by_label;
 
-/// The topic under which records are shown whose topic is not known. No topic of Kafka can have this name.
+/// Label value for records whose topic is unknown. Kafka does not allow this name for a topic.
 const BEFORE_START: &str = "(before start)";
 
-/// Records by topic. Clones share them.
+/// Number of records by topic. Clones share them.
 #[derive(Clone)]
 pub struct TopicMetrics {
     accepted: IntCounterVec,
     backlog: IntGaugeVec,
-    /// Records that were accepted since the start and wait, by topic. It is not shown itself.
+    /// Records accepted since the start and not yet settled, by topic. Not exposed.
     waiting: IntGaugeVec,
 }
 
-/// The records of one topic.
+/// Number of records of one topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TopicCounts {
-    /// Accepted since the start.
+    /// Records accepted since the start.
     pub accepted: u64,
-    /// Accepted and not confirmed.
+    /// Records accepted and not confirmed.
     pub backlog: u64,
 }
 
@@ -52,7 +52,7 @@ impl TopicMetrics {
         })
     }
 
-    /// A log is opened, and these topics may come: they are shown from the start.
+    /// Creates the series of these topics when a log is opened, so that they exist from the start.
     pub fn preregister<'a>(&self, topics: impl IntoIterator<Item = &'a str>) {
         drop(self.backlog.with_label_values(&[BEFORE_START]));
         for topic in topics {
@@ -60,19 +60,19 @@ impl TopicMetrics {
         }
     }
 
-    /// So many records of a topic are on stable storage.
+    /// Counts records of a topic that are on stable storage.
     pub fn accepted(&self, topic: &str, records: u64) {
         self.accepted.with_label_values(&[topic]).inc_by(records);
         self.waiting.with_label_values(&[topic]).add(signed(records));
     }
 
-    /// So many records of a topic that were accepted since the start are confirmed or dead.
+    /// Counts records of a topic that were accepted since the start and are now confirmed or dead-lettered.
     pub fn settled(&self, topic: &str, records: u64) {
         self.waiting.with_label_values(&[topic]).sub(signed(records));
     }
 
-    /// Sets the gauges. Called before each scrape. `all`: records that wait; `older`: those that were accepted before the
-    /// start, as far as their topics are known; none once all of these are delivered or dead.
+    /// Sets the gauges. Called before each scrape. `all`: the number of waiting records. `older`: the number of records
+    /// accepted before the start, by known topic; `None` once all of them are delivered or dead-lettered.
     pub fn observe(&self, all: u64, older: Option<BTreeMap<String, u64>>) {
         let is_any_older = older.is_some();
         let mut waiting: BTreeMap<String, i64> =
@@ -90,14 +90,14 @@ impl TopicMetrics {
         self.clear_others(&waiting);
     }
 
-    /// What is shown of each topic: as accepted now, and waiting as last observed.
+    /// Counts by topic: accepted records now, and waiting records as last observed.
     pub fn counted(&self) -> BTreeMap<String, TopicCounts> {
         let mut topics: BTreeMap<String, TopicCounts> = BTreeMap::new();
         for (topic, records) in by_label(&self.accepted) {
             topics.entry(topic).or_default().accepted = records as u64;
         }
         for (topic, records) in by_label(&self.backlog) {
-            // The series for records of unknown topics is there for the sum; a person needs it only when there are some.
+            // The series for unknown topics exists for the sum. It is listed only when it has records.
             if records > 0.0 || topic != BEFORE_START {
                 topics.entry(topic).or_default().backlog = records as u64;
             }
@@ -105,8 +105,8 @@ impl TopicMetrics {
         topics
     }
 
-    /// Topics that were shown once are shown for good. Those that have records are left alone: a scrape beside this one
-    /// must not find 0.
+    /// Sets the other exposed topics to 0. A topic stays exposed for good. Topics with records are not touched, because
+    /// a concurrent scrape must not read 0.
     fn clear_others(&self, waiting: &BTreeMap<String, i64>) {
         for family in self.backlog.collect() {
             let labels = family.get_metric().iter().filter_map(|metric| metric.get_label().first());
@@ -117,7 +117,7 @@ impl TopicMetrics {
     }
 }
 
-/// Gauges are signed; no quantity of ours comes near the limit.
+/// Converts to the signed type of gauges. No value of this process comes near its limit.
 fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
@@ -128,7 +128,7 @@ mod tests {
     use crate::metrics::Registry;
 
     #[test]
-    fn what_waits_is_shown_by_topic_and_the_rest_is_older() {
+    fn waiting_records_are_counted_by_topic_and_the_rest_as_older() {
         let topics = Registry::new().unwrap().topics();
         let of = |topic: &str| topics.backlog.with_label_values(&[topic]).get();
         topics.accepted("orders", 5);
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!((of("orders"), of("users"), of("old"), of(BEFORE_START)), (11, 2, 3, 4));
         assert_eq!(topics.counted()["orders"], TopicCounts { accepted: 5, backlog: 11 });
         assert_eq!(topics.counted()[BEFORE_START].backlog, 4);
-        // All of them are delivered. The log has a record a moment before it is counted here.
+        // All of these are delivered. The log counts a record a moment before this module does.
         topics.observe(4, None);
         assert_eq!((of("orders"), of("users"), of("old"), of(BEFORE_START)), (1, 2, 0, 0));
         assert!(!topics.counted().contains_key(BEFORE_START));

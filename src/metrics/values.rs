@@ -1,11 +1,11 @@
-//! The values of a metric with one label.
+//! Reads the values of a metric with one label.
 
 use std::collections::BTreeMap;
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricType;
 
-/// The values of a counter or gauge, by the value of its label.
+/// Values of a counter or gauge, by label value.
 pub fn by_label(metric: &impl Collector) -> BTreeMap<String, f64> {
     let mut values = BTreeMap::new();
     for family in metric.collect() {

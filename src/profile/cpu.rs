@@ -1,4 +1,4 @@
-//! Samples of the threads that run.
+//! CPU profile: samples of the running threads.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
@@ -8,17 +8,17 @@ use pprof::{ProfilerGuardBuilder, Report, Symbol};
 use super::error::ProfileError;
 use super::format::{Builder, Frame};
 
-/// Samples per second of CPU time. Not 100: timers of the process would be hit at the same phase every time.
+/// Samples per second of CPU time. Not 100, because periodic timers would always be sampled at the same phase.
 const HERTZ: i32 = 99;
 const NANOS_PER_SAMPLE: i64 = 1_000_000_000 / HERTZ as i64;
 
-/// Blocks for `duration`, or until the caller is gone.
+/// Samples for `duration`, or until the caller drops the channel. Blocks.
 pub(super) fn take(duration: Duration, caller: &Receiver<()>) -> Result<Vec<u8>, ProfileError> {
     let began = SystemTime::now();
     let profiler = ProfilerGuardBuilder::default().frequency(HERTZ).build().map_err(ProfileError::failed)?;
-    // Nothing is ever sent.
+    // The caller never sends a message.
     if caller.recv_timeout(duration) == Err(RecvTimeoutError::Disconnected) {
-        return Err(ProfileError::failed("nobody waits for the profile"));
+        return Err(ProfileError::failed("the client no longer waits for the profile"));
     }
     let report = profiler.report().build().map_err(ProfileError::failed)?;
     drop(profiler);

@@ -1,24 +1,24 @@
-//! Why there is no profile.
+//! Errors of profiling.
 
-/// Why there is no profile.
+/// Why a profile could not be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProfileError {
-    /// One at a time: two would count each other's samples.
+    /// Only one profile at a time, because two would count each other's samples.
     #[error("another profile is being taken")]
     Busy,
-    /// The allocator records nothing.
+    /// The allocator does not record allocations.
     #[error("heap profiling is off")]
     HeapOff,
-    /// This build has an allocator that cannot record.
+    /// The allocator of this build cannot record allocations.
     #[error("this build has no heap profiling")]
     HeapNotBuilt,
-    /// The system or a library failed.
+    /// The operating system or a library failed.
     #[error("{0}")]
     Failed(String),
 }
 
 impl ProfileError {
-    /// Of any error of a library.
+    /// Wraps an error of a library.
     pub(super) fn failed(error: impl std::fmt::Display) -> Self {
         Self::Failed(error.to_string())
     }

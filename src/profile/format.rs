@@ -1,4 +1,4 @@
-//! The messages of pprof's `profile.proto` that a CPU profile needs.
+//! Messages of pprof's `profile.proto` that a CPU profile needs.
 //!
 //! <https://github.com/google/pprof/blob/main/proto/profile.proto>
 
@@ -33,7 +33,7 @@ struct Profile {
     period: i64,
 }
 
-/// Both are places in the string table.
+/// Both fields are indexes into the string table.
 #[derive(Clone, Copy, PartialEq, Message)]
 struct ValueType {
     #[prost(int64, tag = "1")]
@@ -44,7 +44,7 @@ struct ValueType {
 
 #[derive(Clone, PartialEq, Message)]
 struct Sample {
-    /// The leaf first.
+    /// Locations of the stack, the leaf first.
     #[prost(uint64, repeated, tag = "1")]
     location_id: Vec<u64>,
     #[prost(int64, repeated, tag = "2")]
@@ -65,7 +65,7 @@ struct Label {
 struct Location {
     #[prost(uint64, tag = "1")]
     id: u64,
-    /// The innermost of inlined functions first.
+    /// Inlined functions, the innermost first.
     #[prost(message, repeated, tag = "4")]
     line: Vec<Line>,
 }
@@ -88,14 +88,14 @@ struct Function {
     filename: i64,
 }
 
-/// A function in a stack.
+/// One function in a stack.
 pub(super) struct Frame {
     pub(super) function: String,
     pub(super) file: String,
     pub(super) line: i64,
 }
 
-/// Gathers samples; equal names, functions and places are stored once.
+/// Collects samples. Equal names, functions and locations are stored once.
 pub(super) struct Builder {
     profile: Profile,
     strings: HashMap<String, i64>,
@@ -104,11 +104,11 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    /// Of samples that count, and that measure `kind`, one every `period` of it.
+    /// Starts a profile that counts samples and measures `kind`, with one sample every `period` of it.
     pub(super) fn new(kind: &str, unit: &str, period: i64) -> Self {
         let (profile, strings) = (Profile::default(), HashMap::new());
         let mut builder = Self { profile, strings, functions: HashMap::new(), locations: HashMap::new() };
-        // The first string is the empty one.
+        // The format requires the empty string at index 0.
         builder.string("");
         let samples = ValueType { kind: builder.string("samples"), unit: builder.string("count") };
         let measured = ValueType { kind: builder.string(kind), unit: builder.string(unit) };
@@ -118,14 +118,14 @@ impl Builder {
         builder
     }
 
-    /// Adds a stack, the leaf first; each frame with what was inlined into it, the innermost first.
+    /// Adds a stack, the leaf first. Each entry holds a frame and the functions inlined into it, the innermost first.
     pub(super) fn sample(&mut self, stack: Vec<Vec<Frame>>, values: [i64; 2], thread: &str) {
         let label = Label { key: self.string("thread"), text: self.string(thread) };
         let location_id = stack.iter().map(|frames| self.location(frames)).collect();
         self.profile.sample.push(Sample { location_id, value: values.to_vec(), label: vec![label] });
     }
 
-    /// The compressed profile.
+    /// Encodes and compresses the profile.
     pub(super) fn finish(mut self, began: SystemTime, duration: Duration) -> io::Result<Vec<u8>> {
         let nanos = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
         self.profile.time_nanos = nanos(began.duration_since(UNIX_EPOCH).unwrap_or_default());
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_places_are_stored_once_and_a_profile_reads_back() {
+    fn equal_locations_are_stored_once_and_a_profile_can_be_decoded() {
         let mut builder = Builder::new("cpu", "nanoseconds", 10);
         builder.sample(vec![vec![frame("leaf")], vec![frame("main")]], [1, 10], "a");
         builder.sample(vec![vec![frame("inlined"), frame("leaf")], vec![frame("main")]], [2, 20], "b");

@@ -1,11 +1,11 @@
-//! What is allocated, as jemalloc has sampled it.
+//! Heap profile: current allocations, as sampled by jemalloc.
 
 use super::error::ProfileError;
 
-/// Blocks for the time of a dump, which goes through a temporary file.
+/// Takes the profile. Blocks for the duration of a dump, which is written to a temporary file.
 #[cfg(feature = "jemalloc")]
 pub(super) fn take() -> Result<Vec<u8>, ProfileError> {
-    // None unless the process was started with `prof:true`.
+    // `None` unless the process was started with `prof:true`.
     let control = jemalloc_pprof::PROF_CTL.as_ref().ok_or(ProfileError::HeapOff)?;
     let mut control = control.blocking_lock();
     if !control.activated() {
@@ -14,7 +14,7 @@ pub(super) fn take() -> Result<Vec<u8>, ProfileError> {
     control.dump_pprof().map_err(ProfileError::failed)
 }
 
-/// The C library's allocator records nothing.
+/// The allocator of the C library does not record allocations.
 #[cfg(not(feature = "jemalloc"))]
 pub(super) fn take() -> Result<Vec<u8>, ProfileError> {
     Err(ProfileError::HeapNotBuilt)

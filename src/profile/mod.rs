@@ -1,7 +1,7 @@
 //! Profiles of this process in the format of pprof: protocol buffers, compressed with gzip.
 //!
-//! - `cpu`: samples of the threads that run, for some seconds;
-//! - `heap`: what is allocated, sampled by the allocator since the start of the process;
+//! - `cpu`: samples of the running threads, for some seconds;
+//! - `heap`: current allocations, sampled by the allocator since the start of the process;
 //! - `format`: the messages of `profile.proto` that a CPU profile needs.
 
 mod cpu;
@@ -17,23 +17,23 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 pub use error::ProfileError;
 
-/// Takes one profile of each sort at a time. Clones share the turns.
+/// Takes profiles, at most one of each sort at a time. Clones share this limit.
 #[derive(Clone, Default)]
 pub struct Profiler {
     cpu: Arc<Mutex<()>>,
     heap: Arc<Mutex<()>>,
 }
 
-/// The right to take a profile, until it is dropped.
+/// Permit to take one profile. Dropping it releases the permit.
 pub struct ProfilePermit(OwnedMutexGuard<()>);
 
 impl Profiler {
-    /// The turn for a CPU profile.
+    /// Acquires the permit for a CPU profile.
     pub fn cpu(&self) -> Result<ProfilePermit, ProfileError> {
         acquire(&self.cpu)
     }
 
-    /// The turn for a heap profile.
+    /// Acquires the permit for a heap profile.
     pub fn heap(&self) -> Result<ProfilePermit, ProfileError> {
         acquire(&self.heap)
     }
@@ -44,7 +44,7 @@ fn acquire(of: &Arc<Mutex<()>>) -> Result<ProfilePermit, ProfileError> {
 }
 
 impl ProfilePermit {
-    /// Samples the threads that run for this long. Ends early if the returned future is dropped.
+    /// Samples the running threads for `duration`. Ends early if the returned future is dropped.
     pub async fn take_cpu(self, duration: Duration) -> Result<Vec<u8>, ProfileError> {
         let (alive, caller) = mpsc::channel();
         let taken = self.run_blocking(move || cpu::take(duration, &caller)).await;
@@ -52,12 +52,13 @@ impl ProfilePermit {
         taken
     }
 
-    /// What is allocated now.
+    /// Profiles the current allocations.
     pub async fn take_heap(self) -> Result<Vec<u8>, ProfileError> {
         self.run_blocking(heap::take).await
     }
 
-    /// Symbols are read from files. The turn ends with the work, also if nobody waits for it any more.
+    /// Runs the work on a blocking thread, because it reads symbols from files. The permit is held until the work ends,
+    /// even if the caller no longer waits.
     async fn run_blocking(
         self,
         take: impl FnOnce() -> Result<Vec<u8>, ProfileError> + Send + 'static,

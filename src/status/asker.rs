@@ -1,14 +1,15 @@
-//! Who asks about a command, and what each may see.
+//! Authorization of status requests.
 
 use crate::command::Owner;
 use crate::units::Timestamp;
 
-/// Who asks.
+/// Client that requests a status.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Asker<'a> {
-    /// May see everything (`mode = "open"` counts every caller as this).
+    /// May see every command. With `mode = "open"` every caller is this.
     Admin,
-    /// May see what it sent; one that has no name, what nobody by name has sent: who knows such an id was told it.
+    /// May see its own commands. A client without a name may see commands sent without a name, because only their
+    /// sender received the id.
     Principal(Option<&'a Owner>),
 }
 
@@ -17,7 +18,7 @@ impl<'a> Asker<'a> {
         if admin { Self::Admin } else { Self::Principal(owner) }
     }
 
-    /// Whether this is shown of a command that `principal` sent.
+    /// Whether the client may see a command that `principal` sent.
     pub fn may_see(
         self,
         principal: Option<&str>,

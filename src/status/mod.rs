@@ -1,4 +1,4 @@
-//! Where a command is, and who may ask.
+//! State of commands, and who may see it.
 
 mod asker;
 mod outcomes;
@@ -20,73 +20,74 @@ use asker::Asker;
 use outcomes::Outcomes;
 use waiters::Waiters;
 
-/// A dead letter may be requeued, die again, and so on; a chain longer than this is not followed.
+/// Maximum length of a chain of requeued dead letters that is followed. A dead letter may be requeued and dead-lettered
+/// again.
 const REQUEUES: usize = 64;
 
-const INTERRUPTED: &str = "the look-up was interrupted";
+const INTERRUPTED: &str = "the lookup was interrupted";
 
-/// Looks commands up by id. Cheap to clone.
+/// Finds the status of commands by id. Cheap to clone.
 #[derive(Clone)]
 pub struct Statuses {
     log: Arc<Log>,
     mint: IdGenerator,
     waiters: Arc<Waiters<Lsn>>,
-    /// The highest record that a client has waited for.
+    /// The highest record for which a client has waited.
     last_awaited: Arc<AtomicU64>,
-    /// Of commands that a consumer of ours applies.
+    /// Outcomes of commands that forebay's consumer applies.
     outcomes: Option<Arc<Outcomes>>,
 }
 
-/// Why there is no answer.
+/// Why no status can be returned.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
-    /// Malformed id, no such command, kept neither in the log nor as a dead letter, or not the asker's.
+    /// The id is malformed or unknown, the command is no longer retained, or the caller may not see it.
     #[error("no such command")]
     NotFound,
-    /// The id carries another log's tag.
-    #[error("another log accepted this command: ask the daemon that answered 202")]
+    /// The id has the tag of another log.
+    #[error("another log accepted this command; send the request to the daemon that returned 202")]
     OtherLog,
-    /// The disk did not answer.
+    /// A read from the disk failed.
     #[error("{0}")]
     Unavailable(String),
 }
 
-/// Why the log says nothing of a command.
+/// Why the log has no status for a command.
 enum Untold {
-    /// It does not know the id: it was never the log's, or is not kept any more. The database may know more.
+    /// The log does not know the id: it is from another log, or no longer retained. The database may know the command.
     Unknown(StatusError),
-    /// It knows it, and that is the end of it.
+    /// The log knows the command, and the error is final.
     Final(StatusError),
 }
 
 impl Statuses {
-    /// The statuses of the commands in `log`.
+    /// Creates the lookup of the commands in `log`.
     pub fn new(log: Arc<Log>) -> Self {
         let identity = log.identity();
         let mint = IdGenerator::new(&identity.log_id, &identity.secret);
         Self { mint, waiters: Arc::default(), last_awaited: Arc::default(), log, outcomes: None }
     }
 
-    /// The same, with the final outcomes of the commands that our consumer applies.
+    /// Adds the final outcomes of the commands that forebay's consumer applies.
     ///
-    /// `seal`: by it the ids of all daemons on this database are known.
+    /// `seal` recognises the ids of all daemons that use this database.
     pub fn with_outcomes(mut self, db: Database, seal: IdSeal) -> Self {
         self.outcomes = Some(Arc::new(Outcomes::new(db, seal)));
         self
     }
 
-    /// Looks in the database for the outcomes somebody waits for, as long as the task is held.
+    /// Polls the database for outcomes that clients wait for, until the returned `Task` is dropped.
     pub fn watch_outcomes(&self) -> Option<Task> {
         let outcomes = Arc::clone(self.outcomes.as_ref()?);
         Some(Task::spawn("status-outcomes", async move { outcomes.watch().await }))
     }
 
-    /// Which log this is.
+    /// Id of the log.
     pub fn log_id(&self) -> [u8; 16] {
         self.log.identity().log_id
     }
 
-    /// What the log says of a command. Reads files: for a thread that may block.
+    /// Status of a command according to the log. Blocks on disk I/O.
     fn look_up(&self, id: &CommandId, asker: Asker<'_>) -> Result<CommandStatus, Untold> {
         let mut lsn = self.lsn(id)?;
         let first = self.read(lsn)?;
@@ -120,8 +121,8 @@ impl Statuses {
         Err(unavailable("requeued too often to follow"))
     }
 
-    /// The status of a command, with the outcome where a consumer of ours decides. The log is asked first, off the
-    /// runtime's threads, and the database only for a command that the asker may see.
+    /// Finds the status of a command, including the outcome if forebay's consumer applies it. The log is queried first,
+    /// on a blocking thread. The database is queried only for a command that the caller may see.
     pub async fn find(
         &self,
         id: CommandId,
@@ -133,14 +134,14 @@ impl Statuses {
         let looked = looked.await.map_err(|_| StatusError::Unavailable(INTERRUPTED.to_owned()))?;
         match (looked, &self.outcomes) {
             (Ok(mut status), Some(outcomes)) if has_consumer(&status.kind) => {
-                // A requeued command is dead no longer, and its outcome the last word.
+                // A requeued command is no longer dead-lettered, so its outcome is final.
                 if let Some(outcome) = outcomes.find(&id).await {
                     conclude(&mut status, outcome);
                 }
                 Ok(status)
             }
             (Ok(status), _) => Ok(status),
-            // Any daemon on this database knows what became of a user's command.
+            // Every daemon on this database knows the outcome of a user command.
             (Err(Untold::Unknown(error)), Some(outcomes)) => {
                 let outcome = outcomes.find_elsewhere(&id, Asker::new(owner.as_ref(), admin)).await;
                 outcome.map(|outcome| status_of(id, outcome)).ok_or(error)
@@ -149,13 +150,13 @@ impl Statuses {
         }
     }
 
-    /// Whether the command is accepted here and has not come to its end.
+    /// Whether the command is accepted here and has no final state yet.
     pub async fn is_waiting(&self, id: CommandId) -> bool {
         self.find(id, None, true).await.is_ok_and(|status| !status.is_final())
     }
 
-    /// Completes when the command has reached a final state, or `deadline` has come. At once when it had. `consumed`:
-    /// a consumer of ours decides.
+    /// Completes when the command has a final state or `deadline` has passed. Completes at once if it already has one.
+    /// `consumed`: forebay's consumer decides the outcome.
     pub async fn final_state(&self, id: &CommandId, consumed: bool, deadline: Instant) {
         match &self.outcomes {
             Some(outcomes) if consumed => {
@@ -168,34 +169,34 @@ impl Statuses {
         }
     }
 
-    /// Completes when the log is done with the command, or `deadline` has come.
+    /// Completes when the log has settled the command or `deadline` has passed.
     async fn sent(&self, id: &CommandId, deadline: Instant) {
         let Ok(lsn) = self.mint.lsn(id) else { return };
         let waiter = self.waiters.register(lsn);
         let mut woken = std::pin::pin!(waiter.woken());
         woken.as_mut().enable();
-        // Listening first: what is done in between wakes the waiter.
+        // Register before the check, so that a record settled in between wakes the waiter.
         if !self.log.is_done(lsn) {
             self.last_awaited.fetch_max(lsn.0, Ordering::SeqCst);
-            // The drain may be gathering records, this one among them.
+            // The drain may be collecting a batch that includes this record.
             self.log.wake_readers();
             let _ = tokio::time::timeout_at(deadline.into(), woken).await;
         }
     }
 
-    /// Whether the log has the command and no dead letter is made of it. The database is not asked.
+    /// Whether the log holds the command and it is not dead-lettered. Does not query the database.
     pub async fn is_alive(&self, id: CommandId) -> bool {
         self.state(id).await.is_some_and(|state| state != CommandState::Dead)
     }
 
-    /// How far the log knows the command to have come.
+    /// State of the command according to the log.
     async fn state(&self, id: CommandId) -> Option<CommandState> {
         let this = self.clone();
         let looked = tokio::task::spawn_blocking(move || this.look_up(&id, Asker::Admin).ok());
         looked.await.ok().flatten().map(|status| status.state)
     }
 
-    /// Completes when the command has died before Kafka had it, or `deadline` has come.
+    /// Completes when the command was dead-lettered before Kafka confirmed it, or `deadline` has passed.
     async fn buried(&self, id: &CommandId, deadline: Instant) {
         self.sent(id, deadline).await;
         if self.state(*id).await != Some(CommandState::Dead) {
@@ -203,19 +204,19 @@ impl Statuses {
         }
     }
 
-    /// Called by a consumer in this process after these commands were decided: wakes those who wait for them.
+    /// Wakes the clients that wait for these commands. Called by a consumer in this process after it has decided them.
     pub fn decided(&self, ids: &[CommandId]) {
         if let Some(outcomes) = &self.outcomes {
             outcomes.wake(ids);
         }
     }
 
-    /// Called by the drain after these records were confirmed or buried: wakes those who wait for them.
+    /// Wakes the clients that wait for these records. Called by the drain after they were confirmed or dead-lettered.
     pub fn finished(&self, lsns: &[Lsn]) {
         self.waiters.wake(lsns);
     }
 
-    /// The highest record for whose outcome a client has waited. The drain does not gather it with later ones.
+    /// The highest record for which a client has waited. The drain does not delay it to batch it with later ones.
     pub fn last_awaited(&self) -> Lsn {
         Lsn(self.last_awaited.load(Ordering::SeqCst))
     }
@@ -239,7 +240,7 @@ fn unavailable(why: impl std::fmt::Display) -> Untold {
     Untold::Final(StatusError::Unavailable(why.to_string()))
 }
 
-/// The database's word over the log's.
+/// Applies the outcome in the database, which takes precedence over the log.
 fn conclude(status: &mut CommandStatus, outcome: OutcomeRow) {
     status.state = match outcome.state.as_str() {
         "applied" => CommandState::Applied,
@@ -254,7 +255,7 @@ fn conclude(status: &mut CommandStatus, outcome: OutcomeRow) {
     }
 }
 
-/// `taken: email`, for example.
+/// Formats the reason, for example `taken: email`.
 fn reason(outcome: &OutcomeRow) -> Option<String> {
     let reason = outcome.reason.clone()?;
     Some(match &outcome.field {
@@ -263,7 +264,7 @@ fn reason(outcome: &OutcomeRow) -> Option<String> {
     })
 }
 
-/// Of a command that another daemon has accepted, or that the log no longer keeps.
+/// Status of a command that another daemon has accepted, or that the log no longer retains.
 fn status_of(id: CommandId, outcome: OutcomeRow) -> CommandStatus {
     let mut status = CommandStatus {
         id,
@@ -286,7 +287,7 @@ fn settle(status: &mut CommandStatus, fate: RecordState, topic: &str) {
         RecordState::Sent(confirmation) => {
             status.state = CommandState::Sent;
             status.sent_at = confirmation.map(|c| c.at);
-            // Where a consumer of ours decides, this is not the end.
+            // If forebay's consumer decides the outcome, delivery is not the final state.
             status.finished_at = status.sent_at.filter(|_| !has_consumer(&status.kind));
             status.kafka = confirmation.map(|c| KafkaPosition {
                 topic: topic.to_owned(),

@@ -1,7 +1,7 @@
-//! What the database says became of commands, and who waits for it.
+//! Outcomes of commands in the database, for clients that wait for them.
 //!
-//! One question for all who wait, a few dozen times a second while somebody does. A consumer in the same process
-//! shortens the wait by saying what it has decided.
+//! A single query serves all waiting clients. It runs a few dozen times per second while any client waits. A consumer
+//! in the same process shortens the wait by reporting the commands it has decided.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,16 +13,16 @@ use super::waiters::Waiters;
 use crate::command::{CommandId, IdSeal};
 use crate::db::{Database, OutcomeRow};
 
-/// Between two questions. Short beside a batch of the consumer's, long beside the question.
+/// Interval between two queries. Short compared with a batch of the consumer, long compared with a query.
 const INTERVAL: Duration = Duration::from_millis(25);
-/// After a question that failed.
+/// Delay after a failed query.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Commands in one question.
+/// Maximum number of commands per query.
 const TOGETHER: usize = 512;
 
 pub(super) struct Outcomes {
     db: Database,
-    /// On the ids that the daemons on this database make.
+    /// Recognises the ids that daemons on this database create.
     seal: IdSeal,
     waiters: Arc<Waiters<CommandId>>,
     somebody_waits: Notify,
@@ -33,19 +33,20 @@ impl Outcomes {
         Self { db, seal, waiters: Arc::default(), somebody_waits: Notify::new() }
     }
 
-    /// None when there is none yet, or the database does not answer: the log's word is true all the same.
+    /// The outcome of a command. `None` if it has none yet or the database is unavailable; the state in the log is
+    /// still valid.
     pub async fn find(&self, id: &CommandId) -> Option<OutcomeRow> {
         match self.db.outcome(&id.to_string()).await {
             Ok(outcome) => outcome,
             Err(error) => {
-                tracing::debug!(%error, "outcome not known");
+                tracing::debug!(%error, "outcome is unknown");
                 None
             }
         }
     }
 
-    /// The same for a command that the log here does not know. Who shows no credentials is heard only with an id that one
-    /// of the daemons has made: any other would cost the database a question at no cost of theirs.
+    /// The outcome of a command that this log does not know. For a client without credentials, only ids created by one
+    /// of the daemons are looked up: made-up ids would cost database queries at no cost to the client.
     pub async fn find_elsewhere(&self, id: &CommandId, asker: Asker<'_>) -> Option<OutcomeRow> {
         if matches!(asker, Asker::Principal(None)) && !id.has_seal(&self.seal) {
             return None;
@@ -54,7 +55,7 @@ impl Outcomes {
         asker.may_see(outcome.actor.as_deref(), None, outcome.accepted_at).then_some(outcome)
     }
 
-    /// Completes when the command is decided, or `deadline` has come.
+    /// Completes when the command is decided, or `deadline` has passed.
     pub async fn decided(&self, id: &CommandId, deadline: Instant) {
         let waiter = self.waiters.register(*id);
         let mut woken = std::pin::pin!(waiter.woken());
@@ -67,7 +68,7 @@ impl Outcomes {
         self.waiters.wake(ids);
     }
 
-    /// Asks for those who wait.
+    /// Polls the database for all waiting clients.
     pub async fn watch(&self) {
         loop {
             let waiting = self.waiters.keys();
@@ -84,7 +85,7 @@ impl Outcomes {
                         self.wake(&decided.collect::<Vec<CommandId>>());
                     }
                     Err(error) => {
-                        tracing::debug!(%error, "outcomes not known");
+                        tracing::debug!(%error, "outcomes are unknown");
                         pause = PATIENCE;
                     }
                 }

@@ -1,4 +1,4 @@
-//! Who waits for what: for a record to be delivered, or a command to be decided. Bounded by the number of connections.
+//! Tasks that wait for the delivery of a record or the outcome of a command. Bounded by the number of connections.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,11 +12,11 @@ use crate::sync::Mutex;
 
 pub(super) struct Waiters<K> {
     waiting: Mutex<HashMap<K, Arc<Notify>>>,
-    /// Lets the drain pass without a lock while nobody waits.
+    /// Lets the drain skip the lock while no task waits.
     count: AtomicUsize,
 }
 
-/// One who waits. Dropping it ends the wait.
+/// A registered waiter. Dropping it ends the wait.
 pub(super) struct Waiter<K: Copy + Eq + Hash> {
     waiters: Arc<Waiters<K>>,
     key: K,
@@ -37,7 +37,7 @@ impl<K: Copy + Eq + Hash> Waiters<K> {
         Waiter { waiters: Arc::clone(self), key, notify }
     }
 
-    /// What is waited for.
+    /// Keys that tasks wait for.
     pub fn keys(&self) -> Vec<K> {
         let waiting = self.waiting.lock();
         waiting.keys().copied().collect()
@@ -58,7 +58,7 @@ impl<K: Copy + Eq + Hash> Waiters<K> {
 }
 
 impl<K: Copy + Eq + Hash> Waiter<K> {
-    /// Hears every `wake` from the moment it is enabled on.
+    /// Receives every `wake` after it is enabled.
     pub fn woken(&self) -> Notified<'_> {
         self.notify.notified()
     }
@@ -67,7 +67,7 @@ impl<K: Copy + Eq + Hash> Waiter<K> {
 impl<K: Copy + Eq + Hash> Drop for Waiter<K> {
     fn drop(&mut self) {
         let mut waiting = self.waiters.waiting.lock();
-        // Two of the three owners are the map and this waiter: nobody else waits.
+        // Two of the three owners are the map and this waiter, so no other task waits.
         if waiting
             .get(&self.key)
             .is_some_and(|held| Arc::ptr_eq(held, &self.notify) && Arc::strong_count(held) == 2)
@@ -83,9 +83,9 @@ mod tests {
     use super::*;
     use crate::wal::Lsn;
 
-    /// One stored permit used to wake one of them; the other waited out its deadline.
+    /// A single stored permit used to wake only one waiter; the other waited until its deadline.
     #[tokio::test]
-    async fn all_who_wait_for_a_record_are_woken_also_before_they_sleep() {
+    async fn all_waiters_of_a_record_are_woken_even_before_they_sleep() {
         let waiters = Arc::<Waiters<Lsn>>::default();
         let (one, other) = (waiters.register(Lsn(7)), waiters.register(Lsn(7)));
         {

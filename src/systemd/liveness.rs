@@ -1,36 +1,37 @@
-//! Whether the daemon does its work, decided from counters that its loops bump on every turn, idle ones too.
+//! Liveness of the daemon, derived from counters that its loops increment in every iteration, including idle ones.
 
 use std::time::Duration;
 
-/// A loop that counts its turns, at least one a second.
+/// Counter of a loop's iterations. A loop iterates at least once per second.
 pub struct Heartbeat {
     name: String,
     beats: Box<dyn Fn() -> u64 + Send>,
 }
 
 impl Heartbeat {
-    /// The loop `name`, whose turns so far `beats` tells.
+    /// Creates the heartbeat of loop `name`. `beats` returns the number of iterations so far.
     pub fn new(name: impl Into<String>, beats: impl Fn() -> u64 + Send + 'static) -> Self {
         Self { name: name.into(), beats: Box::new(beats) }
     }
 }
 
-/// Says whether the loops that matter still turn.
+/// Decides whether the vital loops make progress.
 pub struct Liveness {
-    /// How long a counter may stand still.
+    /// Maximum time for which a counter may stay unchanged.
     patience: Duration,
     vital: Vec<WatchedLoop>,
     pool: Vec<WatchedLoop>,
 }
 
 impl Liveness {
-    /// Each of `vital` must turn, and at least one of `pool`.
+    /// Every loop of `vital` must make progress, and at least one loop of `pool`.
     pub fn new(patience: Duration, vital: Vec<Heartbeat>, pool: Vec<Heartbeat>) -> Self {
         let watch = |heartbeats: Vec<Heartbeat>| heartbeats.into_iter().map(WatchedLoop::new).collect();
         Self { patience, vital: watch(vital), pool: watch(pool) }
     }
 
-    /// Who hangs, so that the daemon as a whole does; empty while it is well. `now` is any monotonic clock.
+    /// Names of the loops whose hang makes the daemon hang. Empty while it is healthy. `now`: time of any monotonic
+    /// clock.
     pub fn hung(&mut self, now: Duration) -> Vec<&str> {
         let patience = self.patience;
         let mut hung = hung_names(&mut self.vital, now, patience);
@@ -49,7 +50,7 @@ fn hung_names(watched: &mut [WatchedLoop], now: Duration, patience: Duration) ->
 
 struct WatchedLoop {
     heartbeat: Heartbeat,
-    /// The counter at the last look that saw it changed, and when that was; none before the first look.
+    /// Value of the counter at its last change, and the time of that check. `None` before the first check.
     last_change: Option<(u64, Duration)>,
 }
 
@@ -58,7 +59,7 @@ impl WatchedLoop {
         Self { heartbeat, last_change: None }
     }
 
-    /// The name, if the counter has stood still for longer than `patience`.
+    /// The name, if the counter has not changed for longer than `patience`.
     fn hung_name(&mut self, now: Duration, patience: Duration) -> Option<&str> {
         let beats = (self.heartbeat.beats)();
         let since = match self.last_change {
@@ -93,18 +94,18 @@ mod tests {
     }
 
     #[test]
-    fn a_hung_commit_thread_is_the_daemons_end_and_its_return_the_daemons_return() {
+    fn the_daemon_hangs_while_the_commit_thread_hangs() {
         let (commit, beat) = heartbeat("commit");
         let mut liveness = Liveness::new(PATIENCE, vec![commit], vec![]);
         assert!(liveness.hung(at(100)).is_empty());
-        assert!(liveness.hung(at(110)).is_empty(), "patience is not over yet");
+        assert!(liveness.hung(at(110)).is_empty(), "the timeout has not passed yet");
         assert_eq!(liveness.hung(at(111)), ["commit"]);
         beat();
         assert!(liveness.hung(at(112)).is_empty());
     }
 
     #[test]
-    fn one_worker_alive_suffices() {
+    fn one_live_worker_is_enough() {
         let ((first, _), (second, beat)) = (heartbeat("drain-0"), heartbeat("drain-1"));
         let mut liveness = Liveness::new(PATIENCE, vec![], vec![first, second]);
         assert!(liveness.hung(at(0)).is_empty());
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn without_workers_none_can_hang() {
+    fn no_loop_hangs_without_workers() {
         assert!(Liveness::new(PATIENCE, vec![], vec![]).hung(at(99)).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! The service manager's side of life: ready, stopping, alive. Without systemd all of it does nothing.
+//! Notifications to the service manager: ready, stopping, alive. Without systemd they have no effect.
 
 mod liveness;
 mod sockets;
@@ -10,27 +10,28 @@ use sd_notify::NotifyState;
 pub use liveness::{Heartbeat, Liveness};
 pub use sockets::listeners;
 
-/// The daemon accepts commands.
+/// Notifies that the daemon accepts commands.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// What `systemctl status` shows of it.
+/// Sets the status line that `systemctl status` shows.
 pub fn status(status: &str) {
     notify(&[NotifyState::Status(status)]);
 }
 
-/// The daemon has begun to stop.
+/// Notifies that the daemon is stopping.
 pub fn stopping(status: &str) {
     notify(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-/// The daemon is alive.
+/// Sends a watchdog ping.
 pub fn ping() {
     notify(&[NotifyState::Watchdog]);
 }
 
-/// How long the service manager waits for a ping before it calls the daemon hung; none when it does not watch.
+/// Watchdog timeout of the service manager: without a ping for this long, the daemon counts as hung. `None` if the
+/// service manager does not watch it.
 pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero())
 }

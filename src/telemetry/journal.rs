@@ -1,22 +1,22 @@
-//! Priorities of lines where standard error is the journal, so that `journalctl -p warning` works.
+//! Priority prefixes for log lines if standard error is the journal, so that `journalctl -p warning` works.
 //!
-//! Each line begins with its priority, as sd-daemon(3) has it; journald takes it off. The journal's own protocol (the crate
-//! `tracing-journald`) would send from the thread that logs, which then waits for a journald that is slow. A line with a
-//! prefix passes the queue as it does elsewhere, and is the same JSON object.
+//! Each line begins with its priority in the form of sd-daemon(3), which journald removes. The journal's own protocol
+//! (crate `tracing-journald`) would send from the thread that logs, which would then wait for a slow journald. A line
+//! with a prefix uses the same queue as any other, and is the same JSON object.
 
 use std::io;
 
 use rustix::fs::fstat;
 use tracing::Level;
 
-/// Whether standard error is connected to the journal. `JOURNAL_STREAM` has device and inode of what the service manager
-/// connected; a shell between may have sent standard error elsewhere.
+/// Whether standard error is connected to the journal. `JOURNAL_STREAM` holds the device and inode that the service
+/// manager connected. They are compared, because a shell in between may have redirected standard error.
 pub(super) fn is_stderr() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     fstat(io::stderr()).is_ok_and(|file| stream == format!("{}:{}", file.st_dev, file.st_ino))
 }
 
-/// The prefix of a line.
+/// The prefix for a level.
 pub(super) fn priority(level: Level) -> &'static str {
     match level {
         Level::ERROR => "<3>",
@@ -26,7 +26,7 @@ pub(super) fn priority(level: Level) -> &'static str {
     }
 }
 
-/// `text` with the prefix before each of its lines: journald looks at each.
+/// Adds the prefix to each line of `text`, because journald evaluates it per line.
 pub(super) fn prefixed(prefix: &str, text: &[u8]) -> Vec<u8> {
     text.split_inclusive(|byte| *byte == b'\n').flat_map(|line| [prefix.as_bytes(), line].concat()).collect()
 }

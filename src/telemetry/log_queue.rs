@@ -1,7 +1,7 @@
-//! Log lines on their way to standard error: a bounded queue, and one thread that writes.
+//! Bounded queue of log lines, and the thread that writes them to standard error.
 //!
-//! Logging is best effort. A line that finds the queue full, or whose write fails, is lost and counted; the thread that
-//! logs neither waits nor fails. When writing works again, a line says how many were lost.
+//! Logging is best effort. A line is lost and counted if the queue is full or its write fails. The thread that logs
+//! neither waits nor fails. When writes succeed again, a log line reports the number of lost lines.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -21,37 +21,37 @@ use crate::task::{OnFailure, Thread};
 use super::journal;
 use super::repeat_filter::RepeatFilter;
 
-/// Bytes that wait to be written: some thousand lines, so that a burst passes a reader that is slow for a moment.
+/// Capacity in bytes: some thousand lines, so that a burst survives a reader that is briefly slow.
 const MAX_BYTES: usize = 1 << 20;
-/// Pause before the next attempt where standard error is non-blocking and full: a pipe is seldom full for longer.
+/// Pause before the next attempt if standard error is non-blocking and full. A pipe is rarely full for longer.
 const RETRY: Duration = Duration::from_millis(10);
-/// Between two looks whether repeated lines are to be told: they are counted over 10 s and more.
+/// Interval between two checks for repeated lines to report. They are counted over 10 s or more.
 const REPEAT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The queue. The thread that writes lives as long as the process.
+/// The queue. Its writing thread runs until the process ends.
 pub(super) struct LogQueue {
     state: Mutex<State>,
     filled: Condvar,
     emptied: Condvar,
     lost: IntCounter,
-    /// What was left out. Told by the thread that writes.
+    /// Repeated lines that were suppressed. The writing thread reports them.
     pub(super) repeats: Arc<RepeatFilter>,
 }
 
 #[derive(Default)]
 struct State {
     lines: VecDeque<Box<[u8]>>,
-    /// Of these lines.
+    /// Total size of these lines.
     bytes: usize,
-    /// Bytes of the line that is being written.
+    /// Size of the line that is being written.
     writing: usize,
 }
 
 impl LogQueue {
-    /// Starts the thread that writes to standard error. Lost lines are counted in `lost`.
+    /// Starts the thread that writes to standard error. `lost` counts lost lines.
     pub(super) fn start(lost: &IntCounter) -> io::Result<Arc<Self>> {
         let output = Arc::new(Self::new(lost));
-        // Not `io::stderr()`: its lock, held while a full pipe is waited for, would hold whoever else wants it.
+        // Not `io::stderr()`: its lock would be held while a full pipe is waited for, and block all other users.
         let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
         Arc::clone(&output).write_to(stderr)?;
         Ok(output)
@@ -67,12 +67,12 @@ impl LogQueue {
         }
     }
 
-    /// Starts a thread that writes to `file`; another one follows if it panics, which costs at least a line.
+    /// Starts a thread that writes to `file`. If it panics, another one replaces it; at least one line is lost then.
     fn write_to(self: Arc<Self>, file: File) -> io::Result<()> {
         let (successor, its) = (Arc::clone(&self), file.try_clone()?);
         let on_failure = OnFailure::Report(Box::new(move |_| {
             successor.lost.inc();
-            // Without a thread the queue stays full, and lines are counted as lost.
+            // Without a thread, the queue stays full and lines are counted as lost.
             let _ = successor.write_to(its);
         }));
         let thread = Thread::spawn("log", on_failure, move |_| {
@@ -80,12 +80,12 @@ impl LogQueue {
             LineWriter { out: file, torn: false }.run(&self);
             Ok(())
         })?;
-        // It ends with the process: until then somebody may log.
+        // It ends with the process, because any thread may log until then.
         drop(thread);
         Ok(())
     }
 
-    /// Queues a line, or loses it where there is no room.
+    /// Queues a line, or drops it if the queue is full.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.state();
         if state.bytes + state.writing + line.len() > MAX_BYTES {
@@ -99,14 +99,14 @@ impl LogQueue {
         self.filled.notify_one();
     }
 
-    /// Waits until all lines are written, or for `timeout`; says whether they are.
+    /// Waits until all lines are written, or for `timeout`. Returns `true` if all are written.
     pub(super) fn flush(&self, timeout: Duration) -> bool {
         let waits = |state: &mut State| state.bytes + state.writing > 0;
         let mut state = self.emptied.wait_timeout_while(self.state(), timeout, waits);
         !waits(&mut state)
     }
 
-    /// The next line; waits for it, but not for ever.
+    /// Returns the next line. Waits for it for a limited time.
     fn next(&self) -> Option<Box<[u8]>> {
         let mut state = self
             .filled
@@ -117,7 +117,7 @@ impl LogQueue {
         Some(line)
     }
 
-    /// The line that was taken is written, or lost.
+    /// Records that the current line is written or lost.
     fn done(&self) {
         self.state().writing = 0;
         self.emptied.notify_all();
@@ -128,15 +128,15 @@ impl LogQueue {
     }
 }
 
-/// What the thread writes to.
+/// Writes lines to an output.
 struct LineWriter<W> {
     out: W,
-    /// Part of a line was written, and its rest was not.
+    /// Whether only a part of the last line was written.
     torn: bool,
 }
 
 impl<W: Write> LineWriter<W> {
-    /// Writes line after line, for ever.
+    /// Writes lines indefinitely.
     fn run(mut self, output: &LogQueue) {
         let (mut told, mut looked) = (output.lost.get(), Instant::now());
         loop {
@@ -158,14 +158,14 @@ impl<W: Write> LineWriter<W> {
                     event = "log.lines_lost",
                     log.lines_lost = lost - told,
                     log.lines_lost_total = lost,
-                    "log lines lost: standard error was full, closed or not read"
+                    "log lines lost; standard error was full, closed or not read"
                 );
                 told = lost;
             }
         }
     }
 
-    /// Writes one line, after ending one that was torn.
+    /// Writes one line. If the previous line is incomplete, ends it first.
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
         if self.torn {
             self.write_whole(b"\n")?;
@@ -190,7 +190,7 @@ impl<W: Write> LineWriter<W> {
     }
 }
 
-/// A subscriber's way to the queue. It writes each line in one call.
+/// Creates writers to the queue for a subscriber, which writes each line in a single call.
 #[derive(Clone)]
 pub(super) struct QueueWriter {
     pub(super) output: Arc<LogQueue>,
@@ -198,10 +198,10 @@ pub(super) struct QueueWriter {
     pub(super) to_journal: bool,
 }
 
-/// One line's way to the queue.
+/// Writer of one line.
 pub(super) struct QueuedLine<'a> {
     output: &'a LogQueue,
-    /// None where lines have no priority.
+    /// `None` if lines have no priority.
     priority: Option<&'static str>,
 }
 
@@ -238,14 +238,14 @@ mod tests {
 
     use super::*;
 
-    /// Longer than any test may take.
+    /// Longer than any test may run.
     const LONG: Duration = Duration::from_secs(60);
 
     fn output() -> Arc<LogQueue> {
         Arc::new(LogQueue::new(&IntCounter::new("lost", "lost").unwrap()))
     }
 
-    /// Takes what its owner lets it take, and says what it took.
+    /// A reader that takes what the test allows and reports what it took.
     struct Reader {
         results: mpsc::Receiver<io::Result<usize>>,
         took: mpsc::Sender<Vec<u8>>,
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_loses_lines_and_counts_them_without_a_wait() {
+    fn a_full_queue_drops_and_counts_lines_without_waiting() {
         let output = output();
         let line = vec![b'x'; MAX_BYTES / 4];
         (0..6).for_each(|_| output.push(&line));
@@ -272,7 +272,7 @@ mod tests {
         let taken = output.next().unwrap();
         output.push(&line);
         assert_eq!(output.lost.get(), 3, "the line that is being written counts");
-        assert!(!output.flush(Duration::ZERO), "{} bytes are under way", taken.len());
+        assert!(!output.flush(Duration::ZERO), "{} bytes are being written", taken.len());
         output.done();
         output.push(&line);
         assert_eq!(output.lost.get(), 3);
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_loses_its_line_and_the_next_line_begins_a_line() {
+    fn after_a_failed_write_the_next_line_starts_a_new_line() {
         let (allow, results) = mpsc::channel();
         let (took, taken) = mpsc::channel();
         let mut sink = LineWriter { out: Reader { results, took }, torn: false };

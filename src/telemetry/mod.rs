@@ -1,4 +1,4 @@
-//! Structured logs on standard error, the steps that took too long, and traces. Section `[telemetry]`.
+//! Structured logs on standard error, log lines about slow steps, and traces. Configuration section `[telemetry]`.
 
 mod journal;
 mod log_queue;
@@ -29,15 +29,15 @@ use trace::{Endpoint, SampleRatio};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How a line looks. `None`: text at a terminal, JSON elsewhere.
+    /// Format of log lines. `None`: text at a terminal, JSON elsewhere.
     pub log_format: Option<Format>,
-    /// What is logged.
+    /// Minimum level of log lines.
     pub log_level: Level,
-    /// A step that takes longer is logged with its name.
+    /// Steps that take longer are logged with their name.
     pub slow_step: Span,
-    /// Where the spans of sampled requests are sent. `None`: there are none.
+    /// Endpoint that receives the spans of sampled requests. `None` disables traces.
     pub otlp_endpoint: Option<Endpoint>,
-    /// The share of requests without a `traceparent` that are sampled.
+    /// Fraction of requests without a `traceparent` that are sampled.
     pub sample_ratio: SampleRatio,
 }
 
@@ -54,7 +54,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What is wrong with the section by itself.
+    /// Checks the keys of this section. Returns one error per invalid key.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut wrong = |key, found: &dyn fmt::Display, allowed| {
@@ -73,34 +73,34 @@ impl Config {
     }
 }
 
-/// How a log line looks.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// One object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Text for people.
     Text,
 }
 
-/// The least severe line that is logged.
+/// Minimum level of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Failures only.
     Error,
-    /// And what needs attention.
+    /// Also conditions that need attention.
     Warn,
-    /// And what changes.
+    /// Also changes of state.
     Info,
-    /// And what happens.
+    /// Also normal events.
     Debug,
-    /// And every detail.
+    /// Also every detail.
     Trace,
 }
 
 impl Level {
-    /// Whether somebody looks for a cause, and wants to see each line.
+    /// Whether repeated lines are logged, because an operator is looking for a cause.
     fn shows_repeats(self) -> bool {
         matches!(self, Self::Debug | Self::Trace)
     }
@@ -112,10 +112,10 @@ impl fmt::Display for Level {
     }
 }
 
-/// How long the end of the process waits for log lines that are not written yet.
+/// Maximum time that the end of the process waits for unwritten log lines.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// The log of this process. There is one, as there is one subscriber.
+/// The log of this process. There is only one, because a process has only one subscriber.
 static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
@@ -123,15 +123,15 @@ struct Log {
     level: reload::Handle<EnvFilter, Registry>,
 }
 
-/// Sends this process's log lines, and its panics, to standard error. Lines that could not be written are counted in
-/// `lost`. Works once in a process.
+/// Sends the process's log lines and panics to standard error. `lost` counts lines that could not be written. Only the
+/// first call in a process has an effect.
 pub fn init(config: &Config, lost: &IntCounter) -> io::Result<()> {
     let output = LogQueue::start(lost)?;
     output.repeats.show_all(config.log_level.shows_repeats());
     let (filter, level) = reload::Layer::new(filter(config.log_level));
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(is_coloured())
-        // It would be printed, with a panic where that fails.
+        // Such an error would be printed, and that panics if standard error fails.
         .log_internal_errors(false)
         .with_writer(QueueWriter { output: Arc::clone(&output), to_journal: journal::is_stderr() });
     let format = if io::stderr().is_terminal() { Format::Text } else { Format::Json };
@@ -146,20 +146,20 @@ pub fn init(config: &Config, lost: &IntCounter) -> io::Result<()> {
     Ok(())
 }
 
-/// At a terminal only, and not where its user wants none (no-color.org) or it shows none.
+/// Colours are used only at a terminal that supports them, unless the user disables them (no-color.org).
 fn is_coloured() -> bool {
     let has = |name, is_so: fn(&str) -> bool| std::env::var(name).is_ok_and(|value| is_so(&value));
     io::stderr().is_terminal() && !has("NO_COLOR", |it| !it.is_empty()) && !has("TERM", |it| it == "dumb")
 }
 
-/// From now on lines down to this level are logged.
+/// After this call, lines of at least this level are logged.
 pub fn set_level(level: Level) -> io::Result<()> {
     let Some(log) = LOG.get() else { return Ok(()) };
     log.queue.repeats.show_all(level.shows_repeats());
     log.level.reload(filter(level)).map_err(io::Error::other)
 }
 
-/// Waits until all log lines are written, but no longer than a second: before the process ends.
+/// Waits until all log lines are written, for at most one second. Called before the process ends.
 pub fn flush() {
     if let Some(log) = LOG.get() {
         log.queue.repeats.log_all_counts(Instant::now());
@@ -167,7 +167,7 @@ pub fn flush() {
     }
 }
 
-/// Writes a line for a person to standard error, after all log lines. Waits no longer than a second for it.
+/// Writes a message for people to standard error, after all log lines. Waits at most one second.
 pub fn write_final_message(line: fmt::Arguments<'_>) {
     let line = format!("{line}\n").into_bytes();
     let line = match journal::is_stderr() {
@@ -180,7 +180,7 @@ pub fn write_final_message(line: fmt::Arguments<'_>) {
         log.queue.flush(FLUSH);
         return;
     }
-    // No log yet: the configuration has mistakes, for example.
+    // The log does not exist yet, for example because of an error in the configuration.
     let (done, written) = mpsc::channel();
     let writer = Thread::spawn("last-word", OnFailure::Report(Box::new(drop)), move |_| {
         let _ = io::stderr().write_all(&line);
@@ -192,7 +192,7 @@ pub fn write_final_message(line: fmt::Arguments<'_>) {
     }
 }
 
-/// The default hook writes to standard error itself, and waits where that is full.
+/// Replaces the default panic hook, which writes to standard error itself and blocks if that is full.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -209,13 +209,13 @@ fn log_panics() {
     }));
 }
 
-/// Our own lines down to `level`; of the libraries below us only what needs attention.
+/// Filter that admits forebay's own lines from `level` on, and from libraries only warnings and errors.
 fn filter(level: Level) -> EnvFilter {
     let others = if level == Level::Error { Level::Error } else { Level::Warn };
     EnvFilter::new(format!("{others},forebay={level}").to_lowercase())
 }
 
-/// A step under way; logs its name and duration when it ends later than it should.
+/// Timer of a step. When dropped, it logs the step's name and duration if the step was slow.
 #[must_use = "a step ends when it is dropped"]
 pub struct StepTimer {
     name: &'static str,
@@ -225,13 +225,13 @@ pub struct StepTimer {
 }
 
 impl StepTimer {
-    /// Begins a step that should take less than `slow`.
+    /// Starts the timer of a step that should take less than `slow`.
     pub fn begin(name: &'static str, slow: Duration) -> Self {
         Self { name, slow, started: Instant::now(), histogram: None }
     }
 }
 
-/// Begins steps of one kind of work. Whether slow or not, their durations are counted, by name.
+/// Creates the timers of one group of steps. The duration of every step is observed in a histogram, by name.
 #[derive(Clone)]
 pub struct StepTimers {
     seconds: HistogramVec,
@@ -239,12 +239,12 @@ pub struct StepTimers {
 }
 
 impl StepTimers {
-    /// Of steps that should take less than `slow`; `seconds` has one label, the name.
+    /// For steps that should take less than `slow`. `seconds` must have one label, the name of the step.
     pub fn new(seconds: &HistogramVec, slow: Duration) -> Self {
         Self { seconds: seconds.clone(), slow }
     }
 
-    /// Begins a step.
+    /// Starts the timer of a step.
     pub fn begin(&self, name: &'static str) -> StepTimer {
         let timed = Some(self.seconds.with_label_values(&[name]));
         StepTimer { name, slow: self.slow, started: Instant::now(), histogram: timed }

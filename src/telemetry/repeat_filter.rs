@@ -1,8 +1,9 @@
-//! Causes that repeat: the first warning or error is logged, and its repetitions are counted.
+//! Suppression of repeated causes: the first warning or error is logged, and its repetitions are counted.
 //!
-//! A cause is a place in the code together with the texts of its line. Numbers and ids are not part of it, because they
-//! differ from one repetition to the next. While a cause repeats, a line `log.repeated` says how often: after 10 s, then
-//! after 20 s, and so on up to an hour. A cause that was not repeated for one such period is logged again.
+//! A cause is a place in the code together with the texts of its line. Numbers and ids are not part of a cause, because
+//! they differ between repetitions. While a cause repeats, a line `log.repeated` reports the number of repetitions:
+//! after 10 s, then after 20 s, and so on up to one hour. A cause that does not repeat for one such period is logged
+//! again.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -20,18 +21,19 @@ use tracing_subscriber::layer::{Context, Filter};
 
 use crate::sync::Mutex;
 
-/// From the first line of a cause to the first count of its repetitions. Long enough for a burst to become one line.
+/// Time from the first line of a cause to the first count. Long enough to reduce a burst to one line.
 const FIRST_PERIOD: Duration = Duration::from_secs(10);
-/// A cause that lasts for days is counted every hour.
+/// Maximum period. A cause that lasts for days is counted every hour.
 const LONGEST_PERIOD: Duration = Duration::from_secs(3_600);
-/// Causes of one place in the code. Further ones count as one: an error's text may have a number in it.
+/// Maximum number of causes per place in the code. Further ones count as one, because an error text may contain a
+/// number.
 const MAX_CAUSES: usize = 8;
-/// Bytes of a line's texts that tell causes apart.
+/// Number of bytes of a line's texts that distinguish causes.
 const MAX_TEXT: usize = 512;
-/// Fields that differ from one repetition to the next.
+/// Fields that differ between repetitions.
 const IDS: [&str; 3] = ["command", "trace_id", "backtrace"];
-/// Events that are logged each time, by how they begin: answers to an operator, and changes of a state, where a line that
-/// is left out would make the next one misleading. What reports them reports each change once.
+/// Prefixes of events that are always logged: results for an operator, and changes of a state. If one of these were
+/// suppressed, the next one would mislead. Their sources report each change once.
 const CHANGES: [&str; 17] = [
     "auth.files_",
     "config.",
@@ -52,33 +54,33 @@ const CHANGES: [&str; 17] = [
     "users.notices_",
 ];
 
-/// The causes of the last lines, and how often each was repeated.
+/// Causes of recent lines, with the number of repetitions.
 #[derive(Default)]
 pub(super) struct RepeatFilter {
     causes: Mutex<HashMap<Cause, RepeatCount>>,
-    /// Nothing is left out.
+    /// Whether repeated lines are logged, too.
     shows_all: AtomicBool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Cause {
-    /// The name of the place in the code.
+    /// Name of the place in the code.
     place: &'static str,
-    /// Empty for those beyond [`MAX_CAUSES`].
+    /// Empty for causes beyond [`MAX_CAUSES`].
     texts: String,
 }
 
 struct RepeatCount {
     event: String,
     level: tracing::Level,
-    /// When the period began.
+    /// Start of the period.
     since: Instant,
     period: Duration,
-    /// Lines that were left out in it.
+    /// Lines suppressed in the period.
     count: u64,
 }
 
-/// What `log.repeated` says.
+/// Contents of a `log.repeated` line.
 #[derive(Debug, PartialEq, Eq)]
 struct RepeatSummary {
     level: tracing::Level,
@@ -89,12 +91,12 @@ struct RepeatSummary {
 }
 
 impl RepeatFilter {
-    /// Whether repetitions are logged too.
+    /// Sets whether repetitions are logged, too.
     pub(super) fn show_all(&self, shows_all: bool) {
         self.shows_all.store(shows_all, Ordering::Relaxed);
     }
 
-    /// Whether this line is to be logged; counts it otherwise.
+    /// Whether to log this line. A suppressed line is counted.
     fn should_log(&self, place: &'static str, level: tracing::Level, line: LineTexts, now: Instant) -> bool {
         let LineTexts { event, mut texts } = line;
         if CHANGES.iter().any(|begin| event.starts_with(begin)) {
@@ -124,7 +126,7 @@ impl RepeatFilter {
         }
     }
 
-    /// Logs the counts of all periods that are over.
+    /// Logs the counts of all periods that have ended.
     pub(super) fn log_due_counts(&self, now: Instant) {
         self.take(now, |repeated| repeated.is_over(now)).iter().for_each(RepeatSummary::log);
     }
@@ -175,7 +177,7 @@ impl RepeatSummary {
                 repeated.line = texts,
                 repeated.count = count,
                 repeated.period_s = seconds,
-                "line was repeated and left out"
+                "repeated line suppressed"
             ),
             _ => tracing::warn!(
                 event = "log.repeated",
@@ -183,13 +185,13 @@ impl RepeatSummary {
                 repeated.line = texts,
                 repeated.count = count,
                 repeated.period_s = seconds,
-                "line was repeated and left out"
+                "repeated line suppressed"
             ),
         }
     }
 }
 
-/// Lets a subscriber's layer log each cause once.
+/// Filter for a subscriber's layer that logs each cause once.
 pub(super) struct DeduplicationFilter(pub(super) Arc<RepeatFilter>);
 
 impl<S> Filter<S> for DeduplicationFilter {
@@ -197,7 +199,7 @@ impl<S> Filter<S> for DeduplicationFilter {
         true
     }
 
-    // By default each line's place would be asked each time, also where its level is off.
+    // The default implementation would evaluate each callsite every time, even if its level is off.
     fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
         Interest::always()
     }
@@ -213,7 +215,7 @@ impl<S> Filter<S> for DeduplicationFilter {
     }
 }
 
-/// The parts of a line that tell its cause.
+/// Parts of a line that identify its cause.
 #[derive(Default)]
 struct LineTexts {
     event: String,
@@ -229,7 +231,7 @@ impl LineTexts {
             name => {
                 let separator = iter::repeat_n(' ', usize::from(!self.texts.is_empty()));
                 self.texts.extend(separator);
-                // Into a string nothing fails.
+                // A write to a string cannot fail.
                 let _ = match name {
                     "message" => self.texts.write_fmt(value),
                     name => write!(self.texts, "{name}={value}"),
@@ -241,7 +243,7 @@ impl LineTexts {
 
 impl Visit for LineTexts {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // What is logged by its `Display` comes here too, and looks like it.
+        // Values logged by `Display` arrive here, too, and look the same.
         self.add(field, format_args!("{value:?}"));
     }
 
@@ -289,7 +291,7 @@ mod tests {
             self.start + Duration::from_secs(second)
         }
 
-        /// How often and in how many seconds, as told at this second.
+        /// Counts and periods, as logged at this second.
         fn told(&self, second: u64) -> Vec<(u64, u64)> {
             let now = self.at(second);
             let counts = self.repeats.take(now, |repeated| repeated.is_over(now));
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_logged_once_and_its_repetitions_are_counted_ever_more_rarely() {
+    fn a_cause_is_logged_once_and_repetitions_are_counted_less_often() {
         let log = Log::new();
         let admitted = (0..100).filter(|second| log.admits("drain.read_failed", "EIO", *second)).count();
         assert_eq!(admitted, 1);
@@ -306,12 +308,12 @@ mod tests {
         assert!(!log.admits("drain.read_failed", "EIO", 100));
         assert_eq!(log.told(118), [], "the next period is longer");
         assert_eq!(log.told(119), [(1, 20)]);
-        assert_eq!(log.told(159), [], "nothing was repeated for a period");
-        assert!(log.admits("drain.read_failed", "EIO", 160), "it is new again");
+        assert_eq!(log.told(159), [], "nothing repeated for one period");
+        assert!(log.admits("drain.read_failed", "EIO", 160), "the cause is new again");
     }
 
     #[test]
-    fn a_cause_is_new_after_a_period_even_if_nothing_was_told_meanwhile() {
+    fn a_cause_is_new_after_a_period_without_repetition() {
         let log = Log::new();
         assert!(log.admits("drain.read_failed", "EIO", 0));
         assert!(log.admits("drain.read_failed", "EIO", 10));
@@ -319,16 +321,16 @@ mod tests {
     }
 
     #[test]
-    fn different_causes_are_logged_each_and_their_number_is_bounded() {
+    fn different_causes_are_logged_up_to_a_bound() {
         let log = Log::new();
         let admitted = (0..100).filter(|n| log.admits("drain.read_failed", &format!("error {n}"), 0)).count();
         assert_eq!(admitted, MAX_CAUSES + 1);
         assert_eq!(log.repeats.causes.lock().len(), MAX_CAUSES + 1);
-        assert_eq!(log.told(10), [(91, 10)], "those beyond the bound are one");
+        assert_eq!(log.told(10), [(91, 10)], "causes beyond the bound count as one");
     }
 
     #[test]
-    fn answers_to_an_operator_and_changes_of_a_state_are_logged_each_time() {
+    fn operator_results_and_state_changes_are_always_logged() {
         let log = Log::new();
         for event in
             ["config.reload_failed", "operator.drop_failed", "problem.started", "dependency.unavailable"]
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_ids_make_no_other_cause() {
+    fn numbers_and_ids_do_not_distinguish_causes() {
         let (repeats, all) = (Arc::new(RepeatFilter::default()), Arc::new(RepeatFilter::default()));
         all.show_all(true);
         let count = |repeats: &Arc<RepeatFilter>| {
@@ -364,10 +366,10 @@ mod tests {
             (&*told[0].event, &*told[0].texts, told[0].count),
             ("consumer.dead_letter", "dead reason=x", 9)
         );
-        assert_eq!(count(&all), 21, "nothing is left out");
+        assert_eq!(count(&all), 21, "no line is suppressed");
     }
 
-    /// Counts the lines that reach it.
+    /// Counts the lines that pass the filter.
     struct Counter(Arc<std::sync::atomic::AtomicUsize>);
 
     impl Counter {
