@@ -1,4 +1,4 @@
-//! Certificates and keys of a running daemon: about to expire, or no longer readable.
+//! Certificates and keys of a running daemon that expire soon or can no longer be read.
 
 use support::clock::FakeClock;
 use support::process::Forebay;
@@ -7,7 +7,7 @@ use support::{daemon, scratch};
 
 use super::list::{assert_on_all_surfaces, await_end, await_problem, entries, text};
 
-/// Of a certificate that is valid for 48 hours: in the last third of that.
+/// Within the last third of the validity of a certificate that is valid for 48 hours.
 const NEAR_THE_END_S: i64 = 40 * 3_600;
 
 fn with_certificate(forebay: Forebay, identity: &Identity) -> (Forebay, CertificateFiles) {
@@ -18,7 +18,7 @@ fn with_certificate(forebay: Forebay, identity: &Identity) -> (Forebay, Certific
     (forebay, place)
 }
 
-/// `/readyz` of the admin listener, which has no certificate.
+/// Reads `/readyz` of the admin listener, which has no certificate.
 #[test]
 fn a_certificate_near_its_end_is_told_until_it_is_renewed() {
     let test = "a_certificate_near_its_end_is_told_until_it_is_renewed";
@@ -27,7 +27,7 @@ fn a_certificate_near_its_end_is_told_until_it_is_renewed() {
     let (forebay, _) = with_certificate(daemon::under_test(), &identity);
     let (mut forebay, clock) = FakeClock::install(forebay, home.path());
     forebay.start();
-    assert!(entries(&forebay, "certificate_expiring").is_empty(), "two days are left");
+    assert!(entries(&forebay, "certificate_expiring").is_empty(), "two days remain");
     clock.set(NEAR_THE_END_S);
     let entry = await_problem(&forebay, "certificate_expiring");
     assert!(text(&entry, "detail").contains("server.tls_cert_file expires at 20"), "{entry}");
@@ -47,7 +47,7 @@ fn a_spoilt_certificate_is_told_until_it_is_replaced() {
 
 #[test]
 fn a_spoilt_tokens_file_is_told_until_it_is_mended() {
-    // With authentication the broker is not the embedded one.
+    // Authentication requires a broker other than the embedded one.
     let forebay = daemon::forebay("127.0.0.1:9").set("auth.mode", "token");
     let tokens = forebay.dir().join("tokens");
     std::fs::write(&tokens, "# none\n").unwrap();

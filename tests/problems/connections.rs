@@ -1,4 +1,4 @@
-//! `forebay check-config --connect`: what each dependency answers, with nothing created or changed.
+//! `forebay check-config --connect`: reports the state of each dependency and changes nothing.
 
 use std::fs;
 
@@ -12,10 +12,10 @@ use support::proxy::Proxy;
 use support::sql::SqlServer as _;
 use support::{daemon, services, wait};
 
-/// Nobody listens there.
+/// An address without a listener.
 const NO_KAFKA: &str = "127.0.0.1:9";
 
-/// Asks; the exit code, and the report.
+/// Runs the check. Returns the exit code and the report.
 pub fn run_check(forebay: Forebay) -> (Option<i32>, Value) {
     let mut forebay =
         forebay.args(&["check-config", "--connect", "--json"]).set("telemetry.log_level", "error");
@@ -34,7 +34,7 @@ fn check<'a>(report: &'a Value, dependency: &str, name: &str) -> &'a Value {
     found.unwrap_or_else(|| panic!("no {dependency} {name} in {report:#}"))
 }
 
-/// Whether a check has this verdict, and these parts in what it says.
+/// Asserts that a check has this verdict and that its texts contain these parts.
 pub fn assert_check(report: &Value, dependency: &str, name: &str, verdict: &str, parts: &[&str]) {
     let check = check(report, dependency, name);
     let said =
@@ -93,7 +93,7 @@ fn topics_limits_and_rights_are_asked_for_and_nothing_is_written() {
         let forebay = forebay(&cluster.bootstrap()).toml(&(kinds + keyless));
         forebay.set("users.enabled", true).set("consumer.enabled", true).set("drain.delivery", "exactly-once")
     };
-    // Brokers follow the controller within milliseconds.
+    // Brokers learn of the denials within milliseconds.
     let (code, report) = wait::until("the denials are known", LONG, || {
         let (code, report) = run_check(base());
         let denied = ["denied.v1", "hidden.v1", "user.commands.v1"];
@@ -148,7 +148,7 @@ fn topics_limits_and_rights_are_asked_for_and_nothing_is_written() {
 
     cluster.deny("Describe", Resource::Group("forebay"));
     cluster.deny("Write", Resource::TransactionalId("forebay-check-config"));
-    let report = wait::until("these too", LONG, || {
+    let report = wait::until("these denials are known", LONG, || {
         let (_, report) = run_check(base());
         let group = check(&report, "group", "forebay")["verdict"] == "failed";
         let id = check(&report, "transactional-id", "forebay-check-config")["verdict"] == "failed";
@@ -171,7 +171,7 @@ fn topics_limits_and_rights_are_asked_for_and_nothing_is_written() {
         &["Group authorization failed", "[consumer] group"],
     );
 
-    // No topic was created, and no record written.
+    // No topic was created and no record was written.
     let topics = admin.topics();
     for absent in ["absent.v1", "user.dead.v1", "user.retry.v1", "forebay.checkpoints"] {
         assert!(!topics.iter().any(|topic| topic == absent), "{absent} was created: {topics:?}");
@@ -202,7 +202,7 @@ fn a_wrong_password_and_an_advertised_address_that_leads_nowhere_are_told_apart(
     assert!(!report.to_string().contains("hunter2"), "{report:#}");
     let (_, report) = run_check(sasl(CLIENT_PASSWORD));
     assert_check(&report, "broker", &broker, "ok", &["answers"]);
-    // A listener that wants a password, asked without one.
+    // A listener that requires a password, without one.
     let (_, report) = run_check(forebay(&broker));
     assert_check(&report, "broker", &broker, "failed", &["transport failure", "[kafka] security_protocol"]);
     drop(cluster);

@@ -1,4 +1,4 @@
-//! Records that are not delivered, and why.
+//! Problems about records that are not delivered.
 
 use support::daemon::{LONG, backlog, backlog_value, forebay, kind};
 use support::kafka::ClusterOptions;
@@ -7,7 +7,7 @@ use support::{services, wait};
 
 use super::list::{assert_on_all_surfaces, await_problem, entries, text};
 
-/// Where nobody listens.
+/// An address without a listener.
 const NO_KAFKA: &str = "127.0.0.1:9";
 
 fn post(forebay: &Forebay, key: &str) -> u16 {
@@ -36,7 +36,7 @@ fn an_unknown_topic_is_named_and_its_records_become_dead_letters() {
     assert!(text(&dead, "detail").starts_with("1 dead letters"), "{dead}");
     assert_eq!(text(&dead, "last_error"), "topic: unknown");
     assert_on_all_surfaces(&forebay, &dead);
-    // After a restart the letter is still there, since the same time.
+    // The dead letter and its time survive a restart.
     forebay.restart();
     assert_eq!(await_problem(&forebay, "dead_letters")["since"], dead["since"]);
 }
@@ -65,7 +65,7 @@ fn thresholds_of_backlog_and_age_are_problems_while_they_are_passed() {
     assert_on_all_surfaces(&forebay, &full);
     await_problem(&forebay, "kafka_unreachable");
     let document = backlog(&forebay);
-    assert_eq!(document["problems"][0]["code"], "backlog_full", "the most important first: {document}");
+    assert_eq!(document["problems"][0]["code"], "backlog_full", "the most important problem comes first: {document}");
     assert!(text(&document, "last_error").contains("Connection refused"), "{document}");
     assert!(backlog_value(&forebay, "backlog") > 3);
 }

@@ -1,4 +1,4 @@
-//! Kafka, the database and Redis: unavailable, and available again.
+//! Kafka, the database and Redis become unavailable, and available again.
 
 use support::admin::Admin;
 use support::daemon::{LONG, forebay, kind, migrated};
@@ -18,9 +18,9 @@ fn a_stopped_broker_is_unreachable_until_it_is_back() {
     forebay.start();
     daemon::await_drained(&forebay);
     assert!(is_up(&forebay, "kafka") && entries(&forebay, "kafka_unreachable").is_empty());
-    // Nothing waits for delivery: only the daemon's own question finds it.
+    // No record waits for delivery, so only the daemon's own probe can find the outage.
     cluster.broker(1).kill();
-    let refused = wait::until("the client's own words", LONG, || {
+    let refused = wait::until("the error of the client library is reported", LONG, || {
         let entry = entries(&forebay, "kafka_unreachable").into_iter().next()?;
         entry["last_error"]
             .as_str()
@@ -31,18 +31,18 @@ fn a_stopped_broker_is_unreachable_until_it_is_back() {
     assert_on_all_surfaces(&forebay, &refused);
     assert!(!is_up(&forebay, "kafka"));
     let ready = forebay.admin_http().get("/readyz").unwrap();
-    assert_eq!(ready.status, 200, "accepting without Kafka is the purpose");
+    assert_eq!(ready.status, 200, "the daemon accepts commands without Kafka");
     assert!(ready.json()["dependencies"]["kafka"].as_str().unwrap().contains("Connection refused"));
     let public = forebay.http().get("/readyz").unwrap();
     assert_eq!(public.json()["dependencies"]["kafka"], "degraded");
-    assert!(!public.text().contains(&cluster.bootstrap()), "strangers see a broker: {}", public.text());
+    assert!(!public.text().contains(&cluster.bootstrap()), "unauthenticated clients see a broker: {}", public.text());
     cluster.broker(1).start();
     await_end(&forebay, "kafka_unreachable");
     assert!(is_up(&forebay, "kafka"));
     assert_eq!(forebay.http().get("/readyz").unwrap().json()["dependencies"]["kafka"], "ok");
 }
 
-/// Brokers answer at the address of the configuration, and name another one to clients, which leads nowhere.
+/// Brokers answer at the configured address, but advertise an address that refuses connections.
 #[test]
 fn an_advertised_address_that_refuses_is_named_and_delivery_stalls() {
     let test = "an_advertised_address_that_refuses_is_named_and_delivery_stalls";
@@ -56,7 +56,7 @@ fn an_advertised_address_that_refuses_is_named_and_delivery_stalls() {
     forebay.start();
     let answer = forebay.http().post("/v1/commands/order.create", r#"{"key":"a"}"#).unwrap();
     assert_eq!(answer.status, 202);
-    let stalled = wait::until("delivery does not get on", LONG, || {
+    let stalled = wait::until("delivery stalls", LONG, || {
         let stalled = entries(&forebay, "drain_stalled").into_iter();
         stalled.chain(entries(&forebay, "records_parked")).next()
     });
@@ -96,7 +96,7 @@ fn a_stopped_redis_is_unavailable_until_it_is_back() {
     let redis = place.start();
     let mut forebay = daemon::under_test().set("redis.url", redis.url());
     forebay.start();
-    wait::until_true("it was looked at", LONG, || {
+    wait::until_true("the dependency was checked", LONG, || {
         forebay.http().get("/readyz").unwrap().json()["dependencies"]["markers"] == "ok"
     });
     redis.kill();
@@ -119,14 +119,14 @@ fn a_killed_database_is_unavailable_until_it_is_back() {
     let mut forebay =
         daemon::under_test().set("database.url", url).set("users.on_database_failure", "accept");
     forebay.start();
-    wait::until_true("it was looked at", LONG, || {
+    wait::until_true("the dependency was checked", LONG, || {
         forebay.http().get("/readyz").unwrap().json()["dependencies"]["database"] == "ok"
     });
     server.kill();
     let entry = await_problem(&forebay, "database_unavailable");
     assert_on_all_surfaces(&forebay, &entry);
     assert!(!is_up(&forebay, "database") && is_up(&forebay, "redis"));
-    // Nothing is to be applied yet: the consumer has no reason to complain.
+    // No command waits to be applied, so the consumer has no problem yet.
     assert!(entries(&forebay, "consumer_stalled").is_empty());
     let user = r#"{"name":"ada","email":"ada@example.org","phone":"+4930123456","password":"correct horse battery"}"#;
     let accepted = forebay.http().post("/v1/users", user).unwrap();

@@ -1,4 +1,4 @@
-//! The list as the surfaces show it.
+//! Helpers that compare the list of problems on all surfaces.
 
 use forebay::control;
 use forebay::control::{ControlResponse, Request};
@@ -8,29 +8,29 @@ use support::daemon::{LONG, backlog, metric};
 use support::process::Forebay;
 use support::wait;
 
-/// The entries of this code in `/readyz`.
+/// Entries with this code in `/readyz`.
 pub fn entries(forebay: &Forebay, code: &str) -> Vec<Value> {
     of_code(&forebay.admin_http().get("/readyz").unwrap().json()["problems"], code)
 }
 
-/// Waits for an entry of this code; the first one.
+/// Waits for an entry with this code and returns the first one.
 pub fn await_problem(forebay: &Forebay, code: &str) -> Value {
     let found = wait::poll(LONG, || entries(forebay, code).into_iter().next());
     found.unwrap_or_else(|| panic!("no {code}: {}\n{}", backlog(forebay), forebay.log()))
 }
 
-/// Waits until there is none, on any surface, and its end is logged with a duration.
+/// Waits until no surface shows the problem, and its end is logged with a duration.
 pub fn await_end(forebay: &Forebay, code: &str) {
     wait::until_true("the problem ends", LONG, || entries(forebay, code).is_empty());
     assert_eq!(metric(forebay, &gauge(code)), 0.0);
-    // A thread of its own writes the log.
+    // A separate thread writes the log.
     wait::until_true("its end is logged", LONG, || !lines(forebay, "problem.ended", code).is_empty());
     let ended = lines(forebay, "problem.ended", code);
-    assert_eq!(ended.len(), 1, "said once: {ended:?}");
+    assert_eq!(ended.len(), 1, "logged once: {ended:?}");
     assert!(ended[0].contains("\"level\":\"INFO\"") && ended[0].contains("\"duration_s\":"), "{ended:?}");
 }
 
-/// That every surface shows this entry alike, and that its start is logged once.
+/// Asserts that every surface shows this entry in the same way, and that its start is logged once.
 pub fn assert_on_all_surfaces(forebay: &Forebay, entry: &Value) {
     let code = entry["code"].as_str().unwrap();
     assert_eq!(entry["runbook"], format!("docs/runbook.md#{code}"));
@@ -41,7 +41,7 @@ pub fn assert_on_all_surfaces(forebay: &Forebay, entry: &Value) {
     assert!(of_code(&public["problems"], code).iter().all(|shown| shown["last_error"].is_null()), "{public}");
     let Ok(ControlResponse::Status(status)) = control::send_request(&forebay.wal_dir(), &Request::Status)
     else {
-        panic!("what `wal-tools status` asks for is not answered");
+        panic!("the status request of `wal-tools status` failed");
     };
     for document in [&public, &backlog(forebay), &status] {
         assert!(of_code(&document["problems"], code).iter().any(is_it), "{document}");
@@ -49,18 +49,18 @@ pub fn assert_on_all_surfaces(forebay: &Forebay, entry: &Value) {
     assert_eq!(metric(forebay, &gauge(code)), 1.0);
     wait::until_true("its start is logged", LONG, || !lines(forebay, "problem.started", code).is_empty());
     let started = lines(forebay, "problem.started", code);
-    assert_eq!(started.len(), 1, "said once: {started:?}");
+    assert_eq!(started.len(), 1, "logged once: {started:?}");
     assert!(!started[0].contains("\"level\":\"INFO\""), "{started:?}");
 }
 
-/// Log lines of this event about this code.
+/// Log lines with this event and code.
 pub fn lines(forebay: &Forebay, event: &str, code: &str) -> Vec<String> {
     let (event, code) = (format!("\"event\":\"{event}\""), format!("\"code\":\"{code}\""));
     let log = forebay.log();
     log.lines().filter(|line| line.contains(&event) && line.contains(&code)).map(str::to_owned).collect()
 }
 
-/// Of `forebay_dependency_up`.
+/// Value of `forebay_dependency_up`.
 pub fn is_up(forebay: &Forebay, dependency: &str) -> bool {
     metric(forebay, &format!("forebay_dependency_up{{dependency=\"{dependency}\"}}")) == 1.0
 }

@@ -1,4 +1,4 @@
-//! The log itself: damage, a failed flush, a disk without room, an older copy.
+//! Problems of the log itself: damage, a failed flush, a full disk, an older copy.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,7 +14,7 @@ use support::{daemon, scratch, services, wait};
 
 use super::list::{assert_on_all_surfaces, await_end, await_problem, entries, lines, text};
 
-/// Where nobody listens.
+/// An address without a listener.
 const NO_KAFKA: &str = "127.0.0.1:9";
 
 fn post(forebay: &Forebay, mark: &str) -> u16 {
@@ -29,7 +29,7 @@ fn segment(forebay: &Forebay) -> PathBuf {
     segments.remove(0)
 }
 
-/// Changes one byte of the record that has this mark.
+/// Changes one byte of the record with this mark.
 fn damage(forebay: &Forebay, mark: &str) {
     let path = segment(forebay);
     let mut bytes = fs::read(&path).unwrap();
@@ -48,21 +48,21 @@ fn a_damaged_record_is_told_over_restarts_until_it_is_dropped() {
     forebay.kill();
     damage(&forebay, "mark-3");
     forebay.start();
-    let damaged = wait::until("the damage is told with its place", LONG, || {
+    let damaged = wait::until("the damage is reported with its location", LONG, || {
         entries(&forebay, "log_damaged").into_iter().find(|entry| !entry["last_error"].is_null())
     });
     assert!(text(&damaged, "last_error").contains(".wal"), "{damaged}");
     assert_on_all_surfaces(&forebay, &damaged);
-    assert_eq!(backlog_value(&forebay, "backlog"), 4, "the others wait for Kafka");
-    // One record, after a start that read nothing but the list of what died.
+    assert_eq!(backlog_value(&forebay, "backlog"), 4, "the other records wait for Kafka");
+    // The problem is about one record, after a start that read only the list of dead letters.
     forebay.restart();
-    let again = wait::until("the damage is told again", LONG, || {
+    let again = wait::until("the damage is reported again", LONG, || {
         entries(&forebay, "log_damaged").into_iter().find(|entry| !entry["last_error"].is_null())
     });
     assert!(text(&again, "last_error").contains(".wal"), "{again}");
     let drop = Request::Drop { lsns: vec![forebay::wal::Lsn(3)] };
     assert!(matches!(control::send_request(&forebay.wal_dir(), &drop), Ok(ControlResponse::Done(_))));
-    wait::until_true("it is over", LONG, || entries(&forebay, "log_damaged").is_empty());
+    wait::until_true("the problem ends", LONG, || entries(&forebay, "log_damaged").is_empty());
     wait::until_true("its end is logged", LONG, || {
         lines(&forebay, "problem.ended", "log_damaged").len() == 1
     });
@@ -76,31 +76,31 @@ fn a_disk_without_room_is_told_until_there_is_some() {
     let mut forebay = forebay(NO_KAFKA).toml(&kind("order.create", "orders.v1")).set("wal.dir", log);
     forebay.start();
     assert!(entries(&forebay, "disk_reserve_reached").is_empty());
-    // What is prepared already has room for some records.
+    // The preallocated space still holds some records.
     disk.fill_but(1 << 20).unwrap();
     let filling = "x".repeat(200_000);
     wait::until_true("the disk is full", LONG, || post(&forebay, &filling) == 507);
     let full = await_problem(&forebay, "disk_reserve_reached");
-    assert!(text(&full, "detail").contains("no room above the reserve"), "{full}");
+    assert!(text(&full, "detail").contains("no free space above the reserve"), "{full}");
     let asked = forebay.admin_http().get("/readyz").unwrap();
     assert_eq!((asked.status, asked.json()["reason"].as_str()), (503, Some("disk_full")), "{}", asked.text());
     assert_on_http_surfaces(&forebay, "disk_reserve_reached");
     disk.clear().unwrap();
     await_end(&forebay, "disk_reserve_reached");
-    wait::until_true("it accepts again", LONG, || post(&forebay, "small") == 202);
+    wait::until_true("the daemon accepts commands again", LONG, || post(&forebay, "small") == 202);
 }
 
-/// The log is not where `assert_on_all_surfaces` asks for its socket.
+/// Like `assert_on_all_surfaces`, which would look for the control socket in another directory.
 fn assert_on_http_surfaces(forebay: &Forebay, code: &str) {
     assert_eq!(metric(forebay, &format!("forebay_problem{{code=\"{code}\"}}")), 1.0);
     assert_eq!(daemon::backlog(forebay)["problems"][0]["code"], code);
     wait::until_true("its start is logged", LONG, || lines(forebay, "problem.started", code).len() == 1);
 }
 
-/// A script that starts the daemon under `strace`, which fails flushes, while a file is there.
+/// A script that starts the daemon, under `strace` with failing flushes while a flag file exists.
 fn failing_flush_script(home: &std::path::Path) -> PathBuf {
     let (script, flag) = (home.join("forebay"), home.join("flag"));
-    // Counted per thread: the thread that prepares segments stays below it, the commit thread does not.
+    // The count is per thread: the thread that prepares segments stays below it, the commit thread does not.
     let strace = "strace -D -f -o /dev/null -e trace=fdatasync -e inject=fdatasync:error=EIO:when=60+";
     let text = format!(
         "#!/bin/sh\nif [ -e {flag} ]; then exec {strace} {binary} \"$@\"; fi\nexec {binary} \"$@\"\n",
@@ -134,8 +134,8 @@ fn a_failed_flush_is_told_before_the_end_and_after_the_next_start() {
     assert!(told[0].contains("\"level\":\"ERROR\"") && told[0].contains("Input/output error"), "{told:?}");
     fs::remove_file(home.path().join("flag")).unwrap();
     forebay.start();
-    assert!(backlog_value(&forebay, "backlog") >= accepted as u64, "what was accepted is there");
-    assert!(entries(&forebay, "log_poisoned").is_empty(), "the start decided what the log holds");
+    assert!(backlog_value(&forebay, "backlog") >= accepted as u64, "accepted records are retained");
+    assert!(entries(&forebay, "log_poisoned").is_empty(), "recovery determined what the log holds");
     let at = metric(&forebay, LAST_FAILURE);
     let now = forebay::units::Timestamp::now().0 as f64 / 1e3;
     assert!(at > 0.0 && at <= now, "the failure stays visible: {at}");
@@ -170,7 +170,7 @@ fn an_older_copy_of_a_log_is_told_until_somebody_decides() {
     assert!(text(&told, "last_error").contains("on_restored_log says what to do"), "{told}");
     assert_on_all_surfaces(&restored, &told);
     assert!(entries(&restored, "drain_stalled").is_empty());
-    assert_eq!(post(&restored, "third"), 202, "it accepts");
+    assert_eq!(post(&restored, "third"), 202, "the daemon accepts commands");
     restored.configure("drain.on_restored_log", "continue-after-kafka");
     restored.restart();
     await_drained(&restored);

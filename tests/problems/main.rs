@@ -1,5 +1,5 @@
-//! The one list of what is wrong: an entry while a fault lasts, the same on every surface, and gone when the fault is.
-// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+//! The list of current problems: an entry exists while a fault lasts, and every surface shows the same entry.
+// A failed step of a test's set-up has no caller to return to: it panics with a description.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod certificates;

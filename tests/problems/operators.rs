@@ -1,4 +1,4 @@
-//! What operators did: logged with its origin, and in the list until it is undone.
+//! Actions of operators are logged with their origin, and stay in the list until they are undone.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -13,7 +13,7 @@ use support::{daemon, services};
 
 use super::list::{assert_on_all_surfaces, await_end, await_problem, entries, text};
 
-/// The line of this event.
+/// The log line of this event.
 fn line(forebay: &Forebay, event: &str) -> String {
     let event = format!("\"event\":\"{event}\"");
     let found = support::wait::poll(daemon::LONG, || {
@@ -28,14 +28,14 @@ fn a_pause_stays_visible_until_it_is_resumed() {
     forebay.start();
     assert!(entries(&forebay, "drain_paused").is_empty());
     assert_eq!(forebay.admin_http().post("/admin/drain/pause", "").unwrap().status, 200);
-    let [paused] = &entries(&forebay, "drain_paused")[..] else { panic!("at once: {}", backlog(&forebay)) };
+    let [paused] = &entries(&forebay, "drain_paused")[..] else { panic!("not immediately: {}", backlog(&forebay)) };
     assert!(text(paused, "detail").contains("admin listener, 127.0.0.1"), "{paused}");
     assert_on_all_surfaces(&forebay, paused);
     assert!(line(&forebay, "operator.drain_paused").contains("\"origin\":\"admin listener, 127.0.0.1\""));
     assert_eq!(forebay.admin_http().post("/admin/drain/pause", "").unwrap().status, 200);
-    assert_eq!(entries(&forebay, "drain_paused")[0]["since"], paused["since"], "it began with the first");
+    assert_eq!(entries(&forebay, "drain_paused")[0]["since"], paused["since"], "the problem began with the first pause");
     assert_eq!(forebay.admin_http().post("/admin/drain/resume", "").unwrap().status, 200);
-    assert!(entries(&forebay, "drain_paused").is_empty(), "at once");
+    assert!(entries(&forebay, "drain_paused").is_empty(), "immediately");
     await_end(&forebay, "drain_paused");
     assert!(line(&forebay, "operator.drain_resumed").contains("admin listener"));
 }
@@ -49,7 +49,7 @@ fn a_changed_rate_limit_stays_visible_until_it_is_as_configured() {
     let changed = json!({"enabled": true, "limit": 777, "window": "3m"}).to_string();
     assert_eq!(forebay.admin_http().put(path, &changed).unwrap().status, 200);
     let [entry] = &entries(&forebay, "rate_limit_changed")[..] else {
-        panic!("at once: {}", backlog(&forebay))
+        panic!("not immediately: {}", backlog(&forebay))
     };
     assert!(text(entry, "detail").contains("`login` to 777 in 3m"), "{entry}");
     assert_on_all_surfaces(&forebay, entry);
@@ -59,7 +59,7 @@ fn a_changed_rate_limit_stays_visible_until_it_is_as_configured() {
     await_end(&forebay, "rate_limit_changed");
 }
 
-/// The daemon records once a second what the page shows.
+/// The daemon records the values of the page once per second.
 fn await_on_status_page(forebay: &Forebay) {
     let shown = || {
         let page = forebay.admin_http().get("/status/page.json").unwrap().json();
@@ -96,12 +96,12 @@ fn dead_letters_stay_visible_until_they_are_dropped() {
     let uid = std::fs::metadata(forebay.dir()).unwrap().uid();
     let origin = format!("control socket, uid {uid}, pid {}", std::process::id());
     assert!(line(&forebay, "operator.dead_letter_requeued").contains(&origin), "{}", forebay.log());
-    // It dies again, under its new number.
-    support::wait::until_true("it is dead again", daemon::LONG, || {
+    // The record is dead-lettered again, under a new number.
+    support::wait::until_true("the record is dead-lettered again", daemon::LONG, || {
         daemon::backlog_value(&forebay, "dead") == 1
     });
     let drop = Request::Drop { lsns: vec![forebay::wal::Lsn(2)] };
     assert!(matches!(control::send_request(&forebay.wal_dir(), &drop), Ok(ControlResponse::Done(_))));
-    support::wait::until_true("none is left", daemon::LONG, || entries(&forebay, "dead_letters").is_empty());
+    support::wait::until_true("no dead letter remains", daemon::LONG, || entries(&forebay, "dead_letters").is_empty());
     assert!(line(&forebay, "operator.dead_letter_dropped").contains(&origin), "{}", forebay.log());
 }

@@ -1,4 +1,4 @@
-//! What a configuration and a body would do, without a daemon: `forebay config` and `forebay check-config`.
+//! Checks of a configuration and a body without a running daemon: `forebay config` and `forebay check-config`.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ fn forebay() -> Forebay {
     Forebay::new(env!("CARGO_BIN_EXE_forebay"))
 }
 
-/// Without the settings that tests have.
+/// Removes the settings that tests add.
 fn unset() -> Forebay {
     let mut forebay = forebay();
     for key in ["server.listen", "server.admin_listen", "wal.dir"] {
@@ -23,7 +23,7 @@ fn unset() -> Forebay {
     forebay
 }
 
-/// Runs a command; its exit code, standard output and standard error.
+/// Runs a command. Returns its exit code, standard output and standard error.
 fn run(mut forebay: Forebay, arguments: &[&str]) -> (Option<i32>, String, String) {
     forebay = forebay.args(arguments);
     let ((mut output, to_output), (mut errors, to_errors)) = (io::pipe().unwrap(), io::pipe().unwrap());
@@ -34,7 +34,7 @@ fn run(mut forebay: Forebay, arguments: &[&str]) -> (Option<i32>, String, String
     (forebay.wait(LONG).code(), said, complained)
 }
 
-/// The schema of the built-in example wants an id and an amount.
+/// The schema of the built-in example requires an id and an amount.
 const GOOD: &str = r#"{"id":"o-1","amount":12}"#;
 
 fn with_body(body: &str) -> (Forebay, String) {
@@ -50,7 +50,7 @@ fn the_default_is_printed_whatever_the_configuration_says() {
     assert_eq!(code, Some(0));
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/forebay.toml");
     assert_eq!(said, fs::read_to_string(file).unwrap());
-    // Read as a file of one's own, it changes nothing.
+    // Used as a configuration file, it changes nothing.
     let (code, shown, _) = run(unset(), &["check-config"]);
     assert_eq!(code, Some(0));
     let (code, again, complained) = run(unset().toml(&said), &["check-config"]);
@@ -112,7 +112,7 @@ fn standard_input_is_a_body_too() {
     assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["key"], "7");
 }
 
-/// The same problem documents as over HTTP, but for the id of the request.
+/// The same problem documents as over HTTP, except for the id of the request.
 #[test]
 fn a_body_that_is_refused_gets_the_problem_document_of_the_daemon() {
     let mut daemon = forebay().set("server.max_body", 200);
@@ -170,7 +170,7 @@ fn without_users_there_are_no_paths_of_users_and_no_consumer() {
     let ready = orders.admin_http().get("/readyz").unwrap().json();
     let dependencies: Vec<_> = ready["dependencies"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(dependencies, ["kafka"], "{ready}");
-    assert!(!orders.dir().join("forebay.sqlite").exists(), "a database was made");
+    assert!(!orders.dir().join("forebay.sqlite").exists(), "a database was created");
     assert!(orders.terminate().success());
 
     let enabled = |forebay: Forebay| {

@@ -1,4 +1,4 @@
-//! The codes that commands end with.
+//! Exit codes of the commands.
 
 use std::fs;
 use std::net::TcpListener;
@@ -35,7 +35,7 @@ fn a_port_that_is_taken_is_found_before_the_log_is_touched() {
         assert_eq!(forebay.wait(LONG).code(), Some(1));
         let said = forebay.log();
         assert!(said.contains(&format!("[server] {key}: cannot listen on {address}")), "{said}");
-        assert!(!forebay.wal_dir().exists(), "the log's directory was made");
+        assert!(!forebay.wal_dir().exists(), "the log's directory was created");
     }
 }
 

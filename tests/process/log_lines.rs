@@ -1,4 +1,4 @@
-//! The lines of the log: what the first one says, their priorities in the journal, and causes that repeat.
+//! Log lines: contents of the first one, priorities in the journal, and repeated causes.
 
 use std::fs::File;
 use std::io::Read;
@@ -17,7 +17,7 @@ fn forebay() -> Forebay {
     Forebay::new(env!("CARGO_BIN_EXE_forebay"))
 }
 
-/// The log lines of this event.
+/// The log lines with this event.
 fn lines(log: &str, event: &str) -> Vec<Value> {
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines.filter(|line| line["event"] == event).collect()
@@ -51,8 +51,8 @@ fn the_first_line_says_what_runs_and_how_it_is_configured() {
     assert!(first["admin_listen"].is_string(), "{first}");
 }
 
-/// What the daemon writes to a pipe in a life with an INFO, a WARN and an ERROR line. `is_journal`: it is told that the
-/// pipe is the journal.
+/// Lines that the daemon writes to a pipe in a run with an INFO, a WARN and an ERROR line. `is_journal`: the
+/// environment declares the pipe to be the journal.
 fn written(is_journal: bool) -> String {
     let (mut reader, writer) = io::pipe().unwrap();
     let file = File::from(OwnedFd::from(writer));
@@ -120,7 +120,7 @@ fn a_mistake_is_an_error_in_the_journal_too() {
     assert!(!said.is_empty() && said.lines().all(|line| line.starts_with("<3>")), "{said}");
 }
 
-/// Each of these requests takes longer than a step should, and each logged a line.
+/// Each of these requests exceeds the threshold of slow steps, and each used to log a line.
 #[test]
 fn a_flood_of_one_cause_is_one_line_and_a_count() {
     const USERS: u64 = 12;
@@ -141,7 +141,7 @@ fn a_flood_of_one_cause_is_one_line_and_a_count() {
     let counts = repeated.iter().filter(|line| line["repeated.line"] == "slow step step=users.hash");
     let counted: u64 = counts.map(|line| line["repeated.count"].as_u64().unwrap()).sum();
     assert_eq!(logged + counted, USERS, "{log}");
-    // One, but for a machine that stands still for ten seconds.
+    // A single line, unless the machine stalls for ten seconds.
     assert!(logged < USERS / 2, "{log}");
     assert!(
         repeated.iter().all(|line| line["level"] == "WARN" && line["repeated.event"] == "step.slow"),
@@ -149,7 +149,7 @@ fn a_flood_of_one_cause_is_one_line_and_a_count() {
     );
 }
 
-/// Whoever looks for a cause at this level wants to see each line.
+/// An operator who looks for a cause at this level needs each line.
 #[test]
 fn at_debug_every_repetition_is_logged() {
     let mut forebay = forebay().set("telemetry.slow_step", "1ms").set("telemetry.log_level", "debug");

@@ -1,6 +1,6 @@
-//! The program as a process: exit codes, signals, reload, metrics, log lines, terminal, and output that cannot be written.
-//! And `wal-tools status --watch`, which looks at it.
-// clippy.toml allows this in test functions; what they call is no different.
+//! The program as a process: exit codes, signals, reload, metrics, log lines, terminal, and output that cannot be
+//! written. Also `wal-tools status --watch`, which watches the process.
+// clippy.toml allows this in test functions; their helpers are no different.
 #![allow(clippy::unwrap_used)]
 
 mod configuration;
@@ -16,5 +16,5 @@ mod watch;
 
 use std::time::Duration;
 
-/// Above what any step of a test takes, on a busy machine too.
+/// Longer than any step of a test, even on a busy machine.
 const LONG: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! What a daemon shows at `/metrics`.
+//! Metrics of a daemon at `/metrics`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,9 +11,9 @@ use support::process::Forebay;
 use support::services::available;
 use support::{daemon, wait};
 
-/// An idle daemon shows fewer series.
+/// Maximum number of series of an idle daemon.
 const MOST_SERIES: usize = 500;
-/// Complaints of promtool about names that cannot change any more. There are none.
+/// Warnings of promtool about names that are frozen. There are none.
 const FROZEN: [&str; 0] = [];
 
 fn forebay() -> Forebay {
@@ -24,14 +24,14 @@ fn scrape(forebay: &Forebay) -> String {
     forebay.admin_http().get("/metrics").unwrap().text()
 }
 
-/// A scrape of an embedded daemon that has just looked at its database and its store.
+/// A scrape of an embedded daemon that has just checked its database and its store.
 fn idle() -> (Forebay, String) {
     let mut forebay = forebay();
     forebay.start();
-    // Requests with a wait are counted apart.
+    // Requests with a wait have series of their own.
     let waits = forebay.admin_http().request("GET", "/healthz", &[("Prefer", "wait=1")], &[]).unwrap();
     assert_eq!(waits.status, 200);
-    let text = wait::until("the first request, statement and step are shown", LONG, || {
+    let text = wait::until("the first request, statement and step are counted", LONG, || {
         let text = scrape(&forebay);
         let begun = ["http_request_duration_seconds", "db_query_seconds", "forebay_step_seconds"];
         begun.iter().all(|name| text.contains(&format!("\n# TYPE {name} histogram\n"))).then_some(text)
@@ -39,7 +39,7 @@ fn idle() -> (Forebay, String) {
     (forebay, text)
 }
 
-/// The metrics in the tables of docs/operations.md.
+/// Names of the metrics in the tables of docs/operations.md.
 fn documented() -> BTreeSet<String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
     let page = fs::read_to_string(page).unwrap();
@@ -49,7 +49,7 @@ fn documented() -> BTreeSet<String> {
     rows.map(|row| row.split(['`', '{']).next().unwrap().to_owned()).collect()
 }
 
-/// Series with their values; labels as they stand in the exposition.
+/// Series and their values; labels as in the exposition.
 fn series(text: &str) -> BTreeMap<&str, f64> {
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     samples.map(|line| line.rsplit_once(' ').unwrap()).map(|(name, n)| (name, n.parse().unwrap())).collect()
@@ -68,7 +68,7 @@ fn an_idle_daemon_shows_every_documented_metric_in_few_series() {
     assert!(series.len() < MOST_SERIES, "{} series: {series:#?}", series.len());
 }
 
-/// A counter that begins with 1 has no increase: the alert on the first dead letter would not fire.
+/// A counter whose first value is 1 has no increase, so the alert on the first dead letter would not fire.
 #[test]
 fn counters_of_failures_exist_before_the_first_failure() {
     let (_forebay, text) = idle();
@@ -100,7 +100,7 @@ fn promtool_accepts_what_the_daemon_shows() {
     let found = promtool("# HELP up Up.\n# TYPE up gauge\nup 1\n").map(drop);
     let Some(()) = available("promtool_accepts_what_the_daemon_shows", "promtool", found) else { return };
     let bad = promtool("# TYPE Bad_total gauge\nBad_total 1\n").unwrap();
-    assert!(!bad.status.success(), "promtool finds nothing wrong with a bad name");
+    assert!(!bad.status.success(), "promtool does not report a bad name");
     let (_forebay, text) = idle();
     let checked = promtool(&text).unwrap();
     let said = String::from_utf8([checked.stdout, checked.stderr].concat()).unwrap();
@@ -116,7 +116,7 @@ fn promtool(text: &str) -> Result<Output, String> {
     Ok(child.wait_with_output().unwrap())
 }
 
-/// A start reads no backlog, and shows all the same which topics it is for.
+/// The backlog is not read at start, but its topics are known at once.
 #[test]
 fn the_backlog_by_topic_is_right_at_once_and_after_a_restart() {
     let mut forebay = forebay()
@@ -133,15 +133,15 @@ fn the_backlog_by_topic_is_right_at_once_and_after_a_restart() {
     post(&forebay, "order", 1);
     assert_eq!(topics(&forebay), [("(before start)", 0), ("bills", 3), ("orders", 6)].map(owned).into());
 
-    // Embedded, the same log is delivered, and every topic falls to 0.
+    // With the embedded broker the same log is delivered, and every topic falls to 0.
     forebay.kill();
     forebay.unset("kafka.brokers");
     forebay.start();
-    wait::until_true("nothing waits", LONG, || topics(&forebay).values().all(|records| *records == 0));
+    wait::until_true("no record waits", LONG, || topics(&forebay).values().all(|records| *records == 0));
     let sent = series(&scrape(&forebay)).get(r#"forebay_drain_sent_total{topic="orders"}"#).copied();
     assert_eq!(sent, Some(6.0));
     post(&forebay, "bill", 1);
-    wait::until_true("it is delivered", LONG, || topics(&forebay).values().all(|records| *records == 0));
+    wait::until_true("the record is delivered", LONG, || topics(&forebay).values().all(|records| *records == 0));
 }
 
 fn post(forebay: &Forebay, kind: &str, count: usize) {
@@ -156,7 +156,7 @@ fn owned((topic, records): (&str, u64)) -> (String, u64) {
     (topic.to_owned(), records)
 }
 
-/// `forebay_topic_backlog`, without the topic of users.
+/// Values of `forebay_topic_backlog`, without the topic of users.
 fn topics(forebay: &Forebay) -> BTreeMap<String, u64> {
     let text = scrape(forebay);
     let topic = |name: &str| {

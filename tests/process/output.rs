@@ -1,4 +1,4 @@
-//! Output that nobody reads, or that fits nowhere.
+//! Output to a closed pipe or a full disk.
 
 use std::io;
 use std::io::Read;
@@ -12,7 +12,7 @@ fn forebay() -> Forebay {
     Forebay::new(env!("CARGO_BIN_EXE_forebay"))
 }
 
-/// Commands whose output is all that they do, in the directory of a log.
+/// Commands that only print, in the directory of a log.
 fn commands() -> (Forebay, [&'static [&'static str]; 6]) {
     let mut forebay = forebay();
     forebay.start();

@@ -15,7 +15,7 @@ fn forebay() -> Forebay {
     Forebay::new(env!("CARGO_BIN_EXE_forebay"))
 }
 
-/// `go tool pprof` with these arguments; what it prints. Go builds the tool when it is first used, and keeps it.
+/// Runs `go tool pprof` with these arguments and returns its output. Go builds the tool at its first use and caches it.
 fn go_pprof(arguments: &[&str]) -> Result<String, String> {
     let scratch = tempfile::tempdir().unwrap();
     let mut go = Command::new("go");
@@ -25,22 +25,22 @@ fn go_pprof(arguments: &[&str]) -> Result<String, String> {
     if output.status.success() { Ok(said) } else { Err(said) }
 }
 
-/// Whether Go's tool is there; says what is left out if not.
+/// Whether Go's tool is available. If not, reports what is not checked.
 fn has_go(test: &str) -> bool {
     available(test, "go tool pprof", go_pprof(&["-help"])).is_some()
 }
 
-/// The profile at a path of the admin listener, as a file.
+/// Saves the profile at a path of the admin listener to a file.
 fn save_profile(forebay: &Forebay, path: &str) -> String {
     let answer = forebay.admin_http().get(path).unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert!(answer.body.starts_with(&[0x1f, 0x8b]), "it is compressed");
+    assert!(answer.body.starts_with(&[0x1f, 0x8b]), "the profile is compressed");
     let file = forebay.dir().join("profile.pb.gz");
     fs::write(&file, &answer.body).unwrap();
     file.display().to_string()
 }
 
-/// Sends commands for as long as `work` takes.
+/// Sends commands while `work` runs.
 fn under_load<T>(forebay: &Forebay, work: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -71,11 +71,11 @@ fn a_cpu_profile_names_functions_and_threads_and_no_command_fails_meanwhile() {
     for part in ["PeriodType: cpu nanoseconds", "Duration: 3s", "samples/count cpu/nanoseconds", "thread:["] {
         assert!(raw.contains(part), "{part} is missing in\n{raw}");
     }
-    // Which functions a stack names depends on frame pointers; the standard library has them.
+    // The functions in a stack depend on frame pointers; the standard library has them.
     let top = go_pprof(&["-top", "-symbolize=none", "-nodecount=1000", &file]).unwrap();
     let named = top.lines().skip_while(|line| !line.contains("flat%")).skip(1).count();
     assert!(top.contains("Type: cpu") && named > 3, "{top}");
-    // It is over: nothing samples any more, and the next one may begin.
+    // The profile is finished: sampling has stopped, and the next profile may begin.
     save_profile(&forebay, "/debug/pprof/profile?seconds=1");
     assert!(forebay.terminate().success());
 }
@@ -97,7 +97,7 @@ fn one_profile_is_taken_at_a_time_and_ends_with_its_caller() {
     }
     let mut first = support::http::Connection::open(&forebay.admin_address()).unwrap();
     first.send(b"GET /debug/pprof/profile?seconds=60 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    wait::until_true("it runs", LONG, || forebay.log().contains("operator.cpu_profile_taken"));
+    wait::until_true("the profile runs", LONG, || forebay.log().contains("operator.cpu_profile_taken"));
     assert_eq!(get("/debug/pprof/profile?seconds=1"), (409, "profile_running".to_owned()));
     drop(first);
     wait::until_true("the next one may begin long before the first would have ended", LONG / 2, || {

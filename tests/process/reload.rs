@@ -1,4 +1,4 @@
-//! SIGHUP: what changes in a running daemon, and what a mistake changes.
+//! SIGHUP: changes in a running daemon, and the effect of a configuration error.
 
 use std::fs;
 
@@ -6,22 +6,22 @@ use crate::LONG;
 use support::process::Forebay;
 use support::wait;
 
-/// A kind with this schema.
+/// Configuration of a kind with this schema.
 fn kind(name: &str, schema: &str) -> String {
     format!("[[kinds]]\nname = \"{name}\"\ntopic = \"t\"\nschema_file = \"{schema}\"\n")
 }
 
-/// Amounts have this minimum.
+/// Writes a schema with this minimum for amounts.
 fn write_schema(forebay: &Forebay, minimum: u32) {
     let text = format!(r#"{{"properties":{{"amount":{{"minimum":{minimum}}}}}}}"#);
     fs::write(forebay.dir().join("schema.json"), text).unwrap();
 }
 
-/// Sends SIGHUP; what is logged up to its end.
+/// Sends SIGHUP and returns the log lines up to its end.
 fn hang_up(forebay: &mut Forebay) -> String {
     let seen = forebay.log().len();
     forebay.signal("HUP");
-    wait::until("the reload is over", LONG, || {
+    wait::until("the reload has finished", LONG, || {
         let said = forebay.log().split_off(seen);
         let over = said.lines().any(|line| line.contains("\"event\":\"config.reload"));
         (over && said.ends_with('\n')).then_some(said)

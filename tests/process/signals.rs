@@ -1,4 +1,4 @@
-//! What each command does on each signal.
+//! Reaction of each command to each signal.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::LONG;
 use support::process::Forebay;
 use support::wait;
 
-/// Numbers of the signals that no command dies of, as in signal(7).
+/// Numbers of the signals that must not kill a command, as in signal(7).
 const HANGUP: u32 = 1;
 const USER: [u32; 2] = [10, 12];
 
@@ -14,7 +14,7 @@ fn forebay() -> Forebay {
     Forebay::new(env!("CARGO_BIN_EXE_forebay"))
 }
 
-/// Waits until the process handles these signals itself.
+/// Waits until the process has handlers for these signals.
 fn await_handlers(forebay: &mut Forebay, signals: &[u32]) {
     let path = format!("/proc/{}/status", forebay.pid());
     wait::until_true("the signals are handled", LONG, || {
@@ -25,7 +25,7 @@ fn await_handlers(forebay: &mut Forebay, signals: &[u32]) {
     });
 }
 
-/// Kafka that is not there.
+/// Configures a Kafka that does not exist.
 fn without_kafka(forebay: Forebay) -> Forebay {
     forebay.set("kafka.brokers", "127.0.0.1:1")
 }
@@ -61,7 +61,7 @@ fn a_consumer_survives_hangup_and_user_signals_and_stops_in_order() {
     assert_eq!(forebay.wait(LONG).code(), Some(0), "{}", forebay.log());
 }
 
-/// A terminal that is closed takes what was begun at it along, in order.
+/// A closing terminal stops the command that was started there, in order.
 #[test]
 fn a_drain_ignores_user_signals_and_stops_in_order_on_hangup() {
     let mut forebay = without_kafka(forebay());

@@ -9,9 +9,9 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use support::process::Forebay;
 
-/// A terminal: the person's end, and the program's.
+/// Opens a terminal: the user's end and the program's end.
 pub fn terminal() -> (File, File) {
-    // Nobody inherits the person's end: the terminal is gone when it is dropped.
+    // No child inherits the user's end, so dropping it closes the terminal.
     let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&person).unwrap();
     unlockpt(&person).unwrap();
@@ -21,7 +21,7 @@ pub fn terminal() -> (File, File) {
     (person.into(), program)
 }
 
-/// What it shows up to the end of the start, in a terminal that has colours.
+/// Output up to the end of the start, in a terminal with colours.
 fn shown_by(forebay: Forebay) -> String {
     let (mut person, program) = terminal();
     let mut forebay = forebay.env("TERM", "xterm");
@@ -32,7 +32,7 @@ fn shown_by(forebay: Forebay) -> String {
         shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
     }
     forebay.signal("INT");
-    // What it still says must be read: a terminal whose buffer is full is waited for.
+    // Later output must be read, because a full terminal buffer blocks the daemon.
     std::thread::spawn(move || while person.read(&mut bytes).is_ok_and(|count| count > 0) {});
     assert_eq!(forebay.wait(crate::LONG).code(), Some(0));
     shown
@@ -42,7 +42,7 @@ fn shown_by(forebay: Forebay) -> String {
 fn a_terminal_shows_readable_lines_and_no_complaint_of_a_library() {
     let shown = shown_by(Forebay::new(env!("CARGO_BIN_EXE_forebay")).env("NO_COLOR", "1"));
     assert!(!shown.contains("crate feature"), "{shown}");
-    assert!(!shown.contains('\u{1b}'), "no colours: {shown}");
+    assert!(!shown.contains('\u{1b}'), "colours are off: {shown}");
     let line = shown.lines().find(|line| line.contains("accepting commands")).unwrap();
     assert!(line.contains(" INFO ") && !line.starts_with('{'), "{line}");
 }

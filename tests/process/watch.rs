@@ -1,4 +1,4 @@
-//! `wal-tools status --watch` beside a running daemon.
+//! `wal-tools status --watch` next to a running daemon.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,7 +13,7 @@ use support::wait;
 use super::LONG;
 use super::terminal::terminal;
 
-/// Where nobody listens: what is accepted waits.
+/// An address without a listener, so that accepted records wait.
 const NO_KAFKA: &str = "127.0.0.1:9";
 
 fn started() -> Forebay {
@@ -27,7 +27,7 @@ fn post(forebay: &Forebay) {
     assert_eq!(answer.status, 202);
 }
 
-/// `wal-tools` as cargo built it beside the daemon.
+/// `wal-tools` as built by cargo next to the daemon.
 fn tool(through: &[&str], forebay: &Forebay, options: &[&str]) -> Command {
     let path = binary().with_file_name("wal-tools");
     assert!(path.exists(), "cargo builds {} with the tests of wal-tools", path.display());
@@ -48,11 +48,11 @@ fn end(child: &mut Child) -> ExitStatus {
     let ended = wait::poll(LONG, || child.try_wait().unwrap());
     ended.unwrap_or_else(|| {
         child.kill().unwrap();
-        panic!("it did not end")
+        panic!("the tool did not end")
     })
 }
 
-/// The tool with a terminal that is its controlling one, as in a shell.
+/// The tool with a controlling terminal, as in a shell.
 fn at_terminal(forebay: &Forebay) -> (Child, std::fs::File) {
     let (person, program) = terminal();
     let mut command = tool(&["setsid", "--ctty"], forebay, &[]);
@@ -61,18 +61,18 @@ fn at_terminal(forebay: &Forebay) -> (Child, std::fs::File) {
     (child, person)
 }
 
-/// Reads until what was shown is as wanted.
+/// Reads until the output satisfies the condition.
 fn read_until(person: &mut impl Read, is_wanted: impl Fn(&str) -> bool) -> String {
     let (mut shown, mut bytes) = (String::new(), [0; 4096]);
     while !is_wanted(&shown) {
         let count = person.read(&mut bytes).unwrap();
-        assert!(count > 0, "it ended: {shown}");
+        assert!(count > 0, "the output ended: {shown}");
         shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
     }
     shown
 }
 
-/// The value of a row in the last whole frame.
+/// Value of a row in the last complete frame.
 fn row<'a>(shown: &'a str, name: &str) -> Option<&'a str> {
     let frame = shown.rsplit("\x1b[J").nth(1)?;
     frame.lines().find_map(|line| line.trim_start_matches("\x1b[H").strip_prefix(name)).map(str::trim)
@@ -95,7 +95,7 @@ fn a_terminal_shows_frames_in_place_until_ctrl_c() {
     assert_eq!(shown.matches("\x1b[2J").count(), 1, "cleared once, then drawn over: {shown}");
     assert!(shown.matches("\x1b[H").count() > 1, "{shown}");
     person.write_all(b"\x03").unwrap();
-    // What it still shows must be read: a terminal whose buffer is full is waited for.
+    // Later output must be read, because a full terminal buffer blocks the tool.
     std::thread::spawn(move || while person.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {});
     assert_eq!(end(&mut child).code(), Some(0));
 }
@@ -135,8 +135,8 @@ fn json_is_a_line_a_look_over_a_restart_until_the_daemon_stops() {
     let grown = std::iter::from_fn(|| Some(next(&mut lines))).find(|look| look["backlog"] == 3).unwrap();
     assert!(grown["accepted_per_second"].as_f64().is_some_and(|rate| rate >= 0.0), "{grown}");
     assert!(grown["backlog_growth_per_second"].as_f64().is_some_and(|growth| growth > 0.0), "{grown}");
-    assert!(grown["seconds_to_empty"].is_null(), "it grows: {grown}");
-    // Between two looks, so that it finds the new life and not the time between.
+    assert!(grown["seconds_to_empty"].is_null(), "the backlog grows: {grown}");
+    // Stopped between two checks, so that the tool sees the new process and not the time in between.
     signal(&child, Signal::STOP);
     forebay.kill();
     forebay.start();
@@ -144,7 +144,7 @@ fn json_is_a_line_a_look_over_a_restart_until_the_daemon_stops() {
     let other = |look: &Value| look["started_at"] != first["started_at"];
     let restarted = std::iter::from_fn(|| Some(next(&mut lines))).find(other).unwrap();
     assert_eq!(restarted["restarted"], true, "{restarted}");
-    assert!(restarted["accepted_per_second"].is_null(), "counters of two lives: {restarted}");
+    assert!(restarted["accepted_per_second"].is_null(), "counters of two runs: {restarted}");
     assert_eq!(restarted["backlog"], 3, "{restarted}");
     assert!(forebay.terminate().success());
     assert!(lines.by_ref().all(|line| line.is_ok()));

@@ -1,7 +1,7 @@
-//! No cycles of files: a reader can start at the bottom, and no file needs one that the reader has not seen yet.
+//! No cycles of files: a reader can start with the lowest file, and each file uses only files read before.
 //!
-//! A file uses another one if it names an item that the other file defines. A re-export counts for the file that defines
-//! the item, `mod x;` is no use, and code that only tests compile is left out. The test does not see method calls,
+//! A file uses another one if it names an item that the other file defines. A re-export counts as a use of the defining
+//! file. `mod x;` is no use, and code that is compiled only for tests is ignored. Method calls are not detected,
 //! because they name no file.
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::fs;
 use super::graph::Graph;
 use super::root;
 
-/// The crates' root files.
+/// Root files of the crates.
 const ROOTS: [&str; 5] =
     ["src/lib.rs", "src/main.rs", "wal/src/lib.rs", "wal-tools/src/main.rs", "load/src/main.rs"];
 

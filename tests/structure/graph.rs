@@ -1,4 +1,4 @@
-//! Which file uses what of which other file.
+//! Graph of the items that each file uses from other files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::source::{Import, Module, TestCode};
 
-/// A module in its place.
+/// A module and its position in the tree.
 struct Node {
     file: String,
     parent: Option<usize>,
@@ -14,25 +14,25 @@ struct Node {
     text: Module,
 }
 
-/// Where a path leads.
+/// Target of a path.
 enum Target {
     Module(usize),
     /// An item, and the file that defines it.
     Item(String),
 }
 
-/// Re-exports of re-exports are followed this far.
+/// Maximum number of re-exports followed in a chain.
 const MOST_STEPS: usize = 16;
 
 #[derive(Default)]
 pub struct Graph {
     nodes: Vec<Node>,
-    /// File → file it uses → the items' names.
+    /// File → file it uses → names of the items.
     edges: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
 }
 
 impl Graph {
-    /// Reads the crates with these root files; names of files are relative to `top`.
+    /// Reads the crates with these root files. File names are relative to `top`.
     pub fn read<'a>(top: &Path, roots: impl IntoIterator<Item = &'a str>) -> Self {
         let mut graph = Self::default();
         for root in roots {
@@ -50,7 +50,7 @@ impl Graph {
         self.nodes.iter().map(|node| &node.file).collect::<BTreeSet<_>>().len()
     }
 
-    /// `dir`: where the files of the module's children are.
+    /// Adds a module. `dir`: the directory of its children's files.
     fn add(&mut self, top: &Path, dir: &str, file: String, parent: Option<usize>, mut text: Module) -> usize {
         let declared = std::mem::take(&mut text.children);
         let at = self.nodes.len();
@@ -74,11 +74,11 @@ impl Graph {
         at
     }
 
-    /// Adds what one module uses.
+    /// Adds the edges of one module.
     fn link(&mut self, at: usize) {
         let text = &self.nodes[at].text;
         let imported = text.imports.iter().filter(|import| !import.reexport).map(|import| &import.path);
-        // A word alone counts where it is a re-export that the file itself uses.
+        // A single word counts if it is a re-export that the file itself uses.
         let reexported = |word: &String| text.imports.iter().any(|it| it.reexport && it.name == *word);
         let named = text.paths.iter().filter(|path| path.len() > 1 || reexported(&path[0]));
         let mut found = Vec::new();
@@ -95,7 +95,7 @@ impl Graph {
         }
     }
 
-    /// Where a path leads that stands in a module, and the word that led there; none outside these crates.
+    /// Resolves a path used in a module. Returns the target and the word that led to it, or `None` for other crates.
     fn resolve(&self, from: usize, path: &[String], steps: usize) -> Option<(String, Target)> {
         let mut at = from;
         for (place, word) in path.iter().enumerate() {
@@ -112,7 +112,7 @@ impl Graph {
         Some((path.last()?.clone(), Target::Module(at)))
     }
 
-    /// A name in a module. `strict`: it must be one of the module's.
+    /// Looks up a name in a module. `strict`: the name must belong to the module.
     fn lookup(&self, at: usize, word: &str, strict: bool, steps: usize) -> Option<Target> {
         let node = &self.nodes[at];
         if let Some(child) = node.children.get(word) {
@@ -123,7 +123,7 @@ impl Graph {
             return Some(here());
         }
         let follow = |import: &Import| {
-            // A name that stands for itself is another crate's.
+            // A name that is imported as itself belongs to another crate.
             if import.path[0] == word && import.path.len() == 1 {
                 return None;
             }
@@ -141,7 +141,7 @@ impl Graph {
                 return Some(Target::Item(self.nodes[module].file.clone()));
             }
         }
-        // Made by a macro, where it must be there.
+        // A name that must exist is defined by a macro.
         strict.then(here)
     }
 
@@ -152,7 +152,7 @@ impl Graph {
         at
     }
 
-    /// Groups of files of which each leads to each other one; files in order.
+    /// Groups of files that all reach each other, in order of their names.
     pub fn cycles(&self) -> Vec<Vec<String>> {
         let reach: BTreeMap<&str, BTreeSet<&str>> =
             self.edges.keys().map(|file| (file.as_str(), self.reachable(file))).collect();
@@ -179,7 +179,7 @@ impl Graph {
         reached
     }
 
-    /// What makes a cycle, a line for each pair of files.
+    /// Describes a cycle, one line per pair of files.
     pub fn describe(&self, cycle: &[String]) -> String {
         let mut shown = String::new();
         for file in cycle {

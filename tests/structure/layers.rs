@@ -1,5 +1,5 @@
-//! The direction of dependencies: a module uses only what stands in its row, `wal-tools` links no server, and `forebay-load`
-//! nothing of the daemon.
+//! Direction of dependencies: a module uses only the modules in its row, `wal-tools` links no server, and
+//! `forebay-load` links nothing of the daemon.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::Command;
 use super::source::{Module, TestCode};
 use super::{root, sources};
 
-/// Leaves that every module may use.
+/// Modules that every module may use.
 const LEAVES: [&str; 9] = [
     "failpoint",
     "metrics",
@@ -22,7 +22,7 @@ const LEAVES: [&str; 9] = [
     "task",
 ];
 
-/// Module, whether it may use the leaves, and what else it may use; from the bottom up.
+/// Module, whether it may use the leaves, and other modules that it may use. From the bottom up.
 const TABLE: [(&str, bool, &[&str]); 31] = [
     ("config_error", false, &[]),
     ("bounded_errors", false, &[]),
@@ -141,7 +141,7 @@ fn every_module_uses_only_what_stands_in_its_row() {
     assert!(violations.is_empty(), "{violations:#?}");
 }
 
-/// In the crate `wal`: the log does not use `command`, `command` does not use the log, and the leaves use neither.
+/// In the crate `wal`, the log and `command` do not use each other, and the leaves use neither of them.
 #[test]
 fn the_log_and_the_command_format_do_not_use_each_other() {
     let mut found = Vec::new();
@@ -151,7 +151,7 @@ fn the_log_and_the_command_format_do_not_use_each_other() {
         let may = |used: &str| match module {
             "failpoint" | "secret_file" | "sync" | "units" => used == module,
             "command" => ["command", "units"].contains(&used),
-            // These tie the two together.
+            // These connect the two.
             "control" | "fuzzing" | "lib" | "tests" => true,
             _ => !["command", "control"].contains(&used),
         };
@@ -160,7 +160,7 @@ fn the_log_and_the_command_format_do_not_use_each_other() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// `wal-tools` has to start at once on a machine in trouble, and to build where the daemon does not.
+/// `wal-tools` must start at once on a machine with a fault, and build where the daemon does not.
 #[test]
 fn wal_tools_links_no_server() {
     let packages = linked("wal-tools");
@@ -171,7 +171,7 @@ fn wal_tools_links_no_server() {
     }
 }
 
-/// What it measures must not depend on what it shares with the daemon: it uses HTTP as any client does.
+/// Its measurements must not depend on code shared with the daemon: it uses HTTP as any client does.
 #[test]
 fn the_load_tool_links_nothing_of_the_daemon() {
     let packages = linked("forebay-load");
@@ -182,7 +182,7 @@ fn the_load_tool_links_nothing_of_the_daemon() {
     }
 }
 
-/// The packages that a program of the workspace links, one a line.
+/// Packages that a program of the workspace links, one per line.
 fn linked(package: &str) -> String {
     let tree = Command::new(env!("CARGO"))
         .args(["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--offline"])
@@ -202,7 +202,7 @@ fn uses_are_found_in_imports_paths_and_tests() {
     assert_eq!(used(text), ["app", "db", "login", "units", "users", "wal"].map(str::to_owned).into());
 }
 
-/// What the files below a path use and may not, one a line.
+/// Forbidden uses in the files below a path, one per line.
 fn uses_that_are_not(may: impl Fn(&str) -> bool, path: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for (file, text) in sources(path) {
@@ -212,7 +212,7 @@ fn uses_that_are_not(may: impl Fn(&str) -> bool, path: &Path) -> Vec<String> {
     found
 }
 
-/// The modules of the crate that a text uses, tests and inline modules included.
+/// Modules of the crate that a text uses, including in tests and inline modules.
 fn used(text: &str) -> BTreeSet<String> {
     let module = Module::parse(text, TestCode::Kept);
     let crates = ["crate", "forebay"];

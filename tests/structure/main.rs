@@ -1,5 +1,5 @@
-//! The structure of the sources: which module may use which, no cycles of files, and what must have an owner.
-// clippy.toml allows this in test functions; what they call is no different.
+//! Structure of the sources: which module may use which, no cycles of files, and owners of tasks, threads and locks.
+// clippy.toml allows this in test functions; their helpers are no different.
 #![allow(clippy::unwrap_used)]
 
 mod cycles;
@@ -15,7 +15,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Each file below a path with its text.
+/// All files below a path, with their texts.
 fn sources(path: &Path) -> Vec<(String, String)> {
     if path.is_dir() {
         let entries = fs::read_dir(path).unwrap();

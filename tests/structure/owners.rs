@@ -1,15 +1,15 @@
-//! What runs or waits has an owner: tasks, threads, and the locks that a schedule can reach.
+//! Owners of everything that runs or waits: tasks, threads, and the locks that a model schedules.
 
 use super::source::{Module, TestCode};
 use super::{root, sources};
 
-/// A lock that shuttle does not know blocks the one thread on which all threads of a model run, and the model hangs. And
-/// the locks of `sync` cannot fail.
+/// All threads of a shuttle model run on one thread. A lock unknown to shuttle blocks it, and the model hangs. The
+/// locks of `sync` also cannot fail.
 #[test]
 fn locks_are_those_that_shuttle_can_schedule() {
     // Models replace the index.
     let exempt = ["wal/src/sync.rs", "src/ingest/index/"];
-    // Where shuttle changes threads, a `OnceLock` must be its own too. The others hold none at such a point.
+    // Where shuttle switches threads, a `OnceLock` must be shuttle's own, too. The others hold none at such a point.
     let scheduled = |file: &str| {
         let parts = ["wal/src", "src/ingest"].iter().any(|part| file.contains(part));
         parts
@@ -30,10 +30,10 @@ fn locks_are_those_that_shuttle_can_schedule() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// A task that nobody holds cannot be stopped, and nobody hears of its end.
+/// A task without an owner cannot be stopped, and its end is not noticed.
 #[test]
 fn every_task_is_begun_by_its_owner() {
-    // What makes owners, and the listeners, which keep the handle to wait for it.
+    // The code that creates owners, and the listeners, which keep the handle to wait for it.
     let owners = ["src/task.rs", "src/app/listeners.rs", "/tests/"];
     let detached = ["tokio::spawn(", "task::spawn(", "Handle::current().spawn(", "runtime.spawn("];
     let found: Vec<_> = sources(&root().join("src"))
@@ -45,13 +45,13 @@ fn every_task_is_begun_by_its_owner() {
     assert!(found.is_empty(), "task::Task and task::TaskSet own tasks: {found:#?}");
 }
 
-/// A thread that nobody watches dies unnoticed.
+/// A thread without an owner can die unnoticed.
 #[test]
 fn every_thread_has_an_owner_that_notices_its_death() {
     let owners = [
-        // Makes owners.
+        // Creates owners.
         "src/task.rs",
-        // Catches the panics of its requests; `task` is the daemon's.
+        // Catches the panics of its requests; `task` belongs to the daemon.
         "wal/src/control.rs",
         // Test doubles.
         "/tests/",
@@ -70,12 +70,12 @@ fn every_thread_has_an_owner_that_notices_its_death() {
     assert!(found.is_empty(), "task::Thread owns threads, kafka::poller those of producers: {found:#?}");
 }
 
-/// The lines that are no comments.
+/// The lines that are not comments.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| !line.trim_start().starts_with("//"))
 }
 
-/// The items of `std::sync` that a text names, tests and inline modules included.
+/// Items of `std::sync` that a text names, including in tests and inline modules.
 fn named_of_sync(text: &str) -> Vec<String> {
     let module = Module::parse(text, TestCode::Kept);
     let paths = module.all_paths().into_iter().filter(|path| path.len() > 2 && path[..2] == ["std", "sync"]);

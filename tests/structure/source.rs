@@ -1,23 +1,23 @@
-//! Reads the modules, items and paths of a source file. It knows no more of the language than that takes.
+//! Parses the modules, items and paths of a source file, and no more of the language than that requires.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A `use`: the path, and the name it gets here (`*` for all).
+/// A `use`: the path, and its local name (`*` for all items).
 pub struct Import {
     pub path: Vec<String>,
     pub name: String,
-    /// `pub use`, whatever its reach.
+    /// Whether it is `pub use`, with any visibility.
     pub reexport: bool,
 }
 
-/// One module's own text.
+/// The text of one module.
 #[derive(Default)]
 pub struct Module {
-    /// The modules declared here, with the text of those that are inline.
+    /// Modules declared here, with the contents of the inline ones.
     pub children: BTreeMap<String, Option<Module>>,
     pub defined: BTreeSet<String>,
     pub imports: Vec<Import>,
-    /// Every other path, with those of one word.
+    /// All other paths, including those of a single word.
     pub paths: BTreeSet<Vec<String>>,
 }
 
@@ -28,7 +28,7 @@ pub enum TestCode {
     LeftOut,
 }
 
-/// What begins a definition: the name follows.
+/// Keywords that begin a definition and are followed by its name.
 const DEFINES: [&str; 8] = ["fn", "struct", "enum", "trait", "type", "const", "static", "union"];
 
 impl Module {
@@ -38,7 +38,7 @@ impl Module {
         module
     }
 
-    /// Every path in the text, those of imports and of inline modules included.
+    /// All paths in the text, including those of imports and inline modules.
     pub fn all_paths(&self) -> Vec<&[String]> {
         let own = self.imports.iter().map(|import| &import.path).chain(&self.paths);
         let inline = self.children.values().flatten().flat_map(Self::all_paths);
@@ -102,7 +102,7 @@ impl Module {
         }
     }
 
-    /// A tree of `use`, without its keyword and semicolon.
+    /// Parses the tree of a `use`, without keyword and semicolon.
     fn import(&mut self, tree: &[String], prefix: &[String], reexport: bool) {
         if tree.is_empty() {
             return;
@@ -148,7 +148,7 @@ fn is_word(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// Length of the group that begins here: to the bracket that closes it.
+/// Length of the group that begins here, up to its closing bracket.
 fn group(tokens: &[String]) -> usize {
     let mut depth = 0;
     for (at, token) in tokens.iter().enumerate() {
@@ -164,7 +164,7 @@ fn group(tokens: &[String]) -> usize {
     tokens.len()
 }
 
-/// Length of the item, field or arm that begins here: to its semicolon, its body's end or its comma.
+/// Length of the item, field or arm that begins here, up to its semicolon, the end of its body, or its comma.
 fn item(tokens: &[String]) -> usize {
     let is_item =
         ["pub", "fn", "use", "mod", "impl", "struct", "enum", "const", "static", "type", "trait", "let"]
@@ -183,7 +183,7 @@ fn item(tokens: &[String]) -> usize {
     at
 }
 
-/// Words and marks, without comments, literals and lifetimes.
+/// Words and punctuation, without comments, literals and lifetimes.
 fn tokens(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -226,7 +226,7 @@ fn literal(text: &str) -> Option<usize> {
         return Some(prefix + closing(bare, '"'));
     }
     let after = bare.strip_prefix('\'').filter(|_| prefix == 0 || text.starts_with("b'"))?;
-    // A lifetime has no closing mark behind its first character.
+    // A lifetime has no closing mark after its first character.
     let mut characters = after.chars();
     let (first, second) = (characters.next()?, characters.next()?);
     if first == '\\' || second == '\'' {
@@ -236,7 +236,7 @@ fn literal(text: &str) -> Option<usize> {
     Some(prefix + 1 + end)
 }
 
-/// Length of a literal with escapes, both its marks included.
+/// Length of a literal with escapes, including both quotation marks.
 fn closing(text: &str, mark: char) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {

@@ -1,5 +1,5 @@
-//! The shipped units under a real systemd: process 1 of namespaces of its own. Needs root, or sudo without a password,
-//! and a kernel that lets it mount; elsewhere the tests say that they checked nothing.
+//! The shipped units under a real systemd, which is process 1 of its own namespaces. Needs root, or sudo without a
+//! password, and a kernel that allows it to mount. Otherwise the tests report that they checked nothing.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -18,13 +18,13 @@ use tempfile::TempDir;
 
 use crate::LONG;
 
-/// Units that ours name and that have nothing to do here.
+/// Units that forebay's units name and that are empty here.
 const TARGETS: [&str; 8] =
     ["sysinit", "basic", "sockets", "shutdown", "multi-user", "network-online", "local-fs", "test"];
 
 const ORDER: &str = r#"{"id":"o-1","amount":1}"#;
 
-/// What systemd writes into the unit's cgroup, and the daemon's own lines, go to one file.
+/// Messages of systemd about the unit, and the daemon's own lines, go to one file.
 const LOG_TO_FILE: &str = "[Service]\nStandardOutput=append:{log}\nStandardError=append:{log}\n";
 
 #[test]
@@ -67,7 +67,7 @@ fn the_socket_unit_refuses_nobody_while_the_service_restarts() {
     };
     let addresses =
         [system.public.address(), system.admin.address()].map(|it| format!("ListenStream={it}\n"));
-    // An empty assignment forgets those of the unit.
+    // An empty assignment clears the addresses of the unit.
     system.drop_in("forebay.socket", &format!("[Socket]\nListenStream=\n{}", addresses.concat()));
     system.does(&["start", "forebay.socket"]);
     assert_eq!(system.property("forebay.service", "ActiveState"), "inactive");
@@ -99,7 +99,7 @@ fn the_key_of_encryption_is_a_credential_that_only_root_reads() {
     fs::write(&key, format!("{}\n", "5a".repeat(32))).unwrap();
     fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
     as_root(&["chown", "root:root", key.to_str().unwrap()]).output().unwrap();
-    // The lines that the unit has as comments.
+    // The lines that the unit contains as comments.
     let unit = include_str!("../../systemd/forebay.service");
     let lines = unit.lines().filter_map(|line| line.strip_prefix('#'));
     let lines: Vec<_> =
@@ -110,7 +110,7 @@ fn the_key_of_encryption_is_a_credential_that_only_root_reads() {
     assert_eq!(system.public().post("/v1/commands/order.create", ORDER).unwrap().status, 202);
     assert!(system.log().contains("wal.encryption_on"), "{}", system.log());
     let read = system.run("setpriv", &["--reuid=forebay", "--clear-groups", "cat", "/etc/forebay/wal.key"]);
-    assert!(!read.status.success(), "the service's user can read the key's file");
+    assert!(!read.status.success(), "the service's user can read the key file");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn the_journal_knows_the_priority_of_each_line() {
     system.start_journal();
     system.drop_in("forebay.service", "[Service]\nStandardError=journal\n");
     system.does(&["start", "forebay.service"]);
-    // What needs a restart is a warning.
+    // A change that needs a restart is logged as a warning.
     system.configure("[wal]\nsegment_size = \"32MiB\"\n");
     system.does(&["reload", "forebay.service"]);
     wait::until_true("the warning is in the journal", LONG, || {
@@ -143,17 +143,17 @@ fn the_consumer_waits_for_what_it_needs() {
     let admin = format!("[Service]\nEnvironment=FOREBAY__SERVER__ADMIN_LISTEN={}\n", system.admin.address());
     system.drop_in("forebay-consumer.service", &admin);
     system.does(&["start", "forebay-consumer.service"]);
-    wait::until_true("the database's absence shows", LONG, || {
+    wait::until_true("the database is reported as unavailable", LONG, || {
         system.admin().get("/readyz").unwrap().json()["dependencies"]["database"] != "ok"
     });
     system.does(&["stop", "forebay-consumer.service"]);
     assert_eq!(system.property("forebay-consumer.service", "Result"), "success");
 }
 
-/// A systemd with our units.
+/// A systemd with forebay's units.
 struct Systemd {
     namespaces: Child,
-    /// Process 1, as this machine numbers it.
+    /// Process 1, as numbered outside the namespace.
     manager: u32,
     share: TempDir,
     public: Port,
@@ -161,7 +161,7 @@ struct Systemd {
 }
 
 impl Systemd {
-    /// None where the machine does not allow it.
+    /// Boots it. `None` if the machine does not allow it.
     fn boot(test: &str) -> Option<Systemd> {
         let (share, [public, admin]) = (scratch::dir("systemd"), [Port::free(), Port::free()]);
         fs::set_permissions(share.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -178,7 +178,7 @@ impl Systemd {
             None => descendant(namespaces.pid()).map(Some),
         });
         let Some(manager) = manager else {
-            // Not `eprintln!`: the harness shows what that prints only of tests that fail.
+            // Not `eprintln!`: the test harness shows its output only for failed tests.
             let why = namespaces.log_tail();
             let note = format!("NOT CHECKED: {test}: systemd does not run in a namespace here: {why}\n");
             io::stderr().write_all(note.as_bytes()).unwrap();
@@ -190,7 +190,7 @@ impl Systemd {
         Some(system)
     }
 
-    /// A command inside, as root.
+    /// Runs a command inside, as root.
     fn run(&self, program: &str, arguments: &[&str]) -> Output {
         let manager = self.manager.to_string();
         let enter = ["nsenter", "-t", &manager, "--pid", "--mount", "--cgroup", "--ipc", "--uts", program];
@@ -201,7 +201,7 @@ impl Systemd {
         self.run("systemctl", arguments)
     }
 
-    /// Ends the test, with what the services said, when systemd could not do it.
+    /// Runs systemctl. If it fails, ends the test with the output of the services.
     fn does(&self, arguments: &[&str]) {
         let output = self.systemctl(arguments);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -213,20 +213,20 @@ impl Systemd {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// Adds to a unit.
+    /// Adds a drop-in to a unit.
     fn drop_in(&self, unit: &str, text: &str) {
         drop_in(self.share.path(), unit, "test", text);
         self.does(&["daemon-reload"]);
     }
 
-    /// Writes the configuration: the ports of this test, and more.
+    /// Writes the configuration: the ports of this test, and `more`.
     fn configure(&self, more: &str) {
         let (listen, admin) = (self.public.address(), self.admin.address());
         let text = format!("[server]\nlisten = \"{listen}\"\nadmin_listen = \"{admin}\"\n{more}");
         fs::write(self.etc().join("forebay.toml"), text).unwrap();
     }
 
-    /// Starts a journald of this system's own.
+    /// Starts a journald inside the namespace.
     fn start_journal(&self) {
         let units = self.share.path().join("units");
         for unit in ["journald.service", "journald.socket", "journald-dev-log.socket"] {
@@ -237,11 +237,11 @@ impl Systemd {
         self.does(&["start", "systemd-journald.service"]);
     }
 
-    /// The daemon's lines of this priority and above.
+    /// The daemon's lines of at least this priority.
     fn journal(&self, priority: &str) -> Vec<Value> {
         let output = self.run("journalctl", &["-u", "forebay", "-p", priority, "-o", "cat", "--no-pager"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        // Those of process 1 are no objects.
+        // Lines of process 1 are not JSON objects.
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
@@ -250,7 +250,7 @@ impl Systemd {
         self.share.path().join("etc")
     }
 
-    /// What the services said. The file is root's.
+    /// Output of the services. The file belongs to root.
     fn log(&self) -> String {
         let log = self.share.path().join("log");
         let output = as_root(&["cat", log.to_str().unwrap()]).output().unwrap();
@@ -268,7 +268,7 @@ impl Systemd {
 
 impl Drop for Systemd {
     fn drop(&mut self) {
-        // With process 1 everything inside ends.
+        // The end of process 1 ends everything inside.
         let _ = as_root(&["kill", "-KILL", &self.manager.to_string()]).output();
         self.namespaces.wait(LONG);
     }
@@ -296,7 +296,7 @@ fn drop_in(share: &Path, unit: &str, name: &str, text: &str) {
     fs::write(dir.join(format!("{name}.conf")), text).unwrap();
 }
 
-/// A command as root: by itself, or by sudo, which fails where it would ask for a password.
+/// A command as root, directly or by sudo, which fails if it needs a password.
 fn as_root(command: &[&str]) -> Command {
     let mut all = match rustix::process::geteuid().is_root() {
         true => Vec::new(),
@@ -308,7 +308,7 @@ fn as_root(command: &[&str]) -> Command {
     command
 }
 
-/// The first process below this one that is a systemd.
+/// The first descendant of this process that is a systemd.
 fn descendant(pid: u32) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     let child: u32 = children.split_whitespace().next()?.parse().ok()?;

@@ -1,6 +1,6 @@
-//! The daemon under systemd: its notifications, sockets that are passed, the units as systemd's own tools judge them,
-//! and under a systemd that runs.
-// clippy.toml allows this in test functions; what they call is no different.
+//! The daemon under systemd: notifications, socket activation, the units as checked by systemd's own tools, and a real
+//! systemd.
+// clippy.toml allows this in test functions; their helpers are no different.
 #![allow(clippy::unwrap_used)]
 
 mod booted;
@@ -10,5 +10,5 @@ mod unit;
 
 use std::time::Duration;
 
-/// Above what any step of a test takes, on a busy machine too.
+/// Longer than any step of a test, even on a busy machine.
 const LONG: Duration = Duration::from_secs(60);

@@ -1,7 +1,7 @@
-//! What the daemon tells the service manager: ready, alive, stopping.
+//! Notifications to the service manager: ready, alive, stopping.
 //!
-//! Threads are hung from outside: `strace` attached to one thread delays each of its system calls by more than the
-//! test lasts, so nothing in the daemon exists for tests only.
+//! Threads are made to hang from outside: `strace`, attached to one thread, delays each of its system calls for longer
+//! than the test. The daemon therefore needs no code for these tests.
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
@@ -15,10 +15,10 @@ use tempfile::TempDir;
 
 use crate::LONG;
 
-/// How long the service manager of these tests waits for a ping; the daemon sends two in that time.
+/// Watchdog timeout of the service manager in these tests. The daemon sends two pings in that time.
 const WATCHDOG: Duration = Duration::from_secs(2);
 
-/// Longer than a test lasts, in microseconds.
+/// Longer than a test, in microseconds.
 const FOR_EVER: &str = "600000000";
 
 #[test]
@@ -69,7 +69,7 @@ fn pings_stop_when_all_workers_hang_and_not_before() {
     forebay.launch();
     manager.await_message("WATCHDOG=1");
     let _first = strace.hang(forebay.thread("drain-0"));
-    // Well past the time after which a hung loop counts as hung.
+    // Much longer than the time after which a loop counts as hung.
     for _ in 0..8 {
         manager.await_message("WATCHDOG=1");
     }
@@ -83,7 +83,7 @@ fn a_second_signal_ends_the_daemon_at_once() {
     let mut forebay = manager.daemon();
     forebay.launch();
     manager.await_message("READY=1");
-    // A request that never ends holds the first phase of the stop.
+    // A request that never ends blocks the first phase of the stop.
     let mut request = support::http::Connection::open(&forebay.address()).unwrap();
     request
         .send(b"POST /v1/commands/order.create HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
@@ -94,7 +94,7 @@ fn a_second_signal_ends_the_daemon_at_once() {
     assert_eq!(forebay.wait(LONG).code(), Some(130));
 }
 
-/// A service manager's end of the notification socket.
+/// The service manager's end of the notification socket.
 struct Manager {
     socket: UnixDatagram,
     dir: TempDir,
@@ -123,24 +123,24 @@ impl Manager {
         Some(String::from_utf8(bytes[..length].to_vec()).unwrap())
     }
 
-    /// Returns when a message says so.
+    /// Waits for a message with this line.
     fn await_message(&self, word: &str) {
         while !self.message(LONG).unwrap_or_else(|| panic!("no {word}")).lines().any(|line| line == word) {}
     }
 
-    /// Returns when a status is as wanted.
+    /// Waits for a status that satisfies the condition.
     fn await_status(&self, wanted: impl Fn(&str) -> bool) {
         let is_it = |line: &str| line.strip_prefix("STATUS=").is_some_and(&wanted);
         while !self.message(LONG).unwrap_or_else(|| panic!("no such status")).lines().any(is_it) {}
     }
 
-    /// Returns when no ping has come for as long as the service manager waits.
+    /// Waits until no ping has come for the length of the watchdog timeout.
     fn await_silence(&self) {
         wait::until_true("the pings stop", LONG, || self.message(WATCHDOG).is_none());
     }
 }
 
-/// `strace`, which hangs single threads.
+/// `strace`, used to make single threads hang.
 struct Strace(TempDir);
 
 fn strace(test: &str) -> Option<Strace> {
@@ -150,7 +150,7 @@ fn strace(test: &str) -> Option<Strace> {
 }
 
 impl Strace {
-    /// Hangs a thread at its next system call, until the answer is dropped.
+    /// Makes a thread hang at its next system call, until the returned value is dropped.
     fn hang(&self, thread: u32) -> Child {
         let log = self.0.path().join(thread.to_string());
         let mut command = Command::new("strace");

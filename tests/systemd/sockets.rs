@@ -1,4 +1,4 @@
-//! Socket activation without systemd: the test is the service manager, as sd_listen_fds(3) describes it.
+//! Socket activation without systemd: the test acts as the service manager, as described in sd_listen_fds(3).
 
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
@@ -10,8 +10,8 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use crate::LONG;
 use support::process::Forebay;
 
-/// Moves two descriptors to where the daemon looks for them, and becomes the daemon. Through a place above both, because
-/// one of them may be where the other has to go.
+/// Moves two descriptors to the numbers that the daemon expects, then becomes the daemon. Uses numbers above both,
+/// because either may have the number that the other needs.
 const PASS: &str = r#"
 exec 40<&"$1" 41<&"$2" 3<&40 4<&41 40<&- 41<&-
 shift 2
@@ -19,7 +19,7 @@ export LISTEN_FDS=2 LISTEN_PID=$$
 exec "$@"
 "#;
 
-/// Listeners that stay open whatever becomes of the daemon.
+/// Listeners that stay open while the daemon restarts.
 struct SocketManager(TcpListener, TcpListener);
 
 impl SocketManager {
@@ -32,10 +32,10 @@ impl SocketManager {
         SocketManager(bind(), bind())
     }
 
-    /// A daemon that gets both. In the configuration are its own ports, until the test names these.
+    /// A daemon that gets both. The configuration has other ports, unless the test sets these.
     fn daemon(&self) -> Forebay {
         let [public, admin] = [&self.0, &self.1].map(|listener| listener.as_raw_fd().to_string());
-        // The operators' first: the order says nothing.
+        // The admin listener first, because the order has no meaning.
         Forebay::new(env!("CARGO_BIN_EXE_forebay")).through("bash", &["-c", PASS, "bash", &admin, &public])
     }
 
@@ -56,13 +56,13 @@ fn restarts_refuse_nobody_while_the_manager_keeps_the_sockets() {
     let admin = manager.admin();
     let ready = || support::http::Client::new(&admin).get("/readyz").unwrap().status;
     forebay.launch();
-    assert_eq!(ready(), 200, "the first request waits for the start");
+    assert_eq!(ready(), 200, "the first request is served after the start");
     let over = AtomicBool::new(false);
     let accepted = thread::scope(|scope| {
         let client = scope.spawn(|| {
             let mut accepted = 0;
             while !over.load(Ordering::Relaxed) {
-                // A connection for each: none may be refused, none cut.
+                // One connection per request: none may be refused or cut.
                 let mut http = support::http::Client::new(&manager.public()).with_read_within(LONG);
                 let answer = http.post("/v1/commands/order.create", r#"{"id":"o-1","amount":1}"#);
                 assert_eq!(answer.expect("refused while the daemon restarted").status, 202);
@@ -85,7 +85,7 @@ fn restarts_refuse_nobody_while_the_manager_keeps_the_sockets() {
 #[test]
 fn a_socket_that_is_no_listener_of_the_configuration_is_a_mistake() {
     let manager = SocketManager::new();
-    // One that another listener would have to share its port with, too.
+    // An additional address that shares the port of another listener.
     let wildcard = manager.admin().replace("127.0.0.1", "0.0.0.0");
     for admin in [None, Some(wildcard)] {
         let mut forebay = manager.daemon().set("server.listen", manager.public());
@@ -95,6 +95,6 @@ fn a_socket_that_is_no_listener_of_the_configuration_is_a_mistake() {
         forebay.launch();
         assert_eq!(forebay.wait(LONG).code(), Some(64), "{}", forebay.log());
         assert!(forebay.log().contains(&manager.admin()), "{}", forebay.log());
-        assert!(!forebay.wal_dir().exists(), "the log's directory was made");
+        assert!(!forebay.wal_dir().exists(), "the log's directory was created");
     }
 }

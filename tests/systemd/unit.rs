@@ -1,4 +1,4 @@
-//! The unit files, judged by systemd's own tools.
+//! The unit files, checked by systemd's own tools.
 
 use std::fs;
 use std::path::Path;
@@ -9,12 +9,12 @@ const UNIT: &str = include_str!("../../systemd/forebay.service");
 const CONSUMER: &str = include_str!("../../systemd/forebay-consumer.service");
 const SOCKET: &str = include_str!("../../systemd/forebay.socket");
 
-/// Tenths, as `--threshold` takes them: 2.0.
+/// In tenths, as `--threshold` expects: 2.0.
 const HIGHEST_EXPOSURE: &str = "20";
 
 #[test]
 fn the_units_are_valid() {
-    // The tool insists on a program that exists; where a package puts ours is not the question here.
+    // The tool requires an existing program; the installed path does not matter here.
     let dir = tempfile::tempdir().unwrap();
     let units =
         [("forebay.service", UNIT), ("forebay-consumer.service", CONSUMER), ("forebay.socket", SOCKET)];
@@ -53,7 +53,7 @@ fn the_service_manager_waits_longer_than_the_longest_stop_takes() {
     }
 }
 
-/// Runs `systemd-analyze`, which must have nothing to say against the unit.
+/// Runs `systemd-analyze`, which must report no problem of the unit.
 fn analyze(arguments: &[&str]) {
     let output = match Command::new("systemd-analyze").args(arguments).output() {
         Ok(output) => output,

@@ -1,4 +1,4 @@
-//! Certificates that one side refuses.
+//! Certificates that the daemon or the broker rejects.
 
 use support::kafka::Listener;
 use support::proxy::Proxy;
@@ -7,7 +7,7 @@ use support::services;
 use super::super::list::{assert_on_all_surfaces, await_end, entries, is_up, text};
 use super::{await_delivered, await_detail, post, topic, with_certificate};
 
-/// The same words of the client for each of them, hence the daemon's own look.
+/// The client library reports the same error for each of these, so the daemon inspects the certificate itself.
 #[test]
 fn what_is_wrong_with_a_brokers_certificate_is_told_until_it_is_mended() {
     let test = "what_is_wrong_with_a_brokers_certificate_is_told_until_it_is_mended";
@@ -24,7 +24,7 @@ fn what_is_wrong_with_a_brokers_certificate_is_told_until_it_is_mended() {
     assert!(!is_up(&forebay, "kafka") && entries(&forebay, "kafka_unreachable").is_empty());
     proxy.forward_to(&kafka.secure_address(Listener::OtherName));
     await_detail(&forebay, "kafka_tls_failed", "another host name");
-    // The certificate is renewed: no restart of the daemon is needed.
+    // After the certificate is renewed, the daemon needs no restart.
     proxy.forward_to(&kafka.secure_address(Listener::ClientCertificate));
     await_end(&forebay, "kafka_tls_failed");
     await_delivered(kafka, &forebay, &topic, 1);
@@ -39,7 +39,7 @@ fn a_wrong_authority_is_told_until_the_file_is_corrected() {
         with_certificate(kafka, &topic, "client").set("kafka.ssl_ca_file", files.text_of("other-ca.pem"));
     forebay.start();
     post(&forebay);
-    let untrusted = await_detail(&forebay, "kafka_tls_failed", "no authority of [kafka] ssl_ca_file");
+    let untrusted = await_detail(&forebay, "kafka_tls_failed", "no authority in [kafka] ssl_ca_file");
     assert!(text(&untrusted, "last_error").contains("certificate verify failed"), "{untrusted}");
     forebay.configure("kafka.ssl_ca_file", files.ca());
     forebay.restart();
@@ -55,7 +55,7 @@ fn a_certificate_of_ours_that_is_missing_or_has_expired_is_told_until_it_is_rene
     let mut forebay = super::daemon_over(kafka, Listener::ClientCertificate, &topic);
     forebay.start();
     post(&forebay);
-    let missing = await_detail(&forebay, "kafka_authentication_failed", "want a client certificate");
+    let missing = await_detail(&forebay, "kafka_authentication_failed", "require a client certificate");
     assert!(text(&missing, "last_error").contains("SSL alert number"), "{missing}");
     assert_on_all_surfaces(&forebay, &missing);
     let files = kafka.certificates();

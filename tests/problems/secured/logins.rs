@@ -1,4 +1,4 @@
-//! Names, passwords and tokens that the broker refuses.
+//! Names, passwords and tokens that the broker rejects.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ fn a_wrong_password_is_told_until_the_file_is_corrected() {
     fs::write(&file, "another-word").unwrap();
     forebay.start();
     post(&forebay);
-    let refused = await_detail(&forebay, REFUSED, "refuse user forebay (PLAIN)");
+    let refused = await_detail(&forebay, REFUSED, "reject user forebay (PLAIN)");
     assert!(text(&refused, "last_error").contains("Invalid username or password"), "{refused}");
     assert_on_all_surfaces(&forebay, &refused);
     fs::write(&file, CLIENT_PASSWORD).unwrap();
@@ -31,7 +31,7 @@ fn a_wrong_password_is_told_until_the_file_is_corrected() {
     let log = forebay.log();
     assert!(
         !log.contains("another-word") && !log.contains(CLIENT_PASSWORD),
-        "passwords are not shown: {log}"
+        "the log shows a password: {log}"
     );
 }
 
@@ -44,7 +44,7 @@ fn a_user_that_brokers_do_not_know_is_told_until_they_do() {
     let mut forebay = with_password(kafka, &topic, "SCRAM-SHA-512", "newcomer");
     forebay.start();
     post(&forebay);
-    let refused = await_detail(&forebay, REFUSED, "refuse user newcomer (SCRAM-SHA-512)");
+    let refused = await_detail(&forebay, REFUSED, "reject user newcomer (SCRAM-SHA-512)");
     assert!(text(&refused, "last_error").contains("invalid credentials"), "{refused}");
     kafka.add_scram_user("newcomer", CLIENT_PASSWORD);
     await_end(&forebay, REFUSED);
@@ -60,13 +60,13 @@ fn an_expired_token_is_told_until_the_file_has_another() {
     let mut forebay = with_token(kafka, &topic, &old);
     forebay.start();
     post(&forebay);
-    let refused = await_detail(&forebay, REFUSED, "no token that can be used");
+    let refused = await_detail(&forebay, REFUSED, "no usable token");
     assert!(text(&refused, "last_error").contains("expired at 2023-11-14"), "{refused}");
     assert_on_all_surfaces(&forebay, &refused);
     support::tls::replace(&forebay.dir().join("token"), &token(CLIENT_USER, in_an_hour()));
     await_end(&forebay, REFUSED);
     await_delivered(kafka, &forebay, &topic, 1);
-    assert!(!forebay.log().contains(&old), "the token is not shown");
+    assert!(!forebay.log().contains(&old), "the log shows the token");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_token_without_a_user_is_refused_by_the_broker() {
     let mut forebay = with_token(kafka, &topic, &token("", in_an_hour()));
     forebay.start();
     post(&forebay);
-    let refused = await_detail(&forebay, REFUSED, "refuse the token");
+    let refused = await_detail(&forebay, REFUSED, "reject the token");
     assert!(text(&refused, "last_error").contains("invalid_token"), "{refused}");
 }
 
@@ -88,7 +88,7 @@ fn a_mechanism_that_brokers_do_not_offer_is_told_apart() {
         return;
     };
     let topic = topic(kafka);
-    // The listener of brokers among each other knows PLAIN alone.
+    // The listener between brokers supports PLAIN only.
     let mut forebay = with_password(kafka, &topic, "SCRAM-SHA-256", CLIENT_USER)
         .set("kafka.brokers", kafka.sasl_bootstrap())
         .set("kafka.security_protocol", "sasl_plaintext");

@@ -1,4 +1,4 @@
-//! Every way to log in, from a request to the topic and back.
+//! Every login mechanism, from a request to the topic and back.
 
 use std::fs;
 use std::sync::Once;
@@ -15,19 +15,19 @@ use super::super::connections::{assert_check, run_check};
 use super::super::list::is_up;
 use super::{await_delivered, daemon_over, post, topic, with_certificate, with_password};
 
-/// An unsecured token (RFC 7515, appendix A.5), which Kafka's default validator takes.
+/// An unsecured token (RFC 7515, appendix A.5), which Kafka's default validator accepts.
 pub fn token(user: &str, expires: u64) -> String {
     let part = |json: serde_json::Value| BASE64URL_NOPAD.encode(json.to_string().as_bytes());
     let issued = expires.saturating_sub(7_200);
     format!("{}.{}.", part(json!({"alg": "none"})), part(json!({"sub": user, "iat": issued, "exp": expires})))
 }
 
-/// In an hour, in seconds since 1970.
+/// One hour from now, in seconds since 1970.
 pub fn in_an_hour() -> u64 {
     forebay::units::Timestamp::now().0 / 1000 + 3_600
 }
 
-/// A daemon that logs in by a token in its file `token`.
+/// A daemon that logs in with the token in its file `token`.
 pub fn with_token(kafka: &Kafka, topic: &str, token: &str) -> Forebay {
     let forebay = daemon_over(kafka, Listener::Sasl, topic);
     let path = forebay.dir().join("token");
@@ -37,7 +37,7 @@ pub fn with_token(kafka: &Kafka, topic: &str, token: &str) -> Forebay {
         .set("kafka.sasl_token_file", path.display().to_string())
 }
 
-/// An admin client cannot be given a token, so these are created by somebody else.
+/// Creates the topics of user commands, because an admin client cannot use a token.
 pub fn user_topics(kafka: &Kafka) {
     static CREATED: Once = Once::new();
     let create = |admin: &Admin, name: &str| admin.create_topic(name, 1, 1, &[]);
@@ -47,7 +47,7 @@ pub fn user_topics(kafka: &Kafka) {
     });
 }
 
-/// Registers somebody, and waits until the consumer has applied it. Consumers of other tests apply it too.
+/// Registers a user and waits until the consumer has applied the command. Consumers of other tests also apply it.
 pub fn await_applied(forebay: &Forebay, name: &str, phone: &str) {
     let user = json!({
         "name": name,
@@ -60,7 +60,7 @@ pub fn await_applied(forebay: &Forebay, name: &str, phone: &str) {
     assert_eq!(answer.status, 201, "{}\n{}", answer.text(), forebay.log());
 }
 
-/// With users, whose consumer logs in too, as a member of this group.
+/// Adds the user service, whose consumer logs in as a member of this group.
 pub fn serving_users(forebay: Forebay, group: &str) -> Forebay {
     let database = forebay.dir().join("users.sqlite").display().to_string();
     forebay
@@ -89,7 +89,7 @@ fn every_mechanism_delivers() {
     assert_delivers(kafka, with_certificate(kafka, &topic, "client"), &topic);
 }
 
-/// The questions had clients of their own kind, which got no token.
+/// `check-config --connect` uses clients of its own, which used to get no token.
 #[test]
 fn check_config_asks_brokers_with_a_token() {
     let Some(kafka) = services::secure_kafka("check_config_asks_brokers_with_a_token") else { return };
@@ -122,7 +122,7 @@ fn a_token_serves_delivery_and_the_consumer() {
     post(&forebay);
     await_applied(&forebay, "ada", "+4930123456");
     await_delivered(kafka, &forebay, &topic, 1);
-    wait::until_true("nothing is wrong", support::daemon::LONG, || is_up(&forebay, "kafka"));
+    wait::until_true("Kafka is available", support::daemon::LONG, || is_up(&forebay, "kafka"));
     let log = forebay.log();
-    assert!(!log.contains(&token(CLIENT_USER, in_an_hour())[..40]), "the token is not shown: {log}");
+    assert!(!log.contains(&token(CLIENT_USER, in_an_hour())[..40]), "the log shows the token: {log}");
 }

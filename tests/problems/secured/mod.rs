@@ -1,6 +1,6 @@
-//! A real broker with TLS, client certificates and SASL: what works, and how what does not is told apart.
+//! A real broker with TLS, client certificates and SASL: successful logins, and how failures are distinguished.
 //!
-//! One broker serves all of these tests, each with topics and users of its own.
+//! All these tests share one broker. Each has its own topics and users.
 
 mod certificates;
 mod logins;
@@ -18,27 +18,27 @@ use support::{daemon, wait};
 
 use super::list::{entries, text};
 
-/// A new topic of one partition.
+/// Creates a topic with one partition.
 fn topic(kafka: &Kafka) -> String {
     let name = unique_name("secured");
     Admin::new(&kafka.bootstrap()).create_topic(&name, 1, 1, &[]);
     name
 }
 
-/// A daemon that delivers kind `order.create` to this topic, over this listener.
+/// A daemon that delivers the kind `order.create` to this topic, over this listener.
 fn daemon_over(kafka: &Kafka, listener: Listener, topic: &str) -> Forebay {
     let protocol = if listener == Listener::Sasl { "sasl_ssl" } else { "ssl" };
     daemon::forebay(&kafka.secure_address(listener))
         .toml(&kind("order.create", topic))
         .set("kafka.security_protocol", protocol)
         .set("kafka.ssl_ca_file", kafka.certificates().ca())
-        // Waiting only: what was refused is tried again soon.
+        // Only to shorten waits: rejected connections are retried soon.
         .set(r#"kafka.properties."reconnect.backoff.max.ms""#, "500")
         .set("drain.workers", 1)
         .set("alerts.interval", "200ms")
 }
 
-/// The same with a certificate of the client's.
+/// The same with a client certificate.
 fn with_certificate(kafka: &Kafka, topic: &str, name: &str) -> Forebay {
     let files = kafka.certificates();
     daemon_over(kafka, Listener::ClientCertificate, topic)
@@ -57,13 +57,13 @@ fn with_password(kafka: &Kafka, topic: &str, mechanism: &str, user: &str) -> For
         .set("kafka.sasl_password_file", password.display().to_string())
 }
 
-/// Accepts one command.
+/// Sends one command, which must be accepted.
 fn post(forebay: &Forebay) {
     let answer = forebay.http().post("/v1/commands/order.create", r#"{"key":"a"}"#).unwrap();
     assert_eq!(answer.status, 202, "{}", answer.text());
 }
 
-/// Waits until a problem has this in its sentence; the entry.
+/// Waits for a problem whose detail contains this text, and returns it.
 fn await_detail(forebay: &Forebay, code: &str, needle: &str) -> Value {
     let found = wait::poll(LONG, || {
         entries(forebay, code).into_iter().find(|entry| text(entry, "detail").contains(needle))
@@ -71,7 +71,7 @@ fn await_detail(forebay: &Forebay, code: &str, needle: &str) -> Value {
     found.unwrap_or_else(|| panic!("no {code} with {needle:?}: {}\n{}", backlog(forebay), forebay.log()))
 }
 
-/// Waits until nothing is left to deliver, and sees that the topic has what was accepted.
+/// Waits until no record remains undelivered, and checks the number of records in the topic.
 fn await_delivered(kafka: &Kafka, forebay: &Forebay, topic: &str, records: usize) {
     daemon::await_drained(forebay);
     assert_eq!(read_all(&kafka.bootstrap(), topic).len(), records, "{}", forebay.log());

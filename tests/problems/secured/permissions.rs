@@ -1,4 +1,4 @@
-//! Permissions that the daemon's user lacks.
+//! Missing permissions of the daemon's user.
 
 use support::admin::unique_name;
 use support::consume::read_all;
@@ -65,7 +65,7 @@ fn idempotent_writes_without_permission_are_told_until_it_is_given() {
     let test = "idempotent_writes_without_permission_are_told_until_it_is_given";
     let Some(kafka) = services::secure_kafka(test) else { return };
     let topic = topic(kafka);
-    // A user that may write to any topic may write idempotently too.
+    // A user that may write to any topic may also write idempotently.
     let denials = [(Operation::Write, Resource::Topic("*")), (Operation::IdempotentWrite, Resource::Cluster)];
     denials.iter().for_each(|(operation, resource)| kafka.deny_user("no-idempotence", *operation, *resource));
     let mut forebay = daemon_as(kafka, &topic, "no-idempotence");
