@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thresholds_that_always_hold_are_mistakes() {
+    fn thresholds_that_are_always_exceeded_are_errors() {
         assert_eq!(Config::default().validate(), []);
         let zero = Span::default();
         let wrong = Config { interval: zero, backlog_threshold: 0, oldest_age_threshold: zero };

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_beyond_the_bound_are_neither_kept_nor_looked_for() {
+    fn errors_beyond_the_bound_are_neither_kept_nor_computed() {
         let mut pushed = BoundedErrors::<usize, 3>::default();
         (0..10).for_each(|place| pushed.push(place));
         assert_eq!(pushed.into_vec(), [0, 1, 2]);

@@ -12,7 +12,7 @@ mod tests {
     use crate::wal::fuzzing::{Target, replay};
 
     #[test]
-    fn whatever_fuzzing_kept_and_found_breaks_no_promise() {
+    fn stored_fuzzing_inputs_violate_no_invariant() {
         let targets: [Target; 4] = [("http", http), ("batch", batch), ("config", config), ("event", event)];
         targets.into_iter().for_each(replay);
     }

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_does_not_stop_is_named_when_the_deadline_is_over() {
+    fn a_thread_that_misses_its_stop_deadline_is_named() {
         let (release, held) = mpsc::channel::<()>();
         let on_failure = OnFailure::Raise(FatalSignal::default());
         let thread = Thread::spawn("stuck", on_failure, move |_| Ok(held.recv()?)).unwrap();
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_and_panics_of_a_vital_thread_reach_the_alarm_and_the_first_is_kept() {
+    fn the_first_failure_of_a_vital_thread_is_kept() {
         let alarm = FatalSignal::default();
         let raise = || OnFailure::Raise(alarm.clone());
         let first = Thread::spawn("vital", raise(), |_| panic!("no disk")).unwrap();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_of_a_failed_thread_is_told_why() {
+    fn the_owner_of_a_failed_thread_receives_the_cause() {
         let (tell, told) = mpsc::channel();
         let on_failure = OnFailure::Report(Box::new(move |cause| tell.send(cause).unwrap()));
         Thread::spawn("replaceable", on_failure, |_| panic!("a bug")).unwrap().stop(LONG).unwrap();
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_a_task_raises_the_alarm() {
+    fn a_panic_of_a_task_raises_the_fatal_signal() {
         async fn fail() {
             panic!("a bug")
         }
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_of_a_set_outlive_whoever_began_them_and_end_with_their_owner() {
+    fn tasks_of_a_set_outlive_callers_but_not_the_owner() {
         runtime().block_on(async {
             let set = TaskSet::default();
             let (done, outcome) = oneshot::channel();
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_of_a_task_is_dropped_when_it_is_done_and_nobody_waits_any_more() {
+    fn the_result_of_a_task_without_a_receiver_is_dropped() {
         runtime().block_on(async {
             let (set, (go, gone)) = (TaskSet::default(), oneshot::channel::<()>());
             let (guard, mut dropped) = oneshot::channel::<()>();
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_for_the_alarm_is_woken() {
+    fn a_waiter_for_the_fatal_signal_is_woken() {
         let alarm = FatalSignal::default();
         let raising = alarm.clone();
         let failure = runtime().block_on(async {

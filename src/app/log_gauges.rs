@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_two_gauges_that_alerts_are_built_on_keep_their_names() {
+    fn the_two_gauges_used_by_alerts_keep_their_names() {
         let registry = Registry::new().unwrap();
         let metrics = LogGauges::register(&registry).unwrap();
         metrics.backlog.set(3);

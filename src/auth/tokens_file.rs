@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_found_by_its_digest_and_is_never_a_user() {
+    fn a_token_is_found_by_digest_and_never_a_user() {
         let text = format!("# services\n\nbilling {}\nops\t{}  admin\n", digest("a"), digest("b"));
         let tokens = Tokens::parse(&text).unwrap();
         let billing = tokens.find(&digest_of("a")).unwrap();

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn one_probe_follows_the_delay_and_its_success_closes_the_breaker() {
+    fn after_the_delay_a_successful_probe_closes_the_breaker() {
         let (mut breaker, now) = (breaker(), Instant::now());
         open(&mut breaker, now);
         assert_eq!(breaker.admit(now + MIN / 4), BreakerDecision::Refused);

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_double_up_to_the_bound_and_start_over_after_success() {
+    fn delays_double_to_the_bound_and_reset_after_success() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(350));
         for whole in [100, 200, 350, 350] {
             let delay = backoff.delay();

@@ -141,7 +141,7 @@ fn an_error_in_the_environment_names_its_variable() {
 }
 
 #[test]
-fn a_line_that_is_not_toml_does_not_hide_other_errors() {
+fn an_invalid_toml_line_does_not_hide_other_errors() {
     let text = "[server]\nlisten = 127.0.0.1:80\nbody_timeout = 5\n[wal]\ndir = \"a\"\ndir = \"b\"";
     assert_eq!(
         mistakes(text, &[]),
@@ -407,7 +407,7 @@ fn a_value_of_a_wrong_type_is_one_understandable_error() {
 /// Found by its fuzz target: each bad line caused another parse of the whole file, so a log file given by mistake kept
 /// a start busy for hours.
 #[test]
-fn a_file_that_is_not_toml_is_rejected_after_few_lines() {
+fn a_file_of_another_format_is_rejected_after_few_lines() {
     let text = "what is this\n".repeat(100_000);
     let mistakes = mistakes(&text, &[]);
     assert_eq!(mistakes.len(), 21);

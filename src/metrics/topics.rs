@@ -128,7 +128,7 @@ mod tests {
     use crate::metrics::Registry;
 
     #[test]
-    fn waiting_records_are_counted_by_topic_and_the_rest_as_older() {
+    fn waiting_records_are_counted_by_topic_the_rest_as_older() {
         let topics = Registry::new().unwrap().topics();
         let of = |topic: &str| topics.backlog.with_label_values(&[topic]).get();
         topics.accepted("orders", 5);

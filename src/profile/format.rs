@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_locations_are_stored_once_and_a_profile_can_be_decoded() {
+    fn a_profile_can_be_decoded_and_stores_equal_locations_once() {
         let mut builder = Builder::new("cpu", "nanoseconds", 10);
         builder.sample(vec![vec![frame("leaf")], vec![frame("main")]], [1, 10], "a");
         builder.sample(vec![vec![frame("inlined"), frame("leaf")], vec![frame("main")]], [2, 20], "b");

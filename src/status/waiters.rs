@@ -85,7 +85,7 @@ mod tests {
 
     /// A single stored permit used to wake only one waiter; the other waited until its deadline.
     #[tokio::test]
-    async fn all_waiters_of_a_record_are_woken_even_before_they_sleep() {
+    async fn waiters_of_a_record_are_woken_even_before_they_sleep() {
         let waiters = Arc::<Waiters<Lsn>>::default();
         let (one, other) = (waiters.register(Lsn(7)), waiters.register(Lsn(7)));
         {

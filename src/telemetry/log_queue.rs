@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failed_write_the_next_line_starts_a_new_line() {
+    fn the_line_after_a_failed_write_starts_a_new_line() {
         let (allow, results) = mpsc::channel();
         let (took, taken) = mpsc::channel();
         let mut sink = LineWriter { out: Reader { results, took }, torn: false };

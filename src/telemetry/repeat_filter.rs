@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_is_logged_once_and_repetitions_are_counted_less_often() {
+    fn a_cause_is_logged_once_then_counted_less_often() {
         let log = Log::new();
         let admitted = (0..100).filter(|second| log.admits("drain.read_failed", "EIO", *second)).count();
         assert_eq!(admitted, 1);

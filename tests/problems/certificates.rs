@@ -20,8 +20,8 @@ fn with_certificate(forebay: Forebay, identity: &Identity) -> (Forebay, Certific
 
 /// Reads `/readyz` of the admin listener, which has no certificate.
 #[test]
-fn a_certificate_near_its_end_is_told_until_it_is_renewed() {
-    let test = "a_certificate_near_its_end_is_told_until_it_is_renewed";
+fn a_certificate_near_its_end_is_reported_until_renewed() {
+    let test = "a_certificate_near_its_end_is_reported_until_renewed";
     let Some(identity) = Identity::make(test) else { return };
     let home = scratch::dir("clock");
     let (forebay, _) = with_certificate(daemon::under_test(), &identity);
@@ -34,8 +34,10 @@ fn a_certificate_near_its_end_is_told_until_it_is_renewed() {
 }
 
 #[test]
-fn a_spoilt_certificate_is_told_until_it_is_replaced() {
-    let Some(identity) = Identity::make("a_spoilt_certificate_is_told_until_it_is_replaced") else { return };
+fn a_damaged_certificate_is_reported_until_it_is_replaced() {
+    let Some(identity) = Identity::make("a_damaged_certificate_is_reported_until_it_is_replaced") else {
+        return;
+    };
     let (mut forebay, place) = with_certificate(daemon::under_test(), &identity);
     forebay.start();
     replace(&place.cert, "no certificate");
@@ -46,7 +48,7 @@ fn a_spoilt_certificate_is_told_until_it_is_replaced() {
 }
 
 #[test]
-fn a_spoilt_tokens_file_is_told_until_it_is_mended() {
+fn an_invalid_tokens_file_is_reported_until_it_is_fixed() {
     // Authentication requires a broker other than the embedded one.
     let forebay = daemon::forebay("127.0.0.1:9").set("auth.mode", "token");
     let tokens = forebay.dir().join("tokens");

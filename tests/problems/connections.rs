@@ -44,7 +44,7 @@ pub fn assert_check(report: &Value, dependency: &str, name: &str, verdict: &str,
 }
 
 #[test]
-fn everything_is_asked_even_if_nothing_answers_and_no_secret_is_shown() {
+fn all_dependencies_are_checked_and_no_secret_is_shown() {
     let forebay = forebay(NO_KAFKA)
         .set("kafka.brokers", "127.0.0.1:9,no-such-host.invalid:9092")
         .set("database.url", "mysql://forebay:hunter2@127.0.0.1:9/forebay")
@@ -61,7 +61,7 @@ fn everything_is_asked_even_if_nothing_answers_and_no_secret_is_shown() {
 }
 
 #[test]
-fn an_embedded_daemon_has_nothing_to_ask_and_makes_nothing() {
+fn an_embedded_daemon_checks_nothing_and_creates_nothing() {
     let forebay = daemon::under_test();
     let dir = forebay.dir().to_owned();
     let (code, report) = run_check(forebay);
@@ -72,8 +72,10 @@ fn an_embedded_daemon_has_nothing_to_ask_and_makes_nothing() {
 }
 
 #[test]
-fn topics_limits_and_rights_are_asked_for_and_nothing_is_written() {
-    let Some(kafka) = services::kafka("topics_limits_and_rights_are_asked_for") else { return };
+fn topics_limits_and_permissions_are_checked_without_writes() {
+    let Some(kafka) = services::kafka("topics_limits_and_permissions_are_checked_without_writes") else {
+        return;
+    };
     let options = ClusterOptions::single().acls().set("auto.create.topics.enable", "true");
     let cluster = kafka.start(options);
     let admin = Admin::new(&cluster.bootstrap());
@@ -182,8 +184,10 @@ fn topics_limits_and_rights_are_asked_for_and_nothing_is_written() {
 }
 
 #[test]
-fn a_wrong_password_and_an_advertised_address_that_leads_nowhere_are_told_apart() {
-    let Some(kafka) = services::kafka("a_wrong_password_and_an_advertised_address") else { return };
+fn a_wrong_password_differs_from_a_wrong_advertised_address() {
+    let Some(kafka) = services::kafka("a_wrong_password_differs_from_a_wrong_advertised_address") else {
+        return;
+    };
     let cluster = kafka.start(ClusterOptions::single().acls());
     let sasl = |password: &str| {
         let forebay = forebay(&cluster.sasl_bootstrap());
@@ -223,8 +227,8 @@ fn a_wrong_password_and_an_advertised_address_that_leads_nowhere_are_told_apart(
 }
 
 #[test]
-fn the_state_of_migrations_is_told_and_not_changed() {
-    let Some(server) = services::own_postgres("the_state_of_migrations_is_told_and_not_changed") else {
+fn the_state_of_migrations_is_reported_and_not_changed() {
+    let Some(server) = services::own_postgres("the_state_of_migrations_is_reported_and_not_changed") else {
         return;
     };
     let url = server.create_database();
@@ -249,8 +253,8 @@ fn the_state_of_migrations_is_told_and_not_changed() {
 }
 
 #[test]
-fn a_redis_that_answers_is_told_from_a_replica_that_only_reads() {
-    let Some(place) = services::redis("a_redis_that_answers_is_told_from_a_replica") else { return };
+fn a_read_only_redis_replica_fails_the_check() {
+    let Some(place) = services::redis("a_read_only_redis_replica_fails_the_check") else { return };
     let redis = place.start();
     let ask = || run_check(daemon::under_test().set("redis.url", redis.url()));
     let (code, report) = ask();

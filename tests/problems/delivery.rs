@@ -15,8 +15,8 @@ fn post(forebay: &Forebay, key: &str) -> u16 {
 }
 
 #[test]
-fn an_unknown_topic_is_named_and_its_records_become_dead_letters() {
-    let test = "an_unknown_topic_is_named_and_its_records_become_dead_letters";
+fn an_unknown_topic_is_named_and_its_records_dead_lettered() {
+    let test = "an_unknown_topic_is_named_and_its_records_dead_lettered";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single().set("auto.create.topics.enable", "false"));
     let mut forebay = forebay(&cluster.bootstrap())
@@ -42,7 +42,7 @@ fn an_unknown_topic_is_named_and_its_records_become_dead_letters() {
 }
 
 #[test]
-fn thresholds_of_backlog_and_age_are_problems_while_they_are_passed() {
+fn exceeded_thresholds_of_backlog_and_age_are_problems() {
     let mut forebay = forebay(NO_KAFKA)
         .toml(&kind("order.create", "orders.v1"))
         .set("alerts.interval", "100ms")
@@ -65,7 +65,10 @@ fn thresholds_of_backlog_and_age_are_problems_while_they_are_passed() {
     assert_on_all_surfaces(&forebay, &full);
     await_problem(&forebay, "kafka_unreachable");
     let document = backlog(&forebay);
-    assert_eq!(document["problems"][0]["code"], "backlog_full", "the most important problem comes first: {document}");
+    assert_eq!(
+        document["problems"][0]["code"], "backlog_full",
+        "the most important problem comes first: {document}"
+    );
     assert!(text(&document, "last_error").contains("Connection refused"), "{document}");
     assert!(backlog_value(&forebay, "backlog") > 3);
 }

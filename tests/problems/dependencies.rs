@@ -35,7 +35,11 @@ fn a_stopped_broker_is_unreachable_until_it_is_back() {
     assert!(ready.json()["dependencies"]["kafka"].as_str().unwrap().contains("Connection refused"));
     let public = forebay.http().get("/readyz").unwrap();
     assert_eq!(public.json()["dependencies"]["kafka"], "degraded");
-    assert!(!public.text().contains(&cluster.bootstrap()), "unauthenticated clients see a broker: {}", public.text());
+    assert!(
+        !public.text().contains(&cluster.bootstrap()),
+        "unauthenticated clients see a broker: {}",
+        public.text()
+    );
     cluster.broker(1).start();
     await_end(&forebay, "kafka_unreachable");
     assert!(is_up(&forebay, "kafka"));
@@ -44,8 +48,8 @@ fn a_stopped_broker_is_unreachable_until_it_is_back() {
 
 /// Brokers answer at the configured address, but advertise an address that refuses connections.
 #[test]
-fn an_advertised_address_that_refuses_is_named_and_delivery_stalls() {
-    let test = "an_advertised_address_that_refuses_is_named_and_delivery_stalls";
+fn an_unreachable_advertised_address_is_named_and_delivery_stalls() {
+    let test = "an_unreachable_advertised_address_is_named_and_delivery_stalls";
     let Some(kafka) = services::kafka(test) else { return };
     let proxy = Proxy::start();
     let cluster = kafka.start(ClusterOptions::single().advertise(vec![proxy.address().to_owned()]));

@@ -39,7 +39,7 @@ fn damage(forebay: &Forebay, mark: &str) {
 }
 
 #[test]
-fn a_damaged_record_is_told_over_restarts_until_it_is_dropped() {
+fn a_damaged_record_is_reported_across_restarts_until_dropped() {
     let mut forebay =
         forebay(NO_KAFKA).toml(&kind("order.create", "orders.v1")).set("alerts.interval", "200ms");
     forebay.start();
@@ -69,7 +69,7 @@ fn a_damaged_record_is_told_over_restarts_until_it_is_dropped() {
 }
 
 #[test]
-fn a_disk_without_room_is_told_until_there_is_some() {
+fn a_full_disk_is_reported_until_space_is_free() {
     let home = scratch::dir("small-disk");
     let disk = SmallDisk::mount(home.path(), 16);
     let log = home.path().join("wal").display().to_string();
@@ -114,7 +114,7 @@ fn failing_flush_script(home: &std::path::Path) -> PathBuf {
 }
 
 #[test]
-fn a_failed_flush_is_told_before_the_end_and_after_the_next_start() {
+fn a_failed_flush_is_reported_before_and_after_the_restart() {
     let home = scratch::dir("strace");
     let mut forebay = Forebay::new(failing_flush_script(home.path()))
         .set("kafka.brokers", NO_KAFKA)
@@ -144,8 +144,8 @@ fn a_failed_flush_is_told_before_the_end_and_after_the_next_start() {
 const LAST_FAILURE: &str = "forebay_wal_last_failure_timestamp_seconds";
 
 #[test]
-fn an_older_copy_of_a_log_is_told_until_somebody_decides() {
-    let Some(kafka) = services::secure_kafka("an_older_copy_of_a_log_is_told_until_somebody_decides") else {
+fn a_restored_log_is_reported_until_an_operator_decides() {
+    let Some(kafka) = services::secure_kafka("a_restored_log_is_reported_until_an_operator_decides") else {
         return;
     };
     let topic = support::admin::unique_name("restored");
@@ -178,7 +178,7 @@ fn an_older_copy_of_a_log_is_told_until_somebody_decides() {
 }
 
 #[test]
-fn users_that_cannot_be_served_are_told_until_a_start_can() {
+fn a_broken_user_database_is_reported_until_a_restart() {
     let forebay = daemon::under_test();
     let database = forebay.dir().join("users.sqlite");
     fs::write(&database, "no database, but long enough to be read as the head of one".repeat(20)).unwrap();

@@ -28,12 +28,18 @@ fn a_pause_stays_visible_until_it_is_resumed() {
     forebay.start();
     assert!(entries(&forebay, "drain_paused").is_empty());
     assert_eq!(forebay.admin_http().post("/admin/drain/pause", "").unwrap().status, 200);
-    let [paused] = &entries(&forebay, "drain_paused")[..] else { panic!("not immediately: {}", backlog(&forebay)) };
+    let [paused] = &entries(&forebay, "drain_paused")[..] else {
+        panic!("not immediately: {}", backlog(&forebay))
+    };
     assert!(text(paused, "detail").contains("admin listener, 127.0.0.1"), "{paused}");
     assert_on_all_surfaces(&forebay, paused);
     assert!(line(&forebay, "operator.drain_paused").contains("\"origin\":\"admin listener, 127.0.0.1\""));
     assert_eq!(forebay.admin_http().post("/admin/drain/pause", "").unwrap().status, 200);
-    assert_eq!(entries(&forebay, "drain_paused")[0]["since"], paused["since"], "the problem began with the first pause");
+    assert_eq!(
+        entries(&forebay, "drain_paused")[0]["since"],
+        paused["since"],
+        "the problem began with the first pause"
+    );
     assert_eq!(forebay.admin_http().post("/admin/drain/resume", "").unwrap().status, 200);
     assert!(entries(&forebay, "drain_paused").is_empty(), "immediately");
     await_end(&forebay, "drain_paused");
@@ -41,7 +47,7 @@ fn a_pause_stays_visible_until_it_is_resumed() {
 }
 
 #[test]
-fn a_changed_rate_limit_stays_visible_until_it_is_as_configured() {
+fn a_changed_rate_limit_stays_visible_until_it_is_reset() {
     let mut forebay = daemon::under_test();
     forebay.start();
     let path = "/admin/ratelimit/login";
@@ -102,6 +108,8 @@ fn dead_letters_stay_visible_until_they_are_dropped() {
     });
     let drop = Request::Drop { lsns: vec![forebay::wal::Lsn(2)] };
     assert!(matches!(control::send_request(&forebay.wal_dir(), &drop), Ok(ControlResponse::Done(_))));
-    support::wait::until_true("no dead letter remains", daemon::LONG, || entries(&forebay, "dead_letters").is_empty());
+    support::wait::until_true("no dead letter remains", daemon::LONG, || {
+        entries(&forebay, "dead_letters").is_empty()
+    });
     assert!(line(&forebay, "operator.dead_letter_dropped").contains(&origin), "{}", forebay.log());
 }

@@ -45,7 +45,7 @@ fn with_body(body: &str) -> (Forebay, String) {
 }
 
 #[test]
-fn the_default_is_printed_whatever_the_configuration_says() {
+fn the_default_is_printed_with_any_configuration() {
     let (code, said, _) = run(forebay().set("wal.dri", "x"), &["config", "default"]);
     assert_eq!(code, Some(0));
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/forebay.toml");
@@ -59,7 +59,7 @@ fn the_default_is_printed_whatever_the_configuration_says() {
 }
 
 #[test]
-fn mistakes_name_their_line_and_the_closest_key_all_at_once() {
+fn all_errors_name_their_line_and_the_closest_key() {
     let wrong = unset().env("FOREBAY_KAFKA_BROKERS", "a:1");
     let text = "[wal]\nsgement_size = \"1MiB\"\n[kafak]\nacks = 1\n[drain]\nworkers = \"many\"\nretry_backoff_min = 5\n";
     let (code, said, complained) = run(wrong.toml(text), &["check-config"]);
@@ -78,7 +78,7 @@ fn mistakes_name_their_line_and_the_closest_key_all_at_once() {
 }
 
 #[test]
-fn a_body_is_tried_without_a_daemon() {
+fn a_body_is_checked_without_a_daemon() {
     let (forebay, file) = with_body(GOOD);
     let (code, said, complained) =
         run(forebay, &["check-config", "--kind", "order.create", "--body", &file, "--json"]);
@@ -102,7 +102,7 @@ fn a_body_is_tried_without_a_daemon() {
 }
 
 #[test]
-fn standard_input_is_a_body_too() {
+fn a_body_can_come_from_standard_input() {
     let forebay = forebay().through("sh", &[]);
     let script = r#"printf '{"id":"7","amount":1}' | "$0" "$@""#;
     let check = ["check-config", "--kind", "order.create", "--body", "-", "--json"];
@@ -114,7 +114,7 @@ fn standard_input_is_a_body_too() {
 
 /// The same problem documents as over HTTP, except for the id of the request.
 #[test]
-fn a_body_that_is_refused_gets_the_problem_document_of_the_daemon() {
+fn a_rejected_body_gets_the_problem_document_of_the_daemon() {
     let mut daemon = forebay().set("server.max_body", 200);
     daemon.start();
     let long = format!(r#"{{"id":"{}","amount":1}}"#, "x".repeat(300));
@@ -144,7 +144,7 @@ fn a_body_that_is_refused_gets_the_problem_document_of_the_daemon() {
 }
 
 #[test]
-fn without_users_there_are_no_paths_of_users_and_no_consumer() {
+fn without_users_no_user_paths_and_no_consumer_exist() {
     let mut orders = forebay().set("kafka.brokers", "127.0.0.1:1");
     orders.start();
     let mut http = orders.http();

@@ -11,7 +11,7 @@ fn forebay() -> Forebay {
 }
 
 #[test]
-fn each_way_not_to_start_has_its_code() {
+fn each_failure_to_start_has_its_exit_code() {
     let code = |forebay: &mut Forebay| {
         forebay.launch();
         forebay.wait(LONG).code()
@@ -26,7 +26,7 @@ fn each_way_not_to_start_has_its_code() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_found_before_the_log_is_touched() {
+fn a_port_in_use_is_detected_before_the_log_opens() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for key in ["listen", "admin_listen"] {
@@ -59,7 +59,7 @@ fn the_manual_and_completions_need_no_valid_configuration() {
 }
 
 #[test]
-fn check_config_prints_the_effective_result_or_every_mistake() {
+fn check_config_prints_the_effective_configuration_or_every_error() {
     let mut right = forebay().args(&["check-config"]).set("kafka.client_id", "mine");
     right.launch();
     assert!(right.wait(LONG).success());

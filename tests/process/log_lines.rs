@@ -24,7 +24,7 @@ fn lines(log: &str, event: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_first_line_says_what_runs_and_how_it_is_configured() {
+fn the_first_line_shows_version_and_configuration() {
     let mut forebay = forebay().toml(
         "[[kinds]]\nname = \"a.create\"\ntopic = \"a\"\n[[kinds]]\nname = \"b.create\"\ntopic = \"b\"\n",
     );
@@ -100,13 +100,13 @@ fn lines_to_the_journal_begin_with_their_priority() {
 }
 
 #[test]
-fn lines_to_another_place_than_the_journal_have_no_priority() {
+fn lines_outside_the_journal_have_no_priority() {
     let log = written(false);
     assert!(!log.is_empty() && log.lines().all(|line| line.starts_with('{')), "{log}");
 }
 
 #[test]
-fn a_mistake_is_an_error_in_the_journal_too() {
+fn a_configuration_error_has_error_priority_in_the_journal() {
     let (mut reader, writer) = io::pipe().unwrap();
     let file = File::from(OwnedFd::from(writer));
     let pipe = file.metadata().unwrap();
@@ -122,7 +122,7 @@ fn a_mistake_is_an_error_in_the_journal_too() {
 
 /// Each of these requests exceeds the threshold of slow steps, and each used to log a line.
 #[test]
-fn a_flood_of_one_cause_is_one_line_and_a_count() {
+fn many_lines_of_one_cause_become_one_and_a_count() {
     const USERS: u64 = 12;
     let mut forebay = forebay().set("telemetry.slow_step", "1ms");
     forebay.start();

@@ -118,7 +118,7 @@ fn promtool(text: &str) -> Result<Output, String> {
 
 /// The backlog is not read at start, but its topics are known at once.
 #[test]
-fn the_backlog_by_topic_is_right_at_once_and_after_a_restart() {
+fn the_backlog_by_topic_is_correct_after_a_restart() {
     let mut forebay = forebay()
         .set("kafka.brokers", "127.0.0.1:1")
         .toml(&[daemon::kind("order", "orders"), daemon::kind("bill", "bills")].concat());
@@ -141,7 +141,9 @@ fn the_backlog_by_topic_is_right_at_once_and_after_a_restart() {
     let sent = series(&scrape(&forebay)).get(r#"forebay_drain_sent_total{topic="orders"}"#).copied();
     assert_eq!(sent, Some(6.0));
     post(&forebay, "bill", 1);
-    wait::until_true("the record is delivered", LONG, || topics(&forebay).values().all(|records| *records == 0));
+    wait::until_true("the record is delivered", LONG, || {
+        topics(&forebay).values().all(|records| *records == 0)
+    });
 }
 
 fn post(forebay: &Forebay, kind: &str, count: usize) {

@@ -43,7 +43,7 @@ fn output_that_cannot_be_written_is_a_failure() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
+fn a_closed_pipe_is_no_failure() {
     let (mut forebay, commands) = commands();
     for command in commands {
         forebay = forebay.args(command);
@@ -57,7 +57,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 }
 
 #[test]
-fn an_error_that_cannot_be_shown_keeps_its_exit_code() {
+fn an_error_that_cannot_be_printed_keeps_its_exit_code() {
     let mut first = forebay();
     first.start();
     let dir = first.wal_dir().display().to_string();

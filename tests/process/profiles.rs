@@ -60,8 +60,8 @@ fn under_load<T>(forebay: &Forebay, work: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn a_cpu_profile_names_functions_and_threads_and_no_command_fails_meanwhile() {
-    if !has_go("a_cpu_profile_names_functions_and_threads") {
+fn a_cpu_profile_under_load_names_functions_and_threads() {
+    if !has_go("a_cpu_profile_under_load_names_functions_and_threads") {
         return;
     }
     let mut forebay = forebay();
@@ -81,7 +81,7 @@ fn a_cpu_profile_names_functions_and_threads_and_no_command_fails_meanwhile() {
 }
 
 #[test]
-fn one_profile_is_taken_at_a_time_and_ends_with_its_caller() {
+fn only_one_profile_runs_and_ends_with_its_client() {
     let mut forebay = forebay();
     forebay.start();
     let get = |path: &str| {
@@ -106,8 +106,8 @@ fn one_profile_is_taken_at_a_time_and_ends_with_its_caller() {
 }
 
 #[test]
-fn a_heap_profile_is_taken_where_the_allocator_samples_and_explained_where_not() {
-    if !has_go("a_heap_profile_is_taken_where_the_allocator_samples") {
+fn a_heap_profile_needs_an_allocator_that_samples() {
+    if !has_go("a_heap_profile_needs_an_allocator_that_samples") {
         return;
     }
     let mut off = forebay();

@@ -38,7 +38,7 @@ fn write_limit(forebay: &Forebay) -> serde_json::Value {
 }
 
 #[test]
-fn a_reload_applies_what_it_can_and_names_what_needs_a_restart() {
+fn a_reload_names_applied_keys_and_keys_needing_a_restart() {
     let mut forebay = Forebay::new(env!("CARGO_BIN_EXE_forebay"));
     write_schema(&forebay, 5);
     forebay = forebay.toml(&kind("old", "schema.json"));
@@ -73,7 +73,7 @@ fn a_reload_applies_what_it_can_and_names_what_needs_a_restart() {
 }
 
 #[test]
-fn a_mistake_changes_nothing() {
+fn a_reload_with_an_error_changes_nothing() {
     let mut forebay = Forebay::new(env!("CARGO_BIN_EXE_forebay"));
     write_schema(&forebay, 5);
     forebay = forebay.toml(&kind("old", "schema.json"));

@@ -31,7 +31,7 @@ fn without_kafka(forebay: Forebay) -> Forebay {
 }
 
 #[test]
-fn a_daemon_survives_hangup_and_user_signals_from_its_first_moment_on() {
+fn a_daemon_survives_hangup_and_user_signals_during_its_start() {
     let mut forebay = forebay();
     forebay.launch();
     await_handlers(&mut forebay, &[HANGUP, USER[0], USER[1]]);
@@ -47,7 +47,7 @@ fn a_daemon_survives_hangup_and_user_signals_from_its_first_moment_on() {
 }
 
 #[test]
-fn a_consumer_survives_hangup_and_user_signals_and_stops_in_order() {
+fn a_consumer_survives_hangup_and_user_signals_until_interrupted() {
     let url = |forebay: &Forebay| format!("sqlite://{}", forebay.dir().join("users.sqlite").display());
     let forebay = without_kafka(forebay()).args(&["consume"]);
     let url = url(&forebay);
@@ -63,7 +63,7 @@ fn a_consumer_survives_hangup_and_user_signals_and_stops_in_order() {
 
 /// A closing terminal stops the command that was started there, in order.
 #[test]
-fn a_drain_ignores_user_signals_and_stops_in_order_on_hangup() {
+fn a_drain_ignores_user_signals_and_stops_on_hangup() {
     let mut forebay = without_kafka(forebay());
     forebay.start();
     forebay.http().post("/v1/commands/order.create", r#"{"id":"o-1","amount":1}"#).unwrap();

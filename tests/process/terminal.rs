@@ -39,7 +39,7 @@ fn shown_by(forebay: Forebay) -> String {
 }
 
 #[test]
-fn a_terminal_shows_readable_lines_and_no_complaint_of_a_library() {
+fn a_terminal_shows_readable_lines_without_warnings_of_libraries() {
     let shown = shown_by(Forebay::new(env!("CARGO_BIN_EXE_forebay")).env("NO_COLOR", "1"));
     assert!(!shown.contains("crate feature"), "{shown}");
     assert!(!shown.contains('\u{1b}'), "colours are off: {shown}");

@@ -101,7 +101,7 @@ fn a_terminal_shows_frames_in_place_until_ctrl_c() {
 }
 
 #[test]
-fn it_ends_with_its_terminal() {
+fn watch_ends_with_its_terminal() {
     let forebay = started();
     let (mut child, mut person) = at_terminal(&forebay);
     read_until(&mut person, |shown| row(shown, "backlog").is_some());
@@ -115,7 +115,7 @@ fn next(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> Value {
 }
 
 #[test]
-fn json_is_a_line_a_look_over_a_restart_until_the_daemon_stops() {
+fn json_output_has_one_line_per_check_across_restarts() {
     let mut forebay = started();
     let mut command = tool(&[], &forebay, &["--json"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -155,7 +155,7 @@ fn json_is_a_line_a_look_over_a_restart_until_the_daemon_stops() {
 }
 
 #[test]
-fn a_pipe_gets_a_line_a_look_until_its_reader_is_gone() {
+fn a_pipe_gets_one_line_per_check_until_closed() {
     let forebay = started();
     post(&forebay);
     let mut child = tool(&[], &forebay, &[]).stdout(Stdio::piped()).spawn().unwrap();

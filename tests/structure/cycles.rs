@@ -14,7 +14,7 @@ const ROOTS: [&str; 5] =
     ["src/lib.rs", "src/main.rs", "wal/src/lib.rs", "wal-tools/src/main.rs", "load/src/main.rs"];
 
 #[test]
-fn no_files_use_each_other_in_a_circle() {
+fn no_files_use_each_other_in_a_cycle() {
     let graph = Graph::read(root(), ROOTS);
     assert!(graph.files() > 400, "the crates are read");
     let found: String = graph.cycles().iter().map(|files| graph.describe(files)).collect();
@@ -22,7 +22,7 @@ fn no_files_use_each_other_in_a_circle() {
 }
 
 #[test]
-fn a_cycle_is_found_through_re_exports_and_not_through_comments_or_tests() {
+fn cycles_through_re_exports_are_found_comments_are_ignored() {
     let tree = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = tree.path().join(name);

@@ -122,7 +122,7 @@ const TABLE: [(&str, bool, &[&str]); 31] = [
 ];
 
 #[test]
-fn every_module_uses_only_what_stands_in_its_row() {
+fn every_module_uses_only_the_modules_in_its_row() {
     let mut violations = Vec::new();
     for entry in fs::read_dir(root().join("src")).unwrap() {
         let path = entry.unwrap().path();
@@ -143,7 +143,7 @@ fn every_module_uses_only_what_stands_in_its_row() {
 
 /// In the crate `wal`, the log and `command` do not use each other, and the leaves use neither of them.
 #[test]
-fn the_log_and_the_command_format_do_not_use_each_other() {
+fn the_log_and_command_format_are_independent() {
     let mut found = Vec::new();
     for entry in fs::read_dir(root().join("wal/src")).unwrap() {
         let path = entry.unwrap().path();

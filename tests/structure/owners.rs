@@ -32,7 +32,7 @@ fn locks_are_those_that_shuttle_can_schedule() {
 
 /// A task without an owner cannot be stopped, and its end is not noticed.
 #[test]
-fn every_task_is_begun_by_its_owner() {
+fn every_task_has_an_owner() {
     // The code that creates owners, and the listeners, which keep the handle to wait for it.
     let owners = ["src/task.rs", "src/app/listeners.rs", "/tests/"];
     let detached = ["tokio::spawn(", "task::spawn(", "Handle::current().spawn(", "runtime.spawn("];
@@ -47,7 +47,7 @@ fn every_task_is_begun_by_its_owner() {
 
 /// A thread without an owner can die unnoticed.
 #[test]
-fn every_thread_has_an_owner_that_notices_its_death() {
+fn every_thread_has_an_owner_that_notices_its_end() {
     let owners = [
         // Creates owners.
         "src/task.rs",

@@ -46,8 +46,8 @@ fn the_service_starts_reloads_and_stops() {
 }
 
 #[test]
-fn a_daemon_that_hangs_is_started_again() {
-    let Some(system) = Systemd::boot("a_daemon_that_hangs_is_started_again") else { return };
+fn a_daemon_that_hangs_is_restarted() {
+    let Some(system) = Systemd::boot("a_daemon_that_hangs_is_restarted") else { return };
     system.drop_in("forebay.service", "[Service]\nWatchdogSec=2s\nRestartSec=100ms\n");
     system.does(&["start", "forebay.service"]);
     let hung = system.property("forebay.service", "MainPID");
@@ -61,8 +61,9 @@ fn a_daemon_that_hangs_is_started_again() {
 }
 
 #[test]
-fn the_socket_unit_refuses_nobody_while_the_service_restarts() {
-    let Some(system) = Systemd::boot("the_socket_unit_refuses_nobody_while_the_service_restarts") else {
+fn the_socket_unit_refuses_no_connection_while_the_service_restarts() {
+    let Some(system) = Systemd::boot("the_socket_unit_refuses_no_connection_while_the_service_restarts")
+    else {
         return;
     };
     let addresses =
@@ -91,8 +92,8 @@ fn the_socket_unit_refuses_nobody_while_the_service_restarts() {
 }
 
 #[test]
-fn the_key_of_encryption_is_a_credential_that_only_root_reads() {
-    let Some(system) = Systemd::boot("the_key_of_encryption_is_a_credential_that_only_root_reads") else {
+fn the_encryption_key_is_a_credential_readable_by_root_only() {
+    let Some(system) = Systemd::boot("the_encryption_key_is_a_credential_readable_by_root_only") else {
         return;
     };
     let key = system.etc().join("wal.key");
@@ -114,8 +115,8 @@ fn the_key_of_encryption_is_a_credential_that_only_root_reads() {
 }
 
 #[test]
-fn the_journal_knows_the_priority_of_each_line() {
-    let Some(system) = Systemd::boot("the_journal_knows_the_priority_of_each_line") else { return };
+fn the_journal_has_the_priority_of_each_line() {
+    let Some(system) = Systemd::boot("the_journal_has_the_priority_of_each_line") else { return };
     system.start_journal();
     system.drop_in("forebay.service", "[Service]\nStandardError=journal\n");
     system.does(&["start", "forebay.service"]);
@@ -133,8 +134,8 @@ fn the_journal_knows_the_priority_of_each_line() {
 }
 
 #[test]
-fn the_consumer_waits_for_what_it_needs() {
-    let Some(system) = Systemd::boot("the_consumer_waits_for_what_it_needs") else { return };
+fn the_consumer_waits_for_its_dependencies() {
+    let Some(system) = Systemd::boot("the_consumer_waits_for_its_dependencies") else { return };
     let nowhere = Port::free();
     let address = nowhere.address();
     system.configure(&format!(

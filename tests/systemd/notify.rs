@@ -22,7 +22,7 @@ const WATCHDOG: Duration = Duration::from_secs(2);
 const FOR_EVER: &str = "600000000";
 
 #[test]
-fn ready_is_said_when_commands_are_accepted_and_stopping_before_the_end() {
+fn ready_and_stopping_are_notified() {
     let manager = Manager::new();
     let mut forebay = manager.daemon();
     forebay.launch();
@@ -34,7 +34,7 @@ fn ready_is_said_when_commands_are_accepted_and_stopping_before_the_end() {
 }
 
 #[test]
-fn the_status_names_what_waits_and_what_is_wrong() {
+fn the_status_names_waiting_records_and_problems() {
     let manager = Manager::new();
     let mut forebay = manager.daemon().set("kafka.brokers", "127.0.0.1:9");
     forebay.launch();
@@ -62,8 +62,8 @@ fn pings_stop_when_the_commit_thread_hangs() {
 }
 
 #[test]
-fn pings_stop_when_all_workers_hang_and_not_before() {
-    let Some(strace) = strace("pings_stop_when_all_workers_hang_and_not_before") else { return };
+fn pings_stop_only_when_all_workers_hang() {
+    let Some(strace) = strace("pings_stop_only_when_all_workers_hang") else { return };
     let manager = Manager::new();
     let mut forebay = manager.daemon().set("drain.workers", 2);
     forebay.launch();

@@ -49,7 +49,7 @@ impl SocketManager {
 }
 
 #[test]
-fn restarts_refuse_nobody_while_the_manager_keeps_the_sockets() {
+fn restarts_refuse_no_connection_with_socket_activation() {
     let manager = SocketManager::new();
     let mut forebay =
         manager.daemon().set("server.listen", manager.public()).set("server.admin_listen", manager.admin());
@@ -83,7 +83,7 @@ fn restarts_refuse_nobody_while_the_manager_keeps_the_sockets() {
 }
 
 #[test]
-fn a_socket_that_is_no_listener_of_the_configuration_is_a_mistake() {
+fn a_passed_socket_without_a_configured_listener_is_an_error() {
     let manager = SocketManager::new();
     // An additional address that shares the port of another listener.
     let wildcard = manager.admin().replace("127.0.0.1", "0.0.0.0");

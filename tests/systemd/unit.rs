@@ -45,7 +45,7 @@ fn the_socket_opens_the_default_addresses() {
 }
 
 #[test]
-fn the_service_manager_waits_longer_than_the_longest_stop_takes() {
+fn timeout_stop_sec_exceeds_the_longest_stop() {
     for unit in [UNIT, CONSUMER] {
         let line = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
         let waits: u64 = line.strip_suffix('s').unwrap().parse().unwrap();

@@ -224,7 +224,7 @@ mod tests {
     use crate::kinds::defaults;
 
     #[test]
-    fn a_compacted_topic_needs_keys_and_the_advice_is_of_the_kind() {
+    fn the_advice_for_a_compacted_topic_depends_on_the_kind() {
         let kind = |key: Option<&str>, header: Option<&str>, cloudevents| kinds::Config {
             key: key.map(str::to_owned),
             key_header: header.map(str::to_owned),

@@ -58,7 +58,7 @@ fn genuine() -> Value {
 }
 
 #[test]
-fn every_kind_of_private_key_signs_and_its_public_key_verifies() {
+fn each_type_of_private_key_signs_and_its_public_verifies() {
     let ec = openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"], "");
     for (pem, algorithm) in [(ed25519(), "EdDSA"), (rsa(), "RS256"), (ec, "ES256")] {
         let keys = Keys::parse(&pem).unwrap();
@@ -72,7 +72,7 @@ fn every_kind_of_private_key_signs_and_its_public_key_verifies() {
 }
 
 #[test]
-fn an_invalid_key_is_reported_by_its_number_without_its_content() {
+fn an_invalid_key_is_reported_by_number_without_its_content() {
     let short = "c2hvcnQ=";
     for (text, error) in [
         ("", KeyError::NoSigningKey),

@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plain_http_url_is_refused_and_a_password_not_shown() {
+    fn only_plain_http_urls_are_accepted_and_passwords_hidden() {
         for refused in [
             "",
             "localhost:4318",

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_found_in_its_group_and_old_groups_are_forgotten() {
+    fn a_record_is_found_in_its_group_until_it_expires() {
         let (flushes, begin) = (FlushTimes::default(), SystemTime::UNIX_EPOCH);
         let group = |n: u64| (Lsn(n * 10)..Lsn(n * 10 + 5), begin + Duration::from_secs(n));
         for n in 0..=MAX_GROUPS as u64 {

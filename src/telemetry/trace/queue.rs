@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_taken_after_the_end_and_nothing_is_added() {
+    fn a_closed_queue_yields_waiting_spans_and_accepts_none() {
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
         let queue = SpanQueue::new(&dropped);
         assert_eq!(queue.next_batch(Duration::ZERO).map(|spans| spans.len()), Some(0));

@@ -9,8 +9,8 @@ use super::{await_delivered, await_detail, post, topic, with_certificate};
 
 /// The client library reports the same error for each of these, so the daemon inspects the certificate itself.
 #[test]
-fn what_is_wrong_with_a_brokers_certificate_is_told_until_it_is_mended() {
-    let test = "what_is_wrong_with_a_brokers_certificate_is_told_until_it_is_mended";
+fn a_faulty_broker_certificate_is_reported_until_it_is_renewed() {
+    let test = "a_faulty_broker_certificate_is_reported_until_it_is_renewed";
     let Some(kafka) = services::secure_kafka(test) else { return };
     let topic = topic(kafka);
     let proxy = Proxy::start();
@@ -31,8 +31,8 @@ fn what_is_wrong_with_a_brokers_certificate_is_told_until_it_is_mended() {
 }
 
 #[test]
-fn a_wrong_authority_is_told_until_the_file_is_corrected() {
-    let test = "a_wrong_authority_is_told_until_the_file_is_corrected";
+fn a_wrong_authority_is_reported_until_the_file_is_corrected() {
+    let test = "a_wrong_authority_is_reported_until_the_file_is_corrected";
     let Some(kafka) = services::secure_kafka(test) else { return };
     let (topic, files) = (topic(kafka), kafka.certificates());
     let mut forebay =
@@ -48,8 +48,8 @@ fn a_wrong_authority_is_told_until_the_file_is_corrected() {
 }
 
 #[test]
-fn a_certificate_of_ours_that_is_missing_or_has_expired_is_told_until_it_is_renewed() {
-    let test = "a_certificate_of_ours_that_is_missing_or_has_expired_is_told_until_it_is_renewed";
+fn a_missing_or_expired_client_certificate_is_reported_until_renewed() {
+    let test = "a_missing_or_expired_client_certificate_is_reported_until_renewed";
     let Some(kafka) = services::secure_kafka(test) else { return };
     let topic = topic(kafka);
     let mut forebay = super::daemon_over(kafka, Listener::ClientCertificate, &topic);

@@ -12,8 +12,8 @@ use super::{await_delivered, await_detail, post, topic, with_password};
 const REFUSED: &str = "kafka_authentication_failed";
 
 #[test]
-fn a_wrong_password_is_told_until_the_file_is_corrected() {
-    let test = "a_wrong_password_is_told_until_the_file_is_corrected";
+fn a_wrong_password_is_reported_until_the_file_is_corrected() {
+    let test = "a_wrong_password_is_reported_until_the_file_is_corrected";
     let Some(kafka) = services::secure_kafka(test) else { return };
     let topic = topic(kafka);
     let mut forebay = with_password(kafka, &topic, "PLAIN", CLIENT_USER);
@@ -36,8 +36,8 @@ fn a_wrong_password_is_told_until_the_file_is_corrected() {
 }
 
 #[test]
-fn a_user_that_brokers_do_not_know_is_told_until_they_do() {
-    let Some(kafka) = services::secure_kafka("a_user_that_brokers_do_not_know_is_told_until_they_do") else {
+fn an_unknown_user_is_reported_until_brokers_know_it() {
+    let Some(kafka) = services::secure_kafka("an_unknown_user_is_reported_until_brokers_know_it") else {
         return;
     };
     let topic = topic(kafka);
@@ -52,8 +52,8 @@ fn a_user_that_brokers_do_not_know_is_told_until_they_do() {
 }
 
 #[test]
-fn an_expired_token_is_told_until_the_file_has_another() {
-    let test = "an_expired_token_is_told_until_the_file_has_another";
+fn an_expired_token_is_reported_until_it_is_replaced() {
+    let test = "an_expired_token_is_reported_until_it_is_replaced";
     let Some(kafka) = services::secure_kafka(test) else { return };
     let topic = topic(kafka);
     let old = token(CLIENT_USER, 1_700_000_000);
@@ -83,8 +83,8 @@ fn a_token_without_a_user_is_refused_by_the_broker() {
 }
 
 #[test]
-fn a_mechanism_that_brokers_do_not_offer_is_told_apart() {
-    let Some(kafka) = services::secure_kafka("a_mechanism_that_brokers_do_not_offer_is_told_apart") else {
+fn an_unsupported_mechanism_has_a_reason_of_its_own() {
+    let Some(kafka) = services::secure_kafka("an_unsupported_mechanism_has_a_reason_of_its_own") else {
         return;
     };
     let topic = topic(kafka);

@@ -91,8 +91,8 @@ fn every_mechanism_delivers() {
 
 /// `check-config --connect` uses clients of its own, which used to get no token.
 #[test]
-fn check_config_asks_brokers_with_a_token() {
-    let Some(kafka) = services::secure_kafka("check_config_asks_brokers_with_a_token") else { return };
+fn check_config_connects_to_brokers_with_a_token() {
+    let Some(kafka) = services::secure_kafka("check_config_connects_to_brokers_with_a_token") else { return };
     let topic = topic(kafka);
     let forebay = with_token(kafka, &topic, &token(CLIENT_USER, in_an_hour()));
     let (code, report) = run_check(forebay);

@@ -44,8 +44,8 @@ fn a_topic_without_permission_is_named_and_others_are_delivered() {
 }
 
 #[test]
-fn transactional_ids_without_permission_stop_exactly_once_until_it_is_given() {
-    let test = "transactional_ids_without_permission_stop_exactly_once_until_it_is_given";
+fn denied_transactional_ids_stop_exactly_once_until_granted() {
+    let test = "denied_transactional_ids_stop_exactly_once_until_granted";
     let Some(kafka) = services::secure_kafka(test) else { return };
     let (topic, all) = (topic(kafka), Resource::TransactionalId("*"));
     kafka.deny_user("no-transactions", Operation::Write, all);
@@ -61,8 +61,8 @@ fn transactional_ids_without_permission_stop_exactly_once_until_it_is_given() {
 }
 
 #[test]
-fn idempotent_writes_without_permission_are_told_until_it_is_given() {
-    let test = "idempotent_writes_without_permission_are_told_until_it_is_given";
+fn denied_idempotent_writes_are_reported_until_granted() {
+    let test = "denied_idempotent_writes_are_reported_until_granted";
     let Some(kafka) = services::secure_kafka(test) else { return };
     let topic = topic(kafka);
     // A user that may write to any topic may also write idempotently.
@@ -81,8 +81,8 @@ fn idempotent_writes_without_permission_are_told_until_it_is_given() {
 }
 
 #[test]
-fn a_group_without_permission_is_told_until_it_is_given() {
-    let Some(kafka) = services::secure_kafka("a_group_without_permission_is_told_until_it_is_given") else {
+fn a_denied_group_is_reported_until_access_is_granted() {
+    let Some(kafka) = services::secure_kafka("a_denied_group_is_reported_until_access_is_granted") else {
         return;
     };
     let (topic, group) = (topic(kafka), unique_name("group"));

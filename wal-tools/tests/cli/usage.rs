@@ -105,7 +105,7 @@ fn output_that_cannot_be_written_is_a_failure() {
 }
 
 #[test]
-fn an_error_that_cannot_be_shown_keeps_its_exit_code() {
+fn an_error_that_cannot_be_printed_keeps_its_exit_code() {
     let dir = tempfile::tempdir().unwrap();
     for args in [&["status"][..], &["frobnicate"]] {
         run_with(dir.path(), args, Stdio::piped(), closed_pipe()).assert_exit(2);

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_fuzzing_kept_and_found_breaks_no_promise() {
+    fn stored_fuzzing_inputs_violate_no_invariant() {
         let targets: [Target; 4] =
             [("frame", super::frame), ("files", files), ("segment", segment), ("command", command)];
         targets.into_iter().for_each(replay);
