@@ -17,7 +17,7 @@ use super::process::{Process, registered};
 use super::{Failure, output};
 
 /// Maximum size of a password file in bytes. A password is one line; a larger file is the wrong one.
-const MOST_READ: u64 = 4096;
+const MAX_PASSWORD_BYTES: u64 = 4096;
 
 /// Updates the schema and, if a name is given, creates that administrator. The password comes from a file or from
 /// standard input, because every user of the machine can see a command line.
@@ -78,9 +78,9 @@ fn password(file: Option<&Path>) -> Result<Secret, Failure> {
     let mut text = Zeroizing::new(String::new());
     match file {
         Some(path) => std::fs::File::open(path)
-            .and_then(|file| file.take(MOST_READ).read_to_string(&mut text))
+            .and_then(|file| file.take(MAX_PASSWORD_BYTES).read_to_string(&mut text))
             .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?,
-        None => io::stdin().take(MOST_READ).read_to_string(&mut text).map_err(|error| {
+        None => io::stdin().take(MAX_PASSWORD_BYTES).read_to_string(&mut text).map_err(|error| {
             Failure::Usage(format!("cannot read a password from standard input: {error}"))
         })?,
     };

@@ -89,7 +89,7 @@ pub(super) fn instance(wiring: &Wiring<'_>, public: Option<SocketAddr>, admin: S
         ("Kafka", startup_log::brokers(config).to_owned()),
     ];
     match public {
-        Some(public) => facts.extend(of_daemon(config, public)),
+        Some(public) => facts.extend(daemon_facts(config, public)),
         None => facts.push(("Runs", "the consumer alone".to_owned())),
     }
     facts.push(("Admin listener", admin.to_string()));
@@ -97,7 +97,7 @@ pub(super) fn instance(wiring: &Wiring<'_>, public: Option<SocketAddr>, admin: S
     Instance { facts, ..Instance::default() }
 }
 
-fn of_daemon(config: &Config, public: SocketAddr) -> Vec<(&'static str, String)> {
+fn daemon_facts(config: &Config, public: SocketAddr) -> Vec<(&'static str, String)> {
     let delivery = match config.drain.delivery {
         Guarantee::AtLeastOnce => "at least once",
         Guarantee::ExactlyOnce => "exactly once",

@@ -10,7 +10,7 @@ use crate::units::{Lsn, Timestamp};
 use crate::wal::{Log, ReadError, Segment};
 
 /// Maximum number of segments read, newest first. Footers tell which segments hold user commands.
-const MOST_SEGMENTS: usize = 4;
+const MAX_SEGMENTS: usize = 4;
 /// Maximum age of the command. Outcomes of older commands may have been deleted, and their absence would be a false
 /// alarm.
 const MAX_AGE: Duration = Duration::from_secs(86_400);
@@ -21,7 +21,7 @@ pub(super) fn last_user_command(log: &Arc<Log>, now: Timestamp) -> Result<Option
     let mut segments = log.segments();
     segments.retain(|segment| segment.first < began && may_have_users(segment));
     segments.sort_unstable_by_key(|segment| Reverse(segment.first));
-    for segment in segments.iter().take(MOST_SEGMENTS) {
+    for segment in segments.iter().take(MAX_SEGMENTS) {
         let state = segment.state();
         if now.since(state.last_at) > MAX_AGE {
             return Ok(None);

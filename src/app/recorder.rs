@@ -25,7 +25,7 @@ use crate::wal::{Log, Lsn};
 use super::age::oldest_age;
 use super::log_metrics::LogMetrics;
 
-const EVERY: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 /// Number of dead letters on the page. They are read from the disk when the number of dead letters changes.
 const NEWEST: usize = 5;
 
@@ -117,7 +117,7 @@ pub(super) fn start(record: impl Fn() + Send + 'static) -> io::Result<Thread> {
     Thread::spawn("history", OnFailure::Report(Box::new(failed)), move |stop| {
         loop {
             record();
-            if stop.wait(EVERY) {
+            if stop.wait(INTERVAL) {
                 return Ok(());
             }
         }

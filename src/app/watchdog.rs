@@ -11,7 +11,7 @@ use crate::task::{FatalSignal, OnFailure, Thread};
 /// seconds.
 /// Pings are sent at half the watchdog's timeout, as its manual advises, and that is also the limit for longer
 /// timeouts.
-const LEAST_PATIENCE: Duration = Duration::from_secs(5);
+const MIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pings the service manager while the daemon is alive. Starts no thread if the service manager expects no pings.
 pub(super) fn start(
@@ -21,7 +21,7 @@ pub(super) fn start(
 ) -> io::Result<Option<Thread>> {
     let Some(waits) = systemd::watchdog() else { return Ok(None) };
     let interval = waits / 2;
-    let mut liveness = Liveness::new(interval.max(LEAST_PATIENCE), vital, pool);
+    let mut liveness = Liveness::new(interval.max(MIN_TIMEOUT), vital, pool);
     let thread = Thread::spawn("watchdog", OnFailure::Raise(alarm), move |stop| {
         let began = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! The first administrator, whom no command makes.
+//! Creating the first administrator, which no command can create.
 
 use data_encoding::HEXLOWER;
 
@@ -8,13 +8,13 @@ use super::error::DbError;
 use super::rows::{AuditRow, UserRow, Version};
 use super::{Database, random};
 
-/// Who makes administrators: whoever may run `forebay migrate` on this database. No user's name holds a colon.
+/// The audit's actor: any operator that may run `forebay migrate` on this database. No user name contains a colon.
 const ACTOR: &str = "operator:migrate";
-/// What they do.
+/// The audit's action.
 const ACTION: &str = "user.create_admin";
 
 impl Database {
-    /// Makes an administrator without e-mail and phone, and says so in the audit, both or neither. A name that is taken
+    /// Creates an administrator without e-mail and phone, and its audit row, in one transaction. A name that is taken
     /// is a [`DbError::Conflict`].
     pub async fn create_admin(&self, name: &str, password_hash: &str, now: Timestamp) -> Result<(), DbError> {
         let admin = UserRow {
@@ -27,7 +27,7 @@ impl Database {
             created_at: now,
             updated_at: now,
             last_login_at: None,
-            // No command made it.
+            // No command created it.
             version: Version { at: now, id: String::new() },
         };
         let audit = AuditRow {
@@ -46,7 +46,7 @@ impl Database {
     }
 }
 
-/// No command's id, and nobody else's: the same name may be made an administrator again after it was deleted.
+/// A unique id that is no command's id: the same name may become an administrator again after it was deleted.
 fn audit_id() -> Result<String, DbError> {
     Ok(format!("migrate:{}", HEXLOWER.encode(&random::bytes::<16>()?)))
 }

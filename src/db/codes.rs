@@ -1,10 +1,10 @@
-//! What the databases' error codes mean to a caller.
+//! Classification of the databases' error codes.
 //!
-//! `ReloadError` sends a command to the dead letters in the end, so it is only for errors that this statement with this
-//! data will have again; what the state of the server, of an account or of another transaction causes is `Busy`, and
-//! what the server itself gave up because it took too long is `TimedOut`.
+//! A `ReloadError` sends a command to the dead letters in the end. It is therefore only for errors that the same
+//! statement with the same data will always cause. An error caused by the state of the server, of an account or of
+//! another transaction is `Busy`. A statement that the server cancelled because it took too long is `TimedOut`.
 
-/// What a code means.
+/// The class of an error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ErrorClass {
     Conflict,
@@ -13,89 +13,88 @@ pub(super) enum ErrorClass {
     Refused,
 }
 
-/// What a code says about the connection it came over.
+/// The state of the connection on which an error code arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionState {
-    /// The next statement may succeed on it.
+    /// The next statement may succeed on this connection.
     Usable,
-    /// Its session has ended, or its prepared statements are stale: another connection to the same server may do.
+    /// The session has ended, or its prepared statements are stale. Another connection to the same server may work.
     Stale,
-    /// The server takes no writes, as the old primary after a failover: neither this connection nor any that was made
-    /// before is of use for them. A new one may lead to the server's successor.
-    Demoted,
+    /// The server accepts no writes, for example the old primary after a failover. This connection and all older ones
+    /// are useless for writes. A new connection may reach the server's successor.
 }
 
-/// Of MySQL's and MariaDB's error numbers.
+/// Classifies a connection by MySQL's and MariaDB's error numbers.
 pub(super) fn mysql_connection_state(number: u16) -> ConnectionState {
     match number {
-        // Read-only: by an option, by the transaction, by the server's mode, by replication; no part of its cluster.
+        // Read-only: by an option, by the transaction, by the server's mode, by replication; not part of its cluster.
         1290 | 1792 | 1836 | 3100 | 1047 => ConnectionState::Demoted,
         // Shutting down, connection killed or lost, disconnected.
         1053 | 1077 | 1079 | 1080 | 1094 | 1927 | 2006 | 2013 | 3169 | 4031 => ConnectionState::Stale,
-        // A prepared statement is gone, or belongs to a table that was changed too often.
+        // A prepared statement no longer exists, or belongs to a table that was changed too often.
         1243 | 1615 => ConnectionState::Stale,
         _ => ConnectionState::Usable,
     }
 }
 
-/// Of PostgreSQL's SQLSTATE.
+/// Classifies a connection by PostgreSQL's SQLSTATE.
 pub(super) fn postgres_connection_state(state: &str) -> ConnectionState {
     match state {
-        // Read-only transaction: also what a standby says.
+        // Read-only transaction; a standby reports it too.
         "25006" => ConnectionState::Demoted,
-        // The session was ended: idle for too long in a transaction or at all, by an administrator or a crash.
+        // The session was ended: idle for too long (in a transaction or at all), by an administrator, or by a crash.
         "25P03" | "25P04" | "57P01" | "57P02" | "57P03" | "57P04" | "57P05" => ConnectionState::Stale,
-        // A prepared statement is gone, or its plan's columns changed with the schema.
+        // A prepared statement no longer exists, or its plan's columns changed with the schema.
         "26000" | "0A000" => ConnectionState::Stale,
         _ if state.starts_with("08") => ConnectionState::Stale,
         _ => ConnectionState::Usable,
     }
 }
 
-/// Of SQLite's extended result codes.
+/// Classifies a connection by SQLite's extended result codes.
 pub(super) fn sqlite_connection_state(code: i32) -> ConnectionState {
     match code & 0xff {
-        // Read-only: the file was moved away or mounted anew. Not a database: it was replaced.
+        // Read-only: the file was moved or mounted again. Not a database: the file was replaced.
         8 | 26 => ConnectionState::Stale,
         _ => ConnectionState::Usable,
     }
 }
 
-/// MySQL's and MariaDB's error numbers.
+/// Classifies MySQL's and MariaDB's error numbers.
 pub(super) fn mysql(number: u16) -> ErrorClass {
     match number {
-        // Duplicate entry, in its forms.
+        // Duplicate entry, in its variants.
         1022 | 1062 | 1169 | 1586 | 1859 => ErrorClass::Conflict,
-        // Over its time.
+        // Exceeded its time limit.
         1969 | 3024 => ErrorClass::TimedOut,
-        // Lock wait time-out, deadlock, changed since it was read, statement interrupted.
+        // Lock wait timeout, deadlock, row changed since it was read, statement interrupted.
         1205 | 1213 | 1020 | 1317 | 1028 => ErrorClass::Busy,
-        // Too many connections, of an account too, its limits; too many prepared statements.
+        // Too many connections, in total or for one account; account limits; too many prepared statements.
         1040 | 1203 | 1226 | 1461 => ErrorClass::Busy,
         // Shutting down, connection killed or lost, host blocked, network and handshake errors.
         1053 | 1077 | 1079 | 1080 | 1094 | 1129 | 1042 | 1043 | 1152 | 1158..=1161 | 1184 => ErrorClass::Busy,
         1927 | 2002 | 2003 | 2006 | 2013 | 3169 | 4031 => ErrorClass::Busy,
-        // Read-only, in its forms; a cluster node that is not ready.
+        // Read-only, in its variants; a cluster node that is not ready.
         1290 | 1792 | 1836 | 3100 | 1047 => ErrorClass::Busy,
-        // Access denied, unknown database, no permission: an operator's to mend, not the record's fault.
+        // Access denied, unknown database, no permission: an operator has to fix it; the record is not the cause.
         1044 | 1045 | 1049 | 1142 | 1143 | 1227 | 1698 | 4151 => ErrorClass::Busy,
-        // Out of memory, files or disk; the storage engine fails; an index or a table is damaged.
+        // Out of memory, files or disk; storage engine failure; a damaged index or table.
         1021 | 1023 | 1026 | 1030 | 1037 | 1038 | 1041 | 1114 | 1034 | 1035 | 1180 | 1181 => ErrorClass::Busy,
-        // The table's definition changed meanwhile; a prepared statement is gone.
+        // The table's definition changed meanwhile; a prepared statement no longer exists.
         1412 | 1243 | 1615 => ErrorClass::Busy,
         _ => ErrorClass::Refused,
     }
 }
 
-/// PostgreSQL's SQLSTATE.
+/// Classifies PostgreSQL's SQLSTATE.
 pub(super) fn postgres(state: &str) -> ErrorClass {
     match state {
         "23505" => ErrorClass::Conflict,
-        // Cancelled: over its time.
+        // Cancelled: exceeded its time limit.
         "57014" => ErrorClass::TimedOut,
         // Lock not available, object in use; read-only; in a failed or timed-out transaction.
         "55P03" | "55006" | "25006" | "25P02" | "25P03" | "25P04" => ErrorClass::Busy,
-        // Unknown database, no permission; a prepared statement is gone or its plan's columns changed.
+        // Unknown database, no permission; a prepared statement no longer exists or its plan's columns changed.
         "3D000" | "42501" | "26000" | "0A000" => ErrorClass::Busy,
         _ => match state.get(..2).unwrap_or_default() {
             // Connection, authentication, rollback (deadlock, serialisation), resources, operator intervention (shutting
@@ -106,7 +105,7 @@ pub(super) fn postgres(state: &str) -> ErrorClass {
     }
 }
 
-/// SQLite's extended result codes.
+/// Classifies SQLite's extended result codes.
 pub(super) fn sqlite(code: i32) -> ErrorClass {
     match code {
         // Primary key, unique, row id.
@@ -125,13 +124,13 @@ mod tests {
     use super::*;
     use ErrorClass::{Busy, Conflict, Refused, TimedOut};
 
-    /// A row a code that somebody may meet; the rows above in order.
+    /// One row per code that can occur, in the order of the matches above.
     #[test]
     fn mysql_by_number() {
         let table = [
             (1062, Conflict, "duplicate entry"),
             (1586, Conflict, "duplicate entry with key name"),
-            (1205, Busy, "lock wait time-out"),
+            (1205, Busy, "lock wait timeout"),
             (1213, Busy, "deadlock"),
             (1020, Busy, "record has changed since last read"),
             (1317, Busy, "query execution was interrupted"),
@@ -176,14 +175,14 @@ mod tests {
             ("40001", Busy, "serialisation failure"),
             ("40P01", Busy, "deadlock"),
             ("55P03", Busy, "lock not available"),
-            ("57014", TimedOut, "cancelled: statement time-out"),
+            ("57014", TimedOut, "cancelled: statement timeout"),
             ("57P01", Busy, "admin shutdown"),
             ("57P03", Busy, "cannot connect now: starting up"),
             ("53300", Busy, "too many connections"),
             ("53100", Busy, "disk full"),
             ("25006", Busy, "read-only transaction"),
             ("25P02", Busy, "in failed transaction"),
-            ("25P03", Busy, "idle in transaction time-out"),
+            ("25P03", Busy, "idle in transaction timeout"),
             ("08006", Busy, "connection failure"),
             ("28P01", Busy, "wrong password"),
             ("3D000", Busy, "no such database"),
@@ -196,7 +195,7 @@ mod tests {
             ("22021", Refused, "character not in repertoire"),
             ("23502", Refused, "not null violation"),
             ("54000", Refused, "too large for an index"),
-            ("", Refused, "no state at all"),
+            ("", Refused, "no state"),
         ];
         for (state, class, what) in table {
             assert_eq!(postgres(state), class, "{state}: {what}");

@@ -11,25 +11,25 @@ use super::pooler::Pooler;
 use super::retention::{KEEP_OUTCOMES, Retention};
 use super::url::DatabaseUrl;
 
-/// Where the users are, and how long to wait for them.
+/// Location of the user database, and the limits of its connections and statements.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// `sqlite:PATH`, `mysql://…` or `postgres://…`.
     pub url: DatabaseUrl,
-    /// The file that holds the password; a final newline is not part of it.
+    /// File that contains the password. A final newline is ignored.
     pub password_file: Option<PathBuf>,
-    /// Connections open at once.
+    /// Maximum number of open connections.
     pub max_connections: u32,
-    /// How long a call waits for a connection.
+    /// Maximum time that a call waits for a connection.
     pub acquire_timeout: Span,
-    /// How long a statement may take.
+    /// Maximum duration of a statement.
     pub statement_timeout: Span,
-    /// How long a connection is used.
+    /// Maximum lifetime of a connection.
     pub max_lifetime: Span,
-    /// What stands before a PostgreSQL.
+    /// Connection pooler in front of PostgreSQL.
     pub pooler: Pooler,
-    /// How long rows of `audit` are kept; zero: for ever.
+    /// Retention of `audit` rows. Zero retains them indefinitely.
     pub audit_retention: Span,
 }
 
@@ -50,15 +50,15 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Everything that is wrong, at once.
+    /// Reports all configuration errors at once.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut refuse = |key: &str, found: String, allowed: &str| {
             mistakes.push(ConfigError::new("database", key, found, allowed));
         };
         if self.url.driver_options().is_err() {
-            let allowed = "sqlite:PATH, mysql://USER@HOST/NAME or postgres://USER@HOST/NAME, with what is special \
-                           in names and passwords as %XX";
+            let allowed = "sqlite:PATH, mysql://USER@HOST/NAME or postgres://USER@HOST/NAME, with special \
+                           characters in names and passwords escaped as %XX";
             refuse("url", self.url.to_string(), allowed);
         }
         if let Some(path) = &self.password_file {
@@ -66,14 +66,14 @@ impl Config {
                 refuse("password_file", path.display().to_string(), "a file that exists");
             }
             if self.url.has_password() {
-                refuse("password_file", path.display().to_string(), "nothing: the url has a password too");
+                refuse("password_file", path.display().to_string(), "no value, because the url already has a password");
             }
             if self.url.is_embedded() {
-                refuse("password_file", path.display().to_string(), "nothing: SQLite knows no passwords");
+                refuse("password_file", path.display().to_string(), "no value, because SQLite has no passwords");
             }
         }
         if self.pooler != Pooler::None && !self.url.is_postgres() {
-            refuse("pooler", "transaction".to_owned(), "none: only with PostgreSQL");
+            refuse("pooler", "transaction".to_owned(), "none, because only PostgreSQL can have a pooler");
         }
         if !(1..=1000).contains(&self.max_connections) {
             refuse("max_connections", self.max_connections.to_string(), "1 to 1000");
@@ -96,7 +96,7 @@ impl Config {
         mistakes
     }
 
-    /// How long rows are kept.
+    /// The retention of each table's rows.
     pub fn retention(&self) -> Retention {
         Retention::new(Some(self.audit_retention.0).filter(|kept| !kept.is_zero()))
     }

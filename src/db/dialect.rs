@@ -1,18 +1,18 @@
-//! What differs between the databases.
+//! Differences between the supported databases.
 
-/// Which of the three.
+/// A supported database system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     /// MySQL 8.0.17 or MariaDB 10.2, and later.
     MySql,
     /// PostgreSQL 12 and later.
     Postgres,
-    /// The one that is compiled in.
+    /// The embedded database, compiled into the binary.
     Sqlite,
 }
 
 impl Dialect {
-    /// Its name in OpenTelemetry's conventions. MariaDB is not told from MySQL.
+    /// The system's name in OpenTelemetry's conventions. MariaDB is reported as MySQL.
     pub(super) const fn system(self) -> &'static str {
         match self {
             Self::MySql => "mysql",
@@ -21,7 +21,7 @@ impl Dialect {
         }
     }
 
-    /// The statement with this database's placeholders. No statement of ours has a `?` within quotes.
+    /// The statement with this database's placeholders. forebay's statements have no `?` within quotes.
     pub(super) fn placed(self, sql: &str) -> String {
         if self != Self::Postgres {
             return sql.to_owned();
@@ -38,9 +38,10 @@ impl Dialect {
         placed
     }
 
-    /// What turns an `INSERT` into an upsert: the columns take the new row's values where `key` is there already.
+    /// The clause that makes an `INSERT` an upsert: where `key` already exists, the columns take the new row's values.
     ///
-    /// MySQL takes a conflict on any unique index for one on `key`: only for tables that have no other.
+    /// Use it only for tables that have no other unique index: MySQL treats a conflict on any unique index as one on
+    /// `key`.
     pub(super) fn or_update(self, key: &str, columns: &[&str]) -> String {
         let one = |column: &&str| match self {
             Self::MySql => format!("{column} = VALUES({column})"),
@@ -53,9 +54,9 @@ impl Dialect {
         }
     }
 
-    /// An `INSERT` that does nothing where `key` is there already: `into` is the table, its columns and values.
+    /// An `INSERT` that does nothing where `key` already exists. `into` is the table, its columns and values.
     ///
-    /// MySQL also cuts what does not fit, instead of refusing: only for values of known length.
+    /// Use it only for values of known length: MySQL also truncates values that are too long, instead of refusing them.
     pub(super) fn insert_new(self, into: &str, key: &str) -> String {
         match self {
             Self::MySql => format!("INSERT IGNORE INTO {into}"),
@@ -63,7 +64,7 @@ impl Dialect {
         }
     }
 
-    /// What makes a `SELECT` lock its rows. SQLite has no row locks: a batch holds the only writer's place.
+    /// The clause that locks the rows of a `SELECT`. SQLite has no row locks: a batch holds the only write lock.
     pub(super) const fn for_update(self) -> &'static str {
         match self {
             Self::MySql | Self::Postgres => " FOR UPDATE",
@@ -71,13 +72,13 @@ impl Dialect {
         }
     }
 
-    /// What opens a transaction that will write.
+    /// The statement that opens a write transaction.
     pub(super) const fn begin(self) -> &'static str {
         match self {
-            // Isolation is the session's: READ COMMITTED.
+            // The session sets the isolation level: READ COMMITTED.
             Self::MySql => "START TRANSACTION",
             Self::Postgres => "BEGIN",
-            // Takes the writer's place at once: one that reads first and then wants to write may be refused.
+            // Takes the write lock at once: a transaction that reads first and writes later may be refused.
             Self::Sqlite => "BEGIN IMMEDIATE",
         }
     }

@@ -1,5 +1,7 @@
-//! Whether the database keeps every character. Nicknames and names of callers may hold any; without this look the first
-//! emoji would be refused when it is applied, long after it was accepted.
+//! Checking that the database stores every character.
+//!
+//! Nicknames and names of callers may contain any character. Without this check, the first emoji would be accepted and
+//! then refused when it is applied, long afterwards.
 
 use std::fmt;
 
@@ -9,8 +11,8 @@ use super::error::DbError;
 use super::pooled_connection::PooledConnection;
 use super::query_metrics::Query;
 
-/// Columns that need not keep every character: identifiers and digests of our own, and telephone numbers. As the
-/// migrations make them.
+/// Columns that need not store every character: forebay's identifiers and digests, and telephone numbers. The list
+/// equals the migrations' ASCII columns.
 const ASCII: [(&str, &str); 8] = [
     ("users", "phone"),
     ("users", "password_hash"),
@@ -22,12 +24,12 @@ const ASCII: [(&str, &str); 8] = [
     ("login_sessions", "id"),
 ];
 
-/// A database that does not.
+/// A database that cannot store every character.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrongEncoding {
-    /// What it has.
+    /// The encoding that was found.
     pub found: String,
-    /// What it should have, and how it gets it.
+    /// The encoding that is needed, and how to get it.
     pub remedy: &'static str,
 }
 
@@ -38,14 +40,14 @@ impl fmt::Display for WrongEncoding {
 }
 
 impl Database {
-    /// What keeps this database from holding every character, if anything does. Asks also while calls are refused: an
-    /// answer ends that.
+    /// Reports an encoding that cannot store every character, if the database has one. The request is sent even while
+    /// the circuit breaker is open; a reply closes it.
     pub async fn wrong_encoding(&self) -> Result<Option<WrongEncoding>, DbError> {
         let mut lease = self.connection().await?;
         let wrong = match lease.dialect() {
             Dialect::Postgres => check_postgres(&mut lease).await?,
             Dialect::MySql => check_mysql(&mut lease).await?,
-            // Text is Unicode whatever the file's encoding is.
+            // Text is Unicode, whatever the file's encoding.
             Dialect::Sqlite => None,
         };
         self.breaker.record_success();
@@ -53,7 +55,8 @@ impl Database {
     }
 }
 
-/// The encoding is the database's, for ever. SQL_ASCII takes any bytes from any client, and gives back what is no text.
+/// A PostgreSQL database's encoding cannot be changed. SQL_ASCII accepts any bytes from any client, and returns invalid
+/// text.
 async fn check_postgres(lease: &mut PooledConnection) -> Result<Option<WrongEncoding>, DbError> {
     let sql = "SELECT current_setting('server_encoding')";
     let encoding = query_text(lease, sql).await?;
@@ -63,7 +66,8 @@ async fn check_postgres(lease: &mut PooledConnection) -> Result<Option<WrongEnco
     }))
 }
 
-/// The database's default does not matter: our tables name their character set. Somebody may have changed them.
+/// The database's default does not matter: the migrations name a character set for each table. An operator may have
+/// changed it since.
 async fn check_mysql(lease: &mut PooledConnection) -> Result<Option<WrongEncoding>, DbError> {
     let connection = query_text(lease, "SELECT CAST(@@character_set_client AS CHAR)").await?;
     if connection != "utf8mb4" {
@@ -84,13 +88,13 @@ async fn check_mysql(lease: &mut PooledConnection) -> Result<Option<WrongEncodin
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(WrongEncoding {
         found: format!("column {}", row.text(0)?),
-        remedy: "CHARACTER SET utf8mb4, by ALTER TABLE … MODIFY with the type and collation of our migration",
+        remedy: "CHARACTER SET utf8mb4, by ALTER TABLE … MODIFY with the type and collation of forebay's migration",
     }))
 }
 
 async fn query_text(lease: &mut PooledConnection, sql: &str) -> Result<String, DbError> {
     let rows = lease.fetch(Query::Check, sql, &[]).await?;
-    let row = rows.first().ok_or_else(|| DbError::Refused("no answer about its encoding".to_owned()))?;
+    let row = rows.first().ok_or_else(|| DbError::Refused("the database did not report its encoding".to_owned()))?;
     row.text(0)
 }
 

@@ -1,4 +1,4 @@
-//! What can go wrong with a statement, as its caller needs to know it.
+//! Database errors, classified by what the caller can do.
 
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::postgres::PgDatabaseError;
@@ -8,41 +8,42 @@ use crate::backoff::CallError;
 use super::codes::{ConnectionState, ErrorClass};
 use super::{codes, pooler};
 
-/// Why a call to the database failed. The text never shows values or SQL: databases repeat both in their messages.
+/// Why a call to the database failed. The text never contains values or SQL: databases repeat both in their messages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DbError {
-    /// A unique index refused: somebody else was faster. Read again.
+    /// A unique index refused a row: another command took the value first. Read again.
     #[error("a unique index of the database refused a row")]
     Conflict,
-    /// Not now: in the way of another transaction, full, starting. The same may succeed later.
-    #[error("the database cannot do it now: {0}")]
+    /// A temporary failure: a conflicting transaction, a full disk, a server that is starting. A retry may succeed.
+    #[error("the database cannot run the statement now: {0}")]
     Busy(String),
-    /// No answer, or none in time: not to be reached, or too slow. The same may succeed later.
-    #[error("the database does not answer: {0}")]
+    /// No reply, or none in time: the server is unreachable or too slow. A retry may succeed.
+    #[error("the database is unavailable: {0}")]
     Unavailable(String),
-    /// It was away several times in a row and is not asked for the moment.
-    #[error("the database did not answer and is not asked for the moment")]
+    /// Several calls in a row found the database unavailable, so calls are refused for a short time.
+    #[error("the database was unavailable, so calls to it are refused for a short time")]
     BreakerOpen,
-    /// What stands before the database does not fit the `[database]` section: an operator has to change either.
+    /// The pooler in front of the database does not match the `[database]` section. An operator has to change one of
+    /// them.
     #[error("{0}")]
     PoolerMismatch(&'static str),
-    /// Never: the statement or its data is not accepted.
-    #[error("the database refuses: {0}")]
+    /// A permanent failure: the statement or its data is not accepted.
+    #[error("the database refused the statement: {0}")]
     Refused(String),
 }
 
 impl DbError {
-    /// Whether trying again may help.
+    /// Whether a retry may succeed.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Busy(_) | Self::Unavailable(_) | Self::BreakerOpen | Self::PoolerMismatch(_))
     }
 
-    /// Whether an index that was to be made is there already. MySQL has no `CREATE INDEX IF NOT EXISTS`.
+    /// Whether the index to create already exists. MySQL has no `CREATE INDEX IF NOT EXISTS`.
     pub(super) fn is_existing_index(&self) -> bool {
         matches!(self, Self::Refused(what) if what == "mysql error 1061")
     }
 
-    /// Of a connection or a statement.
+    /// Classifies an error of a connection or a statement.
     pub(super) fn from_sqlx(error: &sqlx::Error) -> Self {
         match error {
             sqlx::Error::Database(error) => {
@@ -55,15 +56,15 @@ impl DbError {
                 class.error(what)
             }
             sqlx::Error::Io(error) => Self::Unavailable(format!("the connection failed: {}", error.kind())),
-            sqlx::Error::Tls(_) => Self::Unavailable("TLS could not be agreed upon".to_owned()),
-            sqlx::Error::PoolTimedOut => Self::Unavailable("no connection within acquire_timeout".to_owned()),
+            sqlx::Error::Tls(_) => Self::Unavailable("the TLS handshake failed".to_owned()),
+            sqlx::Error::PoolTimedOut => Self::Unavailable("no connection was free within acquire_timeout".to_owned()),
             sqlx::Error::PoolClosed => Self::Busy("the pool is closed".to_owned()),
-            sqlx::Error::WorkerCrashed => Self::Unavailable("the thread of the connection ended".to_owned()),
-            // What a server that dies in the middle of an answer looks like.
-            sqlx::Error::Protocol(_) => Self::Unavailable("an answer that cannot be read".to_owned()),
-            sqlx::Error::BeginFailed => Self::Busy("no transaction was begun".to_owned()),
+            sqlx::Error::WorkerCrashed => Self::Unavailable("the connection's thread ended".to_owned()),
+            // A server that dies in the middle of a reply causes this error.
+            sqlx::Error::Protocol(_) => Self::Unavailable("a reply could not be parsed".to_owned()),
+            sqlx::Error::BeginFailed => Self::Busy("the transaction did not begin".to_owned()),
             sqlx::Error::Configuration(_) => Self::Refused("the [database] url cannot be read".to_owned()),
-            _ => Self::Refused("the driver does not take this statement".to_owned()),
+            _ => Self::Refused("the driver does not accept the statement".to_owned()),
         }
     }
 }
@@ -74,13 +75,13 @@ impl CallError for DbError {
     }
 
     fn is_outage(&self) -> bool {
-        // Behind the wrong pooler each call makes a connection in vain, as it does to a server that is away.
+        // Behind the wrong pooler each call opens a connection for nothing, as it does to an unavailable server.
         matches!(self, Self::Unavailable(_) | Self::PoolerMismatch(_))
     }
 }
 
-/// Whether the connection may go on being used: it may not when its stream broke or may be out of step, or when the
-/// server says something that makes it useless.
+/// Whether the connection may be reused. It may not when its stream broke or may be out of step, or when the server
+/// reports that the connection is useless.
 pub(super) fn connection_state(error: &sqlx::Error) -> ConnectionState {
     match error {
         sqlx::Error::Database(error) => of_database(error.as_ref()).2,
@@ -101,7 +102,7 @@ fn of_database(error: &(dyn sqlx::error::DatabaseError + 'static)) -> (String, E
         (format!("sqlite error {code}"), codes::sqlite(code), codes::sqlite_connection_state(code))
     };
     match usefulness {
-        ConnectionState::Demoted => (format!("{what}: the server takes no writes"), class, usefulness),
+        ConnectionState::Demoted => (format!("{what}: the server accepts no writes"), class, usefulness),
         _ => (what, class, usefulness),
     }
 }

@@ -1,12 +1,13 @@
-//! Deleting rows that nobody needs any more, as fast as they expire.
+//! Deleting expired rows, as fast as they expire.
 //!
-//! A pass goes over the tables batch by batch, the oldest rows first, until no table has an expired row. Each batch finds
-//! its rows by an index on their instant and deletes them by their keys, at most 512 rows to a transaction: few rows are
-//! locked at a time, and not for long. After each batch the pass pauses for as long as the batch took. So at least half of
-//! the time belongs to others, and the rate follows the database, not a number in here.
+//! A pass processes the tables batch by batch, the oldest rows first, until no table has an expired row. Each batch
+//! finds its rows by an index on their instant, and deletes them by their keys. A transaction deletes at most 512 rows,
+//! so few rows are locked at a time, and only briefly. After each batch the pass pauses for as long as the batch took.
+//! Other work therefore has at least half of the time, and the deletion rate follows the database's speed, not a fixed
+//! number.
 //!
-//! A table's next batch begins at the instant where its last one ended. A database keeps deleted rows in its indexes for a
-//! while, and a search from the beginning would go over all of them again.
+//! A table's next batch begins at the instant where its last batch ended. A database keeps deleted rows in its indexes
+//! for a while, and a search from the beginning would scan all of them again.
 
 use std::time::{Duration, Instant};
 
@@ -18,23 +19,23 @@ use super::read::search;
 use super::retention::{Retention, Table};
 use super::{Database, statement_size};
 
-/// Rows of a table in one batch: two statements that delete. More would hold the connection for longer and save little.
+/// Rows of a table per batch: two `DELETE` statements. More would hold the connection for longer and save little.
 const BATCH: u32 = 1024;
 
-/// What a pass did.
+/// The result of a pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RetentionPass {
-    /// Rows deleted.
+    /// Deleted rows.
     pub deleted: u64,
-    /// How many of them were rows of the audit.
+    /// Deleted rows of the audit; part of `deleted`.
     pub audit: u64,
-    /// Whether its time was over while expired rows were left.
+    /// Whether the time limit ended the pass while expired rows were left.
     pub cut_short: bool,
-    /// The tables from which it could not delete, and why; it went on with the others.
+    /// The tables in which deletion failed, and the reasons. The pass continued with the other tables.
     pub failed: Vec<(&'static str, DbError)>,
-    /// Whether what failed did because the database as a whole does not answer.
+    /// Whether the failures mean that the database as a whole is unavailable.
     pub unavailable: bool,
-    /// Why it left all tables alone, if it did: without its index a table is searched from end to end.
+    /// Why the pass skipped all tables, if it did: without its index a table would be scanned from end to end.
     pub skipped: Option<String>,
 }
 
@@ -47,29 +48,29 @@ impl RetentionPass {
     }
 }
 
-/// Whether no table at all could be reached. Where others can be, one that gives no answer in time has a trouble of its
-/// own: rows that somebody locks, or a search that takes too long.
+/// Whether no table could be reached. If other tables can be reached, a table without a reply in time has a problem of
+/// its own: locked rows, or a search that takes too long.
 fn is_database_unavailable(failed: &[(&'static str, DbError)], tables: usize) -> bool {
     failed.len() == tables
         && failed.iter().all(|(_, error)| matches!(error, DbError::Unavailable(_) | DbError::BreakerOpen))
 }
 
-/// Where the pass stands in one table.
+/// Progress of the pass in one table.
 struct Progress {
     table: Table,
-    /// Rows from this instant on were not seen yet.
+    /// Start of the next search: rows from this instant on have not been read yet.
     from: Timestamp,
     /// Rows from this instant on have not expired.
     expired: Timestamp,
-    /// Rows from this instant on stay: those that have not expired, and those that wait for others to go first.
+    /// Rows from this instant on stay: they have not expired, or other tables' rows must be deleted first.
     before: Timestamp,
-    /// Whether the pass is through with the table.
+    /// Whether the pass is finished with the table.
     done: bool,
     /// Whether no expired row is left.
     emptied: bool,
-    /// Rows older than this are gone.
+    /// Rows older than this are deleted.
     reached: Timestamp,
-    /// Whether every row found was deleted so far.
+    /// Whether every row found so far was deleted.
     all_deleted: bool,
 }
 
@@ -89,7 +90,7 @@ impl Progress {
         }
     }
 
-    /// For how long a row of this instant has been expired.
+    /// How long a row of this instant has been expired.
     fn expired_for(&self, instant: Timestamp) -> Duration {
         self.expired.since(instant)
     }
@@ -105,32 +106,32 @@ impl Progress {
     }
 }
 
-/// What one batch came to.
+/// The result of one batch.
 struct DeletedBatch {
     found: u64,
     deleted: u64,
     /// The instant of the newest row found.
     last: Timestamp,
-    /// The oldest expired row that had to stay.
+    /// The oldest expired row that could not be deleted.
     waiting: Option<Timestamp>,
 }
 
 impl DeletedBatch {
-    /// Whether the next batch is worth while. It is not where rows are left over that were found: another daemon deletes
-    /// the same ones, and two of them only stand in each other's way.
+    /// Whether another batch is useful. It is not if rows that were found could not be deleted: another daemon is
+    /// deleting the same rows, and two daemons only block each other.
     fn has_more(&self) -> bool {
         self.found >= u64::from(BATCH) && self.deleted * 2 >= self.found
     }
 }
 
-/// Keeps the audit's rows from going before the outcomes of their commands: both have the same instant.
+/// Keeps audit rows from being deleted before the outcomes of their commands; both have the same instant.
 struct DeletionOrder {
     reached: Timestamp,
     done: bool,
 }
 
 impl DeletionOrder {
-    /// Whether it is this table's turn; if so, it goes no further than it may.
+    /// Whether this table's batch may run now. If so, limits how far it may go.
     fn allows(&self, progress: &mut Progress) -> bool {
         if progress.table == Table::Audit {
             if self.reached < progress.before && !self.done {
@@ -149,7 +150,7 @@ impl DeletionOrder {
 }
 
 impl Database {
-    /// Deletes what has expired at `now`. When `within` is over, the batches that are left wait for the next pass.
+    /// Deletes rows that have expired at `now`. After `within`, the remaining batches wait for the next pass.
     pub async fn delete_expired(
         &self,
         retention: &Retention,
@@ -197,7 +198,7 @@ impl Database {
         pass
     }
 
-    /// One batch of one table, and the pause after it.
+    /// Processes one batch of one table, and pauses afterwards.
     async fn delete_next(&self, progress: &mut Progress) -> Result<u64, DbError> {
         let began = Instant::now();
         let batch = self.delete_batch(progress).await?;
@@ -224,7 +225,7 @@ impl Database {
         let rows = lease.fetch(Query::Forget, &sql, &values).await?;
         let keys = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
         let instants = rows.iter().map(|row| row.instant(1)).collect::<Result<Vec<_>, _>>()?;
-        // Before they are deleted: whether they can be is not known yet.
+        // Set before the deletion: it is not known yet whether it will succeed.
         self.context
             .metrics
             .set_lag(progress.table, instants.first().map_or(Duration::ZERO, |at| progress.expired_for(*at)));
@@ -237,7 +238,7 @@ impl Database {
         };
         for keys in statement_size::chunks(&keys[..going.len()]) {
             let (sql, mut values) = search(&format!("DELETE FROM {table}"), key, keys);
-            // A name may have been deleted anew, a session prolonged meanwhile.
+            // A name may have been deleted again, or a session prolonged, meanwhile.
             values.push(progress.before.into());
             let sql = format!("{sql} AND {instant} < ?");
             batch.deleted += lease.execute(Query::Forget, &sql, &values).await?;

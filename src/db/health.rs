@@ -1,4 +1,4 @@
-//! Whether the database does what the daemon needs of it.
+//! Checking that the database meets the daemon's requirements.
 
 use data_encoding::HEXLOWER;
 
@@ -10,8 +10,9 @@ use super::value::Value;
 use super::{Database, random};
 
 impl Database {
-    /// What it lacks before commands may be applied to it, and what to do about that: a command would be refused that
-    /// another database takes, and become a dead letter. Asks also while calls are refused: an answer ends that.
+    /// The requirement that the database does not meet, and how to fix it. Commands must not be applied before: this
+    /// database would refuse commands that another database accepts, and they would become dead letters. The request is
+    /// sent even while the circuit breaker is open; a reply closes it.
     pub async fn missing_requirement(&self) -> Result<Option<String>, DbError> {
         match self.missing_migrations().await? {
             Some(lacking) => Ok(Some(lacking)),
@@ -19,15 +20,16 @@ impl Database {
         }
     }
 
-    /// The same, of its tables alone.
+    /// The missing migrations, as a requirement.
     pub(super) async fn missing_migrations(&self) -> Result<Option<String>, DbError> {
         let count = self.pending_migrations().await?.len();
-        Ok((count > 0).then(|| format!("{count} migrations are to be applied: run `forebay migrate`")))
+        Ok((count > 0).then(|| format!("{count} migrations are not applied yet: run `forebay migrate`")))
     }
 
-    /// Whether it takes writes: a row of a session that does not exist, rolled back. A server that answers reads may be
-    /// the read-only one of a pair after a failover, its disk may be full, or the account may lack a privilege. Asks also
-    /// while calls are refused: an answer ends that.
+    /// Checks that the database accepts writes: inserts a row for a session that does not exist, and rolls back. A
+    /// server that answers reads may still refuse writes: it may be the read-only one of a pair after a failover, its
+    /// disk may be full, or the account may lack a privilege. The request is sent even while the circuit breaker is
+    /// open; a reply closes it.
     pub async fn check_writes(&self) -> Result<(), DbError> {
         let (id, now) = (HEXLOWER.encode(&random::bytes::<16>()?), Timestamp::now());
         let sql =

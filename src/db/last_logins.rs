@@ -1,4 +1,4 @@
-//! Login times, many in one statement.
+//! Writing login times, many in one statement.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use super::value::{Value, millis};
 use super::{Database, statement_size};
 
 impl Database {
-    /// Writes when users logged in last, where that is later than what stands there, and says of how many. Names that
-    /// do not exist, or were registered later, are passed over; nothing else of a row changes.
+    /// Sets users' last login times where they are later than the stored ones, and returns the number of changed users.
+    /// Names that do not exist, or were registered later, are skipped; no other column changes.
     ///
     /// Rows are locked in the order of names, as batches lock them.
     pub async fn set_last_logins(&self, logins: &[(String, Timestamp)]) -> Result<u64, DbError> {
@@ -40,21 +40,21 @@ async fn write(lease: &mut PooledConnection, logins: &[(&str, Timestamp)]) -> Re
     for (name, at) in logins {
         values.extend([Value::MaybeText(Some(name)), Value::MaybeInt(Some(millis(*at)))]);
     }
-    // Nobody is named NULL.
+    // No user has the name NULL.
     for _ in logins.len()..shape {
         values.extend([Value::MaybeText(None), Value::MaybeInt(None)]);
     }
     lease.execute(Query::LastLogins, &update(lease.dialect(), shape), &values).await
 }
 
-/// The statement for so many rows, each a name and an instant.
+/// The statement for this number of rows. Each row is a name and an instant.
 fn update(dialect: Dialect, rows: usize) -> String {
-    // A login from before the registration is a former user's of that name.
+    // A login before the registration belongs to a former user of that name.
     let later =
         "(users.last_login_at IS NULL OR users.last_login_at < seen.at) AND users.created_at <= seen.at";
     match dialect {
-        // MariaDB has no WITH before UPDATE. The rows are looked up one by one, as they stand in the list: the optimiser
-        // has no say in the order of locks.
+        // MariaDB has no WITH before UPDATE. The rows are looked up one by one, in the order of the list: the optimiser
+        // cannot change the order of locks.
         Dialect::MySql => {
             let row = "SELECT CAST(? AS CHAR(255)) AS name, CAST(? AS SIGNED) AS at";
             let seen = vec![row; rows].join(" UNION ALL ");
@@ -63,7 +63,7 @@ fn update(dialect: Dialect, rows: usize) -> String {
                  SET users.last_login_at = seen.at WHERE {later}"
             )
         }
-        // A locking SELECT has an order, an UPDATE has none.
+        // A locking SELECT has an order; an UPDATE has none.
         Dialect::Postgres | Dialect::Sqlite => {
             let seen = vec!["(CAST(? AS TEXT), CAST(? AS BIGINT))"; rows].join(",");
             let lock = dialect.for_update();

@@ -1,29 +1,29 @@
-//! What the database counts.
+//! Metrics of the database.
 
 use prometheus::{Error, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::metrics::{Registry, buckets};
 
-/// Metrics of the database.
+/// Metrics of the database, as registered.
 pub struct Metrics {
     /// Connections by state: `used`, `idle`.
     pub connections: IntGaugeVec,
-    /// One statement, by query.
+    /// Duration of a statement, by query.
     pub query_seconds: HistogramVec,
-    /// Expired rows deleted, by table.
+    /// Deleted expired rows, by table.
     pub retention_deleted: IntCounterVec,
-    /// For how long the oldest row that is still to be deleted has been expired, in seconds, by table; 0: none is.
+    /// Time since the oldest remaining row expired, by table, in seconds. 0 if no expired row remains.
     pub retention_lag: IntGaugeVec,
-    /// 1 while the database is not asked because it did not answer.
+    /// 1 while calls are refused because the database was unavailable.
     pub breaker_open: IntGauge,
-    /// All connections were in use.
+    /// Times that all connections were in use.
     pub pool_hit: IntCounter,
-    /// A pass left expired rows behind.
+    /// Passes that left expired rows behind.
     pub retention_hit: IntCounter,
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         Ok(Self {
             connections: registry.gauges(

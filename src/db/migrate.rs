@@ -1,8 +1,8 @@
-//! Bringing the schema up to date.
+//! Applying schema migrations.
 //!
-//! `forebay_migrations` says what was applied, with a checksum. Whoever migrates holds a lock of the database, so that
-//! several daemons that start at once apply each migration once. What a later version applied, or what was changed after
-//! it was applied, is an error: an older daemon on a newer schema may spoil what it does not know.
+//! `forebay_migrations` lists the applied migrations, each with a checksum. A migrating process holds a lock of the
+//! database. Several daemons that start at once therefore apply each migration once. A migration that a later version
+//! applied, or that was changed after it was applied, is an error: an older daemon could damage a newer schema.
 
 use std::time::Duration;
 
@@ -18,18 +18,18 @@ use super::pooled_connection::{PooledConnection, within};
 use super::query_metrics::Query;
 use super::{Database, migrations, random, statement_size};
 
-/// A statement of a migration, or another daemon's migration that is waited for. An index on a table of millions of rows
-/// takes minutes.
+/// Timeout for one statement of a migration, and for the migration lock of another daemon. An index on a table of
+/// millions of rows takes minutes.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(1800);
 
-/// The whole of it.
+/// Timeout for the whole migration.
 const LIMIT: Duration = Duration::from_secs(7200);
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS forebay_migrations (name VARCHAR(255) NOT NULL PRIMARY KEY, \
      checksum VARCHAR(64) NOT NULL, applied_at BIGINT NOT NULL)";
 
 impl Database {
-    /// Applies what is missing and says what that was. Several may do it at once.
+    /// Applies the missing migrations and returns their names. Several processes may call it at once.
     pub async fn migrate(&self) -> Result<Vec<String>, DbError> {
         let mut lease = self.connection().await?;
         lease.extend(STATEMENT_LIMIT);
@@ -40,12 +40,13 @@ impl Database {
             }
         });
         let applied = applied.await;
-        // Its session has other limits than the pool's, and perhaps a lock.
+        // Its session has other limits than the pool's connections, and perhaps a lock.
         lease.close();
         applied
     }
 
-    /// What [`Database::migrate`] would apply. Asks also while calls are refused: an answer ends that.
+    /// The migrations that [`Database::migrate`] would apply. The request is sent even while the circuit breaker is
+    /// open; a reply closes it.
     pub async fn pending_migrations(&self) -> Result<Vec<String>, DbError> {
         let mut lease = self.connection().await?;
         let there = match lease.dialect() {
@@ -70,7 +71,7 @@ impl Database {
         Ok(missing.into_iter().map(|migration| migration.name.to_owned()).collect())
     }
 
-    /// The secret that all daemons on this database share; the first who asks makes it.
+    /// The secret that all daemons on this database share. The first caller creates it.
     pub async fn secret(&self) -> Result<[u8; 32], DbError> {
         self.with_breaker(async |mut lease| shared_secret(&mut lease).await).await
     }
@@ -84,9 +85,9 @@ async fn shared_secret(lease: &mut PooledConnection) -> Result<[u8; 32], DbError
     let row = format!("shared_secret (id, secret) VALUES {}", statement_size::tuples(1, 2));
     let sql = lease.dialect().insert_new(&row, "id");
     lease.execute(Query::Secret, &sql, &[1.into(), super::value::Value::Bytes(&fresh)]).await?;
-    // Perhaps another daemon's.
+    // Another daemon may have created it.
     let secret = read_secret(lease).await?;
-    secret.ok_or_else(|| DbError::Refused("shared_secret keeps no row".to_owned()))
+    secret.ok_or_else(|| DbError::Refused("the table shared_secret did not keep its row".to_owned()))
 }
 
 async fn read_secret(lease: &mut PooledConnection) -> Result<Option<[u8; 32]>, DbError> {
@@ -94,16 +95,16 @@ async fn read_secret(lease: &mut PooledConnection) -> Result<Option<[u8; 32]>, D
         lease.fetch(Query::Secret, "SELECT secret FROM shared_secret WHERE id = ?", &[1.into()]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let secret = row.bytes(0)?.try_into();
-    secret.map(Some).map_err(|_| DbError::Refused("the row of shared_secret has not 32 bytes".to_owned()))
+    secret.map(Some).map_err(|_| DbError::Refused("the row of shared_secret does not have 32 bytes".to_owned()))
 }
 
-/// All or nothing, and the lock ends with the transaction.
+/// Applies all migrations or none. The lock ends with the transaction.
 async fn migrate_in_transaction(lease: &mut PooledConnection) -> Result<Vec<String>, DbError> {
-    // With SQLite this is the lock.
+    // With SQLite the write transaction is the lock.
     lease.begin().await?;
     if lease.dialect() == Dialect::Postgres {
         lease.run(Query::Migrate, "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").await?;
-        // The number is ours alone: "forebay" in hexadecimal. Such locks are the database's, not the server's.
+        // The number is forebay's own: "forebay" in hexadecimal. Such locks belong to the database, not to the server.
         lease.fetch(Query::Migrate, "SELECT pg_advisory_xact_lock(28821907053175161)", &[]).await?;
     }
     let applied = apply(lease).await?;
@@ -117,7 +118,7 @@ async fn migrate_mysql(lease: &mut PooledConnection) -> Result<Vec<String>, DbEr
     if version.first().is_some_and(|row| row.text(0).is_ok_and(|version| version.contains("MariaDB"))) {
         lease.run(Query::Migrate, "SET SESSION max_statement_time = 0").await?;
     }
-    // Locks are the server's, so that the name has to say which database; at most 64 characters.
+    // Locks belong to the server, so their name contains the database. Its maximum is 64 characters.
     let rows = lease.fetch(Query::Migrate, "SELECT DATABASE()", &[]).await?;
     let database = rows.first().map(|row| row.text(0)).transpose()?.unwrap_or_default();
     let digest = HEXLOWER.encode(&Sha256::digest(database));
@@ -125,13 +126,13 @@ async fn migrate_mysql(lease: &mut PooledConnection) -> Result<Vec<String>, DbEr
     let wait = i64::try_from(STATEMENT_LIMIT.as_secs()).unwrap_or(i64::MAX) - 1;
     let locked = lease.fetch(Query::Migrate, "SELECT GET_LOCK(?, ?)", &[(&name).into(), wait.into()]).await?;
     if locked.first().map(|row| row.maybe_int(0)).transpose()?.flatten() != Some(1) {
-        return Err(DbError::Busy("another migration does not end".to_owned()));
+        return Err(DbError::Busy("another migration is still running".to_owned()));
     }
     // The lock ends with the connection.
     apply(lease).await
 }
 
-/// Under the lock.
+/// Applies the missing migrations. The caller holds the lock.
 async fn apply(lease: &mut PooledConnection) -> Result<Vec<String>, DbError> {
     lease.run(Query::Migrate, CREATE_TABLE).await?;
     let mut applied = Vec::new();
@@ -141,7 +142,7 @@ async fn apply(lease: &mut PooledConnection) -> Result<Vec<String>, DbError> {
             other => other,
         };
         match lease.run(Query::Migrate, migration.sql).await {
-            // Made by a migration that was interrupted before it was recorded.
+            // Created by a migration that was interrupted before it was recorded.
             Err(error) if error.is_existing_index() => {}
             done => done.map_err(named)?,
         }
@@ -154,7 +155,7 @@ async fn apply(lease: &mut PooledConnection) -> Result<Vec<String>, DbError> {
     Ok(applied)
 }
 
-/// What was not applied yet. What was, must be what this version knows.
+/// The migrations that are not applied yet. The applied ones must be known to this version.
 async fn missing(lease: &mut PooledConnection) -> Result<Vec<&'static Migration>, DbError> {
     let known = migrations::of(lease.dialect());
     let mut missing: Vec<&Migration> = known.iter().collect();
@@ -163,12 +164,12 @@ async fn missing(lease: &mut PooledConnection) -> Result<Vec<&'static Migration>
         let (name, checksum) = (row.text(0)?, row.text(1)?);
         let Some(migration) = known.iter().find(|migration| migration.name == name) else {
             return Err(DbError::Refused(format!(
-                "its schema is of another forebay, which applied migration {name}: use one that knows it"
+                "another version of forebay applied migration {name}: use a version that contains it"
             )));
         };
         if migration.checksum() != checksum {
             return Err(DbError::Refused(format!(
-                "migration {name} is not the one that was applied here: use the forebay that applied it"
+                "migration {name} differs from the one that was applied here: use the version of forebay that applied it"
             )));
         }
         missing.retain(|migration| migration.name != name);

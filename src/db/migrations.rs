@@ -1,21 +1,22 @@
 //! The migrations, compiled in: `migrations/{mysql,postgres,sqlite}/NNNN_name.sql`.
 //!
-//! Each does nothing where its work is done already (`IF NOT EXISTS`; an index that MySQL finds in its place counts as
-//! made): with MySQL changes to tables belong to no transaction, so that one may have been done and not recorded. For the
-//! same reason a file there is one statement. A file that was released is never changed: databases remember its checksum.
+//! Each migration can run again without effect (`IF NOT EXISTS`; an index that already exists in MySQL counts as
+//! created). The reason is MySQL, where schema changes belong to no transaction, so a migration may be applied but not
+//! recorded. For the same reason a file for MySQL is one statement. A released file is never changed: databases store
+//! its checksum.
 
 use sha2::{Digest, Sha256};
 
 use super::dialect::Dialect;
 
-/// One file.
+/// One migration file.
 pub(super) struct Migration {
     pub(super) name: &'static str,
     pub(super) sql: &'static str,
 }
 
 impl Migration {
-    /// SHA-256, in hexadecimal.
+    /// SHA-256 of the file, in hexadecimal.
     pub(super) fn checksum(&self) -> String {
         data_encoding::HEXLOWER.encode(&Sha256::digest(self.sql))
     }
@@ -30,7 +31,7 @@ macro_rules! migration {
     };
 }
 
-/// Every dialect has every file.
+/// Compiles in the named files. Every dialect has every file.
 macro_rules! migrations {
     ($($name:literal,)*) => {
         const MYSQL: &[Migration] = &[$(migration!("mysql", $name),)*];
@@ -51,7 +52,7 @@ migrations! {
     "0009_audit_at",
 }
 
-/// All of a database's, in their order.
+/// All migrations of a database, in order.
 pub(super) fn of(dialect: Dialect) -> &'static [Migration] {
     match dialect {
         Dialect::MySql => MYSQL,

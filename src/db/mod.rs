@@ -1,16 +1,16 @@
 //! The database of the user service: pools, migrations, queries in named columns, the table of outcomes.
 //!
-//! MySQL or MariaDB, PostgreSQL, or an embedded SQLite file, told apart by the URL's scheme. Queries are written once,
-//! with `?`; what differs stands in `dialect`. Every call ends: within `acquire_timeout` it has a connection, within
-//! `statement_timeout` each of its statements an answer. A connection whose answer nobody waits for any more is closed,
-//! not reused: what still comes on it belongs to another question. After a failover no connection to the old server is
-//! used once that has refused a write.
+//! The database is MySQL or MariaDB, PostgreSQL, or an embedded SQLite file, chosen by the URL's scheme. Queries are
+//! written once, with `?`; differences are in `dialect`. Every call ends: it gets a connection within
+//! `acquire_timeout`, and each of its statements a reply within `statement_timeout`. A connection whose reply no caller
+//! awaits any more is closed, not reused, because the rest of that reply would be taken for the next statement's. After
+//! a failover, connections to the old server are no longer used once one of them has refused a write.
 //!
-//! Single statements, which requests wait for, pass a gate: after some failures in a row they are refused at once until
-//! a probe is answered. Transactions and migrations do not: whoever makes them pauses by itself.
+//! Single statements, which requests wait for, pass a circuit breaker. After some failures in a row it refuses them at
+//! once, until a probe succeeds. Transactions and migrations bypass it: their callers pause by themselves.
 //!
-//! Statements have few shapes (`statement_size`): each connection prepares them once and never closes one. Behind a connection
-//! pooler (`pooler`) none is kept.
+//! Statements have few shapes (`statement_size`): each connection prepares them once and never closes one. Behind a
+//! connection pooler (`pooler`) no prepared statement is kept.
 
 mod admin;
 mod codes;
@@ -73,8 +73,8 @@ pub struct Database {
 }
 
 impl Database {
-    /// The database of `config`. Nobody need be there yet: connections are opened when they are needed. Only a URL or a
-    /// password file that cannot be read is an error here, and an SQLite file that cannot be made.
+    /// Opens the database of `config`. The server may still be unavailable: connections are opened when they are
+    /// needed. Errors are only a URL or a password file that cannot be read, and an SQLite file that cannot be created.
     pub async fn connect(config: &Config, metrics: &Metrics) -> Result<Self, DbError> {
         let (retired, settings_ignored) = (Arc::default(), SettingsIgnored::default());
         let pool = Pool::open(config, &retired, &settings_ignored).await?;
@@ -90,22 +90,22 @@ impl Database {
         Ok(Self { pool, context: terms, breaker: Arc::new(gate), settings_ignored })
     }
 
-    /// Its name in OpenTelemetry's conventions (`db.system.name`).
+    /// The system's name in OpenTelemetry's conventions (`db.system.name`).
     pub fn system(&self) -> &'static str {
         self.pool.dialect().system()
     }
 
-    /// Whether it answers.
+    /// Checks that the database replies.
     pub async fn ping(&self) -> Result<(), DbError> {
         self.fetch(Query::Ping, "SELECT 1", &[]).await.map(drop)
     }
 
-    /// Whether calls are refused at the moment, but for one now and then that looks whether the database is back.
+    /// Whether the circuit breaker is open: calls are refused, except an occasional probe.
     pub fn is_open(&self) -> bool {
         self.breaker.is_open()
     }
 
-    /// Sets the gauges of the pool. Called before each scrape.
+    /// Updates the gauges of the pool. Called before each scrape.
     pub fn observe(&self) {
         self.context.metrics.set_connections(self.pool.size(), self.pool.idle());
     }
@@ -118,14 +118,14 @@ impl Database {
         let connection = self.pool.acquire().await?;
         let lease = PooledConnection::new(connection, self.context.clone());
         if self.settings_ignored.get() {
-            // The next call makes a new one, and looks again.
+            // The next call opens a new connection and checks again.
             lease.close();
             return Err(DbError::PoolerMismatch(pooler::KEEPS_NO_SETTINGS));
         }
         Ok(lease)
     }
 
-    /// One statement on a connection of its own, as rows.
+    /// Runs one statement on a connection of its own, and returns its rows.
     async fn fetch(
         &self,
         query: Query,
@@ -135,12 +135,14 @@ impl Database {
         self.with_breaker(async |mut lease| lease.fetch(query, sql, values).await).await
     }
 
-    /// What somebody waits for, on a connection of its own: refused at once while the database is away.
+    /// Runs work that a request waits for, on a connection of its own. Refused at once while the circuit breaker is
+    /// open.
     async fn with_breaker<T>(
         &self,
         work: impl AsyncFnOnce(PooledConnection) -> Result<T, DbError>,
     ) -> Result<T, DbError> {
-        // Three drivers' futures are tens of KiB: on the heap, so that not every future that waits for this is as large.
+        // The futures of three drivers are tens of KiB. They are on the heap, so that futures that wait for this one
+        // stay small.
         let boxed = Box::pin(async { work(self.connection().await?).await });
         self.breaker.call(boxed).await
     }

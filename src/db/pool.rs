@@ -1,4 +1,4 @@
-//! The pools of the three databases behind one type: how their connections are set up.
+//! The connection pools of the three databases behind one type, and the setup of their connections.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -23,20 +23,21 @@ use super::pooler::{Pooler, SettingsIgnored};
 use super::retired_connections::RetiredConnections;
 use super::url::DriverOptions;
 
-/// Above the number of our statements (40 queries, those over many rows in four shapes): none is ever closed.
+/// Above the number of statements (40 queries; those over many rows have four shapes), so that none is ever closed.
 const STATEMENT_CACHE: usize = 256;
 
-/// An SQLite file has one writer at a time; each connection is a thread with a cache of 2 MiB.
+/// Maximum number of SQLite connections. An SQLite file has one writer at a time; each connection is a thread with a
+/// cache of 2 MiB.
 const SQLITE_CONNECTIONS: u32 = 4;
 
-/// A connection that was not used for so long is tried before it is handed out: the server may have restarted. One in
-/// use all the time is not worth a question each time.
+/// A connection that was idle for this long is tested before use: the server may have restarted. A connection in
+/// constant use is not tested, because each test costs a round trip.
 const UNCHECKED_IDLE: Duration = Duration::from_millis(500);
 
-/// A transaction whose owner is gone without a word (its machine lost power) holds its locks no longer than this.
+/// Limit on the locks of an abandoned transaction: its owner disappeared without closing it (its machine lost power).
 const ABANDONED_AFTER: Duration = Duration::from_secs(30);
 
-/// A pool of connections to one of the three.
+/// A pool of connections to one of the three databases.
 #[derive(Clone)]
 pub(super) enum Pool {
     MySql(sqlx::Pool<MySql>),
@@ -44,7 +45,7 @@ pub(super) enum Pool {
     Sqlite(sqlx::Pool<Sqlite>),
 }
 
-/// A connection from it.
+/// A connection from a pool.
 pub(super) enum DriverConnection {
     MySql(PoolConnection<MySql>),
     Postgres(PoolConnection<Postgres>),
@@ -62,7 +63,7 @@ macro_rules! each {
 }
 
 impl Pool {
-    /// Reads the URL and the password file; connects to nobody.
+    /// Reads the URL and the password file. Opens no connection.
     pub(super) async fn open(
         config: &Config,
         retired: &Arc<RetiredConnections>,
@@ -82,7 +83,7 @@ impl Pool {
             DriverOptions::Postgres(options) => {
                 let options = with_password(options, password, PgConnectOptions::password);
                 let options = options.statement_cache_capacity(STATEMENT_CACHE).disable_statement_logging();
-                // PgBouncer refuses what the driver would say of floating-point numbers, of which there are none here.
+                // PgBouncer refuses the driver's setting for floating-point numbers. forebay stores no such numbers.
                 let options = options.application_name("forebay").extra_float_digits(None);
                 let pool = pool::<Postgres>(config, config.max_connections, retired);
                 Self::Postgres(match config.pooler {
@@ -101,7 +102,7 @@ impl Pool {
                 let options = options
                     .create_if_missing(true)
                     .journal_mode(SqliteJournalMode::Wal)
-                    // What a command became must survive a power cut, as the log does.
+                    // The outcome of a command must survive a power failure, as the log does.
                     .synchronous(SqliteSynchronous::Full)
                     .foreign_keys(true)
                     .busy_timeout(limit)
@@ -131,7 +132,7 @@ impl Pool {
         acquired.map_err(|error| DbError::from_sqlx(&error))
     }
 
-    /// Closes the connections that nobody uses.
+    /// Closes the idle connections.
     pub(super) fn close_idle(&self) {
         each!(self, pool => {
             for _ in 0..pool.size() {
@@ -156,7 +157,7 @@ impl Pool {
     }
 }
 
-/// What begins a transaction where a pooler stands before the database.
+/// The statement that begins a transaction behind a pooler.
 pub(super) fn begin_behind_pooler(config: &Config) -> Option<Arc<str>> {
     match config.pooler {
         Pooler::None => None,
@@ -164,7 +165,7 @@ pub(super) fn begin_behind_pooler(config: &Config) -> Option<Arc<str>> {
     }
 }
 
-/// The server gives up a little before the caller does: the connection then stays of use.
+/// The server's limit, a little below the caller's: if the server cancels first, the connection stays usable.
 fn server_side(limit: Duration) -> Duration {
     limit * 9 / 10
 }
@@ -190,7 +191,7 @@ fn pool<DB: Driver>(config: &Config, connections: u32, retired: &Arc<RetiredConn
         })
 }
 
-/// What a session of MySQL or MariaDB starts with. The two name their limit differently.
+/// Sets up a session of MySQL or MariaDB. The two name their time limit differently.
 async fn prepare_mysql(connection: &mut MySqlConnection, limit: Duration) -> Result<(), sqlx::Error> {
     let version: String = sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut *connection).await?;
     let limits = match version.contains("MariaDB") {
@@ -201,7 +202,7 @@ async fn prepare_mysql(connection: &mut MySqlConnection, limit: Duration) -> Res
         false => format!("max_execution_time = {}", limit.as_millis()),
     };
     let lock_wait = limit.as_secs().max(1);
-    // Strict: a text that is too long is an error, not cut.
+    // Strict: a text that is too long is an error, and is not truncated.
     let session = format!(
         "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), innodb_lock_wait_timeout = {lock_wait}, {limits}"
     );
@@ -227,7 +228,7 @@ fn with_password<T>(options: T, password: Option<String>, set: impl Fn(T, &str) 
     }
 }
 
-/// What the password file holds, without its final newline.
+/// The content of the password file, without its final newline.
 async fn password(config: &Config) -> Result<Option<String>, DbError> {
     let Some(path) = config.password_file.clone() else { return Ok(None) };
     let name = path.display().to_string();
@@ -236,8 +237,8 @@ async fn password(config: &Config) -> Result<Option<String>, DbError> {
     Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
-/// Makes the database's file readable by its owner alone before SQLite makes it readable by everyone; SQLite gives the
-/// files beside it the same permissions.
+/// Creates the database's file readable by its owner only, before SQLite creates it readable by everyone. SQLite gives
+/// its other files the same permissions.
 async fn make_private_file(path: PathBuf) -> Result<(), DbError> {
     let name = path.display().to_string();
     let made = run_blocking(move || {

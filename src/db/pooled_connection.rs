@@ -1,8 +1,8 @@
-//! A connection for the time of one call or one transaction, and what becomes of it afterwards.
+//! A connection for one call or one transaction, and its return to the pool.
 //!
-//! A driver's future that is dropped half-way (a time-out, a client that went away) leaves an answer on its way, which
-//! the next question on that connection would take for its own. So a connection is reused only when everything that was
-//! asked on it has been answered; else it is closed, and the server rolls back what was open on it. An answer that makes
+//! A driver's future that is dropped half-way (a timeout, a client that disconnected) leaves a pending reply. The next
+//! statement on that connection would take the reply for its own. So a connection is reused only when every statement
+//! on it has been answered. Otherwise it is closed, and the server rolls back its open transaction. A reply that makes
 //! the connection useless (`codes::ConnectionState`) closes it too.
 
 use std::future::Future;
@@ -25,28 +25,29 @@ use super::value::Value;
 use crate::task::TaskSet;
 use crate::units::Span;
 
-/// A connection, held.
+/// A connection taken from the pool.
 pub(super) struct PooledConnection {
-    /// None only while this is dropped.
+    /// `None` only while this is dropped.
     connection: Option<DriverConnection>,
-    /// A question was asked and its answer has not been read to its end.
+    /// A statement was sent and its reply has not been read to its end.
     response_pending: bool,
     /// A transaction was begun and not ended.
     in_transaction: bool,
     context: ConnectionContext,
 }
 
-/// What a call on a connection needs beside the connection.
+/// Settings and shared state that a connection needs for its calls.
 #[derive(Clone)]
 pub(super) struct ConnectionContext {
     pub(super) metrics: Arc<QueryMetrics>,
-    /// Connections that lead to a server that was demoted.
+    /// Connections that lead to a demoted server.
     pub(super) retired: Arc<RetiredConnections>,
-    /// Connections on their way back to the pool.
+    /// Tasks that return connections to the pool.
     pub(super) returning: Arc<TaskSet>,
-    /// How long a caller waits for the answer to one statement.
+    /// Timeout of a caller for the reply to one statement.
     pub(super) limit: Duration,
-    /// What begins a transaction behind a pooler; none: each connection is a session of the server.
+    /// The statement that begins a transaction behind a pooler. `None` without a pooler: each connection is a session
+    /// of the server.
     pub(super) begin_pooled: Option<Arc<str>>,
 }
 
@@ -68,7 +69,7 @@ macro_rules! bound {
     }};
 }
 
-/// Does the same with any of the three connections.
+/// Runs the same expression on any of the three connection types.
 macro_rules! on {
     ($held:expr, $connection:ident: $driver:ident => $do:expr) => {
         match $held {
@@ -101,17 +102,17 @@ impl PooledConnection {
         }
     }
 
-    /// From now on statements may take so long. The caller closes the connection in the end.
+    /// Sets the time limit of later statements. The caller closes the connection in the end.
     pub(super) fn extend(&mut self, limit: Duration) {
         self.context.limit = limit;
     }
 
-    /// Closes the connection instead of giving it back.
+    /// Closes the connection instead of returning it to the pool.
     pub(super) fn close(mut self) {
         self.response_pending = true;
     }
 
-    /// A statement that answers with rows.
+    /// Runs a statement that returns rows.
     pub(super) async fn fetch(
         &mut self,
         query: Query,
@@ -136,7 +137,7 @@ impl PooledConnection {
         .await
     }
 
-    /// A statement that changes rows; answers how many.
+    /// Runs a statement that changes rows, and returns their number.
     pub(super) async fn execute(
         &mut self,
         query: Query,
@@ -150,7 +151,7 @@ impl PooledConnection {
         .await
     }
 
-    /// A text of statements without values, as it stands.
+    /// Runs a text of statements without values, unchanged.
     pub(super) async fn run(&mut self, query: Query, sql: &str) -> Result<(), DbError> {
         self.run_statement(query, async |held| {
             on!(held, c: Db => {
@@ -161,12 +162,12 @@ impl PooledConnection {
         .await
     }
 
-    /// Opens a transaction; dropping the lease before [`PooledConnection::commit`] rolls it back.
+    /// Begins a transaction. Dropping the connection before [`PooledConnection::commit`] rolls it back.
     pub(super) async fn begin(&mut self) -> Result<(), DbError> {
         match self.context.begin_pooled.clone() {
             None => self.run(Query::Begin, self.dialect().begin()).await?,
             Some(begin) => {
-                // Also where a setting in it fails: the transaction is begun by then.
+                // Also if a setting in it fails: the transaction has begun by then.
                 self.in_transaction = true;
                 self.run(Query::Begin, &begin).await?;
             }
@@ -175,16 +176,16 @@ impl PooledConnection {
         Ok(())
     }
 
-    /// Ends the transaction. An error says nothing about whether it was committed.
+    /// Ends the transaction. After an error it is unknown whether the transaction was committed.
     pub(super) async fn commit(&mut self) -> Result<(), DbError> {
         let committed = self.run(Query::Commit, "COMMIT").await;
         self.in_transaction = committed.is_err();
         committed.map_err(|error| DbError::Busy(format!("a commit was not confirmed: {error}")))
     }
 
-    /// Asks within one session of the server. A statement is prepared and executed in two steps: behind a pooler only a
-    /// transaction brings both to the same session, so that a statement outside one gets its own. `work` is told
-    /// whether its statement may be kept for the next time.
+    /// Runs `work` within one session of the server. A statement is prepared and executed in two steps. Behind a pooler
+    /// only a transaction keeps both steps in the same session, so a single statement gets a transaction of its own.
+    /// The argument of `work` is whether its prepared statement may be kept.
     async fn with_session<T>(
         &mut self,
         query: Query,
@@ -199,13 +200,13 @@ impl PooledConnection {
         match (alone, answer.is_ok()) {
             (false, _) => {}
             (true, true) => self.commit().await?,
-            // The answer is the error. What could not be rolled back is when the connection goes back to the pool.
+            // The result is the error. If the rollback fails, it is repeated when the connection returns to the pool.
             (true, false) => self.in_transaction = self.run(Query::Commit, "ROLLBACK").await.is_err(),
         }
         answer
     }
 
-    /// Asks, with the time limit. Until the answer is there in full the connection is not to be reused.
+    /// Runs a statement, with the time limit. The connection must not be reused before the whole reply has been read.
     async fn run_statement<T>(
         &mut self,
         query: Query,
@@ -228,11 +229,11 @@ impl PooledConnection {
                 self.response_pending = usefulness != ConnectionState::Usable;
                 let error = DbError::from_sqlx(&error);
                 if usefulness == ConnectionState::Demoted && self.context.retired.retire_all(Instant::now()) {
-                    tracing::info!(event = "db.connections_retired", %error, "database connections are replaced");
+                    tracing::info!(event = "db.connections_retired", %error, "replacing all database connections, because the server accepts no writes");
                 }
                 Err(error)
             }
-            Err(_) => Err(DbError::Unavailable(format!("no answer to `{}` in time", query.as_str()))),
+            Err(_) => Err(DbError::Unavailable(format!("no reply to `{}` in time", query.as_str()))),
         }
     }
 }
@@ -242,16 +243,16 @@ impl Drop for PooledConnection {
         let Some(held) = self.connection.take() else { return };
         let reuse = Handle::try_current().ok().filter(|_| !self.response_pending);
         on!(held, c: Db => match reuse {
-            // Over within twice the limit. The driver would do the same for itself, without a limit and so without end
-            // where a server is frozen.
+            // Ends within twice the limit. The driver would do the same itself, but without a limit, and so would wait
+            // indefinitely for a frozen server.
             Some(runtime) => self.context.returning.spawn(&runtime, return_to_pool::<Db>(c, self.in_transaction, self.context.limit)),
-            // Out of the pool first: the pool would ask the server whether the connection is well.
+            // Detached first: the pool would send a request to the server to check the connection.
             None => drop(c.detach()),
         });
     }
 }
 
-/// Gives a connection back to its pool, rolled back where a transaction is open.
+/// Returns a connection to its pool; rolls back first if a transaction is open.
 async fn return_to_pool<DB: Driver>(mut connection: PoolConnection<DB>, open: bool, limit: Duration)
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
@@ -264,11 +265,11 @@ where
             return;
         }
     }
-    // Too late: closed.
+    // On timeout the connection is closed.
     let _ = timeout(limit, connection.return_to_pool()).await;
 }
 
-/// Waits for the future, or for the limit.
+/// Waits for the future, up to the limit.
 pub(super) async fn within<T>(
     limit: Duration,
     what: &str,

@@ -1,12 +1,12 @@
-//! A connection pooler between the daemon and PostgreSQL, such as PgBouncer.
+//! Support for a connection pooler between the daemon and PostgreSQL, such as PgBouncer.
 //!
-//! PgBouncer with `pool_mode = transaction` gives each transaction of a connection another session of the server. What a
-//! session keeps is then lost or, worse, another client's: settings, prepared statements, locks that outlive their
-//! transaction. So with `[database] pooler = "transaction"` nothing is kept in a session. Each statement runs in a
-//! transaction, whose time limits are set in it, and no prepared statement has a name.
+//! PgBouncer with `pool_mode = transaction` gives each transaction of a connection another session of the server.
+//! Session state is then lost or, worse, belongs to another client: settings, prepared statements, locks that outlive
+//! their transaction. So with `[database] pooler = "transaction"` no state is kept in a session. Each statement runs in
+//! a transaction that sets its own time limits, and no prepared statement has a name.
 //!
-//! Without that setting a connection starts with settings of its own. PgBouncer refuses them, or ignores them where its
-//! `ignore_startup_parameters` says so. Both are noticed at the first connection.
+//! Without that setting a connection starts with its own settings. PgBouncer refuses them, or ignores them if its
+//! `ignore_startup_parameters` lists them. Both cases are detected on the first connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,25 +16,25 @@ use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgDatabaseError;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
-/// `[database] pooler`: what stands before the database.
+/// `[database] pooler`: the connection pooler in front of the database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pooler {
-    /// Nothing: a connection is a session of the server.
+    /// No pooler: a connection is a session of the server.
     #[default]
     None,
     /// A pooler that may give each transaction another session.
     Transaction,
 }
 
-/// Said where settings of a connection do not reach the server.
-pub(super) const KEEPS_NO_SETTINGS: &str = "a connection pooler such as PgBouncer stands before the database and does \
-     not pass on the settings of a connection: set [database] pooler = \"transaction\", or connect to PostgreSQL itself";
+/// Error text for connection settings that do not reach the server.
+pub(super) const KEEPS_NO_SETTINGS: &str = "a connection pooler such as PgBouncer is in front of the database and does \
+     not pass on the settings of a connection: set [database] pooler = \"transaction\", or connect to PostgreSQL directly";
 
-const POOLS_STATEMENTS: &str = "the connection pooler before the database allows no transactions: set its pool_mode to \
-     \"transaction\" or \"session\", or connect to PostgreSQL itself";
+const POOLS_STATEMENTS: &str = "the connection pooler in front of the database allows no transactions: set its pool_mode to \
+     \"transaction\" or \"session\", or connect to PostgreSQL directly";
 
-/// What PgBouncer says, word for word, for what only an operator can mend; all with the code of a protocol violation.
+/// PgBouncer's exact messages for errors that only an operator can fix. All have the code of a protocol violation.
 const REFUSALS: [(&str, &str); 2] = [
     ("unsupported startup parameter", KEEPS_NO_SETTINGS),
     ("transaction blocks not allowed in statement pooling mode", POOLS_STATEMENTS),
@@ -42,13 +42,14 @@ const REFUSALS: [(&str, &str); 2] = [
 
 const PROTOCOL_VIOLATION: &str = "08P01";
 
-/// Why the pooler does not fit the `[database]` section, where the error says that. Nothing of its text is shown.
+/// The reason why the pooler does not match the `[database]` section, if the error is one of [`REFUSALS`]. Does not
+/// contain the error's text.
 pub(super) fn configuration_error(error: &PgDatabaseError) -> Option<&'static str> {
     let refused = REFUSALS.iter().find(|(said, _)| error.message().starts_with(said));
     refused.filter(|_| error.code() == PROTOCOL_VIOLATION).map(|(_, meaning)| *meaning)
 }
 
-/// Whether the newest connection ignores the settings that it was opened with. Clones share it.
+/// Whether the newest connection ignores its startup settings. Clones share the value.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SettingsIgnored(Arc<AtomicBool>);
 
@@ -57,7 +58,7 @@ impl SettingsIgnored {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Asks a new connection for the time limit of statements, which must be this.
+    /// Checks that a new connection has this time limit for statements.
     pub(super) async fn check(
         self,
         connection: &mut PgConnection,
@@ -67,15 +68,15 @@ impl SettingsIgnored {
         let sql = format!(
             "SELECT current_setting('statement_timeout')::interval = '{limit} milliseconds'::interval"
         );
-        // As a simple query: a prepared statement would be left behind in a session of others.
+        // As a simple query: a prepared statement would remain in a session of other clients.
         let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
         self.0.store(!row.try_get::<bool, _>(0)?, Ordering::Relaxed);
         Ok(())
     }
 }
 
-/// What begins a transaction behind a pooler. `limit`: of a statement, and of a wait for a lock. `abandoned`: of a
-/// transaction in which nothing happens.
+/// The statement that begins a transaction behind a pooler. `limit` applies to a statement and to a wait for a lock,
+/// `abandoned` to an idle transaction.
 pub(super) fn begin(limit: Duration, abandoned: Duration) -> Arc<str> {
     let (limit, abandoned) = (limit.as_millis(), abandoned.as_millis());
     let begin = format!(

@@ -10,7 +10,7 @@ use super::retention::Table;
 
 macro_rules! queries {
     ($($query:ident $name:literal,)*) => {
-        /// What a statement is for; the label of its duration.
+        /// The purpose of a statement; the label of its duration.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Query { $($query,)* }
 
@@ -60,12 +60,12 @@ queries! {
 /// The metrics, with their label children resolved once.
 pub(super) struct QueryMetrics {
     query_seconds: HistogramVec,
-    /// Of each [`Query`]. Made by the first statement: the buckets of all are hundreds of series.
+    /// One histogram per [`Query`], created by its first statement: the buckets of all are hundreds of series.
     durations: [OnceLock<Histogram>; Query::ALL.len()],
     used: IntGauge,
     idle: IntGauge,
     exhausted: IntCounter,
-    /// Of each [`Table`], in that order.
+    /// One pair per [`Table`], in that order.
     expired: Vec<(IntCounter, IntGauge)>,
     left_behind: IntCounter,
 }
@@ -88,7 +88,7 @@ impl QueryMetrics {
         }
     }
 
-    /// A statement took so long, whatever came of it.
+    /// Records a statement's duration, whatever its result.
     pub(super) fn record_duration(&self, query: Query, duration: Duration) {
         if let Some(histogram) = self.durations.get(query as usize) {
             let of_query = || self.query_seconds.with_label_values(&[query.as_str()]);
@@ -96,26 +96,26 @@ impl QueryMetrics {
         }
     }
 
-    /// A caller has to wait, because all connections are in use.
+    /// Records that a caller has to wait because all connections are in use.
     pub(super) fn record_exhausted(&self) {
         self.exhausted.inc();
     }
 
-    /// So many expired rows of a table are gone.
+    /// Records deleted expired rows of a table.
     pub(super) fn record_deleted(&self, table: Table, rows: u64) {
         if let Some((counter, _)) = self.expired.get(table as usize) {
             counter.inc_by(rows);
         }
     }
 
-    /// The oldest row of a table that is left has been expired for so long; zero: none has.
+    /// Sets the time since the oldest remaining row of a table expired. Zero if no expired row remains.
     pub(super) fn set_lag(&self, table: Table, behind: Duration) {
         if let Some((_, gauge)) = self.expired.get(table as usize) {
             gauge.set(i64::try_from(behind.as_secs()).unwrap_or(i64::MAX));
         }
     }
 
-    /// A pass ended while expired rows were left, or a table could not be looked at.
+    /// Records that a pass ended while expired rows were left, or that a table could not be read.
     pub(super) fn record_retention_behind(&self) {
         self.left_behind.inc();
     }
@@ -123,7 +123,7 @@ impl QueryMetrics {
     pub(super) fn set_connections(&self, size: u32, idle: usize) {
         let idle = i64::try_from(idle).unwrap_or(i64::MAX);
         self.idle.set(idle);
-        // The two are not read at one moment.
+        // The two values are not read at the same moment.
         self.used.set((i64::from(size) - idle).max(0));
     }
 }

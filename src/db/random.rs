@@ -1,10 +1,10 @@
-//! Random bytes, for what must not be guessed or met twice.
+//! Random bytes for values that must be unpredictable and unique.
 
 use super::error::DbError;
 
-/// So many of the system's.
+/// `N` random bytes from the operating system.
 pub(super) fn bytes<const N: usize>() -> Result<[u8; N], DbError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|_| DbError::Busy("the system has no random bytes".to_owned()))?;
+    getrandom::fill(&mut bytes).map_err(|_| DbError::Busy("the operating system returned no random bytes".to_owned()))?;
     Ok(bytes)
 }

@@ -1,4 +1,4 @@
-//! Reading, outside transactions.
+//! Queries outside transactions.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use super::rows::{Holder, OutcomeRow, UserRow};
 use super::value::{Value, texts};
 use super::{Database, statement_size, users};
 
-/// What is read of an outcome.
+/// The columns of an outcome.
 const SELECT_OUTCOME: &str = "SELECT id, kind, name, state, field, reason, actor, accepted_at, \
      finished_at, topic_partition, topic_offset FROM command_outcomes";
 
@@ -21,7 +21,7 @@ impl Database {
         rows.first().map(|row| Ok(users::user(row)?.0)).transpose()
     }
 
-    /// Who has the name, the e-mail address or the phone number: one query, in which each has its own index.
+    /// The users with this name, e-mail address or phone number: one query that uses an index for each.
     pub async fn holders(
         &self,
         name: Option<&str>,
@@ -44,12 +44,12 @@ impl Database {
         rows.iter().map(|row| Ok(users::user(row)?.0)).collect()
     }
 
-    /// What became of the command `id`.
+    /// The outcome of the command `id`.
     pub async fn outcome(&self, id: &str) -> Result<Option<OutcomeRow>, DbError> {
         Ok(self.outcomes(&[id.to_owned()]).await?.pop())
     }
 
-    /// What became of commands; those without an outcome are left out. In no order.
+    /// The outcomes of commands, in no order. Commands without an outcome are omitted.
     pub async fn outcomes(&self, ids: &[String]) -> Result<Vec<OutcomeRow>, DbError> {
         let mut found = Vec::new();
         for ids in statement_size::chunks(ids) {
@@ -62,7 +62,8 @@ impl Database {
         Ok(found)
     }
 
-    /// Which of these commands were decided. An audit row says so for longer than the outcome row, which expires.
+    /// The commands of the list that were decided. An audit row records this for longer than the outcome row, which
+    /// expires.
     pub async fn decided(&self, ids: &[String]) -> Result<HashSet<String>, DbError> {
         let mut found = HashSet::new();
         for ids in statement_size::chunks(ids) {
@@ -75,7 +76,7 @@ impl Database {
     }
 }
 
-/// `select` with `column IN (…)` in one of the shapes, and its values. The list fits the largest shape.
+/// `select` with `column IN (…)` in one of the shapes, and its values. The list must fit the largest shape.
 pub(super) fn search<'a>(select: &str, column: &str, list: &'a [String]) -> (String, Vec<Value<'a>>) {
     let shape = statement_size::padded_len(list.len());
     let mut values = texts(list);
@@ -83,8 +84,8 @@ pub(super) fn search<'a>(select: &str, column: &str, list: &'a [String]) -> (Str
     (format!("{select} WHERE {column} IN ({})", statement_size::placeholders(shape)), values)
 }
 
-/// Finds the commands that have an outcome row, an audit row or both, each by its primary key. The list fits the largest
-/// shape.
+/// The query for commands that have an outcome row, an audit row or both, each by its primary key. The list must fit
+/// the largest shape.
 pub(super) fn search_decided(ids: &[String]) -> (String, Vec<Value<'_>>) {
     let (outcomes, mut values) = search("SELECT id FROM command_outcomes", "id", ids);
     let (audit, mut others) = search("SELECT id FROM audit", "id", ids);
@@ -108,7 +109,7 @@ fn outcome(row: &Row) -> Result<OutcomeRow, DbError> {
     })
 }
 
-/// A row that was found in more than one way is one holder.
+/// Merges rows of the same holder, which the query may find in more than one way.
 pub(super) fn unique_holders(rows: Vec<Row>) -> Result<Vec<Holder>, DbError> {
     let mut seen = HashSet::new();
     let mut holders = Vec::new();

@@ -1,33 +1,34 @@
-//! How long rows are kept, and the tables whose rows expire.
+//! Retention periods, and the tables whose rows expire.
 
 use std::time::Duration;
 
-/// Outcomes make what is delivered again harmless, so they stay longer than Kafka keeps commands (a week by default).
-/// After them the rows of `audit` still say that a command was decided ([`super::Database::decided`]).
+/// Retention of outcomes. They make repeated deliveries harmless, so they stay longer than Kafka retains commands (a
+/// week by default). Later, `audit` rows still record that a command was decided ([`super::Database::decided`]).
 pub const KEEP_OUTCOMES: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Longer than the clocks of daemons differ: who still takes a token for valid finds that its session was ended.
+/// Longer than the daemons' clocks differ: a daemon that still considers a token valid finds that its session has
+/// ended.
 const KEEP_SESSIONS: Duration = Duration::from_secs(3600);
 
-/// How long rows are kept.
+/// Retention periods of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Outcomes of commands and names of deleted users.
     pub outcomes: Duration,
-    /// Login sessions, after the last token of theirs has expired.
+    /// Login sessions, after their last token has expired.
     pub sessions: Duration,
-    /// What was done by whom; none: for ever. A row of the audit stays at least as long as its command's outcome,
-    /// whatever stands here.
+    /// Rows of the audit. `None` retains them indefinitely. An audit row stays at least as long as its command's
+    /// outcome, whatever this value is.
     pub audit: Option<Duration>,
 }
 
 impl Retention {
-    /// With this retention of the audit, and what is fixed.
+    /// The fixed periods, and this one for the audit.
     pub fn new(audit: Option<Duration>) -> Self {
         Self { outcomes: KEEP_OUTCOMES, sessions: KEEP_SESSIONS, audit }
     }
 
-    /// How long rows of a table are kept; none: for ever.
+    /// The retention of a table's rows. `None` retains them indefinitely.
     pub(super) fn of(&self, table: Table) -> Option<Duration> {
         match table {
             Table::Outcomes | Table::DeletedUsers => Some(self.outcomes),
@@ -47,10 +48,10 @@ pub(super) enum Table {
 }
 
 impl Table {
-    /// The audit comes last: see [`Retention::audit`].
+    /// All tables. The audit comes last: see [`Retention::audit`].
     pub(super) const ALL: [Self; 4] = [Self::Outcomes, Self::DeletedUsers, Self::Sessions, Self::Audit];
 
-    /// As it is called in the database, and in metrics.
+    /// The table's name in the database and in metrics.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Outcomes => "command_outcomes",
@@ -60,7 +61,7 @@ impl Table {
         }
     }
 
-    /// The primary key, and the indexed column that says how old a row is.
+    /// The primary key, and the indexed column with the instant from which a row's age counts.
     pub(super) const fn columns(self) -> (&'static str, &'static str) {
         match self {
             Self::Outcomes => ("id", "finished_at"),

@@ -1,22 +1,23 @@
-//! Which connections are not to be used any more, because they lead to a server that was demoted.
+//! Connections that must not be used any more, because they lead to a demoted server.
 //!
-//! After a failover the name or address of the database leads to another server, but open connections still lead to the
-//! old one, which answers reads and refuses writes. The first refusal retires all connections made until then; each is
-//! closed when it would be used next.
+//! After a failover the database's name or address leads to another server. Open connections still lead to the old
+//! server, which answers reads and refuses writes. The first refused write retires all existing connections. Each is
+//! closed before its next use.
 
 use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
 
-/// Where every server is read-only, each write would retire all connections again, and reads would pay for that.
+/// Minimum time between retirements. If every server is read-only, each write would retire all connections again and
+/// slow down reads.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Shared by the pool and the connections that are in use.
+/// The instant of the last retirement, shared by the pool and the connections in use.
 #[derive(Default)]
 pub(super) struct RetiredConnections(Mutex<Option<Instant>>);
 
 impl RetiredConnections {
-    /// Retires all connections made until `now`, unless that happened a moment ago. Says whether it did.
+    /// Retires all connections opened until `now`, unless this happened a moment ago. Returns whether it did.
     pub(super) fn retire_all(&self, now: Instant) -> bool {
         let mut last = self.0.lock();
         if last.is_some_and(|last| now.saturating_duration_since(last) < AGAIN_AFTER) {
@@ -26,7 +27,7 @@ impl RetiredConnections {
         true
     }
 
-    /// Whether a connection that is so old now is retired.
+    /// Whether a connection of this age is retired.
     pub(super) fn contains(&self, age: Duration, now: Instant) -> bool {
         let last = self.0.lock();
         last.is_some_and(|last| now.saturating_duration_since(last) <= age)
@@ -47,7 +48,7 @@ mod tests {
         assert!(retired.contains(11 * second, later));
         assert!(!retired.contains(9 * second, later));
         assert!(retired.retire_all(later));
-        assert!(!retired.retire_all(later + second / 2), "the new ones have just been made");
+        assert!(!retired.retire_all(later + second / 2), "the new connections were just opened");
         assert!(!retired.contains(second / 4, later + second / 2));
         assert!(retired.contains(9 * second, later));
     }

@@ -1,4 +1,4 @@
-//! A row of an answer, read by the columns' places in the query.
+//! A row of a result, read by column position.
 
 use sqlx::Row as _;
 use sqlx::mysql::MySqlRow;
@@ -9,7 +9,7 @@ use crate::units::Timestamp;
 
 use super::error::DbError;
 
-/// A row of any of the three.
+/// A row of any of the three databases.
 pub(super) enum Row {
     MySql(MySqlRow),
     Postgres(PgRow),
@@ -65,11 +65,11 @@ impl Row {
     }
 }
 
-/// Nothing of ours writes an instant before 1970.
+/// forebay never writes an instant before 1970.
 fn instant(millis: i64) -> Timestamp {
     Timestamp(u64::try_from(millis).unwrap_or_default())
 }
 
 fn unreadable(column: usize) -> DbError {
-    DbError::Refused(format!("column {column} of an answer has a type that forebay did not give it"))
+    DbError::Refused(format!("column {column} of a result has an unexpected type"))
 }

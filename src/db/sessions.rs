@@ -1,7 +1,7 @@
-//! Login sessions: which generation of a session's refresh token is the one to be used, and which sessions were ended.
+//! Login sessions: the current generation of each session's refresh token, and the sessions that ended.
 //!
-//! A login writes nothing: a session without a row is of generation 0 and alive. Each statement decides by itself who
-//! of several was first, so that no transaction is needed.
+//! A login writes no row: a session without a row has generation 0 and is alive. No transaction is needed, because each
+//! statement by itself decides which of several concurrent calls was first.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ use super::{Database, statement_size};
 
 const COLUMNS: &str = "id, generation, rotated_at, ended, expires_at";
 
-/// What a refresh found.
+/// The result of a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// The session is of the next generation now.
+    /// The session has the next generation now.
     Rotated,
-    /// The same generation was rotated a moment ago: a client that asked twice, or did not get the answer.
+    /// The same generation was rotated a moment ago: the client sent the request twice, or did not get the response.
     Repeated,
-    /// It was ended before, or nobody knows it although it is said to have been rotated.
+    /// The session was ended before, or it has no row although its token claims a rotation.
     Ended,
-    /// A generation that was rotated long ago: somebody has a copy of the token. This call has ended the session.
+    /// The generation was rotated long ago: the token was copied. This call has ended the session.
     Reused,
 }
 
 impl Database {
-    /// Moves the session `id` from generation `from` to the next. One that was moved at most `grace` before `now`, by
-    /// whoever, is [`Rotation::RepeatCount`]. Until `expires_at` it is remembered.
+    /// Moves the session `id` from generation `from` to the next. A session that another call moved at most `grace`
+    /// before `now` is [`Rotation::Repeated`]. The row stays until `expires_at`.
     pub async fn rotate_session(
         &self,
         id: &str,
@@ -53,8 +53,8 @@ impl Database {
         .await
     }
 
-    /// Ends the session `id` for good, whether it has a row or not, and says whether it was alive. That it ended is
-    /// remembered until `expires_at` at least.
+    /// Ends the session `id` permanently, whether it has a row or not, and returns whether it was alive. The row stays
+    /// at least until `expires_at`.
     pub async fn end_session(
         &self,
         id: &str,
@@ -77,7 +77,7 @@ impl Database {
     }
 }
 
-/// A row as it is to be.
+/// The row to write.
 struct Session<'a> {
     id: &'a str,
     generation: i64,
@@ -87,7 +87,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Says whether there was none.
+    /// Inserts the row. Returns whether none existed.
     async fn insert(&self, lease: &mut PooledConnection, query: Query) -> Result<bool, DbError> {
         let row = format!("login_sessions ({COLUMNS}) VALUES {}", statement_size::tuples(1, 5));
         let sql = lease.dialect().insert_new(&row, "id");
@@ -101,7 +101,7 @@ impl Session<'_> {
         Ok(lease.execute(query, &sql, &values).await? > 0)
     }
 
-    /// Says whether it was alive and of the generation before.
+    /// Increments the generation. Returns whether the session was alive and had the previous generation.
     async fn increment_generation(&self, lease: &mut PooledConnection) -> Result<bool, DbError> {
         let sql = "UPDATE login_sessions SET generation = ?, rotated_at = ?, expires_at = ? \
              WHERE id = ? AND generation = ? AND ended = ?";
@@ -116,27 +116,27 @@ impl Session<'_> {
         Ok(lease.execute(Query::RotateSession, sql, &values).await? > 0)
     }
 
-    /// Why it was not rotated; ends it where that means that a token was copied.
+    /// The reason why the session was not rotated. Ends the session if the reason means that a token was copied.
     async fn not_rotated(&self, lease: &mut PooledConnection, grace: Duration) -> Result<Rotation, DbError> {
         let sql = "SELECT generation, rotated_at, ended FROM login_sessions WHERE id = ?";
         let rows = lease.fetch(Query::RotateSession, sql, &[self.id.into()]).await?;
         let Some(row) = rows.first() else { return Ok(Rotation::Ended) };
         let (generation, rotated_at, ended) = (row.int(0)?, row.instant(1)?, row.flag(2)?);
-        // Of a generation that was never reached: the database was restored from a copy.
+        // A generation that was never reached: the database was restored from a backup.
         if ended || generation < self.generation {
             return Ok(Rotation::Ended);
         }
         if generation == self.generation && self.now.since(rotated_at) <= grace {
             return Ok(Rotation::Repeated);
         }
-        // Generations only grow: what was old a moment ago still is.
+        // Generations only grow: a generation that was old a moment ago is still old.
         Ok(match self.end(lease, Query::RotateSession).await? {
             true => Rotation::Reused,
             false => Rotation::Ended,
         })
     }
 
-    /// Says whether this call ended it. Its row stays until the last token that was issued for it has expired.
+    /// Ends the session. Returns whether this call ended it. Its row stays until the session's last token has expired.
     async fn end(&self, lease: &mut PooledConnection, query: Query) -> Result<bool, DbError> {
         let sql = "UPDATE login_sessions SET ended = ?, expires_at = CASE WHEN expires_at < ? THEN ? ELSE expires_at END \
              WHERE id = ? AND ended = ?";

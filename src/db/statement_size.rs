@@ -1,14 +1,14 @@
-//! The few shapes that statements over many rows come in.
+//! The few shapes of statements over many rows.
 //!
-//! A statement is prepared once a connection and shape. With a shape for every number of rows there would be hundreds,
-//! the driver would have to close old ones, and with MySQL each closing costs the next statement 40 ms (the driver does
-//! not set `TCP_NODELAY`: github.com/launchbadge/sqlx/issues/4335).
+//! A statement is prepared once per connection and shape. With a shape for every number of rows, the driver would have
+//! to close old statements. With MySQL each close costs the next statement 40 ms, because the driver does not set
+//! `TCP_NODELAY` (github.com/launchbadge/sqlx/issues/4335).
 
-/// Rows of one statement, largest first. The largest with the widest table is far below what a statement may bind
+/// Rows per statement, largest first. The largest with the widest table is far below the maximum of bound values
 /// (65,535 with MySQL and PostgreSQL, 32,766 with SQLite).
 const SIZES: [usize; 4] = [512, 64, 8, 1];
 
-/// Cuts rows to insert into pieces, each as long as a shape.
+/// Splits rows to insert into pieces, each as long as a shape.
 pub(super) fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let shape = SIZES.into_iter().find(|&shape| shape <= rows.len())?;
@@ -18,7 +18,7 @@ pub(super) fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// Cuts a list to search for into pieces that fit the largest shape.
+/// Splits a list to search for into pieces that fit the largest shape.
 pub(super) fn chunks<T>(list: &[T]) -> impl Iterator<Item = &[T]> {
     list.chunks(SIZES[0])
 }
@@ -28,8 +28,8 @@ pub(super) fn padded_len(len: usize) -> usize {
     SIZES.into_iter().rev().find(|&shape| shape >= len).unwrap_or(SIZES[0])
 }
 
-/// The list as long as `shape`, its last value repeated, or `none` where it is empty. For `IN`, where repeating
-/// changes nothing.
+/// Extends the list to the length of `shape` with its last value, or with `none` if it is empty. For `IN`, where
+/// repeated values change nothing.
 pub(super) fn pad_to<T: Copy>(list: &mut Vec<T>, shape: usize, none: T) {
     let last = list.last().copied().unwrap_or(none);
     list.resize(shape, last);

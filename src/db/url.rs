@@ -1,4 +1,4 @@
-//! Where the database is. The URL may hold a password, so what shows it masks it.
+//! Location of the database. The URL may contain a password, which every display of it masks.
 
 use std::fmt;
 use std::path::Path;
@@ -14,12 +14,12 @@ use super::error::DbError;
 
 const MASK: &str = "***";
 
-/// `sqlite:PATH`, `mysql://USER:PASSWORD@HOST/NAME` or `postgres://…`; shown and serialised without its password.
+/// `sqlite:PATH`, `mysql://USER:PASSWORD@HOST/NAME` or `postgres://…`. Displayed and serialised without its password.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct DatabaseUrl(String);
 
-/// A URL as the driver of its database understands it.
+/// Connection options in the form of the database's driver.
 pub(super) enum DriverOptions {
     MySql(MySqlConnectOptions),
     Postgres(PgConnectOptions),
@@ -27,22 +27,22 @@ pub(super) enum DriverOptions {
 }
 
 impl DatabaseUrl {
-    /// The embedded database beside the embedded log.
+    /// The default embedded database, in the directory of the embedded log.
     pub fn embedded() -> Self {
         Self("sqlite:forebay-data/forebay.sqlite".to_owned())
     }
 
-    /// This SQLite file.
+    /// An SQLite file.
     pub fn sqlite(path: &Path) -> Self {
         Self(format!("sqlite:{}", path.display()))
     }
 
-    /// The whole of it, password included.
+    /// The whole URL, including the password.
     pub(super) fn expose(&self) -> &str {
         &self.0
     }
 
-    /// By its scheme.
+    /// The database system, by the URL's scheme.
     pub(super) fn dialect(&self) -> Option<Dialect> {
         match self.0.split_once(':')?.0 {
             "sqlite" => Some(Dialect::Sqlite),
@@ -57,7 +57,7 @@ impl DatabaseUrl {
         self.dialect() == Some(Dialect::Sqlite)
     }
 
-    /// Whether the database is a PostgreSQL.
+    /// Whether the database is PostgreSQL.
     pub(super) fn is_postgres(&self) -> bool {
         self.dialect() == Some(Dialect::Postgres)
     }
@@ -70,7 +70,7 @@ impl DatabaseUrl {
         (!path.is_empty() && !path.starts_with(':')).then(|| Path::new(path))
     }
 
-    /// `host:port` of a server. None for a file, a socket, and a URL that cannot be read.
+    /// `host:port` of a server. `None` for a file, a socket, and a URL that cannot be parsed.
     pub fn address(&self) -> Option<String> {
         match self.driver_options().ok()? {
             DriverOptions::MySql(options) if options.get_socket().is_none() => {
@@ -83,12 +83,12 @@ impl DatabaseUrl {
         }
     }
 
-    /// Whether a password stands in it.
+    /// Whether the URL contains a password.
     pub(super) fn has_password(&self) -> bool {
         self.to_string() != self.0
     }
 
-    /// The driver's options; an error where no database could be meant.
+    /// The driver's options. An error if the URL does not name a database.
     pub(super) fn driver_options(&self) -> Result<DriverOptions, DbError> {
         let text = self.expose();
         let unreadable = || DbError::Refused("the [database] url cannot be read".to_owned());
@@ -99,7 +99,7 @@ impl DatabaseUrl {
         let parsed = match dialect {
             Dialect::MySql => {
                 let options = MySqlConnectOptions::from_str(text).map_err(|_| unreadable())?;
-                // Without the name of a database no statement would work.
+                // Without a database name no statement would work.
                 options.get_database().ok_or_else(unreadable)?;
                 DriverOptions::MySql(options)
             }
@@ -124,14 +124,14 @@ impl From<&str> for DatabaseUrl {
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((scheme, rest)) = self.0.split_once("://") else {
-            // Without the slashes there is no place for a password, unless somebody forgot them.
+            // A URL without slashes has no part for a password, unless the slashes were forgotten.
             return match self.dialect() == Some(Dialect::Sqlite) || !self.0.contains('@') {
                 true => f.write_str(&self.0),
                 false => f.write_str(MASK),
             };
         };
-        // A password that should have been escaped may hold an @ or a ? too: the last @ ends it, and what looks like
-        // parameters before that is none.
+        // A password that should have been escaped may contain an @ or a ? too. The last @ ends it, and anything before
+        // that which looks like parameters is part of it.
         let (user, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
         let (host, query) = rest.split_once('?').unwrap_or((rest, ""));
         let host = host.split('&').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Rows of `users`: their columns, in one order for every query.
+//! Rows of `users`: the columns, in one order for every query.
 
 use serde_json::{Map, Value as Json};
 
@@ -7,7 +7,7 @@ use super::row::Row;
 use super::rows::{Holder, UserRow, Version};
 use super::value::{Value, millis};
 
-/// The columns that a row is made of, as they are inserted.
+/// The columns of a row, as they are inserted.
 pub(super) const COLUMNS: [&str; 11] = [
     "name",
     "email",
@@ -22,15 +22,15 @@ pub(super) const COLUMNS: [&str; 11] = [
     "applied_id",
 ];
 
-/// What is read of a user, with what was put off (`user_extras`); a condition follows.
+/// Selects a user's columns and deferred columns (`user_extras`). A condition follows.
 pub(super) const SELECT: &str = "SELECT name, email, phone, password_hash, nickname, is_admin, created_at, \
      updated_at, last_login_at, applied_at, applied_id, \
      (SELECT extras FROM user_extras WHERE user_extras.name = users.name) FROM users";
 
-/// Who has what; a condition follows.
+/// Selects the columns of a holder. A condition follows.
 pub(super) const SELECT_HOLDER: &str = "SELECT name, email, phone FROM users";
 
-/// The user of a row of [`SELECT`], and whether something of it was put off.
+/// The user of a row of [`SELECT`], and whether some of its columns are deferred.
 pub(super) fn user(row: &Row) -> Result<(UserRow, bool), DbError> {
     let mut user = UserRow {
         name: row.text(0)?,
@@ -72,12 +72,12 @@ pub(super) fn holder(row: &Row) -> Result<Holder, DbError> {
     Ok(Holder { name: row.text(0)?, email: row.maybe_text(1)?, phone: row.maybe_text(2)? })
 }
 
-/// Reads what was put off: a JSON object.
+/// Parses deferred columns: a JSON object.
 pub(super) fn parse_extras(extras: &str) -> Result<Map<String, Json>, DbError> {
-    serde_json::from_str(extras).map_err(|_| DbError::Refused("extras that are not a JSON object".to_owned()))
+    serde_json::from_str(extras).map_err(|_| DbError::Refused("the extras of a user are not a JSON object".to_owned()))
 }
 
-/// Completes a user with what was put off. Members that this version does not know are left alone.
+/// Merges deferred columns into a user. Members that this version does not know are ignored.
 pub(super) fn apply_extras(user: &mut UserRow, extras: &Map<String, Json>) {
     match extras.get("nickname") {
         Some(Json::String(nickname)) => user.nickname = Some(nickname.clone()),

@@ -1,4 +1,4 @@
-//! What is bound to a statement's placeholders.
+//! Values bound to a statement's placeholders.
 
 use crate::units::Timestamp;
 
@@ -43,12 +43,12 @@ impl From<Timestamp> for Value<'_> {
     }
 }
 
-/// An instant as it stands in a column. Year 292,278,994 is the last.
+/// An instant as stored in a column. Year 292,278,994 is the last.
 pub(super) fn millis(at: Timestamp) -> i64 {
     i64::try_from(at.0).unwrap_or(i64::MAX)
 }
 
-/// All of them as values.
+/// The texts as values.
 pub(super) fn texts(texts: &[String]) -> Vec<Value<'_>> {
     texts.iter().map(Value::from).collect()
 }

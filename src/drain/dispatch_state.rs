@@ -72,7 +72,7 @@ impl DispatchState {
             self.context.metrics.retried.inc();
         }
         if let Some(lead) = &self.context.lead {
-            lead.sent(self.policy.topic_name(flight.place.topic), flight.bytes);
+            lead.sent(self.policy.topic_name(flight.topic_partition.topic), flight.bytes);
         }
         self.in_flight.add(lsn, flight, now);
     }
@@ -89,9 +89,9 @@ impl DispatchState {
         // librdkafka has several negative numbers for "not known".
         let (partition, offset) = (result.partition, result.offset.max(-1));
         if let Some(lead) = &self.context.lead {
-            lead.arrived(self.policy.topic_name(flight.place.topic), flight.bytes, partition, offset);
+            lead.arrived(self.policy.topic_name(flight.topic_partition.topic), flight.bytes, partition, offset);
         }
-        self.in_flight.progress(flight.place, now);
+        self.in_flight.progress(flight.topic_partition, now);
         self.policy.arrived(&flight, lsn);
         Some((flight, Confirmation { lsn, bytes: flight.log_bytes, partition, offset, at }))
     }
@@ -107,13 +107,13 @@ impl DispatchState {
         let mut settled: Vec<(usize, u64)> = Vec::new();
         for (flight, note) in arrived {
             if note.lsn >= self.context.log.start_lsn() {
-                match settled.iter_mut().find(|(topic, _)| *topic == flight.place.topic) {
+                match settled.iter_mut().find(|(topic, _)| *topic == flight.topic_partition.topic) {
                     Some((_, records)) => *records += 1,
-                    None => settled.push((flight.place.topic, 1)),
+                    None => settled.push((flight.topic_partition.topic, 1)),
                 }
             }
-            latency.observe(note.at.since(flight.at).as_secs_f64());
-            self.policy.delivered(flight.place, note.lsn);
+            latency.observe(note.at.since(flight.accepted_at).as_secs_f64());
+            self.policy.delivered(flight.topic_partition, note.lsn);
             self.values.settled(note.lsn);
         }
         for (topic, records) in settled {
@@ -126,7 +126,7 @@ impl DispatchState {
         let come_back = |(lsn, code): &(Lsn, ErrorCode)| {
             let flight = self.in_flight.remove(*lsn)?;
             if let Some(lead) = &self.context.lead {
-                lead.came_back(self.policy.topic_name(flight.place.topic), flight.bytes);
+                lead.came_back(self.policy.topic_name(flight.topic_partition.topic), flight.bytes);
             }
             self.policy.came_back(*lsn, &flight);
             self.traced.came_back(*lsn, *code);

@@ -10,10 +10,10 @@ use crate::command::{Envelope, headers};
 use crate::drain::deferred_values::Lookup;
 use crate::drain::dispatch_state::DispatchState;
 use crate::drain::failure_policy::NotTaken;
-use crate::drain::in_flight_record::{InFlightRecord, Way};
+use crate::drain::in_flight_record::{InFlightRecord, SendMode};
 use crate::drain::lane_reader::{Disposition, ReadSide};
-use crate::drain::partition;
-use crate::drain::place::{Place, Scope};
+use crate::drain::partitioner;
+use crate::drain::scope::{TopicPartition, Scope};
 use crate::drain::sender::{Candidate, Sender};
 use crate::drain::topic_state::Route;
 use crate::drain::traced_records::Produce;
@@ -108,14 +108,14 @@ impl<S: Sender> Dispatcher<S> {
         let &Candidate { frame, topic, now, .. } = record;
         let known = self.state.policy.topic(topic);
         // Before the topic's gate is looked at: the answer may close it.
-        if known.is_due(now) || known.is_judged_before(frame.at, record.has_key(), now) {
+        if known.is_due(now) || known.was_refused_by(frame.at, record.has_key(), now) {
             self.ask(topic, true, now);
         }
         let Self { state, sender } = self;
         if sender.stops_topic(state, record) {
             return Disposition::Done;
         }
-        let (partitions, alone) = match state.policy.topic(topic).route_of(frame.at, record.has_key()) {
+        let (partitions, alone) = match state.policy.topic(topic).route_record(frame.at, record.has_key()) {
             Route::Send { partitions, alone } => (partitions, alone),
             Route::Wait => return Disposition::Wait,
             Route::Hold => return sender.park(state, record, Scope::Topic(topic)),
@@ -126,12 +126,12 @@ impl<S: Sender> Dispatcher<S> {
             return sender.wait_for_topic(record);
         }
         let partition = match record.envelope.key {
-            Some(key) => partition::of_key(key, partitions),
-            None => partition::spread(frame.lsn, partitions, |partition| {
-                !sender.is_closed(Place::new(topic, partition))
+            Some(key) => partitioner::for_key(key, partitions),
+            None => partitioner::for_keyless(frame.lsn, partitions, |partition| {
+                !sender.is_closed(TopicPartition::new(topic, partition))
             }),
         };
-        let place = Place::new(topic, partition);
+        let place = TopicPartition::new(topic, partition);
         if sender.stops_partition(record, place) {
             return Disposition::Done;
         }
@@ -161,7 +161,7 @@ impl<S: Sender> Dispatcher<S> {
     }
 
     /// Hands a record to a producer: the only place where one leaves.
-    fn send(&mut self, record: &Candidate<'_>, place: Place, way: Way, alone: bool) -> Disposition {
+    fn send(&mut self, record: &Candidate<'_>, place: TopicPartition, way: SendMode, alone: bool) -> Disposition {
         let Self { state, sender } = self;
         let &Candidate { frame, ref envelope, now, .. } = record;
         let Some(producer) = sender.producer(way.solo) else { return Disposition::Wait };
@@ -202,7 +202,7 @@ impl<S: Sender> Dispatcher<S> {
             state.traced.sent(frame.lsn, produce);
         }
         if alone {
-            state.policy.topic(record.topic).tried(frame.lsn);
+            state.policy.topic(record.topic).begin_trial(frame.lsn);
         }
         sender.sent(state, record, &flight);
         Disposition::Done

@@ -11,10 +11,10 @@ use crate::drain::context::Context;
 use crate::drain::dead_letter_buffer::DeadLetterBuffer;
 use crate::drain::in_flight_record::InFlightRecord;
 use crate::drain::lane_reader::owned;
-use crate::drain::place::Place;
+use crate::drain::scope::TopicPartition;
 use crate::drain::poison_isolation::PoisonIsolation;
 use crate::drain::topic_state::{Route, TopicState};
-use crate::drain::topics::Topics;
+use crate::drain::known_topics::KnownTopics;
 use crate::kafka::{Answer, ErrorCode, Fault, classify};
 use crate::wal::{Log, Lsn, RecordRef};
 
@@ -22,7 +22,7 @@ use crate::wal::{Log, Lsn, RecordRef};
 pub(super) struct FailurePolicy {
     log: Arc<Log>,
     grace: Duration,
-    topics: Topics,
+    topics: KnownTopics,
     isolation: PoisonIsolation,
     dead_letters: DeadLetterBuffer,
     /// How often records in need of another try were sent. As many as the window can hold.
@@ -33,7 +33,7 @@ pub(super) struct FailurePolicy {
 #[derive(Clone, Copy)]
 pub(super) struct Returned {
     pub(super) lsn: Lsn,
-    pub(super) place: Place,
+    pub(super) place: TopicPartition,
     pub(super) bytes: u64,
     pub(super) has_key: bool,
     pub(super) fault: Fault,
@@ -44,7 +44,7 @@ pub(super) struct Returned {
 impl Returned {
     /// A record that was in flight.
     pub(super) fn new(lsn: Lsn, flight: &InFlightRecord, code: ErrorCode, alone: bool) -> Self {
-        let &InFlightRecord { place, bytes, has_key, .. } = flight;
+        let &InFlightRecord { topic_partition: place, bytes, has_key, .. } = flight;
         Self { lsn, place, bytes, has_key, fault: classify(code), alone }
     }
 }
@@ -66,7 +66,7 @@ impl FailurePolicy {
         Self {
             log: Arc::clone(&context.log),
             grace,
-            topics: Topics::new(backoff.clone(), refresh, context.metrics.sent.clone()),
+            topics: KnownTopics::new(backoff.clone(), refresh, context.metrics.sent.clone()),
             isolation: PoisonIsolation::default(),
             dead_letters: DeadLetterBuffer::new(backoff.clone(), context.log.is_encrypting()),
             attempts: HashMap::new(),
@@ -127,12 +127,12 @@ impl FailurePolicy {
     }
 
     /// Whether a batch of this partition was refused that may have had this record in it: it goes alone.
-    pub(super) fn is_suspect(&self, place: Place, lsn: Lsn) -> bool {
+    pub(super) fn is_suspect(&self, place: TopicPartition, lsn: Lsn) -> bool {
         self.isolation.singly(place, lsn)
     }
 
     /// Whether a batch of this partition was too large: its records go in their order, to find out which of them is.
-    pub(super) fn weighs(&self, place: Place) -> bool {
+    pub(super) fn weighs(&self, place: TopicPartition) -> bool {
         self.isolation.weighs(place)
     }
 
@@ -155,14 +155,14 @@ impl FailurePolicy {
         if let Answer::Refused(reason) = answer {
             self.log_fault(topic, reason);
         }
-        self.topics.get(topic).answered(answer, now, self.grace);
+        self.topics.get(topic).on_metadata(answer, now, self.grace);
     }
 
     /// Kafka took a record: its topic is well.
     pub(super) fn arrived(&mut self, flight: &InFlightRecord, lsn: Lsn) {
-        let topic = self.topics.get(flight.place.topic);
-        topic.caution.record_arrived(flight.has_key);
-        if topic.arrived() {
+        let topic = self.topics.get(flight.topic_partition.topic);
+        topic.constraints.on_record_acknowledged(flight.has_key);
+        if topic.on_acknowledged() {
             tracing::info!(
                 event = "drain.topic_recovered",
                 kafka.topic = &*topic.name,
@@ -175,24 +175,24 @@ impl FailurePolicy {
     /// A record is no longer in flight and not delivered.
     pub(super) fn came_back(&mut self, lsn: Lsn, flight: &InFlightRecord) {
         self.attempts.insert(lsn, flight.attempts);
-        self.topics.get(flight.place.topic).trial_lost(lsn);
+        self.topics.get(flight.topic_partition.topic).abandon_trial(lsn);
     }
 
     /// A record of this partition is delivered.
-    pub(super) fn delivered(&mut self, place: Place, lsn: Lsn) {
+    pub(super) fn delivered(&mut self, place: TopicPartition, lsn: Lsn) {
         self.topics.get(place.topic).sent.inc();
         self.settle(place, lsn);
     }
 
     /// A record of this partition is delivered or dead.
-    fn settle(&mut self, place: Place, lsn: Lsn) {
+    fn settle(&mut self, place: TopicPartition, lsn: Lsn) {
         let Some(cap) = self.isolation.settled(place, lsn) else { return };
         let topic = self.topics.get(place.topic);
-        topic.caution.shrink(cap);
+        topic.constraints.reduce_batch_limit(cap);
         tracing::warn!(
             event = "drain.batches_reduced",
             kafka.topic = &*topic.name,
-            drain.batch_bytes = topic.caution.cap,
+            drain.batch_bytes = topic.constraints.max_batch_bytes,
             "topic accepts only small batches"
         );
     }
@@ -200,7 +200,7 @@ impl FailurePolicy {
     /// All that came back at once: topics at fault wait, culprits become dead letters, the others of a refused batch
     /// are suspects. Says which records are to be sent again.
     pub(super) fn judge(&mut self, mut returned: Vec<Returned>, now: Instant) -> Vec<Returned> {
-        let mut refused: HashMap<Place, Vec<Returned>> = HashMap::new();
+        let mut refused: HashMap<TopicPartition, Vec<Returned>> = HashMap::new();
         returned.retain(|record| match record.fault {
             Fault::Record(reason) if record.alone => !self.dead_letter_culprit(*record, reason),
             Fault::Record(_) => {
@@ -226,10 +226,10 @@ impl FailurePolicy {
         let topic = self.topics.get(topic);
         match fault {
             Fault::Topic(reason) => {
-                topic.refused(reason, true, now, self.grace);
-                topic.caution.put_on_probation();
+                topic.on_refused(reason, true, now, self.grace);
+                topic.constraints.start_probation();
             }
-            Fault::Stale => topic.doubt(now),
+            Fault::Stale => topic.invalidate_metadata(now),
             Fault::Record(_) | Fault::Producer | Fault::Passing => {}
         }
     }
@@ -249,12 +249,12 @@ impl FailurePolicy {
     }
 
     /// A batch was refused with these records in it: any of them may be the reason.
-    fn isolate_batch(&mut self, place: Place, records: &[Returned]) {
+    fn isolate_batch(&mut self, place: TopicPartition, records: &[Returned]) {
         let Some(&Returned { lsn, fault, .. }) = records.first() else { return };
         let last = records.iter().map(|record| record.lsn).max().unwrap_or(lsn);
         let bytes = records.iter().map(|record| record.bytes).sum();
         self.isolation.accuse(place, last, bytes, fault);
-        self.topics.get(place.topic).caution.put_on_probation();
+        self.topics.get(place.topic).constraints.start_probation();
         tracing::warn!(
             event = "drain.batch_refused",
             kafka.topic = &**self.topics.name(place.topic),
@@ -282,7 +282,7 @@ impl FailurePolicy {
         };
         let attempts = self.attempts.remove(&lsn).unwrap_or(1);
         self.dead_letters.add(record, reason, None, attempts);
-        self.topics.get(place.topic).record_refused(reason, bytes, has_key);
+        self.topics.get(place.topic).on_record_refused(reason, bytes, has_key);
         self.isolation.convict(place);
         self.settle(place, lsn);
         true
@@ -303,7 +303,7 @@ impl FailurePolicy {
     pub(super) fn not_taken(
         &mut self,
         frame: RecordRef<'_>,
-        place: Place,
+        place: TopicPartition,
         code: ErrorCode,
         attempts: u32,
         now: Instant,

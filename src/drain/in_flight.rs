@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::drain::in_flight_record::InFlightRecord;
 use crate::drain::part::Part;
-use crate::drain::place::Place;
+use crate::drain::scope::TopicPartition;
 use crate::drain::usage::{Extra, Usage, WINDOW};
 use crate::wal::Lsn;
 
@@ -21,7 +21,7 @@ const PARTS: u64 = 2;
 #[derive(Debug)]
 pub(super) struct InFlight {
     flights: BTreeMap<Lsn, InFlightRecord>,
-    parts: HashMap<Place, Part>,
+    parts: HashMap<TopicPartition, Part>,
     used: Usage,
     limit: Usage,
     extra: Arc<Extra>,
@@ -66,7 +66,7 @@ impl InFlight {
     }
 
     /// Whether this partition may. `cap`: what was learned about its topic, in bytes.
-    pub(super) fn has_room_at(&self, place: Place, bytes: u64, cap: u64) -> bool {
+    pub(super) fn has_room_at(&self, place: TopicPartition, bytes: u64, cap: u64) -> bool {
         let Some(part) = self.parts.get(&place) else { return true };
         let left = |limit: u64, used: u64| limit.saturating_sub(used) / PARTS;
         let limit = Usage {
@@ -78,23 +78,23 @@ impl InFlight {
 
     /// A record of this partition has to wait, and its worker with it. Says whether the partition is slow: for some time
     /// no other one was at work, although others confirm what they are sent.
-    pub(super) fn refuse(&mut self, place: Place, now: Instant) -> bool {
+    pub(super) fn refuse(&mut self, place: TopicPartition, now: Instant) -> bool {
         let busy = self.parts.iter().any(|(other, part)| *other != place && part.is_at_work(now));
         self.parts.get_mut(&place).is_some_and(|part| part.refuse(busy, self.confirmed, now))
     }
 
     /// Whether this partition was slow and still has much in flight.
-    pub(super) fn is_slow(&self, place: Place) -> bool {
+    pub(super) fn is_slow(&self, place: TopicPartition) -> bool {
         self.parts.get(&place).is_some_and(Part::is_slow)
     }
 
     /// Whether anything of this partition is in flight that has an order to keep.
-    pub(super) fn is_busy(&self, place: Place) -> bool {
+    pub(super) fn is_busy(&self, place: TopicPartition) -> bool {
         self.parts.get(&place).is_some_and(|part| part.load.records > part.loose)
     }
 
     /// Whether a single record of this partition is in flight apart from the others, and has an order to keep.
-    pub(super) fn is_solo(&self, place: Place) -> bool {
+    pub(super) fn is_solo(&self, place: TopicPartition) -> bool {
         self.parts.get(&place).is_some_and(|part| part.solo > part.loose)
     }
 
@@ -110,23 +110,23 @@ impl InFlight {
     }
 
     /// Whether this partition has records in flight and confirmed none for too long.
-    pub(super) fn has_stalled(&self, place: Place, now: Instant) -> bool {
+    pub(super) fn has_stalled(&self, place: TopicPartition, now: Instant) -> bool {
         self.parts.get(&place).is_some_and(|part| part.has_stalled(now))
     }
 
     /// Whether this partition is parked.
-    pub(super) fn is_parked(&self, place: Place) -> bool {
+    pub(super) fn is_parked(&self, place: TopicPartition) -> bool {
         self.parts.get(&place).is_some_and(|part| part.parked)
     }
 
     /// Partitions with records in flight that confirmed none for this long.
-    pub(super) fn stalled_for(&self, long: Duration, now: Instant) -> Vec<Place> {
+    pub(super) fn stalled_for(&self, long: Duration, now: Instant) -> Vec<TopicPartition> {
         let hangs = |part: &Part| now.saturating_duration_since(part.progress) >= long;
         self.parts.iter().filter(|(_, part)| hangs(part)).map(|(place, _)| *place).collect()
     }
 
     /// This partition hangs until it confirms something.
-    pub(super) fn park(&mut self, place: Place) {
+    pub(super) fn park(&mut self, place: TopicPartition) {
         if let Some(part) = self.parts.get_mut(&place) {
             part.parked = true;
         }
@@ -135,7 +135,7 @@ impl InFlight {
     /// A record was handed over.
     pub(super) fn add(&mut self, lsn: Lsn, flight: InFlightRecord, now: Instant) {
         let confirmed = self.confirmed;
-        let part = self.parts.entry(flight.place).or_insert_with(|| Part::new(confirmed, now));
+        let part = self.parts.entry(flight.topic_partition).or_insert_with(|| Part::new(confirmed, now));
         part.add(&flight);
         if self.reserved > 0 {
             self.large = Some(lsn);
@@ -155,18 +155,18 @@ impl InFlight {
         } else {
             self.used.sub(flight.bytes);
         }
-        let part = self.parts.get_mut(&flight.place)?;
+        let part = self.parts.get_mut(&flight.topic_partition)?;
         part.load.sub(flight.bytes);
         part.solo -= u64::from(flight.solo);
-        part.loose -= u64::from(flight.loose);
+        part.loose -= u64::from(flight.unordered);
         if part.load.records == 0 {
-            self.parts.remove(&flight.place);
+            self.parts.remove(&flight.topic_partition);
         }
         Some(flight)
     }
 
     /// The partition confirmed something: it does not hang.
-    pub(super) fn progress(&mut self, place: Place, now: Instant) {
+    pub(super) fn progress(&mut self, place: TopicPartition, now: Instant) {
         self.confirmed += 1;
         if let Some(part) = self.parts.get_mut(&place) {
             part.progress(now);
@@ -198,7 +198,7 @@ impl InFlight {
     /// The lowest one whose partition is not parked.
     pub(super) fn lowest_waiting(&self) -> Option<Lsn> {
         let parked = |place| self.parts.get(place).is_some_and(|part| part.parked);
-        self.flights.iter().find(|(_, flight)| !parked(&flight.place)).map(|(lsn, _)| *lsn)
+        self.flights.iter().find(|(_, flight)| !parked(&flight.topic_partition)).map(|(lsn, _)| *lsn)
     }
 }
 
@@ -208,20 +208,20 @@ mod tests {
     use crate::drain::part::{SLOW, STALL};
     use crate::units::Timestamp;
 
-    fn place(partition: i32) -> Place {
-        Place { topic: 0, partition }
+    fn place(partition: i32) -> TopicPartition {
+        TopicPartition { topic: 0, partition }
     }
 
     fn send(window: &mut InFlight, lsn: u64, partition: i32, bytes: u64, now: Instant) {
         let flight = InFlightRecord {
-            place: place(partition),
+            topic_partition: place(partition),
             bytes,
             log_bytes: 0,
-            at: Timestamp(0),
+            accepted_at: Timestamp(0),
             attempts: 1,
             has_key: true,
             solo: false,
-            loose: false,
+            unordered: false,
         };
         window.add(Lsn(lsn), flight, now);
     }
@@ -248,7 +248,7 @@ mod tests {
         window.remove(Lsn(1));
         for (lsn, loose) in [(2, true), (3, true), (4, false)] {
             assert!(!window.is_busy(place(0)) && !window.is_solo(place(0)), "before {lsn}");
-            window.add(Lsn(lsn), InFlightRecord { solo: true, loose, ..flight }, now);
+            window.add(Lsn(lsn), InFlightRecord { solo: true, unordered: loose, ..flight }, now);
         }
         assert!(window.is_busy(place(0)) && window.is_solo(place(0)));
         window.remove(Lsn(4));

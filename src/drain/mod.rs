@@ -14,7 +14,7 @@
 //! 4. A `sender` sends it or parks it: `plain` (at least once) or `transactional` (exactly once).
 //! 5. The `delivery` file of either confirms it in the log, or gives it to `failure_policy`.
 
-mod caution;
+mod topic_constraints;
 mod config;
 mod context;
 mod control;
@@ -35,9 +35,9 @@ mod monitor;
 mod notify;
 mod pacer;
 mod part;
-mod partition;
+mod partitioner;
 mod pass;
-mod place;
+mod scope;
 mod plain;
 mod poison_isolation;
 mod prepare;
@@ -50,7 +50,7 @@ mod sender;
 mod tests;
 mod topic_fault;
 mod topic_state;
-mod topics;
+mod known_topics;
 mod traced_records;
 mod transactional;
 mod usage;

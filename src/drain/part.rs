@@ -51,7 +51,7 @@ impl Part {
     pub(super) fn add(&mut self, flight: &InFlightRecord) {
         self.load.add(flight.bytes);
         self.solo += u64::from(flight.solo);
-        self.loose += u64::from(flight.loose);
+        self.loose += u64::from(flight.unordered);
         self.refused_at = None;
     }
 

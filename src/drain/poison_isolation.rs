@@ -6,14 +6,14 @@
 
 use std::collections::HashMap;
 
-use crate::drain::place::Place;
+use crate::drain::scope::TopicPartition;
 use crate::kafka::Fault;
 use crate::wal::Lsn;
 
 /// The suspects of all partitions of one worker.
 #[derive(Debug, Default)]
 pub(super) struct PoisonIsolation {
-    batches: HashMap<Place, Batch>,
+    batches: HashMap<TopicPartition, Batch>,
 }
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ struct Batch {
 
 impl PoisonIsolation {
     /// A batch of more than one record was refused: its last record, its bytes, and why.
-    pub(super) fn accuse(&mut self, place: Place, last: Lsn, bytes: u64, fault: Fault) {
+    pub(super) fn accuse(&mut self, place: TopicPartition, last: Lsn, bytes: u64, fault: Fault) {
         let too_large = fault == Fault::Record(crate::kafka::TOO_LARGE);
         let batch = self.batches.entry(place).or_insert(Batch { last, bytes, too_large, culprit: false });
         batch.last = batch.last.max(last);
@@ -34,12 +34,12 @@ impl PoisonIsolation {
     }
 
     /// Whether records of this partition go one at a time up to this one.
-    pub(super) fn singly(&self, place: Place, lsn: Lsn) -> bool {
+    pub(super) fn singly(&self, place: TopicPartition, lsn: Lsn) -> bool {
         self.batches.get(&place).is_some_and(|batch| lsn <= batch.last)
     }
 
     /// A suspect was refused alone.
-    pub(super) fn convict(&mut self, place: Place) {
+    pub(super) fn convict(&mut self, place: TopicPartition) {
         if let Some(batch) = self.batches.get_mut(&place) {
             batch.culprit = true;
         }
@@ -47,7 +47,7 @@ impl PoisonIsolation {
 
     /// This record is confirmed or dead. After the last suspect, when there was no culprit and size was the charge:
     /// the largest batch, in bytes, to try next.
-    pub(super) fn settled(&mut self, place: Place, lsn: Lsn) -> Option<u64> {
+    pub(super) fn settled(&mut self, place: TopicPartition, lsn: Lsn) -> Option<u64> {
         if self.batches.get(&place)?.last > lsn {
             return None;
         }
@@ -56,7 +56,7 @@ impl PoisonIsolation {
     }
 
     /// Whether a batch of this partition was too large: its records go in their order, to find out which of them is.
-    pub(super) fn weighs(&self, place: Place) -> bool {
+    pub(super) fn weighs(&self, place: TopicPartition) -> bool {
         self.batches.get(&place).is_some_and(|batch| batch.too_large)
     }
 
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::kafka::TOO_LARGE;
 
-    const P: Place = Place { topic: 0, partition: 0 };
+    const P: TopicPartition = TopicPartition { topic: 0, partition: 0 };
 
     #[test]
     fn suspects_go_one_at_a_time_until_the_last_of_them_is_settled() {

@@ -5,9 +5,9 @@ use std::time::Instant;
 use crate::command::Envelope;
 use crate::drain::dispatch_state::DispatchState;
 use crate::drain::failure_policy::FailurePolicy;
-use crate::drain::in_flight_record::{InFlightRecord, Way};
+use crate::drain::in_flight_record::{InFlightRecord, SendMode};
 use crate::drain::lane_reader::{Disposition, ReadSide};
-use crate::drain::place::{Place, Scope};
+use crate::drain::scope::{TopicPartition, Scope};
 use crate::kafka::{Answer, ErrorCode, Producer};
 use crate::wal::{Lsn, RecordRef};
 
@@ -48,7 +48,7 @@ pub(super) trait Sender {
     fn holds(&self, topic: usize) -> bool;
 
     /// Whether this partition takes no records now.
-    fn is_closed(&self, place: Place) -> bool;
+    fn is_closed(&self, place: TopicPartition) -> bool;
 
     /// The brokers answered about a topic.
     fn answered(&mut self, policy: &mut FailurePolicy, topic: usize, answer: Answer);
@@ -72,7 +72,7 @@ pub(super) trait Sender {
     fn wait_for_topic(&mut self, record: &Candidate<'_>) -> Disposition;
 
     /// Whether a record waits behind others of its partition.
-    fn stops_partition(&mut self, record: &Candidate<'_>, place: Place) -> bool;
+    fn stops_partition(&mut self, record: &Candidate<'_>, place: TopicPartition) -> bool;
 
     /// Whether a record waits behind others of its key, or behind others that wait for a value.
     fn stops_key(&mut self, _: &Candidate<'_>) -> bool {
@@ -84,9 +84,9 @@ pub(super) trait Sender {
         &mut self,
         state: &mut DispatchState,
         record: &Candidate<'_>,
-        place: Place,
+        place: TopicPartition,
         alone: bool,
-    ) -> Result<Way, Disposition>;
+    ) -> Result<SendMode, Disposition>;
 
     /// Holds a record back, and what comes after it.
     fn park(&mut self, state: &DispatchState, record: &Candidate<'_>, scope: Scope) -> Disposition;

@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use prometheus::IntCounter;
 
 use crate::backoff::Backoff;
-use crate::drain::caution::Caution;
+use crate::drain::topic_constraints::TopicConstraints;
 use crate::drain::topic_fault::TopicFault;
 use crate::kafka::{Answer, INVALID};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 
 /// A condemned topic is asked about again for the sake of a new record, but no more often than this.
-const ASK_AGAIN: Duration = Duration::from_millis(250);
+const RECHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What to do with a record of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,16 +48,16 @@ enum Availability {
 pub(super) struct TopicState {
     pub(super) name: Arc<str>,
     /// Whether records under way may belong to other partitions than the same records would now.
-    unsettled: bool,
+    awaits_in_flight: bool,
     /// What it is known to refuse.
-    pub(super) caution: Caution,
+    pub(super) constraints: TopicConstraints,
     /// Its records that arrived.
     pub(super) sent: IntCounter,
     availability: Availability,
     partitions: i32,
-    ask_at: Instant,
+    refresh_at: Instant,
     /// When the brokers answered last, by both clocks.
-    answered_at: (Instant, Timestamp),
+    metadata_at: (Instant, Timestamp),
     backoff: Backoff,
     /// How often to ask about it while it is well.
     refresh: Duration,
@@ -75,12 +75,12 @@ impl TopicState {
         Self {
             name: name.into(),
             sent,
-            unsettled: false,
-            caution: Caution::default(),
+            awaits_in_flight: false,
+            constraints: TopicConstraints::default(),
             availability: Availability::Unknown { away: false },
             partitions: 0,
-            ask_at: now,
-            answered_at: (now, Timestamp::default()),
+            refresh_at: now,
+            metadata_at: (now, Timestamp::default()),
             backoff,
             refresh,
             fault: None,
@@ -89,23 +89,23 @@ impl TopicState {
 
     /// What to do with its next record, which was accepted `at`. One without a key that a compacted topic will refuse is
     /// not sent to it.
-    pub(super) fn route_of(&self, at: Timestamp, has_key: bool) -> Route {
-        let is_answered_since = at < self.answered_at.1;
+    pub(super) fn route_record(&self, at: Timestamp, has_key: bool) -> Route {
+        let is_answered_since = at < self.metadata_at.1;
         match self.route() {
             Route::DeadLetter(_) if !is_answered_since => Route::Hold,
-            Route::Send { .. } if self.caution.refuses(has_key) && is_answered_since => {
+            Route::Send { .. } if self.constraints.refuses(has_key) && is_answered_since => {
                 Route::DeadLetter(INVALID)
             }
-            Route::Send { .. } if self.caution.refuses(has_key) => Route::Hold,
+            Route::Send { .. } if self.constraints.refuses(has_key) => Route::Hold,
             route => route,
         }
     }
 
     /// Whether the topic, or all its records without a key, were condemned before this record came: somebody may have
     /// mended it meanwhile, and requeued.
-    pub(super) fn is_judged_before(&self, at: Timestamp, has_key: bool, now: Instant) -> bool {
-        let condemned = matches!(self.route(), Route::DeadLetter(_)) || self.caution.refuses(has_key);
-        condemned && at >= self.answered_at.1 && now >= self.answered_at.0 + ASK_AGAIN
+    pub(super) fn was_refused_by(&self, at: Timestamp, has_key: bool, now: Instant) -> bool {
+        let condemned = matches!(self.route(), Route::DeadLetter(_)) || self.constraints.refuses(has_key);
+        condemned && at >= self.metadata_at.1 && now >= self.metadata_at.0 + RECHECK_INTERVAL
     }
 
     /// What to do with its records.
@@ -117,7 +117,7 @@ impl TopicState {
             Availability::Unknown { away: true } => Route::Wait,
             Availability::Unknown { away: false } | Availability::Trial(Some(_)) => Route::Hold,
             Availability::Refused => match &self.fault {
-                Some(fault) if fault.is_condemned => Route::DeadLetter(fault.reason),
+                Some(fault) if fault.is_grace_over => Route::DeadLetter(fault.reason),
                 _ => Route::Hold,
             },
         }
@@ -125,31 +125,31 @@ impl TopicState {
 
     /// Whether the brokers are to be asked now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        now >= self.ask_at && !matches!(self.availability, Availability::Trial(_))
+        now >= self.refresh_at && !matches!(self.availability, Availability::Trial(_))
     }
 
     /// The brokers were asked.
-    pub(super) fn answered(&mut self, answer: Answer, now: Instant, grace: Duration) {
-        self.answered_at = (now, Timestamp::now());
+    pub(super) fn on_metadata(&mut self, answer: Answer, now: Instant, grace: Duration) {
+        self.metadata_at = (now, Timestamp::now());
         match answer {
             Answer::Partitions(partitions) => {
-                self.unsettled |= self.partitions != partitions && self.partitions != 0;
+                self.awaits_in_flight |= self.partitions != partitions && self.partitions != 0;
                 self.partitions = partitions;
-                self.ask_at = now + self.refresh;
-                let proved = !self.fault.as_ref().is_some_and(|fault| fault.is_by_send);
+                self.refresh_at = now + self.refresh;
+                let proved = !self.fault.as_ref().is_some_and(|fault| fault.is_from_record);
                 self.availability = if proved { Availability::Ready } else { Availability::Trial(None) };
                 self.fault.take_if(|_| proved);
                 if proved {
                     self.backoff.reset();
                 }
             }
-            Answer::Refused(reason) => self.refused(reason, false, now, grace),
+            Answer::Refused(reason) => self.on_refused(reason, false, now, grace),
             Answer::NotYet if self.availability == Availability::Ready => {
-                self.ask_at = now + self.backoff.delay()
+                self.refresh_at = now + self.backoff.delay()
             }
             Answer::NotYet => {
                 self.availability = Availability::Unknown { away: false };
-                self.ask_at = now + self.backoff.delay();
+                self.refresh_at = now + self.backoff.delay();
             }
             Answer::Away => {
                 if let Some(fault) = &mut self.fault {
@@ -157,45 +157,45 @@ impl TopicState {
                 } else if self.availability != Availability::Ready {
                     self.availability = Availability::Unknown { away: true };
                 }
-                self.ask_at = now + self.backoff.delay();
+                self.refresh_at = now + self.backoff.delay();
             }
         }
     }
 
     /// A broker that answers refused the topic. `by_send`: it refused a record, not only to speak about it.
-    pub(super) fn refused(&mut self, reason: &'static str, by_send: bool, now: Instant, grace: Duration) {
+    pub(super) fn on_refused(&mut self, reason: &'static str, by_send: bool, now: Instant, grace: Duration) {
         let fault = self.fault.get_or_insert_default();
-        let left = fault.refused(reason, by_send, now, grace);
+        let left = fault.on_refused(reason, by_send, now, grace);
         self.availability = Availability::Refused;
-        self.unsettled = true;
+        self.awaits_in_flight = true;
         let delay = self.backoff.delay();
         // The question that decides comes when the grace time ends, not a whole delay later.
-        self.ask_at = now + if left.is_zero() { delay } else { delay.min(left) };
+        self.refresh_at = now + if left.is_zero() { delay } else { delay.min(left) };
     }
 
     /// What the client believed about the topic is out of date.
-    pub(super) fn doubt(&mut self, now: Instant) {
-        self.unsettled = true;
+    pub(super) fn invalidate_metadata(&mut self, now: Instant) {
+        self.awaits_in_flight = true;
         if matches!(self.availability, Availability::Ready | Availability::Trial(_)) {
             self.availability = Availability::Unknown { away: false };
-            self.ask_at = now + self.backoff.delay();
+            self.refresh_at = now + self.backoff.delay();
         }
     }
 
     /// This record went out to prove that the topic takes records.
-    pub(super) fn tried(&mut self, lsn: Lsn) {
+    pub(super) fn begin_trial(&mut self, lsn: Lsn) {
         self.availability = Availability::Trial(Some(lsn));
     }
 
     /// The trial, if this was it, was lost on the way and proves nothing.
-    pub(super) fn trial_lost(&mut self, lsn: Lsn) {
+    pub(super) fn abandon_trial(&mut self, lsn: Lsn) {
         if self.availability == Availability::Trial(Some(lsn)) {
             self.availability = Availability::Trial(None);
         }
     }
 
     /// A record arrived: the topic is well. Says whether that was in doubt.
-    pub(super) fn arrived(&mut self) -> bool {
+    pub(super) fn on_acknowledged(&mut self) -> bool {
         if self.fault.is_none() || self.partitions == 0 {
             return false;
         }
@@ -211,20 +211,20 @@ impl TopicState {
     }
 
     /// Whether none of its records may go before all that are in flight have come back.
-    pub(super) fn is_unsettled(&self) -> bool {
-        self.unsettled
+    pub(super) fn must_await_in_flight(&self) -> bool {
+        self.awaits_in_flight
     }
 
     /// Nothing of it is in flight.
-    pub(super) fn settle(&mut self) {
-        self.unsettled = false;
+    pub(super) fn on_in_flight_empty(&mut self) {
+        self.awaits_in_flight = false;
     }
 
     /// A record was refused that was alone in its request.
-    pub(super) fn record_refused(&mut self, reason: &'static str, bytes: u64, has_key: bool) {
-        if self.caution.record_refused(reason, bytes, has_key) {
+    pub(super) fn on_record_refused(&mut self, reason: &'static str, bytes: u64, has_key: bool) {
+        if self.constraints.on_record_refused(reason, bytes, has_key) {
             // Brokers know why.
-            self.ask_at = self.answered_at.0;
+            self.refresh_at = self.metadata_at.0;
         }
     }
 }
@@ -246,31 +246,31 @@ mod tests {
     fn a_condemned_topic_is_asked_about_again_for_a_record_that_came_later() {
         let start = Instant::now();
         let mut topic = topic(start);
-        topic.answered(UNKNOWN, start, Duration::from_millis(1));
-        topic.answered(UNKNOWN, start + GRACE, Duration::from_millis(1));
+        topic.on_metadata(UNKNOWN, start, Duration::from_millis(1));
+        topic.on_metadata(UNKNOWN, start + GRACE, Duration::from_millis(1));
         let (before, after) = (Timestamp(1), Timestamp(u64::MAX));
-        assert_eq!(topic.route_of(before, true), Route::DeadLetter("topic: unknown"));
-        assert_eq!(topic.route_of(after, true), Route::Hold);
-        let later = start + GRACE + ASK_AGAIN;
-        assert!(topic.is_judged_before(after, true, later) && !topic.is_judged_before(before, true, later));
-        assert!(!topic.is_judged_before(after, true, start + GRACE), "not for each record");
+        assert_eq!(topic.route_record(before, true), Route::DeadLetter("topic: unknown"));
+        assert_eq!(topic.route_record(after, true), Route::Hold);
+        let later = start + GRACE + RECHECK_INTERVAL;
+        assert!(topic.was_refused_by(after, true, later) && !topic.was_refused_by(before, true, later));
+        assert!(!topic.was_refused_by(after, true, start + GRACE), "not for each record");
     }
 
     #[test]
     fn a_refused_topic_holds_its_records_until_a_refusal_after_the_grace_time() {
         let start = Instant::now();
         let mut topic = topic(start);
-        topic.answered(UNKNOWN, start, GRACE);
+        topic.on_metadata(UNKNOWN, start, GRACE);
         assert_eq!(topic.route(), Route::Hold);
         let mut now = start;
         while now < start + GRACE {
             assert_eq!(topic.route(), Route::Hold);
-            now = topic.ask_at;
+            now = topic.refresh_at;
             assert!(now <= start + GRACE, "the question that decides comes in time");
-            topic.answered(UNKNOWN, now, GRACE);
+            topic.on_metadata(UNKNOWN, now, GRACE);
         }
         assert_eq!(topic.route(), Route::DeadLetter("topic: unknown"));
-        topic.answered(Answer::Partitions(3), now, GRACE);
+        topic.on_metadata(Answer::Partitions(3), now, GRACE);
         assert_eq!(topic.route(), Route::Send { partitions: 3, alone: false });
     }
 
@@ -278,12 +278,12 @@ mod tests {
     fn brokers_that_are_away_start_the_grace_time_anew() {
         let start = Instant::now();
         let mut topic = topic(start);
-        topic.answered(UNKNOWN, start, GRACE);
-        topic.answered(Answer::Away, start + GRACE * 2, GRACE);
+        topic.on_metadata(UNKNOWN, start, GRACE);
+        topic.on_metadata(Answer::Away, start + GRACE * 2, GRACE);
         assert_eq!(topic.route(), Route::Hold);
-        topic.answered(UNKNOWN, start + GRACE * 3, GRACE);
+        topic.on_metadata(UNKNOWN, start + GRACE * 3, GRACE);
         assert_eq!(topic.route(), Route::Hold);
-        topic.answered(UNKNOWN, start + GRACE * 4, GRACE);
+        topic.on_metadata(UNKNOWN, start + GRACE * 4, GRACE);
         assert_eq!(topic.route(), Route::DeadLetter("topic: unknown"));
     }
 
@@ -291,8 +291,8 @@ mod tests {
     fn a_grace_time_of_zero_never_ends() {
         let start = Instant::now();
         let mut topic = topic(start);
-        topic.answered(UNKNOWN, start, Duration::ZERO);
-        topic.answered(UNKNOWN, start + GRACE * 1000, Duration::ZERO);
+        topic.on_metadata(UNKNOWN, start, Duration::ZERO);
+        topic.on_metadata(UNKNOWN, start + GRACE * 1000, Duration::ZERO);
         assert_eq!(topic.route(), Route::Hold);
     }
 
@@ -300,17 +300,17 @@ mod tests {
     fn after_a_refused_record_only_a_record_that_arrives_proves_the_topic_well() {
         let start = Instant::now();
         let mut topic = topic(start);
-        topic.answered(Answer::Partitions(2), start, GRACE);
-        topic.refused("topic: not authorised", true, start, GRACE);
-        topic.answered(Answer::Partitions(2), start, GRACE);
+        topic.on_metadata(Answer::Partitions(2), start, GRACE);
+        topic.on_refused("topic: not authorised", true, start, GRACE);
+        topic.on_metadata(Answer::Partitions(2), start, GRACE);
         assert_eq!(topic.route(), Route::Send { partitions: 2, alone: true });
-        topic.tried(Lsn(7));
+        topic.begin_trial(Lsn(7));
         assert_eq!(topic.route(), Route::Hold, "one at a time");
-        topic.refused("topic: not authorised", true, start + GRACE, GRACE);
+        topic.on_refused("topic: not authorised", true, start + GRACE, GRACE);
         assert_eq!(topic.route(), Route::DeadLetter("topic: not authorised"));
-        topic.answered(Answer::Partitions(2), start + GRACE, GRACE);
-        topic.tried(Lsn(8));
-        assert!(topic.arrived());
+        topic.on_metadata(Answer::Partitions(2), start + GRACE, GRACE);
+        topic.begin_trial(Lsn(8));
+        assert!(topic.on_acknowledged());
         assert_eq!(topic.route(), Route::Send { partitions: 2, alone: false });
     }
 
@@ -322,9 +322,9 @@ mod tests {
         let mut topic = topic(start);
         let delays: Vec<Duration> = (0..6)
             .map(|_| {
-                topic.refused("topic: not authorised", true, start, Duration::ZERO);
-                let delay = topic.ask_at - start;
-                topic.answered(Answer::Partitions(2), start, Duration::ZERO);
+                topic.on_refused("topic: not authorised", true, start, Duration::ZERO);
+                let delay = topic.refresh_at - start;
+                topic.on_metadata(Answer::Partitions(2), start, Duration::ZERO);
                 delay
             })
             .collect();
@@ -335,10 +335,10 @@ mod tests {
     fn nothing_passes_while_no_broker_answers_and_known_topics_go_on() {
         let start = Instant::now();
         let mut topic = topic(start);
-        topic.answered(Answer::Away, start, GRACE);
+        topic.on_metadata(Answer::Away, start, GRACE);
         assert_eq!(topic.route(), Route::Wait);
-        topic.answered(Answer::Partitions(1), start, GRACE);
-        topic.answered(Answer::Away, start, GRACE);
+        topic.on_metadata(Answer::Partitions(1), start, GRACE);
+        topic.on_metadata(Answer::Away, start, GRACE);
         assert_eq!(topic.route(), Route::Send { partitions: 1, alone: false });
     }
 
@@ -346,8 +346,8 @@ mod tests {
     fn a_topic_that_is_being_made_holds_its_records_without_a_clock() {
         let start = Instant::now();
         let mut topic = topic(start);
-        topic.answered(Answer::NotYet, start, GRACE);
-        topic.answered(Answer::NotYet, start + GRACE * 2, GRACE);
+        topic.on_metadata(Answer::NotYet, start, GRACE);
+        topic.on_metadata(Answer::NotYet, start + GRACE * 2, GRACE);
         assert_eq!(topic.route(), Route::Hold);
     }
 
@@ -355,15 +355,15 @@ mod tests {
     fn a_topic_is_unsettled_from_a_change_of_its_partitions_or_a_doubt_until_nothing_is_in_flight() {
         let start = Instant::now();
         let mut topic = topic(start);
-        topic.answered(Answer::Partitions(2), start, GRACE);
-        topic.answered(Answer::Partitions(2), start, GRACE);
-        assert!(!topic.is_unsettled());
-        topic.answered(Answer::Partitions(3), start, GRACE);
-        assert!(topic.is_unsettled());
-        topic.settle();
-        topic.doubt(start);
-        topic.answered(Answer::Partitions(3), start, GRACE);
-        assert!(topic.is_unsettled(), "it may be another topic of the same name");
+        topic.on_metadata(Answer::Partitions(2), start, GRACE);
+        topic.on_metadata(Answer::Partitions(2), start, GRACE);
+        assert!(!topic.must_await_in_flight());
+        topic.on_metadata(Answer::Partitions(3), start, GRACE);
+        assert!(topic.must_await_in_flight());
+        topic.on_in_flight_empty();
+        topic.invalidate_metadata(start);
+        topic.on_metadata(Answer::Partitions(3), start, GRACE);
+        assert!(topic.must_await_in_flight(), "it may be another topic of the same name");
     }
 
     /// Each refusal aborted a transaction: ten thousand of them took minutes.
@@ -371,19 +371,19 @@ mod tests {
     fn records_without_a_key_are_not_sent_to_a_topic_that_is_compacted() {
         let start = Instant::now();
         let mut topic = topic(start);
-        topic.answered(Answer::Partitions(2), start, GRACE);
+        topic.on_metadata(Answer::Partitions(2), start, GRACE);
         assert!(!topic.is_due(start + GRACE));
-        topic.record_refused(INVALID, 100, false);
+        topic.on_record_refused(INVALID, 100, false);
         assert!(topic.is_due(start), "brokers are asked why");
-        topic.answered(Answer::Partitions(2), start, GRACE);
-        topic.caution.is_compacted = true;
+        topic.on_metadata(Answer::Partitions(2), start, GRACE);
+        topic.constraints.is_compacted = true;
         let (before, after) = (Timestamp(1), Timestamp(u64::MAX));
-        assert_eq!(topic.route_of(before, false), Route::DeadLetter(INVALID));
-        assert_eq!(topic.route_of(after, false), Route::Hold, "it may be another topic by now");
-        assert!(topic.is_judged_before(after, false, start + ASK_AGAIN));
-        assert!(!topic.is_judged_before(after, true, start + ASK_AGAIN), "records with a key go on");
-        assert_eq!(topic.route_of(after, true), Route::Send { partitions: 2, alone: false });
-        topic.caution.is_compacted = false;
-        assert_eq!(topic.route_of(before, false), Route::Send { partitions: 2, alone: false });
+        assert_eq!(topic.route_record(before, false), Route::DeadLetter(INVALID));
+        assert_eq!(topic.route_record(after, false), Route::Hold, "it may be another topic by now");
+        assert!(topic.was_refused_by(after, false, start + RECHECK_INTERVAL));
+        assert!(!topic.was_refused_by(after, true, start + RECHECK_INTERVAL), "records with a key go on");
+        assert_eq!(topic.route_record(after, true), Route::Send { partitions: 2, alone: false });
+        topic.constraints.is_compacted = false;
+        assert_eq!(topic.route_record(before, false), Route::Send { partitions: 2, alone: false });
     }
 }

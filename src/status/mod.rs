@@ -1,6 +1,6 @@
 //! State of commands, and who may see it.
 
-mod asker;
+mod requester;
 mod outcomes;
 mod waiters;
 
@@ -16,13 +16,13 @@ use crate::db::{Database, OutcomeRow};
 use crate::task::Task;
 use crate::wal::{Log, Lsn, RecordState};
 
-use asker::Asker;
+use requester::Requester;
 use outcomes::Outcomes;
 use waiters::Waiters;
 
 /// Maximum length of a chain of requeued dead letters that is followed. A dead letter may be requeued and dead-lettered
 /// again.
-const REQUEUES: usize = 64;
+const MAX_REQUEUES: usize = 64;
 
 const INTERRUPTED: &str = "the lookup was interrupted";
 
@@ -53,7 +53,7 @@ pub enum StatusError {
 }
 
 /// Why the log has no status for a command.
-enum Untold {
+enum LookupError {
     /// The log does not know the id: it is from another log, or no longer retained. The database may know the command.
     Unknown(StatusError),
     /// The log knows the command, and the error is final.
@@ -88,15 +88,15 @@ impl Statuses {
     }
 
     /// Status of a command according to the log. Blocks on disk I/O.
-    fn look_up(&self, id: &CommandId, asker: Asker<'_>) -> Result<CommandStatus, Untold> {
+    fn look_up(&self, id: &CommandId, requester: Requester<'_>) -> Result<CommandStatus, LookupError> {
         let mut lsn = self.lsn(id)?;
         let first = self.read(lsn)?;
         let envelope = Envelope::decode(&first.payload).map_err(unavailable)?;
         if envelope.id != *id {
-            return Err(Untold::Unknown(StatusError::NotFound));
+            return Err(LookupError::Unknown(StatusError::NotFound));
         }
-        if !asker.may_see(envelope.principal, envelope.registered_at, first.at) {
-            return Err(Untold::Final(StatusError::NotFound));
+        if !requester.may_see(envelope.principal, envelope.registered_at, first.at) {
+            return Err(LookupError::Final(StatusError::NotFound));
         }
         let mut status = CommandStatus {
             id: *id,
@@ -109,7 +109,7 @@ impl Statuses {
             finished_at: None,
             reason: None,
         };
-        for _ in 0..REQUEUES {
+        for _ in 0..MAX_REQUEUES {
             match self.log.record_state(lsn).map_err(unavailable)? {
                 RecordState::Requeued(next) => lsn = next,
                 fate => {
@@ -130,7 +130,7 @@ impl Statuses {
         admin: bool,
     ) -> Result<CommandStatus, StatusError> {
         let (this, own) = (self.clone(), owner.clone());
-        let looked = tokio::task::spawn_blocking(move || this.look_up(&id, Asker::new(own.as_ref(), admin)));
+        let looked = tokio::task::spawn_blocking(move || this.look_up(&id, Requester::new(own.as_ref(), admin)));
         let looked = looked.await.map_err(|_| StatusError::Unavailable(INTERRUPTED.to_owned()))?;
         match (looked, &self.outcomes) {
             (Ok(mut status), Some(outcomes)) if has_consumer(&status.kind) => {
@@ -142,11 +142,11 @@ impl Statuses {
             }
             (Ok(status), _) => Ok(status),
             // Every daemon on this database knows the outcome of a user command.
-            (Err(Untold::Unknown(error)), Some(outcomes)) => {
-                let outcome = outcomes.find_elsewhere(&id, Asker::new(owner.as_ref(), admin)).await;
+            (Err(LookupError::Unknown(error)), Some(outcomes)) => {
+                let outcome = outcomes.find_elsewhere(&id, Requester::new(owner.as_ref(), admin)).await;
                 outcome.map(|outcome| status_of(id, outcome)).ok_or(error)
             }
-            (Err(Untold::Unknown(error) | Untold::Final(error)), _) => Err(error),
+            (Err(LookupError::Unknown(error) | LookupError::Final(error)), _) => Err(error),
         }
     }
 
@@ -162,7 +162,7 @@ impl Statuses {
             Some(outcomes) if consumed => {
                 tokio::select! {
                     () = outcomes.decided(id, deadline) => {}
-                    () = self.buried(id, deadline) => {}
+                    () = self.dead_lettered(id, deadline) => {}
                 }
             }
             _ => self.sent(id, deadline).await,
@@ -192,12 +192,12 @@ impl Statuses {
     /// State of the command according to the log.
     async fn state(&self, id: CommandId) -> Option<CommandState> {
         let this = self.clone();
-        let looked = tokio::task::spawn_blocking(move || this.look_up(&id, Asker::Admin).ok());
+        let looked = tokio::task::spawn_blocking(move || this.look_up(&id, Requester::Admin).ok());
         looked.await.ok().flatten().map(|status| status.state)
     }
 
     /// Completes when the command was dead-lettered before Kafka confirmed it, or `deadline` has passed.
-    async fn buried(&self, id: &CommandId, deadline: Instant) {
+    async fn dead_lettered(&self, id: &CommandId, deadline: Instant) {
         self.sent(id, deadline).await;
         if self.state(*id).await != Some(CommandState::Dead) {
             tokio::time::sleep_until(deadline.into()).await;
@@ -221,23 +221,23 @@ impl Statuses {
         Lsn(self.last_awaited.load(Ordering::SeqCst))
     }
 
-    fn lsn(&self, id: &CommandId) -> Result<Lsn, Untold> {
+    fn lsn(&self, id: &CommandId) -> Result<Lsn, LookupError> {
         self.mint.lsn(id).map_err(|error| {
-            Untold::Unknown(match error {
+            LookupError::Unknown(match error {
                 IdError::OtherLog => StatusError::OtherLog,
                 IdError::Malformed => StatusError::NotFound,
             })
         })
     }
 
-    fn read(&self, lsn: Lsn) -> Result<crate::wal::Record, Untold> {
+    fn read(&self, lsn: Lsn) -> Result<crate::wal::Record, LookupError> {
         let record = self.log.read_or_dead_letter(lsn).map_err(unavailable)?;
-        record.ok_or(Untold::Unknown(StatusError::NotFound))
+        record.ok_or(LookupError::Unknown(StatusError::NotFound))
     }
 }
 
-fn unavailable(why: impl std::fmt::Display) -> Untold {
-    Untold::Final(StatusError::Unavailable(why.to_string()))
+fn unavailable(why: impl std::fmt::Display) -> LookupError {
+    LookupError::Final(StatusError::Unavailable(why.to_string()))
 }
 
 /// Applies the outcome in the database, which takes precedence over the log.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::asker::Asker;
+use super::requester::Requester;
 use super::waiters::Waiters;
 use crate::command::{CommandId, IdSeal};
 use crate::db::{Database, OutcomeRow};
@@ -16,21 +16,21 @@ use crate::db::{Database, OutcomeRow};
 /// Interval between two queries. Short compared with a batch of the consumer, long compared with a query.
 const INTERVAL: Duration = Duration::from_millis(25);
 /// Delay after a failed query.
-const PATIENCE: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Maximum number of commands per query.
-const TOGETHER: usize = 512;
+const MAX_QUERY_IDS: usize = 512;
 
 pub(super) struct Outcomes {
     db: Database,
     /// Recognises the ids that daemons on this database create.
     seal: IdSeal,
     waiters: Arc<Waiters<CommandId>>,
-    somebody_waits: Notify,
+    waiter_added: Notify,
 }
 
 impl Outcomes {
     pub fn new(db: Database, seal: IdSeal) -> Self {
-        Self { db, seal, waiters: Arc::default(), somebody_waits: Notify::new() }
+        Self { db, seal, waiters: Arc::default(), waiter_added: Notify::new() }
     }
 
     /// The outcome of a command. `None` if it has none yet or the database is unavailable; the state in the log is
@@ -47,12 +47,12 @@ impl Outcomes {
 
     /// The outcome of a command that this log does not know. For a client without credentials, only ids created by one
     /// of the daemons are looked up: made-up ids would cost database queries at no cost to the client.
-    pub async fn find_elsewhere(&self, id: &CommandId, asker: Asker<'_>) -> Option<OutcomeRow> {
-        if matches!(asker, Asker::Principal(None)) && !id.has_seal(&self.seal) {
+    pub async fn find_elsewhere(&self, id: &CommandId, requester: Requester<'_>) -> Option<OutcomeRow> {
+        if matches!(requester, Requester::Principal(None)) && !id.has_seal(&self.seal) {
             return None;
         }
         let outcome = self.find(id).await?;
-        asker.may_see(outcome.actor.as_deref(), None, outcome.accepted_at).then_some(outcome)
+        requester.may_see(outcome.actor.as_deref(), None, outcome.accepted_at).then_some(outcome)
     }
 
     /// Completes when the command is decided, or `deadline` has passed.
@@ -60,7 +60,7 @@ impl Outcomes {
         let waiter = self.waiters.register(*id);
         let mut woken = std::pin::pin!(waiter.woken());
         woken.as_mut().enable();
-        self.somebody_waits.notify_one();
+        self.waiter_added.notify_one();
         let _ = tokio::time::timeout_at(deadline.into(), woken).await;
     }
 
@@ -73,11 +73,11 @@ impl Outcomes {
         loop {
             let waiting = self.waiters.keys();
             if waiting.is_empty() {
-                self.somebody_waits.notified().await;
+                self.waiter_added.notified().await;
                 continue;
             }
             let mut pause = INTERVAL;
-            for some in waiting.chunks(TOGETHER) {
+            for some in waiting.chunks(MAX_QUERY_IDS) {
                 let ids: Vec<String> = some.iter().map(CommandId::to_string).collect();
                 match self.db.outcomes(&ids).await {
                     Ok(found) => {
@@ -86,7 +86,7 @@ impl Outcomes {
                     }
                     Err(error) => {
                         tracing::debug!(%error, "outcomes are unknown");
-                        pause = PATIENCE;
+                        pause = RETRY_DELAY;
                     }
                 }
             }

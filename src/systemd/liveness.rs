@@ -18,25 +18,25 @@ impl Heartbeat {
 /// Decides whether the vital loops make progress.
 pub struct Liveness {
     /// Maximum time for which a counter may stay unchanged.
-    patience: Duration,
+    timeout: Duration,
     vital: Vec<WatchedLoop>,
     pool: Vec<WatchedLoop>,
 }
 
 impl Liveness {
     /// Every loop of `vital` must make progress, and at least one loop of `pool`.
-    pub fn new(patience: Duration, vital: Vec<Heartbeat>, pool: Vec<Heartbeat>) -> Self {
+    pub fn new(timeout: Duration, vital: Vec<Heartbeat>, pool: Vec<Heartbeat>) -> Self {
         let watch = |heartbeats: Vec<Heartbeat>| heartbeats.into_iter().map(WatchedLoop::new).collect();
-        Self { patience, vital: watch(vital), pool: watch(pool) }
+        Self { timeout, vital: watch(vital), pool: watch(pool) }
     }
 
     /// Names of the loops whose hang makes the daemon hang. Empty while it is healthy. `now`: time of any monotonic
     /// clock.
     pub fn hung(&mut self, now: Duration) -> Vec<&str> {
-        let patience = self.patience;
-        let mut hung = hung_names(&mut self.vital, now, patience);
+        let timeout = self.timeout;
+        let mut hung = hung_names(&mut self.vital, now, timeout);
         let size = self.pool.len();
-        let pool = hung_names(&mut self.pool, now, patience);
+        let pool = hung_names(&mut self.pool, now, timeout);
         if pool.len() == size {
             hung.extend(pool);
         }
@@ -44,8 +44,8 @@ impl Liveness {
     }
 }
 
-fn hung_names(watched: &mut [WatchedLoop], now: Duration, patience: Duration) -> Vec<&str> {
-    watched.iter_mut().filter_map(|one| one.hung_name(now, patience)).collect()
+fn hung_names(watched: &mut [WatchedLoop], now: Duration, timeout: Duration) -> Vec<&str> {
+    watched.iter_mut().filter_map(|one| one.hung_name(now, timeout)).collect()
 }
 
 struct WatchedLoop {
@@ -59,15 +59,15 @@ impl WatchedLoop {
         Self { heartbeat, last_change: None }
     }
 
-    /// The name, if the counter has not changed for longer than `patience`.
-    fn hung_name(&mut self, now: Duration, patience: Duration) -> Option<&str> {
+    /// The name, if the counter has not changed for longer than `timeout`.
+    fn hung_name(&mut self, now: Duration, timeout: Duration) -> Option<&str> {
         let beats = (self.heartbeat.beats)();
         let since = match self.last_change {
             Some((before, since)) if before == beats => since,
             _ => now,
         };
         self.last_change = Some((beats, since));
-        (now.saturating_sub(since) > patience).then_some(&self.heartbeat.name)
+        (now.saturating_sub(since) > timeout).then_some(&self.heartbeat.name)
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const TIMEOUT: Duration = Duration::from_secs(10);
 
     fn heartbeat(name: &str) -> (Heartbeat, impl Fn()) {
         let beats = Arc::new(AtomicU64::new(0));
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn the_daemon_hangs_while_the_commit_thread_hangs() {
         let (commit, beat) = heartbeat("commit");
-        let mut liveness = Liveness::new(PATIENCE, vec![commit], vec![]);
+        let mut liveness = Liveness::new(TIMEOUT, vec![commit], vec![]);
         assert!(liveness.hung(at(100)).is_empty());
         assert!(liveness.hung(at(110)).is_empty(), "the timeout has not passed yet");
         assert_eq!(liveness.hung(at(111)), ["commit"]);
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn one_live_worker_is_enough() {
         let ((first, _), (second, beat)) = (heartbeat("drain-0"), heartbeat("drain-1"));
-        let mut liveness = Liveness::new(PATIENCE, vec![], vec![first, second]);
+        let mut liveness = Liveness::new(TIMEOUT, vec![], vec![first, second]);
         assert!(liveness.hung(at(0)).is_empty());
         beat();
         assert!(liveness.hung(at(11)).is_empty());
@@ -116,6 +116,6 @@ mod tests {
 
     #[test]
     fn no_loop_hangs_without_workers() {
-        assert!(Liveness::new(PATIENCE, vec![], vec![]).hung(at(99)).is_empty());
+        assert!(Liveness::new(TIMEOUT, vec![], vec![]).hung(at(99)).is_empty());
     }
 }

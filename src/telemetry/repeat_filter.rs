@@ -24,7 +24,7 @@ use crate::sync::Mutex;
 /// Time from the first line of a cause to the first count. Long enough to reduce a burst to one line.
 const FIRST_PERIOD: Duration = Duration::from_secs(10);
 /// Maximum period. A cause that lasts for days is counted every hour.
-const LONGEST_PERIOD: Duration = Duration::from_secs(3_600);
+const MAX_PERIOD: Duration = Duration::from_secs(3_600);
 /// Maximum number of causes per place in the code. Further ones count as one, because an error text may contain a
 /// number.
 const MAX_CAUSES: usize = 8;
@@ -153,7 +153,7 @@ impl RepeatFilter {
                 period: now.saturating_duration_since(repeated.since),
             });
             repeated.since = now;
-            repeated.period = (repeated.period * 2).min(LONGEST_PERIOD);
+            repeated.period = (repeated.period * 2).min(MAX_PERIOD);
             true
         });
         counts
@@ -292,7 +292,7 @@ mod tests {
         }
 
         /// Counts and periods, as logged at this second.
-        fn told(&self, second: u64) -> Vec<(u64, u64)> {
+        fn counts(&self, second: u64) -> Vec<(u64, u64)> {
             let now = self.at(second);
             let counts = self.repeats.take(now, |repeated| repeated.is_over(now));
             counts.iter().map(|count| (count.count, count.period.as_secs())).collect()
@@ -304,11 +304,11 @@ mod tests {
         let log = Log::new();
         let admitted = (0..100).filter(|second| log.admits("drain.read_failed", "EIO", *second)).count();
         assert_eq!(admitted, 1);
-        assert_eq!(log.told(99), [(99, 99)]);
+        assert_eq!(log.counts(99), [(99, 99)]);
         assert!(!log.admits("drain.read_failed", "EIO", 100));
-        assert_eq!(log.told(118), [], "the next period is longer");
-        assert_eq!(log.told(119), [(1, 20)]);
-        assert_eq!(log.told(159), [], "nothing repeated for one period");
+        assert_eq!(log.counts(118), [], "the next period is longer");
+        assert_eq!(log.counts(119), [(1, 20)]);
+        assert_eq!(log.counts(159), [], "nothing repeated for one period");
         assert!(log.admits("drain.read_failed", "EIO", 160), "the cause is new again");
     }
 
@@ -326,7 +326,7 @@ mod tests {
         let admitted = (0..100).filter(|n| log.admits("drain.read_failed", &format!("error {n}"), 0)).count();
         assert_eq!(admitted, MAX_CAUSES + 1);
         assert_eq!(log.repeats.causes.lock().len(), MAX_CAUSES + 1);
-        assert_eq!(log.told(10), [(91, 10)], "causes beyond the bound count as one");
+        assert_eq!(log.counts(10), [(91, 10)], "causes beyond the bound count as one");
     }
 
     #[test]
@@ -360,10 +360,10 @@ mod tests {
             seen.load(Ordering::Relaxed)
         };
         assert_eq!(count(&repeats), 1 + 10 + 1);
-        let told = repeats.take(Instant::now(), |_| true);
-        assert_eq!(told.len(), 1);
+        let counts = repeats.take(Instant::now(), |_| true);
+        assert_eq!(counts.len(), 1);
         assert_eq!(
-            (&*told[0].event, &*told[0].texts, told[0].count),
+            (&*counts[0].event, &*counts[0].texts, counts[0].count),
             ("consumer.dead_letter", "dead reason=x", 9)
         );
         assert_eq!(count(&all), 21, "no line is suppressed");

@@ -12,7 +12,7 @@ use support::services::available;
 use support::{daemon, wait};
 
 /// Maximum number of series of an idle daemon.
-const MOST_SERIES: usize = 500;
+const MAX_SERIES: usize = 500;
 /// Warnings of promtool about names that are frozen. There are none.
 const FROZEN: [&str; 0] = [];
 
@@ -65,7 +65,7 @@ fn an_idle_daemon_shows_every_documented_metric_in_few_series() {
         assert!(help.is_some_and(|help| help.len() > 20), "{name}: {help:?}");
     }
     let series = series(&text);
-    assert!(series.len() < MOST_SERIES, "{} series: {series:#?}", series.len());
+    assert!(series.len() < MAX_SERIES, "{} series: {series:#?}", series.len());
 }
 
 /// A counter whose first value is 1 has no increase, so the alert on the first dead letter would not fire.

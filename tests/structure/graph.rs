@@ -22,7 +22,7 @@ enum Target {
 }
 
 /// Maximum number of re-exports followed in a chain.
-const MOST_STEPS: usize = 16;
+const MAX_STEPS: usize = 16;
 
 #[derive(Default)]
 pub struct Graph {
@@ -119,7 +119,7 @@ impl Graph {
             return Some(Target::Module(*child));
         }
         let here = || Target::Item(node.file.clone());
-        if node.text.defined.contains(word) || steps > MOST_STEPS {
+        if node.text.defined.contains(word) || steps > MAX_STEPS {
             return Some(here());
         }
         let follow = |import: &Import| {

@@ -19,7 +19,7 @@ use crate::LONG;
 const WATCHDOG: Duration = Duration::from_secs(2);
 
 /// Longer than a test, in microseconds.
-const FOR_EVER: &str = "600000000";
+const DELAY_MICROS: &str = "600000000";
 
 #[test]
 fn ready_and_stopping_are_notified() {
@@ -154,7 +154,7 @@ impl Strace {
     fn hang(&self, thread: u32) -> Child {
         let log = self.0.path().join(thread.to_string());
         let mut command = Command::new("strace");
-        let delay = format!("inject=all:delay_enter={FOR_EVER}");
+        let delay = format!("inject=all:delay_enter={DELAY_MICROS}");
         command.args(["-p", &thread.to_string(), "-e", "trace=all", "-e", &delay]);
         let child = Child::spawn("strace", &command, &log);
         wait::until_true("strace is attached", LONG, || child.log().contains("attached"));

@@ -10,18 +10,18 @@ use crate::ratelimit::Limits;
 use crate::units::Timestamp;
 
 /// Delay before a missing producer is a problem. A takeover of positions takes about a second, a new producer less.
-const TAKES_OVER_WITHIN: Duration = Duration::from_secs(5);
+const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Delay before missing confirmations are a problem. A healthy broker confirms within milliseconds; leader elections
 /// take seconds.
-const CONFIRMS_WITHIN: Duration = Duration::from_secs(10);
+const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Delay before parked records are a problem. Records are often parked briefly: while a topic is created, a password
 /// hashed, a leader elected.
-const PARKED_FOR: Duration = Duration::from_secs(10);
+const MIN_PARKED_TIME: Duration = Duration::from_secs(10);
 /// Delay before a refused topic is a problem. A broker that has just started reports existing topics as unknown.
-const REFUSED_FOR: Duration = Duration::from_secs(3);
+const MIN_REFUSED_TIME: Duration = Duration::from_secs(3);
 
 /// Delay before failing reads are a problem. A new topic is discovered, and a group rebalanced, within seconds.
-const READS_WITHIN: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An operator's pause.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ fn refused(topic: &str, reason: &str) -> Observation {
         ),
         false => (Code::KafkaTopicUnavailable, format!("Kafka refuses topic {topic}; its records wait")),
     };
-    Observation::new(code, detail).about(topic).with_error(words).for_at_least(REFUSED_FOR)
+    Observation::new(code, detail).about(topic).with_error(words).for_at_least(MIN_REFUSED_TIME)
 }
 
 /// Reports a permission that a producer needs before its first record.
@@ -89,7 +89,7 @@ fn stalled(drain: &Handle, is_reachable: bool) -> Option<Observation> {
         }
         let detail = "the takeover of the positions in Kafka has not finished";
         let stalled = Observation::new(Code::DrainStalled, detail).with_error(notice);
-        return Some(stalled.for_at_least(TAKES_OVER_WITHIN));
+        return Some(stalled.for_at_least(TAKEOVER_TIMEOUT));
     }
     if drain.is_paused() || !is_reachable {
         return None;
@@ -99,10 +99,10 @@ fn stalled(drain: &Handle, is_reachable: bool) -> Option<Observation> {
         || broker_errors().into_iter().next().map(|error| format!("{}: {}", error.broker, error.error));
     if workers.iter().all(|worker| worker.state == "rebuilding") {
         let stalled = Observation::new(Code::DrainStalled, "no worker has a Kafka producer");
-        return Some(stalled.with_error_if_any(last_error()).for_at_least(CONFIRMS_WITHIN));
+        return Some(stalled.with_error_if_any(last_error()).for_at_least(CONFIRMATION_TIMEOUT));
     }
     let unconfirmed = workers.iter().map(|worker| worker.unconfirmed_for).max().unwrap_or_default();
-    if unconfirmed < CONFIRMS_WITHIN {
+    if unconfirmed < CONFIRMATION_TIMEOUT {
         return None;
     }
     let stalled = Observation::new(Code::DrainStalled, "records wait for delivery and Kafka confirms none");
@@ -111,7 +111,7 @@ fn stalled(drain: &Handle, is_reachable: bool) -> Option<Observation> {
         stalled
             .with_error_if_any(last_error())
             .since(Timestamp::now().saturating_sub(unconfirmed))
-            .for_at_least(CONFIRMS_WITHIN),
+            .for_at_least(CONFIRMATION_TIMEOUT),
     )
 }
 
@@ -120,7 +120,7 @@ fn parked(drain: &Handle) -> impl Iterator<Item = Observation> {
     drain.parked().into_iter().filter(|(_, records)| *records > 0).map(move |(topic, records)| {
         let why = because.get(&topic).copied().unwrap_or("earlier records wait");
         let detail = format!("{records} records of topic {topic} are held back: {why}");
-        Observation::new(Code::RecordsParked, detail).about(topic).for_at_least(PARKED_FOR)
+        Observation::new(Code::RecordsParked, detail).about(topic).for_at_least(MIN_PARKED_TIME)
     })
 }
 
@@ -145,8 +145,8 @@ fn unread(error: ReadError) -> Vec<Observation> {
     let detail = "Kafka denies the consumer access to its group or its topics; grant Read on them; no \
                   restart is needed";
     let denied = Observation::new(Code::KafkaAuthorizationFailed, detail).about("the consumer");
-    let denied = error.is_denied.then(|| denied.with_error(error.text).for_at_least(REFUSED_FOR));
-    denied.into_iter().chain([unread.for_at_least(READS_WITHIN)]).collect()
+    let denied = error.is_denied.then(|| denied.with_error(error.text).for_at_least(MIN_REFUSED_TIME));
+    denied.into_iter().chain([unread.for_at_least(READ_TIMEOUT)]).collect()
 }
 
 /// Reports rate limits that operators changed.

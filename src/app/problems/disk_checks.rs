@@ -15,7 +15,7 @@ use super::files::{ConfiguredFiles, FileProblem};
 use crate::app::age::oldest_age;
 
 /// Interval of the checks of key and certificate files, which change every few weeks.
-const FILES_EVERY: Duration = Duration::from_secs(60);
+const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Results of the last check. Clones share them.
 #[derive(Clone, Default)]
@@ -74,7 +74,7 @@ pub(in crate::app) fn watch(
             let backlog_above = (figures.backlog >= most).then_some(most);
             let age_above = (oldest_age(&log, &figures) >= oldest.0).then_some(oldest);
             let (letters, damage) = (dead_letters(&log), damage(&log));
-            let are_due = looked_at_files.is_none_or(|at| at.elapsed() >= FILES_EVERY);
+            let are_due = looked_at_files.is_none_or(|at| at.elapsed() >= FILE_CHECK_INTERVAL);
             let troubles = are_due.then(|| files.check(Timestamp::now()));
             looked_at_files = looked_at_files.filter(|_| !are_due).or_else(|| Some(Instant::now()));
             let mut snapshot = watched.0.lock();

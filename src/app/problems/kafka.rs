@@ -115,17 +115,17 @@ fn code(failure: BrokerFailure) -> Code {
 /// Why a broker cannot be used, and how to fix it.
 fn reason(error: &BrokerError, cluster: &Cluster, expired: Option<Timestamp>) -> String {
     match error.failure {
-        BrokerFailure::Tls => of_tls(error.certificate).to_owned(),
+        BrokerFailure::Tls => tls_reason(error.certificate).to_owned(),
         BrokerFailure::Authentication if error.error.contains("SSL alert number") => {
-            of_own_certificate(cluster, expired)
+            own_certificate_reason(cluster, expired)
         }
-        BrokerFailure::Authentication => of_login(error, cluster),
+        BrokerFailure::Authentication => login_reason(error, cluster),
         BrokerFailure::Authorization => "grant it to the daemon's principal; no restart is needed".to_owned(),
         BrokerFailure::Unreachable => "restore the broker or the network; no restart is needed".to_owned(),
     }
 }
 
-fn of_tls(fault: Option<CertificateFault>) -> &'static str {
+fn tls_reason(fault: Option<CertificateFault>) -> &'static str {
     match fault {
         Some(CertificateFault::UnknownAuthority) => {
             "no authority in [kafka] ssl_ca_file signed the broker's certificate; correct that file and restart the \
@@ -148,7 +148,7 @@ fn of_tls(fault: Option<CertificateFault>) -> &'static str {
     }
 }
 
-fn of_own_certificate(cluster: &Cluster, expired: Option<Timestamp>) -> String {
+fn own_certificate_reason(cluster: &Cluster, expired: Option<Timestamp>) -> String {
     match (cluster.has_certificate, expired) {
         (false, _) => {
             "the brokers require a client certificate; set [kafka] ssl_cert_file and ssl_key_file, and restart \
@@ -165,7 +165,7 @@ fn of_own_certificate(cluster: &Cluster, expired: Option<Timestamp>) -> String {
     }
 }
 
-fn of_login(error: &BrokerError, cluster: &Cluster) -> String {
+fn login_reason(error: &BrokerError, cluster: &Cluster) -> String {
     let mechanism = cluster.mechanism.map_or("SASL", SaslMechanism::as_str);
     if error.broker == TOKEN {
         return "no usable token exists; renew the file of [kafka] sasl_token_file; the daemon reads it again within \

@@ -9,9 +9,9 @@ use crate::task::{FatalSignal, OnFailure, Thread};
 use crate::units::Timestamp;
 
 /// Interval at which the list is refreshed while no client requests it.
-const EVERY: Duration = Duration::from_secs(1);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum interval between two changes of systemd's status line.
-const STATUS_EVERY: Duration = Duration::from_secs(5);
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// State of a dependency: `ok`, or the cause of the first problem among `codes`.
 pub(in crate::app) fn dependency(problems: &[Problem], codes: &[Code]) -> String {
@@ -35,12 +35,12 @@ pub(in crate::app) fn report(
         let (mut told, mut told_at) = (String::new(), None::<Instant>);
         while let Some((waiting, problems)) = look() {
             let line = summary(waiting, &problems, Timestamp::now());
-            let is_due = told_at.is_none_or(|at| at.elapsed() >= STATUS_EVERY);
+            let is_due = told_at.is_none_or(|at| at.elapsed() >= STATUS_INTERVAL);
             if is_due && line != told {
                 systemd::status(&line);
                 (told, told_at) = (line, Some(Instant::now()));
             }
-            if stop.wait(EVERY) {
+            if stop.wait(REFRESH_INTERVAL) {
                 break;
             }
         }

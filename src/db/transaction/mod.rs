@@ -1,7 +1,7 @@
-//! One transaction: what the consumer reads and writes for a batch of commands.
+//! One transaction: the consumer's reads and writes for a batch of commands.
 //!
-//! A batch in which a statement failed can only be dropped, whatever the database would allow: PostgreSQL has aborted
-//! such a transaction, and the others would commit a part of it.
+//! A transaction in which a statement failed can only be dropped, whatever the database would allow: PostgreSQL has
+//! aborted it, and the others would commit a part of it.
 
 mod reads;
 mod writes;
@@ -18,12 +18,12 @@ use super::query_metrics::Query;
 use super::row::Row;
 use super::value::Value;
 
-/// An open transaction; dropped without [`DbTransaction::commit`] it is rolled back.
+/// An open transaction. Dropping it without [`DbTransaction::commit`] rolls it back.
 pub struct DbTransaction {
     connection: PooledConnection,
     breaker: Arc<CircuitBreaker>,
     failed: bool,
-    /// Users read whose columns are partly in `user_extras`: writing all of their columns settles that.
+    /// Users read whose columns are partly in `user_extras`. Writing all of their columns deletes that row.
     deferred: HashSet<String>,
 }
 
@@ -42,7 +42,7 @@ impl Database {
 }
 
 impl DbTransaction {
-    /// Makes all of it last. After an error nobody knows whether it did: the outcome rows tell.
+    /// Commits the transaction. After an error it is unknown whether it was committed: the outcome rows show it.
     pub async fn commit(mut self) -> Result<(), DbError> {
         if self.failed {
             return Err(DbError::Busy("a statement of the transaction failed".to_owned()));

@@ -1,4 +1,4 @@
-//! What a batch reads.
+//! The reads of a batch.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,7 +9,7 @@ use crate::db::value::{Value, texts};
 use crate::db::{statement_size, users};
 
 impl DbTransaction {
-    /// Which of these commands were decided before; see [`crate::db::Database::decided`].
+    /// The commands of the list that were decided before; see [`crate::db::Database::decided`].
     pub async fn decided(&mut self, ids: &[String]) -> Result<HashSet<String>, DbError> {
         let mut found = HashSet::new();
         for ids in statement_size::chunks(ids) {
@@ -21,7 +21,7 @@ impl DbTransaction {
         Ok(found)
     }
 
-    /// The parked commands of these names, by their order.
+    /// The parked commands of these names, in order.
     pub async fn parked(&mut self, names: &[String]) -> Result<Vec<ParkedRow>, DbError> {
         let select = "SELECT id, name, seq, attempts FROM parked_commands";
         let rows = self.search(Query::Parked, select, "name", names, "").await?;
@@ -37,7 +37,7 @@ impl DbTransaction {
     /// The users of these names, locked until the end of the transaction where the database has row locks. In no order.
     pub async fn users_for_update(&mut self, names: &[String]) -> Result<Vec<UserRow>, DbError> {
         let lock = self.connection.dialect().for_update();
-        // All batches lock in one order.
+        // All batches lock in one order, which prevents deadlocks.
         let mut names = names.to_vec();
         names.sort_unstable();
         let tail = format!(" ORDER BY name{lock}");
@@ -53,7 +53,7 @@ impl DbTransaction {
         Ok(found)
     }
 
-    /// Who has these e-mail addresses and phone numbers.
+    /// The holders of these e-mail addresses and phone numbers.
     pub async fn holders_of(&mut self, emails: &[String], phones: &[String]) -> Result<Vec<Holder>, DbError> {
         let mut found = Vec::new();
         let (mut emails, mut phones) = (statement_size::chunks(emails), statement_size::chunks(phones));
@@ -62,7 +62,7 @@ impl DbTransaction {
             if emails.is_empty() && phones.is_empty() {
                 return unique_holders(found);
             }
-            // One shape for both, so that there are four of these statements and not sixteen.
+            // One shape for both lists, so that four of these statements exist and not sixteen.
             let shape = statement_size::padded_len(emails.len().max(phones.len()));
             let mut values = texts(emails);
             statement_size::pad_to(&mut values, shape, Value::MaybeText(None));
@@ -75,14 +75,14 @@ impl DbTransaction {
         }
     }
 
-    /// Which of these names were deleted, and by which command.
+    /// The deleted names of the list, each with the command that deleted it.
     pub async fn tombstones(&mut self, names: &[String]) -> Result<Vec<(String, Version)>, DbError> {
         let select = "SELECT name, applied_at, applied_id FROM deleted_users";
         let rows = self.search(Query::Tombstones, select, "name", names, "").await?;
         rows.iter().map(|row| Ok((row.text(0)?, Version { at: row.instant(1)?, id: row.text(2)? }))).collect()
     }
 
-    /// What was put off of these users, locked.
+    /// The deferred columns of these users, locked.
     pub(in crate::db) async fn extras(
         &mut self,
         names: &[String],
@@ -93,7 +93,7 @@ impl DbTransaction {
         rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
     }
 
-    /// Some of the users of whom something was put off.
+    /// Up to `limit` users that have deferred columns.
     pub(in crate::db) async fn users_with_deferred(&mut self, limit: u32) -> Result<Vec<String>, DbError> {
         let sql = "SELECT name FROM user_extras ORDER BY name LIMIT ?";
         let rows = self.fetch(Query::MergeExtras, sql, &[i64::from(limit).into()]).await?;

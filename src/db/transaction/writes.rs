@@ -1,4 +1,4 @@
-//! What a batch writes.
+//! The writes of a batch.
 
 use std::collections::HashMap;
 
@@ -26,18 +26,18 @@ const PARKED: [&str; 4] = ["id", "name", "seq", "attempts"];
 const TOMBSTONE: [&str; 3] = ["name", "applied_at", "applied_id"];
 const EXTRAS: [&str; 2] = ["name", "extras"];
 
-/// All columns but `last_login_at`, which is written behind by somebody else, and the key.
+/// All columns but the key and `last_login_at`, which another task writes asynchronously.
 const UPDATE_USER: &str = "UPDATE users SET email = ?, phone = ?, password_hash = ?, nickname = ?, is_admin = ?, \
      created_at = ?, updated_at = ?, applied_at = ?, applied_id = ? WHERE name = ?";
 
 impl DbTransaction {
-    /// New users. A name, an e-mail address or a phone number that is taken is a [`DbError::Conflict`].
+    /// Inserts new users. A name, an e-mail address or a phone number that is taken is a [`DbError::Conflict`].
     pub async fn insert_users(&mut self, rows: &[UserRow]) -> Result<(), DbError> {
         self.insert(Query::InsertUsers, "users", &users::COLUMNS, "", rows, users::values).await
     }
 
-    /// Changes users, all columns but `last_login_at`, in the order of the rows: an address that one gives up another
-    /// may take in the same batch.
+    /// Updates users, all columns but `last_login_at`, in the order of the rows. A user may take an address that an
+    /// earlier row of the batch gives up.
     pub async fn update_users(&mut self, rows: &[UserRow]) -> Result<(), DbError> {
         for user in rows {
             let [name, email, phone, hash, nickname, admin, created, updated, _, at, id] =
@@ -45,7 +45,7 @@ impl DbTransaction {
             let values = [email, phone, hash, nickname, admin, created, updated, at, id, name];
             self.execute(Query::UpdateUsers, UPDATE_USER, &values).await?;
         }
-        // What was put off had been laid over what was read: with the row it is written.
+        // The deferred columns were merged into the user when it was read. This update writes them.
         let settled = rows.iter().filter(|user| self.deferred.contains(&user.name));
         let settled: Vec<String> = settled.map(|user| user.name.clone()).collect();
         self.delete(Query::PutExtras, "user_extras", "name", &settled).await?;
@@ -53,22 +53,22 @@ impl DbTransaction {
         Ok(())
     }
 
-    /// Deletes users; those who are gone already do not matter.
+    /// Deletes users. Users that no longer exist are ignored.
     pub async fn delete_users(&mut self, names: &[String]) -> Result<(), DbError> {
         self.delete(Query::DeleteUsers, "users", "name", names).await?;
         self.delete(Query::DeleteUsers, "user_extras", "name", names).await
     }
 
-    /// Remembers which commands deleted these names.
+    /// Records which commands deleted these names.
     pub async fn put_tombstones(&mut self, rows: &[(String, Version)]) -> Result<(), DbError> {
         let rows = newest(rows, |(name, _)| name);
         let or = self.connection.dialect().or_update("name", &["applied_at", "applied_id"]);
         self.insert(Query::PutTombstones, "deleted_users", &TOMBSTONE, &or, &rows, tombstone).await
     }
 
-    /// Puts columns of users off: a JSON object a name, such as `{"nickname":"Ada"}`. Members that were put off before
-    /// stay, unless they are named again. Reading a user shows them; [`super::Database::merge_extras`] and the next
-    /// [`DbTransaction::update_users`] of a user that this batch has read write them.
+    /// Defers columns of users: one JSON object per name, such as `{"nickname":"Ada"}`. Members deferred earlier stay,
+    /// unless they are given again. Reading a user includes them. [`super::Database::merge_extras`] writes them to the
+    /// user's row, and so does the next [`DbTransaction::update_users`] of a user that this batch has read.
     pub async fn put_extras(&mut self, rows: &[(String, String)]) -> Result<(), DbError> {
         let names: Vec<String> = rows.iter().map(|(name, _)| name.clone()).collect();
         let mut merged = HashMap::new();
@@ -86,24 +86,24 @@ impl DbTransaction {
         self.insert(Query::PutExtras, "user_extras", &EXTRAS, &or, &rows, extras).await
     }
 
-    /// What became of commands. One that has an outcome already is a [`DbError::Conflict`].
+    /// Inserts the outcomes of commands. A command that already has an outcome is a [`DbError::Conflict`].
     pub async fn insert_outcomes(&mut self, rows: &[OutcomeRow]) -> Result<(), DbError> {
         self.insert(Query::InsertOutcomes, "command_outcomes", &OUTCOME, "", rows, outcome).await
     }
 
-    /// Who did what to whom. One row a command: another one is a [`DbError::Conflict`].
+    /// Inserts audit rows, one per command. A second row is a [`DbError::Conflict`].
     pub async fn insert_audit(&mut self, rows: &[AuditRow]) -> Result<(), DbError> {
         self.insert(Query::InsertAudit, "audit", &AUDIT, "", rows, audit).await
     }
 
-    /// Remembers that these commands lie in the retry topic, or how often they were tried by now.
+    /// Records that these commands are in the retry topic, and their number of attempts.
     pub async fn park(&mut self, rows: &[ParkedRow]) -> Result<(), DbError> {
         let rows = newest(rows, |row| &row.id);
         let or = self.connection.dialect().or_update("id", &["name", "seq", "attempts"]);
         self.insert(Query::Park, "parked_commands", &PARKED, &or, &rows, parked).await
     }
 
-    /// These commands are not parked any more.
+    /// Deletes the rows of commands that are not parked any more.
     pub async fn unpark(&mut self, ids: &[String]) -> Result<(), DbError> {
         self.delete(Query::Unpark, "parked_commands", "id", ids).await
     }
@@ -126,7 +126,7 @@ impl DbTransaction {
         Ok(())
     }
 
-    /// Takes out what was put off of users that are gone. Deleting a user does that already.
+    /// Deletes deferred columns of users that no longer exist. Deleting a user does that already.
     pub(in crate::db) async fn delete_orphaned_extras(&mut self, names: &[String]) -> Result<(), DbError> {
         let tail = " AND NOT EXISTS (SELECT 1 FROM users WHERE users.name = user_extras.name)";
         for names in statement_size::chunks(names) {
@@ -191,7 +191,7 @@ fn extras((name, extras): &(String, String)) -> [Value<'_>; 2] {
     [name.into(), extras.into()]
 }
 
-/// The last row of each key: PostgreSQL takes no row twice in one upsert.
+/// The last row of each key: PostgreSQL refuses an upsert that contains a row twice.
 fn newest<T: Clone>(rows: &[T], key: impl Fn(&T) -> &String) -> Vec<T> {
     let last: HashMap<&String, usize> = rows.iter().enumerate().map(|(at, row)| (key(row), at)).collect();
     let kept = rows.iter().enumerate().filter(|&(at, row)| last.get(key(row)) == Some(&at));

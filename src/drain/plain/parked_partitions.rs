@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use crate::drain::lane_reader::ReadSide;
 use crate::drain::monitor::Parked;
-use crate::drain::place::Scope;
+use crate::drain::scope::Scope;
 use crate::wal::Lsn;
 
 #[derive(Debug)]
@@ -148,9 +148,9 @@ impl ParkedPartitions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drain::place::Place;
+    use crate::drain::scope::TopicPartition;
 
-    const P: Place = Place { topic: 0, partition: 3 };
+    const P: TopicPartition = TopicPartition { topic: 0, partition: 3 };
 
     #[test]
     fn a_closed_gate_stops_both_sides_and_an_open_one_only_the_main_side() {
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn what_is_held_of_a_topic_moves_to_one_gate_that_begins_at_the_first_record() {
         let (other_partition, other_topic) =
-            (Place { topic: 0, partition: 1 }, Place { topic: 1, partition: 3 });
+            (TopicPartition { topic: 0, partition: 1 }, TopicPartition { topic: 1, partition: 3 });
         let mut gates = ParkedPartitions::default();
         gates.hold(P, Lsn(50));
         gates.hold(other_partition, Lsn(20));

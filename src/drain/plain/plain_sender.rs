@@ -10,10 +10,10 @@ use super::primed_partitions::PrimedPartitions;
 use super::reconnecting_producer::ReconnectingProducer;
 use crate::drain::dispatch_state::DispatchState;
 use crate::drain::failure_policy::FailurePolicy;
-use crate::drain::in_flight_record::{InFlightRecord, Way};
+use crate::drain::in_flight_record::{InFlightRecord, SendMode};
 use crate::drain::lane_reader::{Disposition, ReadSide};
 use crate::drain::monitor::Parked;
-use crate::drain::place::{PASSWORD, Place, Scope};
+use crate::drain::scope::{DEFERRED_REASON, TopicPartition, Scope};
 use crate::drain::sender::{Candidate, Sender};
 use crate::failpoint::Failpoint;
 use crate::kafka::{Answer, Delivery, ErrorCode, Fault, Producer, classify};
@@ -50,14 +50,14 @@ impl PlainSender {
 
     /// Records held back.
     pub(super) fn parked(&self) -> impl Iterator<Item = Parked> {
-        let keys = self.keys.waiting().map(|(topic, records)| (topic, records, PASSWORD));
+        let keys = self.keys.waiting().map(|(topic, records)| (topic, records, DEFERRED_REASON));
         self.parked.parked().chain(keys)
     }
 
     /// Nothing of the topic is in flight.
     pub(super) fn settle(&mut self, policy: &mut FailurePolicy, topic: usize) {
-        if policy.topic(topic).is_unsettled() {
-            policy.topic(topic).settle();
+        if policy.topic(topic).must_await_in_flight() {
+            policy.topic(topic).on_in_flight_empty();
             self.primed.forget_topic(topic);
         }
     }
@@ -71,7 +71,7 @@ impl PlainSender {
             self.solo.record_success();
         } else {
             self.main.record_success();
-            self.primed.confirmed(flight.place, now);
+            self.primed.confirmed(flight.topic_partition, now);
         }
     }
 
@@ -96,15 +96,15 @@ impl PlainSender {
         &mut self,
         state: &mut DispatchState,
         record: &Candidate<'_>,
-        place: Place,
-        way: Way,
+        place: TopicPartition,
+        way: SendMode,
     ) -> Disposition {
         let window = &mut state.in_flight;
         if window.has_stalled(place, record.now) {
             window.park(place);
             return self.hold(place, record.lsn());
         }
-        if way.solo || state.policy.topic(place.topic).caution.is_slow() {
+        if way.solo || state.policy.topic(place.topic).constraints.is_slow() {
             return self.wait_aside(record);
         }
         // One that is slow must not hold up the others. The catch-up side may be there for its sake alone.
@@ -116,10 +116,10 @@ impl PlainSender {
     }
 
     /// Whether something in flight to the partition must be confirmed before this record goes.
-    fn is_busy(&self, state: &DispatchState, place: Place, way: Way, now: Instant) -> bool {
+    fn is_busy(&self, state: &DispatchState, place: TopicPartition, way: SendMode, now: Instant) -> bool {
         match way {
-            Way { loose: true, .. } => false,
-            Way { solo: false, .. } if self.primed.has(place, now) => state.in_flight.is_solo(place),
+            SendMode { unordered: true, .. } => false,
+            SendMode { solo: false, .. } if self.primed.has(place, now) => state.in_flight.is_solo(place),
             _ => state.in_flight.is_busy(place),
         }
     }
@@ -135,12 +135,12 @@ impl Sender for PlainSender {
         self.parked.waiting().any(|(held, records)| held == topic && records > 0)
     }
 
-    fn is_closed(&self, place: Place) -> bool {
+    fn is_closed(&self, place: TopicPartition) -> bool {
         self.parked.is_closed(place)
     }
 
     fn answered(&mut self, policy: &mut FailurePolicy, topic: usize, _: Answer) {
-        if policy.topic(topic).is_unsettled() {
+        if policy.topic(topic).must_await_in_flight() {
             self.parked.gather(topic);
         }
     }
@@ -159,7 +159,7 @@ impl Sender for PlainSender {
             return true;
         }
         // The partition of its key may be another one than for records in flight.
-        let is_unsettled = state.policy.topic(record.topic).is_unsettled();
+        let is_unsettled = state.policy.topic(record.topic).must_await_in_flight();
         if is_unsettled && state.in_flight.is_topic_busy(record.topic) {
             self.parked.hold(whole, record.lsn());
             return true;
@@ -172,7 +172,7 @@ impl Sender for PlainSender {
         self.hold(Scope::Topic(record.topic), record.lsn())
     }
 
-    fn stops_partition(&mut self, record: &Candidate<'_>, place: Place) -> bool {
+    fn stops_partition(&mut self, record: &Candidate<'_>, place: TopicPartition) -> bool {
         self.parked.stop(place, record.side, record.lsn())
     }
 
@@ -196,15 +196,15 @@ impl Sender for PlainSender {
         &mut self,
         state: &mut DispatchState,
         record: &Candidate<'_>,
-        place: Place,
+        place: TopicPartition,
         alone: bool,
-    ) -> Result<Way, Disposition> {
+    ) -> Result<SendMode, Disposition> {
         let (bytes, has_key) = (record.bytes(), record.has_key());
-        let caution = &state.policy.topic(place.topic).caution;
-        let (cap, goes_singly) = (caution.cap, caution.goes_singly(bytes, has_key));
+        let caution = &state.policy.topic(place.topic).constraints;
+        let (cap, goes_singly) = (caution.max_batch_bytes, caution.must_send_alone(bytes, has_key));
         let goes_singly = goes_singly || state.policy.is_suspect(place, record.lsn());
         let loose = goes_singly && !has_key && !alone && !state.policy.weighs(place);
-        let way = Way { solo: alone || goes_singly, loose };
+        let way = SendMode { solo: alone || goes_singly, unordered: loose };
         if self.is_busy(state, place, way, record.now) || !state.in_flight.has_room_at(place, bytes, cap) {
             return Err(self.wait_for_partition(state, record, place, way));
         }
@@ -228,9 +228,9 @@ impl Sender for PlainSender {
     }
 
     fn sent(&mut self, state: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord) {
-        self.passed(record, flight.place.into());
+        self.passed(record, flight.topic_partition.into());
         if Failpoint::ConfirmUnsent.is_set() {
-            let (tag, partition) = (record.lsn().0, flight.place.partition);
+            let (tag, partition) = (record.lsn().0, flight.topic_partition.partition);
             state.results.push(Delivery { tag, partition, offset: 0, error: None });
         }
     }

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::drain::place::Place;
+use crate::drain::scope::TopicPartition;
 
 /// A broker forgets a producer after a day without a record (`producer.id.expiration.ms`); some are set to less.
 const REMEMBERED: Duration = Duration::from_secs(600);
@@ -17,17 +17,17 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 /// The partitions that confirmed a record of the present producer, and when they last did.
 #[derive(Debug, Default)]
 pub(super) struct PrimedPartitions {
-    confirmed: HashMap<Place, Instant>,
+    confirmed: HashMap<TopicPartition, Instant>,
 }
 
 impl PrimedPartitions {
     /// Whether more than one record may be on the way to this partition.
-    pub(super) fn has(&self, place: Place, now: Instant) -> bool {
+    pub(super) fn has(&self, place: TopicPartition, now: Instant) -> bool {
         self.confirmed.get(&place).is_some_and(|at| now.saturating_duration_since(*at) < REMEMBERED)
     }
 
     /// The partition confirmed a record.
-    pub(super) fn confirmed(&mut self, place: Place, now: Instant) {
+    pub(super) fn confirmed(&mut self, place: TopicPartition, now: Instant) {
         self.confirmed.insert(place, now);
     }
 
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn a_partition_knows_a_producer_from_a_confirmation_until_it_was_long_silent_or_another_follows() {
         let (mut primed, now) = (PrimedPartitions::default(), Instant::now());
-        let (place, other) = (Place { topic: 0, partition: 1 }, Place { topic: 1, partition: 1 });
+        let (place, other) = (TopicPartition { topic: 0, partition: 1 }, TopicPartition { topic: 1, partition: 1 });
         assert!(!primed.has(place, now));
         primed.confirmed(place, now);
         assert!(primed.has(place, now) && !primed.has(other, now));

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::plain_sender::PlainSender;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::lane_reader::ReadSide;
-use crate::drain::place::Scope;
+use crate::drain::scope::Scope;
 use crate::drain::topic_state::Route;
 use crate::wal::Lsn;
 
@@ -37,9 +37,9 @@ impl Dispatcher<PlainSender> {
         }
         let known = state.policy.topic(topic);
         match known.route() {
-            Route::Send { alone, .. } if alone || known.is_unsettled() => {
+            Route::Send { alone, .. } if alone || known.must_await_in_flight() => {
                 // What hangs is called back, or it would hold the topic for as long.
-                state.must_replace |= known.is_unsettled() && state.in_flight.has_topic_stalled(topic, now);
+                state.must_replace |= known.must_await_in_flight() && state.in_flight.has_topic_stalled(topic, now);
                 !state.in_flight.is_topic_busy(topic)
             }
             Route::Send { .. } | Route::DeadLetter(_) => true,

@@ -8,7 +8,7 @@ use super::positions::Positions;
 use super::transaction::Transaction;
 use super::tx_sender::TxSender;
 use crate::drain::dispatcher::Dispatcher;
-use crate::drain::place::Place;
+use crate::drain::scope::TopicPartition;
 use crate::failpoint::Failpoint;
 use crate::kafka::{ENTRY, ErrorCode, Fault, classify};
 use crate::units::Timestamp;
@@ -39,7 +39,7 @@ impl Dispatcher<TxSender> {
                     if Failpoint::SentBeforeCommit.is_set() {
                         state.context.log.confirm(&[note]);
                     }
-                    sender.held.arrived(flight.place);
+                    sender.held.arrived(flight.topic_partition);
                     run.arrived.push((flight, note));
                 }
                 (Some(code), ENTRY) => {
@@ -179,7 +179,7 @@ impl Dispatcher<TxSender> {
     fn judge(&mut self, whole: bool, now: Instant) {
         let failures = std::mem::take(&mut self.sender.failures);
         let mut returned = self.state.take_back(&failures);
-        let mut refused: HashMap<Place, u32> = HashMap::new();
+        let mut refused: HashMap<TopicPartition, u32> = HashMap::new();
         for record in returned.iter().filter(|record| matches!(record.fault, Fault::Record(_))) {
             *refused.entry(record.place).or_default() += 1;
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 use crate::drain::monitor::Parked;
-use crate::drain::place::{Place, Scope};
+use crate::drain::scope::{TopicPartition, Scope};
 use crate::wal::Lsn;
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ struct StalledPartition {
 #[derive(Debug)]
 pub(super) struct HeldLanes {
     lanes: HashMap<u8, Lane>,
-    stuck: HashMap<Place, StalledPartition>,
+    stuck: HashMap<TopicPartition, StalledPartition>,
     backoff: Backoff,
 }
 
@@ -81,7 +81,7 @@ impl HeldLanes {
     }
 
     /// This partition took nothing for too long: it holds every lane that comes to it, and is tried again later.
-    pub(super) fn jam(&mut self, place: Place, now: Instant) -> Duration {
+    pub(super) fn jam(&mut self, place: TopicPartition, now: Instant) -> Duration {
         let backoff = self.backoff.clone();
         let stuck = self.stuck.entry(place).or_insert(StalledPartition { until: now, trial: false, backoff });
         let delay = stuck.backoff.delay();
@@ -91,17 +91,17 @@ impl HeldLanes {
     }
 
     /// Whether the partition takes nothing for now.
-    pub(super) fn is_jammed(&self, place: Place) -> bool {
+    pub(super) fn is_jammed(&self, place: TopicPartition) -> bool {
         self.stuck.get(&place).is_some_and(|stuck| !stuck.trial)
     }
 
     /// All that take nothing for now.
-    pub(super) fn jammed(&self) -> Vec<Place> {
+    pub(super) fn jammed(&self) -> Vec<TopicPartition> {
         self.stuck.iter().filter(|(_, stuck)| !stuck.trial).map(|(place, _)| *place).collect()
     }
 
     /// Whether the partition is being tried: one record, and nothing else until that arrived.
-    pub(super) fn is_on_trial(&self, place: Place) -> bool {
+    pub(super) fn is_on_trial(&self, place: TopicPartition) -> bool {
         self.stuck.get(&place).is_some_and(|stuck| stuck.trial)
     }
 
@@ -113,7 +113,7 @@ impl HeldLanes {
     }
 
     /// A record of this partition arrived. Says whether that was in doubt.
-    pub(super) fn arrived(&mut self, place: Place) -> bool {
+    pub(super) fn arrived(&mut self, place: TopicPartition) -> bool {
         !self.stuck.is_empty() && self.stuck.remove(&place).is_some()
     }
 
@@ -137,7 +137,7 @@ impl HeldLanes {
 mod tests {
     use super::*;
 
-    const P: Place = Place { topic: 0, partition: 3 };
+    const P: TopicPartition = TopicPartition { topic: 0, partition: 3 };
 
     fn held() -> HeldLanes {
         HeldLanes::new(Backoff::new(Duration::from_millis(100), Duration::from_secs(30)))
@@ -161,7 +161,7 @@ mod tests {
         let mut held = held();
         held.hold(7, Lsn(5), P);
         assert!(!held.stops(7, Lsn(3)) && held.stops(7, Lsn(5)));
-        held.hold(7, Lsn(4), Place { topic: 1, partition: 0 });
+        held.hold(7, Lsn(4), TopicPartition { topic: 1, partition: 0 });
         assert!(!held.stops(7, Lsn(3)) && held.stops(7, Lsn(4)));
         assert_eq!(
             held.release(|scope, _| scope == P.into()),

@@ -11,7 +11,7 @@ use super::held_lanes::HeldLanes;
 use super::positions::Positions;
 use super::transaction::Transaction;
 use crate::backoff::Backoff;
-use crate::drain::place::Place;
+use crate::drain::scope::TopicPartition;
 use crate::units::Lsn;
 
 const LANES: u8 = 3;
@@ -45,8 +45,8 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn place(index: usize) -> Place {
-    Place { topic: index, partition: 0 }
+fn place(index: usize) -> TopicPartition {
+    TopicPartition { topic: index, partition: 0 }
 }
 
 struct Worker {

@@ -12,9 +12,9 @@ use crate::command::Envelope;
 use crate::drain::dispatch_state::DispatchState;
 use crate::drain::dispatcher::ASK;
 use crate::drain::failure_policy::FailurePolicy;
-use crate::drain::in_flight_record::{InFlightRecord, Way};
+use crate::drain::in_flight_record::{InFlightRecord, SendMode};
 use crate::drain::lane_reader::Disposition;
-use crate::drain::place::{Place, Scope};
+use crate::drain::scope::{TopicPartition, Scope};
 use crate::drain::sender::{Candidate, Sender};
 use crate::drain::usage::Usage;
 use crate::kafka::{Answer, ErrorCode, Producer};
@@ -100,18 +100,18 @@ impl Sender for TxSender {
         self.held.waiting().any(|(held, records)| held == topic && records > 0)
     }
 
-    fn is_closed(&self, place: Place) -> bool {
+    fn is_closed(&self, place: TopicPartition) -> bool {
         self.held.is_jammed(place)
     }
 
     /// A refusal costs a transaction: brokers are asked which records a topic will refuse.
     fn answered(&mut self, policy: &mut FailurePolicy, topic: usize, answer: Answer) {
-        if policy.topic(topic).caution.refuses_keyless
+        if policy.topic(topic).constraints.refuses_keyless
             && matches!(answer, Answer::Partitions(_))
             && let Some(producer) = self.producer.producer()
         {
             let is_compacted = producer.is_compacted(policy.topic_name(topic), ASK);
-            policy.topic(topic).caution.is_compacted = is_compacted == Some(true);
+            policy.topic(topic).constraints.is_compacted = is_compacted == Some(true);
         }
     }
 
@@ -134,7 +134,7 @@ impl Sender for TxSender {
         Disposition::Wait
     }
 
-    fn stops_partition(&mut self, record: &Candidate<'_>, place: Place) -> bool {
+    fn stops_partition(&mut self, record: &Candidate<'_>, place: TopicPartition) -> bool {
         let stops = self.held.is_jammed(place);
         if stops {
             self.held.hold(record.frame.lane, record.lsn(), place);
@@ -146,13 +146,13 @@ impl Sender for TxSender {
         &mut self,
         state: &mut DispatchState,
         record: &Candidate<'_>,
-        place: Place,
+        place: TopicPartition,
         alone: bool,
-    ) -> Result<Way, Disposition> {
+    ) -> Result<SendMode, Disposition> {
         let (bytes, window) = (record.bytes(), &mut state.in_flight);
         let solo = alone || self.held.is_on_trial(place) || state.policy.is_suspect(place, record.lsn());
         let is_busy = if solo { window.is_busy(place) } else { window.is_solo(place) };
-        let cap = state.policy.topic(place.topic).caution.cap;
+        let cap = state.policy.topic(place.topic).constraints.max_batch_bytes;
         let proving = alone || self.hunt > 0;
         let fits = |run: &Transaction| run.has_room(bytes, self.limit) && run.takes(place.topic, proving);
         let in_run = self.transaction.as_ref().is_none_or(fits);
@@ -165,7 +165,7 @@ impl Sender for TxSender {
             state.must_replace = true;
             return Err(Disposition::Wait);
         }
-        Ok(Way { solo, loose: false })
+        Ok(SendMode { solo, unordered: false })
     }
 
     fn park(&mut self, _: &DispatchState, record: &Candidate<'_>, scope: Scope) -> Disposition {

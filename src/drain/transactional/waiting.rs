@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::tx_sender::TxSender;
 use crate::drain::dispatcher::Dispatcher;
-use crate::drain::place::Scope;
+use crate::drain::scope::Scope;
 use crate::kafka::Answer;
 use crate::wal::Lsn;
 

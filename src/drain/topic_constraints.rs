@@ -15,61 +15,61 @@ const LEAST_CAP: u64 = 1024;
 
 /// Of one topic.
 #[derive(Debug)]
-pub(super) struct Caution {
+pub(super) struct TopicConstraints {
     /// The largest batch it takes, as far as is known, in bytes.
-    pub(super) cap: u64,
+    pub(super) max_batch_bytes: u64,
     /// Whether it refused records because they have no key: it is worth asking whether it is compacted.
     pub(super) refuses_keyless: bool,
     /// Whether brokers say that it is compacted, and so will refuse each of them.
     pub(super) is_compacted: bool,
     /// Records that must arrive before its records go together again.
-    probation: u64,
+    probation_left: u64,
     /// How many the last refusal of a batch asked for.
-    longest: u64,
+    last_probation: u64,
 }
 
-impl Default for Caution {
+impl Default for TopicConstraints {
     fn default() -> Self {
-        Self { cap: u64::MAX, refuses_keyless: false, is_compacted: false, probation: 0, longest: 0 }
+        Self { max_batch_bytes: u64::MAX, refuses_keyless: false, is_compacted: false, probation_left: 0, last_probation: 0 }
     }
 }
 
-impl Caution {
+impl TopicConstraints {
     /// Whether it is certain to refuse a record with a key, or without one.
     pub(super) fn refuses(&self, has_key: bool) -> bool {
         self.is_compacted && !has_key
     }
 
     /// Whether a record goes in a request of its own: it may be refused, and others with it.
-    pub(super) fn goes_singly(&self, bytes: u64, has_key: bool) -> bool {
-        self.probation > 0 || self.expects_refusal(bytes, has_key)
+    pub(super) fn must_send_alone(&self, bytes: u64, has_key: bool) -> bool {
+        self.probation_left > 0 || self.expects_refusal(bytes, has_key)
     }
 
     /// Whether the topic has refused a record like this one.
     pub(super) fn expects_refusal(&self, bytes: u64, has_key: bool) -> bool {
-        bytes >= self.cap || (self.refuses_keyless && !has_key)
+        bytes >= self.max_batch_bytes || (self.refuses_keyless && !has_key)
     }
 
     /// Whether its records must wait for each other more than those of others.
     pub(super) fn is_slow(&self) -> bool {
-        self.probation > 0 || self.refuses_keyless || self.cap != u64::MAX
+        self.probation_left > 0 || self.refuses_keyless || self.max_batch_bytes != u64::MAX
     }
 
     /// A producer was lost because of the topic: a batch was refused, or the whole topic.
-    pub(super) fn put_on_probation(&mut self) {
-        if self.probation == 0 {
-            self.longest = (self.longest * 2).clamp(PROBATION, LONGEST_PROBATION);
+    pub(super) fn start_probation(&mut self) {
+        if self.probation_left == 0 {
+            self.last_probation = (self.last_probation * 2).clamp(PROBATION, LONGEST_PROBATION);
         }
-        self.probation = self.longest;
+        self.probation_left = self.last_probation;
     }
 
     /// A record was refused that was alone in its request. Says whether brokers know why and are to be asked.
-    pub(super) fn record_refused(&mut self, reason: &'static str, bytes: u64, has_key: bool) -> bool {
+    pub(super) fn on_record_refused(&mut self, reason: &'static str, bytes: u64, has_key: bool) -> bool {
         if !self.expects_refusal(bytes, has_key) {
-            self.probation = self.longest.max(PROBATION);
+            self.probation_left = self.last_probation.max(PROBATION);
         }
         if reason == TOO_LARGE {
-            self.shrink(bytes);
+            self.reduce_batch_limit(bytes);
             return false;
         }
         let is_news = !has_key && !self.refuses_keyless;
@@ -78,15 +78,15 @@ impl Caution {
     }
 
     /// One of its records arrived.
-    pub(super) fn record_arrived(&mut self, has_key: bool) {
-        self.probation = self.probation.saturating_sub(1);
+    pub(super) fn on_record_acknowledged(&mut self, has_key: bool) {
+        self.probation_left = self.probation_left.saturating_sub(1);
         self.refuses_keyless &= has_key;
         self.is_compacted &= has_key;
     }
 
     /// The whole batch was too large: smaller ones from now on.
-    pub(super) fn shrink(&mut self, cap: u64) {
-        self.cap = self.cap.min(cap.max(LEAST_CAP));
+    pub(super) fn reduce_batch_limit(&mut self, cap: u64) {
+        self.max_batch_bytes = self.max_batch_bytes.min(cap.max(LEAST_CAP));
     }
 }
 
@@ -97,33 +97,33 @@ mod tests {
     /// Each refusal cost every topic of the worker its producer: twenty in a second, a minute's delay.
     #[test]
     fn after_a_refusal_records_go_singly_until_enough_of_them_arrived() {
-        let mut topic = Caution::default();
-        assert!(!topic.goes_singly(1, true) && !topic.is_slow());
+        let mut topic = TopicConstraints::default();
+        assert!(!topic.must_send_alone(1, true) && !topic.is_slow());
         for refusals in [1, 2, 3] {
-            topic.put_on_probation();
-            topic.put_on_probation();
-            topic.record_refused("record: invalid", 100, true);
+            topic.start_probation();
+            topic.start_probation();
+            topic.on_record_refused("record: invalid", 100, true);
             for _ in 0..PROBATION << (refusals - 1) {
-                assert!(topic.goes_singly(1, true));
-                topic.record_arrived(true);
+                assert!(topic.must_send_alone(1, true));
+                topic.on_record_acknowledged(true);
             }
-            assert!(!topic.goes_singly(1, true), "after {refusals}");
+            assert!(!topic.must_send_alone(1, true), "after {refusals}");
         }
-        topic.record_refused("record: invalid", 100, true);
-        assert!(topic.goes_singly(1, true), "refused alone or not");
+        topic.on_record_refused("record: invalid", 100, true);
+        assert!(topic.must_send_alone(1, true), "refused alone or not");
     }
 
     #[test]
     fn what_a_topic_refused_before_goes_alone_and_starts_no_probation() {
-        let mut topic = Caution::default();
-        topic.record_refused(TOO_LARGE, 5000, true);
-        topic.record_refused("record: invalid", 100, false);
-        (0..PROBATION).for_each(|_| topic.record_arrived(true));
-        topic.record_refused(TOO_LARGE, 6000, true);
-        topic.record_refused("record: invalid", 100, false);
-        assert!(topic.goes_singly(5000, true) && topic.goes_singly(1, false));
-        assert!(!topic.goes_singly(4999, true));
-        topic.record_arrived(false);
-        assert!(!topic.goes_singly(1, false), "it takes records without a key again");
+        let mut topic = TopicConstraints::default();
+        topic.on_record_refused(TOO_LARGE, 5000, true);
+        topic.on_record_refused("record: invalid", 100, false);
+        (0..PROBATION).for_each(|_| topic.on_record_acknowledged(true));
+        topic.on_record_refused(TOO_LARGE, 6000, true);
+        topic.on_record_refused("record: invalid", 100, false);
+        assert!(topic.must_send_alone(5000, true) && topic.must_send_alone(1, false));
+        assert!(!topic.must_send_alone(4999, true));
+        topic.on_record_acknowledged(false);
+        assert!(!topic.must_send_alone(1, false), "it takes records without a key again");
     }
 }

@@ -11,7 +11,7 @@ use crate::drain::topic_state::{Route, TopicState};
 
 /// As many as the configuration ever named.
 #[derive(Debug)]
-pub(super) struct Topics {
+pub(super) struct KnownTopics {
     topics: Vec<TopicState>,
     numbers: HashMap<Arc<str>, usize>,
     backoff: Backoff,
@@ -19,7 +19,7 @@ pub(super) struct Topics {
     sent: IntCounterVec,
 }
 
-impl Topics {
+impl KnownTopics {
     /// None yet. How often to ask: about one at fault (`backoff`), about one that is well (`refresh`); `sent`: counts
     /// what arrives, by topic.
     pub(super) fn new(backoff: Backoff, refresh: Duration, sent: IntCounterVec) -> Self {

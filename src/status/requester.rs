@@ -5,7 +5,7 @@ use crate::units::Timestamp;
 
 /// Client that requests a status.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Asker<'a> {
+pub(super) enum Requester<'a> {
     /// May see every command. With `mode = "open"` every caller is this.
     Admin,
     /// May see its own commands. A client without a name may see commands sent without a name, because only their
@@ -13,7 +13,7 @@ pub(super) enum Asker<'a> {
     Principal(Option<&'a Owner>),
 }
 
-impl<'a> Asker<'a> {
+impl<'a> Requester<'a> {
     pub fn new(owner: Option<&'a Owner>, admin: bool) -> Self {
         if admin { Self::Admin } else { Self::Principal(owner) }
     }

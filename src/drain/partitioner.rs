@@ -3,7 +3,7 @@
 use crate::wal::Lsn;
 
 /// The partition of a key: Kafka's default partitioner (librdkafka's `murmur2_random`).
-pub(super) fn of_key(key: &[u8], partitions: i32) -> i32 {
+pub(super) fn for_key(key: &[u8], partitions: i32) -> i32 {
     // Java's `toPositive`: the sign bit is cut, not the number negated.
     let positive = (murmur2(key) & 0x7fff_ffff).cast_signed();
     positive % partitions.max(1)
@@ -11,8 +11,8 @@ pub(super) fn of_key(key: &[u8], partitions: i32) -> i32 {
 
 /// A partition for a record without a key, among those `usable`; all of them when none is. A run of records goes to
 /// one partition, so that they share a batch.
-pub(super) fn spread(lsn: Lsn, partitions: i32, usable: impl Fn(i32) -> bool) -> i32 {
-    let run = lsn.0 / RUN;
+pub(super) fn for_keyless(lsn: Lsn, partitions: i32, usable: impl Fn(i32) -> bool) -> i32 {
+    let run = lsn.0 / KEYLESS_RUN_RECORDS;
     let good: Vec<i32> = (0..partitions).filter(|&partition| usable(partition)).collect();
     let nth = |count: usize| (run % count.max(1) as u64) as usize;
     match good.len() {
@@ -22,7 +22,7 @@ pub(super) fn spread(lsn: Lsn, partitions: i32, usable: impl Fn(i32) -> bool) ->
 }
 
 /// One round of the lanes: every worker's share of a run is a batch.
-const RUN: u64 = 256;
+const KEYLESS_RUN_RECORDS: u64 = 256;
 
 /// The 32-bit MurmurHash2 of `org.apache.kafka.common.utils.Utils`.
 fn murmur2(data: &[u8]) -> u32 {
@@ -69,13 +69,13 @@ mod tests {
         ] {
             assert_eq!(murmur2(key.as_bytes()), hash, "{key}");
         }
-        assert_eq!(of_key(b"kafka", 7), (0x5067_cf64 % 7));
+        assert_eq!(for_key(b"kafka", 7), (0x5067_cf64 % 7));
     }
 
     #[test]
     fn records_without_a_key_go_round_the_usable_partitions() {
-        let at = |n: u64| spread(Lsn(n * RUN), 4, |partition| partition != 2);
+        let at = |n: u64| for_keyless(Lsn(n * KEYLESS_RUN_RECORDS), 4, |partition| partition != 2);
         assert_eq!([at(0), at(1), at(2), at(3)], [0, 1, 3, 0]);
-        assert_eq!(spread(Lsn(RUN), 4, |_| false), 1);
+        assert_eq!(for_keyless(Lsn(KEYLESS_RUN_RECORDS), 4, |_| false), 1);
     }
 }

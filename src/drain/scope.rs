@@ -2,25 +2,25 @@
 
 /// A partition of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Place {
+pub(super) struct TopicPartition {
     /// Number of the topic within its worker.
     pub(super) topic: usize,
     pub(super) partition: i32,
 }
 
-impl Place {
+impl TopicPartition {
     pub(super) fn new(topic: usize, partition: i32) -> Self {
         Self { topic, partition }
     }
 }
 
 /// Why records wait for a value.
-pub(super) const PASSWORD: &str = "a password waits to be hashed";
+pub(super) const DEFERRED_REASON: &str = "a password waits to be hashed";
 
 /// What holds records back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Scope {
-    Partition(Place),
+    Partition(TopicPartition),
     /// A topic with all its partitions.
     Topic(usize),
     /// A value, for a record of this topic, that is not made yet.
@@ -33,7 +33,7 @@ impl Scope {
         match self {
             Self::Partition(_) => "a partition confirms nothing",
             Self::Topic(_) => "the topic takes no records",
-            Self::Deferred(_) => PASSWORD,
+            Self::Deferred(_) => DEFERRED_REASON,
         }
     }
 
@@ -46,8 +46,8 @@ impl Scope {
     }
 }
 
-impl From<Place> for Scope {
-    fn from(place: Place) -> Self {
+impl From<TopicPartition> for Scope {
+    fn from(place: TopicPartition) -> Self {
         Self::Partition(place)
     }
 }
