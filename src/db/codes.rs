@@ -1,6 +1,6 @@
 //! Classification of the databases' error codes.
 //!
-//! A `ReloadError` sends a command to the dead letters in the end. It is therefore only for errors that the same
+//! A `Refused` error sends a command to the dead letters in the end. It is therefore only for errors that the same
 //! statement with the same data will always cause. An error caused by the state of the server, of an account or of
 //! another transaction is `Busy`. A statement that the server cancelled because it took too long is `TimedOut`.
 
@@ -22,6 +22,7 @@ pub(super) enum ConnectionState {
     Stale,
     /// The server accepts no writes, for example the old primary after a failover. This connection and all older ones
     /// are useless for writes. A new connection may reach the server's successor.
+    Demoted,
 }
 
 /// Classifies a connection by MySQL's and MariaDB's error numbers.

@@ -66,10 +66,18 @@ impl Config {
                 refuse("password_file", path.display().to_string(), "a file that exists");
             }
             if self.url.has_password() {
-                refuse("password_file", path.display().to_string(), "no value, because the url already has a password");
+                refuse(
+                    "password_file",
+                    path.display().to_string(),
+                    "no value, because the url already has a password",
+                );
             }
             if self.url.is_embedded() {
-                refuse("password_file", path.display().to_string(), "no value, because SQLite has no passwords");
+                refuse(
+                    "password_file",
+                    path.display().to_string(),
+                    "no value, because SQLite has no passwords",
+                );
             }
         }
         if self.pooler != Pooler::None && !self.url.is_postgres() {

@@ -94,7 +94,9 @@ async fn check_mysql(lease: &mut PooledConnection) -> Result<Option<WrongEncodin
 
 async fn query_text(lease: &mut PooledConnection, sql: &str) -> Result<String, DbError> {
     let rows = lease.fetch(Query::Check, sql, &[]).await?;
-    let row = rows.first().ok_or_else(|| DbError::Refused("the database did not report its encoding".to_owned()))?;
+    let row = rows
+        .first()
+        .ok_or_else(|| DbError::Refused("the database did not report its encoding".to_owned()))?;
     row.text(0)
 }
 

@@ -57,7 +57,9 @@ impl DbError {
             }
             sqlx::Error::Io(error) => Self::Unavailable(format!("the connection failed: {}", error.kind())),
             sqlx::Error::Tls(_) => Self::Unavailable("the TLS handshake failed".to_owned()),
-            sqlx::Error::PoolTimedOut => Self::Unavailable("no connection was free within acquire_timeout".to_owned()),
+            sqlx::Error::PoolTimedOut => {
+                Self::Unavailable("no connection was free within acquire_timeout".to_owned())
+            }
             sqlx::Error::PoolClosed => Self::Busy("the pool is closed".to_owned()),
             sqlx::Error::WorkerCrashed => Self::Unavailable("the connection's thread ended".to_owned()),
             // A server that dies in the middle of a reply causes this error.

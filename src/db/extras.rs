@@ -23,6 +23,7 @@ impl Database {
         batch.update_users(&users).await?;
         batch.delete_orphaned_extras(&names).await?;
         batch.commit().await?;
-        u64::try_from(names.len()).map_err(|_| DbError::Refused("the number of users exceeds 64 bits".to_owned()))
+        u64::try_from(names.len())
+            .map_err(|_| DbError::Refused("the number of users exceeds 64 bits".to_owned()))
     }
 }

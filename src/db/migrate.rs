@@ -95,7 +95,9 @@ async fn read_secret(lease: &mut PooledConnection) -> Result<Option<[u8; 32]>, D
         lease.fetch(Query::Secret, "SELECT secret FROM shared_secret WHERE id = ?", &[1.into()]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let secret = row.bytes(0)?.try_into();
-    secret.map(Some).map_err(|_| DbError::Refused("the row of shared_secret does not have 32 bytes".to_owned()))
+    secret
+        .map(Some)
+        .map_err(|_| DbError::Refused("the row of shared_secret does not have 32 bytes".to_owned()))
 }
 
 /// Applies all migrations or none. The lock ends with the transaction.
@@ -169,7 +171,7 @@ async fn missing(lease: &mut PooledConnection) -> Result<Vec<&'static Migration>
         };
         if migration.checksum() != checksum {
             return Err(DbError::Refused(format!(
-                "migration {name} differs from the one that was applied here: use the version of forebay that applied it"
+                "migration {name} differs from the one applied here: use the forebay version that applied it"
             )));
         }
         missing.retain(|migration| migration.name != name);

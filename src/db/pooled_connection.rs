@@ -229,7 +229,7 @@ impl PooledConnection {
                 self.response_pending = usefulness != ConnectionState::Usable;
                 let error = DbError::from_sqlx(&error);
                 if usefulness == ConnectionState::Demoted && self.context.retired.retire_all(Instant::now()) {
-                    tracing::info!(event = "db.connections_retired", %error, "replacing all database connections, because the server accepts no writes");
+                    tracing::info!(event = "db.connections_retired", %error, "the server accepts no writes; replacing its connections");
                 }
                 Err(error)
             }

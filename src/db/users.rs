@@ -74,7 +74,8 @@ pub(super) fn holder(row: &Row) -> Result<Holder, DbError> {
 
 /// Parses deferred columns: a JSON object.
 pub(super) fn parse_extras(extras: &str) -> Result<Map<String, Json>, DbError> {
-    serde_json::from_str(extras).map_err(|_| DbError::Refused("the extras of a user are not a JSON object".to_owned()))
+    serde_json::from_str(extras)
+        .map_err(|_| DbError::Refused("the extras of a user are not a JSON object".to_owned()))
 }
 
 /// Merges deferred columns into a user. Members that this version does not know are ignored.

@@ -75,12 +75,12 @@ impl DeadLetterBuffer {
     }
 
     /// Whether this record is among those not stored yet: it must not be sent.
-    pub(super) fn has(&self, lsn: Lsn) -> bool {
+    pub(super) fn contains(&self, lsn: Lsn) -> bool {
         self.letters.iter().any(|letter| letter.lsn == lsn)
     }
 
     /// Stores what there is once it is much, or has waited a while for more.
-    pub(super) fn store_gathered(&mut self, context: &Context, now: Instant) {
+    pub(super) fn store_if_due(&mut self, context: &Context, now: Instant) {
         if self.letters.is_empty() {
             return;
         }

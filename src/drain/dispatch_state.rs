@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::drain::config::Config;
 use crate::drain::context::Context;
 use crate::drain::deferred_values::{DeferredValues, RescanPacer};
-use crate::drain::failure_policy::{FailurePolicy, Returned};
+use crate::drain::failure_policy::{FailedRecord, FailurePolicy};
 use crate::drain::in_flight::InFlight;
 use crate::drain::in_flight_record::InFlightRecord;
 use crate::drain::monitor::{PAUSED, Parked, WorkerMonitor};
@@ -89,10 +89,15 @@ impl DispatchState {
         // librdkafka has several negative numbers for "not known".
         let (partition, offset) = (result.partition, result.offset.max(-1));
         if let Some(lead) = &self.context.lead {
-            lead.arrived(self.policy.topic_name(flight.topic_partition.topic), flight.bytes, partition, offset);
+            lead.arrived(
+                self.policy.topic_name(flight.topic_partition.topic),
+                flight.bytes,
+                partition,
+                offset,
+            );
         }
         self.in_flight.progress(flight.topic_partition, now);
-        self.policy.arrived(&flight, lsn);
+        self.policy.on_acknowledged(&flight, lsn);
         Some((flight, Confirmation { lsn, bytes: flight.log_bytes, partition, offset, at }))
     }
 
@@ -113,7 +118,7 @@ impl DispatchState {
                 }
             }
             latency.observe(note.at.since(flight.accepted_at).as_secs_f64());
-            self.policy.delivered(flight.topic_partition, note.lsn);
+            self.policy.on_delivered(flight.topic_partition, note.lsn);
             self.values.settled(note.lsn);
         }
         for (topic, records) in settled {
@@ -122,15 +127,15 @@ impl DispatchState {
     }
 
     /// These records are no longer in flight and not delivered. Those sent as single records were alone in their request.
-    pub(super) fn take_back(&mut self, failures: &[(Lsn, ErrorCode)]) -> Vec<Returned> {
+    pub(super) fn take_back(&mut self, failures: &[(Lsn, ErrorCode)]) -> Vec<FailedRecord> {
         let come_back = |(lsn, code): &(Lsn, ErrorCode)| {
             let flight = self.in_flight.remove(*lsn)?;
             if let Some(lead) = &self.context.lead {
                 lead.came_back(self.policy.topic_name(flight.topic_partition.topic), flight.bytes);
             }
-            self.policy.came_back(*lsn, &flight);
+            self.policy.on_returned(*lsn, &flight);
             self.traced.came_back(*lsn, *code);
-            Some(Returned::new(*lsn, &flight, *code, flight.solo))
+            Some(FailedRecord::new(*lsn, &flight, *code, flight.solo))
         };
         failures.iter().filter_map(come_back).collect()
     }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use crate::command::{Envelope, headers};
 use crate::drain::deferred_values::Lookup;
 use crate::drain::dispatch_state::DispatchState;
-use crate::drain::failure_policy::NotTaken;
+use crate::drain::failure_policy::SendErrorAction;
 use crate::drain::in_flight_record::{InFlightRecord, SendMode};
 use crate::drain::lane_reader::{Disposition, ReadSide};
 use crate::drain::partitioner;
-use crate::drain::scope::{TopicPartition, Scope};
+use crate::drain::scope::{Scope, TopicPartition};
 use crate::drain::sender::{Candidate, Sender};
 use crate::drain::topic_state::Route;
 use crate::drain::traced_records::Produce;
@@ -72,7 +72,7 @@ impl<S: Sender> Dispatcher<S> {
         let policy = &mut self.state.policy;
         let (producer, name) = (self.sender.producer(false)?, policy.topic_name(topic));
         let answer = if waits { producer.ask_or_create(name, ASK) } else { producer.ask(name, ASK) };
-        policy.answered(topic, answer, now);
+        policy.on_metadata(topic, answer, now);
         self.sender.answered(policy, topic, answer);
         Some(answer)
     }
@@ -85,7 +85,7 @@ impl<S: Sender> Dispatcher<S> {
         {
             return Disposition::Done;
         }
-        if self.state.policy.must_store() || self.has_failed() || !self.is_connected() {
+        if self.state.policy.must_store_dead_letters() || self.has_failed() || !self.is_connected() {
             return Disposition::Wait;
         }
         let envelope = match Envelope::decode(frame.payload) {
@@ -161,7 +161,13 @@ impl<S: Sender> Dispatcher<S> {
     }
 
     /// Hands a record to a producer: the only place where one leaves.
-    fn send(&mut self, record: &Candidate<'_>, place: TopicPartition, way: SendMode, alone: bool) -> Disposition {
+    fn send(
+        &mut self,
+        record: &Candidate<'_>,
+        place: TopicPartition,
+        way: SendMode,
+        alone: bool,
+    ) -> Disposition {
         let Self { state, sender } = self;
         let &Candidate { frame, ref envelope, now, .. } = record;
         let Some(producer) = sender.producer(way.solo) else { return Disposition::Wait };
@@ -181,13 +187,13 @@ impl<S: Sender> Dispatcher<S> {
         let attempts = state.policy.next_attempt(frame.lsn);
         if let Err(code) = sent {
             // Nothing of it is in flight.
-            return match state.policy.not_taken(frame, place, code, attempts, now) {
-                NotTaken::DeadLetter => {
+            return match state.policy.on_send_error(frame, place, code, attempts, now) {
+                SendErrorAction::DeadLetter => {
                     sender.passed(record, place.into());
                     Disposition::Done
                 }
-                NotTaken::Hold => sender.park(state, record, Scope::Topic(record.topic)),
-                NotTaken::Wait => {
+                SendErrorAction::HoldTopic => sender.park(state, record, Scope::Topic(record.topic)),
+                SendErrorAction::Wait => {
                     state.must_replace |= sender.is_lost(code, way.solo);
                     Disposition::Wait
                 }

@@ -10,11 +10,11 @@ use crate::command::EnvelopeError;
 use crate::drain::context::Context;
 use crate::drain::dead_letter_buffer::DeadLetterBuffer;
 use crate::drain::in_flight_record::InFlightRecord;
-use crate::drain::lane_reader::owned;
-use crate::drain::scope::TopicPartition;
-use crate::drain::poison_isolation::PoisonIsolation;
-use crate::drain::topic_state::{Route, TopicState};
 use crate::drain::known_topics::KnownTopics;
+use crate::drain::lane_reader::owned;
+use crate::drain::poison_isolation::PoisonIsolation;
+use crate::drain::scope::TopicPartition;
+use crate::drain::topic_state::{Route, TopicState};
 use crate::kafka::{Answer, ErrorCode, Fault, classify};
 use crate::wal::{Log, Lsn, RecordRef};
 
@@ -31,30 +31,30 @@ pub(super) struct FailurePolicy {
 
 /// A record that came back from a producer.
 #[derive(Clone, Copy)]
-pub(super) struct Returned {
+pub(super) struct FailedRecord {
     pub(super) lsn: Lsn,
-    pub(super) place: TopicPartition,
+    pub(super) topic_partition: TopicPartition,
     pub(super) bytes: u64,
     pub(super) has_key: bool,
     pub(super) fault: Fault,
     /// Whether no other record was in its batch: Kafka refuses batches whole.
-    pub(super) alone: bool,
+    pub(super) was_alone: bool,
 }
 
-impl Returned {
+impl FailedRecord {
     /// A record that was in flight.
     pub(super) fn new(lsn: Lsn, flight: &InFlightRecord, code: ErrorCode, alone: bool) -> Self {
         let &InFlightRecord { topic_partition: place, bytes, has_key, .. } = flight;
-        Self { lsn, place, bytes, has_key, fault: classify(code), alone }
+        Self { lsn, topic_partition: place, bytes, has_key, fault: classify(code), was_alone: alone }
     }
 }
 
 /// What to do about a record that a producer did not take.
-pub(super) enum NotTaken {
+pub(super) enum SendErrorAction {
     /// Nothing: it is a dead letter.
     DeadLetter,
     /// Its topic waits.
-    Hold,
+    HoldTopic,
     /// It is not to blame, and neither is its topic.
     Wait,
 }
@@ -97,22 +97,22 @@ impl FailurePolicy {
     }
 
     /// Whether records of this topic may go, or die.
-    pub(super) fn is_decided(&self, topic: usize) -> bool {
+    pub(super) fn is_route_known(&self, topic: usize) -> bool {
         matches!(self.topics.route(topic), Route::Send { .. } | Route::DeadLetter(_))
     }
 
     /// Whether this record is a dead letter that is not stored yet.
     pub(super) fn is_dead(&self, lsn: Lsn) -> bool {
-        self.dead_letters.has(lsn)
+        self.dead_letters.contains(lsn)
     }
 
     /// Whether dead letters must be stored before another record is looked at.
-    pub(super) fn must_store(&self) -> bool {
+    pub(super) fn must_store_dead_letters(&self) -> bool {
         self.dead_letters.is_full()
     }
 
     /// Whether there are dead letters that are not stored yet.
-    pub(super) fn has_unstored(&self) -> bool {
+    pub(super) fn has_unstored_dead_letters(&self) -> bool {
         !self.dead_letters.is_empty()
     }
 
@@ -123,17 +123,17 @@ impl FailurePolicy {
 
     /// Stores them once they are many, or have waited for others.
     pub(super) fn store_gathered_dead_letters(&mut self, context: &Context, now: Instant) {
-        self.dead_letters.store_gathered(context, now);
+        self.dead_letters.store_if_due(context, now);
     }
 
     /// Whether a batch of this partition was refused that may have had this record in it: it goes alone.
     pub(super) fn is_suspect(&self, place: TopicPartition, lsn: Lsn) -> bool {
-        self.isolation.singly(place, lsn)
+        self.isolation.must_send_alone(place, lsn)
     }
 
     /// Whether a batch of this partition was too large: its records go in their order, to find out which of them is.
-    pub(super) fn weighs(&self, place: TopicPartition) -> bool {
-        self.isolation.weighs(place)
+    pub(super) fn was_batch_too_large(&self, place: TopicPartition) -> bool {
+        self.isolation.was_batch_too_large(place)
     }
 
     pub(super) fn has_suspects(&self) -> bool {
@@ -146,12 +146,12 @@ impl FailurePolicy {
     }
 
     /// A record that arrived will be sent again all the same.
-    pub(super) fn note_attempts(&mut self, lsn: Lsn, attempts: u32) {
+    pub(super) fn record_attempts(&mut self, lsn: Lsn, attempts: u32) {
         self.attempts.insert(lsn, attempts);
     }
 
     /// What the brokers answered about a topic.
-    pub(super) fn answered(&mut self, topic: usize, answer: Answer, now: Instant) {
+    pub(super) fn on_metadata(&mut self, topic: usize, answer: Answer, now: Instant) {
         if let Answer::Refused(reason) = answer {
             self.log_fault(topic, reason);
         }
@@ -159,7 +159,7 @@ impl FailurePolicy {
     }
 
     /// Kafka took a record: its topic is well.
-    pub(super) fn arrived(&mut self, flight: &InFlightRecord, lsn: Lsn) {
+    pub(super) fn on_acknowledged(&mut self, flight: &InFlightRecord, lsn: Lsn) {
         let topic = self.topics.get(flight.topic_partition.topic);
         topic.constraints.on_record_acknowledged(flight.has_key);
         if topic.on_acknowledged() {
@@ -173,20 +173,20 @@ impl FailurePolicy {
     }
 
     /// A record is no longer in flight and not delivered.
-    pub(super) fn came_back(&mut self, lsn: Lsn, flight: &InFlightRecord) {
+    pub(super) fn on_returned(&mut self, lsn: Lsn, flight: &InFlightRecord) {
         self.attempts.insert(lsn, flight.attempts);
         self.topics.get(flight.topic_partition.topic).abandon_trial(lsn);
     }
 
     /// A record of this partition is delivered.
-    pub(super) fn delivered(&mut self, place: TopicPartition, lsn: Lsn) {
+    pub(super) fn on_delivered(&mut self, place: TopicPartition, lsn: Lsn) {
         self.topics.get(place.topic).sent.inc();
-        self.settle(place, lsn);
+        self.on_settled(place, lsn);
     }
 
     /// A record of this partition is delivered or dead.
-    fn settle(&mut self, place: TopicPartition, lsn: Lsn) {
-        let Some(cap) = self.isolation.settled(place, lsn) else { return };
+    fn on_settled(&mut self, place: TopicPartition, lsn: Lsn) {
+        let Some(cap) = self.isolation.on_settled(place, lsn) else { return };
         let topic = self.topics.get(place.topic);
         topic.constraints.reduce_batch_limit(cap);
         tracing::warn!(
@@ -199,16 +199,20 @@ impl FailurePolicy {
 
     /// All that came back at once: topics at fault wait, culprits become dead letters, the others of a refused batch
     /// are suspects. Says which records are to be sent again.
-    pub(super) fn judge(&mut self, mut returned: Vec<Returned>, now: Instant) -> Vec<Returned> {
-        let mut refused: HashMap<TopicPartition, Vec<Returned>> = HashMap::new();
+    pub(super) fn handle_failures(
+        &mut self,
+        mut returned: Vec<FailedRecord>,
+        now: Instant,
+    ) -> Vec<FailedRecord> {
+        let mut refused: HashMap<TopicPartition, Vec<FailedRecord>> = HashMap::new();
         returned.retain(|record| match record.fault {
-            Fault::Record(reason) if record.alone => !self.dead_letter_culprit(*record, reason),
+            Fault::Record(reason) if record.was_alone => !self.dead_letter_refused(*record, reason),
             Fault::Record(_) => {
-                refused.entry(record.place).or_default().push(*record);
+                refused.entry(record.topic_partition).or_default().push(*record);
                 true
             }
             fault => {
-                self.mark_topic_fault(record.place.topic, fault, now);
+                self.mark_topic_fault(record.topic_partition.topic, fault, now);
                 true
             }
         });
@@ -249,11 +253,11 @@ impl FailurePolicy {
     }
 
     /// A batch was refused with these records in it: any of them may be the reason.
-    fn isolate_batch(&mut self, place: TopicPartition, records: &[Returned]) {
-        let Some(&Returned { lsn, fault, .. }) = records.first() else { return };
+    fn isolate_batch(&mut self, place: TopicPartition, records: &[FailedRecord]) {
+        let Some(&FailedRecord { lsn, fault, .. }) = records.first() else { return };
         let last = records.iter().map(|record| record.lsn).max().unwrap_or(lsn);
         let bytes = records.iter().map(|record| record.bytes).sum();
-        self.isolation.accuse(place, last, bytes, fault);
+        self.isolation.add_suspects(place, last, bytes, fault);
         self.topics.get(place.topic).constraints.start_probation();
         tracing::warn!(
             event = "drain.batch_refused",
@@ -265,8 +269,8 @@ impl FailurePolicy {
     }
 
     /// A record was refused alone. Says whether it is a dead letter; else it will be sent, and refused, again.
-    fn dead_letter_culprit(&mut self, culprit: Returned, reason: &'static str) -> bool {
-        let Returned { lsn, place, bytes, has_key, .. } = culprit;
+    fn dead_letter_refused(&mut self, culprit: FailedRecord, reason: &'static str) -> bool {
+        let FailedRecord { lsn, topic_partition: place, bytes, has_key, .. } = culprit;
         let record = match self.log.read(lsn) {
             Ok(Some(record)) => record,
             Ok(None) => return false,
@@ -283,8 +287,8 @@ impl FailurePolicy {
         let attempts = self.attempts.remove(&lsn).unwrap_or(1);
         self.dead_letters.add(record, reason, None, attempts);
         self.topics.get(place.topic).on_record_refused(reason, bytes, has_key);
-        self.isolation.convict(place);
-        self.settle(place, lsn);
+        self.isolation.mark_poison_found(place);
+        self.on_settled(place, lsn);
         true
     }
 
@@ -300,27 +304,27 @@ impl FailurePolicy {
     }
 
     /// A producer did not take a record, at this attempt; nothing of it is in flight.
-    pub(super) fn not_taken(
+    pub(super) fn on_send_error(
         &mut self,
         frame: RecordRef<'_>,
         place: TopicPartition,
         code: ErrorCode,
         attempts: u32,
         now: Instant,
-    ) -> NotTaken {
+    ) -> SendErrorAction {
         match classify(code) {
             Fault::Record(reason) => {
                 self.attempts.remove(&frame.lsn);
-                self.isolation.convict(place);
-                self.settle(place, frame.lsn);
+                self.isolation.mark_poison_found(place);
+                self.on_settled(place, frame.lsn);
                 self.dead_letters.add(owned(frame), reason, None, attempts);
-                NotTaken::DeadLetter
+                SendErrorAction::DeadLetter
             }
             fault @ (Fault::Topic(_) | Fault::Stale) => {
                 self.mark_topic_fault(place.topic, fault, now);
-                NotTaken::Hold
+                SendErrorAction::HoldTopic
             }
-            Fault::Producer | Fault::Passing => NotTaken::Wait,
+            Fault::Producer | Fault::Passing => SendErrorAction::Wait,
         }
     }
 }

@@ -43,6 +43,15 @@ impl InFlightRecord {
         attempts: u32,
     ) -> Self {
         let (SendMode { solo, unordered: loose }, RecordRef { at, bytes: log_bytes, .. }) = (way, frame);
-        Self { topic_partition: place, bytes, log_bytes, accepted_at: at, attempts, has_key, solo, unordered: loose }
+        Self {
+            topic_partition: place,
+            bytes,
+            log_bytes,
+            accepted_at: at,
+            attempts,
+            has_key,
+            solo,
+            unordered: loose,
+        }
     }
 }

@@ -14,7 +14,6 @@
 //! 4. A `sender` sends it or parks it: `plain` (at least once) or `transactional` (exactly once).
 //! 5. The `delivery` file of either confirms it in the log, or gives it to `failure_policy`.
 
-mod topic_constraints;
 mod config;
 mod context;
 mod control;
@@ -27,6 +26,7 @@ mod failure_policy;
 mod handle;
 mod in_flight;
 mod in_flight_record;
+mod known_topics;
 mod lane_reader;
 mod lanes;
 mod lead;
@@ -37,20 +37,20 @@ mod pacer;
 mod part;
 mod partitioner;
 mod pass;
-mod scope;
 mod plain;
 mod poison_isolation;
 mod prepare;
 mod producer_settings;
 mod queue;
 mod reader;
+mod scope;
 mod send_permit;
 mod sender;
 #[cfg(test)]
 mod tests;
+mod topic_constraints;
 mod topic_fault;
 mod topic_state;
-mod known_topics;
 mod traced_records;
 mod transactional;
 mod usage;

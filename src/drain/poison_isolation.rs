@@ -13,50 +13,55 @@ use crate::wal::Lsn;
 /// The suspects of all partitions of one worker.
 #[derive(Debug, Default)]
 pub(super) struct PoisonIsolation {
-    batches: HashMap<TopicPartition, Batch>,
+    batches: HashMap<TopicPartition, SuspectBatch>,
 }
 
 #[derive(Debug)]
-struct Batch {
-    last: Lsn,
+struct SuspectBatch {
+    last_suspect: Lsn,
     bytes: u64,
     too_large: bool,
-    culprit: bool,
+    found_poison: bool,
 }
 
 impl PoisonIsolation {
     /// A batch of more than one record was refused: its last record, its bytes, and why.
-    pub(super) fn accuse(&mut self, place: TopicPartition, last: Lsn, bytes: u64, fault: Fault) {
+    pub(super) fn add_suspects(&mut self, place: TopicPartition, last: Lsn, bytes: u64, fault: Fault) {
         let too_large = fault == Fault::Record(crate::kafka::TOO_LARGE);
-        let batch = self.batches.entry(place).or_insert(Batch { last, bytes, too_large, culprit: false });
-        batch.last = batch.last.max(last);
+        let batch = self.batches.entry(place).or_insert(SuspectBatch {
+            last_suspect: last,
+            bytes,
+            too_large,
+            found_poison: false,
+        });
+        batch.last_suspect = batch.last_suspect.max(last);
         batch.bytes = batch.bytes.min(bytes);
     }
 
     /// Whether records of this partition go one at a time up to this one.
-    pub(super) fn singly(&self, place: TopicPartition, lsn: Lsn) -> bool {
-        self.batches.get(&place).is_some_and(|batch| lsn <= batch.last)
+    pub(super) fn must_send_alone(&self, place: TopicPartition, lsn: Lsn) -> bool {
+        self.batches.get(&place).is_some_and(|batch| lsn <= batch.last_suspect)
     }
 
     /// A suspect was refused alone.
-    pub(super) fn convict(&mut self, place: TopicPartition) {
+    pub(super) fn mark_poison_found(&mut self, place: TopicPartition) {
         if let Some(batch) = self.batches.get_mut(&place) {
-            batch.culprit = true;
+            batch.found_poison = true;
         }
     }
 
     /// This record is confirmed or dead. After the last suspect, when there was no culprit and size was the charge:
     /// the largest batch, in bytes, to try next.
-    pub(super) fn settled(&mut self, place: TopicPartition, lsn: Lsn) -> Option<u64> {
-        if self.batches.get(&place)?.last > lsn {
+    pub(super) fn on_settled(&mut self, place: TopicPartition, lsn: Lsn) -> Option<u64> {
+        if self.batches.get(&place)?.last_suspect > lsn {
             return None;
         }
         let batch = self.batches.remove(&place)?;
-        (batch.too_large && !batch.culprit).then_some((batch.bytes / 2).max(1))
+        (batch.too_large && !batch.found_poison).then_some((batch.bytes / 2).max(1))
     }
 
     /// Whether a batch of this partition was too large: its records go in their order, to find out which of them is.
-    pub(super) fn weighs(&self, place: TopicPartition) -> bool {
+    pub(super) fn was_batch_too_large(&self, place: TopicPartition) -> bool {
         self.batches.get(&place).is_some_and(|batch| batch.too_large)
     }
 
@@ -76,20 +81,20 @@ mod tests {
     #[test]
     fn suspects_go_one_at_a_time_until_the_last_of_them_is_settled() {
         let mut suspects = PoisonIsolation::default();
-        suspects.accuse(P, Lsn(9), 1000, Fault::Record(TOO_LARGE));
-        assert!(suspects.singly(P, Lsn(9)) && !suspects.singly(P, Lsn(10)));
-        assert_eq!(suspects.settled(P, Lsn(5)), None);
-        suspects.convict(P);
-        assert_eq!(suspects.settled(P, Lsn(9)), None, "the culprit was too large, not the batch");
+        suspects.add_suspects(P, Lsn(9), 1000, Fault::Record(TOO_LARGE));
+        assert!(suspects.must_send_alone(P, Lsn(9)) && !suspects.must_send_alone(P, Lsn(10)));
+        assert_eq!(suspects.on_settled(P, Lsn(5)), None);
+        suspects.mark_poison_found(P);
+        assert_eq!(suspects.on_settled(P, Lsn(9)), None, "the culprit was too large, not the batch");
         assert!(suspects.is_empty());
     }
 
     #[test]
     fn a_batch_without_a_culprit_was_too_large_itself() {
         let mut suspects = PoisonIsolation::default();
-        suspects.accuse(P, Lsn(9), 1000, Fault::Record(TOO_LARGE));
-        assert_eq!(suspects.settled(P, Lsn(9)), Some(500));
-        suspects.accuse(P, Lsn(9), 1000, Fault::Record("record: invalid"));
-        assert_eq!(suspects.settled(P, Lsn(9)), None);
+        suspects.add_suspects(P, Lsn(9), 1000, Fault::Record(TOO_LARGE));
+        assert_eq!(suspects.on_settled(P, Lsn(9)), Some(500));
+        suspects.add_suspects(P, Lsn(9), 1000, Fault::Record("record: invalid"));
+        assert_eq!(suspects.on_settled(P, Lsn(9)), None);
     }
 }

@@ -7,7 +7,7 @@ use crate::drain::dispatch_state::DispatchState;
 use crate::drain::failure_policy::FailurePolicy;
 use crate::drain::in_flight_record::{InFlightRecord, SendMode};
 use crate::drain::lane_reader::{Disposition, ReadSide};
-use crate::drain::scope::{TopicPartition, Scope};
+use crate::drain::scope::{Scope, TopicPartition};
 use crate::kafka::{Answer, ErrorCode, Producer};
 use crate::wal::{Lsn, RecordRef};
 

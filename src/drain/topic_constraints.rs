@@ -30,7 +30,13 @@ pub(super) struct TopicConstraints {
 
 impl Default for TopicConstraints {
     fn default() -> Self {
-        Self { max_batch_bytes: u64::MAX, refuses_keyless: false, is_compacted: false, probation_left: 0, last_probation: 0 }
+        Self {
+            max_batch_bytes: u64::MAX,
+            refuses_keyless: false,
+            is_compacted: false,
+            probation_left: 0,
+            last_probation: 0,
+        }
     }
 }
 

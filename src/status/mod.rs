@@ -1,7 +1,7 @@
 //! State of commands, and who may see it.
 
-mod requester;
 mod outcomes;
+mod requester;
 mod waiters;
 
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::db::{Database, OutcomeRow};
 use crate::task::Task;
 use crate::wal::{Log, Lsn, RecordState};
 
-use requester::Requester;
 use outcomes::Outcomes;
+use requester::Requester;
 use waiters::Waiters;
 
 /// Maximum length of a chain of requeued dead letters that is followed. A dead letter may be requeued and dead-lettered
@@ -130,7 +130,8 @@ impl Statuses {
         admin: bool,
     ) -> Result<CommandStatus, StatusError> {
         let (this, own) = (self.clone(), owner.clone());
-        let looked = tokio::task::spawn_blocking(move || this.look_up(&id, Requester::new(own.as_ref(), admin)));
+        let looked =
+            tokio::task::spawn_blocking(move || this.look_up(&id, Requester::new(own.as_ref(), admin)));
         let looked = looked.await.map_err(|_| StatusError::Unavailable(INTERRUPTED.to_owned()))?;
         match (looked, &self.outcomes) {
             (Ok(mut status), Some(outcomes)) if has_consumer(&status.kind) => {

@@ -84,8 +84,8 @@ impl Dispatcher<PlainSender> {
     /// each record in a request of its own, so what is refused there is to blame itself.
     fn judge(&mut self, failures: &Failures, now: Instant) {
         let returned = self.state.take_back(failures);
-        for record in self.state.policy.judge(returned, now) {
-            self.sender.parked.hold(record.place, record.lsn);
+        for record in self.state.policy.handle_failures(returned, now) {
+            self.sender.parked.hold(record.topic_partition, record.lsn);
         }
     }
 

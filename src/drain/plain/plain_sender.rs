@@ -13,7 +13,7 @@ use crate::drain::failure_policy::FailurePolicy;
 use crate::drain::in_flight_record::{InFlightRecord, SendMode};
 use crate::drain::lane_reader::{Disposition, ReadSide};
 use crate::drain::monitor::Parked;
-use crate::drain::scope::{DEFERRED_REASON, TopicPartition, Scope};
+use crate::drain::scope::{DEFERRED_REASON, Scope, TopicPartition};
 use crate::drain::sender::{Candidate, Sender};
 use crate::failpoint::Failpoint;
 use crate::kafka::{Answer, Delivery, ErrorCode, Fault, Producer, classify};
@@ -203,7 +203,7 @@ impl Sender for PlainSender {
         let caution = &state.policy.topic(place.topic).constraints;
         let (cap, goes_singly) = (caution.max_batch_bytes, caution.must_send_alone(bytes, has_key));
         let goes_singly = goes_singly || state.policy.is_suspect(place, record.lsn());
-        let loose = goes_singly && !has_key && !alone && !state.policy.weighs(place);
+        let loose = goes_singly && !has_key && !alone && !state.policy.was_batch_too_large(place);
         let way = SendMode { solo: alone || goes_singly, unordered: loose };
         if self.is_busy(state, place, way, record.now) || !state.in_flight.has_room_at(place, bytes, cap) {
             return Err(self.wait_for_partition(state, record, place, way));

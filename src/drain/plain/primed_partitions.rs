@@ -49,7 +49,8 @@ mod tests {
     #[test]
     fn a_partition_knows_a_producer_from_a_confirmation_until_it_was_long_silent_or_another_follows() {
         let (mut primed, now) = (PrimedPartitions::default(), Instant::now());
-        let (place, other) = (TopicPartition { topic: 0, partition: 1 }, TopicPartition { topic: 1, partition: 1 });
+        let (place, other) =
+            (TopicPartition { topic: 0, partition: 1 }, TopicPartition { topic: 1, partition: 1 });
         assert!(!primed.has(place, now));
         primed.confirmed(place, now);
         assert!(primed.has(place, now) && !primed.has(other, now));

@@ -39,7 +39,8 @@ impl Dispatcher<PlainSender> {
         match known.route() {
             Route::Send { alone, .. } if alone || known.must_await_in_flight() => {
                 // What hangs is called back, or it would hold the topic for as long.
-                state.must_replace |= known.must_await_in_flight() && state.in_flight.has_topic_stalled(topic, now);
+                state.must_replace |=
+                    known.must_await_in_flight() && state.in_flight.has_topic_stalled(topic, now);
                 !state.in_flight.is_topic_busy(topic)
             }
             Route::Send { .. } | Route::DeadLetter(_) => true,
@@ -111,7 +112,7 @@ impl Dispatcher<PlainSender> {
     /// Whether time alone can change nothing here.
     pub(super) fn is_quiet(&self) -> bool {
         let nothing_held = self.sender.parked.is_empty() && self.sender.keys.is_empty();
-        let is_idle = self.state.in_flight.len() == 0 && !self.state.policy.has_unstored();
+        let is_idle = self.state.in_flight.len() == 0 && !self.state.policy.has_unstored_dead_letters();
         nothing_held && is_idle && self.is_connected()
     }
 }

@@ -408,7 +408,8 @@ fn a_partition_without_a_leader_holds_its_records_and_others_pass() {
     mock.create_topic(TOPIC, 4, 1).unwrap();
     mock.partition_leader(TOPIC, 1, None).unwrap();
     let keys = 40;
-    let stuck = (0..keys).filter(|key| partitioner::for_key(key.to_string().as_bytes(), 4) == 1).count() as u64;
+    let stuck =
+        (0..keys).filter(|key| partitioner::for_key(key.to_string().as_bytes(), 4) == 1).count() as u64;
     drop(mock);
     // More than the partition's part of the window.
     for from in (0..40_000).step_by(8000) {

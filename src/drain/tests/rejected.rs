@@ -56,11 +56,14 @@ fn dead_letters_that_come_one_by_one_share_a_flush() {
     let start = Instant::now();
     for n in 1..=10 {
         dead_letters.add(house.log.read(Lsn(n)).unwrap().unwrap(), "record: invalid", None, 1);
-        dead_letters.store_gathered(&context, start + Duration::from_millis(n));
+        dead_letters.store_if_due(&context, start + Duration::from_millis(n));
     }
     assert_eq!(house.log.backlog_stats().dead, 0, "they wait for each other");
-    assert!(dead_letters.has(Lsn(1)) && !dead_letters.has(Lsn(11)), "and must not be sent again meanwhile");
-    dead_letters.store_gathered(&context, start + Duration::from_secs(1));
+    assert!(
+        dead_letters.contains(Lsn(1)) && !dead_letters.contains(Lsn(11)),
+        "and must not be sent again meanwhile"
+    );
+    dead_letters.store_if_due(&context, start + Duration::from_secs(1));
     assert_eq!(house.log.backlog_stats().dead, 10);
     assert!(dead_letters.is_empty());
 }

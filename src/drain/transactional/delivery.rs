@@ -66,7 +66,7 @@ impl Dispatcher<TxSender> {
         closed
             && !self.state.must_replace
             && self.state.in_flight.len() == 0
-            && !self.state.policy.has_unstored()
+            && !self.state.policy.has_unstored_dead_letters()
     }
 
     /// Commits what has arrived whole. Blocks, calling `tick`.
@@ -136,7 +136,7 @@ impl Dispatcher<TxSender> {
         if is_open {
             self.discard();
         }
-        is_known |= self.state.policy.has_unstored() || self.state.policy.has_suspects();
+        is_known |= self.state.policy.has_unstored_dead_letters() || self.state.policy.has_suspects();
         is_known
     }
 
@@ -166,7 +166,7 @@ impl Dispatcher<TxSender> {
         let Self { state, sender } = self;
         if let Some(Transaction { from, arrived, .. }) = sender.transaction.take() {
             for (flight, note) in arrived {
-                state.policy.note_attempts(note.lsn, flight.attempts);
+                state.policy.record_attempts(note.lsn, flight.attempts);
             }
             sender.reread = Some(sender.reread.map_or(from, |first| first.min(from)));
         }
@@ -181,12 +181,14 @@ impl Dispatcher<TxSender> {
         let mut returned = self.state.take_back(&failures);
         let mut refused: HashMap<TopicPartition, u32> = HashMap::new();
         for record in returned.iter().filter(|record| matches!(record.fault, Fault::Record(_))) {
-            *refused.entry(record.place).or_default() += 1;
+            *refused.entry(record.topic_partition).or_default() += 1;
         }
-        for record in returned.iter_mut().filter(|record| whole && refused.get(&record.place) == Some(&1)) {
-            record.alone = true;
+        for record in
+            returned.iter_mut().filter(|record| whole && refused.get(&record.topic_partition) == Some(&1))
+        {
+            record.was_alone = true;
         }
-        self.state.policy.judge(returned, now);
+        self.state.policy.handle_failures(returned, now);
     }
 }
 

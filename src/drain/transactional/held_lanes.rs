@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 use crate::drain::monitor::Parked;
-use crate::drain::scope::{TopicPartition, Scope};
+use crate::drain::scope::{Scope, TopicPartition};
 use crate::wal::Lsn;
 
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::drain::dispatcher::ASK;
 use crate::drain::failure_policy::FailurePolicy;
 use crate::drain::in_flight_record::{InFlightRecord, SendMode};
 use crate::drain::lane_reader::Disposition;
-use crate::drain::scope::{TopicPartition, Scope};
+use crate::drain::scope::{Scope, TopicPartition};
 use crate::drain::sender::{Candidate, Sender};
 use crate::drain::usage::Usage;
 use crate::kafka::{Answer, ErrorCode, Producer};

@@ -58,7 +58,7 @@ impl Dispatcher<TxSender> {
         let (policy, values, may_begin) = (&state.policy, &state.values, state.rescan.may_begin(now));
         let mut begins = false;
         let first = sender.held.release(|scope, first| match scope {
-            Scope::Topic(topic) => policy.is_decided(topic),
+            Scope::Topic(topic) => policy.is_route_known(topic),
             Scope::Deferred(_) => {
                 let goes = may_begin && values.is_worth_a_look(first);
                 begins |= goes;

@@ -78,8 +78,9 @@ impl Worker {
             self.publish(is_paused, more, now);
             if !more {
                 let Dispatcher { state, sender } = &self.dispatcher;
-                let is_quiet =
-                    sender.transaction.is_none() && sender.held.is_empty() && !state.policy.must_store();
+                let is_quiet = sender.transaction.is_none()
+                    && sender.held.is_empty()
+                    && !state.policy.must_store_dead_letters();
                 let is_quiet = is_quiet && self.dispatcher.is_connected() && !self.feed.is_waiting();
                 let producer = &sender.producer;
                 if is_quiet { producer.wait(IDLE) } else { producer.wait_and_gather(ALERT) }
