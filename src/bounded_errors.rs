@@ -70,10 +70,10 @@ mod tests {
         let mut pushed = BoundedErrors::<usize, 3>::default();
         (0..10).for_each(|place| pushed.push(place));
         assert_eq!(pushed.into_vec(), [0, 1, 2]);
-        let mut asked = 0;
-        let collected: BoundedErrors<usize, 3> = (0..10).inspect(|_| asked += 1).collect();
+        let mut taken = 0;
+        let collected: BoundedErrors<usize, 3> = (0..10).inspect(|_| taken += 1).collect();
         assert!(collected.is_full());
-        assert_eq!(asked, 3);
+        assert_eq!(taken, 3);
     }
 
     #[test]

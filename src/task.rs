@@ -98,7 +98,7 @@ impl Thread {
         on_failure: OnFailure,
         body: impl FnOnce(&StopSignal) -> Outcome + Send + 'static,
     ) -> io::Result<Self> {
-        let (asks, stop) = mpsc::channel();
+        let (stop_sender, stop) = mpsc::channel();
         let (ends, ended) = mpsc::channel::<()>();
         let task = name.to_owned();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -112,7 +112,7 @@ impl Thread {
             }
             drop(ends);
         })?;
-        Ok(Self { name: name.to_owned(), stop_sender: Some(asks), ended })
+        Ok(Self { name: name.to_owned(), stop_sender: Some(stop_sender), ended })
     }
 
     /// Requests a stop without waiting, so that the owner can do other work before [`Self::stop`].
@@ -188,9 +188,9 @@ impl TaskSet {
         &self,
         body: impl Future<Output = T> + Send + 'static,
     ) -> oneshot::Receiver<T> {
-        let (answer, answered) = oneshot::channel();
-        self.spawn(&Handle::current(), async move { drop(answer.send(body.await)) });
-        answered
+        let (result_sender, result_receiver) = oneshot::channel();
+        self.spawn(&Handle::current(), async move { drop(result_sender.send(body.await)) });
+        result_receiver
     }
 }
 
@@ -272,10 +272,10 @@ mod tests {
 
     #[test]
     fn the_owner_of_a_failed_thread_receives_the_cause() {
-        let (tell, told) = mpsc::channel();
-        let on_failure = OnFailure::Report(Box::new(move |cause| tell.send(cause).unwrap()));
+        let (cause_sender, cause_receiver) = mpsc::channel();
+        let on_failure = OnFailure::Report(Box::new(move |cause| cause_sender.send(cause).unwrap()));
         Thread::spawn("replaceable", on_failure, |_| panic!("a bug")).unwrap().stop(LONG).unwrap();
-        assert_eq!(told.recv().unwrap(), "panic: a bug");
+        assert_eq!(cause_receiver.recv().unwrap(), "panic: a bug");
     }
 
     #[test]

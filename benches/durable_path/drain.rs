@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forebay::drain::{Drain, DrainParts, Guarantee, NothingSealed};
+use forebay::drain::{Drain, DrainParts, Guarantee, NoDeferredValues};
 use forebay::metrics::Registry;
 use forebay::status::Statuses;
 use forebay::task::FatalSignal;
@@ -162,7 +162,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
         alarm: FatalSignal::default(),
         bootstrap: bootstrap.to_owned(),
         lead: None,
-        prepare: Arc::new(NothingSealed),
+        resolver: Arc::new(NoDeferredValues),
         tracer: Tracer::default(),
     })
     .expect("workers");

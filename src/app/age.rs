@@ -7,8 +7,8 @@ use crate::units::Timestamp;
 use crate::wal::{BacklogStats, Log, Lsn};
 
 /// Age of the oldest record that is neither confirmed nor dead-lettered. Zero if no such record exists.
-pub(super) fn oldest_age(log: &Arc<Log>, figures: &BacklogStats) -> Duration {
-    if figures.backlog == 0 { Duration::ZERO } else { age_of(log, figures.watermark) }
+pub(super) fn oldest_age(log: &Arc<Log>, stats: &BacklogStats) -> Duration {
+    if stats.backlog == 0 { Duration::ZERO } else { age_of(log, stats.watermark) }
 }
 
 /// Age of one record. Blocks on disk I/O.

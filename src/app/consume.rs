@@ -52,15 +52,15 @@ pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         let mut signals = Signals::listen_at_terminal().map_err(Failure::system("signals"))?;
         let parts = consumer_parts(&wiring).await?;
-        let (tell, told) = oneshot::channel();
+        let (result_sender, result_receiver) = oneshot::channel();
         let thread = Thread::spawn("replay", OnFailure::Raise(wiring.fatal.clone()), move |stop| {
             // The receiver is gone if the process is stopping.
-            let _ = tell.send(consumer::replay(&parts, span, stop));
+            let _ = result_sender.send(consumer::replay(&parts, span, stop));
             Ok(())
         });
         let thread = thread.map_err(Failure::system("threads"))?;
         tokio::select! {
-            replayed = told => match replayed {
+            replayed = result_receiver => match replayed {
                 Ok(Ok(replayed)) => {
                     print_summary(&replayed);
                     Ok(())

@@ -83,9 +83,9 @@ impl DaemonAdmin {
     }
 
     /// Updates the gauges of the topics.
-    pub(super) fn observe_topics(&self, figures: &BacklogStats) {
-        let is_any_older = figures.watermark < self.log.start_lsn();
-        self.gauges.topics.observe(figures.backlog, is_any_older.then(|| self.previous_by_topic()));
+    pub(super) fn observe_topics(&self, stats: &BacklogStats) {
+        let is_any_older = stats.watermark < self.log.start_lsn();
+        self.gauges.topics.observe(stats.backlog, is_any_older.then(|| self.previous_by_topic()));
     }
 
     /// The current problems, the most important first. Does not block.
@@ -94,28 +94,29 @@ impl DaemonAdmin {
     }
 
     fn observe(&self) -> Vec<Observation> {
-        let (seen, watched) = (&self.sources, self.sources.watched.last());
-        let mut observed = problems::log(&self.log, &seen.damage, &watched);
+        let (sources, watched) = (&self.sources, self.sources.watched.last());
+        let mut observed = problems::log(&self.log, &sources.damage, &watched);
         observed.extend(problems::admission(&self.ingest.admission(), &self.log));
         let expired = watched.end_of("kafka.ssl_cert_file");
-        let of_kafka = |health| problems::kafka(health, &seen.cluster, expired);
-        let of_kafka = seen.kafka.get().map(of_kafka).unwrap_or_default();
-        observed.extend(seen.pause.lock().as_ref().map(problems::paused));
+        let of_kafka = |health| problems::kafka(health, &sources.cluster, expired);
+        let of_kafka = sources.kafka.get().map(of_kafka).unwrap_or_default();
+        observed.extend(sources.pause.lock().as_ref().map(problems::paused));
         if let Some(drain) = self.drain.get() {
-            let is_reachable = seen.kafka.get().is_none_or(|health| !matches!(health.last(), Some(Err(_))));
+            let is_reachable =
+                sources.kafka.get().is_none_or(|health| !matches!(health.last(), Some(Err(_))));
             observed.extend(problems::delivery(drain, is_reachable));
         }
         observed.extend(of_kafka);
         observed.extend(self.dependencies.observe());
-        if let Some(reason) = &seen.users_not_served {
+        if let Some(reason) = &sources.users_not_served {
             let detail = "users are not served, because an embedded store cannot be opened; fix the cause and \
                  restart the daemon";
             observed.push(Observation::new(Code::UsersNotServed, detail).with_error(reason));
         }
         observed.extend(self.consumer.get().map(problems::consumer).unwrap_or_default());
         observed.extend(self.not_applied());
-        observed.extend(problems::certificates(seen.tls.as_ref(), Some(&seen.authenticator), &watched));
-        observed.extend(problems::limits(&seen.limits));
+        observed.extend(problems::certificates(sources.tls.as_ref(), Some(&sources.authenticator), &watched));
+        observed.extend(problems::limits(&sources.limits));
         observed
     }
 
@@ -179,7 +180,7 @@ impl DaemonAdmin {
 
 impl AdminService for DaemonAdmin {
     fn backlog_json(&self) -> serde_json::Value {
-        let (figures, problems) = (self.log.backlog_stats(), self.problems());
+        let (stats, problems) = (self.log.backlog_stats(), self.problems());
         let (accepted, delivered) = self.recorder.totals();
         let instance = &self.recorder.instance;
         json!({
@@ -188,12 +189,12 @@ impl AdminService for DaemonAdmin {
             "uptime_seconds": instance.started.elapsed().as_secs_f64(),
             "accepted_total": accepted,
             "delivered_total": delivered,
-            "backlog": figures.backlog,
-            "oldest_age_seconds": oldest_age(&self.log, &figures).as_secs_f64(),
-            "backlog_bytes": figures.backlog_bytes,
-            "dead": figures.dead,
+            "backlog": stats.backlog,
+            "oldest_age_seconds": oldest_age(&self.log, &stats).as_secs_f64(),
+            "backlog_bytes": stats.backlog_bytes,
+            "dead": stats.dead,
             "poisoned": self.log.poisoned().is_some(),
-            "watermark_lsn": figures.watermark,
+            "watermark_lsn": stats.watermark,
             "segments": self.log.segments().len(),
             "last_error": problems::last_error(&problems),
             "problems": problems,
@@ -240,12 +241,12 @@ impl AdminService for DaemonAdmin {
     fn refresh_gauges(&self) {
         self.problems();
         let (log, gauges) = (&self.log, &self.gauges);
-        let figures = log.backlog_stats();
-        let age = oldest_age(log, &figures);
-        gauges.backlog.set(to_gauge(figures.backlog));
-        gauges.backlog_bytes.set(to_gauge(figures.backlog_bytes));
-        self.observe_topics(&figures);
-        gauges.dead_letters.set(to_gauge(figures.dead));
+        let stats = log.backlog_stats();
+        let age = oldest_age(log, &stats);
+        gauges.backlog.set(to_gauge(stats.backlog));
+        gauges.backlog_bytes.set(to_gauge(stats.backlog_bytes));
+        self.observe_topics(&stats);
+        gauges.dead_letters.set(to_gauge(stats.dead));
         gauges.oldest_age.set(age.as_secs_f64());
         // Every record before the oldest waiting one is finished. If none waits, all are.
         let over = Timestamp::now().0 as f64 / 1e3 - age.as_secs_f64();

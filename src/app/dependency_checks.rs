@@ -58,8 +58,8 @@ impl DependencyChecks {
                     this.record_check(DATABASE, error);
                 }
                 // Checks the channel on which changes are published: without it other daemons miss revocations.
-                let looked = kv.check(users::CHANNEL).await;
-                this.record_check(RESERVATION_STORE, looked.err().map(|error| error.to_string()));
+                let checked = kv.check(users::CHANNEL).await;
+                this.record_check(RESERVATION_STORE, checked.err().map(|error| error.to_string()));
                 tokio::time::sleep(CHECK_INTERVAL).await;
             }
         })

@@ -133,13 +133,13 @@ fn start(
 
 /// Completes when no record waits, or when no further record will be sent.
 async fn await_delivery(log: &Log, handle: &Handle) -> Result<(), Failure> {
-    let mut said = Instant::now();
+    let mut logged_at = Instant::now();
     while log.backlog_stats().backlog > 0 {
         if let (true, Some(reason)) = (handle.is_halted(), handle.notice()) {
             return Err(Failure::Undelivered(reason));
         }
-        if said.elapsed() >= LOG_INTERVAL {
-            said = Instant::now();
+        if logged_at.elapsed() >= LOG_INTERVAL {
+            logged_at = Instant::now();
             let notice = handle.notice();
             tracing::info!(
                 event = "drain.waiting",
@@ -158,10 +158,10 @@ fn result(log: &Log, outcome: Result<(), Failure>) -> Result<(), Failure> {
     if let Some(reason) = log.poisoned() {
         return Err(Failure::Poisoned(reason.to_owned()));
     }
-    let figures = log.backlog_stats();
+    let stats = log.backlog_stats();
     match outcome {
         Ok(()) => {
-            let dead = figures.dead;
+            let dead = stats.dead;
             output::report(format_args!(
                 "all records are delivered; {dead} dead letters remain in the log\n"
             ));
@@ -169,7 +169,7 @@ fn result(log: &Log, outcome: Result<(), Failure>) -> Result<(), Failure> {
         }
         Err(Failure::Undelivered(reason)) => Err(Failure::Undelivered(format!(
             "{reason}; {} undelivered records remain in the log",
-            figures.backlog
+            stats.backlog
         ))),
         Err(other) => Err(other),
     }

@@ -3,7 +3,7 @@
 use crate::auth::CacheGenerations;
 use crate::command::{CommandId, Envelope};
 use crate::consumer::{PostCommit, Work};
-use crate::drain::{Answer, Prepare};
+use crate::drain::{ValueCompletion, ValueResolver};
 use crate::status::Statuses;
 use crate::task::Task;
 use crate::users::{DeferredHasher, Profiles, Unopened};
@@ -11,10 +11,10 @@ use crate::users::{DeferredHasher, Profiles, Unopened};
 /// Computes the deferred values of records with the user service's hash pool.
 pub(super) struct DeferredHashResolver(pub(super) DeferredHasher);
 
-impl Prepare for DeferredHashResolver {
-    fn prepare(&self, envelope: &Envelope<'_>, answer: Answer) {
+impl ValueResolver for DeferredHashResolver {
+    fn resolve(&self, envelope: &Envelope<'_>, answer: ValueCompletion) {
         self.0.open(envelope, move |made| match made {
-            Ok(value) => answer.value(value.to_vec()),
+            Ok(value) => answer.complete(value.to_vec()),
             Err(Unopened::Never(reason)) => answer.dead(reason),
             // Dropped without a result: the drain requests it again.
             Err(Unopened::NotNow) => drop(answer),

@@ -105,10 +105,10 @@ impl RunningListener {
         F: Future<Output = usize> + Send + 'static,
     {
         let address = server.local_addr().map_err(Failure::system("a listener's address"))?;
-        let (stop, mut asked) = watch::channel(false);
+        let (stop, mut stop_requested) = watch::channel(false);
         let stopped = async move {
             // A dropped sender also means stop.
-            let _ = asked.wait_for(|asked| *asked).await;
+            let _ = stop_requested.wait_for(|stop_requested| *stop_requested).await;
         };
         let (alarm, serving) = (alarm.clone(), serve(server, Box::pin(stopped)));
         let serving = async move {

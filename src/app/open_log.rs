@@ -32,7 +32,7 @@ pub(super) fn open(
     if encrypted.is_none() && !keys.is_empty() {
         check_no_plaintext_passwords(&config.dir, &keys)?;
     }
-    let (metrics, alarm, seen) = (Arc::clone(metrics), alarm.clone(), Arc::clone(damage));
+    let (metrics, alarm, first_damage) = (Arc::clone(metrics), alarm.clone(), Arc::clone(damage));
     let options = Options {
         segment_size: config.segment_size.0,
         reserve_space: config.reserve_space.0,
@@ -40,7 +40,7 @@ pub(super) fn open(
         keys,
         label: kind_of,
         observer: Arc::new(move |event| {
-            seen.record_event(event);
+            first_damage.record_event(event);
             observe(event, &metrics, &alarm);
         }),
     };

@@ -73,19 +73,19 @@ impl Recorder {
     /// Records the current values of the log. Blocks on disk I/O.
     pub(super) fn record(&self, log: &Arc<Log>, topics: &TopicMetrics, problems: usize) {
         self.refresh_dead_letters(log);
-        let figures = log.backlog_stats();
+        let stats = log.backlog_stats();
         let flush = &self.log_metrics.flush_seconds;
         let delivered = counts(&self.drain_metrics.sent);
         let reading = MetricsSample {
-            oldest_age: oldest_age(log, &figures),
+            oldest_age: oldest_age(log, &stats),
             at: Instant::now(),
             accepted: self.log_metrics.appended.get(),
             delivered: delivered.values().sum(),
             flushes: flush.get_sample_count(),
             flush_seconds: flush.get_sample_sum(),
-            backlog: figures.backlog,
-            backlog_bytes: figures.backlog_bytes,
-            dead: figures.dead,
+            backlog: stats.backlog,
+            backlog_bytes: stats.backlog_bytes,
+            dead: stats.dead,
             problems,
             topics: by_topic(topics, &delivered),
         };
@@ -95,13 +95,13 @@ impl Recorder {
     /// Blocks on disk I/O if the number of dead letters has changed.
     fn refresh_dead_letters(&self, log: &Log) {
         let dead = log.dead_letters();
-        let seen = Some((dead.len(), dead.first_and_last()));
-        if self.dead_letters.lock().read_for == seen {
+        let current = Some((dead.len(), dead.first_and_last()));
+        if self.dead_letters.lock().read_for == current {
             return;
         }
         let newest =
             dead.lsns().into_iter().rev().take(NEWEST).filter_map(|lsn| read_dead_letter(log, lsn)).collect();
-        *self.dead_letters.lock() = RecentDeadLetters { read_for: seen, newest };
+        *self.dead_letters.lock() = RecentDeadLetters { read_for: current, newest };
     }
 }
 

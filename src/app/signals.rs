@@ -50,14 +50,14 @@ impl Signals {
 
     /// For commands started at a terminal: SIGHUP in addition. Must be called on the runtime.
     pub(super) fn listen_at_terminal() -> io::Result<Self> {
-        Self::with(|asked| stopping(SIGHUP, asked).map(Some))
+        Self::with(|stop_requested| stopping(SIGHUP, stop_requested).map(Some))
     }
 
     fn with(hangup: impl FnOnce(&Arc<AtomicBool>) -> io::Result<Option<Signal>>) -> io::Result<Self> {
-        let asked = Arc::<AtomicBool>::default();
-        let terminate = stopping(SIGTERM, &asked)?;
-        let interrupt = stopping(SIGINT, &asked)?;
-        Ok(Self { terminate, interrupt, hangup: hangup(&asked)? })
+        let stop_requested = Arc::<AtomicBool>::default();
+        let terminate = stopping(SIGTERM, &stop_requested)?;
+        let interrupt = stopping(SIGINT, &stop_requested)?;
+        Ok(Self { terminate, interrupt, hangup: hangup(&stop_requested)? })
     }
 
     /// Waits for the first signal and returns its number.
@@ -76,9 +76,9 @@ impl Signals {
     }
 }
 
-fn stopping(number: i32, asked: &Arc<AtomicBool>) -> io::Result<Signal> {
-    // The order matters: the first signal finds `asked` false here, and sets it below.
-    flag::register_conditional_shutdown(number, 128 + number, Arc::clone(asked))?;
-    flag::register(number, Arc::clone(asked))?;
+fn stopping(number: i32, stop_requested: &Arc<AtomicBool>) -> io::Result<Signal> {
+    // The order matters: the first signal finds `stop_requested` false here, and sets it below.
+    flag::register_conditional_shutdown(number, 128 + number, Arc::clone(stop_requested))?;
+    flag::register(number, Arc::clone(stop_requested))?;
     signal(SignalKind::from_raw(number))
 }

@@ -36,7 +36,7 @@ pub(super) struct UserStores {
 pub(super) struct RunningUserService {
     pub(super) users: Users,
     // Dropping these stops each at its next await point.
-    _keeper: ReservationMaintenance,
+    _maintenance: ReservationMaintenance,
     _tasks: Vec<Task>,
 }
 
@@ -143,9 +143,9 @@ impl RunningUserService {
             let users = users.clone();
             tasks.push(Task::spawn("users-warm-up", async move { users.warm_up().await }));
         }
-        let keeper = users.keep();
+        let maintenance = users.keep();
         let retention = config.database.retention();
         tasks.push(Task::spawn("users-retention", retention::delete_expired(stores.db.clone(), retention)));
-        Self { users, _keeper: keeper, _tasks: tasks }
+        Self { users, _maintenance: maintenance, _tasks: tasks }
     }
 }

@@ -19,8 +19,8 @@ pub(super) fn start(
     pool: Vec<Heartbeat>,
     alarm: FatalSignal,
 ) -> io::Result<Option<Thread>> {
-    let Some(waits) = systemd::watchdog() else { return Ok(None) };
-    let interval = waits / 2;
+    let Some(timeout) = systemd::watchdog() else { return Ok(None) };
+    let interval = timeout / 2;
     let mut liveness = Liveness::new(interval.max(MIN_TIMEOUT), vital, pool);
     let thread = Thread::spawn("watchdog", OnFailure::Raise(alarm), move |stop| {
         let began = Instant::now();

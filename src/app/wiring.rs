@@ -149,7 +149,7 @@ impl<'a> Wiring<'a> {
             alarm: self.fatal.clone(),
             bootstrap,
             lead,
-            prepare: Arc::new(DeferredHashResolver(unsealer)),
+            resolver: Arc::new(DeferredHashResolver(unsealer)),
             tracer: self.tracer.clone(),
         });
         started.map_err(|error| match error {

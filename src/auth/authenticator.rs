@@ -157,8 +157,8 @@ impl Authenticator {
     /// Loads the files of `[auth]` if they have changed. Errors are logged.
     pub async fn reload_files(&self) {
         let inner = Arc::clone(&self.0);
-        let looked = tokio::task::spawn_blocking(move || inner.keyring.reload(&inner.config)).await;
-        match looked {
+        let reloaded = tokio::task::spawn_blocking(move || inner.keyring.reload(&inner.config)).await;
+        match reloaded {
             Ok(Ok(false)) => {}
             Ok(Ok(true)) => {
                 *self.0.file_error.lock() = None;

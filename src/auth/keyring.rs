@@ -17,7 +17,7 @@ pub struct Keyring {
     keys: RwLock<Option<Arc<Keys>>>,
     tokens: RwLock<Arc<Tokens>>,
     /// Digest of the files' contents, to detect changes.
-    seen: Mutex<[u8; 32]>,
+    last_digest: Mutex<[u8; 32]>,
 }
 
 /// Contents of the configured files.
@@ -39,7 +39,7 @@ impl Keyring {
         Ok(Self {
             keys: RwLock::new(keys.map(Arc::new)),
             tokens: RwLock::new(Arc::new(tokens)),
-            seen: Mutex::new(texts.digest()),
+            last_digest: Mutex::new(texts.digest()),
         })
     }
 
@@ -48,7 +48,7 @@ impl Keyring {
     pub fn reload(&self, config: &Config) -> Result<bool, String> {
         let texts = KeyFileTexts::read(config);
         let digest = texts.as_ref().map_or_else(|why| Sha256::digest(why).into(), KeyFileTexts::digest);
-        if std::mem::replace(&mut *self.seen.lock(), digest) == digest {
+        if std::mem::replace(&mut *self.last_digest.lock(), digest) == digest {
             return Ok(false);
         }
         let (keys, tokens) = texts?.parse()?;

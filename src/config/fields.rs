@@ -7,10 +7,10 @@ use serde::forward_to_deserialize_any;
 
 /// Names of the fields of `T`. Empty if `T` is not a struct.
 pub(super) fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
-    let mut asked = FieldNameProbe(&[]);
+    let mut probe = FieldNameProbe(&[]);
     // The probe has no value, so this always fails.
-    let _ = T::deserialize(&mut asked);
-    asked.0
+    let _ = T::deserialize(&mut probe);
+    probe.0
 }
 
 /// Records the field names that a struct requests.

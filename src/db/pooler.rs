@@ -29,10 +29,11 @@ pub enum Pooler {
 
 /// Error text for connection settings that do not reach the server.
 pub(super) const KEEPS_NO_SETTINGS: &str = "a connection pooler such as PgBouncer is in front of the database and does \
-     not pass on the settings of a connection: set [database] pooler = \"transaction\", or connect to PostgreSQL directly";
+     not pass on the settings of a connection: set [database] pooler = \"transaction\", or connect to PostgreSQL \
+     directly";
 
-const POOLS_STATEMENTS: &str = "the connection pooler in front of the database allows no transactions: set its pool_mode to \
-     \"transaction\" or \"session\", or connect to PostgreSQL directly";
+const POOLS_STATEMENTS: &str = "the connection pooler in front of the database allows no transactions: set its \
+     pool_mode to \"transaction\" or \"session\", or connect to PostgreSQL directly";
 
 /// PgBouncer's exact messages for errors that only an operator can fix. All have the code of a protocol violation.
 const REFUSALS: [(&str, &str); 2] = [

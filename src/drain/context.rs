@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::drain::lead::Lead;
 use crate::drain::metrics::Metrics;
-use crate::drain::prepare::Prepare;
 use crate::drain::usage::Extra;
+use crate::drain::value_resolver::ValueResolver;
 use crate::status::Statuses;
 use crate::telemetry::trace::Tracer;
 use crate::wal::Log;
@@ -17,7 +17,7 @@ pub(super) struct Context {
     pub(super) statuses: Statuses,
     pub(super) metrics: Arc<Metrics>,
     pub(super) lead: Option<Arc<Lead>>,
-    pub(super) prepare: Arc<dyn Prepare>,
+    pub(super) resolver: Arc<dyn ValueResolver>,
     /// Room in flight beside the workers' windows.
     pub(super) extra: Arc<Extra>,
     pub(super) tracer: Tracer,
@@ -29,10 +29,10 @@ impl Context {
         statuses: Statuses,
         metrics: Arc<Metrics>,
         lead: Option<Arc<Lead>>,
-        prepare: Arc<dyn Prepare>,
+        prepare: Arc<dyn ValueResolver>,
     ) -> Self {
         let (extra, tracer) = (Arc::default(), Tracer::default());
-        Self { log, statuses, metrics, lead, prepare, extra, tracer }
+        Self { log, statuses, metrics, lead, resolver: prepare, extra, tracer }
     }
 
     /// With somebody who takes spans.

@@ -119,7 +119,7 @@ impl DispatchState {
             }
             latency.observe(note.at.since(flight.accepted_at).as_secs_f64());
             self.policy.on_delivered(flight.topic_partition, note.lsn);
-            self.values.settled(note.lsn);
+            self.values.on_delivered(note.lsn);
         }
         for (topic, records) in settled {
             self.context.metrics.topics.settled(self.policy.topic_name(topic), records);

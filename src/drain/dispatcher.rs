@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::command::{Envelope, headers};
-use crate::drain::deferred_values::Lookup;
+use crate::drain::deferred_values::ValueLookup;
 use crate::drain::dispatch_state::DispatchState;
 use crate::drain::failure_policy::SendErrorAction;
 use crate::drain::in_flight_record::{InFlightRecord, SendMode};
@@ -142,10 +142,10 @@ impl<S: Sender> Dispatcher<S> {
             return Disposition::Done;
         }
         if record.envelope.sealed {
-            match state.values.look(frame.lsn, &record.envelope) {
-                Lookup::Ready => {}
-                Lookup::Later => return sender.park(state, record, Scope::Deferred(topic)),
-                Lookup::Dead(reason) => return self.dead_letter(record, place.into(), reason),
+            match state.values.look_up(frame.lsn, &record.envelope) {
+                ValueLookup::Ready => {}
+                ValueLookup::Pending => return sender.park(state, record, Scope::Deferred(topic)),
+                ValueLookup::DeadLetter(reason) => return self.dead_letter(record, place.into(), reason),
             }
         }
         match sender.admit(state, record, place, alone) {

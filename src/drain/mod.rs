@@ -39,7 +39,6 @@ mod partitioner;
 mod pass;
 mod plain;
 mod poison_isolation;
-mod prepare;
 mod producer_settings;
 mod queue;
 mod reader;
@@ -54,6 +53,7 @@ mod topic_state;
 mod traced_records;
 mod transactional;
 mod usage;
+mod value_resolver;
 mod worker_parts;
 
 use std::sync::Arc;
@@ -77,7 +77,7 @@ pub use handle::Handle;
 pub use lead::Lead;
 pub use metrics::Metrics;
 pub use monitor::{Denial, WorkerState};
-pub use prepare::{Answer, NothingSealed, Prepare};
+pub use value_resolver::{NoDeferredValues, ValueCompletion, ValueResolver};
 
 /// What a drain is made of.
 pub struct DrainParts {
@@ -98,7 +98,7 @@ pub struct DrainParts {
     /// The brokers to ask first: those of `[kafka]`, or the embedded one.
     pub bootstrap: String,
     /// Who makes the value of records whose password waits to be hashed.
-    pub prepare: Arc<dyn Prepare>,
+    pub resolver: Arc<dyn ValueResolver>,
     /// Who takes the spans of sampled records.
     pub tracer: Tracer,
 }
@@ -129,8 +129,18 @@ impl Drain {
     }
 
     fn start_with(parts: DrainParts, pacer: Pacer) -> Result<Self, DrainError> {
-        let DrainParts { log, statuses, metrics, config, kafka, alarm, lead, bootstrap, prepare, tracer } =
-            parts;
+        let DrainParts {
+            log,
+            statuses,
+            metrics,
+            config,
+            kafka,
+            alarm,
+            lead,
+            bootstrap,
+            resolver: prepare,
+            tracer,
+        } = parts;
         let workers = config.worker_count();
         let (backoff, once) = (config.backoff(), config.delivery == Guarantee::ExactlyOnce);
         let handle = Handle::new(Arc::clone(&log), Arc::clone(&metrics), workers);

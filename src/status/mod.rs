@@ -112,8 +112,8 @@ impl Statuses {
         for _ in 0..MAX_REQUEUES {
             match self.log.record_state(lsn).map_err(unavailable)? {
                 RecordState::Requeued(next) => lsn = next,
-                fate => {
-                    settle(&mut status, fate, envelope.topic);
+                record_state => {
+                    settle(&mut status, record_state, envelope.topic);
                     return Ok(status);
                 }
             }
@@ -130,10 +130,10 @@ impl Statuses {
         admin: bool,
     ) -> Result<CommandStatus, StatusError> {
         let (this, own) = (self.clone(), owner.clone());
-        let looked =
+        let found =
             tokio::task::spawn_blocking(move || this.look_up(&id, Requester::new(own.as_ref(), admin)));
-        let looked = looked.await.map_err(|_| StatusError::Unavailable(INTERRUPTED.to_owned()))?;
-        match (looked, &self.outcomes) {
+        let found = found.await.map_err(|_| StatusError::Unavailable(INTERRUPTED.to_owned()))?;
+        match (found, &self.outcomes) {
             (Ok(mut status), Some(outcomes)) if has_consumer(&status.kind) => {
                 // A requeued command is no longer dead-lettered, so its outcome is final.
                 if let Some(outcome) = outcomes.find(&id).await {
@@ -193,8 +193,8 @@ impl Statuses {
     /// State of the command according to the log.
     async fn state(&self, id: CommandId) -> Option<CommandState> {
         let this = self.clone();
-        let looked = tokio::task::spawn_blocking(move || this.look_up(&id, Requester::Admin).ok());
-        looked.await.ok().flatten().map(|status| status.state)
+        let found = tokio::task::spawn_blocking(move || this.look_up(&id, Requester::Admin).ok());
+        found.await.ok().flatten().map(|status| status.state)
     }
 
     /// Completes when the command was dead-lettered before Kafka confirmed it, or `deadline` has passed.
@@ -282,8 +282,8 @@ fn status_of(id: CommandId, outcome: OutcomeRow) -> CommandStatus {
     status
 }
 
-fn settle(status: &mut CommandStatus, fate: RecordState, topic: &str) {
-    match fate {
+fn settle(status: &mut CommandStatus, record_state: RecordState, topic: &str) {
+    match record_state {
         RecordState::Waiting | RecordState::Unknown | RecordState::Requeued(_) => {}
         RecordState::Sent(confirmation) => {
             status.state = CommandState::Sent;

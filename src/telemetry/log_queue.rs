@@ -101,9 +101,9 @@ impl LogQueue {
 
     /// Waits until all lines are written, or for `timeout`. Returns `true` if all are written.
     pub(super) fn flush(&self, timeout: Duration) -> bool {
-        let waits = |state: &mut State| state.bytes + state.writing > 0;
-        let mut state = self.emptied.wait_timeout_while(self.state(), timeout, waits);
-        !waits(&mut state)
+        let is_pending = |state: &mut State| state.bytes + state.writing > 0;
+        let mut state = self.emptied.wait_timeout_while(self.state(), timeout, is_pending);
+        !is_pending(&mut state)
     }
 
     /// Returns the next line. Waits for it for a limited time.
@@ -138,12 +138,12 @@ struct LineWriter<W> {
 impl<W: Write> LineWriter<W> {
     /// Writes lines indefinitely.
     fn run(mut self, output: &LogQueue) {
-        let (mut told, mut looked) = (output.lost.get(), Instant::now());
+        let (mut reported, mut checked_at) = (output.lost.get(), Instant::now());
         loop {
             let line = output.next();
-            if looked.elapsed() >= REPEAT_CHECK_INTERVAL {
-                looked = Instant::now();
-                output.repeats.log_due_counts(looked);
+            if checked_at.elapsed() >= REPEAT_CHECK_INTERVAL {
+                checked_at = Instant::now();
+                output.repeats.log_due_counts(checked_at);
             }
             let Some(line) = line else { continue };
             if self.write(&line).is_err() {
@@ -153,14 +153,14 @@ impl<W: Write> LineWriter<W> {
             }
             output.done();
             let lost = output.lost.get();
-            if lost > told {
+            if lost > reported {
                 tracing::warn!(
                     event = "log.lines_lost",
-                    log.lines_lost = lost - told,
+                    log.lines_lost = lost - reported,
                     log.lines_lost_total = lost,
                     "log lines lost; standard error was full, closed or not read"
                 );
-                told = lost;
+                reported = lost;
             }
         }
     }

@@ -47,7 +47,7 @@ async fn fails_over(old: &str, new: &str, demote: impl FnOnce()) {
             break error;
         }
     };
-    assert!(refused.is_transient() && refused.to_string().contains("takes no writes"), "{refused}");
+    assert!(refused.is_transient() && refused.to_string().contains("accepts no writes"), "{refused}");
     // Reads go on.
     let direct = TestDatabase::server(old.to_owned()).database().await;
     assert_eq!(direct.ping().await, Ok(()));

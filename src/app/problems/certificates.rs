@@ -19,14 +19,14 @@ pub(in crate::app) fn certificates(
 ) -> Vec<Observation> {
     let now = Timestamp::now();
     let mut observed = Vec::new();
-    if let Some(standing) = tls.map(Tls::status) {
-        if let Some(error) = standing.file_error {
+    if let Some(status) = tls.map(Tls::status) {
+        if let Some(error) = status.file_error {
             let detail = "the files of [server] tls_cert_file and tls_key_file cannot be used; the previous \
                           certificate stays in use";
             observed
                 .push(Observation::new(Code::CertificateUnreadable, detail).about(SERVER).with_error(error));
         }
-        let ending = standing.validity.filter(|validity| validity.is_ending(now));
+        let ending = status.validity.filter(|validity| validity.is_ending(now));
         observed.extend(ending.map(|validity| expiring(SERVER, validity.until, now)));
     }
     if let Some(error) = auth.and_then(Authenticator::file_error) {

@@ -67,20 +67,20 @@ pub(in crate::app) fn watch(
 ) -> io::Result<Thread> {
     let config = config.clone();
     Thread::spawn("watch", OnFailure::Raise(alarm), move |stop| {
-        let mut looked_at_files: Option<Instant> = None;
+        let mut files_checked_at: Option<Instant> = None;
         loop {
-            let figures = log.backlog_stats();
+            let stats = log.backlog_stats();
             let (most, oldest) = (config.backlog_threshold, config.oldest_age_threshold);
-            let backlog_above = (figures.backlog >= most).then_some(most);
-            let age_above = (oldest_age(&log, &figures) >= oldest.0).then_some(oldest);
-            let (letters, damage) = (dead_letters(&log), damage(&log));
-            let are_due = looked_at_files.is_none_or(|at| at.elapsed() >= FILE_CHECK_INTERVAL);
-            let troubles = are_due.then(|| files.check(Timestamp::now()));
-            looked_at_files = looked_at_files.filter(|_| !are_due).or_else(|| Some(Instant::now()));
+            let backlog_above = (stats.backlog >= most).then_some(most);
+            let age_above = (oldest_age(&log, &stats) >= oldest.0).then_some(oldest);
+            let (dead_letter_alert, damage) = (dead_letters(&log), damage(&log));
+            let are_due = files_checked_at.is_none_or(|at| at.elapsed() >= FILE_CHECK_INTERVAL);
+            let file_problems = are_due.then(|| files.check(Timestamp::now()));
+            files_checked_at = files_checked_at.filter(|_| !are_due).or_else(|| Some(Instant::now()));
             let mut snapshot = watched.0.lock();
             (snapshot.backlog_above, snapshot.age_above) = (backlog_above, age_above);
-            (snapshot.dead_letters, snapshot.damage) = (letters, damage);
-            snapshot.files = troubles.unwrap_or_else(|| std::mem::take(&mut snapshot.files));
+            (snapshot.dead_letters, snapshot.damage) = (dead_letter_alert, damage);
+            snapshot.files = file_problems.unwrap_or_else(|| std::mem::take(&mut snapshot.files));
             drop(snapshot);
             if stop.wait(config.interval.0) {
                 return Ok(());

@@ -44,12 +44,12 @@ pub(in crate::app) fn kafka(
 }
 
 fn observe(
-    answer: Option<Result<(), String>>,
+    response: Option<Result<(), String>>,
     errors: &[BrokerError],
     cluster: &Cluster,
     expired: Option<Timestamp>,
 ) -> Vec<Observation> {
-    match answer {
+    match response {
         // Not queried yet.
         None => Vec::new(),
         Some(Ok(())) => {
@@ -208,8 +208,8 @@ mod tests {
         Cluster::of(&toml::from_str(sasl).unwrap())
     }
 
-    fn codes(answer: Option<Result<(), String>>, errors: &[BrokerError]) -> Vec<Code> {
-        observe(answer, errors, &cluster(), None).iter().map(Observation::code).collect()
+    fn codes(response: Option<Result<(), String>>, errors: &[BrokerError]) -> Vec<Code> {
+        observe(response, errors, &cluster(), None).iter().map(Observation::code).collect()
     }
 
     #[test]

@@ -88,14 +88,14 @@ pub(in crate::app) fn log(log: &Log, damage: &FirstDamage, watched: &DiskCheck) 
 /// Reports damage while the store lists damaged records, because an operator may not have seen them yet. `listed` is
 /// the first of them, which is known after a restart, too. A segment that is missing as a whole is not listed, and is
 /// known only until the process ends.
-fn damaged(records: u64, seen: Option<Damage>, listed: Option<&DeadLetterAlert>) -> Option<Observation> {
-    let seen = seen.filter(|damage| damage.is_missing || records > 0);
-    if records == 0 && seen.is_none() {
+fn damaged(records: u64, found: Option<Damage>, listed: Option<&DeadLetterAlert>) -> Option<Observation> {
+    let found = found.filter(|damage| damage.is_missing || records > 0);
+    if records == 0 && found.is_none() {
         return None;
     }
     let detail = "records were lost to damage; `wal-tools dead list` names them";
     let damaged = Observation::new(Code::LogDamaged, detail);
-    Some(match (listed.filter(|_| records > 0), seen) {
+    Some(match (listed.filter(|_| records > 0), found) {
         (Some(first), _) => damaged.with_error(&first.last_reason).since(first.first_at),
         (None, Some(damage)) => damaged.with_error(damage.detail).since(damage.at),
         (None, None) => damaged,
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn damage_is_a_problem_only_while_it_is_listed() {
-        let seen = |is_missing| {
+        let found = |is_missing| {
             let detail = "00000000000000000001.wal: bytes 8472 to 8680".to_owned();
             Some(Damage { at: Timestamp(5), detail, is_missing })
         };
@@ -118,10 +118,10 @@ mod tests {
         };
         assert!(damaged(1, None, None).is_some(), "after a restart, before the first check");
         assert!(damaged(1, None, Some(&listed)).is_some());
-        assert!(damaged(1, seen(false), Some(&listed)).is_some());
-        assert!(damaged(0, seen(false), None).is_none(), "dropped; other dead letters do not count");
-        assert!(damaged(0, seen(false), Some(&listed)).is_none(), "the last check is older than that");
-        assert!(damaged(0, seen(true), None).is_some(), "a segment that is missing is listed nowhere");
+        assert!(damaged(1, found(false), Some(&listed)).is_some());
+        assert!(damaged(0, found(false), None).is_none(), "dropped; other dead letters do not count");
+        assert!(damaged(0, found(false), Some(&listed)).is_none(), "the last check is older than that");
+        assert!(damaged(0, found(true), None).is_some(), "a segment that is missing is listed nowhere");
         assert!(damaged(0, None, None).is_none());
     }
 }

@@ -24,21 +24,21 @@ pub(in crate::app) fn last_error(problems: &[Problem]) -> Option<&str> {
     problems.iter().find_map(|problem| problem.last_error.as_deref())
 }
 
-/// Refreshes the list every second and reports it to systemd. `look` builds the list, and returns it with the number of
+/// Refreshes the list every second and reports it to systemd. `observe` builds the list, and returns it with the number of
 /// waiting records, or `None` while the process is stopping, which sets its own status. This is a separate thread,
 /// because systemd may be slow to read the message.
 pub(in crate::app) fn report(
-    look: impl Fn() -> Option<(u64, Vec<Problem>)> + Send + 'static,
+    observe: impl Fn() -> Option<(u64, Vec<Problem>)> + Send + 'static,
     alarm: FatalSignal,
 ) -> io::Result<Thread> {
     Thread::spawn("problems", OnFailure::Raise(alarm), move |stop| {
-        let (mut told, mut told_at) = (String::new(), None::<Instant>);
-        while let Some((waiting, problems)) = look() {
+        let (mut last_line, mut reported_at) = (String::new(), None::<Instant>);
+        while let Some((waiting, problems)) = observe() {
             let line = summary(waiting, &problems, Timestamp::now());
-            let is_due = told_at.is_none_or(|at| at.elapsed() >= STATUS_INTERVAL);
-            if is_due && line != told {
+            let is_due = reported_at.is_none_or(|at| at.elapsed() >= STATUS_INTERVAL);
+            if is_due && line != last_line {
                 systemd::status(&line);
-                (told, told_at) = (line, Some(Instant::now()));
+                (last_line, reported_at) = (line, Some(Instant::now()));
             }
             if stop.wait(REFRESH_INTERVAL) {
                 break;

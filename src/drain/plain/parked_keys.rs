@@ -81,7 +81,7 @@ impl ParkedKeys {
         }
     }
 
-    /// Opens slots for the catch-up side that begins no earlier than `from`: those whose first record `is_made` says,
+    /// Opens slots for the catch-up side that begins no earlier than `from`: those whose first record `is_resolved` says,
     /// and the first `room` of those that nobody makes yet. Says from where it must begin.
     pub(super) fn open(
         &mut self,

@@ -220,7 +220,7 @@ impl Sender for PlainSender {
 
     fn park(&mut self, state: &DispatchState, record: &Candidate<'_>, scope: Scope) -> Disposition {
         if matches!(scope, Scope::Deferred(_)) {
-            let asked = state.values.is_asked(record.lsn());
+            let asked = state.values.is_requested(record.lsn());
             self.keys.hold(parked_keys::of(record), record.lsn(), asked);
             return Disposition::Done;
         }

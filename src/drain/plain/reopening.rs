@@ -52,7 +52,7 @@ impl Dispatcher<PlainSender> {
     /// one may begin; says from where it must.
     pub(super) fn reopen_slots(&mut self, position: Option<Lsn>, now: Instant) -> Option<Lsn> {
         let Self { state, sender } = self;
-        let news = state.values.collect();
+        let news = state.values.take_completions();
         if sender.keys.is_empty() {
             return None;
         }
@@ -60,14 +60,15 @@ impl Dispatcher<PlainSender> {
         let worth = match position {
             // A side under way is helped with what is new alone.
             Some(_) => news,
-            None => sender.has_news || (sender.keys.has_queue() && state.values.has_much_room()),
+            None => sender.has_news || (sender.keys.has_queue() && state.values.has_room_for_many()),
         };
         if !worth || (position.is_none() && !state.rescan.may_begin(now)) {
             return None;
         }
-        let (sealed, room) = (&state.values, state.values.room());
+        let (sealed, room) = (&state.values, state.values.free_requests());
         let from = position.unwrap_or_default();
-        let first = sender.keys.open(from, room, |lsn| sealed.is_made(lsn), |lsn| sealed.is_asked(lsn));
+        let first =
+            sender.keys.open(from, room, |lsn| sealed.is_resolved(lsn), |lsn| sealed.is_requested(lsn));
         // What lies behind a side under way waits for the next one.
         sender.has_news = position.is_some();
         if first.is_some() && position.is_none() {

@@ -33,7 +33,7 @@ struct House {
     metrics: Arc<Metrics>,
     config: Config,
     kafka: kafka::Config,
-    prepare: Arc<dyn Prepare>,
+    prepare: Arc<dyn ValueResolver>,
     _dir: tempfile::TempDir,
 }
 
@@ -56,7 +56,7 @@ impl House {
                 ..Config::default()
             },
             kafka: kafka::Config::default(),
-            prepare: Arc::new(NothingSealed),
+            prepare: Arc::new(NoDeferredValues),
             _dir: dir,
         }
     }
@@ -118,7 +118,7 @@ impl House {
             alarm: FatalSignal::default(),
             bootstrap: self.broker.bootstrap().to_owned(),
             lead: None,
-            prepare: Arc::clone(&self.prepare),
+            resolver: Arc::clone(&self.prepare),
             tracer: Tracer::default(),
         }
     }

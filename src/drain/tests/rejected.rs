@@ -50,7 +50,7 @@ fn dead_letters_that_come_one_by_one_share_a_flush() {
     house.append(TOPIC, 0..10, 1);
     let (log, metrics) = (Arc::clone(&house.log), Arc::clone(&house.metrics));
     let context =
-        Context::new(log, Statuses::new(Arc::clone(&house.log)), metrics, None, Arc::new(NothingSealed));
+        Context::new(log, Statuses::new(Arc::clone(&house.log)), metrics, None, Arc::new(NoDeferredValues));
     let mut dead_letters =
         DeadLetterBuffer::new(Backoff::new(Duration::from_millis(20), Duration::from_secs(1)), false);
     let start = Instant::now();

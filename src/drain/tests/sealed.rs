@@ -9,10 +9,10 @@ const SECRET: &str = "hunter2";
 
 /// Keeps every answer until it is told to give it.
 #[derive(Default)]
-struct Slow(Mutex<Vec<(String, Answer)>>);
+struct Slow(Mutex<Vec<(String, ValueCompletion)>>);
 
-impl Prepare for Slow {
-    fn prepare(&self, envelope: &Envelope<'_>, answer: Answer) {
+impl ValueResolver for Slow {
+    fn resolve(&self, envelope: &Envelope<'_>, answer: ValueCompletion) {
         let value = String::from_utf8(envelope.value.to_vec()).unwrap();
         self.0.lock().push((value, answer));
     }
@@ -27,7 +27,7 @@ impl Slow {
     fn answer(&self) -> usize {
         let waiting = std::mem::take(&mut *self.0.lock());
         let count = waiting.len();
-        waiting.into_iter().rev().for_each(|(value, answer)| answer.value(hashed(&value)));
+        waiting.into_iter().rev().for_each(|(value, answer)| answer.complete(hashed(&value)));
         count
     }
 }
@@ -176,17 +176,17 @@ fn an_answer_that_never_comes_is_asked_for_again() {
 /// Gives back what it got.
 struct Careless;
 
-impl Prepare for Careless {
-    fn prepare(&self, envelope: &Envelope<'_>, answer: Answer) {
-        answer.value(envelope.value.to_vec());
+impl ValueResolver for Careless {
+    fn resolve(&self, envelope: &Envelope<'_>, answer: ValueCompletion) {
+        answer.complete(envelope.value.to_vec());
     }
 }
 
 #[test]
 fn a_value_that_nobody_made_final_never_leaves() {
     for (prepare, reason) in [
-        (Arc::new(Careless) as Arc<dyn Prepare>, "sealed: not hashed"),
-        (Arc::new(NothingSealed), "sealed: nobody hashes here"),
+        (Arc::new(Careless) as Arc<dyn ValueResolver>, "sealed: not hashed"),
+        (Arc::new(NoDeferredValues), "sealed: nobody hashes here"),
     ] {
         let mut house = House::new();
         house.prepare = prepare;

@@ -120,11 +120,11 @@ impl Sender for TxSender {
         let stops = self.held.stops(frame.lane, frame.lsn);
         if stops
             && self.held.is_sealed(frame.lane)
-            && state.values.room() > 0
+            && state.values.free_requests() > 0
             && let Ok(envelope) = Envelope::decode(frame.payload)
             && envelope.sealed
         {
-            state.values.look(frame.lsn, &envelope);
+            state.values.look_up(frame.lsn, &envelope);
         }
         stops
     }

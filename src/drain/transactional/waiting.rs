@@ -60,7 +60,7 @@ impl Dispatcher<TxSender> {
         let first = sender.held.release(|scope, first| match scope {
             Scope::Topic(topic) => policy.is_route_known(topic),
             Scope::Deferred(_) => {
-                let goes = may_begin && values.is_worth_a_look(first);
+                let goes = may_begin && values.may_proceed(first);
                 begins |= goes;
                 goes
             }

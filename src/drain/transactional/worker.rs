@@ -141,7 +141,7 @@ impl Worker {
         let handle = self.handle.clone();
         let mut tick = tick(&handle, self.lanes);
         self.dispatcher.collect(now);
-        self.dispatcher.state.values.collect();
+        self.dispatcher.state.values.take_completions();
         self.dispatcher.look_for_jams(now);
         if self.dispatcher.has_failed() {
             let is_known = self.dispatcher.fail(now, &mut tick);
