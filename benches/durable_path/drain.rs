@@ -161,7 +161,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
         kafka: kafka::Config::default(),
         alarm: FatalSignal::default(),
         bootstrap: bootstrap.to_owned(),
-        lead: None,
+        backpressure: None,
         resolver: Arc::new(NoDeferredValues),
         tracer: Tracer::default(),
     })

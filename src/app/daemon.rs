@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::task::JoinError;
 
 use crate::config::ConfigErrors;
-use crate::drain::Lead;
+use crate::drain::Backpressure;
 use crate::http::{ApiParts, Catalogue, DurableCommands, Tls};
 use crate::ingest::Ingest;
 use crate::kafka::{Brokers, EmbeddedBroker};
@@ -232,12 +232,12 @@ impl Daemon {
     }
 
     /// Backpressure on the workers, because the embedded broker drops records that are not applied soon.
-    fn backpressure(&self, wiring: &Wiring<'_>) -> Option<Arc<Lead>> {
+    fn backpressure(&self, wiring: &Wiring<'_>) -> Option<Arc<Backpressure>> {
         if !wiring.config.embedded() || !wiring.config.consumes() {
             return None;
         }
         let backend = Arc::clone(&self.backend);
-        Some(Arc::new(Lead::new(move |partition| {
+        Some(Arc::new(Backpressure::new(move |partition| {
             let settled = backend.consumer.get().map(consumer::Handle::settled);
             settled.and_then(|settled| settled.get(&partition).copied()).unwrap_or(0)
         })))

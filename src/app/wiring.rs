@@ -9,7 +9,7 @@ use crate::config::{Config, ConfigErrors, Source};
 use crate::config_error::ConfigError;
 use crate::consumer::{Consumer, ConsumerParts, PostCommit};
 use crate::db::Database;
-use crate::drain::{Drain, DrainError, DrainParts, Lead};
+use crate::drain::{Backpressure, Drain, DrainError, DrainParts};
 use crate::ingest::{Ingest, IngestThreads};
 use crate::kafka::{Brokers, EmbeddedBroker, Probe};
 use crate::kv::Kv;
@@ -136,7 +136,7 @@ impl<'a> Wiring<'a> {
         statuses: Statuses,
         hashing: HashPool,
         bootstrap: String,
-        lead: Option<Arc<Lead>>,
+        lead: Option<Arc<Backpressure>>,
         metrics: Arc<drain::Metrics>,
     ) -> Result<Drain, Failure> {
         let unsealer = DeferredHasher::new(hashing, &log.identity().secret);
@@ -148,7 +148,7 @@ impl<'a> Wiring<'a> {
             kafka: self.config.kafka.clone(),
             alarm: self.fatal.clone(),
             bootstrap,
-            lead,
+            backpressure: lead,
             resolver: Arc::new(DeferredHashResolver(unsealer)),
             tracer: self.tracer.clone(),
         });

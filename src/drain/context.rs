@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::drain::lead::Lead;
+use crate::drain::backpressure::Backpressure;
 use crate::drain::metrics::Metrics;
 use crate::drain::usage::Extra;
 use crate::drain::value_resolver::ValueResolver;
@@ -16,10 +16,10 @@ pub(super) struct Context {
     pub(super) log: Arc<Log>,
     pub(super) statuses: Statuses,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) lead: Option<Arc<Lead>>,
+    pub(super) backpressure: Option<Arc<Backpressure>>,
     pub(super) resolver: Arc<dyn ValueResolver>,
     /// Room in flight beside the workers' windows.
-    pub(super) extra: Arc<Extra>,
+    pub(super) extra_room: Arc<Extra>,
     pub(super) tracer: Tracer,
 }
 
@@ -28,11 +28,11 @@ impl Context {
         log: Arc<Log>,
         statuses: Statuses,
         metrics: Arc<Metrics>,
-        lead: Option<Arc<Lead>>,
+        lead: Option<Arc<Backpressure>>,
         prepare: Arc<dyn ValueResolver>,
     ) -> Self {
         let (extra, tracer) = (Arc::default(), Tracer::default());
-        Self { log, statuses, metrics, lead, resolver: prepare, extra, tracer }
+        Self { log, statuses, metrics, backpressure: lead, resolver: prepare, extra_room: extra, tracer }
     }
 
     /// With somebody who takes spans.

@@ -50,7 +50,7 @@ impl DispatchState {
             policy: FailurePolicy::new(&context, &backoff, grace, kafka.topic_refresh()),
             values: DeferredValues::new(&context, &monitor.notify),
             rescan: RescanPacer::default(),
-            in_flight: InFlight::share(workers as u64, &context.extra),
+            in_flight: InFlight::share(workers as u64, &context.extra_room),
             traced: TracedRecords::new(&context.tracer),
             results: Vec::new(),
             arrived_at: now,
@@ -63,7 +63,10 @@ impl DispatchState {
     /// Whether records of this topic wait for the consumer. Only the embedded broker needs this bound, and it has no
     /// transactions: what a transaction that is aborted has counted would not be taken back.
     pub(super) fn is_far_ahead(&self, topic: usize) -> bool {
-        self.context.lead.as_ref().is_some_and(|lead| lead.is_far(self.policy.topic_name(topic)))
+        self.context
+            .backpressure
+            .as_ref()
+            .is_some_and(|lead| lead.is_over_limit(self.policy.topic_name(topic)))
     }
 
     /// A record was sent.
@@ -71,8 +74,8 @@ impl DispatchState {
         if flight.attempts > 1 {
             self.context.metrics.retried.inc();
         }
-        if let Some(lead) = &self.context.lead {
-            lead.sent(self.policy.topic_name(flight.topic_partition.topic), flight.bytes);
+        if let Some(lead) = &self.context.backpressure {
+            lead.on_sent(self.policy.topic_name(flight.topic_partition.topic), flight.bytes);
         }
         self.in_flight.add(lsn, flight, now);
     }
@@ -88,8 +91,8 @@ impl DispatchState {
         let flight = self.in_flight.remove(lsn)?;
         // librdkafka has several negative numbers for "not known".
         let (partition, offset) = (result.partition, result.offset.max(-1));
-        if let Some(lead) = &self.context.lead {
-            lead.arrived(
+        if let Some(lead) = &self.context.backpressure {
+            lead.on_acknowledged(
                 self.policy.topic_name(flight.topic_partition.topic),
                 flight.bytes,
                 partition,
@@ -130,8 +133,8 @@ impl DispatchState {
     pub(super) fn take_back(&mut self, failures: &[(Lsn, ErrorCode)]) -> Vec<FailedRecord> {
         let come_back = |(lsn, code): &(Lsn, ErrorCode)| {
             let flight = self.in_flight.remove(*lsn)?;
-            if let Some(lead) = &self.context.lead {
-                lead.came_back(self.policy.topic_name(flight.topic_partition.topic), flight.bytes);
+            if let Some(lead) = &self.context.backpressure {
+                lead.on_returned(self.policy.topic_name(flight.topic_partition.topic), flight.bytes);
             }
             self.policy.on_returned(*lsn, &flight);
             self.traced.came_back(*lsn, *code);

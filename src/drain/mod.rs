@@ -14,6 +14,7 @@
 //! 4. A `sender` sends it or parks it: `plain` (at least once) or `transactional` (exactly once).
 //! 5. The `delivery` file of either confirms it in the log, or gives it to `failure_policy`.
 
+mod backpressure;
 mod config;
 mod context;
 mod control;
@@ -29,7 +30,6 @@ mod in_flight_record;
 mod known_topics;
 mod lane_reader;
 mod lanes;
-mod lead;
 mod metrics;
 mod monitor;
 mod notify;
@@ -72,9 +72,9 @@ use crate::task::{FatalSignal, OnFailure, StopSignal, Thread};
 use crate::telemetry::trace::Tracer;
 use crate::wal::Log;
 
+pub use backpressure::Backpressure;
 pub use config::{Config, Guarantee, OnRestoredLog};
 pub use handle::Handle;
-pub use lead::Lead;
 pub use metrics::Metrics;
 pub use monitor::{Denial, WorkerState};
 pub use value_resolver::{NoDeferredValues, ValueCompletion, ValueResolver};
@@ -94,7 +94,7 @@ pub struct DrainParts {
     /// Who is told when a worker fails: its lanes would stand still.
     pub alarm: FatalSignal,
     /// How far users' commands may be ahead of who applies them; none: as far as they will.
-    pub lead: Option<Arc<Lead>>,
+    pub backpressure: Option<Arc<Backpressure>>,
     /// The brokers to ask first: those of `[kafka]`, or the embedded one.
     pub bootstrap: String,
     /// Who makes the value of records whose password waits to be hashed.
@@ -136,7 +136,7 @@ impl Drain {
             config,
             kafka,
             alarm,
-            lead,
+            backpressure: lead,
             bootstrap,
             resolver: prepare,
             tracer,

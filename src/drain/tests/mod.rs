@@ -117,7 +117,7 @@ impl House {
             kafka: self.kafka.clone(),
             alarm: FatalSignal::default(),
             bootstrap: self.broker.bootstrap().to_owned(),
-            lead: None,
+            backpressure: None,
             resolver: Arc::clone(&self.prepare),
             tracer: Tracer::default(),
         }

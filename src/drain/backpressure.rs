@@ -9,14 +9,14 @@ use crate::command::USER_TOPIC;
 use crate::sync::{Mutex, MutexGuard};
 
 /// Of all partitions together: less than half of what one keeps.
-const MOST_AHEAD: u64 = 2 << 20;
+const MAX_UNAPPLIED_BYTES: u64 = 2 << 20;
 
 /// Says up to which offset a partition of the topic is settled.
-type Settled = dyn Fn(i32) -> i64 + Send + Sync;
+type SettledOffset = dyn Fn(i32) -> i64 + Send + Sync;
 
 /// What was sent to the topic and is not yet applied, by all workers.
-pub struct Lead {
-    settled: Box<Settled>,
+pub struct Backpressure {
+    settled: Box<SettledOffset>,
     state: Mutex<State>,
 }
 
@@ -26,26 +26,26 @@ struct State {
     arrived: HashMap<i32, VecDeque<(i64, u64)>>,
 }
 
-impl Lead {
+impl Backpressure {
     /// Nothing is ahead yet.
     pub fn new(settled: impl Fn(i32) -> i64 + Send + Sync + 'static) -> Self {
         Self { settled: Box::new(settled), state: Mutex::default() }
     }
 
     /// Whether a record to `topic` has to wait.
-    pub(super) fn is_far(&self, topic: &str) -> bool {
-        topic == USER_TOPIC && self.state().ahead(&*self.settled) >= MOST_AHEAD
+    pub(super) fn is_over_limit(&self, topic: &str) -> bool {
+        topic == USER_TOPIC && self.state().unapplied_bytes(&*self.settled) >= MAX_UNAPPLIED_BYTES
     }
 
     /// A record was sent.
-    pub(super) fn sent(&self, topic: &str, bytes: u64) {
+    pub(super) fn on_sent(&self, topic: &str, bytes: u64) {
         if topic == USER_TOPIC {
             self.state().in_flight += bytes;
         }
     }
 
     /// It is there.
-    pub(super) fn arrived(&self, topic: &str, bytes: u64, partition: i32, offset: i64) {
+    pub(super) fn on_acknowledged(&self, topic: &str, bytes: u64, partition: i32, offset: i64) {
         if topic == USER_TOPIC {
             let mut state = self.state();
             state.in_flight = state.in_flight.saturating_sub(bytes);
@@ -54,7 +54,7 @@ impl Lead {
     }
 
     /// It is not, and will be sent again.
-    pub(super) fn came_back(&self, topic: &str, bytes: u64) {
+    pub(super) fn on_returned(&self, topic: &str, bytes: u64) {
         if topic == USER_TOPIC {
             let mut state = self.state();
             state.in_flight = state.in_flight.saturating_sub(bytes);
@@ -67,7 +67,7 @@ impl Lead {
 }
 
 impl State {
-    fn ahead(&mut self, settled: &Settled) -> u64 {
+    fn unapplied_bytes(&mut self, settled: &SettledOffset) -> u64 {
         let mut ahead = self.in_flight;
         for (partition, waiting) in &mut self.arrived {
             let settled = settled(*partition);
@@ -89,17 +89,17 @@ mod tests {
     fn what_is_sent_waits_until_it_is_settled() {
         let settled = Arc::new(AtomicI64::new(0));
         let its = Arc::clone(&settled);
-        let lead = Lead::new(move |_| its.load(Ordering::Relaxed));
-        lead.sent(USER_TOPIC, MOST_AHEAD / 2);
-        lead.sent("orders.v1", MOST_AHEAD);
-        assert!(!lead.is_far(USER_TOPIC));
-        lead.sent(USER_TOPIC, MOST_AHEAD / 2);
-        assert!(lead.is_far(USER_TOPIC) && !lead.is_far("orders.v1"));
-        lead.arrived(USER_TOPIC, MOST_AHEAD / 2, 3, 0);
-        assert!(lead.is_far(USER_TOPIC));
+        let lead = Backpressure::new(move |_| its.load(Ordering::Relaxed));
+        lead.on_sent(USER_TOPIC, MAX_UNAPPLIED_BYTES / 2);
+        lead.on_sent("orders.v1", MAX_UNAPPLIED_BYTES);
+        assert!(!lead.is_over_limit(USER_TOPIC));
+        lead.on_sent(USER_TOPIC, MAX_UNAPPLIED_BYTES / 2);
+        assert!(lead.is_over_limit(USER_TOPIC) && !lead.is_over_limit("orders.v1"));
+        lead.on_acknowledged(USER_TOPIC, MAX_UNAPPLIED_BYTES / 2, 3, 0);
+        assert!(lead.is_over_limit(USER_TOPIC));
         settled.store(1, Ordering::Relaxed);
-        assert!(!lead.is_far(USER_TOPIC));
-        lead.came_back(USER_TOPIC, MOST_AHEAD / 2);
-        assert_eq!(lead.state().ahead(&|_| 1), 0);
+        assert!(!lead.is_over_limit(USER_TOPIC));
+        lead.on_returned(USER_TOPIC, MAX_UNAPPLIED_BYTES / 2);
+        assert_eq!(lead.state().unapplied_bytes(&|_| 1), 0);
     }
 }
