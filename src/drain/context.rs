@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::drain::backpressure::Backpressure;
 use crate::drain::metrics::Metrics;
-use crate::drain::usage::Extra;
+use crate::drain::usage::ExtraRoom;
 use crate::drain::value_resolver::ValueResolver;
 use crate::status::Statuses;
 use crate::telemetry::trace::Tracer;
@@ -19,7 +19,7 @@ pub(super) struct Context {
     pub(super) backpressure: Option<Arc<Backpressure>>,
     pub(super) resolver: Arc<dyn ValueResolver>,
     /// Room in flight beside the workers' windows.
-    pub(super) extra_room: Arc<Extra>,
+    pub(super) extra_room: Arc<ExtraRoom>,
     pub(super) tracer: Tracer,
 }
 

@@ -99,7 +99,7 @@ impl DispatchState {
                 offset,
             );
         }
-        self.in_flight.progress(flight.topic_partition, now);
+        self.in_flight.on_progress(flight.topic_partition, now);
         self.policy.on_acknowledged(&flight, lsn);
         Some((flight, Confirmation { lsn, bytes: flight.log_bytes, partition, offset, at }))
     }

@@ -34,7 +34,7 @@ mod metrics;
 mod monitor;
 mod notify;
 mod pacer;
-mod part;
+mod partition_in_flight;
 mod partitioner;
 mod pass;
 mod plain;

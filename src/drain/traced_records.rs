@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use crate::command::{CommandId, Envelope};
-use crate::drain::usage::WINDOW;
+use crate::drain::usage::MAX_IN_FLIGHT;
 use crate::kafka::ErrorCode;
 use crate::telemetry::trace::{Kind, Span, TraceContext, Tracer};
 use crate::units::Timestamp;
@@ -61,7 +61,7 @@ impl TracedRecords {
     /// It was sent.
     pub(super) fn sent(&mut self, lsn: Lsn, produce: Produce) {
         // Records of transactions that were given up stay here until they are sent again.
-        if self.sent.len() as u64 >= WINDOW.records {
+        if self.sent.len() as u64 >= MAX_IN_FLIGHT.records {
             self.sent.clear();
         }
         if let Some(before) = self.sent.insert(lsn, produce) {

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The windows of all workers together: at 300 bytes a record 32,768 records are 10 MiB, 0.2 s of the fastest drain
 /// measured.
-pub(super) const WINDOW: Usage = Usage { records: 32_768, bytes: 16 << 20 };
+pub(super) const MAX_IN_FLIGHT: Usage = Usage { records: 32_768, bytes: 16 << 20 };
 /// Extra room of all workers together: eight of the largest records a broker takes by default.
-const EXTRA: u64 = 8 << 20;
+const MAX_EXTRA_BYTES: u64 = 8 << 20;
 
 /// Records and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Usage {
     }
 
     /// As [`Self::has_room`], but the first always fits: a record may be larger than its limit.
-    pub(super) fn takes(self, bytes: u64, limit: Self) -> bool {
+    pub(super) fn fits_or_is_first(self, bytes: u64, limit: Self) -> bool {
         self.records == 0 || self.has_room(bytes, limit)
     }
 
@@ -39,16 +39,16 @@ impl Usage {
 
 /// Bytes in flight beside the windows: one record for each worker at a time.
 #[derive(Debug, Default)]
-pub(super) struct Extra(AtomicU64);
+pub(super) struct ExtraRoom(AtomicU64);
 
-impl Extra {
+impl ExtraRoom {
     /// One record always fits: it may be larger than the limit.
-    pub(super) fn take(&self, bytes: u64) -> bool {
-        let more = |used: u64| (used == 0 || used + bytes <= EXTRA).then_some(used + bytes);
+    pub(super) fn try_acquire(&self, bytes: u64) -> bool {
+        let more = |used: u64| (used == 0 || used + bytes <= MAX_EXTRA_BYTES).then_some(used + bytes);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    pub(super) fn give_back(&self, bytes: u64) {
+    pub(super) fn release(&self, bytes: u64) {
         self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
 }

@@ -70,7 +70,7 @@ impl Dispatcher<PlainSender> {
             producer.take_results(&mut self.state.results);
             failures.extend(self.take_in(now));
             let left = deadline.saturating_duration_since(Instant::now());
-            if self.state.in_flight.len_of(false) <= failures.len() || left.is_zero() {
+            if self.state.in_flight.count_of(false) <= failures.len() || left.is_zero() {
                 break;
             }
             self.sender.main.wait(left);
@@ -105,6 +105,6 @@ impl Dispatcher<PlainSender> {
 /// What a producer that is gone will say nothing about any more.
 fn add_silent(state: &DispatchState, failures: &mut Failures, solo: bool) {
     let known: HashSet<Lsn> = failures.iter().map(|(lsn, _)| *lsn).collect();
-    let silent = state.in_flight.of(solo).into_iter().filter(|lsn| !known.contains(lsn));
+    let silent = state.in_flight.lsns_of(solo).into_iter().filter(|lsn| !known.contains(lsn));
     failures.extend(silent.map(|lsn| (lsn, ErrorCode::PurgeInflight)));
 }

@@ -109,7 +109,7 @@ impl PlainSender {
         }
         // One that is slow must not hold up the others. The catch-up side may be there for its sake alone.
         let holds_up = record.side == ReadSide::Main || self.parked.any_other_open(place);
-        if holds_up && window.refuse(place, record.now) {
+        if holds_up && window.on_blocked(place, record.now) {
             return self.hold(place, record.lsn());
         }
         Disposition::Wait
@@ -119,7 +119,9 @@ impl PlainSender {
     fn is_busy(&self, state: &DispatchState, place: TopicPartition, way: SendMode, now: Instant) -> bool {
         match way {
             SendMode { unordered: true, .. } => false,
-            SendMode { solo: false, .. } if self.primed.has(place, now) => state.in_flight.is_solo(place),
+            SendMode { solo: false, .. } if self.primed.has(place, now) => {
+                state.in_flight.has_solo_record(place)
+            }
             _ => state.in_flight.is_busy(place),
         }
     }

@@ -100,7 +100,7 @@ impl Dispatcher<PlainSender> {
     pub(super) fn tend(&mut self, now: Instant) {
         self.sender.main.ready(now);
         self.ask_about_topics(now);
-        if self.state.in_flight.len_of(true) == 0 {
+        if self.state.in_flight.count_of(true) == 0 {
             self.sender.solo.close_idle(now);
         }
     }

@@ -14,7 +14,7 @@ use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, TURN};
 use crate::drain::lanes::Lanes;
 use crate::drain::monitor::{WorkerMonitor, activity};
 use crate::drain::notify::{ALERT, IDLE};
-use crate::drain::part::STALL;
+use crate::drain::partition_in_flight::STALL;
 use crate::drain::worker_parts::WorkerParts;
 use crate::kafka::{ClientError, Guarantee};
 use crate::wal::Lsn;

@@ -170,7 +170,7 @@ impl Dispatcher<TxSender> {
             }
             sender.reread = Some(sender.reread.map_or(from, |first| first.min(from)));
         }
-        let silent = state.in_flight.of(false).into_iter().chain(state.in_flight.of(true));
+        let silent = state.in_flight.lsns_of(false).into_iter().chain(state.in_flight.lsns_of(true));
         let silent: Vec<_> = silent.map(|lsn| (lsn, ErrorCode::PurgeInflight)).collect();
         state.take_back(&silent);
     }

@@ -51,7 +51,7 @@ impl Transaction {
 
     /// Whether one more record may be in it.
     pub(super) fn has_room(&self, bytes: u64, limit: Usage) -> bool {
-        !self.is_closed && self.load.takes(bytes, limit)
+        !self.is_closed && self.load.fits_or_is_first(bytes, limit)
     }
 
     /// Whether it takes records of this topic; `proving`: only when it takes no other's.

@@ -151,7 +151,7 @@ impl Sender for TxSender {
     ) -> Result<SendMode, Disposition> {
         let (bytes, window) = (record.bytes(), &mut state.in_flight);
         let solo = alone || self.held.is_on_trial(place) || state.policy.is_suspect(place, record.lsn());
-        let is_busy = if solo { window.is_busy(place) } else { window.is_solo(place) };
+        let is_busy = if solo { window.is_busy(place) } else { window.has_solo_record(place) };
         let cap = state.policy.topic(place.topic).constraints.max_batch_bytes;
         let proving = alone || self.hunt > 0;
         let fits = |run: &Transaction| run.has_room(bytes, self.limit) && run.takes(place.topic, proving);

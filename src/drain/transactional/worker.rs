@@ -13,7 +13,7 @@ use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, TURN};
 use crate::drain::lanes::Lanes;
 use crate::drain::monitor::activity;
 use crate::drain::notify::{ALERT, IDLE};
-use crate::drain::part::STALL;
+use crate::drain::partition_in_flight::STALL;
 use crate::drain::worker_parts::WorkerParts;
 use crate::failpoint::Failpoint;
 use crate::kafka::ClientError;
