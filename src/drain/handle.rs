@@ -8,9 +8,9 @@ use crate::drain::control::Control;
 use crate::drain::lanes::Lanes;
 use crate::drain::metrics::Metrics;
 use crate::drain::monitor::{Denial, STATES, WorkerMonitor, WorkerState};
-use crate::drain::pacer::Pacer;
-use crate::drain::queue::Queues;
+use crate::drain::queue::WorkerQueues;
 use crate::drain::reader;
+use crate::drain::release_pacer::ReleasePacer;
 use crate::drain::send_permit::SendPermit;
 use crate::status::Statuses;
 use crate::wal::{Log, Lsn};
@@ -22,7 +22,7 @@ pub struct Handle {
     metrics: Arc<Metrics>,
     pub(super) control: Arc<Control>,
     monitors: Arc<[WorkerMonitor]>,
-    pub(super) queues: Arc<Queues>,
+    pub(super) queues: Arc<WorkerQueues>,
     /// Passes of the reader: its heartbeat.
     pub(super) reads: Arc<AtomicU64>,
     pub(super) permit: Arc<SendPermit>,
@@ -35,14 +35,14 @@ impl Handle {
         let notifies: Vec<_> = monitors.iter().map(|monitor| Arc::clone(&monitor.notify)).collect();
         // What waits from before is a backlog: nothing is gathered.
         let control = Arc::new(Control::new(log.end()));
-        let queues = Arc::new(Queues::new(&log, &control, &notifies));
+        let queues = Arc::new(WorkerQueues::new(&log, &control, &notifies));
         Self { log, metrics, control, monitors, queues, reads: Arc::default(), permit: Arc::default() }
     }
 
     /// What the reader works with.
-    pub(super) fn reading(&self, pacer: Pacer, statuses: Statuses) -> reader::Parts {
+    pub(super) fn reading(&self, pacer: ReleasePacer, statuses: Statuses) -> reader::ReaderParts {
         let (queues, control) = (Arc::clone(&self.queues), Arc::clone(&self.control));
-        reader::Parts::new(Arc::clone(&self.log), queues, control, pacer, statuses)
+        reader::ReaderParts::new(Arc::clone(&self.log), queues, control, pacer, statuses)
     }
 
     /// Workers begin nothing new until [`Self::resume`].
@@ -81,7 +81,7 @@ impl Handle {
     /// The lanes of one worker.
     pub fn lanes(&self, worker: usize) -> Vec<u8> {
         let lanes = Lanes::new(worker, self.monitors.len());
-        (0..=u8::MAX).filter(|lane| lanes.has(*lane)).collect()
+        (0..=u8::MAX).filter(|lane| lanes.contains(*lane)).collect()
     }
 
     /// One number a worker, which grows at least once a second while the worker is alive.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 pub(super) use crate::drain::queue::owned;
 
-use crate::drain::queue::{Next, Queue};
+use crate::drain::queue::{Dequeued, WorkerQueue};
 use crate::wal::{Log, Lsn, Record, RecordRef};
 
 /// Records between two looks at the results: a fraction of a millisecond.
@@ -16,7 +16,7 @@ pub(super) enum ReadSide {
     Main,
     CatchUp,
     /// The catch-up side of one topic.
-    Aside(usize),
+    Topic(usize),
 }
 
 /// What was done with a record.
@@ -31,32 +31,32 @@ pub(super) enum Disposition {
 /// Takes a worker's records out of its queue in order. Dropped, it closes the queue.
 pub(super) struct LaneReader {
     log: Arc<Log>,
-    queue: Arc<Queue>,
+    queue: Arc<WorkerQueue>,
     // Taken out, and not yet done with. At most one record.
-    held: Option<(Record, u32)>,
+    pending: Option<(Record, u32)>,
 }
 
 impl LaneReader {
     /// From this record on.
-    pub(super) fn new(log: &Arc<Log>, queue: &Arc<Queue>, from: Lsn) -> Self {
+    pub(super) fn new(log: &Arc<Log>, queue: &Arc<WorkerQueue>, from: Lsn) -> Self {
         queue.open(from);
-        Self { log: Arc::clone(log), queue: Arc::clone(queue), held: None }
+        Self { log: Arc::clone(log), queue: Arc::clone(queue), pending: None }
     }
 
     /// Goes on from this record.
     pub(super) fn seek(&mut self, from: Lsn) {
-        self.held = None;
+        self.pending = None;
         self.queue.open(from);
     }
 
     /// Everything below was offered.
     pub(super) fn position(&self) -> Lsn {
-        self.held.as_ref().map_or_else(|| self.queue.position(), |(record, _)| record.lsn)
+        self.pending.as_ref().map_or_else(|| self.queue.position(), |(record, _)| record.lsn)
     }
 
     /// Whether a record was taken out and could not go.
     pub(super) fn is_waiting(&self) -> bool {
-        self.held.is_some()
+        self.pending.is_some()
     }
 
     /// Offers the next record; `None` when everything that is released was offered.
@@ -64,12 +64,12 @@ impl LaneReader {
         &mut self,
         mut handle: impl FnMut(RecordRef<'_>) -> Disposition,
     ) -> Option<Disposition> {
-        let (record, bytes) = match self.held.take() {
+        let (record, bytes) = match self.pending.take() {
             Some(held) => held,
             None => match self.queue.take() {
-                Next::Record(record, bytes) => (record, bytes),
-                Next::Later => return Some(Disposition::Wait),
-                Next::End => return None,
+                Dequeued::Record(record, bytes) => (record, bytes),
+                Dequeued::Pending => return Some(Disposition::Wait),
+                Dequeued::Exhausted => return None,
             },
         };
         let Record { lsn, at, lane, ref payload } = record;
@@ -78,7 +78,7 @@ impl LaneReader {
         let step =
             if is_done { Disposition::Done } else { handle(RecordRef { lsn, at, lane, bytes, payload }) };
         if step == Disposition::Wait {
-            self.held = Some((record, bytes));
+            self.pending = Some((record, bytes));
         }
         Some(step)
     }

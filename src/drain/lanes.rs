@@ -13,7 +13,7 @@ impl Lanes {
         Self { index, workers }
     }
 
-    pub(super) fn has(self, lane: u8) -> bool {
+    pub(super) fn contains(self, lane: u8) -> bool {
         usize::from(lane) % self.workers == self.index
     }
 }

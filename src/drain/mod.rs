@@ -6,7 +6,7 @@
 //!
 //! The path of a record:
 //!
-//! 1. `reader` reads the log once for all workers, in `pass`es, into the bounded `queue` of each worker. `pacer`
+//! 1. `reader` reads the log once for all workers, in `read_pass`es, into the bounded `queue` of each worker. `release_pacer`
 //!    decides when new records are released to it, so that batches are not small.
 //! 2. `lane_reader` takes the record out of the queue for its worker (`plain::worker`, `transactional::worker`).
 //! 3. `dispatcher` decides: send, park, wait, or dead letter. It knows topics and refusals (`failure_policy`), records
@@ -33,15 +33,15 @@ mod lanes;
 mod metrics;
 mod monitor;
 mod notify;
-mod pacer;
 mod partition_in_flight;
 mod partitioner;
-mod pass;
 mod plain;
 mod poison_isolation;
 mod producer_settings;
 mod queue;
+mod read_pass;
 mod reader;
+mod release_pacer;
 mod scope;
 mod send_permit;
 mod sender;
@@ -61,9 +61,9 @@ use std::time::{Duration, Instant};
 
 use crate::drain::context::Context;
 use crate::drain::lanes::Lanes;
-use crate::drain::pacer::Pacer;
 use crate::drain::producer_settings::ProducerSettings;
 use crate::drain::reader::Reader;
+use crate::drain::release_pacer::ReleasePacer;
 use crate::drain::transactional::{Purpose, Takeover};
 use crate::drain::worker_parts::WorkerParts;
 use crate::kafka;
@@ -124,11 +124,11 @@ pub struct Drain {
 impl Drain {
     /// Starts the workers. No broker need be there; settings the Kafka client refuses are an error.
     pub fn start(parts: DrainParts) -> Result<Self, DrainError> {
-        let pacer = Pacer::of(parts.kafka.linger);
+        let pacer = ReleasePacer::for_linger(parts.kafka.linger);
         Self::start_with(parts, pacer)
     }
 
-    fn start_with(parts: DrainParts, pacer: Pacer) -> Result<Self, DrainError> {
+    fn start_with(parts: DrainParts, pacer: ReleasePacer) -> Result<Self, DrainError> {
         let DrainParts {
             log,
             statuses,

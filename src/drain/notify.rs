@@ -5,33 +5,33 @@ use std::time::Duration;
 use crate::sync::{Condvar, Mutex};
 
 /// Nothing is in flight and nothing held back: only a notification matters, and the heartbeat.
-pub(super) const IDLE: Duration = Duration::from_millis(900);
+pub(super) const IDLE_WAIT: Duration = Duration::from_millis(900);
 /// Something may hang, or may be tried again.
-pub(super) const ALERT: Duration = Duration::from_millis(50);
+pub(super) const ACTIVE_WAIT: Duration = Duration::from_millis(50);
 /// Far below the time for which records are gathered before they are released (`drain::pacer`).
-const GATHER: Duration = Duration::from_millis(1);
+const GATHER_TIME: Duration = Duration::from_millis(1);
 
 /// Many threads notify, one waits. A notification while nobody waits is kept.
 #[derive(Default)]
 pub(super) struct Notify {
-    rung: Mutex<bool>,
-    heard: Condvar,
+    notified: Mutex<bool>,
+    condvar: Condvar,
 }
 
 impl Notify {
     /// Wakes the one who waits, or who waits next.
     pub(super) fn notify(&self) {
-        let mut rung = self.rung.lock();
+        let mut rung = self.notified.lock();
         if !*rung {
             *rung = true;
-            self.heard.notify_one();
+            self.condvar.notify_one();
         }
     }
 
     /// Blocks until notified, for at most `timeout`.
     pub(super) fn wait(&self, timeout: Duration) {
-        let rung = self.rung.lock();
-        let mut waited = self.heard.wait_timeout_while(rung, timeout, |rung| !*rung);
+        let rung = self.notified.lock();
+        let mut waited = self.condvar.wait_timeout_while(rung, timeout, |rung| !*rung);
         *waited = false;
     }
 
@@ -39,7 +39,7 @@ impl Notify {
     /// many would wake for each.
     pub(super) fn wait_and_gather(&self, timeout: Duration) {
         self.wait(timeout);
-        std::thread::sleep(GATHER);
+        std::thread::sleep(GATHER_TIME);
     }
 }
 

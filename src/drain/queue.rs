@@ -3,7 +3,7 @@
 //! A queue belongs to one side of one worker. Its `next` says how far the reader has come for it: since the queue was
 //! opened, every record of its lanes below `next` that is not done was put into it, in order. A record that does not
 //! fit stays in the log, at or above `next`, and the reader comes back for it. Nothing is lost or overtaken, however long
-//! a worker takes nothing, and a worker may go back to any record at any time ([`Queue::open`]).
+//! a worker takes nothing, and a worker may go back to any record at any time ([`WorkerQueue::open`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const CAPACITY: u64 = 8 << 20;
 const OVERHEAD: u64 = 80;
 
 /// What all queues of a drain share.
-pub(super) struct Pool {
+pub(super) struct QueuePool {
     log: Arc<Log>,
     control: Arc<Control>,
     capacity: u64,
@@ -28,24 +28,24 @@ pub(super) struct Pool {
     /// Whether the reader wants to know of every worker that has nothing to do.
     blocked: AtomicBool,
     /// Whether a worker has called the reader.
-    called: AtomicBool,
+    reader_called: AtomicBool,
 }
 
-impl Pool {
+impl QueuePool {
     fn room(&self) -> u64 {
         self.capacity.saturating_sub(self.bytes.load(Ordering::Relaxed))
     }
 
     /// Wakes the reader, which waits for the log.
     fn wake(&self) {
-        self.called.store(true, Ordering::Relaxed);
+        self.reader_called.store(true, Ordering::Relaxed);
         self.log.wake_readers();
     }
 }
 
 /// Records on their way to one side of a worker.
-pub(super) struct Queue {
-    pool: Arc<Pool>,
+pub(super) struct WorkerQueue {
+    pool: Arc<QueuePool>,
     notify: Arc<Notify>,
     state: Mutex<State>,
 }
@@ -63,32 +63,32 @@ struct State {
     /// Whether there was more to read: the worker wants to know when `next` moves.
     is_awaited: bool,
     /// After a record did not fit: so few bytes leave room again.
-    low: Option<u64>,
+    resume_at_bytes: Option<u64>,
 }
 
 /// What a worker finds in its queue.
-pub(super) enum Next {
+pub(super) enum Dequeued {
     /// A record, and the bytes it takes in the log.
     Record(Record, u32),
     /// Nothing yet: the reader has not come to the end of the records that are released.
-    Later,
+    Pending,
     /// Nothing: every record that is released was taken out.
-    End,
+    Exhausted,
 }
 
 /// What became of a record that the reader offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Offer {
-    Taken,
+pub(super) enum OfferResult {
+    Accepted,
     /// It does not fit now.
     Full,
     /// The worker has gone elsewhere in the log, or needs nothing.
-    Moved,
+    NotNeeded,
 }
 
 /// What the reader sees of a queue.
 #[derive(Clone, Copy)]
-pub(super) struct View {
+pub(super) struct QueueView {
     pub(super) next: Lsn,
     pub(super) is_open: bool,
     /// Whether the worker found it empty.
@@ -99,7 +99,7 @@ pub(super) struct View {
     pub(super) taken: u64,
 }
 
-impl Queue {
+impl WorkerQueue {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
@@ -132,7 +132,7 @@ impl Queue {
     }
 
     /// For the worker: the next record.
-    pub(super) fn take(&self) -> Next {
+    pub(super) fn take(&self) -> Dequeued {
         let mut state = self.state();
         let Some((record, bytes)) = state.records.pop_front() else {
             let is_news = !std::mem::replace(&mut state.is_wanted, true);
@@ -142,48 +142,48 @@ impl Queue {
             if is_news && self.pool.blocked.load(Ordering::Relaxed) {
                 self.pool.wake();
             }
-            return if is_awaited { Next::Later } else { Next::End };
+            return if is_awaited { Dequeued::Pending } else { Dequeued::Exhausted };
         };
         let size = size(record.payload.len());
         state.bytes -= size;
         state.taken += size;
         self.pool.bytes.fetch_sub(size, Ordering::Relaxed);
-        let has_room = state.low.is_some_and(|low| state.bytes <= low);
+        let has_room = state.resume_at_bytes.is_some_and(|low| state.bytes <= low);
         if has_room {
-            state.low = None;
+            state.resume_at_bytes = None;
         }
         drop(state);
         if has_room {
             self.pool.wake();
         }
-        Next::Record(record, bytes)
+        Dequeued::Record(record, bytes)
     }
 
     /// For the reader: the next record of this queue's lanes at or above `next`, which the reader knows from a view or
     /// the last offer. A queue may hold as much as all of them together leave free, so that one that is not emptied
     /// leaves room for the others.
-    pub(super) fn offer(&self, frame: RecordRef<'_>, next: Lsn) -> Offer {
+    pub(super) fn offer(&self, frame: RecordRef<'_>, next: Lsn) -> OfferResult {
         let mut state = self.state();
         if !state.is_open || state.next != next {
-            return Offer::Moved;
+            return OfferResult::NotNeeded;
         }
         let size = size(frame.payload.len());
         if !state.records.is_empty() && state.bytes + size > self.pool.room() {
             state.next = frame.lsn;
-            state.low = Some(state.bytes / 4 * 3);
-            return Offer::Full;
+            state.resume_at_bytes = Some(state.bytes / 4 * 3);
+            return OfferResult::Full;
         }
         self.pool.bytes.fetch_add(size, Ordering::Relaxed);
         state.bytes += size;
         state.next = frame.lsn.next();
         (state.is_wanted, state.is_awaited) = (false, false);
         state.records.push_back((owned(frame), frame.bytes));
-        Offer::Taken
+        OfferResult::Accepted
     }
 
     /// For the reader: there is no record of these lanes between `next` and `position`. Says whether the worker waits to
     /// hear that.
-    pub(super) fn pass(&self, next: Lsn, position: Lsn) -> bool {
+    pub(super) fn advance(&self, next: Lsn, position: Lsn) -> bool {
         let mut state = self.state();
         if !state.is_open || state.next != next || position <= next {
             return false;
@@ -196,13 +196,13 @@ impl Queue {
         self.notify.notify();
     }
 
-    pub(super) fn view(&self) -> View {
+    pub(super) fn view(&self) -> QueueView {
         let state = self.state();
-        View {
+        QueueView {
             next: state.next,
             is_open: state.is_open,
             is_wanted: state.is_wanted,
-            is_full: state.low.is_some(),
+            is_full: state.resume_at_bytes.is_some(),
             bytes: state.bytes,
             taken: state.taken,
         }
@@ -220,13 +220,13 @@ fn size(payload: usize) -> u64 {
 }
 
 /// The queues of all workers: one for the head of each, and one for its catch-up side.
-pub(super) struct Queues {
-    pool: Arc<Pool>,
-    all: Vec<Arc<Queue>>,
+pub(super) struct WorkerQueues {
+    pool: Arc<QueuePool>,
+    all: Vec<Arc<WorkerQueue>>,
     workers: usize,
 }
 
-impl Queues {
+impl WorkerQueues {
     /// Two for each worker, each with the notification it wakes by.
     pub(super) fn new(log: &Arc<Log>, control: &Arc<Control>, notifies: &[Arc<Notify>]) -> Self {
         Self::with_capacity(log, control, notifies, CAPACITY)
@@ -238,42 +238,46 @@ impl Queues {
         notifies: &[Arc<Notify>],
         capacity: u64,
     ) -> Self {
-        let pool = Arc::new(Pool {
+        let pool = Arc::new(QueuePool {
             log: Arc::clone(log),
             control: Arc::clone(control),
             capacity,
             bytes: AtomicU64::default(),
             blocked: AtomicBool::default(),
-            called: AtomicBool::default(),
+            reader_called: AtomicBool::default(),
         });
         let queue = |notify: &Arc<Notify>| {
-            Arc::new(Queue { pool: Arc::clone(&pool), notify: Arc::clone(notify), state: Mutex::default() })
+            Arc::new(WorkerQueue {
+                pool: Arc::clone(&pool),
+                notify: Arc::clone(notify),
+                state: Mutex::default(),
+            })
         };
         let all = notifies.iter().chain(notifies).map(queue).collect();
         Self { pool, all, workers: notifies.len() }
     }
 
     /// The queue for the head of a worker.
-    pub(super) fn head(&self, worker: usize) -> &Arc<Queue> {
+    pub(super) fn head(&self, worker: usize) -> &Arc<WorkerQueue> {
         &self.all[worker]
     }
 
     /// The queue for the catch-up side of a worker.
-    pub(super) fn catch_up(&self, worker: usize) -> &Arc<Queue> {
+    pub(super) fn catch_up(&self, worker: usize) -> &Arc<WorkerQueue> {
         &self.all[self.workers + worker]
     }
 
     /// The numbers of the queues that take the records of a lane.
-    pub(super) fn of(&self, lane: u8) -> [usize; 2] {
+    pub(super) fn for_lane(&self, lane: u8) -> [usize; 2] {
         let worker = usize::from(lane) % self.workers;
         [worker, self.workers + worker]
     }
 
-    pub(super) fn all(&self) -> &[Arc<Queue>] {
+    pub(super) fn all(&self) -> &[Arc<WorkerQueue>] {
         &self.all
     }
 
-    pub(super) fn view(&self, index: usize) -> View {
+    pub(super) fn view(&self, index: usize) -> QueueView {
         self.all[index].view()
     }
 
@@ -283,13 +287,13 @@ impl Queues {
     }
 
     /// Forgets the calls so far: the reader is about to look at all queues.
-    pub(super) fn listen(&self) {
-        self.pool.called.store(false, Ordering::Relaxed);
+    pub(super) fn clear_reader_calls(&self) {
+        self.pool.reader_called.store(false, Ordering::Relaxed);
     }
 
     /// Whether a worker has called the reader since it last looked.
-    pub(super) fn is_called(&self) -> bool {
-        self.pool.called.load(Ordering::Relaxed)
+    pub(super) fn is_reader_called(&self) -> bool {
+        self.pool.reader_called.load(Ordering::Relaxed)
     }
 
     /// Bytes in all queues.

@@ -14,28 +14,28 @@ use prometheus::IntCounter;
 use crate::backoff::Backoff;
 use crate::drain::control::Control;
 use crate::drain::metrics::Metrics;
-use crate::drain::notify::IDLE;
-use crate::drain::pacer::{FULL, Pacer};
-use crate::drain::pass::Pass;
-use crate::drain::queue::{Queues, View};
+use crate::drain::notify::IDLE_WAIT;
+use crate::drain::queue::{QueueView, WorkerQueues};
+use crate::drain::read_pass::ReadPass;
+use crate::drain::release_pacer::{FULL, ReleasePacer};
 use crate::status::Statuses;
 use crate::wal::{Cursor, Log, ReadError};
 
 /// Records read in one pass: about a millisecond, for which the front waits while a pass behind it goes on.
-const PASS: u64 = 2048;
+const RECORDS_PER_PASS: u64 = 2048;
 /// A busy worker takes an eighth of its full queue in this time. Others do not wait longer for a slower one.
-const PATIENCE: Duration = Duration::from_millis(500);
+const MAX_HOLD: Duration = Duration::from_millis(500);
 
 /// A way through the log, which rests after a read error.
-struct Way {
+struct ReadCursor {
     cursor: Cursor,
     read_at: Instant,
     backoff: Backoff,
 }
 
-impl Way {
+impl ReadCursor {
     /// How a pass ended: says for how long to rest, if it failed.
-    fn ended(&mut self, outcome: Result<(), ReadError>, now: Instant) -> Option<Duration> {
+    fn finish_pass(&mut self, outcome: Result<(), ReadError>, now: Instant) -> Option<Duration> {
         let Err(error) = outcome else {
             self.backoff.reset();
             return None;
@@ -54,27 +54,27 @@ impl Way {
 
 /// Since when a full queue holds the front, and how much its worker had taken by then.
 #[derive(Clone, Copy)]
-struct Hold {
+struct FrontHold {
     since: Instant,
     taken: u64,
 }
 
 /// What the reader works with.
-pub(super) struct Parts {
+pub(super) struct ReaderParts {
     pub(super) log: Arc<Log>,
-    pub(super) queues: Arc<Queues>,
+    pub(super) queues: Arc<WorkerQueues>,
     pub(super) control: Arc<Control>,
-    pub(super) pacer: Pacer,
+    pub(super) pacer: ReleasePacer,
     /// Which records a client waits for.
     pub(super) statuses: Statuses,
 }
 
-impl Parts {
+impl ReaderParts {
     pub(super) fn new(
         log: Arc<Log>,
-        queues: Arc<Queues>,
+        queues: Arc<WorkerQueues>,
         control: Arc<Control>,
-        pacer: Pacer,
+        pacer: ReleasePacer,
         statuses: Statuses,
     ) -> Self {
         Self { log, queues, control, pacer, statuses }
@@ -82,60 +82,60 @@ impl Parts {
 }
 
 pub(super) struct Reader {
-    parts: Parts,
-    front: Way,
-    behind: Way,
-    holds: Vec<Option<Hold>>,
+    parts: ReaderParts,
+    front: ReadCursor,
+    trailing: ReadCursor,
+    holds: Vec<Option<FrontHold>>,
     /// The number of the last pass behind the front that began at each queue.
     begun: Vec<u64>,
     passes: u64,
     /// How often the front went on without a full queue.
-    left_behind: IntCounter,
+    skipped_queues: IntCounter,
 }
 
 impl Reader {
-    pub(super) fn new(parts: Parts, backoff: &Backoff, metrics: &Metrics) -> Self {
+    pub(super) fn new(parts: ReaderParts, backoff: &Backoff, metrics: &Metrics) -> Self {
         let left_behind = metrics.queue_hit.clone();
         let (from, read_at) = (parts.log.watermark(), Instant::now());
-        let way = || Way { cursor: parts.log.cursor(from), read_at, backoff: backoff.clone() };
+        let way = || ReadCursor { cursor: parts.log.cursor(from), read_at, backoff: backoff.clone() };
         let (front, behind, count) = (way(), way(), parts.queues.all().len());
         let (holds, begun) = (vec![None; count], vec![0; count]);
-        Self { parts, front, behind, holds, begun, passes: 0, left_behind }
+        Self { parts, front, trailing: behind, holds, begun, passes: 0, skipped_queues: left_behind }
     }
 
     /// Reads until told to stop. `beats` grows at least once a second meanwhile.
     pub(super) fn run(mut self, beats: &AtomicU64) {
         while self.parts.control.stop_by().is_none() {
             beats.fetch_add(1, Ordering::Relaxed);
-            self.parts.queues.listen();
+            self.parts.queues.clear_reader_calls();
             let now = Instant::now();
             let gathers = self.release(now);
             if let Some(rest) = self.turn(now) {
-                self.wait(gathers, rest.min(IDLE));
+                self.wait(gathers, rest.min(IDLE_WAIT));
             }
         }
     }
 
     /// Releases what the log has more, if the pacer says so; else says for how long it is still to be gathered.
     fn release(&mut self, now: Instant) -> Option<Duration> {
-        let Parts { log, control, pacer, statuses, .. } = &mut self.parts;
+        let ReaderParts { log, control, pacer, statuses, .. } = &mut self.parts;
         let (released, end) = (control.released(), log.end());
         if end <= released {
             return None;
         }
-        let left = pacer.gather(end.0 - released.0, statuses.last_awaited() >= released, now);
+        let left = pacer.gather_time(end.0 - released.0, statuses.last_awaited() >= released, now);
         if left.is_none() {
             control.release(end);
-            pacer.released(now);
+            pacer.on_released(now);
         }
         left
     }
 
     /// Until there is something to release, a worker calls, or `rest` is over.
     fn wait(&self, gathers: Option<Duration>, rest: Duration) {
-        let Parts { log, queues, control, statuses, .. } = &self.parts;
+        let ReaderParts { log, queues, control, statuses, .. } = &self.parts;
         let released = control.released();
-        let is_called = || queues.is_called() || control.stop_by().is_some();
+        let is_called = || queues.is_reader_called() || control.stop_by().is_some();
         match gathers {
             None => log.wait_for_or_interrupt(released, rest, is_called),
             Some(left) => {
@@ -151,7 +151,7 @@ impl Reader {
     pub(super) fn turn(&mut self, now: Instant) -> Option<Duration> {
         // Before it looks: a worker that finds its queue empty afterwards says so.
         self.parts.queues.set_blocked(true);
-        let (front, behind) = (self.advance(now), self.follow(now));
+        let (front, behind) = (self.read_front(now), self.read_trailing(now));
         if self.front.cursor.position() >= self.parts.control.released() {
             self.parts.queues.set_blocked(false);
         }
@@ -159,28 +159,28 @@ impl Reader {
     }
 
     /// A pass at the front, for the queues that stand there. `None`: it came further.
-    fn advance(&mut self, now: Instant) -> Option<Duration> {
+    fn read_front(&mut self, now: Instant) -> Option<Duration> {
         let queues = Arc::clone(&self.parts.queues);
         let from = self.front.cursor.position();
-        let mut pass = Pass::new(&queues, |view| view.next >= from);
+        let mut pass = ReadPass::new(&queues, |view| view.next >= from);
         if now < self.front.read_at {
             return Some(self.front.read_at - now);
         }
         let end = self.parts.control.released();
         if from >= end || pass.is_over() {
-            return Some(IDLE);
+            return Some(IDLE_WAIT);
         }
-        let (mut most, mut rest) = (PASS.min(end.0 - from.0), None);
+        let (mut most, mut rest) = (RECORDS_PER_PASS.min(end.0 - from.0), None);
         let outcome = loop {
             let frame = match pass.read(&mut self.front.cursor, &mut most) {
                 Ok(Some(frame)) => frame,
                 end => break end.map(|_| ()),
             };
-            for index in queues.of(frame.lane) {
+            for index in queues.for_lane(frame.lane) {
                 if pass.offer(index, frame) {
-                    let patience = patience(&mut self.holds[index], &pass, queues.view(index), now);
+                    let patience = remaining_hold(&mut self.holds[index], &pass, queues.view(index), now);
                     rest = rest.max(patience);
-                    self.left_behind.inc_by(u64::from(patience.is_none()));
+                    self.skipped_queues.inc_by(u64::from(patience.is_none()));
                 }
             }
             if rest.is_some() {
@@ -189,63 +189,69 @@ impl Reader {
             }
         };
         let position = self.front.cursor.position();
-        pass.end(position);
-        let delay = self.front.ended(outcome, now);
+        pass.finish(position);
+        let delay = self.front.finish_pass(outcome, now);
         if position > from { None } else { delay.or(rest) }
     }
 
     /// A pass behind the front. It begins at a queue with room, at which none has begun for the longest time. `None`:
     /// there was one.
-    fn follow(&mut self, now: Instant) -> Option<Duration> {
-        if now < self.behind.read_at {
-            return Some(self.behind.read_at - now);
+    fn read_trailing(&mut self, now: Instant) -> Option<Duration> {
+        if now < self.trailing.read_at {
+            return Some(self.trailing.read_at - now);
         }
         let queues = Arc::clone(&self.parts.queues);
         let front = self.front.cursor.position();
-        let mut pass = Pass::new(&queues, |view| view.next < front && !view.is_full);
-        let Some((first, from)) = pass.members().min_by_key(|(index, next)| (self.begun[*index], *next))
+        let mut pass = ReadPass::new(&queues, |view| view.next < front && !view.is_full);
+        let Some((first, from)) =
+            pass.active_queues().min_by_key(|(index, next)| (self.begun[*index], *next))
         else {
-            return Some(IDLE);
+            return Some(IDLE_WAIT);
         };
         pass.begin_at(from);
         self.passes += 1;
         self.begun[first] = self.passes;
-        if self.behind.cursor.position() != from {
-            self.behind.cursor = self.parts.log.cursor(from);
+        if self.trailing.cursor.position() != from {
+            self.trailing.cursor = self.parts.log.cursor(from);
         }
-        let mut most = PASS.min(front.0 - from.0);
+        let mut most = RECORDS_PER_PASS.min(front.0 - from.0);
         let outcome = loop {
-            let frame = match pass.read(&mut self.behind.cursor, &mut most) {
+            let frame = match pass.read(&mut self.trailing.cursor, &mut most) {
                 Ok(Some(frame)) => frame,
                 end => break end.map(|_| ()),
             };
-            for index in queues.of(frame.lane) {
+            for index in queues.for_lane(frame.lane) {
                 pass.offer(index, frame);
             }
             if pass.is_over() {
                 break Ok(());
             }
         };
-        pass.end(self.behind.cursor.position());
-        self.behind.ended(outcome, now)
+        pass.finish(self.trailing.cursor.position());
+        self.trailing.finish_pass(outcome, now)
     }
 }
 
 /// For how long a full queue may hold the front; `None`: no longer.
-fn patience(hold: &mut Option<Hold>, pass: &Pass<'_>, full: View, now: Instant) -> Option<Duration> {
-    if !pass.is_wanted() {
+fn remaining_hold(
+    hold: &mut Option<FrontHold>,
+    pass: &ReadPass<'_>,
+    full: QueueView,
+    now: Instant,
+) -> Option<Duration> {
+    if !pass.has_idle_worker() {
         *hold = None;
-        return Some(IDLE);
+        return Some(IDLE_WAIT);
     }
-    let fresh = Hold { since: now, taken: full.taken };
-    let Hold { since, taken } = *hold.get_or_insert(fresh);
-    let left = PATIENCE.saturating_sub(now.saturating_duration_since(since));
+    let fresh = FrontHold { since: now, taken: full.taken };
+    let FrontHold { since, taken } = *hold.get_or_insert(fresh);
+    let left = MAX_HOLD.saturating_sub(now.saturating_duration_since(since));
     if left.is_zero() {
         let is_busy = full.taken - taken >= (full.bytes / 8).max(1);
         if is_busy {
             *hold = Some(fresh);
         }
-        return is_busy.then_some(PATIENCE);
+        return is_busy.then_some(MAX_HOLD);
     }
     Some(left)
 }

@@ -119,7 +119,7 @@ impl Asides {
                 Some(Disposition::Wait) => return Ok(false),
                 None => {
                     self.topics.remove(&topic);
-                    dispatcher.met(ReadSide::Aside(topic), head);
+                    dispatcher.met(ReadSide::Topic(topic), head);
                     return Ok(true);
                 }
             }
@@ -144,15 +144,15 @@ impl Aside {
             let step = if log.is_done(lsn) {
                 Disposition::Done
             } else {
-                dispatcher.dispatch(ReadSide::Aside(topic), frame)
+                dispatcher.dispatch(ReadSide::Topic(topic), frame)
             };
             if step == Disposition::Done {
                 self.held = None;
             }
             return Ok(Some(step));
         }
-        let Some(frame) = self.cursor.next(|_, lane| lanes.has(lane))? else { return Ok(None) };
-        let step = dispatcher.dispatch(ReadSide::Aside(topic), frame);
+        let Some(frame) = self.cursor.next(|_, lane| lanes.contains(lane))? else { return Ok(None) };
+        let step = dispatcher.dispatch(ReadSide::Topic(topic), frame);
         if step == Disposition::Wait {
             self.held = Some((owned(frame), frame.bytes));
         }

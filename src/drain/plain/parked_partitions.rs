@@ -240,7 +240,7 @@ mod tests {
         gates.open(P);
         gates.met(|topic| topic != 0);
         assert!(gates.any_open(|_| true) && !gates.any_open(|topic| topic != 0));
-        assert!(gates.stop(P, ReadSide::Main, Lsn(6)) && !gates.stop(P, ReadSide::Aside(0), Lsn(5)));
+        assert!(gates.stop(P, ReadSide::Main, Lsn(6)) && !gates.stop(P, ReadSide::Topic(0), Lsn(5)));
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl PlainSender {
     /// The record waits, and no other topic with it: its topic gets a catch-up side of its own, from this record on or
     /// from what was held before.
     fn wait_aside(&mut self, record: &Candidate<'_>) -> Disposition {
-        if matches!(record.side, ReadSide::Aside(_)) {
+        if matches!(record.side, ReadSide::Topic(_)) {
             return Disposition::Wait;
         }
         self.parked.gather(record.topic);
@@ -151,7 +151,7 @@ impl Sender for PlainSender {
         match side {
             ReadSide::Main => false,
             ReadSide::CatchUp => self.asides.contains(&topic),
-            ReadSide::Aside(own) => own != topic,
+            ReadSide::Topic(own) => own != topic,
         }
     }
 

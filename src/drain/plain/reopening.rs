@@ -22,7 +22,7 @@ impl Dispatcher<PlainSender> {
                 self.sender.settle(&mut self.state.policy, topic);
             }
             let is_aside = self.sender.asides.contains(&topic);
-            let side = if is_aside { ReadSide::Aside(topic) } else { ReadSide::CatchUp };
+            let side = if is_aside { ReadSide::Topic(topic) } else { ReadSide::CatchUp };
             begin.extend(self.sender.parked.open(scope).map(|first| (side, first)));
         }
         begin
@@ -80,7 +80,7 @@ impl Dispatcher<PlainSender> {
     /// A catch-up side met the main one.
     pub(super) fn met(&mut self, side: ReadSide, head: Lsn) {
         let PlainSender { parked, asides, keys, .. } = &mut self.sender;
-        if let ReadSide::Aside(topic) = side {
+        if let ReadSide::Topic(topic) = side {
             parked.met(|of| of == topic);
             asides.remove(&topic);
         } else {

@@ -13,7 +13,7 @@ use crate::drain::handle::Handle;
 use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, TURN};
 use crate::drain::lanes::Lanes;
 use crate::drain::monitor::{WorkerMonitor, activity};
-use crate::drain::notify::{ALERT, IDLE};
+use crate::drain::notify::{ACTIVE_WAIT, IDLE_WAIT};
 use crate::drain::partition_in_flight::STALL;
 use crate::drain::worker_parts::WorkerParts;
 use crate::kafka::{ClientError, Guarantee};
@@ -66,7 +66,7 @@ impl Worker {
                 let is_quiet =
                     self.dispatcher.is_quiet() && self.catch_up.is_none() && !self.head.is_waiting();
                 let is_quiet = is_quiet && self.asides.is_empty();
-                self.monitor().notify.wait(if is_quiet { IDLE } else { ALERT });
+                self.monitor().notify.wait(if is_quiet { IDLE_WAIT } else { ACTIVE_WAIT });
             }
         }
     }
@@ -87,7 +87,7 @@ impl Worker {
         self.dispatcher.tend(now);
         for (side, first) in self.dispatcher.reopen(now) {
             match side {
-                ReadSide::Aside(topic) => self.asides.rewind(topic, first),
+                ReadSide::Topic(topic) => self.asides.rewind(topic, first),
                 ReadSide::CatchUp | ReadSide::Main => self.rewind(first),
             }
         }

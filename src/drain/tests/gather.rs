@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::command::{CommandId, IdGenerator};
-use crate::drain::pacer::{FULL, Pacer};
+use crate::drain::release_pacer::{FULL, ReleasePacer};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -12,7 +12,7 @@ impl House {
     fn gathering(&mut self) -> (Drain, Statuses) {
         let parts = self.parts();
         let statuses = parts.statuses.clone();
-        let drain = Drain::start_with(parts, Pacer::new(HOUR)).unwrap();
+        let drain = Drain::start_with(parts, ReleasePacer::new(HOUR)).unwrap();
         self.append(TOPIC, 0..1, 1);
         self.until_drained();
         (drain, statuses)

@@ -10,10 +10,10 @@ use crate::backoff::Backoff;
 use crate::drain::control::Control;
 use crate::drain::lane_reader::{Disposition, LaneReader};
 use crate::drain::notify::Notify;
-use crate::drain::pacer::Pacer;
-use crate::drain::queue::Queues;
+use crate::drain::queue::WorkerQueues;
 use crate::drain::reader;
 use crate::drain::reader::Reader;
+use crate::drain::release_pacer::ReleasePacer;
 use crate::wal::memory_fs::MemoryFs;
 
 const WORKERS: usize = 3;
@@ -63,7 +63,7 @@ struct Side {
 struct Model {
     opened: wal::OpenedLog,
     control: Arc<Control>,
-    queues: Arc<Queues>,
+    queues: Arc<WorkerQueues>,
     reader: Reader,
     sides: Vec<Option<Side>>,
     lanes: Vec<u8>,
@@ -73,10 +73,11 @@ struct Model {
 }
 
 /// A reader that gathers nothing.
-fn reader_of(log: &Arc<Log>, control: &Arc<Control>, queues: &Arc<Queues>) -> Reader {
+fn reader_of(log: &Arc<Log>, control: &Arc<Control>, queues: &Arc<WorkerQueues>) -> Reader {
     let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(1));
-    let (pacer, statuses) = (Pacer::new(Duration::ZERO), Statuses::new(Arc::clone(log)));
-    let parts = reader::Parts::new(Arc::clone(log), Arc::clone(queues), Arc::clone(control), pacer, statuses);
+    let (pacer, statuses) = (ReleasePacer::new(Duration::ZERO), Statuses::new(Arc::clone(log)));
+    let parts =
+        reader::ReaderParts::new(Arc::clone(log), Arc::clone(queues), Arc::clone(control), pacer, statuses);
     Reader::new(parts, &backoff, &Metrics::register(&Registry::new().unwrap(), &[]).unwrap())
 }
 
@@ -86,7 +87,7 @@ impl Model {
         let log = &opened.log;
         let notifies: Vec<Arc<Notify>> = (0..WORKERS).map(|_| Arc::default()).collect();
         let control = Arc::new(Control::new(log.end()));
-        let queues = Arc::new(Queues::with_capacity(log, &control, &notifies, capacity));
+        let queues = Arc::new(WorkerQueues::with_capacity(log, &control, &notifies, capacity));
         let reader = reader_of(log, &control, &queues);
         let head = |worker| Side { feed: LaneReader::new(log, queues.head(worker), Lsn(1)), next: 1 };
         let sides = (0..2 * WORKERS).map(|side| (side < WORKERS).then(|| head(side))).collect();
@@ -227,7 +228,7 @@ fn the_log_is_read_once_for_all_workers() {
     let wal::OpenedLog { log, .. } = open();
     let notifies: Vec<Arc<Notify>> = (0..8).map(|_| Arc::default()).collect();
     let control = Arc::new(Control::new(log.end()));
-    let queues = Arc::new(Queues::new(&log, &control, &notifies));
+    let queues = Arc::new(WorkerQueues::new(&log, &control, &notifies));
     let mut reader = reader_of(&log, &control, &queues);
     let heads: Vec<_> = (0..8).map(|worker| LaneReader::new(&log, queues.head(worker), Lsn(1))).collect();
     let before = fs.bytes_read();

@@ -12,7 +12,7 @@ use crate::drain::handle::Handle;
 use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, TURN};
 use crate::drain::lanes::Lanes;
 use crate::drain::monitor::activity;
-use crate::drain::notify::{ALERT, IDLE};
+use crate::drain::notify::{ACTIVE_WAIT, IDLE_WAIT};
 use crate::drain::partition_in_flight::STALL;
 use crate::drain::worker_parts::WorkerParts;
 use crate::failpoint::Failpoint;
@@ -83,7 +83,7 @@ impl Worker {
                     && !state.policy.must_store_dead_letters();
                 let is_quiet = is_quiet && self.dispatcher.is_connected() && !self.feed.is_waiting();
                 let producer = &sender.producer;
-                if is_quiet { producer.wait(IDLE) } else { producer.wait_and_gather(ALERT) }
+                if is_quiet { producer.wait(IDLE_WAIT) } else { producer.wait_and_gather(ACTIVE_WAIT) }
             }
         }
     }
@@ -224,7 +224,7 @@ impl Worker {
                 self.dispatcher.commit(now, &mut tick);
                 return;
             }
-            self.dispatcher.sender.producer.wait(ALERT);
+            self.dispatcher.sender.producer.wait(ACTIVE_WAIT);
         }
     }
 

@@ -17,19 +17,19 @@ const GATHER: Duration = Duration::from_millis(20);
 pub(super) const FULL: u64 = 4096;
 
 /// Decides when to release records. Takes the time as an argument.
-pub(super) struct Pacer {
+pub(super) struct ReleasePacer {
     gather: Duration,
     released_at: Option<Instant>,
 }
 
-impl Pacer {
+impl ReleasePacer {
     /// Gathers for this long between two releases.
     pub(super) fn new(gather: Duration) -> Self {
         Self { gather, released_at: None }
     }
 
     /// A configured duration is librdkafka's business; then nothing is gathered here.
-    pub(super) fn of(linger: Linger) -> Self {
+    pub(super) fn for_linger(linger: Linger) -> Self {
         match linger {
             Linger::Auto => Self::new(GATHER),
             Linger::For(_) => Self::new(Duration::ZERO),
@@ -38,7 +38,7 @@ impl Pacer {
 
     /// For how long `waiting` records are still to be gathered; `None`: release them now. `awaited`: a client waits for
     /// the outcome of one of them.
-    pub(super) fn gather(&self, waiting: u64, awaited: bool, now: Instant) -> Option<Duration> {
+    pub(super) fn gather_time(&self, waiting: u64, awaited: bool, now: Instant) -> Option<Duration> {
         if awaited || waiting >= FULL {
             return None;
         }
@@ -47,7 +47,7 @@ impl Pacer {
     }
 
     /// Records were released.
-    pub(super) fn released(&mut self, now: Instant) {
+    pub(super) fn on_released(&mut self, now: Instant) {
         self.released_at = Some(now);
     }
 }
@@ -59,45 +59,45 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn busy(linger: Linger) -> (Pacer, Instant) {
-        let (mut pacer, now) = (Pacer::of(linger), Instant::now());
-        pacer.released(now);
+    fn busy(linger: Linger) -> (ReleasePacer, Instant) {
+        let (mut pacer, now) = (ReleasePacer::for_linger(linger), Instant::now());
+        pacer.on_released(now);
         (pacer, now)
     }
 
     #[test]
     fn the_first_record_and_the_first_after_a_quiet_spell_are_released_at_once() {
-        assert_eq!(Pacer::of(Linger::Auto).gather(1, false, Instant::now()), None);
+        assert_eq!(ReleasePacer::for_linger(Linger::Auto).gather_time(1, false, Instant::now()), None);
         let (pacer, now) = busy(Linger::Auto);
-        assert_eq!(pacer.gather(1, false, now + GATHER), None);
+        assert_eq!(pacer.gather_time(1, false, now + GATHER), None);
     }
 
     #[test]
     fn records_that_follow_a_release_are_gathered_until_its_time_is_over() {
         let (mut pacer, now) = busy(Linger::Auto);
-        assert_eq!(pacer.gather(1, false, now), Some(GATHER));
-        assert_eq!(pacer.gather(FULL - 1, false, now + 5 * MS), Some(GATHER - 5 * MS));
+        assert_eq!(pacer.gather_time(1, false, now), Some(GATHER));
+        assert_eq!(pacer.gather_time(FULL - 1, false, now + 5 * MS), Some(GATHER - 5 * MS));
         // From release to release, not from record to record: a steady stream is not delayed further.
-        pacer.released(now + GATHER);
-        assert_eq!(pacer.gather(1, false, now + GATHER + MS), Some(GATHER - MS));
+        pacer.on_released(now + GATHER);
+        assert_eq!(pacer.gather_time(1, false, now + GATHER + MS), Some(GATHER - MS));
         assert!((10 * MS..=20 * MS).contains(&GATHER), "the documented bounds");
     }
 
     #[test]
     fn a_record_that_a_client_waits_for_is_released_at_once() {
         let (pacer, now) = busy(Linger::Auto);
-        assert_eq!(pacer.gather(1, true, now), None);
+        assert_eq!(pacer.gather_time(1, true, now), None);
     }
 
     #[test]
     fn full_batches_are_released_at_once() {
         let (pacer, now) = busy(Linger::Auto);
-        assert_eq!(pacer.gather(FULL, false, now), None);
+        assert_eq!(pacer.gather_time(FULL, false, now), None);
     }
 
     #[test]
     fn with_a_configured_linger_nothing_is_gathered() {
         let (pacer, now) = busy(Linger::For(Span::millis(5)));
-        assert_eq!(pacer.gather(1, false, now), None);
+        assert_eq!(pacer.gather_time(1, false, now), None);
     }
 }
