@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forebay::drain::{Drain, DrainParts, Guarantee, NoDeferredValues};
+use forebay::drain::{DeliveryGuarantee, Drain, DrainParts, NoDeferredValues};
 use forebay::metrics::Registry;
 use forebay::status::Statuses;
 use forebay::task::FatalSignal;
@@ -82,7 +82,7 @@ fn compare_modes(what: &'static str, partitions: usize, bootstrap: &str) -> Outc
         let config = drain::Config { delivery, ..drain::Config::default() };
         RECORDS as f64 / drained(&wal, RECORDS, bootstrap, config).took.as_secs_f64()
     };
-    let (once, least) = (|| rate(Guarantee::ExactlyOnce), || rate(Guarantee::AtLeastOnce));
+    let (once, least) = (|| rate(DeliveryGuarantee::ExactlyOnce), || rate(DeliveryGuarantee::AtLeastOnce));
     once();
     let turns: Vec<(f64, f64)> = (0..PAIRS).map(|_| (once(), least())).collect();
     let (ours, theirs): (Vec<f64>, Vec<f64>) = turns.iter().copied().unzip();
@@ -167,7 +167,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
     })
     .expect("workers");
     drain.handle().pause();
-    while drain.handle().notice().is_some() {
+    while drain.handle().blocked_reason().is_some() {
         std::thread::sleep(POLL_INTERVAL);
     }
     std::thread::sleep(producer::PRODUCER_WARM_UP);

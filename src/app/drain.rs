@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::command::kind_of;
 use crate::config::Config;
-use crate::drain::{Guarantee, Handle};
+use crate::drain::{DeliveryGuarantee, Handle};
 use crate::status::Statuses;
 use crate::units::Timestamp;
 use crate::wal::inspect::{LogDirectory, LogView};
@@ -119,7 +119,7 @@ fn start(
     let statuses = Statuses::new(Arc::clone(&log));
     let drain =
         wiring.drain(&log, statuses, hash_pool, bootstrap.to_owned(), None, wiring.drain_metrics()?)?;
-    let once = wiring.config.drain.delivery == Guarantee::ExactlyOnce;
+    let once = wiring.config.drain.delivery == DeliveryGuarantee::ExactlyOnce;
     tracing::info!(
         event = "drain.started",
         wal.backlog = log.backlog_stats().backlog,
@@ -135,12 +135,12 @@ fn start(
 async fn await_delivery(log: &Log, handle: &Handle) -> Result<(), Failure> {
     let mut logged_at = Instant::now();
     while log.backlog_stats().backlog > 0 {
-        if let (true, Some(reason)) = (handle.is_halted(), handle.notice()) {
+        if let (true, Some(reason)) = (handle.is_halted(), handle.blocked_reason()) {
             return Err(Failure::Undelivered(reason));
         }
         if logged_at.elapsed() >= LOG_INTERVAL {
             logged_at = Instant::now();
-            let notice = handle.notice();
+            let notice = handle.blocked_reason();
             tracing::info!(
                 event = "drain.waiting",
                 wal.backlog = log.backlog_stats().backlog,

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use crate::auth::Mode;
 use crate::config::Config;
-use crate::drain::{Guarantee, Handle};
+use crate::drain::{DeliveryGuarantee, Handle};
 use crate::http::{AdminService, DeadLetterSummary, Instance, Overview, WorkerRow};
 use crate::problems::number;
 
@@ -65,7 +65,7 @@ fn lane_ranges(lanes: &[u8]) -> String {
 
 /// Why records of a topic wait although Kafka may be healthy.
 fn held_back(drain: &Handle) -> BTreeMap<String, String> {
-    let (because, refused) = (drain.parked_because(), drain.refused_topics());
+    let (because, refused) = (drain.parked_reasons(), drain.refused_topics());
     let parked = drain.parked().into_iter().filter(|(_, records)| *records > 0);
     let mut held: BTreeMap<String, String> = parked
         .map(|(topic, records)| {
@@ -99,8 +99,8 @@ pub(super) fn instance(wiring: &Wiring<'_>, public: Option<SocketAddr>, admin: S
 
 fn daemon_facts(config: &Config, public: SocketAddr) -> Vec<(&'static str, String)> {
     let delivery = match config.drain.delivery {
-        Guarantee::AtLeastOnce => "at least once",
-        Guarantee::ExactlyOnce => "exactly once",
+        DeliveryGuarantee::AtLeastOnce => "at least once",
+        DeliveryGuarantee::ExactlyOnce => "exactly once",
     };
     let auth = match config.auth.mode {
         Mode::Open => "open: every client is an administrator",

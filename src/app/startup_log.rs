@@ -3,7 +3,7 @@
 use crate::auth::Mode;
 use crate::bounded_errors::truncated;
 use crate::config::{Config, Source};
-use crate::drain::Guarantee;
+use crate::drain::DeliveryGuarantee;
 use crate::kafka::Brokers;
 
 use super::process::COMMIT;
@@ -41,10 +41,10 @@ pub(super) fn brokers(config: &Config) -> &str {
     }
 }
 
-fn delivery(guarantee: Guarantee) -> &'static str {
+fn delivery(guarantee: DeliveryGuarantee) -> &'static str {
     match guarantee {
-        Guarantee::AtLeastOnce => "at-least-once",
-        Guarantee::ExactlyOnce => "exactly-once",
+        DeliveryGuarantee::AtLeastOnce => "at-least-once",
+        DeliveryGuarantee::ExactlyOnce => "exactly-once",
     }
 }
 

@@ -174,7 +174,7 @@ impl Config {
                            any process on this machine could write user commands";
             mistakes.push(ConfigError::new("kafka", "brokers", "embedded", allowed));
         }
-        if self.drain.delivery == drain::Guarantee::ExactlyOnce {
+        if self.drain.delivery == drain::DeliveryGuarantee::ExactlyOnce {
             let mut refuse =
                 |allowed| mistakes.push(ConfigError::new("drain", "delivery", "exactly-once", allowed));
             if self.embedded() {

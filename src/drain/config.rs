@@ -13,7 +13,7 @@ pub struct Config {
     /// How many workers, each with a producer of its own.
     pub workers: ThreadCount,
     /// What is promised about repeats.
-    pub delivery: Guarantee,
+    pub delivery: DeliveryGuarantee,
     /// How long a transaction gathers records, at most.
     pub transaction_interval: Span,
     /// What to do when Kafka has seen more of this log than it holds.
@@ -32,7 +32,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             workers: ThreadCount::Auto,
-            delivery: Guarantee::AtLeastOnce,
+            delivery: DeliveryGuarantee::AtLeastOnce,
             transaction_interval: Span::millis(50),
             on_restored_log: OnRestoredLog::Stop,
             retry_backoff_min: Span::millis(100),
@@ -46,7 +46,7 @@ impl Default for Config {
 /// What is promised about repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Guarantee {
+pub enum DeliveryGuarantee {
     /// A crash may repeat records.
     AtLeastOnce,
     /// Nothing is repeated.
@@ -82,7 +82,7 @@ impl Config {
         if let Some(count) = self.workers.above_max() {
             mistakes.push(ConfigError::new("drain", "workers", count, ThreadCount::ALLOWED));
         }
-        if self.transaction_interval.0.is_zero() || self.transaction_interval > LONGEST_TRANSACTION {
+        if self.transaction_interval.0.is_zero() || self.transaction_interval > MAX_TRANSACTION_INTERVAL {
             let found = self.transaction_interval;
             mistakes.push(ConfigError::new(
                 "drain",
@@ -111,7 +111,7 @@ impl Config {
 }
 
 /// Far below the time after which a broker aborts a transaction.
-const LONGEST_TRANSACTION: Span = Span::secs(1);
+const MAX_TRANSACTION_INTERVAL: Span = Span::secs(1);
 
 /// Half the lanes: with more, some would have a single lane and a producer's ten threads for it.
 pub(super) const MAX_WORKERS: usize = ThreadCount::MAX;

@@ -34,7 +34,7 @@ impl Control {
     }
 
     /// Begin nothing new; end by then.
-    pub(super) fn stop(&self, deadline: Instant) {
+    pub(super) fn request_stop(&self, deadline: Instant) {
         *self.stop_by.lock() = Some(deadline);
     }
 

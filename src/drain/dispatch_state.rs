@@ -8,7 +8,7 @@ use crate::drain::deferred_values::{DeferredValues, RescanPacer};
 use crate::drain::failure_policy::{FailedRecord, FailurePolicy};
 use crate::drain::in_flight::InFlight;
 use crate::drain::in_flight_record::InFlightRecord;
-use crate::drain::monitor::{PAUSED, Parked, WorkerMonitor};
+use crate::drain::monitor::{PAUSED, ParkedTopic, WorkerMonitor};
 use crate::drain::traced_records::TracedRecords;
 use crate::kafka;
 use crate::kafka::{Delivery, ErrorCode};
@@ -28,11 +28,11 @@ pub(super) struct DispatchState {
     /// Delivery reports, not yet taken in.
     pub(super) results: Vec<Delivery>,
     /// When a broker last confirmed anything.
-    pub(super) arrived_at: Instant,
+    pub(super) acknowledged_at: Instant,
     /// The producer must be dealt with before anything else is sent.
-    pub(super) must_replace: bool,
+    pub(super) must_replace_producer: bool,
     /// When there was last nothing to deliver.
-    idle_at: Instant,
+    last_idle_at: Instant,
 }
 
 impl DispatchState {
@@ -53,16 +53,16 @@ impl DispatchState {
             in_flight: InFlight::share(workers as u64, &context.extra_room),
             traced: TracedRecords::new(&context.tracer),
             results: Vec::new(),
-            arrived_at: now,
-            must_replace: false,
-            idle_at: now,
+            acknowledged_at: now,
+            must_replace_producer: false,
+            last_idle_at: now,
             context,
         }
     }
 
     /// Whether records of this topic wait for the consumer. Only the embedded broker needs this bound, and it has no
     /// transactions: what a transaction that is aborted has counted would not be taken back.
-    pub(super) fn is_far_ahead(&self, topic: usize) -> bool {
+    pub(super) fn is_backpressured(&self, topic: usize) -> bool {
         self.context
             .backpressure
             .as_ref()
@@ -70,7 +70,7 @@ impl DispatchState {
     }
 
     /// A record was sent.
-    pub(super) fn sent(&mut self, lsn: Lsn, flight: InFlightRecord, now: Instant) {
+    pub(super) fn on_sent(&mut self, lsn: Lsn, flight: InFlightRecord, now: Instant) {
         if flight.attempts > 1 {
             self.context.metrics.retried.inc();
         }
@@ -81,7 +81,7 @@ impl DispatchState {
     }
 
     /// Kafka took a record: it is no longer in flight, and its topic and partition are well.
-    pub(super) fn arrived(
+    pub(super) fn on_acknowledged(
         &mut self,
         result: &Delivery,
         at: Timestamp,
@@ -108,7 +108,7 @@ impl DispatchState {
     pub(super) fn confirm(&mut self, arrived: &[(InFlightRecord, Confirmation)]) {
         let confirmations: Vec<Confirmation> = arrived.iter().map(|(_, note)| *note).collect();
         self.context.log.confirm(&confirmations);
-        self.traced.confirmed(&confirmations);
+        self.traced.on_confirmed(&confirmations);
         let lsns: Vec<Lsn> = confirmations.iter().map(|note| note.lsn).collect();
         self.context.statuses.finished(&lsns);
         let latency = self.context.metrics.latency.local();
@@ -130,14 +130,14 @@ impl DispatchState {
     }
 
     /// These records are no longer in flight and not delivered. Those sent as single records were alone in their request.
-    pub(super) fn take_back(&mut self, failures: &[(Lsn, ErrorCode)]) -> Vec<FailedRecord> {
+    pub(super) fn on_failed(&mut self, failures: &[(Lsn, ErrorCode)]) -> Vec<FailedRecord> {
         let come_back = |(lsn, code): &(Lsn, ErrorCode)| {
             let flight = self.in_flight.remove(*lsn)?;
             if let Some(lead) = &self.context.backpressure {
                 lead.on_returned(self.policy.topic_name(flight.topic_partition.topic), flight.bytes);
             }
             self.policy.on_returned(*lsn, &flight);
-            self.traced.came_back(*lsn, *code);
+            self.traced.on_returned(*lsn, *code);
             Some(FailedRecord::new(*lsn, &flight, *code, flight.solo))
         };
         failures.iter().filter_map(come_back).collect()
@@ -149,16 +149,16 @@ impl DispatchState {
         monitor: &WorkerMonitor,
         activity: &'static str,
         oldest_waiting: Option<Lsn>,
-        parked: impl Iterator<Item = Parked>,
+        parked: impl Iterator<Item = ParkedTopic>,
         now: Instant,
     ) {
         if activity == PAUSED || oldest_waiting.is_none() {
-            self.idle_at = now;
+            self.last_idle_at = now;
         }
         let mut state = monitor.state();
         (state.state, state.in_flight, state.oldest_waiting) =
             (activity, self.in_flight.len(), oldest_waiting);
-        state.unconfirmed_for = now.duration_since(self.idle_at.max(self.arrived_at));
+        state.unconfirmed_for = now.duration_since(self.last_idle_at.max(self.acknowledged_at));
         state.refused.clear();
         state.refused.extend(self.policy.refused_topics().map(|(topic, reason)| (topic.to_owned(), reason)));
         // Topics without any are there with zero, so that their gauge goes back.

@@ -16,14 +16,14 @@ use crate::drain::partitioner;
 use crate::drain::scope::{Scope, TopicPartition};
 use crate::drain::sender::{Candidate, Sender};
 use crate::drain::topic_state::Route;
-use crate::drain::traced_records::Produce;
+use crate::drain::traced_records::ProduceSpan;
 use crate::kafka::{Answer, Message};
 use crate::units::Timestamp;
 use crate::wal::RecordRef;
 
 /// How long the brokers have to answer about a topic. The worker does nothing else meanwhile, and owes a heartbeat
 /// every second.
-pub(super) const ASK: Duration = Duration::from_millis(800);
+pub(super) const METADATA_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// One worker's decisions.
 pub(super) struct Dispatcher<S> {
@@ -42,8 +42,9 @@ impl<S: Sender> Dispatcher<S> {
     }
 
     /// Whether a producer must be dealt with before anything else is sent.
-    pub(super) fn has_failed(&self) -> bool {
-        self.state.must_replace || self.sender.producer(false).is_some_and(|producer| producer.has_failed())
+    pub(super) fn must_replace_producer(&self) -> bool {
+        self.state.must_replace_producer
+            || self.sender.producer(false).is_some_and(|producer| producer.has_failed())
     }
 
     /// Stores the dead letters there are.
@@ -57,10 +58,11 @@ impl<S: Sender> Dispatcher<S> {
     }
 
     /// Asks about every topic that is due.
-    pub(super) fn ask_about_topics(&mut self, now: Instant) {
+    pub(super) fn refresh_topics(&mut self, now: Instant) {
         for topic in self.state.policy.due_topics(now) {
             // The rest in the next turn, after a heartbeat.
-            if self.ask(topic, self.sender.holds(topic), now) == Some(Answer::Away) || now.elapsed() > ASK / 8
+            if self.refresh_topic(topic, self.sender.holds_topic(topic), now) == Some(Answer::Away)
+                || now.elapsed() > METADATA_TIMEOUT / 8
             {
                 break;
             }
@@ -68,12 +70,16 @@ impl<S: Sender> Dispatcher<S> {
     }
 
     /// Asks the brokers about a topic. A topic that a record waits for is created where they allow it.
-    pub(super) fn ask(&mut self, topic: usize, waits: bool, now: Instant) -> Option<Answer> {
+    pub(super) fn refresh_topic(&mut self, topic: usize, waits: bool, now: Instant) -> Option<Answer> {
         let policy = &mut self.state.policy;
         let (producer, name) = (self.sender.producer(false)?, policy.topic_name(topic));
-        let answer = if waits { producer.ask_or_create(name, ASK) } else { producer.ask(name, ASK) };
+        let answer = if waits {
+            producer.ask_or_create(name, METADATA_TIMEOUT)
+        } else {
+            producer.ask(name, METADATA_TIMEOUT)
+        };
         policy.on_metadata(topic, answer, now);
-        self.sender.answered(policy, topic, answer);
+        self.sender.on_metadata(policy, topic, answer);
         Some(answer)
     }
 
@@ -81,11 +87,12 @@ impl<S: Sender> Dispatcher<S> {
     pub(super) fn dispatch(&mut self, side: ReadSide, frame: RecordRef<'_>) -> Disposition {
         if self.state.in_flight.contains(frame.lsn)
             || self.state.policy.is_dead(frame.lsn)
-            || self.sender.stops_lane(&mut self.state, frame)
+            || self.sender.is_lane_blocked(&mut self.state, frame)
         {
             return Disposition::Done;
         }
-        if self.state.policy.must_store_dead_letters() || self.has_failed() || !self.is_connected() {
+        if self.state.policy.must_store_dead_letters() || self.must_replace_producer() || !self.is_connected()
+        {
             return Disposition::Wait;
         }
         let envelope = match Envelope::decode(frame.payload) {
@@ -97,7 +104,7 @@ impl<S: Sender> Dispatcher<S> {
         };
         let now = Instant::now();
         let topic = self.state.policy.topic_number(envelope.topic, now);
-        if self.sender.is_of_another_side(side, topic) {
+        if self.sender.is_read_elsewhere(side, topic) {
             return Disposition::Done;
         }
         self.decide(&Candidate { side, frame, envelope, topic, now })
@@ -109,10 +116,10 @@ impl<S: Sender> Dispatcher<S> {
         let known = self.state.policy.topic(topic);
         // Before the topic's gate is looked at: the answer may close it.
         if known.is_due(now) || known.was_refused_by(frame.at, record.has_key(), now) {
-            self.ask(topic, true, now);
+            self.refresh_topic(topic, true, now);
         }
         let Self { state, sender } = self;
-        if sender.stops_topic(state, record) {
+        if sender.is_topic_blocked(state, record) {
             return Disposition::Done;
         }
         let (partitions, alone) = match state.policy.topic(topic).route_record(frame.at, record.has_key()) {
@@ -132,13 +139,13 @@ impl<S: Sender> Dispatcher<S> {
             }),
         };
         let place = TopicPartition::new(topic, partition);
-        if sender.stops_partition(record, place) {
+        if sender.is_partition_blocked(record, place) {
             return Disposition::Done;
         }
-        if state.is_far_ahead(topic) {
+        if state.is_backpressured(topic) {
             return sender.park(state, record, place.into());
         }
-        if sender.stops_key(record) {
+        if sender.is_key_blocked(record) {
             return Disposition::Done;
         }
         if record.envelope.sealed {
@@ -156,7 +163,7 @@ impl<S: Sender> Dispatcher<S> {
 
     fn dead_letter(&mut self, record: &Candidate<'_>, scope: Scope, reason: &'static str) -> Disposition {
         self.state.policy.dead_letter(record.frame, reason);
-        self.sender.passed(record, scope);
+        self.sender.on_passed(record, scope);
         Disposition::Done
     }
 
@@ -175,13 +182,13 @@ impl<S: Sender> Dispatcher<S> {
         // nothing leaves.
         let Some(value) = state.values.value(frame.lsn, envelope) else { return Disposition::Wait };
         let traced = state.traced.begin(envelope);
-        let own = traced.as_ref().map(Produce::traceparent);
+        let own = traced.as_ref().map(ProduceSpan::traceparent_header);
         let sent = producer.send(&Message {
             tag: frame.lsn.0,
             topic: envelope.topic,
             partition: place.partition,
             key: envelope.key,
-            headers: &headers_with(envelope, frame.at, own.as_deref()),
+            headers: &record_headers(envelope, frame.at, own.as_deref()),
             value: (!envelope.no_value).then(|| value.bytes()),
         });
         let attempts = state.policy.next_attempt(frame.lsn);
@@ -189,34 +196,34 @@ impl<S: Sender> Dispatcher<S> {
             // Nothing of it is in flight.
             return match state.policy.on_send_error(frame, place, code, attempts, now) {
                 SendErrorAction::DeadLetter => {
-                    sender.passed(record, place.into());
+                    sender.on_passed(record, place.into());
                     Disposition::Done
                 }
                 SendErrorAction::HoldTopic => sender.park(state, record, Scope::Topic(record.topic)),
                 SendErrorAction::Wait => {
-                    state.must_replace |= sender.is_lost(code, way.solo);
+                    state.must_replace_producer |= sender.is_producer_lost(code, way.solo);
                     Disposition::Wait
                 }
             };
         }
         let flight = InFlightRecord::new(place, way, record.bytes(), frame, record.has_key(), attempts);
-        state.sent(frame.lsn, flight, now);
+        state.on_sent(frame.lsn, flight, now);
         if let Some(produce) = traced {
             if attempts == 1 {
-                state.traced.taken(&produce, frame);
+                state.traced.on_first_sent(&produce, frame);
             }
-            state.traced.sent(frame.lsn, produce);
+            state.traced.on_sent(frame.lsn, produce);
         }
         if alone {
             state.policy.topic(record.topic).begin_trial(frame.lsn);
         }
-        sender.sent(state, record, &flight);
+        sender.on_sent(state, record, &flight);
         Disposition::Done
     }
 }
 
 /// The record's headers. A sampled one leads to the span of its sending, and by that to the span of its request.
-fn headers_with<'a>(
+fn record_headers<'a>(
     envelope: &Envelope<'a>,
     at: Timestamp,
     traceparent: Option<&'a str>,

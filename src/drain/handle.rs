@@ -24,7 +24,7 @@ pub struct Handle {
     monitors: Arc<[WorkerMonitor]>,
     pub(super) queues: Arc<WorkerQueues>,
     /// Passes of the reader: its heartbeat.
-    pub(super) reads: Arc<AtomicU64>,
+    pub(super) reader_beats: Arc<AtomicU64>,
     pub(super) permit: Arc<SendPermit>,
 }
 
@@ -36,11 +36,11 @@ impl Handle {
         // What waits from before is a backlog: nothing is gathered.
         let control = Arc::new(Control::new(log.end()));
         let queues = Arc::new(WorkerQueues::new(&log, &control, &notifies));
-        Self { log, metrics, control, monitors, queues, reads: Arc::default(), permit: Arc::default() }
+        Self { log, metrics, control, monitors, queues, reader_beats: Arc::default(), permit: Arc::default() }
     }
 
     /// What the reader works with.
-    pub(super) fn reading(&self, pacer: ReleasePacer, statuses: Statuses) -> reader::ReaderParts {
+    pub(super) fn reader_parts(&self, pacer: ReleasePacer, statuses: Statuses) -> reader::ReaderParts {
         let (queues, control) = (Arc::clone(&self.queues), Arc::clone(&self.control));
         reader::ReaderParts::new(Arc::clone(&self.log), queues, control, pacer, statuses)
     }
@@ -58,8 +58,8 @@ impl Handle {
     }
 
     /// Why nothing is sent although Kafka may be well, for people.
-    pub fn notice(&self) -> Option<String> {
-        self.permit.notice()
+    pub fn blocked_reason(&self) -> Option<String> {
+        self.permit.blocked_reason()
     }
 
     /// What Kafka forbids of what sending needs, beside topics.
@@ -86,12 +86,12 @@ impl Handle {
 
     /// One number a worker, which grows at least once a second while the worker is alive.
     pub fn heartbeats(&self) -> Vec<u64> {
-        self.monitors.iter().map(|monitor| monitor.beats.load(Ordering::Relaxed)).collect()
+        self.monitors.iter().map(|monitor| monitor.heartbeat.load(Ordering::Relaxed)).collect()
     }
 
     /// A number that grows at least once a second while the thread that reads the log for the workers is alive.
     pub fn reader_heartbeat(&self) -> u64 {
-        self.reads.load(Ordering::Relaxed)
+        self.reader_beats.load(Ordering::Relaxed)
     }
 
     /// Records held back, by topic; zero for topics that no longer hold any.
@@ -106,7 +106,7 @@ impl Handle {
     }
 
     /// Why records are held back, by topic.
-    pub fn parked_because(&self) -> BTreeMap<String, &'static str> {
+    pub fn parked_reasons(&self) -> BTreeMap<String, &'static str> {
         self.monitors.iter().flat_map(|monitor| monitor.state().parked_because.clone()).collect()
     }
 

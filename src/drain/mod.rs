@@ -73,7 +73,7 @@ use crate::telemetry::trace::Tracer;
 use crate::wal::Log;
 
 pub use backpressure::Backpressure;
-pub use config::{Config, Guarantee, OnRestoredLog};
+pub use config::{Config, DeliveryGuarantee, OnRestoredLog};
 pub use handle::Handle;
 pub use metrics::Metrics;
 pub use monitor::{Denial, WorkerState};
@@ -142,9 +142,9 @@ impl Drain {
             tracer,
         } = parts;
         let workers = config.worker_count();
-        let (backoff, once) = (config.backoff(), config.delivery == Guarantee::ExactlyOnce);
+        let (backoff, once) = (config.backoff(), config.delivery == DeliveryGuarantee::ExactlyOnce);
         let handle = Handle::new(Arc::clone(&log), Arc::clone(&metrics), workers);
-        let reader = Reader::new(handle.reading(pacer, statuses.clone()), &backoff, &metrics);
+        let reader = Reader::new(handle.reader_parts(pacer, statuses.clone()), &backoff, &metrics);
         let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 2), alarm };
         let context = Context::new(log, statuses, metrics, lead, prepare).with_tracer(tracer);
         let link = ProducerSettings::new(kafka, bootstrap);
@@ -168,7 +168,7 @@ impl Drain {
         } else {
             handle.permit.grant();
         }
-        drain.spawn("drain-reader", move || reader.run(&handle.reads))?;
+        drain.spawn("drain-reader", move || reader.run(&handle.reader_beats))?;
         Ok(drain)
     }
 
@@ -193,12 +193,12 @@ impl Drain {
     }
 
     fn halt(&mut self, deadline: Instant) {
-        self.handle.control.stop(deadline);
+        self.handle.control.request_stop(deadline);
         self.handle.notify();
         self.handle.log.wake_readers();
         for thread in self.threads.drain(..) {
             let left = deadline.saturating_duration_since(Instant::now());
-            if let Err(late) = thread.stop(left + END) {
+            if let Err(late) = thread.stop(left + WORKER_EXIT_MARGIN) {
                 tracing::warn!(event = "task.thread_left", error = %late, "thread still running after its deadline");
             }
         }
@@ -212,4 +212,4 @@ impl Drop for Drain {
 }
 
 /// What a worker may take behind the deadline: its last turn, and the end of its producers.
-const END: Duration = Duration::from_secs(5);
+const WORKER_EXIT_MARGIN: Duration = Duration::from_secs(5);

@@ -23,7 +23,7 @@ pub struct Denial {
 
 impl Denial {
     /// Of an error, if it is one.
-    pub(super) fn of(code: ErrorCode, text: impl Into<String>) -> Option<Self> {
+    pub(super) fn from_code(code: ErrorCode, text: impl Into<String>) -> Option<Self> {
         is_denial(code).then(|| Self { code, text: text.into() })
     }
 }
@@ -54,7 +54,7 @@ pub struct WorkerState {
 }
 
 /// Number of a topic, how many of its records are held back, and why.
-pub(super) type Parked = (usize, u64, &'static str);
+pub(super) type ParkedTopic = (usize, u64, &'static str);
 
 /// It may begin nothing new.
 pub(super) const PAUSED: &str = "paused";
@@ -62,7 +62,7 @@ pub(super) const PAUSED: &str = "paused";
 pub(super) const STATES: [&str; 4] = ["running", "waiting", PAUSED, "rebuilding"];
 
 /// The one of them that says what a worker does.
-pub(super) fn activity(is_paused: bool, is_connected: bool, is_busy: bool) -> &'static str {
+pub(super) fn state_name(is_paused: bool, is_connected: bool, is_busy: bool) -> &'static str {
     match () {
         () if is_paused => PAUSED,
         () if !is_connected => "rebuilding",
@@ -74,7 +74,7 @@ pub(super) fn activity(is_paused: bool, is_connected: bool, is_busy: bool) -> &'
 /// One worker's heartbeat, state and notification.
 pub(super) struct WorkerMonitor {
     pub(super) notify: Arc<Notify>,
-    pub(super) beats: AtomicU64,
+    pub(super) heartbeat: AtomicU64,
     state: Mutex<WorkerState>,
 }
 
@@ -91,7 +91,7 @@ impl WorkerMonitor {
             oldest_waiting: None,
             denied: None,
         };
-        Self { notify: Arc::default(), beats: AtomicU64::new(0), state: Mutex::new(state) }
+        Self { notify: Arc::default(), heartbeat: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, WorkerState> {
@@ -100,6 +100,6 @@ impl WorkerMonitor {
 
     /// The worker is alive.
     pub(super) fn beat(&self) {
-        self.beats.fetch_add(1, Ordering::Relaxed);
+        self.heartbeat.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -9,10 +9,10 @@ pub(super) struct SendPermit(Mutex<State>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// The takeover is not finished. `Troubled` says what delays it.
+    /// The takeover is not finished. `Delayed` says what delays it.
     #[default]
-    Claiming,
-    Troubled(String, Option<Denial>),
+    TakingOver,
+    Delayed(String, Option<Denial>),
     Granted,
     /// Not any more: why.
     Halted(String),
@@ -47,24 +47,24 @@ impl SendPermit {
     }
 
     /// An attempt failed. `denial`: what Kafka forbids, if that is why.
-    pub(super) fn trouble(&self, reason: String, denial: Option<Denial>) {
-        *self.state() = State::Troubled(reason, denial);
+    pub(super) fn report_delay(&self, reason: String, denial: Option<Denial>) {
+        *self.state() = State::Delayed(reason, denial);
     }
 
     /// What Kafka forbids of what sending needs.
     pub(super) fn denied(&self) -> Option<Denial> {
         match &*self.state() {
-            State::Troubled(_, denial) => denial.clone(),
+            State::Delayed(_, denial) => denial.clone(),
             _ => None,
         }
     }
 
     /// Why nothing is sent, for people.
-    pub(super) fn notice(&self) -> Option<String> {
+    pub(super) fn blocked_reason(&self) -> Option<String> {
         match &*self.state() {
             State::Granted => None,
-            State::Claiming => Some("taking over the positions".to_owned()),
-            State::Troubled(reason, _) => Some(format!("{reason}; tried again")),
+            State::TakingOver => Some("taking over the positions".to_owned()),
+            State::Delayed(reason, _) => Some(format!("{reason}; tried again")),
             State::Halted(reason) => Some(format!("{reason}; nothing is sent")),
         }
     }

@@ -45,26 +45,26 @@ pub(super) trait Sender {
     fn producer(&self, solo: bool) -> Option<&Producer>;
 
     /// Whether records of this topic are held back.
-    fn holds(&self, topic: usize) -> bool;
+    fn holds_topic(&self, topic: usize) -> bool;
 
     /// Whether this partition takes no records now.
     fn is_closed(&self, place: TopicPartition) -> bool;
 
     /// The brokers answered about a topic.
-    fn answered(&mut self, policy: &mut FailurePolicy, topic: usize, answer: Answer);
+    fn on_metadata(&mut self, policy: &mut FailurePolicy, topic: usize, answer: Answer);
 
     /// Whether a record waits behind another one of its lane.
-    fn stops_lane(&mut self, _: &mut DispatchState, _: RecordRef<'_>) -> bool {
+    fn is_lane_blocked(&mut self, _: &mut DispatchState, _: RecordRef<'_>) -> bool {
         false
     }
 
     /// Whether another side of the worker reads this topic's records.
-    fn is_of_another_side(&self, _side: ReadSide, _topic: usize) -> bool {
+    fn is_read_elsewhere(&self, _side: ReadSide, _topic: usize) -> bool {
         false
     }
 
     /// Whether a record waits behind others of its topic.
-    fn stops_topic(&mut self, _: &mut DispatchState, _: &Candidate<'_>) -> bool {
+    fn is_topic_blocked(&mut self, _: &mut DispatchState, _: &Candidate<'_>) -> bool {
         false
     }
 
@@ -72,10 +72,10 @@ pub(super) trait Sender {
     fn wait_for_topic(&mut self, record: &Candidate<'_>) -> Disposition;
 
     /// Whether a record waits behind others of its partition.
-    fn stops_partition(&mut self, record: &Candidate<'_>, place: TopicPartition) -> bool;
+    fn is_partition_blocked(&mut self, record: &Candidate<'_>, place: TopicPartition) -> bool;
 
     /// Whether a record waits behind others of its key, or behind others that wait for a value.
-    fn stops_key(&mut self, _: &Candidate<'_>) -> bool {
+    fn is_key_blocked(&mut self, _: &Candidate<'_>) -> bool {
         false
     }
 
@@ -92,11 +92,11 @@ pub(super) trait Sender {
     fn park(&mut self, state: &DispatchState, record: &Candidate<'_>, scope: Scope) -> Disposition;
 
     /// A record was sent.
-    fn sent(&mut self, state: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord);
+    fn on_sent(&mut self, state: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord);
 
     /// A record was sent or is a dead letter: it no longer holds anything back.
-    fn passed(&mut self, _record: &Candidate<'_>, _scope: Scope) {}
+    fn on_passed(&mut self, _record: &Candidate<'_>, _scope: Scope) {}
 
     /// Whether a producer that did not take a record must be replaced. Neither the record nor its topic is at fault.
-    fn is_lost(&self, code: ErrorCode, solo: bool) -> bool;
+    fn is_producer_lost(&self, code: ErrorCode, solo: bool) -> bool;
 }

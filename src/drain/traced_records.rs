@@ -13,24 +13,24 @@ use crate::wal::{Confirmation, Lsn, RecordRef};
 /// Sampled records that one worker has in flight.
 pub(super) struct TracedRecords {
     tracer: Tracer,
-    sent: HashMap<Lsn, Produce>,
+    sent: HashMap<Lsn, ProduceSpan>,
 }
 
 /// One record on its way to Kafka.
-pub(super) struct Produce {
+pub(super) struct ProduceSpan {
     /// The span of the request.
     parent: TraceContext,
     /// Its own span, to which Kafka's header leads consumers.
-    own: TraceContext,
-    began: SystemTime,
+    context: TraceContext,
+    started_at: SystemTime,
     id: CommandId,
     topic: String,
 }
 
-impl Produce {
+impl ProduceSpan {
     /// For Kafka's header.
-    pub(super) fn traceparent(&self) -> String {
-        self.own.to_string()
+    pub(super) fn traceparent_header(&self) -> String {
+        self.context.to_string()
     }
 }
 
@@ -40,26 +40,26 @@ impl TracedRecords {
     }
 
     /// A record that is about to be sent; none where its trace is not sampled.
-    pub(super) fn begin(&self, envelope: &Envelope<'_>) -> Option<Produce> {
+    pub(super) fn begin(&self, envelope: &Envelope<'_>) -> Option<ProduceSpan> {
         let parent = self.tracer.sampled_parent(envelope.traceparent)?;
-        Some(Produce {
+        Some(ProduceSpan {
             parent,
-            own: self.tracer.child_of(parent),
-            began: SystemTime::now(),
+            context: self.tracer.child_of(parent),
+            started_at: SystemTime::now(),
             id: envelope.id,
             topic: envelope.topic.to_owned(),
         })
     }
 
     /// It was sent, for the first time in this life: its time in the queue is over.
-    pub(super) fn taken(&self, produce: &Produce, frame: RecordRef<'_>) {
+    pub(super) fn on_first_sent(&self, produce: &ProduceSpan, frame: RecordRef<'_>) {
         let since = self.tracer.flushed_at(frame.lsn).unwrap_or_else(|| instant(frame.at));
         let span = Span::child(self.tracer.child_of(produce.parent), produce.parent, "queue");
-        self.tracer.record(span.lasted(since.min(produce.began), produce.began));
+        self.tracer.record(span.lasted(since.min(produce.started_at), produce.started_at));
     }
 
     /// It was sent.
-    pub(super) fn sent(&mut self, lsn: Lsn, produce: Produce) {
+    pub(super) fn on_sent(&mut self, lsn: Lsn, produce: ProduceSpan) {
         // Records of transactions that were given up stay here until they are sent again.
         if self.sent.len() as u64 >= MAX_IN_FLIGHT.records {
             self.sent.clear();
@@ -70,7 +70,7 @@ impl TracedRecords {
     }
 
     /// These records are delivered.
-    pub(super) fn confirmed(&mut self, confirmations: &[Confirmation]) {
+    pub(super) fn on_confirmed(&mut self, confirmations: &[Confirmation]) {
         if self.sent.is_empty() {
             return;
         }
@@ -85,7 +85,7 @@ impl TracedRecords {
     }
 
     /// This record came back.
-    pub(super) fn came_back(&mut self, lsn: Lsn, code: ErrorCode) {
+    pub(super) fn on_returned(&mut self, lsn: Lsn, code: ErrorCode) {
         if let Some(produce) = self.sent.remove(&lsn) {
             self.tracer.record(span(produce).failed(format!("{code:?}")));
         }
@@ -93,8 +93,8 @@ impl TracedRecords {
 }
 
 /// Its span, which ends now.
-fn span(produce: Produce) -> Span {
-    let Produce { parent, own, began, id, topic } = produce;
+fn span(produce: ProduceSpan) -> Span {
+    let ProduceSpan { parent, context: own, started_at: began, id, topic } = produce;
     Span::child(own, parent, format!("produce {topic}"))
         .of_kind(Kind::Producer)
         .lasted(began, SystemTime::now())
@@ -119,8 +119,8 @@ mod tests {
         let envelope =
             Envelope { traceparent, ..Envelope::new(id, "k", "orders.v1", "application/json", b"{}") };
         let produce = records.begin(&envelope)?;
-        let header = produce.traceparent();
-        records.sent(Lsn(lsn), produce);
+        let header = produce.traceparent_header();
+        records.on_sent(Lsn(lsn), produce);
         Some(header)
     }
 
@@ -137,13 +137,13 @@ mod tests {
             .map(|attempt| {
                 let header = send(&mut records, 1, Some(&traceparent)).unwrap();
                 if attempt == 0 {
-                    records.came_back(Lsn(1), ErrorCode::MessageTimedOut);
+                    records.on_returned(Lsn(1), ErrorCode::MessageTimedOut);
                 }
                 header
             })
             .collect();
-        records.confirmed(&[confirmation(1), confirmation(2)]);
-        records.confirmed(&[confirmation(1)]);
+        records.on_confirmed(&[confirmation(1), confirmation(2)]);
+        records.on_confirmed(&[confirmation(1)]);
         let all = spans.take();
         let own: Vec<_> = all.iter().map(|span| span.span_context.span_id().to_string()).collect();
         let told: Vec<_> = attempts.iter().map(|header| header[36..52].to_owned()).collect();
@@ -166,8 +166,8 @@ mod tests {
         for traceparent in [None, Some(sampled("a").replace("-01", "-00"))] {
             assert_eq!(send(&mut records, 1, traceparent.as_deref()), None);
         }
-        records.came_back(Lsn(1), ErrorCode::MessageTimedOut);
-        records.confirmed(&[confirmation(1)]);
+        records.on_returned(Lsn(1), ErrorCode::MessageTimedOut);
+        records.on_confirmed(&[confirmation(1)]);
         assert_eq!((records.sent.len(), spans.take().len()), (0, 0));
     }
 }

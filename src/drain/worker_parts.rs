@@ -15,7 +15,7 @@ pub(super) struct WorkerParts<'a> {
     pub(super) lanes: Lanes,
     pub(super) handle: Handle,
     pub(super) context: Context,
-    pub(super) link: &'a Arc<ProducerSettings>,
+    pub(super) producer_settings: &'a Arc<ProducerSettings>,
     pub(super) config: &'a Config,
 }
 
@@ -27,7 +27,7 @@ impl<'a> WorkerParts<'a> {
         link: &'a Arc<ProducerSettings>,
         config: &'a Config,
     ) -> Self {
-        Self { lanes, handle, context, link, config }
+        Self { lanes, handle, context, producer_settings: link, config }
     }
 
     pub(super) fn monitor(&self) -> &WorkerMonitor {
@@ -37,7 +37,13 @@ impl<'a> WorkerParts<'a> {
     /// What the worker knows of its records before it has read any.
     pub(super) fn state(&self) -> DispatchState {
         let context = self.context.clone();
-        DispatchState::new(context, self.config, &self.link.config, self.monitor(), self.lanes.workers)
+        DispatchState::new(
+            context,
+            self.config,
+            &self.producer_settings.config,
+            self.monitor(),
+            self.lanes.workers,
+        )
     }
 
     /// Its way through the log.

@@ -5,7 +5,7 @@ use std::thread;
 
 use crate::command::{CHECKPOINT_TOPIC, USER_DEAD_TOPIC, USER_RETRY_TOPIC, USER_TOPIC};
 use crate::config::Config;
-use crate::drain::Guarantee;
+use crate::drain::DeliveryGuarantee;
 use crate::kafka::{Brokers, ErrorCode, Inquiry, TopicSettings};
 use crate::kinds;
 use crate::kinds::CloudEvents;
@@ -33,7 +33,7 @@ pub(super) fn checks(config: &Config) -> Vec<CheckResult> {
     if config.consumes() {
         checks.push(group(config, &inquiry));
     }
-    if config.drain.delivery == Guarantee::ExactlyOnce {
+    if config.drain.delivery == DeliveryGuarantee::ExactlyOnce {
         checks.push(transactions(&inquiry));
     }
     checks
@@ -119,7 +119,7 @@ fn topics(config: &Config) -> Vec<Topic> {
         let read = config.consumes();
         topics.extend([ours(USER_TOPIC, read), ours(USER_RETRY_TOPIC, read), ours(USER_DEAD_TOPIC, false)]);
     }
-    if config.drain.delivery == Guarantee::ExactlyOnce {
+    if config.drain.delivery == DeliveryGuarantee::ExactlyOnce {
         topics.push(Topic { largest: 0, ..ours(CHECKPOINT_TOPIC, true) });
     }
     topics

@@ -82,7 +82,7 @@ fn denied(denial: &Denial) -> Observation {
 
 /// Reports why nothing is delivered.
 fn stalled(drain: &Handle, is_reachable: bool) -> Option<Observation> {
-    if let Some(notice) = drain.notice() {
+    if let Some(notice) = drain.blocked_reason() {
         if drain.is_halted() {
             let detail = "another copy of this log delivers, or has delivered; this copy sends nothing";
             return Some(Observation::new(Code::LogRestored, detail).with_error(notice));
@@ -116,7 +116,7 @@ fn stalled(drain: &Handle, is_reachable: bool) -> Option<Observation> {
 }
 
 fn parked(drain: &Handle) -> impl Iterator<Item = Observation> {
-    let because = drain.parked_because();
+    let because = drain.parked_reasons();
     drain.parked().into_iter().filter(|(_, records)| *records > 0).map(move |(topic, records)| {
         let why = because.get(&topic).copied().unwrap_or("earlier records wait");
         let detail = format!("{records} records of topic {topic} are held back: {why}");

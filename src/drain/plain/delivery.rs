@@ -28,7 +28,7 @@ impl Dispatcher<PlainSender> {
         // A topic that is gone fails in the client, all of it that is not on its way. It is held from now on, and nothing
         // of other topics failed.
         let only_topics = failures.iter().all(|(_, code)| classify(*code) == Fault::Stale);
-        if self.has_failed() || !only_topics {
+        if self.must_replace_producer() || !only_topics {
             self.replace(&mut failures, now);
         } else {
             self.judge(&failures, now);
@@ -44,14 +44,14 @@ impl Dispatcher<PlainSender> {
         for result in &results {
             if let Some(code) = result.error {
                 failures.push((Lsn(result.tag), code));
-            } else if let Some((flight, note)) = state.arrived(result, at, now) {
+            } else if let Some((flight, note)) = state.on_acknowledged(result, at, now) {
                 sender.arrived(&flight, now);
                 arrived.push((flight, note));
             }
         }
         if !arrived.is_empty() {
             state.confirm(&arrived);
-            state.arrived_at = now;
+            state.acknowledged_at = now;
         }
         state.results = results;
         state.results.clear();
@@ -61,7 +61,7 @@ impl Dispatcher<PlainSender> {
     /// The main producer failed, or a record did: nothing more may leave through it, because successors of a failed
     /// record would overtake it.
     fn replace(&mut self, failures: &mut Failures, now: Instant) {
-        self.state.must_replace = false;
+        self.state.must_replace_producer = false;
         let Some(producer) = self.sender.main.take(now) else { return };
         self.sender.primed.forget();
         producer.purge_queue();
@@ -83,7 +83,7 @@ impl Dispatcher<PlainSender> {
     /// Failures of a producer: their records go on from the first one of each partition. Only the solo producer sends
     /// each record in a request of its own, so what is refused there is to blame itself.
     fn judge(&mut self, failures: &Failures, now: Instant) {
-        let returned = self.state.take_back(failures);
+        let returned = self.state.on_failed(failures);
         for record in self.state.policy.handle_failures(returned, now) {
             self.sender.parked.hold(record.topic_partition, record.lsn);
         }

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 
 use crate::drain::lane_reader::ReadSide;
-use crate::drain::monitor::Parked;
+use crate::drain::monitor::ParkedTopic;
 use crate::drain::scope::Scope;
 use crate::wal::Lsn;
 
@@ -135,7 +135,7 @@ impl ParkedPartitions {
     }
 
     /// The same with the reason.
-    pub(super) fn parked(&self) -> impl Iterator<Item = Parked> {
+    pub(super) fn parked(&self) -> impl Iterator<Item = ParkedTopic> {
         self.gates.iter().map(|(scope, gate)| (scope.topic(), gate.waiting, scope.reason()))
     }
 

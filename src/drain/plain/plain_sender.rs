@@ -12,7 +12,7 @@ use crate::drain::dispatch_state::DispatchState;
 use crate::drain::failure_policy::FailurePolicy;
 use crate::drain::in_flight_record::{InFlightRecord, SendMode};
 use crate::drain::lane_reader::{Disposition, ReadSide};
-use crate::drain::monitor::Parked;
+use crate::drain::monitor::ParkedTopic;
 use crate::drain::scope::{DEFERRED_REASON, Scope, TopicPartition};
 use crate::drain::sender::{Candidate, Sender};
 use crate::failpoint::Failpoint;
@@ -49,7 +49,7 @@ impl PlainSender {
     }
 
     /// Records held back.
-    pub(super) fn parked(&self) -> impl Iterator<Item = Parked> {
+    pub(super) fn parked(&self) -> impl Iterator<Item = ParkedTopic> {
         let keys = self.keys.waiting().map(|(topic, records)| (topic, records, DEFERRED_REASON));
         self.parked.parked().chain(keys)
     }
@@ -133,7 +133,7 @@ impl Sender for PlainSender {
         outlet.producer()
     }
 
-    fn holds(&self, topic: usize) -> bool {
+    fn holds_topic(&self, topic: usize) -> bool {
         self.parked.waiting().any(|(held, records)| held == topic && records > 0)
     }
 
@@ -141,13 +141,13 @@ impl Sender for PlainSender {
         self.parked.is_closed(place)
     }
 
-    fn answered(&mut self, policy: &mut FailurePolicy, topic: usize, _: Answer) {
+    fn on_metadata(&mut self, policy: &mut FailurePolicy, topic: usize, _: Answer) {
         if policy.topic(topic).must_await_in_flight() {
             self.parked.gather(topic);
         }
     }
 
-    fn is_of_another_side(&self, side: ReadSide, topic: usize) -> bool {
+    fn is_read_elsewhere(&self, side: ReadSide, topic: usize) -> bool {
         match side {
             ReadSide::Main => false,
             ReadSide::CatchUp => self.asides.contains(&topic),
@@ -155,7 +155,7 @@ impl Sender for PlainSender {
         }
     }
 
-    fn stops_topic(&mut self, state: &mut DispatchState, record: &Candidate<'_>) -> bool {
+    fn is_topic_blocked(&mut self, state: &mut DispatchState, record: &Candidate<'_>) -> bool {
         let whole = Scope::Topic(record.topic);
         if self.parked.stop(whole, record.side, record.lsn()) {
             return true;
@@ -174,11 +174,11 @@ impl Sender for PlainSender {
         self.hold(Scope::Topic(record.topic), record.lsn())
     }
 
-    fn stops_partition(&mut self, record: &Candidate<'_>, place: TopicPartition) -> bool {
+    fn is_partition_blocked(&mut self, record: &Candidate<'_>, place: TopicPartition) -> bool {
         self.parked.stop(place, record.side, record.lsn())
     }
 
-    fn stops_key(&mut self, record: &Candidate<'_>) -> bool {
+    fn is_key_blocked(&mut self, record: &Candidate<'_>) -> bool {
         if !record.envelope.sealed && self.keys.is_empty() {
             return false;
         }
@@ -229,22 +229,22 @@ impl Sender for PlainSender {
         self.hold(scope, record.lsn())
     }
 
-    fn sent(&mut self, state: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord) {
-        self.passed(record, flight.topic_partition.into());
+    fn on_sent(&mut self, state: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord) {
+        self.on_passed(record, flight.topic_partition.into());
         if Failpoint::ConfirmUnsent.is_set() {
             let (tag, partition) = (record.lsn().0, flight.topic_partition.partition);
             state.results.push(Delivery { tag, partition, offset: 0, error: None });
         }
     }
 
-    fn passed(&mut self, record: &Candidate<'_>, scope: Scope) {
+    fn on_passed(&mut self, record: &Candidate<'_>, scope: Scope) {
         self.parked.passed(scope, record.lsn());
         if !self.keys.is_empty() {
             self.keys.passed(parked_keys::of(record));
         }
     }
 
-    fn is_lost(&self, code: ErrorCode, solo: bool) -> bool {
+    fn is_producer_lost(&self, code: ErrorCode, solo: bool) -> bool {
         // The solo producer's end is seen with its results.
         !solo && classify(code) == Fault::Producer
     }

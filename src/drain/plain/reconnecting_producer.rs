@@ -74,7 +74,7 @@ impl ReconnectingProducer {
         let delay = self.schedule_rebuild(now);
         let producer = self.producer.take()?;
         let (error, reason) = producer.fatal().map_or((None, None), |(code, text)| (Some(code), Some(text)));
-        self.denied = error.and_then(|code| Denial::of(code, reason.clone().unwrap_or_default()));
+        self.denied = error.and_then(|code| Denial::from_code(code, reason.clone().unwrap_or_default()));
         tracing::warn!(
             event = "drain.producer_failed",
             kafka.error = error.map(tracing::field::display),

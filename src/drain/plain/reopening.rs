@@ -33,13 +33,13 @@ impl Dispatcher<PlainSender> {
         if let Scope::Partition(place) = scope {
             let takes_more = !state.in_flight.is_parked(place) && !state.in_flight.is_slow(place);
             let is_held = self.sender.parked.is_closed(Scope::Topic(topic));
-            return takes_more && !is_held && !state.is_far_ahead(topic);
+            return takes_more && !is_held && !state.is_backpressured(topic);
         }
         let known = state.policy.topic(topic);
         match known.route() {
             Route::Send { alone, .. } if alone || known.must_await_in_flight() => {
                 // What hangs is called back, or it would hold the topic for as long.
-                state.must_replace |=
+                state.must_replace_producer |=
                     known.must_await_in_flight() && state.in_flight.has_topic_stalled(topic, now);
                 !state.in_flight.is_topic_busy(topic)
             }
@@ -99,7 +99,7 @@ impl Dispatcher<PlainSender> {
     /// Does what is due: builds a producer, asks about topics, drops what is not needed any more.
     pub(super) fn tend(&mut self, now: Instant) {
         self.sender.main.ready(now);
-        self.ask_about_topics(now);
+        self.refresh_topics(now);
         if self.state.in_flight.count_of(true) == 0 {
             self.sender.solo.close_idle(now);
         }

@@ -12,7 +12,7 @@ use crate::drain::dispatcher::Dispatcher;
 use crate::drain::handle::Handle;
 use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, TURN};
 use crate::drain::lanes::Lanes;
-use crate::drain::monitor::{WorkerMonitor, activity};
+use crate::drain::monitor::{WorkerMonitor, state_name};
 use crate::drain::notify::{ACTIVE_WAIT, IDLE_WAIT};
 use crate::drain::partition_in_flight::STALL;
 use crate::drain::worker_parts::WorkerParts;
@@ -31,7 +31,12 @@ pub(in crate::drain) struct Worker {
 impl Worker {
     pub(in crate::drain) fn new(its: WorkerParts<'_>) -> Result<Self, ClientError> {
         let outlet = |guarantee| {
-            ReconnectingProducer::new(its.link, guarantee, &its.monitor().notify, its.config.backoff())
+            ReconnectingProducer::new(
+                its.producer_settings,
+                guarantee,
+                &its.monitor().notify,
+                its.config.backoff(),
+            )
         };
         let mut main = outlet(Guarantee::Gapless);
         // Here, so that wrong settings are found at start, and the producer has its id when the first record comes.
@@ -78,7 +83,7 @@ impl Worker {
     /// Nothing is in flight any more, or what is will not come back in time.
     fn has_ended(&self, since: Instant, deadline: Instant, now: Instant) -> bool {
         let state = &self.dispatcher.state;
-        let quiet_since = since.max(state.arrived_at);
+        let quiet_since = since.max(state.acknowledged_at);
         state.in_flight.len() == 0 || now >= deadline || now.duration_since(quiet_since) >= STALL
     }
 
@@ -133,7 +138,7 @@ impl Worker {
             if !(self.step_head() || moved) {
                 return false;
             }
-            if self.dispatcher.has_failed() {
+            if self.dispatcher.must_replace_producer() {
                 break;
             }
         }
@@ -170,7 +175,7 @@ impl Worker {
         let behind = self.catch_up.as_ref().map(LaneReader::position);
         let lowest = [state.in_flight.lowest_waiting(), behind, self.asides.position(), head];
         let activity =
-            activity(is_paused, sender.main.producer().is_some(), more || state.in_flight.len() > 0);
+            state_name(is_paused, sender.main.producer().is_some(), more || state.in_flight.len() > 0);
         let oldest = lowest.into_iter().flatten().min();
         let monitor = self.handle.monitor(self.lanes);
         monitor.state().denied = sender.main.denied().or(sender.solo.denied()).cloned();

@@ -26,7 +26,7 @@ impl Dispatcher<TxSender> {
         let Self { state, sender } = self;
         let Some(producer) = sender.producer.producer() else { return };
         producer.take_results(&mut state.results);
-        state.must_replace |= producer.has_failed();
+        state.must_replace_producer |= producer.has_failed();
         let results = std::mem::take(&mut state.results);
         let at = Timestamp::now();
         for result in &results {
@@ -35,7 +35,7 @@ impl Dispatcher<TxSender> {
                 (None, ENTRY) => run.is_noted = true,
                 (None, _) => {
                     // Whether it stays, the commit decides, but its topic and partition are well.
-                    let Some((flight, note)) = state.arrived(result, at, now) else { continue };
+                    let Some((flight, note)) = state.on_acknowledged(result, at, now) else { continue };
                     if Failpoint::SentBeforeCommit.is_set() {
                         state.context.log.confirm(&[note]);
                     }
@@ -48,13 +48,13 @@ impl Dispatcher<TxSender> {
                         kafka.error = %code,
                         "Kafka refused the positions of a transaction"
                     );
-                    state.must_replace = true;
+                    state.must_replace_producer = true;
                 }
                 (Some(code), tag) => sender.failures.push((Lsn(tag), code)),
             }
         }
         if !results.is_empty() {
-            state.arrived_at = now;
+            state.acknowledged_at = now;
         }
         state.results = results;
         state.results.clear();
@@ -64,7 +64,7 @@ impl Dispatcher<TxSender> {
     pub(super) fn is_whole(&self) -> bool {
         let closed = self.sender.transaction.as_ref().is_some_and(|run| run.is_closed && run.is_noted);
         closed
-            && !self.state.must_replace
+            && !self.state.must_replace_producer
             && self.state.in_flight.len() == 0
             && !self.state.policy.has_unstored_dead_letters()
     }
@@ -118,7 +118,7 @@ impl Dispatcher<TxSender> {
     /// Ends a transaction that cannot be committed, and finds out who is to blame; says whether somebody is, so that
     /// the others need not wait. Blocks, calling `tick`.
     pub(super) fn fail(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) -> bool {
-        self.state.must_replace = false;
+        self.state.must_replace_producer = false;
         let is_open = self.sender.transaction.as_ref().is_some_and(|run| !run.is_committing);
         if is_open && self.sender.refused.is_none() {
             self.sender.must_abort();
@@ -172,13 +172,13 @@ impl Dispatcher<TxSender> {
         }
         let silent = state.in_flight.lsns_of(false).into_iter().chain(state.in_flight.lsns_of(true));
         let silent: Vec<_> = silent.map(|lsn| (lsn, ErrorCode::PurgeInflight)).collect();
-        state.take_back(&silent);
+        state.on_failed(&silent);
     }
 
     /// `whole`: whether all results are in. Batches are refused whole, so a record refused by itself was alone.
     fn judge(&mut self, whole: bool, now: Instant) {
         let failures = std::mem::take(&mut self.sender.failures);
-        let mut returned = self.state.take_back(&failures);
+        let mut returned = self.state.on_failed(&failures);
         let mut refused: HashMap<TopicPartition, u32> = HashMap::new();
         for record in returned.iter().filter(|record| matches!(record.fault, Fault::Record(_))) {
             *refused.entry(record.topic_partition).or_default() += 1;

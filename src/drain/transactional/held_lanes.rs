@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
-use crate::drain::monitor::Parked;
+use crate::drain::monitor::ParkedTopic;
 use crate::drain::scope::{Scope, TopicPartition};
 use crate::wal::Lsn;
 
@@ -128,7 +128,7 @@ impl HeldLanes {
     }
 
     /// The same with the reason.
-    pub(super) fn parked(&self) -> impl Iterator<Item = Parked> {
+    pub(super) fn parked(&self) -> impl Iterator<Item = ParkedTopic> {
         self.lanes.values().map(|held| (held.scope.topic(), held.waiting, held.scope.reason()))
     }
 }

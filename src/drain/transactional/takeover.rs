@@ -60,7 +60,7 @@ impl TakeoverError {
             Self::Refused(code) => Some(*code),
             _ => None,
         };
-        Denial::of(code?, self.to_string())
+        Denial::from_code(code?, self.to_string())
     }
 }
 
@@ -132,7 +132,7 @@ impl Takeover {
                         drain.delay_ms = delay_ms,
                         "exactly-once: positions not taken over; nothing is sent yet"
                     );
-                    permit.trouble(error.to_string(), error.denial());
+                    permit.report_delay(error.to_string(), error.denial());
                     let end = Instant::now() + delay;
                     while Instant::now() < end && !self.is_stopping() {
                         std::thread::sleep(LOOK);

@@ -45,7 +45,7 @@ impl OpenError {
             Self::Transaction(error) => Some(error.code),
             Self::Table(error) => error.code(),
         };
-        Denial::of(code?, self.to_string())
+        Denial::from_code(code?, self.to_string())
     }
 }
 

@@ -10,7 +10,7 @@ use super::tx_producer::TxProducer;
 use crate::backoff::Backoff;
 use crate::command::Envelope;
 use crate::drain::dispatch_state::DispatchState;
-use crate::drain::dispatcher::ASK;
+use crate::drain::dispatcher::METADATA_TIMEOUT;
 use crate::drain::failure_policy::FailurePolicy;
 use crate::drain::in_flight_record::{InFlightRecord, SendMode};
 use crate::drain::lane_reader::Disposition;
@@ -85,7 +85,7 @@ impl TxSender {
                     %error,
                     "positions of a transaction not sent"
                 );
-                state.must_replace = true;
+                state.must_replace_producer = true;
             }
         }
     }
@@ -96,7 +96,7 @@ impl Sender for TxSender {
         self.producer.producer()
     }
 
-    fn holds(&self, topic: usize) -> bool {
+    fn holds_topic(&self, topic: usize) -> bool {
         self.held.waiting().any(|(held, records)| held == topic && records > 0)
     }
 
@@ -105,18 +105,18 @@ impl Sender for TxSender {
     }
 
     /// A refusal costs a transaction: brokers are asked which records a topic will refuse.
-    fn answered(&mut self, policy: &mut FailurePolicy, topic: usize, answer: Answer) {
+    fn on_metadata(&mut self, policy: &mut FailurePolicy, topic: usize, answer: Answer) {
         if policy.topic(topic).constraints.refuses_keyless
             && matches!(answer, Answer::Partitions(_))
             && let Some(producer) = self.producer.producer()
         {
-            let is_compacted = producer.is_compacted(policy.topic_name(topic), ASK);
+            let is_compacted = producer.is_compacted(policy.topic_name(topic), METADATA_TIMEOUT);
             policy.topic(topic).constraints.is_compacted = is_compacted == Some(true);
         }
     }
 
     /// Asks for the value of a sealed record behind another one of its lane, so that both are made together.
-    fn stops_lane(&mut self, state: &mut DispatchState, frame: RecordRef<'_>) -> bool {
+    fn is_lane_blocked(&mut self, state: &mut DispatchState, frame: RecordRef<'_>) -> bool {
         let stops = self.held.stops(frame.lane, frame.lsn);
         if stops
             && self.held.is_sealed(frame.lane)
@@ -134,7 +134,7 @@ impl Sender for TxSender {
         Disposition::Wait
     }
 
-    fn stops_partition(&mut self, record: &Candidate<'_>, place: TopicPartition) -> bool {
+    fn is_partition_blocked(&mut self, record: &Candidate<'_>, place: TopicPartition) -> bool {
         let stops = self.held.is_jammed(place);
         if stops {
             self.held.hold(record.frame.lane, record.lsn(), place);
@@ -162,7 +162,7 @@ impl Sender for TxSender {
         }
         if self.transaction.is_none() && !self.begin(record.lsn(), proving.then_some(place.topic), record.now)
         {
-            state.must_replace = true;
+            state.must_replace_producer = true;
             return Err(Disposition::Wait);
         }
         Ok(SendMode { solo, unordered: false })
@@ -173,13 +173,13 @@ impl Sender for TxSender {
         Disposition::Done
     }
 
-    fn sent(&mut self, _: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord) {
+    fn on_sent(&mut self, _: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord) {
         if let Some(run) = &mut self.transaction {
             run.add(record.frame.lane, record.lsn(), flight.bytes);
         }
     }
 
-    fn is_lost(&self, code: ErrorCode, _solo: bool) -> bool {
+    fn is_producer_lost(&self, code: ErrorCode, _solo: bool) -> bool {
         code != ErrorCode::QueueFull
     }
 }

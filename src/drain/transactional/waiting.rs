@@ -19,18 +19,18 @@ impl Dispatcher<TxSender> {
     /// A transaction that waits too long: it may be beyond help without a word, or a partition takes nothing while
     /// brokers answer. When no broker answers, waiting is right.
     pub(super) fn look_for_jams(&mut self, now: Instant) {
-        let waits = now.saturating_duration_since(self.state.arrived_at) >= SILENCE;
+        let waits = now.saturating_duration_since(self.state.acknowledged_at) >= SILENCE;
         let stalled = self.state.in_flight.stalled_for(JAM, now);
         let open = self.sender.transaction.as_ref().is_some_and(|run| !run.is_committing);
         if !open || (!waits && stalled.is_empty()) {
             return;
         }
         if self.sender.must_abort() {
-            self.state.must_replace = true;
+            self.state.must_replace_producer = true;
             return;
         }
         let Some(first) = stalled.first() else { return };
-        if let Some(Answer::Partitions(_)) = self.ask(first.topic, false, now) {
+        if let Some(Answer::Partitions(_)) = self.refresh_topic(first.topic, false, now) {
             for place in stalled {
                 let delay = self.sender.held.jam(place, now).as_millis() as u64;
                 let topic = &**self.state.policy.topic_name(place.topic);
@@ -43,7 +43,7 @@ impl Dispatcher<TxSender> {
                     "partition accepts nothing; its lanes wait"
                 );
             }
-            self.state.must_replace = true;
+            self.state.must_replace_producer = true;
         }
     }
 

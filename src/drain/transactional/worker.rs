@@ -11,7 +11,7 @@ use crate::drain::dispatcher::Dispatcher;
 use crate::drain::handle::Handle;
 use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, TURN};
 use crate::drain::lanes::Lanes;
-use crate::drain::monitor::activity;
+use crate::drain::monitor::state_name;
 use crate::drain::notify::{ACTIVE_WAIT, IDLE_WAIT};
 use crate::drain::partition_in_flight::STALL;
 use crate::drain::worker_parts::WorkerParts;
@@ -44,7 +44,7 @@ impl Worker {
     pub(in crate::drain) fn new(its: WorkerParts<'_>) -> Result<Self, ClientError> {
         let identity = its.context.log.identity();
         let producer = TxProducer::new(
-            its.link,
+            its.producer_settings,
             &its.monitor().notify,
             identity,
             its.lanes.index,
@@ -143,12 +143,12 @@ impl Worker {
         self.dispatcher.collect(now);
         self.dispatcher.state.values.take_completions();
         self.dispatcher.look_for_jams(now);
-        if self.dispatcher.has_failed() {
+        if self.dispatcher.must_replace_producer() {
             let is_known = self.dispatcher.fail(now, &mut tick);
             self.pause_until = if is_known { now } else { now + self.backoff.delay() };
         }
         self.dispatcher.store_dead_letters(now);
-        self.dispatcher.ask_about_topics(now);
+        self.dispatcher.refresh_topics(now);
         let may_fill = !is_paused && now >= self.pause_until;
         let filled = if may_fill { self.fill(now) } else { Filled::Waits };
         self.dispatcher.store_dead_letters(now);
@@ -174,7 +174,7 @@ impl Worker {
         for _ in 0..TURN {
             let dispatcher = &mut self.dispatcher;
             let is_closed = dispatcher.sender.transaction.as_ref().is_some_and(|run| run.is_closed);
-            if dispatcher.state.must_replace || is_closed {
+            if dispatcher.state.must_replace_producer || is_closed {
                 return Filled::Waits;
             }
             match self.feed.advance(|frame| dispatcher.dispatch(ReadSide::Main, frame)) {
@@ -211,8 +211,8 @@ impl Worker {
             self.dispatcher.collect(now);
             let Dispatcher { state, sender } = &mut self.dispatcher;
             let Some(run) = &sender.transaction else { return };
-            let is_quiet = now.duration_since(since.max(state.arrived_at)) >= STALL;
-            if state.must_replace || is_quiet || !tick() {
+            let is_quiet = now.duration_since(since.max(state.acknowledged_at)) >= STALL;
+            if state.must_replace_producer || is_quiet || !tick() {
                 self.dispatcher.fail(now, &mut || tick() && since.elapsed() < STALL * 2);
                 return;
             }
@@ -233,7 +233,7 @@ impl Worker {
         let head = Some(self.feed.position()).filter(|position| *position < state.context.log.end());
         let lowest = [sender.transaction.as_ref().map(|run| run.from), head];
         let activity =
-            activity(is_paused, sender.producer.producer().is_some(), more || sender.transaction.is_some());
+            state_name(is_paused, sender.producer.producer().is_some(), more || sender.transaction.is_some());
         let oldest = lowest.into_iter().flatten().min();
         let monitor = self.handle.monitor(self.lanes);
         monitor.state().denied = sender.producer.denied.clone();
