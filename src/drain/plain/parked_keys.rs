@@ -11,10 +11,10 @@ use crate::drain::sender::Candidate;
 use crate::wal::Lsn;
 
 /// A topic and a part of its keys: 65,536 slots a topic, at about 50 bytes, for all workers together.
-pub(super) type Key = (usize, u16);
+pub(super) type KeySlotId = (usize, u16);
 
 #[derive(Debug)]
-struct Slot {
+struct KeySlot {
     first: Lsn,
     last: Lsn,
     waiting: u64,
@@ -24,15 +24,15 @@ struct Slot {
 /// All slots of one worker that are held.
 #[derive(Debug, Default)]
 pub(super) struct ParkedKeys {
-    slots: HashMap<Key, Slot>,
+    slots: HashMap<KeySlotId, KeySlot>,
     /// Records held, by topic.
     waiting: HashMap<usize, u64>,
     /// Whether some wait for room to ask for their value: those come before new ones.
-    queue: bool,
+    has_unrequested: bool,
 }
 
 /// The slot of a record.
-pub(super) fn of(record: &Candidate<'_>) -> Key {
+pub(super) fn slot_of(record: &Candidate<'_>) -> KeySlotId {
     let hash = record.envelope.key.map_or(record.lsn().0 as u32, crc32fast::hash);
     (record.topic, (hash & 0xffff) as u16)
 }
@@ -43,13 +43,13 @@ impl ParkedKeys {
     }
 
     /// Whether older records wait for room.
-    pub(super) fn has_queue(&self) -> bool {
-        self.queue
+    pub(super) fn has_unrequested(&self) -> bool {
+        self.has_unrequested
     }
 
     /// Whether this record may not pass here now; if so, it is counted. One before the first record of a closed slot
     /// came back from the producer: it goes first.
-    pub(super) fn stops(&mut self, key: Key, side: ReadSide, lsn: Lsn) -> bool {
+    pub(super) fn blocks(&mut self, key: KeySlotId, side: ReadSide, lsn: Lsn) -> bool {
         let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.first <= lsn) else { return false };
         if slot.open && side != ReadSide::Main {
             return false;
@@ -63,18 +63,18 @@ impl ParkedKeys {
     }
 
     /// Closes the slot from this record on: it waits for its value. `asked`: whether somebody makes that.
-    pub(super) fn hold(&mut self, key: Key, lsn: Lsn, asked: bool) {
-        self.queue |= !asked;
+    pub(super) fn hold(&mut self, key: KeySlotId, lsn: Lsn, asked: bool) {
+        self.has_unrequested |= !asked;
         let waiting = self.waiting.entry(key.0).or_default();
         let slot = self.slots.entry(key).or_insert_with(|| {
             *waiting += 1;
-            Slot { first: lsn, last: lsn, waiting: 1, open: false }
+            KeySlot { first: lsn, last: lsn, waiting: 1, open: false }
         });
         (slot.first, slot.last, slot.open) = (lsn, slot.last.max(lsn), false);
     }
 
     /// A record of an open slot went through.
-    pub(super) fn passed(&mut self, key: Key) {
+    pub(super) fn on_passed(&mut self, key: KeySlotId) {
         if let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.open && slot.waiting > 0) {
             slot.waiting -= 1;
             subtract(&mut self.waiting, key.0, 1);
@@ -101,9 +101,9 @@ impl ParkedKeys {
             }
         }
         queue.sort_unstable();
-        self.queue = queue.len() > room;
+        self.has_unrequested = queue.len() > room;
         if let Some(&last) = queue.get(room.min(queue.len()).wrapping_sub(1)) {
-            let queued = |slot: &&mut Slot| {
+            let queued = |slot: &&mut KeySlot| {
                 !slot.open && slot.first <= last && !is_made(slot.first) && !is_asked(slot.first)
             };
             for slot in self.slots.values_mut().filter(queued) {
@@ -111,7 +111,7 @@ impl ParkedKeys {
                     slot.open = true;
                     first = first.into_iter().chain([slot.first]).min();
                 } else {
-                    self.queue = true;
+                    self.has_unrequested = true;
                 }
             }
         }
@@ -119,7 +119,7 @@ impl ParkedKeys {
     }
 
     /// The catch-up side has come this far: open slots of which nothing lies behind are no longer needed.
-    pub(super) fn reached(&mut self, position: Lsn) {
+    pub(super) fn on_position(&mut self, position: Lsn) {
         let waiting = &mut self.waiting;
         self.slots.retain(|key, slot| {
             let over = slot.open && slot.last < position;
@@ -150,27 +150,27 @@ fn subtract(waiting: &mut HashMap<usize, u64>, topic: usize, count: u64) {
 mod tests {
     use super::*;
 
-    const K: Key = (0, 7);
-    const OTHER: Key = (0, 8);
+    const K: KeySlotId = (0, 7);
+    const OTHER: KeySlotId = (0, 8);
     /// No room to ask, and nobody asked.
-    const NOBODY: fn(Lsn) -> bool = |_| false;
+    const NONE_REQUESTED: fn(Lsn) -> bool = |_| false;
 
     #[test]
     fn a_slot_holds_its_own_keys_until_its_value_is_made_and_the_catch_up_side_took_them() {
         let mut slots = ParkedKeys::default();
         slots.hold(K, Lsn(5), true);
-        assert!(slots.stops(K, ReadSide::Main, Lsn(9)) && slots.stops(K, ReadSide::CatchUp, Lsn(9)));
-        assert!(!slots.stops(OTHER, ReadSide::Main, Lsn(9)));
+        assert!(slots.blocks(K, ReadSide::Main, Lsn(9)) && slots.blocks(K, ReadSide::CatchUp, Lsn(9)));
+        assert!(!slots.blocks(OTHER, ReadSide::Main, Lsn(9)));
         assert_eq!(slots.waiting().collect::<Vec<_>>(), [(0, 2)]);
-        assert_eq!(slots.open(Lsn(0), 1, NOBODY, |_| true), None);
+        assert_eq!(slots.open(Lsn(0), 1, NONE_REQUESTED, |_| true), None);
         assert_eq!(slots.open(Lsn(0), 0, |lsn| lsn == Lsn(5), |_| true), Some(Lsn(5)));
-        assert!(!slots.stops(K, ReadSide::CatchUp, Lsn(5)));
-        slots.passed(K);
-        assert!(slots.stops(K, ReadSide::Main, Lsn(10)), "it would overtake 9");
-        slots.reached(Lsn(10));
+        assert!(!slots.blocks(K, ReadSide::CatchUp, Lsn(5)));
+        slots.on_passed(K);
+        assert!(slots.blocks(K, ReadSide::Main, Lsn(10)), "it would overtake 9");
+        slots.on_position(Lsn(10));
         assert!(slots.any_open(), "10 was not offered yet");
-        slots.reached(Lsn(11));
-        assert!(slots.is_empty() && !slots.stops(K, ReadSide::Main, Lsn(11)));
+        slots.on_position(Lsn(11));
+        assert!(slots.is_empty() && !slots.blocks(K, ReadSide::Main, Lsn(11)));
         assert_eq!(slots.waiting().map(|(_, count)| count).sum::<u64>(), 0);
     }
 
@@ -178,13 +178,13 @@ mod tests {
     fn the_next_sealed_record_of_a_slot_closes_it_again_from_there() {
         let mut slots = ParkedKeys::default();
         slots.hold(K, Lsn(5), true);
-        slots.stops(K, ReadSide::Main, Lsn(7));
-        slots.open(Lsn(0), 0, |_| true, NOBODY);
+        slots.blocks(K, ReadSide::Main, Lsn(7));
+        slots.open(Lsn(0), 0, |_| true, NONE_REQUESTED);
         slots.hold(K, Lsn(7), true);
-        assert!(!slots.stops(K, ReadSide::CatchUp, Lsn(5)), "a record that came back goes first");
-        assert!(slots.stops(K, ReadSide::CatchUp, Lsn(7)));
-        slots.reached(Lsn(100));
-        assert_eq!(slots.open(Lsn(0), 0, |lsn| lsn == Lsn(7), NOBODY), Some(Lsn(7)));
+        assert!(!slots.blocks(K, ReadSide::CatchUp, Lsn(5)), "a record that came back goes first");
+        assert!(slots.blocks(K, ReadSide::CatchUp, Lsn(7)));
+        slots.on_position(Lsn(100));
+        assert_eq!(slots.open(Lsn(0), 0, |lsn| lsn == Lsn(7), NONE_REQUESTED), Some(Lsn(7)));
     }
 
     #[test]
@@ -193,15 +193,16 @@ mod tests {
         for n in [9, 3, 6] {
             slots.hold((0, n), Lsn(n.into()), false);
         }
-        assert!(slots.has_queue());
-        assert_eq!(slots.open(Lsn(0), 0, NOBODY, NOBODY), None);
-        assert_eq!(slots.open(Lsn(0), 2, NOBODY, NOBODY), Some(Lsn(3)));
-        assert!(slots.has_queue());
+        assert!(slots.has_unrequested());
+        assert_eq!(slots.open(Lsn(0), 0, NONE_REQUESTED, NONE_REQUESTED), None);
+        assert_eq!(slots.open(Lsn(0), 2, NONE_REQUESTED, NONE_REQUESTED), Some(Lsn(3)));
+        assert!(slots.has_unrequested());
         assert!(
-            !slots.stops((0, 6), ReadSide::CatchUp, Lsn(6)) && slots.stops((0, 9), ReadSide::CatchUp, Lsn(9))
+            !slots.blocks((0, 6), ReadSide::CatchUp, Lsn(6))
+                && slots.blocks((0, 9), ReadSide::CatchUp, Lsn(9))
         );
-        assert_eq!(slots.open(Lsn(0), 2, NOBODY, NOBODY), Some(Lsn(9)));
-        assert!(!slots.has_queue());
+        assert_eq!(slots.open(Lsn(0), 2, NONE_REQUESTED, NONE_REQUESTED), Some(Lsn(9)));
+        assert!(!slots.has_unrequested());
     }
 
     #[test]
@@ -209,8 +210,8 @@ mod tests {
         let mut slots = ParkedKeys::default();
         slots.hold(K, Lsn(5), true);
         slots.hold(OTHER, Lsn(8), true);
-        assert_eq!(slots.open(Lsn(6), 0, |_| true, NOBODY), Some(Lsn(8)));
-        assert!(slots.stops(K, ReadSide::CatchUp, Lsn(5)));
-        assert_eq!(slots.open(Lsn(0), 0, |_| true, NOBODY), Some(Lsn(5)));
+        assert_eq!(slots.open(Lsn(6), 0, |_| true, NONE_REQUESTED), Some(Lsn(8)));
+        assert!(slots.blocks(K, ReadSide::CatchUp, Lsn(5)));
+        assert_eq!(slots.open(Lsn(0), 0, |_| true, NONE_REQUESTED), Some(Lsn(5)));
     }
 }

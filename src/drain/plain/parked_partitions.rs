@@ -16,20 +16,20 @@ use crate::drain::scope::Scope;
 use crate::wal::Lsn;
 
 #[derive(Debug)]
-struct Gate {
+struct ParkedRange {
     first: Lsn,
     last: Lsn,
     waiting: u64,
     open: bool,
 }
 
-impl Gate {
+impl ParkedRange {
     /// Closed, for this record first.
     fn new(lsn: Lsn) -> Self {
         Self { first: lsn, last: lsn, waiting: 1, open: false }
     }
 
-    fn note(&mut self, lsn: Lsn) {
+    fn extend(&mut self, lsn: Lsn) {
         if lsn < self.first || lsn > self.last {
             self.waiting += 1;
         }
@@ -41,17 +41,17 @@ impl Gate {
 /// All gates of one worker.
 #[derive(Debug, Default)]
 pub(super) struct ParkedPartitions {
-    gates: HashMap<Scope, Gate>,
+    ranges: HashMap<Scope, ParkedRange>,
 }
 
 impl ParkedPartitions {
     /// Whether this record may not pass here now; if so, the gate remembers it.
-    pub(super) fn stop(&mut self, scope: impl Into<Scope>, side: ReadSide, lsn: Lsn) -> bool {
-        match self.gates.get_mut(&scope.into()) {
+    pub(super) fn blocks(&mut self, scope: impl Into<Scope>, side: ReadSide, lsn: Lsn) -> bool {
+        match self.ranges.get_mut(&scope.into()) {
             None => false,
             Some(gate) if gate.open && side != ReadSide::Main => false,
             Some(gate) => {
-                gate.note(lsn);
+                gate.extend(lsn);
                 true
             }
         }
@@ -63,45 +63,45 @@ impl ParkedPartitions {
         let scope = scope.into();
         let whole = Scope::Topic(scope.topic());
         let scope = if self.is_closed(whole) { whole } else { scope };
-        let gate = self.gates.entry(scope).or_insert_with(|| Gate::new(lsn));
+        let gate = self.ranges.entry(scope).or_insert_with(|| ParkedRange::new(lsn));
         gate.open = false;
-        gate.note(lsn);
+        gate.extend(lsn);
     }
 
     /// Closes one gate over the whole topic and moves to it all that is held of the topic, if anything is.
-    pub(super) fn gather(&mut self, topic: usize) {
-        let mut whole: Option<Gate> = None;
-        self.gates.retain(|scope, gate| {
+    pub(super) fn merge_topic(&mut self, topic: usize) {
+        let mut whole: Option<ParkedRange> = None;
+        self.ranges.retain(|scope, gate| {
             let is_of_topic = scope.topic() == topic;
             if is_of_topic {
-                let whole = whole.get_or_insert(Gate { waiting: 0, ..Gate::new(gate.first) });
+                let whole = whole.get_or_insert(ParkedRange { waiting: 0, ..ParkedRange::new(gate.first) });
                 whole.first = whole.first.min(gate.first);
                 whole.last = whole.last.max(gate.last);
                 whole.waiting += gate.waiting;
             }
             !is_of_topic
         });
-        self.gates.extend(whole.map(|gate| (Scope::Topic(topic), gate)));
+        self.ranges.extend(whole.map(|gate| (Scope::Topic(topic), gate)));
     }
 
     /// Lets the catch-up side pass; says from where it must begin.
     pub(super) fn open(&mut self, scope: impl Into<Scope>) -> Option<Lsn> {
-        let gate = self.gates.get_mut(&scope.into())?;
+        let gate = self.ranges.get_mut(&scope.into())?;
         gate.open = true;
         Some(gate.first)
     }
 
     /// Those that are closed.
     pub(super) fn closed(&self) -> Vec<Scope> {
-        self.gates.iter().filter(|(_, gate)| !gate.open).map(|(scope, _)| *scope).collect()
+        self.ranges.iter().filter(|(_, gate)| !gate.open).map(|(scope, _)| *scope).collect()
     }
 
     /// The catch-up side took a record through its gates.
-    pub(super) fn passed(&mut self, scope: impl Into<Scope>, lsn: Lsn) {
+    pub(super) fn on_passed(&mut self, scope: impl Into<Scope>, lsn: Lsn) {
         let scope = scope.into();
         let whole = Scope::Topic(scope.topic());
         for scope in [Some(scope), Some(whole).filter(|whole| *whole != scope)].into_iter().flatten() {
-            if let Some(gate) = self.gates.get_mut(&scope).filter(|gate| gate.open) {
+            if let Some(gate) = self.ranges.get_mut(&scope).filter(|gate| gate.open) {
                 gate.waiting = gate.waiting.saturating_sub(1);
                 gate.first = gate.first.max(lsn.next());
             }
@@ -109,39 +109,39 @@ impl ParkedPartitions {
     }
 
     /// The catch-up side of these topics met the main one: their open gates are no longer needed.
-    pub(super) fn met(&mut self, is_of_side: impl Fn(usize) -> bool) {
-        self.gates.retain(|scope, gate| !gate.open || !is_of_side(scope.topic()));
+    pub(super) fn on_caught_up(&mut self, is_of_side: impl Fn(usize) -> bool) {
+        self.ranges.retain(|scope, gate| !gate.open || !is_of_side(scope.topic()));
     }
 
     /// Whether nobody passes here now.
     pub(super) fn is_closed(&self, scope: impl Into<Scope>) -> bool {
-        self.gates.get(&scope.into()).is_some_and(|gate| !gate.open)
+        self.ranges.get(&scope.into()).is_some_and(|gate| !gate.open)
     }
 
     /// Whether the catch-up side of these topics is needed.
     pub(super) fn any_open(&self, is_of_side: impl Fn(usize) -> bool) -> bool {
-        self.gates.iter().any(|(scope, gate)| gate.open && is_of_side(scope.topic()))
+        self.ranges.iter().any(|(scope, gate)| gate.open && is_of_side(scope.topic()))
     }
 
     /// Whether a catch-up side is needed for any scope but this one.
     pub(super) fn any_other_open(&self, scope: impl Into<Scope>) -> bool {
         let scope = scope.into();
-        self.gates.iter().any(|(other, gate)| gate.open && *other != scope)
+        self.ranges.iter().any(|(other, gate)| gate.open && *other != scope)
     }
 
     /// Records held back, with the number of their topic. About right while they pass.
     pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.gates.iter().map(|(scope, gate)| (scope.topic(), gate.waiting))
+        self.ranges.iter().map(|(scope, gate)| (scope.topic(), gate.waiting))
     }
 
     /// The same with the reason.
     pub(super) fn parked(&self) -> impl Iterator<Item = ParkedTopic> {
-        self.gates.iter().map(|(scope, gate)| (scope.topic(), gate.waiting, scope.reason()))
+        self.ranges.iter().map(|(scope, gate)| (scope.topic(), gate.waiting, scope.reason()))
     }
 
     /// Whether nothing is held back.
     pub(super) fn is_empty(&self) -> bool {
-        self.gates.is_empty()
+        self.ranges.is_empty()
     }
 }
 
@@ -155,14 +155,14 @@ mod tests {
     #[test]
     fn a_closed_gate_stops_both_sides_and_an_open_one_only_the_main_side() {
         let mut gates = ParkedPartitions::default();
-        assert!(!gates.stop(P, ReadSide::Main, Lsn(5)));
+        assert!(!gates.blocks(P, ReadSide::Main, Lsn(5)));
         gates.hold(P, Lsn(5));
-        assert!(gates.stop(P, ReadSide::Main, Lsn(9)) && gates.stop(P, ReadSide::CatchUp, Lsn(5)));
+        assert!(gates.blocks(P, ReadSide::Main, Lsn(9)) && gates.blocks(P, ReadSide::CatchUp, Lsn(5)));
         assert_eq!(gates.open(P), Some(Lsn(5)));
-        assert!(!gates.stop(P, ReadSide::CatchUp, Lsn(5)));
-        assert!(gates.stop(P, ReadSide::Main, Lsn(10)), "it would overtake 5 and 9");
-        gates.met(|_| true);
-        assert!(!gates.stop(P, ReadSide::Main, Lsn(11)));
+        assert!(!gates.blocks(P, ReadSide::CatchUp, Lsn(5)));
+        assert!(gates.blocks(P, ReadSide::Main, Lsn(10)), "it would overtake 5 and 9");
+        gates.on_caught_up(|_| true);
+        assert!(!gates.blocks(P, ReadSide::Main, Lsn(11)));
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
         gates.hold(P, Lsn(5));
         gates.open(P);
         gates.hold(P, Lsn(6));
-        gates.met(|_| true);
+        gates.on_caught_up(|_| true);
         assert!(gates.is_closed(P));
         assert_eq!(gates.open(P), Some(Lsn(5)));
     }
@@ -191,7 +191,7 @@ mod tests {
         let mut gates = ParkedPartitions::default();
         (5..=8).for_each(|lsn| gates.hold(topic, Lsn(lsn)));
         gates.open(topic);
-        gates.passed(topic, Lsn(5));
+        gates.on_passed(topic, Lsn(5));
         assert_eq!(gates.waiting().collect::<Vec<_>>(), [(0, 3)]);
     }
 
@@ -200,11 +200,11 @@ mod tests {
     fn a_gate_that_closes_again_begins_behind_what_passed() {
         let mut gates = ParkedPartitions::default();
         gates.hold(P, Lsn(5));
-        gates.stop(P, ReadSide::Main, Lsn(6));
-        gates.stop(P, ReadSide::Main, Lsn(9));
+        gates.blocks(P, ReadSide::Main, Lsn(6));
+        gates.blocks(P, ReadSide::Main, Lsn(9));
         gates.open(P);
-        gates.passed(P, Lsn(5));
-        gates.passed(P, Lsn(6));
+        gates.on_passed(P, Lsn(5));
+        gates.on_passed(P, Lsn(6));
         gates.hold(P, Lsn(9));
         assert_eq!(gates.waiting().map(|(_, n)| n).sum::<u64>(), 1);
         assert_eq!(gates.open(P), Some(Lsn(7)));
@@ -222,15 +222,19 @@ mod tests {
         gates.hold(other_partition, Lsn(20));
         gates.hold(other_topic, Lsn(10));
         gates.open(other_partition);
-        gates.gather(0);
+        gates.merge_topic(0);
         assert!(!gates.is_closed(P) && !gates.is_closed(other_partition) && gates.is_closed(other_topic));
         let whole = Scope::Topic(0);
-        assert!(gates.stop(whole, ReadSide::Main, Lsn(60)) && gates.stop(whole, ReadSide::CatchUp, Lsn(20)));
+        assert!(
+            gates.blocks(whole, ReadSide::Main, Lsn(60)) && gates.blocks(whole, ReadSide::CatchUp, Lsn(20))
+        );
         // What was in flight under the old number of partitions comes back.
         gates.hold(P, Lsn(7));
         assert!(!gates.is_closed(P), "it waits with the topic");
         assert_eq!(gates.open(whole), Some(Lsn(7)));
-        assert!(!gates.stop(whole, ReadSide::CatchUp, Lsn(7)) && gates.stop(whole, ReadSide::Main, Lsn(61)));
+        assert!(
+            !gates.blocks(whole, ReadSide::CatchUp, Lsn(7)) && gates.blocks(whole, ReadSide::Main, Lsn(61))
+        );
     }
 
     #[test]
@@ -238,18 +242,18 @@ mod tests {
         let mut gates = ParkedPartitions::default();
         gates.hold(P, Lsn(5));
         gates.open(P);
-        gates.met(|topic| topic != 0);
+        gates.on_caught_up(|topic| topic != 0);
         assert!(gates.any_open(|_| true) && !gates.any_open(|topic| topic != 0));
-        assert!(gates.stop(P, ReadSide::Main, Lsn(6)) && !gates.stop(P, ReadSide::Topic(0), Lsn(5)));
+        assert!(gates.blocks(P, ReadSide::Main, Lsn(6)) && !gates.blocks(P, ReadSide::Topic(0), Lsn(5)));
     }
 
     #[test]
     fn records_held_are_counted_once_however_often_they_come_by() {
         let mut gates = ParkedPartitions::default();
         gates.hold(P, Lsn(5));
-        gates.stop(P, ReadSide::CatchUp, Lsn(5));
-        gates.stop(P, ReadSide::Main, Lsn(8));
-        gates.stop(P, ReadSide::CatchUp, Lsn(8));
+        gates.blocks(P, ReadSide::CatchUp, Lsn(5));
+        gates.blocks(P, ReadSide::Main, Lsn(8));
+        gates.blocks(P, ReadSide::CatchUp, Lsn(8));
         assert_eq!(gates.waiting().map(|(_, n)| n).sum::<u64>(), 2);
     }
 }

@@ -26,13 +26,13 @@ pub(super) struct PlainSender {
     pub(super) solo: ReconnectingProducer,
     pub(super) parked: ParkedPartitions,
     /// Topics with a catch-up side of their own.
-    pub(super) asides: HashSet<usize>,
+    pub(super) topics_read_apart: HashSet<usize>,
     /// Keys that wait for a value.
     pub(super) keys: ParkedKeys,
     /// To the main producer; records of the other go alone anyway.
     pub(super) primed: PrimedPartitions,
     /// Whether values came in that no slot was opened for yet.
-    pub(super) has_news: bool,
+    pub(super) has_new_values: bool,
 }
 
 impl PlainSender {
@@ -41,10 +41,10 @@ impl PlainSender {
             main,
             solo,
             parked: ParkedPartitions::default(),
-            asides: HashSet::new(),
+            topics_read_apart: HashSet::new(),
             keys: ParkedKeys::default(),
             primed: PrimedPartitions::default(),
-            has_news: false,
+            has_new_values: false,
         }
     }
 
@@ -55,7 +55,7 @@ impl PlainSender {
     }
 
     /// Nothing of the topic is in flight.
-    pub(super) fn settle(&mut self, policy: &mut FailurePolicy, topic: usize) {
+    pub(super) fn on_in_flight_empty(&mut self, policy: &mut FailurePolicy, topic: usize) {
         if policy.topic(topic).must_await_in_flight() {
             policy.topic(topic).on_in_flight_empty();
             self.primed.forget_topic(topic);
@@ -63,15 +63,15 @@ impl PlainSender {
     }
 
     /// A partition confirmed a record.
-    pub(super) fn arrived(&mut self, flight: &InFlightRecord, now: Instant) {
+    pub(super) fn on_acknowledged(&mut self, flight: &InFlightRecord, now: Instant) {
         // A permission is the user's, not a producer's.
-        self.main.allowed();
-        self.solo.allowed();
+        self.main.clear_denial();
+        self.solo.clear_denial();
         if flight.solo {
             self.solo.record_success();
         } else {
             self.main.record_success();
-            self.primed.confirmed(flight.topic_partition, now);
+            self.primed.on_confirmed(flight.topic_partition, now);
         }
     }
 
@@ -82,12 +82,12 @@ impl PlainSender {
 
     /// The record waits, and no other topic with it: its topic gets a catch-up side of its own, from this record on or
     /// from what was held before.
-    fn wait_aside(&mut self, record: &Candidate<'_>) -> Disposition {
+    fn wait_in_topic_reader(&mut self, record: &Candidate<'_>) -> Disposition {
         if matches!(record.side, ReadSide::Topic(_)) {
             return Disposition::Wait;
         }
-        self.parked.gather(record.topic);
-        self.asides.insert(record.topic);
+        self.parked.merge_topic(record.topic);
+        self.topics_read_apart.insert(record.topic);
         self.hold(Scope::Topic(record.topic), record.lsn())
     }
 
@@ -105,7 +105,7 @@ impl PlainSender {
             return self.hold(place, record.lsn());
         }
         if way.solo || state.policy.topic(place.topic).constraints.is_slow() {
-            return self.wait_aside(record);
+            return self.wait_in_topic_reader(record);
         }
         // One that is slow must not hold up the others. The catch-up side may be there for its sake alone.
         let holds_up = record.side == ReadSide::Main || self.parked.any_other_open(place);
@@ -119,7 +119,7 @@ impl PlainSender {
     fn is_busy(&self, state: &DispatchState, place: TopicPartition, way: SendMode, now: Instant) -> bool {
         match way {
             SendMode { unordered: true, .. } => false,
-            SendMode { solo: false, .. } if self.primed.has(place, now) => {
+            SendMode { solo: false, .. } if self.primed.is_primed(place, now) => {
                 state.in_flight.has_solo_record(place)
             }
             _ => state.in_flight.is_busy(place),
@@ -143,21 +143,21 @@ impl Sender for PlainSender {
 
     fn on_metadata(&mut self, policy: &mut FailurePolicy, topic: usize, _: Answer) {
         if policy.topic(topic).must_await_in_flight() {
-            self.parked.gather(topic);
+            self.parked.merge_topic(topic);
         }
     }
 
     fn is_read_elsewhere(&self, side: ReadSide, topic: usize) -> bool {
         match side {
             ReadSide::Main => false,
-            ReadSide::CatchUp => self.asides.contains(&topic),
+            ReadSide::CatchUp => self.topics_read_apart.contains(&topic),
             ReadSide::Topic(own) => own != topic,
         }
     }
 
     fn is_topic_blocked(&mut self, state: &mut DispatchState, record: &Candidate<'_>) -> bool {
         let whole = Scope::Topic(record.topic);
-        if self.parked.stop(whole, record.side, record.lsn()) {
+        if self.parked.blocks(whole, record.side, record.lsn()) {
             return true;
         }
         // The partition of its key may be another one than for records in flight.
@@ -166,7 +166,7 @@ impl Sender for PlainSender {
             self.parked.hold(whole, record.lsn());
             return true;
         }
-        self.settle(&mut state.policy, record.topic);
+        self.on_in_flight_empty(&mut state.policy, record.topic);
         false
     }
 
@@ -175,19 +175,20 @@ impl Sender for PlainSender {
     }
 
     fn is_partition_blocked(&mut self, record: &Candidate<'_>, place: TopicPartition) -> bool {
-        self.parked.stop(place, record.side, record.lsn())
+        self.parked.blocks(place, record.side, record.lsn())
     }
 
     fn is_key_blocked(&mut self, record: &Candidate<'_>) -> bool {
         if !record.envelope.sealed && self.keys.is_empty() {
             return false;
         }
-        let slot = parked_keys::of(record);
-        if self.keys.stops(slot, record.side, record.lsn()) {
+        let slot = parked_keys::slot_of(record);
+        if self.keys.blocks(slot, record.side, record.lsn()) {
             return true;
         }
         // Older ones wait for room.
-        let must_queue = record.envelope.sealed && record.side == ReadSide::Main && self.keys.has_queue();
+        let must_queue =
+            record.envelope.sealed && record.side == ReadSide::Main && self.keys.has_unrequested();
         if must_queue {
             self.keys.hold(slot, record.lsn(), false);
         }
@@ -210,8 +211,8 @@ impl Sender for PlainSender {
         if self.is_busy(state, place, way, record.now) || !state.in_flight.has_room_at(place, bytes, cap) {
             return Err(self.wait_for_partition(state, record, place, way));
         }
-        if way.solo && self.solo.ready(record.now).is_none() {
-            return Err(self.wait_aside(record));
+        if way.solo && self.solo.ensure_ready(record.now).is_none() {
+            return Err(self.wait_in_topic_reader(record));
         }
         if !state.in_flight.has_room(bytes) {
             state.context.metrics.window_hit.inc();
@@ -223,7 +224,7 @@ impl Sender for PlainSender {
     fn park(&mut self, state: &DispatchState, record: &Candidate<'_>, scope: Scope) -> Disposition {
         if matches!(scope, Scope::Deferred(_)) {
             let asked = state.values.is_requested(record.lsn());
-            self.keys.hold(parked_keys::of(record), record.lsn(), asked);
+            self.keys.hold(parked_keys::slot_of(record), record.lsn(), asked);
             return Disposition::Done;
         }
         self.hold(scope, record.lsn())
@@ -238,9 +239,9 @@ impl Sender for PlainSender {
     }
 
     fn on_passed(&mut self, record: &Candidate<'_>, scope: Scope) {
-        self.parked.passed(scope, record.lsn());
+        self.parked.on_passed(scope, record.lsn());
         if !self.keys.is_empty() {
-            self.keys.passed(parked_keys::of(record));
+            self.keys.on_passed(parked_keys::slot_of(record));
         }
     }
 

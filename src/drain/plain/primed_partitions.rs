@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::drain::scope::TopicPartition;
 
 /// A broker forgets a producer after a day without a record (`producer.id.expiration.ms`); some are set to less.
-const REMEMBERED: Duration = Duration::from_secs(600);
+const PRIMED_FOR: Duration = Duration::from_secs(600);
 
 /// The partitions that confirmed a record of the present producer, and when they last did.
 #[derive(Debug, Default)]
@@ -22,17 +22,17 @@ pub(super) struct PrimedPartitions {
 
 impl PrimedPartitions {
     /// Whether more than one record may be on the way to this partition.
-    pub(super) fn has(&self, place: TopicPartition, now: Instant) -> bool {
-        self.confirmed.get(&place).is_some_and(|at| now.saturating_duration_since(*at) < REMEMBERED)
+    pub(super) fn is_primed(&self, place: TopicPartition, now: Instant) -> bool {
+        self.confirmed.get(&place).is_some_and(|at| now.saturating_duration_since(*at) < PRIMED_FOR)
     }
 
     /// The partition confirmed a record.
-    pub(super) fn confirmed(&mut self, place: TopicPartition, now: Instant) {
+    pub(super) fn on_confirmed(&mut self, place: TopicPartition, now: Instant) {
         self.confirmed.insert(place, now);
     }
 
     /// Another producer follows.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.confirmed.clear();
     }
 
@@ -51,14 +51,14 @@ mod tests {
         let (mut primed, now) = (PrimedPartitions::default(), Instant::now());
         let (place, other) =
             (TopicPartition { topic: 0, partition: 1 }, TopicPartition { topic: 1, partition: 1 });
-        assert!(!primed.has(place, now));
-        primed.confirmed(place, now);
-        assert!(primed.has(place, now) && !primed.has(other, now));
-        assert!(!primed.has(place, now + REMEMBERED));
-        primed.confirmed(other, now);
+        assert!(!primed.is_primed(place, now));
+        primed.on_confirmed(place, now);
+        assert!(primed.is_primed(place, now) && !primed.is_primed(other, now));
+        assert!(!primed.is_primed(place, now + PRIMED_FOR));
+        primed.on_confirmed(other, now);
         primed.forget_topic(place.topic);
-        assert!(!primed.has(place, now) && primed.has(other, now));
-        primed.forget();
-        assert!(!primed.has(other, now));
+        assert!(!primed.is_primed(place, now) && primed.is_primed(other, now));
+        primed.clear();
+        assert!(!primed.is_primed(other, now));
     }
 }

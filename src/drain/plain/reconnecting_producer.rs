@@ -10,11 +10,11 @@ use crate::drain::producer_settings::ProducerSettings;
 use crate::kafka::{ClientError, Guarantee, Producer};
 
 /// A producer that is not needed holds a few threads and connections; a new one waits half a second for its id.
-const KEPT_IDLE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One producer, or the time at which to build the next one.
 pub(super) struct ReconnectingProducer {
-    link: Arc<ProducerSettings>,
+    settings: Arc<ProducerSettings>,
     guarantee: Guarantee,
     notify: Arc<Notify>,
     producer: Option<Producer>,
@@ -33,21 +33,30 @@ impl ReconnectingProducer {
         backoff: Backoff,
     ) -> Self {
         let (link, notify, now) = (Arc::clone(link), Arc::clone(notify), Instant::now());
-        Self { link, guarantee, notify, producer: None, build_at: now, used_at: now, backoff, denied: None }
+        Self {
+            settings: link,
+            guarantee,
+            notify,
+            producer: None,
+            build_at: now,
+            used_at: now,
+            backoff,
+            denied: None,
+        }
     }
 
     /// Builds a producer if there is none.
     pub(super) fn build(&mut self) -> Result<(), ClientError> {
         if self.producer.is_none() {
             let notify = Arc::clone(&self.notify);
-            let ProducerSettings { config, bootstrap } = &*self.link;
+            let ProducerSettings { config, bootstrap } = &*self.settings;
             self.producer = Some(Producer::new(config, bootstrap, self.guarantee, move || notify.notify())?);
         }
         Ok(())
     }
 
     /// The producer, built if it is time.
-    pub(super) fn ready(&mut self, now: Instant) -> Option<&Producer> {
+    pub(super) fn ensure_ready(&mut self, now: Instant) -> Option<&Producer> {
         self.used_at = now;
         if self.producer.is_none()
             && now >= self.build_at
@@ -70,7 +79,7 @@ impl ReconnectingProducer {
     }
 
     /// Takes the failed producer out; the next one is built after a delay.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Producer> {
+    pub(super) fn take_failed(&mut self, now: Instant) -> Option<Producer> {
         let delay = self.schedule_rebuild(now);
         let producer = self.producer.take()?;
         let (error, reason) = producer.fatal().map_or((None, None), |(code, text)| (Some(code), Some(text)));
@@ -103,7 +112,7 @@ impl ReconnectingProducer {
 
     /// The producer goes when nobody has asked for it in a while.
     pub(super) fn close_idle(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.used_at) >= KEPT_IDLE {
+        if now.saturating_duration_since(self.used_at) >= IDLE_TIMEOUT {
             self.producer = None;
         }
     }
@@ -114,7 +123,7 @@ impl ReconnectingProducer {
     }
 
     /// Kafka took a record of this user, by whichever producer.
-    pub(super) fn allowed(&mut self) {
+    pub(super) fn clear_denial(&mut self) {
         self.denied = None;
     }
 }

@@ -5,9 +5,9 @@
 
 use std::time::Instant;
 
-use super::asides::Asides;
 use super::plain_sender::PlainSender;
 use super::reconnecting_producer::ReconnectingProducer;
+use super::topic_readers::TopicReaders;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::handle::Handle;
 use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, TURN};
@@ -25,7 +25,7 @@ pub(in crate::drain) struct Worker {
     dispatcher: Dispatcher<PlainSender>,
     head: LaneReader,
     catch_up: Option<LaneReader>,
-    asides: Asides,
+    topic_readers: TopicReaders,
 }
 
 impl Worker {
@@ -43,9 +43,16 @@ impl Worker {
         main.build()?;
         let sender = PlainSender::new(main, outlet(Guarantee::Skipping));
         let dispatcher = Dispatcher::new(its.state(), sender);
-        let asides = Asides::new(&its.context.log, its.lanes, its.config.backoff());
+        let asides = TopicReaders::new(&its.context.log, its.lanes, its.config.backoff());
         let head = its.head();
-        Ok(Self { lanes: its.lanes, handle: its.handle, dispatcher, head, catch_up: None, asides })
+        Ok(Self {
+            lanes: its.lanes,
+            handle: its.handle,
+            dispatcher,
+            head,
+            catch_up: None,
+            topic_readers: asides,
+        })
     }
 
     /// Works until told to stop.
@@ -58,19 +65,19 @@ impl Worker {
             self.monitor().beat();
             if let Some(deadline) = self.handle.control.stop_by() {
                 let since = *stopping.get_or_insert(now);
-                if self.has_ended(since, deadline, now) {
+                if self.may_exit(since, deadline, now) {
                     self.dispatcher.store_dead_letters(now);
                     return;
                 }
             }
             let is_paused = stopping.is_some() || !self.handle.may_send();
-            let more = !is_paused && self.work(now);
+            let more = !is_paused && self.run_turn(now);
             self.dispatcher.store_gathered_dead_letters(now);
             self.publish(is_paused, more, now);
             if !more {
                 let is_quiet =
-                    self.dispatcher.is_quiet() && self.catch_up.is_none() && !self.head.is_waiting();
-                let is_quiet = is_quiet && self.asides.is_empty();
+                    self.dispatcher.is_idle() && self.catch_up.is_none() && !self.head.is_waiting();
+                let is_quiet = is_quiet && self.topic_readers.is_empty();
                 self.monitor().notify.wait(if is_quiet { IDLE_WAIT } else { ACTIVE_WAIT });
             }
         }
@@ -81,34 +88,34 @@ impl Worker {
     }
 
     /// Nothing is in flight any more, or what is will not come back in time.
-    fn has_ended(&self, since: Instant, deadline: Instant, now: Instant) -> bool {
+    fn may_exit(&self, since: Instant, deadline: Instant, now: Instant) -> bool {
         let state = &self.dispatcher.state;
         let quiet_since = since.max(state.acknowledged_at);
         state.in_flight.len() == 0 || now >= deadline || now.duration_since(quiet_since) >= STALL
     }
 
     /// One turn; says whether there is more to do at once.
-    fn work(&mut self, now: Instant) -> bool {
-        self.dispatcher.tend(now);
-        for (side, first) in self.dispatcher.reopen(now) {
+    fn run_turn(&mut self, now: Instant) -> bool {
+        self.dispatcher.run_maintenance(now);
+        for (side, first) in self.dispatcher.unpark(now) {
             match side {
-                ReadSide::Topic(topic) => self.asides.rewind(topic, first),
+                ReadSide::Topic(topic) => self.topic_readers.rewind(topic, first),
                 ReadSide::CatchUp | ReadSide::Main => self.rewind(first),
             }
         }
         if let Some(first) =
-            self.dispatcher.reopen_slots(self.catch_up.as_ref().map(LaneReader::position), now)
+            self.dispatcher.unpark_keys(self.catch_up.as_ref().map(LaneReader::position), now)
         {
             self.rewind(first);
-            self.asides.rewind_all(first);
+            self.topic_readers.rewind_all(first);
         }
-        let more = self.fill();
-        self.look_back(now);
-        self.asides.advance(&mut self.dispatcher, self.head.position(), now) || more
+        let more = self.read_records();
+        self.end_catch_up(now);
+        self.topic_readers.advance(&mut self.dispatcher, self.head.position(), now) || more
     }
 
     /// Ends the catch-up side where nothing before the head waits for it.
-    fn look_back(&mut self, now: Instant) {
+    fn end_catch_up(&mut self, now: Instant) {
         if let Some(feed) = &self.catch_up
             && self.dispatcher.is_caught_up(feed.position())
         {
@@ -131,7 +138,7 @@ impl Worker {
         }
     }
 
-    fn fill(&mut self) -> bool {
+    fn read_records(&mut self) -> bool {
         for _ in 0..TURN {
             // Both in turn: neither may starve the other.
             let moved = self.step_catch_up();
@@ -164,7 +171,7 @@ impl Worker {
                 return step == Some(Disposition::Done);
             }
         }
-        self.dispatcher.met(ReadSide::CatchUp, head);
+        self.dispatcher.on_caught_up(ReadSide::CatchUp, head);
         self.catch_up = None;
         true
     }
@@ -173,7 +180,7 @@ impl Worker {
         let Dispatcher { state, sender } = &mut self.dispatcher;
         let head = Some(self.head.position()).filter(|position| *position < state.context.log.end());
         let behind = self.catch_up.as_ref().map(LaneReader::position);
-        let lowest = [state.in_flight.lowest_waiting(), behind, self.asides.position(), head];
+        let lowest = [state.in_flight.lowest_waiting(), behind, self.topic_readers.position(), head];
         let activity =
             state_name(is_paused, sender.main.producer().is_some(), more || state.in_flight.len() > 0);
         let oldest = lowest.into_iter().flatten().min();

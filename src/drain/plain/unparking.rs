@@ -11,24 +11,24 @@ use crate::wal::Lsn;
 
 impl Dispatcher<PlainSender> {
     /// Opens every gate whose reason is gone; says which catch-up sides must begin where.
-    pub(super) fn reopen(&mut self, now: Instant) -> Vec<(ReadSide, Lsn)> {
+    pub(super) fn unpark(&mut self, now: Instant) -> Vec<(ReadSide, Lsn)> {
         let mut begin = Vec::new();
         for scope in self.sender.parked.closed() {
-            if !self.may_open(scope, now) {
+            if !self.may_unpark(scope, now) {
                 continue;
             }
             let topic = scope.topic();
             if matches!(scope, Scope::Topic(_)) {
-                self.sender.settle(&mut self.state.policy, topic);
+                self.sender.on_in_flight_empty(&mut self.state.policy, topic);
             }
-            let is_aside = self.sender.asides.contains(&topic);
+            let is_aside = self.sender.topics_read_apart.contains(&topic);
             let side = if is_aside { ReadSide::Topic(topic) } else { ReadSide::CatchUp };
             begin.extend(self.sender.parked.open(scope).map(|first| (side, first)));
         }
         begin
     }
 
-    fn may_open(&mut self, scope: Scope, now: Instant) -> bool {
+    fn may_unpark(&mut self, scope: Scope, now: Instant) -> bool {
         let (state, topic) = (&mut self.state, scope.topic());
         if let Scope::Partition(place) = scope {
             let takes_more = !state.in_flight.is_parked(place) && !state.in_flight.is_slow(place);
@@ -50,17 +50,19 @@ impl Dispatcher<PlainSender> {
 
     /// Opens slots whose value was made, or can be asked for now, where a catch-up side at `position` comes by or a new
     /// one may begin; says from where it must.
-    pub(super) fn reopen_slots(&mut self, position: Option<Lsn>, now: Instant) -> Option<Lsn> {
+    pub(super) fn unpark_keys(&mut self, position: Option<Lsn>, now: Instant) -> Option<Lsn> {
         let Self { state, sender } = self;
         let news = state.values.take_completions();
         if sender.keys.is_empty() {
             return None;
         }
-        sender.has_news |= news;
+        sender.has_new_values |= news;
         let worth = match position {
             // A side under way is helped with what is new alone.
             Some(_) => news,
-            None => sender.has_news || (sender.keys.has_queue() && state.values.has_room_for_many()),
+            None => {
+                sender.has_new_values || (sender.keys.has_unrequested() && state.values.has_room_for_many())
+            }
         };
         if !worth || (position.is_none() && !state.rescan.may_begin(now)) {
             return None;
@@ -70,7 +72,7 @@ impl Dispatcher<PlainSender> {
         let first =
             sender.keys.open(from, room, |lsn| sealed.is_resolved(lsn), |lsn| sealed.is_requested(lsn));
         // What lies behind a side under way waits for the next one.
-        sender.has_news = position.is_some();
+        sender.has_new_values = position.is_some();
         if first.is_some() && position.is_none() {
             state.rescan.begin(now);
         }
@@ -78,27 +80,27 @@ impl Dispatcher<PlainSender> {
     }
 
     /// A catch-up side met the main one.
-    pub(super) fn met(&mut self, side: ReadSide, head: Lsn) {
-        let PlainSender { parked, asides, keys, .. } = &mut self.sender;
+    pub(super) fn on_caught_up(&mut self, side: ReadSide, head: Lsn) {
+        let PlainSender { parked, topics_read_apart: asides, keys, .. } = &mut self.sender;
         if let ReadSide::Topic(topic) = side {
-            parked.met(|of| of == topic);
+            parked.on_caught_up(|of| of == topic);
             asides.remove(&topic);
         } else {
-            parked.met(|topic| !asides.contains(&topic));
-            keys.reached(head);
+            parked.on_caught_up(|topic| !asides.contains(&topic));
+            keys.on_position(head);
         }
     }
 
     /// Whether the catch-up side, having come this far, has nothing more to do.
     pub(super) fn is_caught_up(&mut self, position: Lsn) -> bool {
-        let PlainSender { parked, asides, keys, .. } = &mut self.sender;
-        keys.reached(position);
+        let PlainSender { parked, topics_read_apart: asides, keys, .. } = &mut self.sender;
+        keys.on_position(position);
         !keys.any_open() && !parked.any_open(|topic| !asides.contains(&topic))
     }
 
     /// Does what is due: builds a producer, asks about topics, drops what is not needed any more.
-    pub(super) fn tend(&mut self, now: Instant) {
-        self.sender.main.ready(now);
+    pub(super) fn run_maintenance(&mut self, now: Instant) {
+        self.sender.main.ensure_ready(now);
         self.refresh_topics(now);
         if self.state.in_flight.count_of(true) == 0 {
             self.sender.solo.close_idle(now);
@@ -111,7 +113,7 @@ impl Dispatcher<PlainSender> {
     }
 
     /// Whether time alone can change nothing here.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         let nothing_held = self.sender.parked.is_empty() && self.sender.keys.is_empty();
         let is_idle = self.state.in_flight.len() == 0 && !self.state.policy.has_unstored_dead_letters();
         nothing_held && is_idle && self.is_connected()

@@ -16,33 +16,33 @@ use crate::drain::lanes::Lanes;
 use crate::wal::{Cursor, Log, Lsn, ReadError, Record, RecordRef};
 
 /// Records of one topic between two looks at the others.
-const TURN: usize = 64;
+const RECORDS_PER_TURN: usize = 64;
 
 /// One topic's way through the log.
-struct Aside {
+struct TopicReader {
     cursor: Cursor,
     /// Read, and not yet done with.
-    held: Option<(Record, u32)>,
+    pending: Option<(Record, u32)>,
 }
 
-impl Aside {
+impl TopicReader {
     fn position(&self) -> Lsn {
-        self.held.as_ref().map_or_else(|| self.cursor.position(), |(record, _)| record.lsn)
+        self.pending.as_ref().map_or_else(|| self.cursor.position(), |(record, _)| record.lsn)
     }
 }
 
 /// Those of one worker.
-pub(super) struct Asides {
+pub(super) struct TopicReaders {
     log: Arc<Log>,
     lanes: Lanes,
-    topics: BTreeMap<usize, Aside>,
-    read_at: Instant,
+    topics: BTreeMap<usize, TopicReader>,
+    retry_at: Instant,
     backoff: Backoff,
 }
 
-impl Asides {
+impl TopicReaders {
     pub(super) fn new(log: &Arc<Log>, lanes: Lanes, backoff: Backoff) -> Self {
-        Self { log: Arc::clone(log), lanes, topics: BTreeMap::new(), read_at: Instant::now(), backoff }
+        Self { log: Arc::clone(log), lanes, topics: BTreeMap::new(), retry_at: Instant::now(), backoff }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -51,13 +51,13 @@ impl Asides {
 
     /// The first record that one of them has not offered.
     pub(super) fn position(&self) -> Option<Lsn> {
-        self.topics.values().map(Aside::position).min()
+        self.topics.values().map(TopicReader::position).min()
     }
 
     /// This topic's side begins no later than at this record.
     pub(super) fn rewind(&mut self, topic: usize, first: Lsn) {
         if self.topics.get(&topic).is_none_or(|aside| first < aside.position()) {
-            self.topics.insert(topic, Aside { cursor: self.log.cursor(first), held: None });
+            self.topics.insert(topic, TopicReader { cursor: self.log.cursor(first), pending: None });
         }
     }
 
@@ -74,7 +74,7 @@ impl Asides {
         head: Lsn,
         now: Instant,
     ) -> bool {
-        if self.topics.is_empty() || now < self.read_at {
+        if self.topics.is_empty() || now < self.retry_at {
             return false;
         }
         let topics: Vec<usize> = self.topics.keys().copied().collect();
@@ -84,7 +84,7 @@ impl Asides {
                 Ok(moves) => more |= moves,
                 Err(error) => {
                     let delay = self.backoff.delay();
-                    self.read_at = now + delay;
+                    self.retry_at = now + delay;
                     let (worker, delay) = (self.lanes.index, delay.as_millis() as u64);
                     tracing::error!(
                         event = "drain.read_failed",
@@ -107,10 +107,10 @@ impl Asides {
         dispatcher: &mut Dispatcher<PlainSender>,
         head: Lsn,
     ) -> Result<bool, ReadError> {
-        for _ in 0..TURN {
+        for _ in 0..RECORDS_PER_TURN {
             let Some(aside) = self.topics.get_mut(&topic) else { return Ok(false) };
             let step = if aside.position() < head {
-                aside.step(topic, &self.log, self.lanes, dispatcher)?
+                aside.offer_next(topic, &self.log, self.lanes, dispatcher)?
             } else {
                 None
             };
@@ -119,7 +119,7 @@ impl Asides {
                 Some(Disposition::Wait) => return Ok(false),
                 None => {
                     self.topics.remove(&topic);
-                    dispatcher.met(ReadSide::Topic(topic), head);
+                    dispatcher.on_caught_up(ReadSide::Topic(topic), head);
                     return Ok(true);
                 }
             }
@@ -128,16 +128,16 @@ impl Asides {
     }
 }
 
-impl Aside {
+impl TopicReader {
     /// Offers one record; `None` when there is none.
-    fn step(
+    fn offer_next(
         &mut self,
         topic: usize,
         log: &Log,
         lanes: Lanes,
         dispatcher: &mut Dispatcher<PlainSender>,
     ) -> Result<Option<Disposition>, ReadError> {
-        if let Some((record, bytes)) = &self.held {
+        if let Some((record, bytes)) = &self.pending {
             let &Record { lsn, at, lane, ref payload } = record;
             let frame = RecordRef { lsn, at, lane, bytes: *bytes, payload };
             // An operator may have dropped it meanwhile.
@@ -147,14 +147,14 @@ impl Aside {
                 dispatcher.dispatch(ReadSide::Topic(topic), frame)
             };
             if step == Disposition::Done {
-                self.held = None;
+                self.pending = None;
             }
             return Ok(Some(step));
         }
         let Some(frame) = self.cursor.next(|_, lane| lanes.contains(lane))? else { return Ok(None) };
         let step = dispatcher.dispatch(ReadSide::Topic(topic), frame);
         if step == Disposition::Wait {
-            self.held = Some((owned(frame), frame.bytes));
+            self.pending = Some((owned(frame), frame.bytes));
         }
         Ok(Some(step))
     }
