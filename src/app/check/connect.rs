@@ -1,5 +1,5 @@
-//! `forebay check-config --connect`: asks everything that the configuration names whether it does what the daemon needs.
-//! Nothing is created or changed.
+//! `forebay check-config --connect`: checks that the configured dependencies support what the daemon needs. Nothing is
+//! created or changed.
 
 use crate::app::process::Process;
 use crate::app::{Failure, output};
@@ -8,7 +8,7 @@ use crate::config::Config;
 use super::report::{Report, json};
 use super::{kafka, stores};
 
-/// Asks brokers, database and Redis, all of them at once, each within some seconds; prints what each answered.
+/// Checks brokers, database and Redis in parallel, each within some seconds, and prints the results.
 pub fn check_connections(config: &Config, as_json: bool) -> Result<(), Failure> {
     super::check_files(config)?;
     let Process { runtime, registry, .. } = Process::begin(config, || {})?;
@@ -24,7 +24,7 @@ pub fn check_connections(config: &Config, as_json: bool) -> Result<(), Failure> 
     runtime.shutdown_background();
     let (of_kafka, (database, redis)) = asked;
     let of_kafka =
-        of_kafka.map_err(std::io::Error::other).map_err(Failure::system("the questions to Kafka"))?;
+        of_kafka.map_err(std::io::Error::other).map_err(Failure::system("checks of Kafka"))?;
     let report = Report::new(of_kafka.into_iter().chain([database?, redis?]).collect());
     output::print(match as_json {
         true => json(&report).map_err(Failure::system("the report"))?,

@@ -1,4 +1,4 @@
-//! Brokers, topics and rights, as `forebay check-config --connect` asks for them.
+//! Checks of brokers, topics and permissions for `forebay check-config --connect`.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -85,13 +85,13 @@ fn check_each(config: &Config, brokers: &[String]) -> Vec<(CheckResult, bool, Ve
 /// A topic that the daemon uses.
 struct Topic {
     name: String,
-    /// The largest record that the daemon sends there, if the configuration says so.
+    /// Maximum record size that the daemon sends to this topic, in bytes.
     largest: u64,
-    /// What gives keys to records that may have none, if there are any.
+    /// How to add keys to records that may have none. `None` if all records have a key.
     unkeyed: Option<&'static str>,
-    /// Whether the daemon creates it.
+    /// Whether the daemon creates the topic.
     is_internal: bool,
-    /// Whether this daemon reads it.
+    /// Whether this daemon reads the topic.
     read: bool,
 }
 
@@ -205,7 +205,7 @@ fn group(config: &Config, inquiry: &Inquiry) -> CheckResult {
     }
 }
 
-/// The ids of a log begin with 32 hexadecimal digits of its own. This one is no log's.
+/// The transactional ids of a log begin with the 32 hexadecimal digits of its id. This id belongs to no log.
 const UNUSED_LOG_ID: &str = "forebay-check-config";
 
 fn transactions(inquiry: &Inquiry) -> CheckResult {

@@ -1,4 +1,4 @@
-//! `forebay check-config`: the configuration by itself, a body against it, and the dependencies that it names.
+//! `forebay check-config`: checks the configuration, a body against it, and the configured dependencies.
 
 mod advice;
 mod connect;
@@ -25,11 +25,12 @@ use report::json;
 
 pub use connect::check_connections;
 
-/// Prints the effective configuration, secrets masked. Reads the files of keys and certificates, and looks at the log's
-/// directory, as `serve` would. The directory's owner is not compared: this command is often run by another user.
+/// Prints the effective configuration with secrets masked. Reads the files of keys and certificates and checks the
+/// log's directory, as `serve` does. The owner of the directory is not checked, because another user often runs this
+/// command.
 pub fn check(config: &Config, as_json: bool) -> Result<(), Failure> {
     check_files(config)?;
-    // A directory that this user may not read is no mistake.
+    // A directory that this user may not read is no configuration error.
     if let Err(error @ OpenError::Unsuitable { .. }) = layout::check_file_types(&config.wal.dir) {
         return Err(Failure::Directory(error.to_string()));
     }
@@ -47,7 +48,7 @@ fn check_files(config: &Config) -> Result<(), Failure> {
     if mistakes.is_empty() { Ok(()) } else { Err(Failure::Configuration(mistakes.into())) }
 }
 
-/// Says what `POST /v1/commands/{kind}` would do with the body in a file, or in standard input (`-`).
+/// Shows how `POST /v1/commands/{kind}` would handle the body from a file or from standard input (`-`).
 pub fn check_body(config: &Config, kind: &str, file: &Path, as_json: bool) -> Result<(), Failure> {
     let body = body(config, file)?;
     let kinds = Kinds::build(&config.kinds).map_err(ConfigErrors::from)?;
@@ -61,7 +62,7 @@ pub fn check_body(config: &Config, kind: &str, file: &Path, as_json: bool) -> Re
     }
 }
 
-/// At most one byte more than a body may have: enough to be refused as a longer one is.
+/// Reads at most one byte more than a body may have, which is enough to reject a longer one.
 fn body(config: &Config, file: &Path) -> Result<Bytes, Failure> {
     let most = config.server.max_body.0.saturating_add(1);
     let mut bytes = Vec::new();

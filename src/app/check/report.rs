@@ -1,38 +1,38 @@
-//! What dependencies answered, for people and for programs.
+//! Results of the checks, as text and as JSON.
 
 use std::fmt::Write as _;
 use std::io;
 
 use serde::Serialize;
 
-/// One document, with a line end.
+/// Formats a value as a JSON document with a line end.
 pub(super) fn json(value: &impl Serialize) -> io::Result<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
-/// How one thing was found.
+/// Result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum CheckStatus {
-    /// As the daemon needs it.
+    /// The dependency meets the requirements.
     Ok,
-    /// Not as the daemon needs it.
+    /// The dependency does not meet the requirements.
     Failed,
-    /// Not asked: the configuration does not use it, or it cannot be asked without changing something.
+    /// Not checked: the configuration does not use it, or a check would change something.
     NotAsked,
 }
 
-/// What one thing answered.
+/// A checked item and its result.
 #[derive(Debug, Serialize)]
 pub(super) struct CheckResult {
     /// `broker`, `topic`, `group`, `transactional-id`, `database`, `redis`.
     pub(super) dependency: &'static str,
-    /// Its address or name.
+    /// Address or name of the item.
     pub(super) name: String,
     pub(super) verdict: CheckStatus,
-    /// What was found, or the cause in the client's own words.
+    /// The finding, or the error as reported by the client library.
     pub(super) detail: String,
-    /// What to do, where it is not as it must be.
+    /// How to fix a failed check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) advice: Option<String>,
 }
@@ -62,10 +62,10 @@ impl CheckResult {
     }
 }
 
-/// All answers.
+/// All results.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    /// Whether nothing failed.
+    /// Whether no check failed.
     ok: bool,
     checks: Vec<CheckResult>,
 }
@@ -75,13 +75,13 @@ impl Report {
         Self { ok: checks.iter().all(|check| check.verdict != CheckStatus::Failed), checks }
     }
 
-    /// How many failed, and of how many.
+    /// Number of failed checks, and number of all checks.
     pub(super) fn failed(&self) -> (usize, usize) {
         let failed = self.checks.iter().filter(|check| check.verdict == CheckStatus::Failed);
         (failed.count(), self.checks.len())
     }
 
-    /// A line for each, and below it what to do.
+    /// Formats one line per check, followed by the advice.
     pub(super) fn to_text(&self) -> String {
         let mut text = String::new();
         for CheckResult { dependency, name, verdict, detail, advice } in &self.checks {

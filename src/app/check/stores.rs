@@ -1,4 +1,4 @@
-//! The database and Redis, as `forebay check-config --connect` asks for them.
+//! Checks of the database and Redis for `forebay check-config --connect`.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -16,25 +16,26 @@ use crate::app::process::registered;
 
 const DATABASE: &str = "database";
 const REDIS: &str = "redis";
-/// A database that answers does so within `acquire_timeout` and `statement_timeout`; this bounds all questions together.
+/// Timeout of all database checks together. A healthy database answers within `acquire_timeout` and
+/// `statement_timeout`.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// A connection by itself, to name the cause where the pool only knows that time is up.
+/// Timeout of a separate connection attempt, which finds the cause if the pool reports only a timeout.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The database of `[database]`.
+/// Checks the database of `[database]`.
 pub(super) async fn database(config: &Config, registry: &Registry) -> Result<CheckResult, Failure> {
     let settings = config.database();
     let name = settings.url.to_string();
     if !config.serves_users() {
-        return Ok(CheckResult::not_asked(DATABASE, name, "there is no user service: see [users] enabled"));
+        return Ok(CheckResult::not_asked(DATABASE, name, "the user service is disabled; see [users] enabled"));
     }
     if settings.url.is_embedded() {
-        let detail = "an SQLite file, which the daemon creates and brings up to date at its start";
+        let detail = "an SQLite file, which the daemon creates and migrates at start";
         return Ok(CheckResult::not_asked(DATABASE, name, detail));
     }
     let metrics = registered(db::Metrics::register(registry))?;
     let asked = tokio::time::timeout(TIMEOUT, check_database(&settings, &metrics)).await;
-    let asked = asked.unwrap_or_else(|_| Err(DbError::Unavailable(format!("no answer within {TIMEOUT:?}"))));
+    let asked = asked.unwrap_or_else(|_| Err(DbError::Unavailable(format!("no response within {TIMEOUT:?}"))));
     Ok(match asked {
         Ok(None) => {
             CheckResult::ok(DATABASE, name, "answers, its tables are up to date, and it can be written")
@@ -56,12 +57,12 @@ async fn check_database(config: &db::Config, metrics: &db::Metrics) -> Result<Op
     if let Some(lacking) = db.missing_requirement().await? {
         return Ok(Some(lacking));
     }
-    // A row that is rolled back.
+    // Writes a row and rolls it back.
     db.check_writes().await?;
     Ok(None)
 }
 
-/// Why there is no connection to `host:port`, if there is none.
+/// Error of a connection attempt to `host:port`, if it fails.
 async fn connection_error(address: String) -> Option<String> {
     let connect = move || {
         let mut addresses = address.to_socket_addrs()?;

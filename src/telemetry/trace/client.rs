@@ -15,9 +15,9 @@ use tokio::net::TcpStream;
 
 use crate::sync::Mutex;
 
-/// From the connection to the end of the answer. A collector answers when it has the spans in its own queue.
+/// Timeout from the connection to the end of the response. A collector responds once the spans are in its own queue.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest answer: a collector says how many spans it refuses.
+/// Maximum length of a response in bytes. A collector reports the number of rejected spans.
 const MAX_RESPONSE_BYTES: usize = 64 << 10;
 const PORT: u16 = 80;
 

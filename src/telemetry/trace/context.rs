@@ -1,10 +1,10 @@
-//! The place of a span in a sampled trace, and how it is written in a `traceparent`.
+//! Position of a span in a sampled trace, and its form as a `traceparent`.
 
 use std::fmt;
 
 use opentelemetry::trace::{SpanId, TraceId};
 
-/// Bit of the flags that says "sampled".
+/// The "sampled" bit of the flags.
 const SAMPLED: u8 = 1;
 
 /// A span of a sampled trace.
@@ -15,7 +15,7 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// From a W3C `traceparent`. None where it is not valid, or says that the trace is not sampled.
+    /// Parses a W3C `traceparent`. `None` if it is invalid or the trace is not sampled.
     pub fn sampled(traceparent: &str) -> Option<Self> {
         let mut fields = traceparent.split('-');
         let version = hex(fields.next()?, 2)?;
@@ -29,13 +29,13 @@ impl TraceContext {
     }
 }
 
-/// So many lower-case digits.
+/// Parses exactly `digits` lower-case hexadecimal digits.
 fn hex(text: &str, digits: usize) -> Option<u128> {
     let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     (text.len() == digits && is_hex).then(|| u128::from_str_radix(text, 16).ok())?
 }
 
-/// As a `traceparent`.
+/// Formats it as a `traceparent`.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "00-{}-{}-{SAMPLED:02x}", self.trace, self.span)

@@ -1,10 +1,10 @@
-//! Where the collector is.
+//! Address of the collector.
 
 use hyper::Uri;
 use hyper::http::uri::Scheme;
 use serde::{Deserialize, Serialize};
 
-/// Where collectors take traces, below the endpoint.
+/// Path at which collectors accept traces, below the endpoint.
 const PATH: &str = "/v1/traces";
 
 /// An OTLP endpoint, such as `http://localhost:4318`. Not validated yet.
@@ -13,11 +13,11 @@ const PATH: &str = "/v1/traces";
 pub struct Endpoint(String);
 
 impl Endpoint {
-    /// What may be written.
+    /// The allowed values.
     pub const ALLOWED: &str =
         "an http:// URL without user, query and fragment, such as \"http://localhost:4318\"";
 
-    /// The URL that spans are sent to; none where the endpoint is not allowed.
+    /// The URL that receives spans. `None` if the endpoint is not allowed.
     pub fn url(&self) -> Option<Uri> {
         let uri: Uri = self.0.parse().ok()?;
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
@@ -31,7 +31,7 @@ impl Endpoint {
         is_allowed.then(url)?
     }
 
-    /// The text, for a mistake; without what may be a password.
+    /// The text for error messages, without a possible password.
     pub fn shown(&self) -> &str {
         if self.0.contains('@') { "a URL with a user" } else { &self.0 }
     }

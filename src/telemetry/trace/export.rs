@@ -1,4 +1,4 @@
-//! The thread that sends spans to the collector.
+//! Thread that sends spans to the collector.
 
 use std::io;
 use std::sync::Arc;
@@ -19,21 +19,21 @@ use super::span::Span;
 use super::tracer::Tracer;
 use crate::task::{OnFailure, Thread};
 
-/// How long a span waits for others of its export: nobody looks at a trace earlier.
+/// Maximum time that a span waits for others in its export. Traces are rarely viewed earlier.
 const BATCH_DELAY: Duration = Duration::from_secs(1);
-/// All attempts of one export: the collector may ask for a delay.
+/// Timeout of all attempts of one export, including delays that the collector requests.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the end of the process waits for the last spans.
+/// Maximum time that the end of the process waits for the last spans.
 const FINAL_EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The thread. Dropped, it exports what waits, for at most a second; the drop blocks until then.
+/// The thread. Dropping it exports the waiting spans and blocks for at most one second.
 pub struct ExportThread {
     thread: Option<Thread>,
     queue: Arc<SpanQueue>,
 }
 
 impl ExportThread {
-    /// Starts it. Never waits for the collector.
+    /// Starts the thread. Never waits for the collector.
     pub fn start(endpoint: &Endpoint, ratio: SampleRatio, metrics: &Metrics) -> io::Result<(Tracer, Self)> {
         let queue = Arc::new(SpanQueue::new(&metrics.queue_full));
         let tracer = Tracer::new(&queue, ratio);
@@ -65,7 +65,7 @@ impl Drop for ExportThread {
     }
 }
 
-/// What the thread works with.
+/// State of the thread.
 struct ExportWorker {
     exporter: SpanExporter,
     client: SharedClient,
@@ -83,7 +83,7 @@ impl ExportWorker {
         Ok(Self { exporter, client, runtime, scope, metrics: metrics.clone() })
     }
 
-    /// Until the queue is closed and empty.
+    /// Runs until the queue is closed and empty.
     fn run(self, queue: &SpanQueue) {
         let mut dropped = None;
         while let Some(spans) = queue.next_batch(BATCH_DELAY) {

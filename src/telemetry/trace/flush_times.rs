@@ -1,4 +1,4 @@
-//! When the records of sampled requests were flushed: there the time in the queue begins.
+//! Flush times of the records of sampled requests. At its flush, a record's time in the queue begins.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -7,16 +7,16 @@ use std::time::SystemTime;
 use crate::sync::Mutex;
 use crate::units::Lsn;
 
-/// Groups that are remembered. A record that is sent later than so many groups was accepted long before; its own
-/// timestamp, in milliseconds, is exact enough then.
+/// Maximum number of stored groups. A record sent after this many further groups was accepted long before, so its own
+/// timestamp, in milliseconds, is precise enough.
 const MAX_GROUPS: usize = 1024;
 
-/// The last groups with a sampled request in them.
+/// The most recent groups that contain a sampled request.
 #[derive(Debug, Default)]
 pub(super) struct FlushTimes(Mutex<VecDeque<(Range<Lsn>, SystemTime)>>);
 
 impl FlushTimes {
-    /// These records were flushed.
+    /// Stores the flush time of these records.
     pub(super) fn record(&self, records: Range<Lsn>, at: SystemTime) {
         let mut groups = self.0.lock();
         if groups.len() == MAX_GROUPS {
@@ -25,7 +25,7 @@ impl FlushTimes {
         groups.push_back((records, at));
     }
 
-    /// When this record was flushed, if its group is remembered.
+    /// Flush time of a record, if its group is still stored.
     pub(super) fn flushed_at(&self, lsn: Lsn) -> Option<SystemTime> {
         let groups = self.0.lock();
         let place = groups.partition_point(|(records, _)| records.end <= lsn);

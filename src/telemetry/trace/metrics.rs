@@ -1,26 +1,26 @@
-//! What the export of spans counts.
+//! Metrics of the export of spans.
 
 use prometheus::{Error, IntCounter};
 
 use crate::metrics::Registry;
 
-/// Reasons for which a span is dropped: there is no room for it, or the collector does not take it.
+/// Reasons for dropping a span: the queue is full, or the collector rejects it.
 const QUEUE_FULL: &str = "queue_full";
 const EXPORT_FAILED: &str = "export_failed";
 
 /// Metrics of the export.
 #[derive(Clone)]
 pub struct Metrics {
-    /// Spans that the collector took.
+    /// Spans accepted by the collector.
     pub exported: IntCounter,
-    /// Spans that found the queue full.
+    /// Spans dropped because the queue was full.
     pub queue_full: IntCounter,
-    /// Spans that the collector did not take.
+    /// Spans that the collector did not accept.
     pub export_failed: IntCounter,
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         let dropped = registry.counters(
             "forebay_telemetry_spans_dropped_total",

@@ -1,12 +1,12 @@
 //! Spans of sampled requests, from the request to the database, and their export by OTLP.
 //!
-//! A request is sampled once, where it enters (`enter`). The decision travels in its `traceparent`: in the record of the
-//! log, in the header of the Kafka record, and with it to the consumer. Everything behind the entrance continues a trace
-//! (`continued`) and never begins one.
+//! A request is sampled once, where it enters the system (`start_request`). Its `traceparent` carries the decision: in
+//! the record of the log, in the header of the Kafka record, and from there to the consumer. All later components
+//! continue a trace (`sampled_parent`) and never start one.
 //!
-//! Spans are made after the fact, from times that were noted on the way. A request that is not sampled costs each step one
-//! branch. A span of a sampled one goes into a bounded queue, and a thread of its own exports it. Nobody waits for that
-//! thread: a span that finds the queue full is dropped and counted.
+//! Spans are created afterwards, from times recorded on the way. An unsampled request costs one branch per step. The
+//! spans of a sampled request go to a bounded queue, and a separate thread exports them. Components never wait for that
+//! thread: if the queue is full, a span is dropped and counted.
 
 mod client;
 mod context;

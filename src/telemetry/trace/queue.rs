@@ -1,4 +1,4 @@
-//! Spans on their way to the thread that exports them.
+//! Queue of spans for the thread that exports them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use prometheus::IntCounter;
 use super::span::Span;
 use crate::sync::{Condvar, Mutex};
 
-/// Spans that wait at most: about 4 MiB, and half a second of all that 5 % of 75,000 requests a second make.
+/// Capacity in spans: about 4 MiB, and half a second of the spans from 5 % of 75,000 requests per second.
 pub(super) const MAX_SPANS: usize = 8192;
-/// Spans of one export, as OpenTelemetry's own processors have it.
+/// Maximum number of spans per export, as in OpenTelemetry's own processors.
 pub(super) const BATCH: usize = 512;
 
-/// A bounded queue. Whoever adds a span never waits for room.
+/// A bounded queue. Adding a span never blocks.
 #[derive(Debug)]
 pub(super) struct SpanQueue {
     state: Mutex<State>,
@@ -28,12 +28,12 @@ struct State {
 }
 
 impl SpanQueue {
-    /// Empty. Spans that find no room are counted in `dropped`.
+    /// Creates an empty queue. `dropped` counts spans that find it full.
     pub(super) fn new(dropped: &IntCounter) -> Self {
         Self { state: Mutex::default(), filled: Condvar::new(), dropped: dropped.clone() }
     }
 
-    /// Adds a span, or drops it where there is no room.
+    /// Adds a span, or drops it if the queue is full.
     pub(super) fn add(&self, span: Span) {
         let mut state = self.state.lock();
         if state.is_closed || state.spans.len() >= MAX_SPANS {
@@ -42,7 +42,7 @@ impl SpanQueue {
             return;
         }
         state.spans.push_back(span);
-        // Fewer wait for the thread's next turn: to wake it for each would cost the caller a system call.
+        // Fewer spans wait for the thread's next turn, because waking it for each would cost the caller a system call.
         let is_batch = state.spans.len() == BATCH;
         drop(state);
         if is_batch {
@@ -50,7 +50,7 @@ impl SpanQueue {
         }
     }
 
-    /// Nothing more is added.
+    /// Closes the queue: no more spans are added.
     pub(super) fn close(&self) {
         self.state.lock().is_closed = true;
         self.filled.notify_one();

@@ -1,19 +1,19 @@
-//! The share of requests that are sampled.
+//! Fraction of requests that are sampled.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A number from 0 to 1, once it is validated.
+/// A fraction from 0 to 1, after validation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SampleRatio(pub f64);
 
-/// A configuration is compared with itself. It has no NaN: see [`SampleRatio::is_valid`].
+/// Configurations are compared. A valid one holds no NaN: see [`SampleRatio::is_valid`].
 impl Eq for SampleRatio {}
 
 impl SampleRatio {
-    /// Whether it is a share.
+    /// Whether the value is from 0 to 1.
     pub fn is_valid(self) -> bool {
         (0.0..=1.0).contains(&self.0)
     }

@@ -1,4 +1,4 @@
-//! A span that has ended.
+//! Finished spans.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -9,14 +9,14 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::context::TraceContext;
 
-/// What a span stands for.
+/// Kind of the operation that a span describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A request that is answered.
+    /// A request answered by this process.
     Server,
-    /// A message that is sent.
+    /// A message sent.
     Producer,
-    /// A message that is processed.
+    /// A message processed.
     Consumer,
     /// A request to another system.
     Client,
@@ -24,13 +24,13 @@ pub enum Kind {
     Internal,
 }
 
-/// A span that has ended. Attributes have the names of OpenTelemetry's semantic conventions, or begin with `forebay.`.
-/// They never hold a body, a key, a user or a secret.
+/// A finished span. Attribute names follow OpenTelemetry's semantic conventions or begin with `forebay.`. Attributes
+/// never contain a body, a key, a user or a secret.
 #[derive(Debug)]
 pub struct Span {
     context: TraceContext,
     parent: Option<SpanId>,
-    /// Whether another process made the parent.
+    /// Whether another process created the parent.
     is_parent_remote: bool,
     kind: Kind,
     name: Cow<'static, str>,
@@ -38,17 +38,17 @@ pub struct Span {
     end: SystemTime,
     attributes: Vec<KeyValue>,
     link: Option<TraceContext>,
-    /// Why it failed.
+    /// Reason of the failure, if any.
     error: Option<Cow<'static, str>>,
 }
 
 impl Span {
-    /// A step of `parent`.
+    /// Creates the span of a step in `parent`.
     pub fn child(context: TraceContext, parent: TraceContext, name: impl Into<Cow<'static, str>>) -> Self {
         Self { parent: Some(parent.span), ..Self::new(context, Kind::Internal, name.into()) }
     }
 
-    /// The answer to a request.
+    /// Creates the span of an answered request.
     pub(super) fn server(
         context: TraceContext,
         parent: Option<SpanId>,
@@ -74,40 +74,40 @@ impl Span {
         }
     }
 
-    /// What it stands for.
+    /// Sets the kind.
     #[must_use]
     pub fn of_kind(self, kind: Kind) -> Self {
-        // The record or message brought its parent here, perhaps over a restart.
+        // The parent came with the record or message, possibly from before a restart.
         let is_parent_remote = self.is_parent_remote || kind == Kind::Consumer;
         Self { kind, is_parent_remote, ..self }
     }
 
-    /// From when until when. A clock that was set back makes it end where it began.
+    /// Sets start and end. If the clock was set back, the span ends at its start.
     #[must_use]
     pub fn lasted(self, start: SystemTime, end: SystemTime) -> Self {
         Self { start, end: end.max(start), ..self }
     }
 
-    /// With an attribute.
+    /// Adds an attribute.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
         self.attributes.push(KeyValue::new(Key::from_static_str(key), value));
         self
     }
 
-    /// The same work is shown by this span of another trace too.
+    /// Links this span to a span of another trace that describes the same work.
     #[must_use]
     pub fn linked(self, link: Option<TraceContext>) -> Self {
         Self { link, ..self }
     }
 
-    /// It failed, for this reason: a code, no text.
+    /// Marks the span as failed. `reason` is a code, not a text.
     #[must_use]
     pub fn failed(self, reason: impl Into<Cow<'static, str>>) -> Self {
         Self { error: Some(reason.into()), ..self }
     }
 
-    /// As the exporter takes it.
+    /// Converts the span for the exporter.
     pub(super) fn into_data(mut self, scope: &InstrumentationScope) -> SpanData {
         let mut links = SpanLinks::default();
         links.links.extend(self.link.map(|link| Link::with_context(sampled(link, false))));

@@ -1,4 +1,4 @@
-//! A tracer for tests, whose spans can be looked at.
+//! A tracer for tests that captures spans.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use super::queue::SpanQueue;
 use super::ratio::SampleRatio;
 use super::tracer::Tracer;
 
-/// The spans that were handed in.
+/// The captured spans.
 pub(crate) struct CapturedSpans(Arc<SpanQueue>);
 
 impl CapturedSpans {
-    /// Takes them out.
+    /// Removes and returns the spans.
     pub(crate) fn take(&self) -> Vec<SpanData> {
         let spans = self.0.next_batch(Duration::ZERO).unwrap_or_default();
         let scope = InstrumentationScope::builder("test").build();
@@ -23,13 +23,13 @@ impl CapturedSpans {
     }
 }
 
-/// A tracer that samples this share of requests without a trace.
+/// A tracer that samples this fraction of requests without a trace.
 pub(crate) fn captured(ratio: f64) -> (Tracer, CapturedSpans) {
     let queue = Arc::new(SpanQueue::new(&IntCounter::new("dropped", "dropped").unwrap()));
     (Tracer::new(&queue, SampleRatio(ratio)), CapturedSpans(queue))
 }
 
-/// A sampled `traceparent` whose ids have only this digit.
+/// A sampled `traceparent` whose ids consist of this digit.
 pub(crate) fn sampled(digit: &str) -> String {
     format!("00-{}-{}-01", digit.repeat(32), digit.repeat(16))
 }

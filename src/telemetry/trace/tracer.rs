@@ -1,4 +1,4 @@
-//! Where traces begin, are continued, and spans are handed in.
+//! Starts and continues traces, and records spans.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use super::ratio::SampleRatio;
 use super::span::Span;
 use crate::units::Lsn;
 
-/// Takes spans. Clones share the queue. The default one samples nothing and takes nothing.
+/// Records spans. Clones share the queue. The default tracer samples and records nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Tracer(Option<Arc<Shared>>);
 
 #[derive(Debug)]
 struct Shared {
     queue: Arc<SpanQueue>,
-    /// For requests that come without a trace.
+    /// For requests without a trace.
     sampler: Sampler,
     ids: RandomIdGenerator,
     flushes: FlushTimes,
 }
 
-/// A sampled request that has entered.
+/// A sampled request that has arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct SampledRequest {
     context: TraceContext,
@@ -36,31 +36,31 @@ pub struct SampledRequest {
 }
 
 impl SampledRequest {
-    /// The span of the request: the parent of all that follows from it.
+    /// Context of the request's span, the parent of all following spans.
     pub fn context(&self) -> TraceContext {
         self.context
     }
 
-    /// Its span, which ends now.
+    /// The request's span, which ends now.
     pub fn finish(&self, name: String) -> Span {
         Span::server(self.context, self.parent, name).lasted(self.started_at, SystemTime::now())
     }
 }
 
 impl Tracer {
-    /// Samples this share of the requests that come without a trace.
+    /// Creates a tracer that samples this fraction of requests without a trace.
     pub(super) fn new(queue: &Arc<SpanQueue>, ratio: SampleRatio) -> Self {
         let sampler = Sampler::TraceIdRatioBased(ratio.0);
         let (queue, ids, flushes) = (Arc::clone(queue), RandomIdGenerator::default(), FlushTimes::default());
         Self(Some(Arc::new(Shared { queue, sampler, ids, flushes })))
     }
 
-    /// Whether there are sampled traces at all.
+    /// Whether any trace can be sampled.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Decides whether a request is sampled. `traceparent`: of its client, which has decided then.
+    /// Decides whether to sample a request. `traceparent`: header of the client, whose decision takes precedence.
     pub fn start_request(&self, traceparent: Option<&str>) -> Option<SampledRequest> {
         let shared = self.0.as_ref()?;
         let (trace, parent) = match traceparent {
@@ -84,28 +84,28 @@ impl Tracer {
         TraceContext::sampled(traceparent?)
     }
 
-    /// A new span of the same trace.
+    /// Creates the context of a new span in the same trace.
     pub fn child_of(&self, parent: TraceContext) -> TraceContext {
-        // Without a queue no trace is sampled, and nobody asks.
+        // Without a queue no trace is sampled, and this is never called.
         let span = self.0.as_ref().map_or(parent.span, |shared| shared.ids.new_span_id());
         TraceContext { span, ..parent }
     }
 
-    /// Takes a span. Never waits: without room it is dropped and counted.
+    /// Records a span. Never blocks: if the queue is full, the span is dropped and counted.
     pub fn record(&self, span: Span) {
         if let Some(shared) = &self.0 {
             shared.queue.add(span);
         }
     }
 
-    /// Records of sampled requests were flushed, in one group with others.
+    /// Records the flush time of a group that contains records of sampled requests.
     pub fn record_flush(&self, records: Range<Lsn>, at: SystemTime) {
         if let Some(shared) = &self.0 {
             shared.flushes.record(records, at);
         }
     }
 
-    /// When a record was flushed. None after a restart, and for those of long ago.
+    /// Flush time of a record. `None` after a restart, and for old records.
     pub fn flushed_at(&self, lsn: Lsn) -> Option<SystemTime> {
         self.0.as_ref()?.flushes.flushed_at(lsn)
     }
@@ -146,6 +146,6 @@ mod tests {
         assert!(off.start_request(Some(sampled)).is_none() && off.start_request(None).is_none());
         assert_eq!(off.sampled_parent(Some(sampled)), None);
         assert!(tracer(0.0).sampled_parent(Some(sampled)).is_some());
-        assert_eq!(tracer(1.0).sampled_parent(None), None, "behind the entrance no trace begins");
+        assert_eq!(tracer(1.0).sampled_parent(None), None, "after the entry no trace begins");
     }
 }
