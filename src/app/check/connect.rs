@@ -23,8 +23,7 @@ pub fn check_connections(config: &Config, as_json: bool) -> Result<(), Failure> 
     });
     runtime.shutdown_background();
     let (of_kafka, (database, redis)) = asked;
-    let of_kafka =
-        of_kafka.map_err(std::io::Error::other).map_err(Failure::system("checks of Kafka"))?;
+    let of_kafka = of_kafka.map_err(std::io::Error::other).map_err(Failure::system("checks of Kafka"))?;
     let report = Report::new(of_kafka.into_iter().chain([database?, redis?]).collect());
     output::print(match as_json {
         true => json(&report).map_err(Failure::system("the report"))?,

@@ -27,7 +27,11 @@ pub(super) async fn database(config: &Config, registry: &Registry) -> Result<Che
     let settings = config.database();
     let name = settings.url.to_string();
     if !config.serves_users() {
-        return Ok(CheckResult::not_asked(DATABASE, name, "the user service is disabled; see [users] enabled"));
+        return Ok(CheckResult::not_asked(
+            DATABASE,
+            name,
+            "the user service is disabled; see [users] enabled",
+        ));
     }
     if settings.url.is_embedded() {
         let detail = "an SQLite file, which the daemon creates and migrates at start";
@@ -35,7 +39,8 @@ pub(super) async fn database(config: &Config, registry: &Registry) -> Result<Che
     }
     let metrics = registered(db::Metrics::register(registry))?;
     let asked = tokio::time::timeout(TIMEOUT, check_database(&settings, &metrics)).await;
-    let asked = asked.unwrap_or_else(|_| Err(DbError::Unavailable(format!("no response within {TIMEOUT:?}"))));
+    let asked =
+        asked.unwrap_or_else(|_| Err(DbError::Unavailable(format!("no response within {TIMEOUT:?}"))));
     Ok(match asked {
         Ok(None) => {
             CheckResult::ok(DATABASE, name, "answers, its tables are up to date, and it can be written")

@@ -37,7 +37,7 @@ fn hashed(value: &str) -> Vec<u8> {
 }
 
 impl House {
-    /// As `append`; those that `is_sealed` says have a secret and are sealed.
+    /// As `append`; those that `is_deferred` says have a secret and are sealed.
     fn append_mixed(&mut self, numbers: std::ops::Range<u64>, keys: u64, is_sealed: impl Fn(u64) -> bool) {
         let next = self.writer.next_lsn().0;
         let payloads: Vec<_> = numbers

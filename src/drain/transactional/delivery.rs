@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::persist::persist;
-use super::positions::Positions;
+use super::lane_positions::LanePositions;
+use super::retry_timeouts::retry_timeouts;
 use super::transaction::Transaction;
 use super::tx_sender::TxSender;
 use crate::drain::dispatcher::Dispatcher;
@@ -16,9 +16,9 @@ use crate::wal::Lsn;
 
 /// Transactions of one topic each, after one of several was refused because of some topic. If none of these is, the
 /// cause is gone.
-const HUNT: u32 = 64;
+const MAX_ISOLATING_TRANSACTIONS: u32 = 64;
 /// How long an abort may take before the producer goes instead: the next one aborts too.
-const ABORT: Duration = Duration::from_secs(5);
+const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Dispatcher<TxSender> {
     /// Takes in all results so far.
@@ -32,15 +32,15 @@ impl Dispatcher<TxSender> {
         for result in &results {
             let Some(run) = &mut sender.transaction else { continue };
             match (result.error, result.tag) {
-                (None, ENTRY) => run.is_noted = true,
+                (None, ENTRY) => run.is_positions_acknowledged = true,
                 (None, _) => {
                     // Whether it stays, the commit decides, but its topic and partition are well.
                     let Some((flight, note)) = state.on_acknowledged(result, at, now) else { continue };
                     if Failpoint::SentBeforeCommit.is_set() {
                         state.context.log.confirm(&[note]);
                     }
-                    sender.held.arrived(flight.topic_partition);
-                    run.arrived.push((flight, note));
+                    sender.held_lanes.on_acknowledged(flight.topic_partition);
+                    run.acknowledged.push((flight, note));
                 }
                 (Some(code), ENTRY) => {
                     tracing::warn!(
@@ -61,8 +61,12 @@ impl Dispatcher<TxSender> {
     }
 
     /// Whether all that the open transaction holds has arrived, its dead letters are stored, and it is closed.
-    pub(super) fn is_whole(&self) -> bool {
-        let closed = self.sender.transaction.as_ref().is_some_and(|run| run.is_closed && run.is_noted);
+    pub(super) fn is_fully_acknowledged(&self) -> bool {
+        let closed = self
+            .sender
+            .transaction
+            .as_ref()
+            .is_some_and(|run| run.is_closed && run.is_positions_acknowledged);
         closed
             && !self.state.must_replace_producer
             && self.state.in_flight.len() == 0
@@ -76,14 +80,14 @@ impl Dispatcher<TxSender> {
             return;
         };
         run.is_committing = true;
-        let outcome = persist(tick, |slice| producer.commit_transaction(slice));
+        let outcome = retry_timeouts(tick, |slice| producer.commit_transaction(slice));
         let loses = Failpoint::LoseCommitAnswer.triggers() || Failpoint::GuessCommit.triggers();
         match outcome {
             Ok(()) if loses => sender.producer.close(now),
             Ok(()) => {
-                sender.hunt = sender.hunt.saturating_sub(1);
+                sender.isolating_transactions = sender.isolating_transactions.saturating_sub(1);
                 sender.producer.record_success();
-                self.committed();
+                self.on_committed();
             }
             Err(error) => {
                 tracing::warn!(
@@ -97,19 +101,19 @@ impl Dispatcher<TxSender> {
     }
 
     /// The open transaction is committed: its records are sent.
-    fn committed(&mut self) {
+    fn on_committed(&mut self) {
         let Some(run) = self.sender.transaction.take() else { return };
         self.sender.committed = run.positions;
-        self.state.confirm(&run.arrived);
+        self.state.confirm(&run.acknowledged);
     }
 
     /// A new producer found these positions: was the transaction of the old one committed?
-    pub(super) fn resolve(&mut self, found: &Positions) {
+    pub(super) fn resolve_commit(&mut self, found: &LanePositions) {
         let Some(run) = &self.sender.transaction else { return };
         if run.is_committing && run.positions == *found {
             tracing::info!(event = "drain.commit_confirmed", "commit had succeeded");
             self.sender.producer.record_success();
-            self.committed();
+            self.on_committed();
         } else {
             self.discard();
         }
@@ -117,7 +121,7 @@ impl Dispatcher<TxSender> {
 
     /// Ends a transaction that cannot be committed, and finds out who is to blame; says whether somebody is, so that
     /// the others need not wait. Blocks, calling `tick`.
-    pub(super) fn fail(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) -> bool {
+    pub(super) fn end_failed(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) -> bool {
         self.state.must_replace_producer = false;
         let is_open = self.sender.transaction.as_ref().is_some_and(|run| !run.is_committing);
         if is_open && self.sender.refused.is_none() {
@@ -127,12 +131,12 @@ impl Dispatcher<TxSender> {
         if !aborted {
             self.sender.producer.close(now);
         }
-        let mut is_known = self.blame_topic(now);
+        let mut is_known = self.isolate_topic(now);
         if is_known {
             // The topic has its own delays; the producer did nothing wrong.
-            self.sender.producer.hurry(now);
+            self.sender.producer.rebuild_now(now);
         }
-        self.judge(aborted, now);
+        self.return_failures(aborted, now);
         if is_open {
             self.discard();
         }
@@ -142,7 +146,7 @@ impl Dispatcher<TxSender> {
 
     /// The transaction was refused as a whole because of some topic: that of a transaction that proves one, else each
     /// is proved in turn. Says whether it was a topic.
-    fn blame_topic(&mut self, now: Instant) -> bool {
+    fn isolate_topic(&mut self, now: Instant) -> bool {
         let Self { state, sender } = self;
         let Some(code) = sender.refused.take() else { return false };
         let fault = classify(code);
@@ -151,12 +155,12 @@ impl Dispatcher<TxSender> {
         else {
             return false;
         };
-        match run.only {
+        match run.only_topic {
             Some(topic) if !run.is_closed => {
-                sender.hunt = 0;
+                sender.isolating_transactions = 0;
                 state.policy.mark_topic_fault(topic, fault, now);
             }
-            _ => sender.hunt = HUNT,
+            _ => sender.isolating_transactions = MAX_ISOLATING_TRANSACTIONS,
         }
         true
     }
@@ -164,7 +168,7 @@ impl Dispatcher<TxSender> {
     /// Nothing of the transaction is in Kafka: all of it is sent again.
     fn discard(&mut self) {
         let Self { state, sender } = self;
-        if let Some(Transaction { from, arrived, .. }) = sender.transaction.take() {
+        if let Some(Transaction { from, acknowledged: arrived, .. }) = sender.transaction.take() {
             for (flight, note) in arrived {
                 state.policy.record_attempts(note.lsn, flight.attempts);
             }
@@ -176,7 +180,7 @@ impl Dispatcher<TxSender> {
     }
 
     /// `whole`: whether all results are in. Batches are refused whole, so a record refused by itself was alone.
-    fn judge(&mut self, whole: bool, now: Instant) {
+    fn return_failures(&mut self, whole: bool, now: Instant) {
         let failures = std::mem::take(&mut self.sender.failures);
         let mut returned = self.state.on_failed(&failures);
         let mut refused: HashMap<TopicPartition, u32> = HashMap::new();
@@ -205,9 +209,9 @@ impl TxSender {
 
     /// Aborts the open transaction; says whether that went well. Blocks, calling `tick`.
     fn abort(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) -> bool {
-        let (end, Some(producer)) = (now + ABORT, self.producer.producer()) else { return false };
+        let (end, Some(producer)) = (now + ABORT_TIMEOUT, self.producer.producer()) else { return false };
         let mut tick = || tick() && Instant::now() < end;
-        let aborted = persist(&mut tick, |slice| producer.abort_transaction(slice));
+        let aborted = retry_timeouts(&mut tick, |slice| producer.abort_transaction(slice));
         // What else was in it has come back by now: with the reason, or as purged.
         let mut rest = Vec::new();
         producer.take_results(&mut rest);

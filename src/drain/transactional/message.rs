@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::positions::Positions;
+use super::lane_positions::LanePositions;
 use crate::command::CHECKPOINT_TOPIC;
 
 /// The topic, for all logs of a cluster.
@@ -16,11 +16,11 @@ const VERSION: u32 = 1;
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message {
+pub(super) struct CheckpointMessage {
     /// Which life of the log wrote it.
     pub(super) incarnation: [u8; 16],
     /// How far it had come.
-    pub(super) positions: Positions,
+    pub(super) lane_positions: LanePositions,
 }
 
 /// Why a value is no message.
@@ -35,19 +35,19 @@ pub(super) enum MessageError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct MessageDocument {
     version: u32,
     incarnation: String,
     positions: Vec<u64>,
 }
 
-impl Message {
+impl CheckpointMessage {
     /// The value.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let written = Written {
+        let written = MessageDocument {
             version: VERSION,
             incarnation: hex(&self.incarnation),
-            positions: self.positions.list(),
+            positions: self.lane_positions.to_list(),
         };
         // Numbers and digits: there is nothing in it that JSON could not say.
         serde_json::to_vec(&written).unwrap_or_default()
@@ -64,12 +64,15 @@ impl Message {
         if head.version != VERSION {
             return Err(MessageError::Version(head.version));
         }
-        let written: Written =
+        let written: MessageDocument =
             serde_json::from_slice(value).map_err(|error| malformed(&error.to_string()))?;
         let incarnation = u128::from_str_radix(&written.incarnation, 16);
         let incarnation = incarnation.map_err(|_| malformed("its incarnation is no number"))?.to_be_bytes();
-        let positions = Positions::from_list(&written.positions);
-        Ok(Self { incarnation, positions: positions.ok_or_else(|| malformed("it has not 256 positions"))? })
+        let positions = LanePositions::from_list(&written.positions);
+        Ok(Self {
+            incarnation,
+            lane_positions: positions.ok_or_else(|| malformed("it has not 256 positions"))?,
+        })
     }
 }
 
@@ -84,12 +87,12 @@ pub(super) fn transactional_id(log_id: &[u8; 16], worker: usize) -> String {
 }
 
 /// The worker's number in such an id.
-pub(super) fn worker_of(id: &str) -> Option<usize> {
+pub(super) fn worker_index(id: &str) -> Option<usize> {
     id.rsplit_once('-')?.1.parse().ok()
 }
 
 /// Whether a key belongs to a worker of this log.
-pub(super) fn is_of(log_id: &[u8; 16], key: &[u8]) -> bool {
+pub(super) fn is_key_of_log(log_id: &[u8; 16], key: &[u8]) -> bool {
     let own = hex(log_id);
     key.strip_prefix(own.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'-'))
 }
@@ -99,11 +102,11 @@ mod tests {
     use super::*;
     use crate::units::Lsn;
 
-    fn sample() -> Message {
-        let mut positions = Positions::default();
-        positions.pass(0, Lsn(6));
-        positions.pass(255, Lsn(0xffff_ffff_fffe));
-        Message { incarnation: [0xa5; 16], positions }
+    fn sample() -> CheckpointMessage {
+        let mut positions = LanePositions::default();
+        positions.advance(0, Lsn(6));
+        positions.advance(255, Lsn(0xffff_ffff_fffe));
+        CheckpointMessage { incarnation: [0xa5; 16], lane_positions: positions }
     }
 
     /// What every later version must read.
@@ -115,16 +118,22 @@ mod tests {
             "a5".repeat(16)
         );
         assert_eq!(String::from_utf8(sample().encode()).unwrap(), expected);
-        assert_eq!(Message::decode(expected.as_bytes()), Ok(sample()));
+        assert_eq!(CheckpointMessage::decode(expected.as_bytes()), Ok(sample()));
     }
 
     #[test]
     fn what_no_version_wrote_and_what_a_later_one_wrote_are_told_apart() {
-        assert_eq!(Message::decode(b"{\"version\":2,\"more\":true}"), Err(MessageError::Version(2)));
+        assert_eq!(
+            CheckpointMessage::decode(b"{\"version\":2,\"more\":true}"),
+            Err(MessageError::Version(2))
+        );
         let good = String::from_utf8(sample().encode()).unwrap();
         for bad in [good.replacen("0,", "", 1), good.replacen("a5", "zz", 1), "[]".to_owned(), String::new()]
         {
-            assert!(matches!(Message::decode(bad.as_bytes()), Err(MessageError::Malformed(_))), "{bad}");
+            assert!(
+                matches!(CheckpointMessage::decode(bad.as_bytes()), Err(MessageError::Malformed(_))),
+                "{bad}"
+            );
         }
     }
 
@@ -132,8 +141,12 @@ mod tests {
     fn keys_of_other_logs_are_not_ours() {
         let id = transactional_id(&[1; 16], 7);
         assert_eq!(id, format!("{}-7", "01".repeat(16)));
-        assert_eq!((worker_of(&id), worker_of("x")), (Some(7), None));
-        assert!(is_of(&[1; 16], id.as_bytes()));
-        assert!(!is_of(&[2; 16], id.as_bytes()) && !is_of(&[1; 16], b"01") && !is_of(&[1; 16], b""));
+        assert_eq!((worker_index(&id), worker_index("x")), (Some(7), None));
+        assert!(is_key_of_log(&[1; 16], id.as_bytes()));
+        assert!(
+            !is_key_of_log(&[2; 16], id.as_bytes())
+                && !is_key_of_log(&[1; 16], b"01")
+                && !is_key_of_log(&[1; 16], b"")
+        );
     }
 }

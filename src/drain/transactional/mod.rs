@@ -10,25 +10,25 @@
 //! 3. *Transaction* (`worker`, `tx_sender`, `delivery`): begin, records, positions, all results, commit. Only then are
 //!    its records `sent`. Whatever fails before the commit is aborted and sent again from the first record of the
 //!    transaction; a record that Kafka refuses is a dead letter first. A partition or topic that takes nothing holds its
-//!    lanes (`held_lanes`, `waiting`).
+//!    lanes (`held_lanes`, `stalls`).
 //!
-//! `positions`, `message`, `restore_decision` are without Kafka: what a position is, how it is written, and how far it is
+//! `lane_positions`, `message`, `restore_decision` are without Kafka: what a position is, how it is written, and how far it is
 //! believed.
 
+mod checkpoint_table;
 mod delivery;
 mod held_lanes;
+mod lane_positions;
 mod message;
 #[cfg(test)]
 mod model;
-mod persist;
-mod positions;
 mod restore_decision;
-mod table;
+mod retry_timeouts;
+mod stalls;
 mod takeover;
 mod transaction;
 mod tx_producer;
 mod tx_sender;
-mod waiting;
 mod worker;
 
 pub(super) use takeover::{Purpose, Takeover};

@@ -1,6 +1,6 @@
 //! A worker's way through its lanes, at random and without Kafka: what holds lanes comes and goes, transactions are
 //! committed and aborted, lives end. The loop is the worker's in small; [`HeldLanes`], [`Transaction`] and
-//! [`Positions`] are its own.
+//! [`LanePositions`] are its own.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +8,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::held_lanes::HeldLanes;
-use super::positions::Positions;
+use super::lane_positions::LanePositions;
 use super::transaction::Transaction;
 use crate::backoff::Backoff;
 use crate::drain::scope::TopicPartition;
 use crate::units::Lsn;
 
 const LANES: u8 = 3;
-const PLACES: usize = 3;
+const PARTITIONS: usize = 3;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -36,10 +36,10 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (1..8u64).prop_map(Op::Read),
-        2 => (0..PLACES).prop_map(Op::Block),
-        2 => (0..PLACES).prop_map(Op::Unblock),
+        2 => (0..PARTITIONS).prop_map(Op::Block),
+        2 => (0..PARTITIONS).prop_map(Op::Unblock),
         3 => Just(Op::Commit),
-        2 => (0..PLACES).prop_map(Op::Refuse),
+        2 => (0..PARTITIONS).prop_map(Op::Refuse),
         1 => Just(Op::Abort),
         1 => Just(Op::Crash),
     ]
@@ -49,39 +49,39 @@ fn place(index: usize) -> TopicPartition {
     TopicPartition { topic: index, partition: 0 }
 }
 
-struct Worker {
+struct ModelWorker {
     /// Of each record, the first having LSN 1: its lane and its place.
     records: Vec<(u8, usize)>,
     held: HeldLanes,
-    blocked: [bool; PLACES],
+    blocked: [bool; PARTITIONS],
     /// The next record to read.
     next: u64,
     reread: Option<Lsn>,
-    run: Option<(Transaction, Vec<u64>)>,
-    committed: Positions,
+    transaction: Option<(Transaction, Vec<u64>)>,
+    committed: LanePositions,
     /// What the log calls done.
     done: Vec<bool>,
     /// What is in Kafka, in its order.
     topic: Vec<u64>,
 }
 
-impl Worker {
+impl ModelWorker {
     fn new(records: Vec<(u8, usize)>) -> Self {
         let done = vec![false; records.len()];
         Self {
             records,
             held: nothing_held(),
-            blocked: [false; PLACES],
+            blocked: [false; PARTITIONS],
             next: 1,
             reread: None,
-            run: None,
-            committed: Positions::default(),
+            transaction: None,
+            committed: LanePositions::default(),
             done,
             topic: Vec::new(),
         }
     }
 
-    fn act(&mut self, op: &Op) {
+    fn apply(&mut self, op: &Op) {
         match *op {
             Op::Read(count) => self.read(count),
             Op::Block(index) => self.blocked[index] = true,
@@ -97,7 +97,7 @@ impl Worker {
     }
 
     fn read(&mut self, count: u64) {
-        if self.run.is_none() {
+        if self.transaction.is_none() {
             let released = self.held.release(|scope, _| !self.blocked[scope.topic()]);
             if let Some(first) = released.into_iter().chain(self.reread.take()).min() {
                 self.next = self.next.min(first.0);
@@ -107,7 +107,7 @@ impl Worker {
             let from = Lsn(self.next);
             let Some(&(lane, its)) = self.records.get(self.next as usize - 1) else { return };
             self.next += 1;
-            if self.done[from.0 as usize - 1] || self.held.stops(lane, from) {
+            if self.done[from.0 as usize - 1] || self.held.blocks(lane, from) {
                 continue;
             }
             if self.blocked[its] {
@@ -115,14 +115,14 @@ impl Worker {
                 continue;
             }
             let begin = || (Transaction::new(from, None, self.committed.clone(), Instant::now()), Vec::new());
-            let (run, sent) = self.run.get_or_insert_with(begin);
+            let (run, sent) = self.transaction.get_or_insert_with(begin);
             run.add(lane, from, 1);
             sent.push(from.0);
         }
     }
 
     fn commit(&mut self) {
-        let Some((run, sent)) = self.run.take() else { return };
+        let Some((run, sent)) = self.transaction.take() else { return };
         self.committed = run.positions;
         for lsn in sent {
             assert!(!self.done[lsn as usize - 1], "record {lsn} is repeated");
@@ -130,27 +130,27 @@ impl Worker {
             self.topic.push(lsn);
         }
         for (lsn, (lane, _)) in (1..).zip(&self.records) {
-            let is_passed = Lsn(lsn) < self.committed.of(*lane);
+            let is_passed = Lsn(lsn) < self.committed.get(*lane);
             assert!(!is_passed || self.done[lsn as usize - 1], "record {lsn} is passed and was never sent");
         }
     }
 
     fn abort(&mut self) {
-        if let Some((run, _)) = self.run.take() {
+        if let Some((run, _)) = self.transaction.take() {
             self.reread = self.reread.into_iter().chain([run.from]).min();
         }
     }
 
     fn crash(&mut self) {
-        (self.run, self.reread, self.held, self.next) = (None, None, nothing_held(), 1);
+        (self.transaction, self.reread, self.held, self.next) = (None, None, nothing_held(), 1);
         for (lsn, (lane, _)) in (1..).zip(&self.records) {
-            self.done[lsn as usize - 1] = Lsn(lsn) < self.committed.of(*lane);
+            self.done[lsn as usize - 1] = Lsn(lsn) < self.committed.get(*lane);
         }
     }
 
     /// All is well: what waits goes.
-    fn settle(&mut self) {
-        self.blocked = [false; PLACES];
+    fn deliver_all(&mut self) {
+        self.blocked = [false; PARTITIONS];
         for _ in 0..3 {
             self.commit();
             self.read(self.records.len() as u64);
@@ -168,12 +168,12 @@ proptest! {
 
     #[test]
     fn nothing_is_passed_over_repeated_or_out_of_order_whatever_is_held_and_aborted(
-        records in vec((0..LANES, 0..PLACES), 1..24),
+        records in vec((0..LANES, 0..PARTITIONS), 1..24),
         ops in vec(op(), 1..40),
     ) {
-        let mut worker = Worker::new(records);
-        ops.iter().for_each(|op| worker.act(op));
-        worker.settle();
+        let mut worker = ModelWorker::new(records);
+        ops.iter().for_each(|op| worker.apply(op));
+        worker.deliver_all();
         prop_assert!(worker.done.iter().all(|done| *done), "all are sent in the end: {:?}", worker.done);
         for lane in 0..LANES {
             let its: Vec<u64> =

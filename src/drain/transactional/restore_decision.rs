@@ -13,8 +13,8 @@
 //! | | `"continue-after-kafka"` | what both copies share and Kafka has is done; all else is sent |
 //! | | `"resend"` | all that its own checkpoint does not call done is sent |
 
-use super::message::{Message, hex};
-use super::positions::Positions;
+use super::lane_positions::LanePositions;
+use super::message::{CheckpointMessage, hex};
 use crate::drain::config::OnRestoredLog;
 use crate::units::Lsn;
 use crate::wal::{Epoch, Transactions};
@@ -22,7 +22,7 @@ use crate::wal::{Epoch, Transactions};
 /// What this log knows of itself.
 pub(super) struct LogHistory<'a> {
     /// Its former lives; this one too if it has opened transactions.
-    pub(super) known: &'a Transactions,
+    pub(super) transactions: &'a Transactions,
     /// This life.
     pub(super) incarnation: [u8; 16],
     /// The first number not flushed.
@@ -33,29 +33,29 @@ pub(super) struct LogHistory<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RestoreDecision {
     /// Begin behind these.
-    Go(Positions),
+    Continue(LanePositions),
     /// This is a copy and the operator has not said what to do; why, in words.
     Stop(String),
 }
 
 impl LogHistory<'_> {
     /// How far a position of this life may be believed; `None` if it was not lived here.
-    fn reach(&self, incarnation: &[u8; 16]) -> Option<Lsn> {
-        let life = self.known.epoch(incarnation)?;
+    fn trusted_until(&self, incarnation: &[u8; 16]) -> Option<Lsn> {
+        let life = self.transactions.epoch(incarnation)?;
         Some(if life.to == Epoch::OPEN { self.end } else { life.to })
     }
 
     /// The end of the last life before this one that may have opened transactions: what came later was never seen by
     /// another copy.
-    fn shared(&self) -> Lsn {
+    fn shared_end(&self) -> Lsn {
         let former = |life: &&Epoch| life.incarnation != self.incarnation;
-        self.known.epochs.iter().rfind(former).map_or(Lsn(0), |life| life.to.min(self.end))
+        self.transactions.epochs.iter().rfind(former).map_or(Lsn(0), |life| life.to.min(self.end))
     }
 
     /// Why this message shows that the log is a copy, if it does.
-    pub(super) fn is_copy(&self, message: &Message) -> Option<String> {
-        let (incarnation, furthest) = (hex(&message.incarnation), message.positions.highest());
-        match self.reach(&message.incarnation) {
+    pub(super) fn is_copy(&self, message: &CheckpointMessage) -> Option<String> {
+        let (incarnation, furthest) = (hex(&message.incarnation), message.lane_positions.highest());
+        match self.trusted_until(&message.incarnation) {
             None => {
                 Some(format!("Kafka has positions of incarnation {incarnation}, which this log never was"))
             }
@@ -67,20 +67,20 @@ impl LogHistory<'_> {
     }
 
     /// Judges all messages that Kafka has for this log.
-    pub(super) fn judge(&self, messages: &[Message], setting: OnRestoredLog) -> RestoreDecision {
-        let mut start = Positions::default();
+    pub(super) fn decide(&self, messages: &[CheckpointMessage], setting: OnRestoredLog) -> RestoreDecision {
+        let mut start = LanePositions::default();
         let copied = messages.iter().find_map(|message| self.is_copy(message));
         if let (Some(reason), OnRestoredLog::Stop) = (&copied, setting) {
             return RestoreDecision::Stop(reason.clone());
         }
         if copied.is_some() && setting == OnRestoredLog::Resend {
-            return RestoreDecision::Go(start);
+            return RestoreDecision::Continue(start);
         }
         for message in messages {
-            let reach = self.reach(&message.incarnation).unwrap_or_else(|| self.shared());
-            start.raise(&message.positions, reach);
+            let reach = self.trusted_until(&message.incarnation).unwrap_or_else(|| self.shared_end());
+            start.merge(&message.lane_positions, reach);
         }
-        RestoreDecision::Go(start)
+        RestoreDecision::Continue(start)
     }
 }
 
@@ -99,22 +99,22 @@ mod tests {
     /// This life.
     const NOW: [u8; 16] = [7; 16];
 
-    fn message(incarnation: [u8; 16], position: u64) -> Message {
-        let mut positions = Positions::default();
-        positions.pass(3, Lsn(position - 1));
-        Message { incarnation, positions }
+    fn message(incarnation: [u8; 16], position: u64) -> CheckpointMessage {
+        let mut positions = LanePositions::default();
+        positions.advance(3, Lsn(position - 1));
+        CheckpointMessage { incarnation, lane_positions: positions }
     }
 
     /// A lived from 1 to 100, B from 100 to 200; now the log ends at 300.
-    fn judge(messages: &[Message], setting: OnRestoredLog) -> RestoreDecision {
+    fn judge(messages: &[CheckpointMessage], setting: OnRestoredLog) -> RestoreDecision {
         let life = |incarnation, from, to| Epoch { incarnation, from: Lsn(from), to: Lsn(to) };
         let known = Transactions { ids: Some(2), epochs: vec![life(A, 1, 100), life(B, 100, 200)] };
-        LogHistory { known: &known, incarnation: NOW, end: Lsn(300) }.judge(messages, setting)
+        LogHistory { transactions: &known, incarnation: NOW, end: Lsn(300) }.decide(messages, setting)
     }
 
     fn begins_at(verdict: RestoreDecision) -> u64 {
-        let RestoreDecision::Go(positions) = verdict else { panic!("{verdict:?}") };
-        positions.of(3).0
+        let RestoreDecision::Continue(positions) = verdict else { panic!("{verdict:?}") };
+        positions.get(3).0
     }
 
     const ALL: [OnRestoredLog; 3] =
@@ -158,10 +158,10 @@ mod tests {
     #[test]
     fn a_copy_from_before_the_first_transaction_shares_nothing_that_is_known() {
         let known = Transactions { ids: Some(0), epochs: Vec::new() };
-        let own = LogHistory { known: &known, incarnation: NOW, end: Lsn(300) };
+        let own = LogHistory { transactions: &known, incarnation: NOW, end: Lsn(300) };
         let messages = [message(X, 250)];
-        assert!(matches!(own.judge(&messages, OnRestoredLog::Stop), RestoreDecision::Stop(_)));
-        assert_eq!(begins_at(own.judge(&messages, OnRestoredLog::ContinueAfterKafka)), 0);
+        assert!(matches!(own.decide(&messages, OnRestoredLog::Stop), RestoreDecision::Stop(_)));
+        assert_eq!(begins_at(own.decide(&messages, OnRestoredLog::ContinueAfterKafka)), 0);
     }
 
     /// What such a life accepted was never sent, so another copy's positions say nothing about it.
@@ -169,8 +169,8 @@ mod tests {
     fn records_of_a_life_that_died_in_the_take_over_are_not_shared_with_a_copy() {
         let life = |incarnation, from, to| Epoch { incarnation, from: Lsn(from), to: Lsn(to) };
         let known = Transactions { ids: Some(2), epochs: vec![life(A, 1, 100), life(B, 100, 100)] };
-        let own = LogHistory { known: &known, incarnation: NOW, end: Lsn(300) };
-        assert_eq!(begins_at(own.judge(&[message(X, 250)], OnRestoredLog::ContinueAfterKafka)), 100);
+        let own = LogHistory { transactions: &known, incarnation: NOW, end: Lsn(300) };
+        assert_eq!(begins_at(own.decide(&[message(X, 250)], OnRestoredLog::ContinueAfterKafka)), 100);
     }
 
     /// Kafka names the last life that came through; 64 others after it made the log forget it, and look restored.
@@ -192,14 +192,14 @@ mod tests {
             came_through.log.finish_takeover(2).unwrap();
             came_through.log.identity().incarnation
         };
-        let in_kafka = [Message { incarnation: named, positions: Positions::default() }];
+        let in_kafka = [CheckpointMessage { incarnation: named, lane_positions: LanePositions::default() }];
         for died in 0..70 {
             let opened = start();
             let known = opened.log.transactions();
             let incarnation = opened.log.identity().incarnation;
-            let own = LogHistory { known: &known, incarnation, end: opened.log.end() };
-            let verdict = own.judge(&in_kafka, OnRestoredLog::Stop);
-            assert!(matches!(verdict, RestoreDecision::Go(_)), "after {died} starts: {verdict:?}");
+            let own = LogHistory { transactions: &known, incarnation, end: opened.log.end() };
+            let verdict = own.decide(&in_kafka, OnRestoredLog::Stop);
+            assert!(matches!(verdict, RestoreDecision::Continue(_)), "after {died} starts: {verdict:?}");
             opened.log.begin_takeover(&[named]).unwrap();
         }
     }
@@ -208,8 +208,8 @@ mod tests {
     fn positions_of_this_life_are_believed_up_to_the_end_of_the_log() {
         let lives = vec![Epoch { incarnation: NOW, from: Lsn(200), to: Epoch::OPEN }];
         let known = Transactions { ids: Some(2), epochs: lives };
-        let own = LogHistory { known: &known, incarnation: NOW, end: Lsn(300) };
-        assert_eq!(begins_at(own.judge(&[message(NOW, 300)], OnRestoredLog::Stop)), 300);
-        assert!(matches!(own.judge(&[message(NOW, 301)], OnRestoredLog::Stop), RestoreDecision::Stop(_)));
+        let own = LogHistory { transactions: &known, incarnation: NOW, end: Lsn(300) };
+        assert_eq!(begins_at(own.decide(&[message(NOW, 300)], OnRestoredLog::Stop)), 300);
+        assert!(matches!(own.decide(&[message(NOW, 301)], OnRestoredLog::Stop), RestoreDecision::Stop(_)));
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::message::{Message, TOPIC, transactional_id, worker_of};
-use super::persist::persist;
-use super::positions::Positions;
+use super::checkpoint_table::{CheckpointTable, CheckpointTableError};
+use super::lane_positions::LanePositions;
+use super::message::{CheckpointMessage, TOPIC, transactional_id, worker_index};
 use super::restore_decision::{LogHistory, RestoreDecision};
-use super::table::{Table, TableError};
+use super::retry_timeouts::retry_timeouts;
 use crate::backoff::Backoff;
 use crate::drain::config::{MAX_WORKERS, OnRestoredLog};
 use crate::drain::context::Context;
@@ -22,13 +22,13 @@ use crate::units::Lsn;
 use crate::wal::ReadError;
 
 /// Producers that fence at a time: each has some ten threads for a moment.
-const AT_A_TIME: usize = 8;
+const MAX_PARALLEL_FENCES: usize = 8;
 /// One attempt at fencing or reading. Others' open transactions may hide ours until brokers abort them.
-const PATIENCE: Duration = Duration::from_secs(90);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(90);
 /// Records counted as done between two looks at the stop.
-const BATCH: usize = 1024;
+const RECORDS_PER_STOP_CHECK: usize = 1024;
 /// How often a stop is looked for while waiting.
-const LOOK: Duration = Duration::from_millis(50);
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why an attempt failed. Another follows.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,7 @@ enum TakeoverError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
-    Table(#[from] TableError),
+    Table(#[from] CheckpointTableError),
     #[error("{0}")]
     Transaction(#[from] TransactionError),
     #[error("the checkpoint cannot be saved: {0}")]
@@ -50,7 +50,7 @@ enum TakeoverError {
 impl TakeoverError {
     /// Whether brokers answered and will not do it.
     fn is_refusal(&self) -> bool {
-        matches!(self, Self::Table(TableError::Message { .. })) || self.denial().is_some()
+        matches!(self, Self::Table(CheckpointTableError::Message { .. })) || self.denial().is_some()
     }
 
     fn denial(&self) -> Option<Denial> {
@@ -77,11 +77,11 @@ pub(in crate::drain) enum Purpose {
 pub(in crate::drain) struct Takeover {
     context: Context,
     handle: Handle,
-    link: Arc<ProducerSettings>,
+    producer_settings: Arc<ProducerSettings>,
     workers: usize,
     purpose: Purpose,
     backoff: Backoff,
-    table: Table,
+    table: CheckpointTable,
 }
 
 impl Takeover {
@@ -93,8 +93,8 @@ impl Takeover {
         purpose: Purpose,
         backoff: Backoff,
     ) -> Result<Self, ClientError> {
-        let table = Table::new(&link, context.log.identity().log_id)?;
-        Ok(Self { context, handle, link, workers, purpose, backoff, table })
+        let table = CheckpointTable::new(&link, context.log.identity().log_id)?;
+        Ok(Self { context, handle, producer_settings: link, workers, purpose, backoff, table })
     }
 
     /// Until the claim stands, or this log turns out to be a copy, or the daemon stops.
@@ -135,7 +135,7 @@ impl Takeover {
                     permit.report_delay(error.to_string(), error.denial());
                     let end = Instant::now() + delay;
                     while Instant::now() < end && !self.is_stopping() {
-                        std::thread::sleep(LOOK);
+                        std::thread::sleep(STOP_CHECK_INTERVAL);
                     }
                 }
             }
@@ -146,18 +146,18 @@ impl Takeover {
         self.handle.control.stop_by().is_some()
     }
 
-    fn patience(&self) -> impl FnMut() -> bool {
-        let end = Instant::now() + PATIENCE;
+    fn attempt_tick(&self) -> impl FnMut() -> bool {
+        let end = Instant::now() + ATTEMPT_TIMEOUT;
         move || Instant::now() < end && !self.is_stopping()
     }
 
     fn attempt(&self, permit: &SendPermit) -> Result<(), TakeoverError> {
         let Self { context, workers, purpose, .. } = self;
         let incarnation = context.log.identity().incarnation;
-        let judge = |found: &BTreeMap<String, Message>, setting| {
+        let judge = |found: &BTreeMap<String, CheckpointMessage>, setting| {
             let known = context.log.transactions();
-            let own = LogHistory { known: &known, incarnation, end: context.log.end() };
-            own.judge(&found.values().cloned().collect::<Vec<_>>(), setting)
+            let own = LogHistory { transactions: &known, incarnation, end: context.log.end() };
+            own.decide(&found.values().cloned().collect::<Vec<_>>(), setting)
         };
         let setting = match purpose {
             Purpose::ExactlyOnce(setting) => {
@@ -165,7 +165,7 @@ impl Takeover {
                 // Fencing would disturb the copy that is at work. What shows without it that this one must not go on
                 // will not change: positions only grow.
                 if let RestoreDecision::Stop(reason) =
-                    judge(&self.table.peek(&mut self.patience())?, *setting)
+                    judge(&self.table.read_committed(&mut self.attempt_tick())?, *setting)
                 {
                     halt(permit, &reason);
                     return Ok(());
@@ -177,9 +177,9 @@ impl Takeover {
         let known = context.log.transactions();
         let ids = known.ids.map_or(MAX_WORKERS, |ids| usize::try_from(ids).unwrap_or(MAX_WORKERS));
         let ids = ids.max(*workers);
-        let (first, found) = self.take_over(ids)?;
+        let (first, found) = self.fence_and_read(ids)?;
         let start = match judge(&found, setting) {
-            RestoreDecision::Go(start) => start,
+            RestoreDecision::Continue(start) => start,
             RestoreDecision::Stop(reason) => {
                 halt(permit, &reason);
                 return Ok(());
@@ -199,13 +199,16 @@ impl Takeover {
 
     /// Fences all ids below `ids`, then reads the messages. Another copy may have used more ids than this log knows of:
     /// then those are fenced too, and the messages are read again.
-    fn take_over(&self, ids: usize) -> Result<(Producer, BTreeMap<String, Message>), TakeoverError> {
+    fn fence_and_read(
+        &self,
+        ids: usize,
+    ) -> Result<(Producer, BTreeMap<String, CheckpointMessage>), TakeoverError> {
         let mut ids = ids;
         loop {
             self.context.log.reserve_transactional_ids(ids as u64)?;
             let first = self.fence(ids)?;
-            let found = self.table.read(&mut self.patience())?;
-            let used = found.keys().filter_map(|id| worker_of(id)).max().map_or(0, |highest| highest + 1);
+            let found = self.table.read(&mut self.attempt_tick())?;
+            let used = found.keys().filter_map(|id| worker_index(id)).max().map_or(0, |highest| highest + 1);
             if used.min(MAX_WORKERS) <= ids {
                 return Ok((first, found));
             }
@@ -215,16 +218,16 @@ impl Takeover {
 
     /// Makes all ids below `ids` ours. Returns the producer of the first.
     fn fence(&self, ids: usize) -> Result<Producer, TakeoverError> {
-        let first = self.take(0)?;
+        let first = self.fence_id(0)?;
         let next = Mutex::new(1..ids);
         let failed = Mutex::new(None);
         std::thread::scope(|scope| {
-            for _ in 1..ids.min(AT_A_TIME + 1) {
+            for _ in 1..ids.min(MAX_PARALLEL_FENCES + 1) {
                 scope.spawn(|| {
                     loop {
                         let id = next.lock().next();
                         let Some(id) = id else { return };
-                        if let Err(error) = self.take(id) {
+                        if let Err(error) = self.fence_id(id) {
                             failed.lock().get_or_insert(error);
                             return;
                         }
@@ -238,11 +241,11 @@ impl Takeover {
         }
     }
 
-    fn take(&self, id: usize) -> Result<Producer, TakeoverError> {
-        let ProducerSettings { config, bootstrap } = &*self.link;
+    fn fence_id(&self, id: usize) -> Result<Producer, TakeoverError> {
+        let ProducerSettings { config, bootstrap } = &*self.producer_settings;
         let id = transactional_id(&self.context.log.identity().log_id, id);
         let producer = Producer::transactional(config, bootstrap, &id, || {})?;
-        persist(&mut self.patience(), |slice| producer.init_transactions(slice))?;
+        retry_timeouts(&mut self.attempt_tick(), |slice| producer.init_transactions(slice))?;
         Ok(producer)
     }
 
@@ -250,12 +253,13 @@ impl Takeover {
     fn announce(
         &self,
         producer: &Producer,
-        found: &BTreeMap<String, Message>,
-        start: &Positions,
+        found: &BTreeMap<String, CheckpointMessage>,
+        start: &LanePositions,
     ) -> Result<(), TakeoverError> {
         let identity = self.context.log.identity();
         let ours: Vec<_> = (0..self.workers).map(|id| transactional_id(&identity.log_id, id)).collect();
-        let value = Message { incarnation: identity.incarnation, positions: start.clone() }.encode();
+        let value =
+            CheckpointMessage { incarnation: identity.incarnation, lane_positions: start.clone() }.encode();
         producer.begin_transaction()?;
         let others = found.keys().filter(|key| !ours.contains(key)).map(|key| (key, None));
         let all: Vec<_> = ours.iter().map(|key| (key, Some(&value[..]))).chain(others).collect();
@@ -264,7 +268,7 @@ impl Takeover {
             sent.map_err(TakeoverError::Refused)?;
         }
         let mut results: Vec<Delivery> = Vec::new();
-        let mut tick = self.patience();
+        let mut tick = self.attempt_tick();
         while results.len() < all.len() && tick() {
             std::thread::sleep(Duration::from_millis(2));
             producer.take_results(&mut results);
@@ -272,7 +276,7 @@ impl Takeover {
                 return Err(TakeoverError::Refused(code));
             }
         }
-        Ok(persist(&mut tick, |slice| producer.commit_transaction(slice))?)
+        Ok(retry_timeouts(&mut tick, |slice| producer.commit_transaction(slice))?)
     }
 }
 
@@ -286,19 +290,19 @@ fn halt(permit: &SendPermit, reason: &str) {
 /// Counts as done what Kafka has and the log's checkpoint did not know yet.
 pub(super) fn mark_done(
     context: &Context,
-    positions: &Positions,
+    positions: &LanePositions,
     tick: &mut dyn FnMut() -> bool,
 ) -> Result<(), ReadError> {
     let highest = positions.highest();
     let mut cursor = context.log.cursor(context.log.watermark());
-    let mut batch: Vec<(Lsn, u64)> = Vec::with_capacity(BATCH);
+    let mut batch: Vec<(Lsn, u64)> = Vec::with_capacity(RECORDS_PER_STOP_CHECK);
     let mut count = 0;
     loop {
-        let found = cursor.next(|lsn, lane| lsn >= highest || lsn < positions.of(lane))?;
+        let found = cursor.next(|lsn, lane| lsn >= highest || lsn < positions.get(lane))?;
         let found =
             found.filter(|frame| frame.lsn < highest).map(|frame| (frame.lsn, u64::from(frame.bytes)));
         batch.extend(found);
-        if batch.len() == BATCH || found.is_none() {
+        if batch.len() == RECORDS_PER_STOP_CHECK || found.is_none() {
             count += batch.len();
             let lsns: Vec<Lsn> = batch.iter().map(|(lsn, _)| *lsn).collect();
             context.log.mark_delivered(batch.drain(..));

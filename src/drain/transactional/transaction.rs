@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::positions::Positions;
+use super::lane_positions::LanePositions;
 use crate::drain::in_flight_record::InFlightRecord;
 use crate::drain::usage::Usage;
 use crate::wal::{Confirmation, Lsn};
@@ -12,55 +12,55 @@ pub(super) struct Transaction {
     /// Where the worker reads again if it comes to nothing.
     pub(super) from: Lsn,
     /// The only topic it takes, when it is to show whether that topic is well.
-    pub(super) only: Option<usize>,
+    pub(super) only_topic: Option<usize>,
     /// What its commit leads to.
-    pub(super) positions: Positions,
+    pub(super) positions: LanePositions,
     /// Its records that arrived, each with where.
-    pub(super) arrived: Vec<(InFlightRecord, Confirmation)>,
+    pub(super) acknowledged: Vec<(InFlightRecord, Confirmation)>,
     /// Whether the positions were sent: no record follows.
     pub(super) is_closed: bool,
     /// Whether they arrived.
-    pub(super) is_noted: bool,
+    pub(super) is_positions_acknowledged: bool,
     /// Whether a commit was asked for: from then on only Kafka knows.
     pub(super) is_committing: bool,
-    began: Instant,
-    load: Usage,
+    started_at: Instant,
+    usage: Usage,
 }
 
 impl Transaction {
-    pub(super) fn new(from: Lsn, only: Option<usize>, positions: Positions, now: Instant) -> Self {
+    pub(super) fn new(from: Lsn, only: Option<usize>, positions: LanePositions, now: Instant) -> Self {
         Self {
             from,
-            only,
+            only_topic: only,
             positions,
-            arrived: Vec::new(),
+            acknowledged: Vec::new(),
             is_closed: false,
-            is_noted: false,
+            is_positions_acknowledged: false,
             is_committing: false,
-            began: now,
-            load: Usage::default(),
+            started_at: now,
+            usage: Usage::default(),
         }
     }
 
     /// A record was sent.
     pub(super) fn add(&mut self, lane: u8, lsn: Lsn, bytes: u64) {
-        self.positions.pass(lane, lsn);
-        self.load.records += 1;
-        self.load.bytes += bytes;
+        self.positions.advance(lane, lsn);
+        self.usage.records += 1;
+        self.usage.bytes += bytes;
     }
 
     /// Whether one more record may be in it.
     pub(super) fn has_room(&self, bytes: u64, limit: Usage) -> bool {
-        !self.is_closed && self.load.fits_or_is_first(bytes, limit)
+        !self.is_closed && self.usage.fits_or_is_first(bytes, limit)
     }
 
     /// Whether it takes records of this topic; `proving`: only when it takes no other's.
-    pub(super) fn takes(&self, topic: usize, proving: bool) -> bool {
-        self.only == Some(topic) || (self.only.is_none() && !proving)
+    pub(super) fn accepts_topic(&self, topic: usize, proving: bool) -> bool {
+        self.only_topic == Some(topic) || (self.only_topic.is_none() && !proving)
     }
 
     /// Whether it has gathered long enough.
     pub(super) fn is_due(&self, interval: Duration, now: Instant) -> bool {
-        now.saturating_duration_since(self.began) >= interval
+        now.saturating_duration_since(self.started_at) >= interval
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::checkpoint_table::{CheckpointTable, CheckpointTableError};
+use super::lane_positions::LanePositions;
 use super::message::{hex, transactional_id};
-use super::persist::{SLICE, persist};
-use super::positions::Positions;
-use super::table::{Table, TableError};
+use super::retry_timeouts::{CALL_TIMEOUT, retry_timeouts};
 use crate::backoff::Backoff;
 use crate::drain::monitor::Denial;
 use crate::drain::notify::Notify;
@@ -15,16 +15,16 @@ use crate::kafka::{ClientError, Producer, TransactionError};
 use crate::wal::Identity;
 
 /// A coordinator that is there answers within two seconds.
-const LONG: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What was found in Kafka after the producer was made.
-pub(super) enum Found {
+pub(super) enum StoredPositions {
     /// Its own message: how far it had come.
-    Ours(Positions),
+    Own(LanePositions),
     /// No message: somebody emptied the topic.
-    Nothing,
+    Missing,
     /// A message of another incarnation.
-    Theirs(String),
+    Foreign(String),
 }
 
 /// Why there is no producer. Another attempt follows.
@@ -35,7 +35,7 @@ enum OpenError {
     #[error("{0}")]
     Transaction(#[from] TransactionError),
     #[error(transparent)]
-    Table(#[from] TableError),
+    Table(#[from] CheckpointTableError),
 }
 
 impl OpenError {
@@ -50,9 +50,9 @@ impl OpenError {
 }
 
 pub(super) struct TxProducer {
-    link: Arc<ProducerSettings>,
+    producer_settings: Arc<ProducerSettings>,
     notify: Arc<Notify>,
-    table: Table,
+    table: CheckpointTable,
     incarnation: [u8; 16],
     pub(super) id: String,
     producer: Option<Producer>,
@@ -70,11 +70,21 @@ impl TxProducer {
         worker: usize,
         backoff: Backoff,
     ) -> Result<Self, ClientError> {
-        let table = Table::new(link, identity.log_id)?;
+        let table = CheckpointTable::new(link, identity.log_id)?;
         let id = transactional_id(&identity.log_id, worker);
         let (incarnation, open_at) = (identity.incarnation, Instant::now());
         let (link, notify) = (Arc::clone(link), Arc::clone(notify));
-        Ok(Self { link, notify, table, incarnation, id, producer: None, open_at, backoff, denied: None })
+        Ok(Self {
+            producer_settings: link,
+            notify,
+            table,
+            incarnation,
+            id,
+            producer: None,
+            open_at,
+            backoff,
+            denied: None,
+        })
     }
 
     pub(super) fn producer(&self) -> Option<&Producer> {
@@ -82,7 +92,7 @@ impl TxProducer {
     }
 
     /// Makes a producer if it is time: fences any other of its id, then reads where Kafka is. Blocks, calling `tick`.
-    pub(super) fn open(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) -> Option<Found> {
+    pub(super) fn open(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) -> Option<StoredPositions> {
         if now < self.open_at {
             return None;
         }
@@ -106,14 +116,14 @@ impl TxProducer {
         }
     }
 
-    fn try_open(&self, tick: &mut dyn FnMut() -> bool) -> Result<(Producer, Found), OpenError> {
+    fn try_open(&self, tick: &mut dyn FnMut() -> bool) -> Result<(Producer, StoredPositions), OpenError> {
         let notify = Arc::clone(&self.notify);
-        let ProducerSettings { config, bootstrap } = &*self.link;
+        let ProducerSettings { config, bootstrap } = &*self.producer_settings;
         let producer = Producer::transactional(config, bootstrap, &self.id, move || notify.notify())?;
         let began = Instant::now();
         let mut said = false;
         let mut patient = || {
-            if !said && began.elapsed() >= LONG {
+            if !said && began.elapsed() >= CALL_TIMEOUT {
                 said = true;
                 tracing::warn!(
                     event = "drain.transaction_pending",
@@ -124,13 +134,13 @@ impl TxProducer {
             }
             tick()
         };
-        persist(&mut patient, |slice| producer.init_transactions(slice))?;
+        retry_timeouts(&mut patient, |slice| producer.init_transactions(slice))?;
         let mut table = self.table.read(tick)?;
         let theirs = table.values().find(|message| message.incarnation != self.incarnation).cloned();
         let found = match (theirs, table.remove(&self.id)) {
-            (Some(message), _) => Found::Theirs(hex(&message.incarnation)),
-            (None, Some(message)) => Found::Ours(message.positions),
-            (None, None) => Found::Nothing,
+            (Some(message), _) => StoredPositions::Foreign(hex(&message.incarnation)),
+            (None, Some(message)) => StoredPositions::Own(message.lane_positions),
+            (None, None) => StoredPositions::Missing,
         };
         Ok((producer, found))
     }
@@ -148,7 +158,7 @@ impl TxProducer {
     }
 
     /// The next producer is made at once: the last one failed for a reason that is dealt with.
-    pub(super) fn hurry(&mut self, now: Instant) {
+    pub(super) fn rebuild_now(&mut self, now: Instant) {
         self.backoff.reset();
         self.open_at = now;
     }
@@ -160,11 +170,11 @@ impl TxProducer {
 
     /// Blocks until there is a result or something else happens.
     pub(super) fn wait(&self, timeout: Duration) {
-        self.notify.wait(timeout.min(SLICE));
+        self.notify.wait(timeout.min(CALL_TIMEOUT));
     }
 
     /// The same, and a little longer, so that more results come together.
     pub(super) fn wait_and_gather(&self, timeout: Duration) {
-        self.notify.wait_and_gather(timeout.min(SLICE));
+        self.notify.wait_and_gather(timeout.min(CALL_TIMEOUT));
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::held_lanes::HeldLanes;
-use super::message::{Message, TOPIC};
-use super::positions::Positions;
+use super::lane_positions::LanePositions;
+use super::message::{CheckpointMessage, TOPIC};
 use super::transaction::Transaction;
 use super::tx_producer::TxProducer;
 use crate::backoff::Backoff;
@@ -23,17 +23,17 @@ use crate::wal::{Lsn, RecordRef};
 pub(super) struct TxSender {
     pub(super) incarnation: [u8; 16],
     pub(super) producer: TxProducer,
-    pub(super) held: HeldLanes,
+    pub(super) held_lanes: HeldLanes,
     pub(super) transaction: Option<Transaction>,
     /// Records and bytes of one transaction.
     limit: Usage,
     /// Where Kafka's positions are.
-    pub(super) committed: Positions,
+    pub(super) committed: LanePositions,
     pub(super) failures: Vec<(Lsn, ErrorCode)>,
     /// Why the transaction was refused as a whole.
     pub(super) refused: Option<ErrorCode>,
     /// Transactions to come that take one topic each, to find one at fault.
-    pub(super) hunt: u32,
+    pub(super) isolating_transactions: u32,
     /// The transaction took no more.
     pub(super) is_full: bool,
     /// From where the log is to be read again.
@@ -46,13 +46,13 @@ impl TxSender {
         Self {
             incarnation,
             producer,
-            held: HeldLanes::new(backoff),
+            held_lanes: HeldLanes::new(backoff),
             transaction: None,
             limit,
-            committed: Positions::default(),
+            committed: LanePositions::default(),
             failures: Vec::new(),
             refused: None,
-            hunt: 0,
+            isolating_transactions: 0,
             is_full: false,
             reread: None,
         }
@@ -71,12 +71,12 @@ impl TxSender {
 
     /// Sends the positions: no record follows in this transaction. One that proves a topic sends them last, so that
     /// what goes wrong before is that topic's fault.
-    pub(super) fn close(&mut self, state: &mut DispatchState) {
+    pub(super) fn send_positions(&mut self, state: &mut DispatchState) {
         let (Some(run), Some(producer)) = (&mut self.transaction, self.producer.producer()) else { return };
-        if run.only.is_some() && state.in_flight.len() > 0 {
+        if run.only_topic.is_some() && state.in_flight.len() > 0 {
             return;
         }
-        let note = Message { incarnation: self.incarnation, positions: run.positions.clone() };
+        let note = CheckpointMessage { incarnation: self.incarnation, lane_positions: run.positions.clone() };
         match producer.send_entry(TOPIC, self.producer.id.as_bytes(), Some(&note.encode())) {
             Ok(()) => run.is_closed = true,
             Err(error) => {
@@ -97,11 +97,11 @@ impl Sender for TxSender {
     }
 
     fn holds_topic(&self, topic: usize) -> bool {
-        self.held.waiting().any(|(held, records)| held == topic && records > 0)
+        self.held_lanes.waiting().any(|(held, records)| held == topic && records > 0)
     }
 
     fn is_closed(&self, place: TopicPartition) -> bool {
-        self.held.is_jammed(place)
+        self.held_lanes.is_stalled(place)
     }
 
     /// A refusal costs a transaction: brokers are asked which records a topic will refuse.
@@ -117,9 +117,9 @@ impl Sender for TxSender {
 
     /// Asks for the value of a sealed record behind another one of its lane, so that both are made together.
     fn is_lane_blocked(&mut self, state: &mut DispatchState, frame: RecordRef<'_>) -> bool {
-        let stops = self.held.stops(frame.lane, frame.lsn);
+        let stops = self.held_lanes.blocks(frame.lane, frame.lsn);
         if stops
-            && self.held.is_sealed(frame.lane)
+            && self.held_lanes.is_deferred(frame.lane)
             && state.values.free_requests() > 0
             && let Ok(envelope) = Envelope::decode(frame.payload)
             && envelope.sealed
@@ -135,9 +135,9 @@ impl Sender for TxSender {
     }
 
     fn is_partition_blocked(&mut self, record: &Candidate<'_>, place: TopicPartition) -> bool {
-        let stops = self.held.is_jammed(place);
+        let stops = self.held_lanes.is_stalled(place);
         if stops {
-            self.held.hold(record.frame.lane, record.lsn(), place);
+            self.held_lanes.hold(record.frame.lane, record.lsn(), place);
         }
         stops
     }
@@ -150,11 +150,13 @@ impl Sender for TxSender {
         alone: bool,
     ) -> Result<SendMode, Disposition> {
         let (bytes, window) = (record.bytes(), &mut state.in_flight);
-        let solo = alone || self.held.is_on_trial(place) || state.policy.is_suspect(place, record.lsn());
+        let solo =
+            alone || self.held_lanes.is_on_trial(place) || state.policy.is_suspect(place, record.lsn());
         let is_busy = if solo { window.is_busy(place) } else { window.has_solo_record(place) };
         let cap = state.policy.topic(place.topic).constraints.max_batch_bytes;
-        let proving = alone || self.hunt > 0;
-        let fits = |run: &Transaction| run.has_room(bytes, self.limit) && run.takes(place.topic, proving);
+        let proving = alone || self.isolating_transactions > 0;
+        let fits =
+            |run: &Transaction| run.has_room(bytes, self.limit) && run.accepts_topic(place.topic, proving);
         let in_run = self.transaction.as_ref().is_none_or(fits);
         self.is_full |= !in_run;
         if is_busy || !in_run || !window.has_room_at(place, bytes, cap) || !window.has_room(bytes) {
@@ -169,7 +171,7 @@ impl Sender for TxSender {
     }
 
     fn park(&mut self, _: &DispatchState, record: &Candidate<'_>, scope: Scope) -> Disposition {
-        self.held.hold(record.frame.lane, record.lsn(), scope);
+        self.held_lanes.hold(record.frame.lane, record.lsn(), scope);
         Disposition::Done
     }
 

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::positions::Positions;
+use super::lane_positions::LanePositions;
 use super::takeover::mark_done;
-use super::tx_producer::{Found, TxProducer};
+use super::tx_producer::{StoredPositions, TxProducer};
 use super::tx_sender::TxSender;
 use crate::backoff::Backoff;
 use crate::drain::dispatcher::Dispatcher;
@@ -23,7 +23,7 @@ pub(in crate::drain) struct Worker {
     handle: Handle,
     interval: Duration,
     dispatcher: Dispatcher<TxSender>,
-    feed: LaneReader,
+    reader: LaneReader,
     /// After a failure: nothing is begun before.
     pause_until: Instant,
     backoff: Backoff,
@@ -31,13 +31,13 @@ pub(in crate::drain) struct Worker {
 
 /// What became of an attempt to fill the transaction.
 #[derive(PartialEq, Eq)]
-enum Filled {
+enum FillResult {
     /// There is more.
     More,
     /// Something must happen first.
-    Waits,
+    Blocked,
     /// Everything was offered.
-    Dry,
+    Exhausted,
 }
 
 impl Worker {
@@ -57,7 +57,7 @@ impl Worker {
             lanes: its.lanes,
             interval: its.config.transaction_interval.0,
             dispatcher: Dispatcher::new(state, sender),
-            feed,
+            reader: feed,
             pause_until: Instant::now(),
             backoff: its.config.backoff(),
             handle: its.handle,
@@ -79,9 +79,9 @@ impl Worker {
             if !more {
                 let Dispatcher { state, sender } = &self.dispatcher;
                 let is_quiet = sender.transaction.is_none()
-                    && sender.held.is_empty()
+                    && sender.held_lanes.is_empty()
                     && !state.policy.must_store_dead_letters();
-                let is_quiet = is_quiet && self.dispatcher.is_connected() && !self.feed.is_waiting();
+                let is_quiet = is_quiet && self.dispatcher.is_connected() && !self.reader.is_waiting();
                 let producer = &sender.producer;
                 if is_quiet { producer.wait(IDLE_WAIT) } else { producer.wait_and_gather(ACTIVE_WAIT) }
             }
@@ -104,14 +104,16 @@ impl Worker {
         let mut tick = tick(&handle, self.lanes);
         let Some(found) = dispatcher.sender.producer.open(now, &mut tick) else { return false };
         match found {
-            Found::Theirs(incarnation) => {
+            StoredPositions::Foreign(incarnation) => {
                 handle.permit.halt(format!("incarnation {incarnation} of this log took over"));
                 dispatcher.sender.producer.close(now);
                 return false;
             }
-            Found::Ours(_) if Failpoint::GuessCommit.is_set() => dispatcher.resolve(&Positions::default()),
-            Found::Ours(positions) => {
-                dispatcher.resolve(&positions);
+            StoredPositions::Own(_) if Failpoint::GuessCommit.is_set() => {
+                dispatcher.resolve_commit(&LanePositions::default())
+            }
+            StoredPositions::Own(positions) => {
+                dispatcher.resolve_commit(&positions);
                 if positions != dispatcher.sender.committed {
                     dispatcher.sender.committed = positions;
                     // What this log's own checkpoint does not know of yet.
@@ -124,12 +126,12 @@ impl Worker {
                     }
                 }
             }
-            Found::Nothing => {
+            StoredPositions::Missing => {
                 tracing::error!(
                     event = "drain.positions_lost",
                     "positions in Kafka are gone; delivery continues from the remembered ones"
                 );
-                dispatcher.resolve(&Positions::default());
+                dispatcher.resolve_commit(&LanePositions::default());
             }
         }
         dispatcher.sender.reread = Some(dispatcher.state.context.log.watermark());
@@ -142,32 +144,33 @@ impl Worker {
         let mut tick = tick(&handle, self.lanes);
         self.dispatcher.collect(now);
         self.dispatcher.state.values.take_completions();
-        self.dispatcher.look_for_jams(now);
+        self.dispatcher.check_for_stalls(now);
         if self.dispatcher.must_replace_producer() {
-            let is_known = self.dispatcher.fail(now, &mut tick);
+            let is_known = self.dispatcher.end_failed(now, &mut tick);
             self.pause_until = if is_known { now } else { now + self.backoff.delay() };
         }
         self.dispatcher.store_dead_letters(now);
         self.dispatcher.refresh_topics(now);
         let may_fill = !is_paused && now >= self.pause_until;
-        let filled = if may_fill { self.fill(now) } else { Filled::Waits };
+        let filled = if may_fill { self.fill(now) } else { FillResult::Blocked };
         self.dispatcher.store_dead_letters(now);
         let Dispatcher { state, sender } = &mut self.dispatcher;
-        let Some(run) = &sender.transaction else { return filled == Filled::More };
-        let is_due = filled == Filled::Dry || is_paused || sender.is_full || run.is_due(self.interval, now);
+        let Some(run) = &sender.transaction else { return filled == FillResult::More };
+        let is_due =
+            filled == FillResult::Exhausted || is_paused || sender.is_full || run.is_due(self.interval, now);
         if !run.is_closed && is_due {
-            sender.close(state);
+            sender.send_positions(state);
         }
-        if self.dispatcher.is_whole() {
+        if self.dispatcher.is_fully_acknowledged() {
             self.dispatcher.commit(now, &mut tick);
             self.dispatcher.sender.is_full = false;
             self.backoff.reset();
             return true;
         }
-        filled == Filled::More
+        filled == FillResult::More
     }
 
-    fn fill(&mut self, now: Instant) -> Filled {
+    fn fill(&mut self, now: Instant) -> FillResult {
         if self.dispatcher.sender.transaction.is_none() {
             self.rewind(now);
         }
@@ -175,26 +178,26 @@ impl Worker {
             let dispatcher = &mut self.dispatcher;
             let is_closed = dispatcher.sender.transaction.as_ref().is_some_and(|run| run.is_closed);
             if dispatcher.state.must_replace_producer || is_closed {
-                return Filled::Waits;
+                return FillResult::Blocked;
             }
-            match self.feed.advance(|frame| dispatcher.dispatch(ReadSide::Main, frame)) {
+            match self.reader.advance(|frame| dispatcher.dispatch(ReadSide::Main, frame)) {
                 Some(Disposition::Done) => {}
-                Some(Disposition::Wait) => return Filled::Waits,
+                Some(Disposition::Wait) => return FillResult::Blocked,
                 None => {
                     self.dispatcher.end_rescan(now);
-                    return Filled::Dry;
+                    return FillResult::Exhausted;
                 }
             }
         }
-        Filled::More
+        FillResult::More
     }
 
     /// Between two transactions: back to what was aborted, or held for a reason that is gone.
     fn rewind(&mut self, now: Instant) {
-        let released = self.dispatcher.release(now);
+        let released = self.dispatcher.release_lanes(now);
         let first = released.into_iter().chain(self.dispatcher.sender.reread.take()).min();
-        if let Some(first) = first.filter(|first| *first < self.feed.position()) {
-            self.feed.seek(first);
+        if let Some(first) = first.filter(|first| *first < self.reader.position()) {
+            self.reader.seek(first);
         }
     }
 
@@ -213,14 +216,14 @@ impl Worker {
             let Some(run) = &sender.transaction else { return };
             let is_quiet = now.duration_since(since.max(state.acknowledged_at)) >= STALL;
             if state.must_replace_producer || is_quiet || !tick() {
-                self.dispatcher.fail(now, &mut || tick() && since.elapsed() < STALL * 2);
+                self.dispatcher.end_failed(now, &mut || tick() && since.elapsed() < STALL * 2);
                 return;
             }
             if !run.is_closed {
-                sender.close(state);
+                sender.send_positions(state);
             }
             self.dispatcher.store_dead_letters(now);
-            if self.dispatcher.is_whole() {
+            if self.dispatcher.is_fully_acknowledged() {
                 self.dispatcher.commit(now, &mut tick);
                 return;
             }
@@ -230,14 +233,14 @@ impl Worker {
 
     fn publish(&mut self, is_paused: bool, more: bool, now: Instant) {
         let Dispatcher { state, sender } = &mut self.dispatcher;
-        let head = Some(self.feed.position()).filter(|position| *position < state.context.log.end());
+        let head = Some(self.reader.position()).filter(|position| *position < state.context.log.end());
         let lowest = [sender.transaction.as_ref().map(|run| run.from), head];
         let activity =
             state_name(is_paused, sender.producer.producer().is_some(), more || sender.transaction.is_some());
         let oldest = lowest.into_iter().flatten().min();
         let monitor = self.handle.monitor(self.lanes);
         monitor.state().denied = sender.producer.denied.clone();
-        state.publish(monitor, activity, oldest, sender.held.parked(), now);
+        state.publish(monitor, activity, oldest, sender.held_lanes.parked(), now);
     }
 }
 

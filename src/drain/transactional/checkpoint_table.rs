@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::message;
-use super::message::{Message, MessageError};
+use super::message::{CheckpointMessage, MessageError};
 use crate::drain::producer_settings::ProducerSettings;
 use crate::kafka::{ClientError, Compacted, CompactedError, ErrorCode};
 
 /// Why the positions are not known.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TableError {
+pub(super) enum CheckpointTableError {
     /// The topic.
     #[error(transparent)]
     Topic(#[from] CompactedError),
@@ -23,7 +23,7 @@ pub(super) enum TableError {
     },
 }
 
-impl TableError {
+impl CheckpointTableError {
     /// What Kafka said, if it did.
     pub(super) fn code(&self) -> Option<ErrorCode> {
         match self {
@@ -34,18 +34,18 @@ impl TableError {
 }
 
 /// Reads the messages of one log.
-pub(super) struct Table {
+pub(super) struct CheckpointTable {
     topic: Compacted,
     log_id: [u8; 16],
 }
 
-impl Table {
+impl CheckpointTable {
     pub(super) fn new(link: &ProducerSettings, log_id: [u8; 16]) -> Result<Self, ClientError> {
         Ok(Self { topic: Compacted::new(&link.config, &link.bootstrap, message::TOPIC)?, log_id })
     }
 
     /// Makes the topic if it is missing; an error if it is of another make.
-    pub(super) fn ensure(&self) -> Result<(), TableError> {
+    pub(super) fn ensure(&self) -> Result<(), CheckpointTableError> {
         Ok(self.topic.ensure()?)
     }
 
@@ -53,24 +53,28 @@ impl Table {
     pub(super) fn read(
         &self,
         tick: &mut dyn FnMut() -> bool,
-    ) -> Result<BTreeMap<String, Message>, TableError> {
-        Self::decode(self.topic.read(|key| message::is_of(&self.log_id, key), tick)?.unwrap_or_default())
+    ) -> Result<BTreeMap<String, CheckpointMessage>, CheckpointTableError> {
+        Self::decode(
+            self.topic.read(|key| message::is_key_of_log(&self.log_id, key), tick)?.unwrap_or_default(),
+        )
     }
 
     /// What is committed now, of a topic that is there; disturbs nobody and waits for nobody.
-    pub(super) fn peek(
+    pub(super) fn read_committed(
         &self,
         tick: &mut dyn FnMut() -> bool,
-    ) -> Result<BTreeMap<String, Message>, TableError> {
-        Self::decode(self.topic.peek(|key| message::is_of(&self.log_id, key), tick)?)
+    ) -> Result<BTreeMap<String, CheckpointMessage>, CheckpointTableError> {
+        Self::decode(self.topic.peek(|key| message::is_key_of_log(&self.log_id, key), tick)?)
     }
 
-    fn decode(found: BTreeMap<Vec<u8>, Vec<u8>>) -> Result<BTreeMap<String, Message>, TableError> {
+    fn decode(
+        found: BTreeMap<Vec<u8>, Vec<u8>>,
+    ) -> Result<BTreeMap<String, CheckpointMessage>, CheckpointTableError> {
         let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
             let key = String::from_utf8_lossy(&key).into_owned();
-            match Message::decode(&value) {
+            match CheckpointMessage::decode(&value) {
                 Ok(message) => Ok((key, message)),
-                Err(source) => Err(TableError::Message { key, source }),
+                Err(source) => Err(CheckpointTableError::Message { key, source }),
             }
         };
         found.into_iter().map(decode).collect()

@@ -5,15 +5,15 @@ use std::time::Duration;
 use crate::kafka::{Next, TransactionError};
 
 /// How long one call into the Kafka client may block. Twice a heartbeat's second.
-pub(super) const SLICE: Duration = Duration::from_millis(400);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// Calls again what ran out of time, as long as `tick` wants.
-pub(super) fn persist(
+pub(super) fn retry_timeouts(
     tick: &mut dyn FnMut() -> bool,
     call: impl Fn(Duration) -> Result<(), TransactionError>,
 ) -> Result<(), TransactionError> {
     loop {
-        match call(SLICE) {
+        match call(CALL_TIMEOUT) {
             Err(error) if error.next == Next::Again => {
                 if !tick() {
                     return Err(error);

@@ -3,43 +3,43 @@
 use crate::units::Lsn;
 
 /// A lane is one byte.
-pub(super) const LANES: usize = 256;
+pub(super) const LANE_COUNT: usize = 256;
 
 /// A number a lane: all of the lane's records below it are done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Positions(Box<[Lsn; LANES]>);
+pub(super) struct LanePositions(Box<[Lsn; LANE_COUNT]>);
 
-impl Default for Positions {
+impl Default for LanePositions {
     fn default() -> Self {
-        Self(Box::new([Lsn(0); LANES]))
+        Self(Box::new([Lsn(0); LANE_COUNT]))
     }
 }
 
-impl Positions {
+impl LanePositions {
     /// From a list of exactly as many as there are lanes.
     pub(super) fn from_list(list: &[u64]) -> Option<Self> {
-        let lanes: [u64; LANES] = list.try_into().ok()?;
+        let lanes: [u64; LANE_COUNT] = list.try_into().ok()?;
         Some(Self(Box::new(lanes.map(Lsn))))
     }
 
     /// The list.
-    pub(super) fn list(&self) -> Vec<u64> {
+    pub(super) fn to_list(&self) -> Vec<u64> {
         self.0.iter().map(|lsn| lsn.0).collect()
     }
 
     /// Where this lane is.
-    pub(super) fn of(&self, lane: u8) -> Lsn {
+    pub(super) fn get(&self, lane: u8) -> Lsn {
         self.0[usize::from(lane)]
     }
 
     /// This record of the lane is done, and all before it.
-    pub(super) fn pass(&mut self, lane: u8, lsn: Lsn) {
+    pub(super) fn advance(&mut self, lane: u8, lsn: Lsn) {
         let position = &mut self.0[usize::from(lane)];
         *position = (*position).max(lsn.next());
     }
 
     /// The further one of both in each lane, as far as `bound` goes.
-    pub(super) fn raise(&mut self, other: &Self, bound: Lsn) {
+    pub(super) fn merge(&mut self, other: &Self, bound: Lsn) {
         for (own, theirs) in self.0.iter_mut().zip(other.0.iter()) {
             *own = (*own).max((*theirs).min(bound));
         }
@@ -57,15 +57,15 @@ mod tests {
 
     #[test]
     fn the_further_position_of_each_lane_wins_and_none_passes_the_bound() {
-        let (mut a, mut b) = (Positions::default(), Positions::default());
-        a.pass(1, Lsn(10));
-        a.pass(2, Lsn(10));
-        b.pass(2, Lsn(20));
-        b.pass(3, Lsn(99));
-        a.raise(&b, Lsn(50));
-        assert_eq!([0, 1, 2, 3].map(|lane| a.of(lane).0), [0, 11, 21, 50]);
+        let (mut a, mut b) = (LanePositions::default(), LanePositions::default());
+        a.advance(1, Lsn(10));
+        a.advance(2, Lsn(10));
+        b.advance(2, Lsn(20));
+        b.advance(3, Lsn(99));
+        a.merge(&b, Lsn(50));
+        assert_eq!([0, 1, 2, 3].map(|lane| a.get(lane).0), [0, 11, 21, 50]);
         assert_eq!(a.highest(), Lsn(50));
-        a.pass(2, Lsn(5));
-        assert_eq!(a.of(2), Lsn(21), "never back");
+        a.advance(2, Lsn(5));
+        assert_eq!(a.get(2), Lsn(21), "never back");
     }
 }
