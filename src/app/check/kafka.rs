@@ -85,7 +85,7 @@ fn check_each(config: &Config, brokers: &[String]) -> Vec<(CheckResult, bool, Ve
 /// A topic that the daemon uses.
 struct Topic {
     name: String,
-    /// Maximum record size that the daemon sends to this topic, in bytes.
+    /// Maximum size in bytes of a record that the daemon sends to this topic. 0 if it does not depend on the configuration.
     largest: u64,
     /// How to add keys to records that may have none. `None` if all records have a key.
     unkeyed: Option<&'static str>,

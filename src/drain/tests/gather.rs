@@ -7,14 +7,14 @@ use crate::drain::release_pacer::{FULL, ReleasePacer};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-impl House {
+impl DrainFixture {
     /// Gathers since its first record was sent.
     fn gathering(&mut self) -> (Drain, Statuses) {
         let parts = self.parts();
         let statuses = parts.statuses.clone();
         let drain = Drain::start_with(parts, ReleasePacer::new(HOUR)).unwrap();
         self.append(TOPIC, 0..1, 1);
-        self.until_drained();
+        self.wait_until_drained();
         (drain, statuses)
     }
 
@@ -32,13 +32,13 @@ fn wait_for_outcome(statuses: &Statuses, id: &CommandId) {
 
 #[test]
 fn a_record_that_a_client_waits_for_is_not_gathered() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     let (drain, statuses) = house.gathering();
     let lsn = house.writer.next_lsn();
     house.append(TOPIC, 1..3, 1);
     wait_for_outcome(&statuses, &house.id_of(lsn));
     // It was sent, and the record behind it as well.
-    house.until_drained();
+    house.wait_until_drained();
     // No client waits for this one: it is gathered again, and stays in the log at the stop.
     house.append(TOPIC, 3..4, 1);
     drain.stop(Instant::now() + LIMIT);
@@ -47,19 +47,19 @@ fn a_record_that_a_client_waits_for_is_not_gathered() {
 
 #[test]
 fn full_batches_are_not_gathered() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     let (drain, _) = house.gathering();
     house.append(TOPIC, 1..FULL, 1);
     assert_eq!(house.log.backlog_stats().backlog, FULL - 1, "one fewer is gathered");
     house.append(TOPIC, FULL..FULL + 1, 1);
-    house.until_drained();
+    house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
     house.assert_in_order(TOPIC, 0..FULL + 1, 1, &[]);
 }
 
 #[test]
 fn a_stop_does_not_wait_for_what_is_gathered() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     let (drain, _) = house.gathering();
     house.append(TOPIC, 1..10, 1);
     let begun = Instant::now();

@@ -1,9 +1,9 @@
 //! The drain on a real log and the embedded broker, with faults injected there.
 
+mod deferred;
 mod gather;
 mod reader;
 mod rejected;
-mod sealed;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -26,7 +26,7 @@ const TOPIC: &str = "orders.v1";
 /// Far more than any test needs; a test that hangs fails.
 const LIMIT: Duration = Duration::from_secs(60);
 
-struct House {
+struct DrainFixture {
     broker: EmbeddedBroker,
     writer: wal::Writer,
     log: Arc<Log>,
@@ -40,7 +40,7 @@ struct House {
 /// Holds what one test appends at once.
 const SEGMENT: u64 = 16 << 20;
 
-impl House {
+impl DrainFixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let opened = open_log(Arc::new(wal::fs::RealFs), dir.path(), SEGMENT);
@@ -63,11 +63,11 @@ impl House {
 
     /// `numbers` as values, key = number mod `keys`.
     fn append(&mut self, topic: &str, numbers: std::ops::Range<u64>, keys: u64) {
-        self.append_filled(topic, numbers, keys, 0);
+        self.append_padded(topic, numbers, keys, 0);
     }
 
     /// The same with so many bytes behind each number.
-    fn append_filled(&mut self, topic: &str, numbers: std::ops::Range<u64>, keys: u64, filling: usize) {
+    fn append_padded(&mut self, topic: &str, numbers: std::ops::Range<u64>, keys: u64, filling: usize) {
         let next = self.writer.next_lsn().0;
         let filling = "x".repeat(filling);
         let payloads: Vec<(u8, Vec<u8>)> = numbers
@@ -86,8 +86,8 @@ impl House {
         house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
         house.config.workers = ThreadCount::Count(1.try_into().unwrap());
         house.kafka.batch_size = ByteSize::kib(1);
-        house.answer_after(Duration::from_millis(50));
-        house.append_filled(TOPIC, 0..60, 2, 800);
+        house.delay_responses(Duration::from_millis(50));
+        house.append_padded(TOPIC, 0..60, 2, 800);
         house
     }
 
@@ -124,7 +124,7 @@ impl House {
     }
 
     /// Waits for it, looking often.
-    fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    fn wait_until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !holds(self) {
             assert!(start.elapsed() < LIMIT, "{what}: {:?}", self.log.backlog_stats());
@@ -132,20 +132,20 @@ impl House {
         }
     }
 
-    fn until_drained(&self) {
-        self.until("drained", |house| house.log.backlog_stats().backlog == 0);
+    fn wait_until_drained(&self) {
+        self.wait_until("drained", |house| house.log.backlog_stats().backlog == 0);
     }
 
-    fn refuse(&self, errors: &[RDKafkaRespErr]) {
+    fn inject_errors(&self, errors: &[RDKafkaRespErr]) {
         self.broker.cluster().request_errors(RDKafkaApiKey::Produce, errors);
     }
 
-    fn answer_after(&self, delay: Duration) {
+    fn delay_responses(&self, delay: Duration) {
         self.broker.cluster().broker_round_trip_time(1, delay).unwrap();
     }
 
     /// The numbers that arrived, by key, first occurrences only, in the order of their partition.
-    fn arrived(&self, topic: &str) -> HashMap<String, Vec<u64>> {
+    fn delivered_numbers(&self, topic: &str) -> HashMap<String, Vec<u64>> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.broker.bootstrap())
             .set("group.id", "test")
@@ -183,7 +183,7 @@ impl House {
 
     /// Every number of the range arrived, but for those missing on purpose, each key in order.
     fn assert_in_order(&self, topic: &str, numbers: std::ops::Range<u64>, keys: u64, missing: &[u64]) {
-        let arrived = self.arrived(topic);
+        let arrived = self.delivered_numbers(topic);
         for key in 0..keys {
             let wanted: Vec<u64> =
                 numbers.clone().filter(|n| n % keys == key && !missing.contains(n)).collect();
@@ -224,16 +224,16 @@ const DUPLICATE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SE
 const FEW_REPLICAS: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
 const TOO_LARGE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
 const UNKNOWN: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-const FORBIDDEN: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+const NOT_AUTHORIZED: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
 const NO_ERROR: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
 
 #[test]
 fn everything_arrives_and_every_key_in_order() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     house.append(TOPIC, 0..3000, 40);
     let drain = house.drain();
     house.append(TOPIC, 3000..6000, 40);
-    house.until_drained();
+    house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
     house.assert_in_order(TOPIC, 0..6000, 40, &[]);
     assert_eq!(house.metrics.sent.with_label_values(&[TOPIC]).get(), 6000);
@@ -243,13 +243,15 @@ fn everything_arrives_and_every_key_in_order() {
 #[test]
 fn weaker_confirmations_deliver_everything_too() {
     for acks in [kafka::Acks::Leader, kafka::Acks::None] {
-        let mut house = House::new();
+        let mut house = DrainFixture::new();
         house.kafka.acks = acks;
         house.append(TOPIC, 0..2000, 40);
         let drain = house.drain();
-        house.until_drained();
+        house.wait_until_drained();
         drain.stop(Instant::now() + LIMIT);
-        house.until("arrived", |house| house.arrived(TOPIC).values().map(Vec::len).sum::<usize>() == 2000);
+        house.wait_until("arrived", |house| {
+            house.delivered_numbers(TOPIC).values().map(Vec::len).sum::<usize>() == 2000
+        });
         house.assert_in_order(TOPIC, 0..2000, 40, &[]);
     }
 }
@@ -258,40 +260,40 @@ fn weaker_confirmations_deliver_everything_too() {
 /// of a producer it did not know, and took the second.
 #[test]
 fn a_first_request_that_is_refused_is_not_taken_for_delivered_because_the_second_is_not() {
-    let house = House::pipelined();
-    house.refuse(&[FEW_REPLICAS]);
+    let house = DrainFixture::pipelined();
+    house.inject_errors(&[FEW_REPLICAS]);
     let drain = house.drain();
-    house.until_drained();
+    house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    house.answer_after(Duration::ZERO);
+    house.delay_responses(Duration::ZERO);
     house.assert_in_order(TOPIC, 0..60, 2, &[]);
 }
 
 /// Found by a storm of an hour, as 255 records of 1.5 million that librdkafka concluded to be there and that were not.
 #[test]
 fn what_is_said_to_be_there_without_an_offset_goes_again() {
-    let house = House::pipelined();
+    let house = DrainFixture::pipelined();
     // The embedded broker stores nothing of what it answers so; to librdkafka it is a success.
-    house.refuse(&[NO_ERROR, DUPLICATE]);
+    house.inject_errors(&[NO_ERROR, DUPLICATE]);
     let drain = house.drain();
-    house.until_drained();
+    house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    house.answer_after(Duration::ZERO);
-    let mut arrived: Vec<u64> = house.arrived(TOPIC).into_values().flatten().collect();
+    house.delay_responses(Duration::ZERO);
+    let mut arrived: Vec<u64> = house.delivered_numbers(TOPIC).into_values().flatten().collect();
     arrived.sort_unstable();
     assert_eq!(arrived, (0..60).collect::<Vec<_>>());
 }
 
 #[test]
 fn a_batch_refused_as_a_whole_condemns_none_of_its_records() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
     house.config.workers = ThreadCount::Count(1.try_into().unwrap());
     house.append(TOPIC, 0..400, 10);
     // The first record goes alone.
-    house.refuse(&[NO_ERROR, TOO_LARGE]);
+    house.inject_errors(&[NO_ERROR, TOO_LARGE]);
     let drain = house.drain();
-    house.until_drained();
+    house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
     assert_eq!(house.log.backlog_stats().dead, 0);
     house.assert_in_order(TOPIC, 0..400, 10, &[]);
@@ -299,15 +301,15 @@ fn a_batch_refused_as_a_whole_condemns_none_of_its_records() {
 
 #[test]
 fn a_record_refused_alone_is_a_dead_letter_and_its_successors_keep_their_order() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
     house.config.workers = ThreadCount::Count(1.try_into().unwrap());
     // All but the first in one batch, so that the second refusal meets the first suspect.
     house.kafka.linger = kafka::Linger::For(Span::millis(200));
     house.append(TOPIC, 0..20, 2);
-    house.refuse(&[NO_ERROR, TOO_LARGE, TOO_LARGE]);
+    house.inject_errors(&[NO_ERROR, TOO_LARGE, TOO_LARGE]);
     let drain = house.drain();
-    house.until_drained();
+    house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
     assert_eq!(house.log.backlog_stats().dead, 1);
     house.assert_in_order(TOPIC, 0..20, 2, &[1]);
@@ -319,13 +321,13 @@ fn a_record_refused_alone_is_a_dead_letter_and_its_successors_keep_their_order()
 
 #[test]
 fn a_record_too_large_for_the_client_dies_alone() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     house.append(TOPIC, 0..10, 2);
     let large = [b"10 ".to_vec(), vec![b'x'; 2 << 20]].concat();
     house.commit(&[record(TOPIC, 0, &large, Lsn(11))]);
     house.append(TOPIC, 11..20, 2);
     let drain = house.drain();
-    house.until_drained();
+    house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
     assert_eq!(house.log.backlog_stats().dead, 1);
     house.assert_in_order(TOPIC, 0..20, 2, &[10]);
@@ -333,11 +335,11 @@ fn a_record_too_large_for_the_client_dies_alone() {
 
 #[test]
 fn what_is_no_envelope_is_a_dead_letter() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     house.commit(&[(0, b"from the future".to_vec())]);
     house.append(TOPIC, 0..10, 2);
     let drain = house.drain();
-    house.until_drained();
+    house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
     assert_eq!(house.log.backlog_stats().dead, 1);
     house.assert_in_order(TOPIC, 0..10, 2, &[]);
@@ -345,19 +347,19 @@ fn what_is_no_envelope_is_a_dead_letter() {
 
 #[test]
 fn an_unknown_topic_holds_its_records_and_others_pass() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     house.broker.cluster().topic_error("lost", UNKNOWN).unwrap();
     house.append("lost", 0..500, 10);
     house.append(TOPIC, 0..500, 10);
     let drain = house.drain();
-    house.until("others passed", |house| house.log.backlog_stats().backlog == 500);
+    house.wait_until("others passed", |house| house.log.backlog_stats().backlog == 500);
     let handle = drain.handle();
-    house.until("held", |_| handle.parked().get("lost") == Some(&500));
-    house.until("none waits", |_| handle.oldest_waiting().is_none());
+    house.wait_until("held", |_| handle.parked().get("lost") == Some(&500));
+    house.wait_until("none waits", |_| handle.oldest_waiting().is_none());
     house.broker.cluster().topic_error("lost", NO_ERROR).unwrap();
     house.append("lost", 500..600, 10);
-    house.until_drained();
-    house.until("gauge back", |_| handle.parked().get("lost") == Some(&0));
+    house.wait_until_drained();
+    house.wait_until("gauge back", |_| handle.parked().get("lost") == Some(&0));
     drain.stop(Instant::now() + LIMIT);
     assert_eq!(house.log.backlog_stats().dead, 0);
     house.assert_in_order("lost", 0..600, 10, &[]);
@@ -366,15 +368,15 @@ fn an_unknown_topic_holds_its_records_and_others_pass() {
 
 #[test]
 fn after_the_grace_time_an_unknown_topics_records_are_dead_letters_until_it_is_mended() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     house.config.topic_fault_grace = Span::millis(300);
     house.broker.cluster().topic_error("lost", UNKNOWN).unwrap();
     house.append("lost", 0..200, 10);
     let drain = house.drain();
-    house.until_drained();
+    house.wait_until_drained();
     assert_eq!(house.log.backlog_stats().dead, 200);
     house.append("lost", 200..210, 10);
-    house.until_drained();
+    house.wait_until_drained();
     assert_eq!(house.log.backlog_stats().dead, 210);
     house.broker.cluster().topic_error("lost", NO_ERROR).unwrap();
     // Asked again within 200 ms: the largest delay.
@@ -383,19 +385,19 @@ fn after_the_grace_time_an_unknown_topics_records_are_dead_letters_until_it_is_m
     while sent.get() == 0 {
         house.append("lost", next..next + 1, 10);
         next += 1;
-        house.until_drained();
+        house.wait_until_drained();
     }
     drain.stop(Instant::now() + LIMIT);
 }
 
 #[test]
 fn a_topic_forbidden_for_a_while_loses_nothing_and_keeps_order() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     house.broker.cluster().create_topic(TOPIC, 2, 1).unwrap();
-    house.refuse(&[FORBIDDEN; 6]);
+    house.inject_errors(&[NOT_AUTHORIZED; 6]);
     house.append(TOPIC, 0..1000, 20);
     let drain = house.drain();
-    house.until_drained();
+    house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
     assert_eq!(house.log.backlog_stats().dead, 0);
     house.assert_in_order(TOPIC, 0..1000, 20, &[]);
@@ -403,7 +405,7 @@ fn a_topic_forbidden_for_a_while_loses_nothing_and_keeps_order() {
 
 #[test]
 fn a_partition_without_a_leader_holds_its_records_and_others_pass() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     let mock = house.broker.cluster();
     mock.create_topic(TOPIC, 4, 1).unwrap();
     mock.partition_leader(TOPIC, 1, None).unwrap();
@@ -416,7 +418,7 @@ fn a_partition_without_a_leader_holds_its_records_and_others_pass() {
         house.append(TOPIC, from..from + 8000, keys);
     }
     let drain = house.drain();
-    house.until("others passed", |house| house.log.backlog_stats().backlog == stuck * (40_000 / keys));
+    house.wait_until("others passed", |house| house.log.backlog_stats().backlog == stuck * (40_000 / keys));
     house.broker.cluster().partition_leader(TOPIC, 1, Some(1)).unwrap();
     // New records of the held keys come in while the old ones go out: they must not overtake.
     let mut next = 40_000;
@@ -425,44 +427,44 @@ fn a_partition_without_a_leader_holds_its_records_and_others_pass() {
         next += 100;
         std::thread::sleep(Duration::from_millis(3));
     }
-    house.until_drained();
+    house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
     house.assert_in_order(TOPIC, 0..next, keys, &[]);
 }
 
 #[test]
 fn brokers_that_are_away_hold_everything_and_a_stop_does_not_wait_for_them() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     house.append(TOPIC, 0..100, 10);
     let drain = house.drain();
-    house.until_drained();
+    house.wait_until_drained();
     house.broker.cluster().broker_down(-1).unwrap();
     house.append(TOPIC, 100..300, 10);
-    house.until("in flight", |_| drain.handle().workers().iter().any(|worker| worker.in_flight > 0));
+    house.wait_until("in flight", |_| drain.handle().workers().iter().any(|worker| worker.in_flight > 0));
     let start = Instant::now();
     drain.stop(start + LIMIT);
     assert!(start.elapsed() < LIMIT / 2, "it waited for a broker that is away");
     assert_eq!(house.log.backlog_stats().backlog, 200);
     house.broker.cluster().broker_up(-1).unwrap();
     let drain = house.drain();
-    house.until_drained();
+    house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
     house.assert_in_order(TOPIC, 0..300, 10, &[]);
 }
 
 #[test]
 fn a_pause_begins_nothing_new_and_hearts_go_on_beating() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     let drain = house.drain();
     let handle = drain.handle();
     handle.pause();
-    house.until("paused", |_| handle.workers().iter().all(|worker| worker.state == "paused"));
+    house.wait_until("paused", |_| handle.workers().iter().all(|worker| worker.state == "paused"));
     house.append(TOPIC, 0..10, 2);
     let before = handle.heartbeats();
-    house.until("beating", |_| handle.heartbeats().iter().zip(&before).all(|(now, then)| now > then));
+    house.wait_until("beating", |_| handle.heartbeats().iter().zip(&before).all(|(now, then)| now > then));
     assert_eq!(house.log.backlog_stats().backlog, 10);
     handle.resume();
-    house.until_drained();
+    house.wait_until_drained();
     handle.observe();
     drain.stop(Instant::now() + LIMIT);
 }

@@ -55,17 +55,17 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 /// One side of a worker: everything of its lanes below `next` came, in order and once since it last went elsewhere.
-struct Side {
-    feed: LaneReader,
+struct ModelSide {
+    reader: LaneReader,
     next: u64,
 }
 
-struct Model {
+struct ReaderModel {
     opened: wal::OpenedLog,
     control: Arc<Control>,
     queues: Arc<WorkerQueues>,
     reader: Reader,
-    sides: Vec<Option<Side>>,
+    sides: Vec<Option<ModelSide>>,
     lanes: Vec<u8>,
     done: Vec<bool>,
     capacity: u64,
@@ -81,7 +81,7 @@ fn reader_of(log: &Arc<Log>, control: &Arc<Control>, queues: &Arc<WorkerQueues>)
     Reader::new(parts, &backoff, &Metrics::register(&Registry::new().unwrap(), &[]).unwrap())
 }
 
-impl Model {
+impl ReaderModel {
     fn new(capacity: u64) -> Self {
         let opened = open_log(Arc::new(MemoryFs::default()), Path::new("/log"), SMALL);
         let log = &opened.log;
@@ -89,13 +89,13 @@ impl Model {
         let control = Arc::new(Control::new(log.end()));
         let queues = Arc::new(WorkerQueues::with_capacity(log, &control, &notifies, capacity));
         let reader = reader_of(log, &control, &queues);
-        let head = |worker| Side { feed: LaneReader::new(log, queues.head(worker), Lsn(1)), next: 1 };
+        let head = |worker| ModelSide { reader: LaneReader::new(log, queues.head(worker), Lsn(1)), next: 1 };
         let sides = (0..2 * WORKERS).map(|side| (side < WORKERS).then(|| head(side))).collect();
         let (lanes, done, now) = (Vec::new(), Vec::new(), Instant::now());
         Self { control, queues: Arc::clone(&queues), opened, reader, sides, lanes, done, capacity, now }
     }
 
-    fn act(&mut self, op: &Op) {
+    fn apply(&mut self, op: &Op) {
         match op {
             Op::Append(records) => self.append(records),
             Op::Read => _ = self.reader.turn(self.now),
@@ -128,7 +128,7 @@ impl Model {
     }
 
     /// Whether the record is one that this side must still be offered.
-    fn lacks(&self, side: usize, lsn: u64) -> bool {
+    fn needs(&self, side: usize, lsn: u64) -> bool {
         let index = lsn as usize - 1;
         usize::from(self.lanes[index]) % WORKERS == side % WORKERS && !self.done[index]
     }
@@ -138,15 +138,15 @@ impl Model {
         let Some(mut side) = self.sides[index].take() else { return true };
         let mut ended = false;
         for _ in 0..most {
-            let (before, mut got) = (side.feed.position(), None);
-            let step = side.feed.advance(|frame| {
+            let (before, mut got) = (side.reader.position(), None);
+            let step = side.reader.advance(|frame| {
                 got = Some(frame.lsn);
                 Disposition::Done
             });
             let end = got.map_or(self.opened.log.end(), |lsn| lsn).0;
             if got.is_some() || step.is_none() {
                 assert!(side.next <= end, "{} came again to side {index}", end);
-                let missed = (side.next..end).find(|lsn| self.lacks(index, *lsn));
+                let missed = (side.next..end).find(|lsn| self.needs(index, *lsn));
                 assert_eq!(missed, None, "side {index} was offered {got:?}, then {step:?}");
             }
             if let Some(lsn) = got {
@@ -166,12 +166,15 @@ impl Model {
         let from = self.opened.log.end().0.saturating_sub(back).max(1);
         match &mut self.sides[index] {
             Some(side) => {
-                side.feed.seek(Lsn(from));
+                side.reader.seek(Lsn(from));
                 side.next = from;
             }
             none => {
                 let queue = &self.queues.all()[index];
-                *none = Some(Side { feed: LaneReader::new(&self.opened.log, queue, Lsn(from)), next: from });
+                *none = Some(ModelSide {
+                    reader: LaneReader::new(&self.opened.log, queue, Lsn(from)),
+                    next: from,
+                });
             }
         }
     }
@@ -185,7 +188,7 @@ impl Model {
     }
 
     /// All take what there is; nobody waits for ever. Side `stuck` takes nothing.
-    fn settle(&mut self, stuck: Option<usize>) {
+    fn take_all(&mut self, stuck: Option<usize>) {
         for _ in 0..10_000 {
             self.reader.turn(self.now);
             self.now += LONG / 4;
@@ -208,22 +211,22 @@ proptest! {
         ops in vec(op(), 1..120),
         stuck in proptest::option::of(0..2 * WORKERS),
     ) {
-        let mut model = Model::new(capacity);
-        ops.iter().for_each(|op| model.act(op));
-        model.settle(stuck);
-        model.settle(None);
+        let mut model = ReaderModel::new(capacity);
+        ops.iter().for_each(|op| model.apply(op));
+        model.take_all(stuck);
+        model.take_all(None);
     }
 }
 
 /// 128 workers took half a minute of CPU for what one does in a second: each of them read everything.
 #[test]
 fn the_log_is_read_once_for_all_workers() {
-    let (fs, mut house) = (MemoryFs::default(), House::new());
+    let (fs, mut house) = (MemoryFs::default(), DrainFixture::new());
     let open = || open_log(Arc::new(fs.clone()), Path::new("/log"), SEGMENT);
     let wal::OpenedLog { writer, log, .. } = open();
     (house.writer, house.log) = (writer, log);
     // All of it fits into the queues.
-    house.append_filled(TOPIC, 0..5_000, 1000, 800);
+    house.append_padded(TOPIC, 0..5_000, 1000, 800);
     // Opened again, it has nothing of it in memory.
     let wal::OpenedLog { log, .. } = open();
     let notifies: Vec<Arc<Notify>> = (0..8).map(|_| Arc::default()).collect();

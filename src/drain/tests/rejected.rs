@@ -7,7 +7,7 @@ use crate::drain::dead_letter_buffer::DeadLetterBuffer;
 const INVALID: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD;
 
 /// Records without a key, with their numbers as values.
-fn append_keyless(house: &mut House, numbers: std::ops::Range<u64>) {
+fn append_keyless(house: &mut DrainFixture, numbers: std::ops::Range<u64>) {
     let next = house.writer.next_lsn().0;
     let payload = |(at, n): (usize, u64)| {
         let (lsn, value) = (Lsn(next + at as u64), n.to_string());
@@ -23,22 +23,22 @@ fn append_keyless(house: &mut House, numbers: std::ops::Range<u64>) {
 /// Ten thousand of them took ten minutes, one after the other, and the keys of their topic waited.
 #[test]
 fn records_without_a_key_are_refused_beside_each_other() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
     house.config.workers = ThreadCount::Count(1.try_into().unwrap());
-    house.answer_after(Duration::from_millis(50));
+    house.delay_responses(Duration::from_millis(50));
     append_keyless(&mut house, 0..60);
     // The first goes alone, to a partition that does not know the producer; then each goes in a request of its own.
-    house.refuse(&[INVALID; 61]);
+    house.inject_errors(&[INVALID; 61]);
     let drain = house.drain();
     let in_flight = || drain.handle().workers()[0].in_flight;
-    house.until("several are on their way", |_| in_flight() > 2);
-    house.until_drained();
+    house.wait_until("several are on their way", |_| in_flight() > 2);
+    house.wait_until_drained();
     assert_eq!(house.log.backlog_stats().dead, 60);
     house.append(TOPIC, 60..100, 4);
-    house.until_drained();
+    house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    house.answer_after(Duration::ZERO);
+    house.delay_responses(Duration::ZERO);
     house.assert_in_order(TOPIC, 60..100, 4, &[]);
     assert_eq!(house.log.backlog_stats().dead, 60);
 }
@@ -46,7 +46,7 @@ fn records_without_a_key_are_refused_beside_each_other() {
 /// Each dead letter had a flush of its own, and the worker waited for it.
 #[test]
 fn dead_letters_that_come_one_by_one_share_a_flush() {
-    let mut house = House::new();
+    let mut house = DrainFixture::new();
     house.append(TOPIC, 0..10, 1);
     let (log, metrics) = (Arc::clone(&house.log), Arc::clone(&house.metrics));
     let context =

@@ -9,22 +9,22 @@ const SECRET: &str = "hunter2";
 
 /// Keeps every answer until it is told to give it.
 #[derive(Default)]
-struct Slow(Mutex<Vec<(String, ValueCompletion)>>);
+struct ManualResolver(Mutex<Vec<(String, ValueCompletion)>>);
 
-impl ValueResolver for Slow {
+impl ValueResolver for ManualResolver {
     fn resolve(&self, envelope: &Envelope<'_>, answer: ValueCompletion) {
         let value = String::from_utf8(envelope.value.to_vec()).unwrap();
         self.0.lock().push((value, answer));
     }
 }
 
-impl Slow {
+impl ManualResolver {
     fn waiting(&self) -> usize {
         self.0.lock().len()
     }
 
     /// Gives the answers that wait, the newest first.
-    fn answer(&self) -> usize {
+    fn complete_all(&self) -> usize {
         let waiting = std::mem::take(&mut *self.0.lock());
         let count = waiting.len();
         waiting.into_iter().rev().for_each(|(value, answer)| answer.complete(hashed(&value)));
@@ -36,7 +36,7 @@ fn hashed(value: &str) -> Vec<u8> {
     value.replace(SECRET, "hash").into_bytes()
 }
 
-impl House {
+impl DrainFixture {
     /// As `append`; those that `is_deferred` says have a secret and are sealed.
     fn append_mixed(&mut self, numbers: std::ops::Range<u64>, keys: u64, is_sealed: impl Fn(u64) -> bool) {
         let next = self.writer.next_lsn().0;
@@ -52,9 +52,9 @@ impl House {
     }
 
     /// Answers until nothing waits any more.
-    fn until_drained_with(&self, slow: &Slow) {
-        self.until("drained", |house| {
-            slow.answer();
+    fn wait_until_drained_with(&self, slow: &ManualResolver) {
+        self.wait_until("drained", |house| {
+            slow.complete_all();
             house.log.backlog_stats().backlog == 0
         });
     }
@@ -94,25 +94,25 @@ impl House {
 }
 
 /// A house whose values are made when the test says so.
-fn slow_house() -> (House, Arc<Slow>) {
-    let (mut house, slow) = (House::new(), Arc::new(Slow::default()));
+fn with_manual_resolver() -> (DrainFixture, Arc<ManualResolver>) {
+    let (mut house, slow) = (DrainFixture::new(), Arc::new(ManualResolver::default()));
     house.prepare = slow.clone();
     (house, slow)
 }
 
 #[test]
 fn a_record_that_waits_for_its_value_holds_its_key_and_no_other() {
-    let (mut house, slow) = slow_house();
+    let (mut house, slow) = with_manual_resolver();
     house.append_mixed(0..200, 10, |n| n == 0);
     let drain = house.drain();
-    house.until("others passed", |house| house.log.backlog_stats().backlog == 20);
+    house.wait_until("others passed", |house| house.log.backlog_stats().backlog == 20);
     let handle = drain.handle();
-    house.until("held", |_| handle.parked().get(TOPIC) == Some(&20));
+    house.wait_until("held", |_| handle.parked().get(TOPIC) == Some(&20));
     house.append_mixed(200..210, 10, |_| false);
-    house.until("others passed again", |house| house.log.backlog_stats().backlog == 21);
-    assert_eq!(slow.answer(), 1);
-    house.until_drained();
-    house.until("gauge back", |_| handle.parked().get(TOPIC) == Some(&0));
+    house.wait_until("others passed again", |house| house.log.backlog_stats().backlog == 21);
+    assert_eq!(slow.complete_all(), 1);
+    house.wait_until_drained();
+    house.wait_until("gauge back", |_| handle.parked().get(TOPIC) == Some(&0));
     drain.stop(Instant::now() + LIMIT);
     house.assert_in_order(TOPIC, 0..210, 10, &[]);
     house.assert_no_secret();
@@ -121,22 +121,22 @@ fn a_record_that_waits_for_its_value_holds_its_key_and_no_other() {
 
 #[test]
 fn keys_keep_their_order_with_many_sealed_records_and_over_a_restart() {
-    let (mut house, slow) = slow_house();
+    let (mut house, slow) = with_manual_resolver();
     // More than a worker asks for ahead, several of each key, and new ones while old ones wait.
     let is_sealed = |n: u64| n.is_multiple_of(3) || n % 7 == 1;
     house.append_mixed(0..3000, 150, is_sealed);
     let drain = house.drain();
-    house.until("asked", |_| slow.waiting() > 100);
+    house.wait_until("asked", |_| slow.waiting() > 100);
     house.append_mixed(3000..3600, 150, is_sealed);
-    house.until("some are delivered", |house| {
-        slow.answer();
+    house.wait_until("some are delivered", |house| {
+        slow.complete_all();
         house.log.backlog_stats().backlog < 2000
     });
     // Answers of the former life come when nobody waits for them any more.
     drain.stop(Instant::now());
     house.append_mixed(3600..4000, 150, is_sealed);
     let drain = house.drain();
-    house.until_drained_with(&slow);
+    house.wait_until_drained_with(&slow);
     drain.stop(Instant::now() + LIMIT);
     assert_eq!(house.log.backlog_stats().dead, 0);
     house.assert_in_order(TOPIC, 0..4000, 150, &[]);
@@ -145,14 +145,14 @@ fn keys_keep_their_order_with_many_sealed_records_and_over_a_restart() {
 
 #[test]
 fn a_record_that_goes_again_needs_no_second_hash() {
-    let (mut house, slow) = slow_house();
+    let (mut house, slow) = with_manual_resolver();
     house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
-    house.refuse(&[FORBIDDEN; 3]);
+    house.inject_errors(&[NOT_AUTHORIZED; 3]);
     house.append_mixed(0..20, 20, |n| n < 10);
     let drain = house.drain();
-    house.until("asked", |_| slow.waiting() == 10);
-    assert_eq!(slow.answer(), 10);
-    house.until_drained();
+    house.wait_until("asked", |_| slow.waiting() == 10);
+    assert_eq!(slow.complete_all(), 10);
+    house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
     assert_eq!(slow.waiting(), 0);
     house.assert_in_order(TOPIC, 0..20, 20, &[]);
@@ -161,22 +161,22 @@ fn a_record_that_goes_again_needs_no_second_hash() {
 
 #[test]
 fn an_answer_that_never_comes_is_asked_for_again() {
-    let (mut house, slow) = slow_house();
+    let (mut house, slow) = with_manual_resolver();
     house.append_mixed(0..5, 5, |n| n == 2);
     let drain = house.drain();
-    house.until("asked", |_| slow.waiting() == 1);
+    house.wait_until("asked", |_| slow.waiting() == 1);
     slow.0.lock().clear();
-    house.until("asked again", |_| slow.waiting() == 1);
-    slow.answer();
-    house.until_drained();
+    house.wait_until("asked again", |_| slow.waiting() == 1);
+    slow.complete_all();
+    house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
     house.assert_in_order(TOPIC, 0..5, 5, &[]);
 }
 
 /// Gives back what it got.
-struct Careless;
+struct UnchangedResolver;
 
-impl ValueResolver for Careless {
+impl ValueResolver for UnchangedResolver {
     fn resolve(&self, envelope: &Envelope<'_>, answer: ValueCompletion) {
         answer.complete(envelope.value.to_vec());
     }
@@ -185,14 +185,14 @@ impl ValueResolver for Careless {
 #[test]
 fn a_value_that_nobody_made_final_never_leaves() {
     for (prepare, reason) in [
-        (Arc::new(Careless) as Arc<dyn ValueResolver>, "sealed: not hashed"),
+        (Arc::new(UnchangedResolver) as Arc<dyn ValueResolver>, "sealed: not hashed"),
         (Arc::new(NoDeferredValues), "sealed: nobody hashes here"),
     ] {
-        let mut house = House::new();
+        let mut house = DrainFixture::new();
         house.prepare = prepare;
         house.append_mixed(0..10, 5, |n| n == 3);
         let drain = house.drain();
-        house.until_drained();
+        house.wait_until_drained();
         drain.stop(Instant::now() + LIMIT);
         let wal::RecordState::Dead { reason: found, .. } = house.log.record_state(Lsn(4)).unwrap() else {
             panic!("not dead")
