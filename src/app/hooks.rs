@@ -46,7 +46,7 @@ impl PostCommit for PostCommitHook {
     fn finished<'a>(&'a self, ids: &'a [CommandId]) -> Work<'a> {
         Box::pin(async {
             if let Some(statuses) = &self.statuses {
-                statuses.decided(ids);
+                statuses.on_decided(ids);
             }
         })
     }

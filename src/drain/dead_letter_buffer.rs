@@ -126,7 +126,7 @@ impl DeadLetterBuffer {
             }
         }
         let lsns: Vec<_> = self.letters.drain(..).map(|letter| letter.lsn).collect();
-        context.statuses.finished(&lsns);
+        context.statuses.on_finished(&lsns);
         for code in self.codes.drain(..) {
             context.metrics.dead.with_label_values(&[code]).inc();
         }

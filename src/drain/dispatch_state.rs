@@ -110,7 +110,7 @@ impl DispatchState {
         self.context.log.confirm(&confirmations);
         self.traced.on_confirmed(&confirmations);
         let lsns: Vec<Lsn> = confirmations.iter().map(|note| note.lsn).collect();
-        self.context.statuses.finished(&lsns);
+        self.context.statuses.on_finished(&lsns);
         let latency = self.context.metrics.latency.local();
         let mut settled: Vec<(usize, u64)> = Vec::new();
         for (flight, note) in arrived {

@@ -59,7 +59,7 @@ impl CommandService for DurableCommands {
     }
 
     async fn final_state(&self, id: CommandId, consumed: bool, deadline: Instant) {
-        self.statuses.final_state(&id, consumed, deadline).await;
+        self.statuses.wait_until_final(&id, consumed, deadline).await;
     }
 }
 

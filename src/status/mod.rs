@@ -1,6 +1,6 @@
 //! State of commands, and who may see it.
 
-mod outcomes;
+mod outcome_watcher;
 mod requester;
 mod waiters;
 
@@ -16,7 +16,7 @@ use crate::db::{Database, OutcomeRow};
 use crate::task::Task;
 use crate::wal::{Log, Lsn, RecordState};
 
-use outcomes::Outcomes;
+use outcome_watcher::OutcomeWatcher;
 use requester::Requester;
 use waiters::Waiters;
 
@@ -35,7 +35,7 @@ pub struct Statuses {
     /// The highest record for which a client has waited.
     last_awaited: Arc<AtomicU64>,
     /// Outcomes of commands that forebay's consumer applies.
-    outcomes: Option<Arc<Outcomes>>,
+    outcomes: Option<Arc<OutcomeWatcher>>,
 }
 
 /// Why no status can be returned.
@@ -72,14 +72,14 @@ impl Statuses {
     ///
     /// `seal` recognises the ids of all daemons that use this database.
     pub fn with_outcomes(mut self, db: Database, seal: IdSeal) -> Self {
-        self.outcomes = Some(Arc::new(Outcomes::new(db, seal)));
+        self.outcomes = Some(Arc::new(OutcomeWatcher::new(db, seal)));
         self
     }
 
     /// Polls the database for outcomes that clients wait for, until the returned `Task` is dropped.
     pub fn watch_outcomes(&self) -> Option<Task> {
         let outcomes = Arc::clone(self.outcomes.as_ref()?);
-        Some(Task::spawn("status-outcomes", async move { outcomes.watch().await }))
+        Some(Task::spawn("status-outcomes", async move { outcomes.run().await }))
     }
 
     /// Id of the log.
@@ -88,7 +88,7 @@ impl Statuses {
     }
 
     /// Status of a command according to the log. Blocks on disk I/O.
-    fn look_up(&self, id: &CommandId, requester: Requester<'_>) -> Result<CommandStatus, LookupError> {
+    fn look_up_in_log(&self, id: &CommandId, requester: Requester<'_>) -> Result<CommandStatus, LookupError> {
         let mut lsn = self.lsn(id)?;
         let first = self.read(lsn)?;
         let envelope = Envelope::decode(&first.payload).map_err(unavailable)?;
@@ -113,7 +113,7 @@ impl Statuses {
             match self.log.record_state(lsn).map_err(unavailable)? {
                 RecordState::Requeued(next) => lsn = next,
                 record_state => {
-                    settle(&mut status, record_state, envelope.topic);
+                    apply_record_state(&mut status, record_state, envelope.topic);
                     return Ok(status);
                 }
             }
@@ -130,21 +130,22 @@ impl Statuses {
         admin: bool,
     ) -> Result<CommandStatus, StatusError> {
         let (this, own) = (self.clone(), owner.clone());
-        let found =
-            tokio::task::spawn_blocking(move || this.look_up(&id, Requester::new(own.as_ref(), admin)));
+        let found = tokio::task::spawn_blocking(move || {
+            this.look_up_in_log(&id, Requester::new(own.as_ref(), admin))
+        });
         let found = found.await.map_err(|_| StatusError::Unavailable(INTERRUPTED.to_owned()))?;
         match (found, &self.outcomes) {
             (Ok(mut status), Some(outcomes)) if has_consumer(&status.kind) => {
                 // A requeued command is no longer dead-lettered, so its outcome is final.
                 if let Some(outcome) = outcomes.find(&id).await {
-                    conclude(&mut status, outcome);
+                    apply_outcome(&mut status, outcome);
                 }
                 Ok(status)
             }
             (Ok(status), _) => Ok(status),
             // Every daemon on this database knows the outcome of a user command.
             (Err(LookupError::Unknown(error)), Some(outcomes)) => {
-                let outcome = outcomes.find_elsewhere(&id, Requester::new(owner.as_ref(), admin)).await;
+                let outcome = outcomes.find_unlogged(&id, Requester::new(owner.as_ref(), admin)).await;
                 outcome.map(|outcome| status_of(id, outcome)).ok_or(error)
             }
             (Err(LookupError::Unknown(error) | LookupError::Final(error)), _) => Err(error),
@@ -152,29 +153,29 @@ impl Statuses {
     }
 
     /// Whether the command is accepted here and has no final state yet.
-    pub async fn is_waiting(&self, id: CommandId) -> bool {
+    pub async fn is_pending(&self, id: CommandId) -> bool {
         self.find(id, None, true).await.is_ok_and(|status| !status.is_final())
     }
 
     /// Completes when the command has a final state or `deadline` has passed. Completes at once if it already has one.
     /// `consumed`: forebay's consumer decides the outcome.
-    pub async fn final_state(&self, id: &CommandId, consumed: bool, deadline: Instant) {
+    pub async fn wait_until_final(&self, id: &CommandId, consumed: bool, deadline: Instant) {
         match &self.outcomes {
             Some(outcomes) if consumed => {
                 tokio::select! {
-                    () = outcomes.decided(id, deadline) => {}
+                    () = outcomes.wait_until_decided(id, deadline) => {}
                     () = self.dead_lettered(id, deadline) => {}
                 }
             }
-            _ => self.sent(id, deadline).await,
+            _ => self.wait_until_sent(id, deadline).await,
         }
     }
 
     /// Completes when the log has settled the command or `deadline` has passed.
-    async fn sent(&self, id: &CommandId, deadline: Instant) {
+    async fn wait_until_sent(&self, id: &CommandId, deadline: Instant) {
         let Ok(lsn) = self.mint.lsn(id) else { return };
         let waiter = self.waiters.register(lsn);
-        let mut woken = std::pin::pin!(waiter.woken());
+        let mut woken = std::pin::pin!(waiter.notified());
         woken.as_mut().enable();
         // Register before the check, so that a record settled in between wakes the waiter.
         if !self.log.is_done(lsn) {
@@ -186,34 +187,34 @@ impl Statuses {
     }
 
     /// Whether the log holds the command and it is not dead-lettered. Does not query the database.
-    pub async fn is_alive(&self, id: CommandId) -> bool {
+    pub async fn is_live(&self, id: CommandId) -> bool {
         self.state(id).await.is_some_and(|state| state != CommandState::Dead)
     }
 
     /// State of the command according to the log.
     async fn state(&self, id: CommandId) -> Option<CommandState> {
         let this = self.clone();
-        let found = tokio::task::spawn_blocking(move || this.look_up(&id, Requester::Admin).ok());
+        let found = tokio::task::spawn_blocking(move || this.look_up_in_log(&id, Requester::Admin).ok());
         found.await.ok().flatten().map(|status| status.state)
     }
 
     /// Completes when the command was dead-lettered before Kafka confirmed it, or `deadline` has passed.
     async fn dead_lettered(&self, id: &CommandId, deadline: Instant) {
-        self.sent(id, deadline).await;
+        self.wait_until_sent(id, deadline).await;
         if self.state(*id).await != Some(CommandState::Dead) {
             tokio::time::sleep_until(deadline.into()).await;
         }
     }
 
     /// Wakes the clients that wait for these commands. Called by a consumer in this process after it has decided them.
-    pub fn decided(&self, ids: &[CommandId]) {
+    pub fn on_decided(&self, ids: &[CommandId]) {
         if let Some(outcomes) = &self.outcomes {
             outcomes.wake(ids);
         }
     }
 
     /// Wakes the clients that wait for these records. Called by the drain after they were confirmed or dead-lettered.
-    pub fn finished(&self, lsns: &[Lsn]) {
+    pub fn on_finished(&self, lsns: &[Lsn]) {
         self.waiters.wake(lsns);
     }
 
@@ -242,7 +243,7 @@ fn unavailable(why: impl std::fmt::Display) -> LookupError {
 }
 
 /// Applies the outcome in the database, which takes precedence over the log.
-fn conclude(status: &mut CommandStatus, outcome: OutcomeRow) {
+fn apply_outcome(status: &mut CommandStatus, outcome: OutcomeRow) {
     status.state = match outcome.state.as_str() {
         "applied" => CommandState::Applied,
         "rejected" => CommandState::Rejected,
@@ -278,11 +279,11 @@ fn status_of(id: CommandId, outcome: OutcomeRow) -> CommandStatus {
         finished_at: None,
         reason: None,
     };
-    conclude(&mut status, outcome);
+    apply_outcome(&mut status, outcome);
     status
 }
 
-fn settle(status: &mut CommandStatus, record_state: RecordState, topic: &str) {
+fn apply_record_state(status: &mut CommandStatus, record_state: RecordState, topic: &str) {
     match record_state {
         RecordState::Waiting | RecordState::Unknown | RecordState::Requeued(_) => {}
         RecordState::Sent(confirmation) => {

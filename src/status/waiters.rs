@@ -59,7 +59,7 @@ impl<K: Copy + Eq + Hash> Waiters<K> {
 
 impl<K: Copy + Eq + Hash> Waiter<K> {
     /// Receives every `wake` after it is enabled.
-    pub fn woken(&self) -> Notified<'_> {
+    pub fn notified(&self) -> Notified<'_> {
         self.notify.notified()
     }
 }
@@ -89,8 +89,8 @@ mod tests {
         let waiters = Arc::<Waiters<Lsn>>::default();
         let (one, other) = (waiters.register(Lsn(7)), waiters.register(Lsn(7)));
         {
-            let mut first = std::pin::pin!(one.woken());
-            let mut second = std::pin::pin!(other.woken());
+            let mut first = std::pin::pin!(one.notified());
+            let mut second = std::pin::pin!(other.notified());
             assert!(!first.as_mut().enable() && !second.as_mut().enable());
             waiters.wake(&[Lsn(6), Lsn(7)]);
             first.await;

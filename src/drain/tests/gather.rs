@@ -27,7 +27,7 @@ impl DrainFixture {
 /// Returns when the command is final, or the test has lasted too long.
 fn wait_for_outcome(statuses: &Statuses, id: &CommandId) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(statuses.final_state(id, false, Instant::now() + LIMIT));
+    runtime.block_on(statuses.wait_until_final(id, false, Instant::now() + LIMIT));
 }
 
 #[test]

@@ -306,7 +306,7 @@ pub(super) fn mark_done(
             count += batch.len();
             let lsns: Vec<Lsn> = batch.iter().map(|(lsn, _)| *lsn).collect();
             context.log.mark_delivered(batch.drain(..));
-            context.statuses.finished(&lsns);
+            context.statuses.on_finished(&lsns);
         }
         if found.is_none() || !tick() {
             break;

@@ -100,7 +100,7 @@ impl Users {
             let (email, phone) = (value.email.as_deref(), value.phone.as_deref());
             let wanted = self.wanted(&value.name, claimed.fingerprint, email, phone).await;
             match !known.contains(&claimed.id.to_string())
-                && self.reservations.statuses.is_alive(claimed.id).await
+                && self.reservations.statuses.is_live(claimed.id).await
             {
                 true => waiting.push((claimed, wanted)),
                 false => over.push((claimed, wanted)),

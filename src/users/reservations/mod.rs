@@ -228,7 +228,7 @@ impl Reservations {
             },
         };
         match id {
-            Some(id) if self.statuses.is_waiting(id).await => OwnerState::Waiting(id),
+            Some(id) if self.statuses.is_pending(id).await => OwnerState::Waiting(id),
             _ => OwnerState::Over,
         }
     }

@@ -20,7 +20,7 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Maximum number of commands per query.
 const MAX_QUERY_IDS: usize = 512;
 
-pub(super) struct Outcomes {
+pub(super) struct OutcomeWatcher {
     db: Database,
     /// Recognises the ids that daemons on this database create.
     seal: IdSeal,
@@ -28,7 +28,7 @@ pub(super) struct Outcomes {
     waiter_added: Notify,
 }
 
-impl Outcomes {
+impl OutcomeWatcher {
     pub fn new(db: Database, seal: IdSeal) -> Self {
         Self { db, seal, waiters: Arc::default(), waiter_added: Notify::new() }
     }
@@ -47,7 +47,7 @@ impl Outcomes {
 
     /// The outcome of a command that this log does not know. For a client without credentials, only ids created by one
     /// of the daemons are looked up: made-up ids would cost database queries at no cost to the client.
-    pub async fn find_elsewhere(&self, id: &CommandId, requester: Requester<'_>) -> Option<OutcomeRow> {
+    pub async fn find_unlogged(&self, id: &CommandId, requester: Requester<'_>) -> Option<OutcomeRow> {
         if matches!(requester, Requester::Principal(None)) && !id.has_seal(&self.seal) {
             return None;
         }
@@ -56,9 +56,9 @@ impl Outcomes {
     }
 
     /// Completes when the command is decided, or `deadline` has passed.
-    pub async fn decided(&self, id: &CommandId, deadline: Instant) {
+    pub async fn wait_until_decided(&self, id: &CommandId, deadline: Instant) {
         let waiter = self.waiters.register(*id);
-        let mut woken = std::pin::pin!(waiter.woken());
+        let mut woken = std::pin::pin!(waiter.notified());
         woken.as_mut().enable();
         self.waiter_added.notify_one();
         let _ = tokio::time::timeout_at(deadline.into(), woken).await;
@@ -69,7 +69,7 @@ impl Outcomes {
     }
 
     /// Polls the database for all waiting clients.
-    pub async fn watch(&self) {
+    pub async fn run(&self) {
         loop {
             let waiting = self.waiters.keys();
             if waiting.is_empty() {
