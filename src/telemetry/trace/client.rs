@@ -21,28 +21,28 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_RESPONSE_BYTES: usize = 64 << 10;
 const PORT: u16 = 80;
 
-/// Sends what the exporter has encoded.
+/// Sends the requests encoded by the exporter.
 #[derive(Debug, Default)]
 pub(super) struct Client {
-    /// Why the last request had no answer, which the exporter does not say.
+    /// Why the last request got no response. The exporter does not report this.
     error: Mutex<Option<String>>,
 }
 
 impl Client {
-    /// Why the last request had no answer, if it had none.
+    /// Returns and clears the error of the last request.
     pub(super) fn take_error(&self) -> Option<String> {
         self.error.lock().take()
     }
 }
 
-/// A shared client, whose owner asks it for errors.
+/// A shared client, from which the owner can read errors.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SharedClient(pub(super) std::sync::Arc<Client>);
 
 type ExportFuture<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;
 
 impl HttpClient for SharedClient {
-    // What the macro `async_trait` makes of an asynchronous function.
+    // The expansion of an asynchronous function by the macro `async_trait`.
     fn send_bytes<'a, 'b>(&'a self, request: Request<Bytes>) -> ExportFuture<'b>
     where
         'a: 'b,
@@ -52,7 +52,7 @@ impl HttpClient for SharedClient {
             self.0.error.lock().take();
             let answer = match tokio::time::timeout(REQUEST_TIMEOUT, send(request)).await {
                 Ok(answer) => answer,
-                Err(_) => Err(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()).into()),
+                Err(_) => Err(format!("no response within {} s", REQUEST_TIMEOUT.as_secs()).into()),
             };
             answer.inspect_err(|error| *self.0.error.lock() = Some(with_causes(&**error)))
         })
@@ -65,7 +65,7 @@ async fn send(mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError>
     let address = (host.trim_start_matches('[').trim_end_matches(']'), uri.port_u16().unwrap_or(PORT));
     let authority = uri.authority().ok_or("the endpoint names no host")?.as_str();
     request.headers_mut().insert(HOST, HeaderValue::from_str(authority)?);
-    // HTTP/1.1 wants the path alone.
+    // HTTP/1.1 requires only the path.
     *request.uri_mut() = uri.path_and_query().ok_or("the endpoint has no path")?.as_str().parse()?;
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await?;
@@ -79,12 +79,12 @@ async fn send(mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError>
     answer
 }
 
-/// An error and what caused it: hyper alone says "error sending request".
+/// An error with its causes, because hyper only reports "error sending request".
 fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        // The system's error is the last word.
+        // The error of the operating system is the last cause.
         if let Some(io) = error.downcast_ref::<io::Error>() {
             text = io.to_string();
         }
