@@ -1,23 +1,23 @@
-//! A limit's arithmetic, twice: in Rust for this process, and as a script for a Redis that daemons share. A test holds
-//! the two together, decision by decision.
+//! The arithmetic of a rate limit, implemented twice: in Rust for this process, and as a script for a Redis shared by
+//! daemons. A test compares the two, decision by decision.
 //!
-//! What is spent runs off evenly, `limit` in each `window`. A bucket is two numbers: how much is in it, and when that
-//! was. It is empty after a window in which nothing was spent, and never holds more than the limit. (It is the generic
-//! cell rate algorithm with its arrival time taken apart. In one number, limits above a million a second would drown in
-//! rounding, a clock that is set back would block for as long, and whoever had used up a limit would gain nothing from
-//! a higher one.)
+//! Used permits drain evenly, `limit` in each `window`. A bucket is two numbers: the used permits, and the instant of
+//! that value. It is empty after a window without use, and never holds more than the limit. (This is the generic cell
+//! rate algorithm with its arrival time split in two. As a single number it would have three problems. Limits above a
+//! million per second would be lost in rounding. A clock that is set back would block a client for the same time. A
+//! client that had used up its limit would gain nothing from a higher one.)
 
 use std::time::Duration;
 
-/// Of a permit: what rounding may have cost must not refuse somebody who came when he was told to.
+/// Tolerance, in permits: rounding must not refuse a client that returns at the announced time.
 const ROUNDING: f64 = 1e-6;
 
-/// So many permits in so much time.
+/// Permits per time window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Permits, at least 1.
+    /// Number of permits, at least 1.
     pub limit: u64,
-    /// The time in which they come back, at least a microsecond.
+    /// Time in which all permits come back, at least a microsecond.
     pub window: Duration,
 }
 
@@ -26,7 +26,7 @@ impl Rate {
         self.limit.max(1) as f64
     }
 
-    /// In microseconds.
+    /// The window in microseconds.
     fn window(self) -> f64 {
         self.window_micros() as f64
     }
@@ -36,16 +36,16 @@ impl Rate {
     }
 }
 
-/// A question for permits.
+/// A request for permits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PermitRequest {
-    /// Of the bucket.
+    /// Key of the bucket.
     pub key: String,
-    /// Its limit.
+    /// Limit of the bucket.
     pub rate: Rate,
-    /// All of these or none.
+    /// Permits that must be granted: all of these or none.
     pub required: u64,
-    /// Up to as many beside them, but no more than a tenth of what is left then.
+    /// Additional permits wanted: at most a tenth of the permits left after `required`.
     pub extra: u64,
 }
 
@@ -55,59 +55,59 @@ impl PermitRequest {
     }
 }
 
-/// What became of a question for permits.
+/// The reply to a request for permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PermitReply {
-    /// How many were granted: none, or at least as many as were needed.
+    /// Granted permits: none, or at least the required ones.
     pub granted: u64,
-    /// After a refusal: when so many may be there.
+    /// After a refusal: time until the required permits may be available.
     pub retry_after: Duration,
 }
 
-/// What is asked of a bucket.
+/// Permits to take from a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PermitCount {
-    /// All of these or none. Less than none: as many come back.
+    /// Permits that must be granted: all of these or none. A negative number returns permits.
     pub need: i64,
-    /// Up to as many beside them, but no more than a tenth of what is left then.
+    /// Additional permits wanted: at most a tenth of the permits left after `need`.
     pub extra: u64,
 }
 
-/// How much of a limit is spent.
+/// The used part of a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bucket {
-    /// Permits.
+    /// Used permits.
     used: f64,
-    /// Microseconds, on any clock.
+    /// Instant of `used` in microseconds, on any clock.
     at: u64,
 }
 
 impl Bucket {
-    /// Takes this many at `now` (microseconds), or none.
+    /// Takes `count` permits at `now` (microseconds), or none.
     pub fn take(&mut self, rate: Rate, count: u64, now: u64) -> PermitReply {
         let need = i64::try_from(count).unwrap_or(i64::MAX);
         self.take_permits(rate, PermitCount { need, extra: 0 }, now)
     }
 
-    /// Notes what was granted elsewhere.
+    /// Records permits that were granted elsewhere.
     pub fn record(&mut self, rate: Rate, count: u64, now: u64) {
         let used = self.used(rate, now) + count as f64;
         *self = Self { used: used.min(rate.limit()), at: now };
     }
 
-    /// Takes back what was granted.
+    /// Returns granted permits to the bucket.
     pub fn put_back(&mut self, rate: Rate, count: u64, now: u64) {
         let need = i64::try_from(count).map_or(i64::MIN, |count| -count);
         self.take_permits(rate, PermitCount { need, extra: 0 }, now);
     }
 
-    /// What [`super::Kv::spend_at`] does: for tests that compare decisions.
+    /// Does the same as [`super::Kv::spend_at`], for tests that compare decisions.
     #[doc(hidden)]
     pub fn spend_at(&mut self, rate: Rate, (need, extra): (i64, u64), at: u64) -> PermitReply {
         self.take_permits(rate, PermitCount { need, extra }, at)
     }
 
-    /// The same steps as [`SCRIPT`].
+    /// Follows the same steps as [`SCRIPT`].
     pub(super) fn take_permits(&mut self, rate: Rate, want: PermitCount, now: u64) -> PermitReply {
         let (limit, window, need) = (rate.limit(), rate.window(), want.need as f64);
         let used = self.used(rate, now);
@@ -121,34 +121,34 @@ impl Bucket {
         PermitReply { granted: granted.max(0.0) as u64, retry_after: Duration::ZERO }
     }
 
-    /// What has not run off. After the limit was lowered no more than the new one: else it would take as many windows
-    /// as it was higher before.
+    /// Used permits that have not drained yet. After the limit was lowered, the new limit caps the value. Otherwise
+    /// draining would take as many windows as the old limit was higher.
     fn used(&self, rate: Rate, now: u64) -> f64 {
         let passed = now.saturating_sub(self.at) as f64;
         (self.used.min(rate.limit()) - passed * rate.limit() / rate.window()).max(0.0)
     }
 
-    /// How long until it is empty.
+    /// Time until the bucket is empty.
     pub(super) fn lifetime(&self, rate: Rate) -> Duration {
         let millis = (self.used * rate.window() / rate.limit() / 1000.0).ceil() + 1.0;
         Duration::from_millis(millis as u64)
     }
 
-    /// As it stands in a store; both numbers read back as they were.
+    /// Encodes the bucket for a store; both numbers are decoded unchanged.
     pub(super) fn encode(&self) -> Vec<u8> {
         format!("{} {}", self.used, self.at).into_bytes()
     }
 
-    /// None for what something else wrote.
+    /// `None` if another program wrote the value.
     pub(super) fn decode(value: &[u8]) -> Option<Self> {
         let (used, at) = str::from_utf8(value).ok()?.split_once(' ')?;
         Some(Self { used: used.parse().ok()?, at: at.parse().ok()? })
     }
 }
 
-/// `KEYS[1]`: the bucket. `ARGV`: limit, window in microseconds, need, extra, and for tests the time in microseconds;
-/// without it the server's clock counts, which all daemons share (and by which a bucket ends that is empty). Returns what was granted, and after how many
-/// microseconds to ask again.
+/// `KEYS[1]` is the bucket. `ARGV` contains the limit, the window in microseconds, the need, the extra, and for tests
+/// the time in microseconds. Without that time the server's clock is used, which all daemons share and which expires an
+/// empty bucket. Returns the granted permits, and the microseconds until the next try.
 pub(super) const SCRIPT: &str = r"
 local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
 local need, extra, now = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -192,13 +192,13 @@ mod tests {
         Rate { limit, window: Duration::from_secs(seconds) }
     }
 
-    /// How many of these come through one by one.
+    /// The number of permits granted one by one.
     fn taken(bucket: &mut Bucket, rate: Rate, tries: u64, now: u64) -> u64 {
         (0..tries).map(|_| bucket.take(rate, 1, now).granted).sum()
     }
 
     #[test]
-    fn the_whole_limit_is_there_at_once_and_not_one_more() {
+    fn the_whole_limit_is_available_at_once_and_no_more() {
         for limit in [1, 3, 7, 20, 999, 100_000] {
             let mut bucket = Bucket::default();
             assert_eq!(taken(&mut bucket, rate(limit, 1), limit + 10, SECOND), limit);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_when_he_was_told_to_is_served_and_not_long_before() {
+    fn a_client_is_served_at_the_announced_time_not_earlier() {
         for limit in [1, 3, 7, 20, 1_000] {
             let (rate, mut bucket, mut now) = (rate(limit, 60), Bucket::default(), 5);
             taken(&mut bucket, rate, limit, now);
@@ -224,25 +224,25 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_comes_through_as_a_whole_or_not_at_all() {
+    fn a_batch_is_granted_as_a_whole_or_refused() {
         let (rate, mut bucket) = (rate(10, 10), Bucket::default());
         assert_eq!(bucket.take(rate, 8, 0).granted, 8);
         let refused = bucket.take(rate, 5, 0);
         assert_eq!(refused, PermitReply { granted: 0, retry_after: Duration::from_secs(3) });
-        assert_eq!(bucket.take(rate, 2, 0).granted, 2, "the refusal cost nothing");
+        assert_eq!(bucket.take(rate, 2, 0).granted, 2, "the refusal used no permits");
     }
 
     #[test]
-    fn what_comes_beside_is_a_tenth_of_what_is_left_at_most() {
+    fn extra_permits_are_at_most_a_tenth_of_the_rest() {
         let (rate, mut bucket) = (rate(100, 10), Bucket::default());
         let mut want = |need, extra| bucket.take_permits(rate, PermitCount { need, extra }, 0).granted;
         assert_eq!(want(50, 50), 55);
-        assert_eq!(want(36, 50), 36, "of nine none comes beside");
+        assert_eq!(want(36, 50), 36, "nine left allow no extra permit");
         assert_eq!(want(10, 50), 0);
     }
 
     #[test]
-    fn a_raised_limit_frees_at_once_and_a_lowered_one_costs_a_window_at_most() {
+    fn a_changed_limit_takes_effect_within_one_window() {
         let mut bucket = Bucket::default();
         taken(&mut bucket, rate(100, 60), 100, 0);
         assert_eq!(bucket.take(rate(150, 60), 50, 0).granted, 50);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_blocks_nobody() {
+    fn a_clock_set_back_blocks_no_client() {
         let (rate, mut bucket) = (rate(2, 10), Bucket::default());
         assert_eq!(bucket.take(rate, 1, 3600 * SECOND).granted, 1);
         assert_eq!(bucket.take(rate, 1, 5).granted, 1);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_can_be_taken_again_and_is_never_more_than_was_taken() {
+    fn returned_permits_can_be_taken_again_but_no_more() {
         let (rate, mut bucket) = (rate(2, 10), Bucket::default());
         taken(&mut bucket, rate, 2, 0);
         bucket.put_back(rate, 1, 0);
@@ -270,9 +270,9 @@ mod tests {
     }
 
     proptest! {
-        /// In any stretch of time: the limit, and what has run off meanwhile.
+        /// In any interval: the limit, and the permits that drained meanwhile.
         #[test]
-        fn never_more_than_the_limit_and_what_ran_off(
+        fn grants_never_exceed_the_limit_and_the_drained_permits(
             limit in 1u64..1_000, seconds in 1u64..100,
             steps in prop::collection::vec((0u64..2_000_000, 1u64..20, 0u64..50), 1..200),
         ) {
@@ -292,7 +292,7 @@ mod tests {
         }
 
         #[test]
-        fn a_bucket_reads_back_as_it_was(used in 0.0f64..1e9, at: u64) {
+        fn a_bucket_decodes_unchanged(used in 0.0f64..1e9, at: u64) {
             let bucket = Bucket { used, at };
             prop_assert_eq!(Bucket::decode(&bucket.encode()), Some(bucket));
         }

@@ -1,20 +1,20 @@
-//! What is asked of a store, and what it answers: the same for both.
+//! Calls to a store and their replies; the same for both stores.
 
 use std::time::Duration;
 
 use super::bucket::{PermitCount, PermitReply, Rate};
 
-/// What became of a key that was to be set only if nothing stood there.
+/// The result of setting a key only if it is absent.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SetOutcome {
-    /// Our value stands there, set now or by an earlier call whose answer was lost.
+    /// The caller's value is stored: set now, or by an earlier call whose reply was lost.
     Owned,
-    /// This one does.
+    /// Another value is stored.
     Taken(Vec<u8>),
 }
 
 impl std::fmt::Debug for SetOutcome {
-    /// Without the value, which may be anybody's.
+    /// Omits the value, which may belong to another daemon.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Owned => "Ours",
@@ -23,20 +23,20 @@ impl std::fmt::Debug for SetOutcome {
     }
 }
 
-/// One change of a value by its owner.
+/// A change of a value by its owner.
 #[derive(Clone)]
 pub struct Replacement {
-    /// Which.
+    /// The key.
     pub key: String,
-    /// How a value begins that may be replaced.
+    /// Prefix that the current value must have.
     pub owner: Vec<u8>,
-    /// The new one.
+    /// The new value.
     pub value: Vec<u8>,
-    /// How long it lives from now on.
+    /// Time to live of the new value.
     pub ttl: Duration,
 }
 
-/// One key and what to do with it.
+/// An operation on one key.
 pub(super) struct Call {
     pub key: String,
     pub op: Op,
@@ -75,7 +75,7 @@ pub(super) enum Op {
 
 pub(super) enum Reply {
     Value(Option<Vec<u8>>),
-    /// Whether something was changed.
+    /// Whether a value was changed.
     Changed(bool),
     Held(SetOutcome),
     Spent(PermitReply),
@@ -87,11 +87,11 @@ impl Call {
     }
 }
 
-/// What Redis and the store of our own count in.
+/// A time to live in milliseconds, the unit of both stores.
 pub(super) fn millis(ttl: Duration) -> u64 {
-    // Nothing lives for no time; Redis refuses it.
+    // A time to live of zero is not possible; Redis refuses it.
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, MAX_TTL_MILLIS)
 }
 
-/// Thirty years. Redis refuses what does not fit into 64 bits with the present added.
+/// Thirty years. Redis refuses a time to live if the resulting instant exceeds 64 bits.
 const MAX_TTL_MILLIS: u64 = 1000 * 60 * 60 * 24 * 365 * 30;

@@ -8,24 +8,24 @@ use crate::config_error::ConfigError;
 use crate::kv::ServerUrl;
 use crate::units::Span;
 
-/// Each is a socket, here and at the server.
+/// Maximum number of connections. Each is a socket, on this machine and on the server.
 const MAX_POOL: usize = 64;
 
-/// Where the markers and the shared cache are.
+/// Location of the reservations and of the shared cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The server; empty: a store of this process's own.
+    /// The server. If empty, this process uses an embedded store.
     pub url: ServerUrl,
     /// Whether the server is a node of a cluster.
     pub cluster: bool,
-    /// The file that holds the password; a final newline is not part of it.
+    /// File that contains the password. A final newline is ignored.
     pub password_file: Option<PathBuf>,
-    /// Certificates that may sign the server's (default: those of the public authorities).
+    /// Certificates of the authorities that may sign the server's (default: the public authorities).
     pub ca_file: Option<PathBuf>,
-    /// How long a call may take, connecting included.
+    /// Timeout of a call, including the time to connect.
     pub timeout: Span,
-    /// Connections kept open.
+    /// Number of open connections.
     pub pool_size: usize,
 }
 
@@ -43,15 +43,15 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Everything that is wrong, at once.
+    /// Reports all configuration errors at once.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut wrong = |key: &str, found: &dyn std::fmt::Display, allowed: &str| {
             mistakes.push(ConfigError::new("redis", key, found, allowed));
         };
         if !self.url.is_empty() && super::remote::servers(&self.url).is_err() {
-            let allowed = "redis://[user[:password]@]host[:port][/database], rediss:// for TLS; of a cluster several \
-                           of its nodes, separated by commas; or \"\" for a store of this process's own";
+            let allowed = "redis://[user[:password]@]host[:port][/database], rediss:// for TLS; for a cluster, several \
+                           of its nodes, separated by commas; or \"\" for an embedded store";
             wrong("url", &self.url, allowed);
         } else if !self.cluster && self.url.nodes().count() > 1 {
             wrong("url", &self.url, "one server, because cluster = false");
@@ -65,7 +65,7 @@ impl Config {
             }
         }
         if let Some(path) = self.ca_file.as_ref().filter(|_| !self.url.is_encrypted()) {
-            wrong("ca_file", &path.display(), "nothing, because the url does not begin with rediss://");
+            wrong("ca_file", &path.display(), "no value, because the url does not begin with rediss://");
         }
         if self.password_file.is_some() && self.url.has_password() {
             wrong("password_file", &"a password in the url too", "one of the two");
@@ -89,14 +89,14 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_right_and_reads_back() {
+    fn the_default_is_valid_and_survives_a_round_trip() {
         let text = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
         assert_eq!(Config::default().validate(), []);
     }
 
     #[test]
-    fn every_mistake_is_reported_with_its_key() {
+    fn every_error_is_reported_with_its_key() {
         let text = "url = \"http://:hunter2@x\"\ntimeout = \"0s\"\npool_size = 0\npassword_file = \"/not/there\"\n\
                     ca_file = \"/not/there\"";
         let found = mistakes(text);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_named_in_every_usual_form() {
+    fn every_usual_form_of_url_is_accepted() {
         for url in ["redis://a", "redis://a:7/2", "rediss://user:pass@a:7", "redis://[::1]:7"] {
             assert_eq!(mistakes(&format!("url = \"{url}\"")), [], "{url}");
         }

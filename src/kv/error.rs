@@ -1,39 +1,39 @@
-//! Why the store has no answer.
+//! Errors of the key-value store.
 
 use crate::backoff::CallError;
 
-/// What went wrong, in words without keys and values: both hold personal data.
+/// Why a call failed. The text contains no keys and values: both are personal data.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KvError {
-    /// No answer in time. What was asked may have been done, or may still be.
-    #[error("the key-value store did not answer in time ([redis] timeout)")]
+    /// No reply within the timeout. The operation may have been done, or may still be done.
+    #[error("the key-value store did not reply in time ([redis] timeout)")]
     Timeout,
-    /// Not to be reached, or not able to serve.
+    /// The store is unreachable, or cannot serve.
     #[error("the key-value store is unavailable: {0}")]
     Unavailable(String),
-    /// One node of a cluster, while others answer: their keys are not concerned.
-    #[error("a node of the cluster fails: {0}")]
+    /// One node of a cluster fails while others reply: their keys are not affected.
+    #[error("a node of the cluster is failing: {0}")]
     Node(Box<KvError>),
-    /// A server of another kind than the configuration says.
+    /// The server's kind (cluster node or not) differs from the configuration.
     #[error("{0}")]
     WrongServerMode(&'static str),
-    /// The account may not do this: an operator's to mend. Trying again does not help.
+    /// The account lacks a permission. An operator has to grant it; a retry does not help.
     #[error(
-        "Redis refuses it (NOPERM): grant the user the commands, keys and channels that docs/users.md names"
+        "Redis refused a command (NOPERM): grant the user the commands, keys and channels that docs/users.md lists"
     )]
     Denied,
-    /// It answers, but what other daemons say on this channel is not heard.
-    #[error("what other daemons say on channel {channel} is not heard: {why}")]
+    /// The store replies, but messages of other daemons on this channel are not received.
+    #[error("messages of other daemons on channel {channel} are not received: {why}")]
     NotSubscribed {
-        /// Which.
+        /// The channel.
         channel: String,
         /// Why the subscription failed.
         why: Box<KvError>,
     },
-    /// It was away several times in a row and is not asked for the moment.
-    #[error("the key-value store did not answer and is not asked for the moment")]
+    /// Several calls in a row found the store unavailable, so calls are refused for a short time.
+    #[error("the key-value store was unavailable, so calls to it are refused for a short time")]
     BreakerOpen,
-    /// An answer or a setting that makes no sense.
+    /// A reply or a setting that cannot be interpreted.
     #[error("the key-value store: {0}")]
     Malformed(String),
 }

@@ -1,8 +1,7 @@
-//! Keys with a time to live that daemons share: pending markers, heartbeats, the second level of the cache.
+//! Keys with a time to live, shared by daemons: reservations, heartbeats, the second level of the cache.
 //!
-//! Two stores answer the same calls: a Redis, single or a cluster, that all daemons share, and one of this process's
-//! own for a daemon that is alone. What stands in either is a hint and may be gone at any time; the log and the
-//! database are the truth.
+//! Two stores offer the same calls: a Redis, single or a cluster, shared by all daemons; and an embedded store for a
+//! single daemon. Values in either are hints and may disappear at any time; the log and the database are authoritative.
 
 mod bucket;
 mod call;
@@ -36,30 +35,30 @@ use call::{Call, Op, Reply};
 use embedded::Embedded;
 use remote::Remote;
 
-/// Keys that go to the store together. More are sent in parts, so that one caller does not keep the others waiting;
-/// each part has the time-out to itself.
+/// Maximum number of keys per request to the store. More are sent in parts, so that one caller does not delay the
+/// others. Each part has the full timeout.
 const MAX_KEYS_PER_CALL: usize = 500;
 
-/// The key that a look at the store sets.
+/// The key that a health check sets.
 const CHECK_KEY: &str = "forebay:look";
-/// The bucket that a look takes a permit out of.
+/// The bucket from which a health check takes a permit.
 const CHECK_BUCKET: &str = "forebay:look:bucket";
-/// How long they stand. The next look sets them again.
+/// Time to live of the health check's keys. The next check sets them again.
 const CHECK_TTL: Duration = Duration::from_secs(1);
-/// Whether there is a permit does not matter.
+/// Rate of the health check's bucket. Whether a permit is granted does not matter.
 const CHECK_RATE: Rate = Rate { limit: 1_000, window: CHECK_TTL };
-/// A refusal that lasts is said once in this time.
+/// A lasting refusal is logged once per this time.
 const DENIED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Key, value (or its owner) and time to live.
+/// Key, value (or its owner prefix) and time to live.
 pub type Entry = (String, Vec<u8>, Duration);
 
-/// The store. Clones share it.
+/// The key-value store. Clones share it.
 #[derive(Clone)]
 pub struct Kv {
     store: Backend,
     metrics: Option<Arc<Metrics>>,
-    /// When a refusal that lasts was said last.
+    /// When a lasting refusal was last logged.
     last_denied_log: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -70,7 +69,8 @@ enum Backend {
 }
 
 impl Kv {
-    /// A Redis. Nobody need be there yet: it is connected to by the first call, and again whenever that is needed.
+    /// A Redis store. The server may still be unavailable: the first call connects, and later calls reconnect when
+    /// needed.
     pub fn redis(config: &Config, metrics: Arc<Metrics>) -> Result<Self, KvError> {
         let remote = Remote::new(config, &metrics)?;
         Ok(Self {
@@ -80,14 +80,13 @@ impl Kv {
         })
     }
 
-    /// A store of this process's own in `dir`. What is damaged is moved aside, and the store begins empty. Blocks for
-    /// the disk.
+    /// An embedded store in `dir`. A damaged store is moved aside, and a new one starts empty. Blocks on disk I/O.
     pub fn embedded(dir: &Path) -> Result<Self, KvError> {
         Ok(Self::of_own(Embedded::open(dir, None)?))
     }
 
-    /// The same, for encryption at rest: keys and values cannot be read without `secret`. A store under another secret,
-    /// or under none, is removed.
+    /// An embedded store with encryption at rest: keys and values cannot be read without `secret`. A store with another
+    /// secret, or without encryption, is removed.
     pub fn encrypted(dir: &Path, secret: &[u8; 32]) -> Result<Self, KvError> {
         Ok(Self::of_own(Embedded::open(dir, Some(secret))?))
     }
@@ -96,7 +95,7 @@ impl Kv {
         Self { store: Backend::Embedded(embedded), metrics: None, last_denied_log: Arc::default() }
     }
 
-    /// The same store with its calls measured.
+    /// The same store with metrics for its calls.
     pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
         if let Backend::Embedded(embedded) = &self.store {
             embedded.count_evictions(metrics.entries_hit.clone());
@@ -105,9 +104,9 @@ impl Kv {
         self
     }
 
-    /// Whether the store does what is needed of it, and is of the kind that the configuration says; for whoever watches
-    /// it. Writes a key, runs scripts, publishes an empty message on `channel`, and says when what is subscribed
-    /// to is not heard: a server that answers reads may be a read-only replica, or refuse this user the rest.
+    /// Checks that the store meets the daemon's needs and is of the configured kind; for health checks. It writes a
+    /// key, runs scripts, and publishes an empty message on `channel`. It also fails while a subscription receives no
+    /// messages. A server that answers reads may be a read-only replica, or may refuse this user other commands.
     pub async fn check(&self, channel: &str) -> Result<(), KvError> {
         let value = b"1".to_vec();
         let calls = vec![
@@ -128,7 +127,7 @@ impl Kv {
         self.measured("kv.look", look).await
     }
 
-    /// The value, if there is one.
+    /// The value, if the key exists.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, KvError> {
         let reply = self.one("kv.get", Call::new(key, Op::Get)).await?;
         value(reply)
@@ -139,33 +138,33 @@ impl Kv {
         self.many("kv.get_all", keys, |key| Call::new(key, Op::Get), value).await
     }
 
-    /// Sets a value, whatever stands there.
+    /// Sets a value, replacing any other.
     pub async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), KvError> {
         let op = Op::Set { value: value.to_owned(), ttl };
         self.one("kv.set", Call::new(key, op)).await.map(drop)
     }
 
-    /// Sets many (key, value, time to live).
+    /// Sets many values (key, value, time to live).
     pub async fn set_all(&self, entries: &[Entry]) -> Result<(), KvError> {
         let call = |(key, value, ttl): &Entry| Call::new(key, Op::Set { value: value.clone(), ttl: *ttl });
         self.many("kv.set_all", entries, call, changed).await.map(drop)
     }
 
-    /// Sets a value where nothing stands. After an error it may have been set all the same: asked again with the same
-    /// value the answer is [`SetOutcome::Owned`] then.
+    /// Sets a value if the key is absent. After an error the value may have been set. A repeated call with the same
+    /// value then returns [`SetOutcome::Owned`].
     pub async fn set_if_absent(&self, key: &str, value: &[u8], ttl: Duration) -> Result<SetOutcome, KvError> {
         let op = Op::SetIfAbsent { value: value.to_owned(), ttl };
         held(self.one("kv.set_if_absent", Call::new(key, op)).await?)
     }
 
-    /// The same for many, side by side: each key for itself, none depends on another.
+    /// Does the same for many keys, independently of each other.
     pub async fn set_if_absent_all(&self, entries: &[Entry]) -> Result<Vec<SetOutcome>, KvError> {
         let call =
             |(key, value, ttl): &Entry| Call::new(key, Op::SetIfAbsent { value: value.clone(), ttl: *ttl });
         self.many("kv.set_if_absent_all", entries, call, held).await
     }
 
-    /// Replaces a value that begins with `owner`; says whether it did.
+    /// Replaces a value that begins with `owner`. Returns whether it did.
     pub async fn replace(
         &self,
         key: &str,
@@ -177,7 +176,7 @@ impl Kv {
         changed(self.one("kv.replace", Call::new(key, op)).await?)
     }
 
-    /// The same for many.
+    /// Does the same for many keys.
     pub async fn replace_all(&self, entries: &[Replacement]) -> Result<Vec<bool>, KvError> {
         let call = |entry: &Replacement| {
             let (owner, value) = (entry.owner.clone(), entry.value.clone());
@@ -186,32 +185,33 @@ impl Kv {
         self.many("kv.replace_all", entries, call, changed).await
     }
 
-    /// Lets values that begin with their `owner` live for so long from now on; says for each whether it stands there.
+    /// Sets a new time to live for values that begin with their `owner`. Returns for each whether it exists.
     pub async fn refresh_all(&self, entries: &[Entry]) -> Result<Vec<bool>, KvError> {
         let call =
             |(key, owner, ttl): &Entry| Call::new(key, Op::Refresh { owner: owner.clone(), ttl: *ttl });
         self.many("kv.refresh_all", entries, call, changed).await
     }
 
-    /// Removes a value that begins with `owner`. False: none stands there (any more).
+    /// Removes a value that begins with `owner`. Returns `false` if no such value exists (any more).
     pub async fn remove(&self, key: &str, owner: &[u8]) -> Result<bool, KvError> {
         let op = Op::Remove { owner: owner.to_owned() };
         changed(self.one("kv.remove", Call::new(key, op)).await?)
     }
 
-    /// The same for many (key, owner).
+    /// Does the same for many (key, owner).
     pub async fn remove_all(&self, entries: &[(String, Vec<u8>)]) -> Result<Vec<bool>, KvError> {
         let call = |(key, owner): &(String, Vec<u8>)| Call::new(key, Op::Remove { owner: owner.clone() });
         self.many("kv.remove_all", entries, call, changed).await
     }
 
-    /// Removes values, whosever they are.
+    /// Removes values, whatever their owner.
     pub async fn delete_all(&self, keys: &[String]) -> Result<(), KvError> {
         self.many("kv.delete_all", keys, |key| Call::new(key, Op::Delete), changed).await.map(drop)
     }
 
-    /// Takes permits out of a bucket: `need` or none, and up to `extra` beside them, but no more than a tenth of what
-    /// is left then. After an error they may have been taken, once or twice: they are lost then, and come back with time.
+    /// Takes `need` permits from a bucket, or none. In addition takes up to `extra` permits, at most a tenth of the
+    /// rest. After an error the permits may have been taken, once or twice. They are then lost, and come back with
+    /// time.
     pub async fn take_permits(
         &self,
         key: &str,
@@ -223,7 +223,7 @@ impl Kv {
         self.bucket(key, rate, want, None).await
     }
 
-    /// The same for many, each for itself.
+    /// Does the same for many buckets, independently of each other.
     pub async fn take_all_permits(&self, questions: &[PermitRequest]) -> Result<Vec<PermitReply>, KvError> {
         let call = |it: &PermitRequest| {
             Call::new(&it.key, Op::Spend { rate: it.rate, want: it.permits(), at: None })
@@ -231,7 +231,7 @@ impl Kv {
         self.many("kv.spend_all", questions, call, spent).await
     }
 
-    /// The same at an instant of the caller's own (microseconds): for tests that compare decisions.
+    /// Does the same at a given instant (microseconds), for tests that compare decisions.
     #[doc(hidden)]
     pub async fn take_permits_at(
         &self,
@@ -243,7 +243,7 @@ impl Kv {
         self.bucket(key, rate, PermitCount { need, extra }, Some(at)).await
     }
 
-    /// Puts permits back.
+    /// Returns permits to a bucket.
     pub async fn return_permits(&self, key: &str, rate: Rate, count: u64) -> Result<(), KvError> {
         let need = i64::try_from(count).map_or(i64::MIN, |count| -count);
         self.bucket(key, rate, PermitCount { need, extra: 0 }, None).await.map(drop)
@@ -259,7 +259,7 @@ impl Kv {
         spent(self.one("kv.spend", Call::new(key, Op::Spend { rate, want, at })).await?)
     }
 
-    /// Tells everybody who has subscribed to the channel now.
+    /// Sends a message to the current subscribers of the channel.
     pub async fn publish(&self, channel: &str, message: &str) -> Result<(), KvError> {
         let publish = async {
             match &self.store {
@@ -273,7 +273,7 @@ impl Kv {
         self.measured("kv.publish", publish).await
     }
 
-    /// What is published on the channel from now on. It is not connected before the first [`Subscription::next`].
+    /// Subscribes to messages published from now on. The first [`Subscription::next`] connects.
     pub fn subscribe(&self, channel: &str) -> Subscription {
         match &self.store {
             Backend::Remote(remote) => {
@@ -284,8 +284,8 @@ impl Kv {
         }
     }
 
-    /// Returns when the disk has what was written to a store of this process's own. That store also writes by itself,
-    /// twice a second and when its last handle is dropped; but a process may end while somebody has one.
+    /// Returns when all data written to an embedded store is on disk. The store also flushes by itself, twice per
+    /// second and when its last handle is dropped; but a process may end while a handle still exists.
     pub async fn flush(&self) -> Result<(), KvError> {
         match &self.store {
             Backend::Remote(_) => Ok(()),
@@ -295,7 +295,7 @@ impl Kv {
 
     async fn one(&self, step: &str, call: Call) -> Result<Reply, KvError> {
         let mut replies = self.measured(step, self.run(vec![call])).await?;
-        replies.pop().ok_or_else(|| KvError::Malformed("no answer to a call".to_owned()))
+        replies.pop().ok_or_else(|| KvError::Malformed("a call got no reply".to_owned()))
     }
 
     async fn many<E, T>(
@@ -332,7 +332,7 @@ impl Kv {
         if let Err(error @ KvError::Denied) = &done
             && self.should_log_denied(began)
         {
-            tracing::error!(event = "kv.denied", step, %error, "Redis refuses a command; its permissions must be corrected");
+            tracing::error!(event = "kv.denied", step, %error, "Redis refuses a command; correct its permissions");
         }
         if let Some(metrics) = &self.metrics {
             metrics.step_seconds.with_label_values(&[step]).observe(began.elapsed().as_secs_f64());
@@ -342,7 +342,7 @@ impl Kv {
 }
 
 impl Kv {
-    /// Whether a refusal was not said for a while.
+    /// Whether no refusal was logged for a while.
     fn should_log_denied(&self, now: Instant) -> bool {
         let mut said = self.last_denied_log.lock();
         if said.is_some_and(|said| now.saturating_duration_since(said) < DENIED_LOG_INTERVAL) {
@@ -382,5 +382,5 @@ fn spent(reply: Reply) -> Result<PermitReply, KvError> {
 }
 
 fn unexpected_reply() -> KvError {
-    KvError::Malformed("the answer to another question".to_owned())
+    KvError::Malformed("the reply does not match the call".to_owned())
 }

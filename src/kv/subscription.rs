@@ -1,11 +1,11 @@
-//! What others publish, as it comes.
+//! Subscriptions to messages of other daemons.
 
 use super::embedded::LocalSubscriber;
 use super::remote::Subscriber;
 use super::subscription_event::SubscriptionEvent;
 
-/// One channel. It does its work, connecting again too, only while somebody waits for [`Subscription::next`], and
-/// ends when it is dropped.
+/// A subscription to one channel. It works, and reconnects, only while a caller awaits [`Subscription::next`]. It ends
+/// when it is dropped.
 pub struct Subscription(Source);
 
 enum Source {
@@ -22,7 +22,7 @@ impl Subscription {
         Self(Source::Embedded(listener))
     }
 
-    /// What happens next; waits for it. Nothing is lost when the wait is given up and taken up again.
+    /// Waits for the next event. Cancelling the wait loses no event.
     pub async fn next(&mut self) -> SubscriptionEvent {
         match &mut self.0 {
             Source::Remote(subscriber) => subscriber.next().await,

@@ -1,11 +1,11 @@
-//! What a subscriber learns.
+//! Events of a subscription.
 
-/// What a subscriber learns.
+/// An event of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubscriptionEvent {
-    /// Somebody published this.
+    /// A message was published.
     Message(String),
-    /// From here on messages come; whatever was published before may have been missed. Comes whenever a server is
-    /// connected to, the first time too, and when messages came faster than they were taken.
+    /// Messages arrive from now on; earlier ones may have been missed. Occurs after each connect, including the first,
+    /// and when messages arrived faster than they were taken.
     MessagesMissed,
 }

@@ -1,31 +1,31 @@
-//! The address of a server, which may hold a password.
+//! Server addresses, which may contain passwords.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// One URL, or several separated by commas. Shown and serialised without its passwords.
+/// One URL, or several separated by commas. Displayed and serialised without its passwords.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct ServerUrl(String);
 
 impl ServerUrl {
-    /// Whether there is none.
+    /// Whether no URL is set.
     pub fn is_empty(&self) -> bool {
         self.0.trim().is_empty()
     }
 
-    /// The URLs, as they were written.
+    /// The URLs, as written.
     pub(super) fn nodes(&self) -> impl Iterator<Item = &str> {
         self.0.split(',').map(str::trim).filter(|node| !node.is_empty())
     }
 
-    /// Whether all of them ask for TLS.
+    /// Whether all URLs require TLS.
     pub(super) fn is_encrypted(&self) -> bool {
         self.nodes().all(|node| node.starts_with("rediss://") || node.starts_with("valkeys://"))
     }
 
-    /// Whether one of them holds a password.
+    /// Whether one of them contains a password.
     pub(super) fn has_password(&self) -> bool {
         self.nodes().any(|node| password(node).is_some())
     }
@@ -62,8 +62,8 @@ impl Serialize for ServerUrl {
     }
 }
 
-/// What stands before and behind the password of a URL. A password may hold anything, an `@` or `/` too where nobody
-/// minded to encode it: everything up to the last `@` counts.
+/// The parts before and after a URL's password. A password may contain any character, also an `@` or `/` that was not
+/// escaped: it extends to the last `@`.
 fn password(url: &str) -> Option<(&str, &str)> {
     let (login, after) = url.rsplit_once('@')?;
     let begins = login.find("://").map_or(0, |at| at + 3);

@@ -1,4 +1,4 @@
-//! Who is limited: the address of a client, seen through the proxies that are trusted.
+//! Address of the limited client, determined through trusted proxies.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -7,18 +7,18 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, de};
 
-/// The routed part of an IPv6 address: whoever has one has all addresses behind it.
+/// The network part of an IPv6 address. A client usually controls all addresses of its /64.
 const NETWORK_BITS: u32 = 64;
 
-/// Proxies whose word on their clients is believed: addresses and networks, such as `10.0.0.1` and `10.0.0.0/8`.
+/// Proxies whose `X-Forwarded-For` is trusted: addresses and networks, such as `10.0.0.1` and `10.0.0.0/8`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TrustedProxies(Vec<Network>);
 
 impl TrustedProxies {
-    /// Who the client is: the peer; or, if that is a trusted proxy, whom it names. `forwarded` are the values of
-    /// `X-Forwarded-For` in their order: each proxy has put at the end who spoke to it, so the last one that is no
-    /// trusted proxy is the client, and what stands before it is anybody's word.
+    /// The client's address: the peer, or the address that a trusted proxy reports. `forwarded` contains the values of
+    /// `X-Forwarded-For` in order. Each proxy appends the address of its peer, so the last address that is not a
+    /// trusted proxy is the client. Addresses before it can be forged by any client.
     pub fn client<'a>(
         &self,
         peer: IpAddr,
@@ -30,14 +30,14 @@ impl TrustedProxies {
             if !self.trusts(client) {
                 break;
             }
-            // Who writes what is no address knows no better: the last good one it is.
+            // An entry that is not an address is no help: the last valid address is used.
             let Some(named) = address(entry.trim()) else { break };
             client = named;
         }
         client
     }
 
-    /// Whether nobody is trusted.
+    /// Whether no proxy is trusted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -57,11 +57,11 @@ impl fmt::Display for TrustedProxies {
     }
 }
 
-/// One of them.
+/// A trusted address or network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Network(IpNet);
 
-/// A network of one address as that address.
+/// Shows a network of one address as that address.
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.prefix_len() == self.0.max_prefix_len() {
@@ -95,7 +95,7 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
-/// An entry as proxies write it: some with the port.
+/// Parses an entry; some proxies add the port.
 fn address(entry: &str) -> Option<IpAddr> {
     let bare = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')).unwrap_or(entry);
     let address = bare.parse().ok().or_else(|| Some(entry.parse::<SocketAddr>().ok()?.ip()));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_believed_who_is_not_trusted() {
+    fn the_header_of_an_untrusted_peer_is_ignored() {
         assert_eq!(client("203.0.113.9", &["198.51.100.7"]), ip("203.0.113.9"));
         assert_eq!(client("192.0.2.2", &["198.51.100.7"]), ip("192.0.2.2"));
         let nobody = TrustedProxies::default();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_one_that_is_no_trusted_proxy_is_the_client() {
+    fn the_last_untrusted_address_is_the_client() {
         assert_eq!(client("10.1.2.3", &["198.51.100.7"]), ip("198.51.100.7"));
         assert_eq!(client("10.1.2.3", &["198.51.100.7, 192.0.2.1, 10.9.9.9"]), ip("198.51.100.7"));
         assert_eq!(client("fd00::1", &["2001:db8::7"]), ip("2001:db8::7"));
@@ -145,18 +145,18 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_wrote_itself_stands_before_its_address_and_does_not_count() {
+    fn entries_written_by_the_client_are_ignored() {
         assert_eq!(client("10.1.2.3", &["127.0.0.1, 10.0.0.1, 198.51.100.7"]), ip("198.51.100.7"));
         assert_eq!(client("10.1.2.3", &["1.1.1.1", "2.2.2.2, 198.51.100.7"]), ip("198.51.100.7"));
         assert_eq!(
             client("10.1.2.3", &["198.51.100.7", "10.0.0.1"]),
             ip("198.51.100.7"),
-            "all lines are one"
+            "several lines are read as one"
         );
     }
 
     #[test]
-    fn what_is_no_address_ends_the_search_at_the_last_good_one() {
+    fn an_invalid_entry_ends_the_search_at_the_last_valid_one() {
         for bad in
             ["", "unknown", "198.51.100.7, ", "198.51.100.7, _hidden", "1.2.3", "198.51.100.7;10.0.0.2"]
         {
@@ -166,11 +166,11 @@ mod tests {
         let trusted = proxies(&["10.0.0.0/8"]);
         let not_text = [Some("198.51.100.7"), None].into_iter();
         assert_eq!(trusted.client(ip("10.1.2.3"), not_text), ip("10.1.2.3"));
-        assert_eq!(client("10.1.2.3", &["10.0.0.5, 10.0.0.6"]), ip("10.0.0.5"), "all are trusted");
+        assert_eq!(client("10.1.2.3", &["10.0.0.5, 10.0.0.6"]), ip("10.0.0.5"), "every address is trusted");
     }
 
     #[test]
-    fn some_proxies_write_the_port_too() {
+    fn an_entry_may_contain_a_port() {
         assert_eq!(client("10.1.2.3", &["198.51.100.7:4711"]), ip("198.51.100.7"));
         assert_eq!(client("10.1.2.3", &["[2001:db8::7]:4711"]), ip("2001:db8::7"));
         assert_eq!(client("10.1.2.3", &["[2001:db8::7]"]), ip("2001:db8::7"));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_networks_read_back_as_they_were_written() {
+    fn addresses_and_networks_survive_a_round_trip() {
         let text = r#"["10.0.0.1","10.0.0.0/8","fd00::/8"]"#;
         let read: TrustedProxies = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), text);

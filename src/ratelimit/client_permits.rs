@@ -1,4 +1,4 @@
-//! One client of one limiter in this process: its lease, and who waits for it to be filled again.
+//! One client of one limiter in this process: its lease, and the requests that wait for a refill.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use super::permit_lease::{LeaseDecision, PermitLease, RefillAmount};
 use super::refill_queue::RefillRequest;
 use super::shared_store::SharedStore;
 
-/// Shared by the requests of one client.
+/// Permits of one client, shared by its requests.
 pub(super) struct ClientPermits {
-    /// Of the shared bucket.
+    /// Key of the shared bucket.
     key: String,
     state: Mutex<State>,
     refilled: Notify,
@@ -26,7 +26,7 @@ struct State {
     is_refilling: bool,
 }
 
-/// A refill under way. However it ends, the next one may begin, and requests that wait check the lease again.
+/// A refill in progress. However it ends, the next one may begin, and waiting requests check the lease again.
 struct RefillGuard(Arc<ClientPermits>);
 
 impl Drop for RefillGuard {
@@ -42,9 +42,10 @@ impl ClientPermits {
         Self { key, state: Mutex::new(state), refilled: Notify::new() }
     }
 
-    /// Takes permits out of the lease. Waits while it is filled, no longer than a call to the store may take; and not
-    /// at all while the store is away. `rate`: the limit that holds, if one does. It is asked again after every wait:
-    /// requests that went on under different limits would take each other's leases away without end.
+    /// Takes permits from the lease. While the lease is being refilled it waits, at most for the timeout of a store
+    /// call. It does not wait while the store is unavailable. `rate` returns the current limit, if one applies. It is
+    /// called again after every wait: requests that continued under different limits would replace each other's leases
+    /// without end.
     pub async fn take(
         self: &Arc<Self>,
         store: &Arc<SharedStore>,
@@ -54,7 +55,7 @@ impl ClientPermits {
         let mut deadline = None;
         loop {
             let Some(rate) = rate() else { return Ok(()) };
-            // Before the look, so that no refill is missed.
+            // Before the check, so that no refill is missed.
             let refilled = self.refilled.notified();
             if let Some(decided) = self.try_take(store, rate, count) {
                 return decided;
@@ -66,7 +67,7 @@ impl ClientPermits {
         }
     }
 
-    /// None: the lease is being filled.
+    /// `None` while the lease is being refilled.
     fn try_take(
         self: &Arc<Self>,
         store: &Arc<SharedStore>,
@@ -85,7 +86,7 @@ impl ClientPermits {
             LeaseDecision::Insufficient => {
                 state.is_refilling = true;
                 let ask = state.lease.refill_amount(count, now);
-                // Its end is noted in the state, too.
+                // Its end is recorded in the state, too.
                 drop(state);
                 let is_asked = store.refills().put(self.refill_request(rate, ask)).is_ok();
                 (!is_asked).then(|| self.state().lease.decide_locally(rate, count, now))
@@ -93,7 +94,7 @@ impl ClientPermits {
         }
     }
 
-    /// What fills the lease.
+    /// The request that refills the lease.
     fn refill_request(self: &Arc<Self>, rate: Rate, ask: RefillAmount) -> RefillRequest {
         let spend = PermitRequest { key: self.key.clone(), rate, required: ask.need, extra: ask.extra };
         let refill = RefillGuard(Arc::clone(self));
@@ -102,7 +103,7 @@ impl ClientPermits {
         RefillRequest { spend, on_reply: Box::new(answered) }
     }
 
-    /// Takes one permit out of the shared bucket itself; says whether it was that one that granted it.
+    /// Takes one permit from the shared bucket directly. Returns whether the shared bucket granted it.
     pub async fn take_exactly(&self, store: &SharedStore, rate: Rate) -> Result<bool, Limited> {
         if !store.is_unavailable()
             && let Some(spent) = store.spend_one(&self.key, rate).await
@@ -116,7 +117,7 @@ impl ClientPermits {
         self.state().lease.decide_locally(rate, 1, store.now()).map(|()| false)
     }
 
-    /// Puts one permit back where it was taken.
+    /// Returns one permit to where it was taken.
     pub async fn give_back(&self, store: &SharedStore, rate: Rate, is_shared: bool) {
         self.state().lease.give_back(rate, 1, store.now());
         if is_shared {

@@ -7,27 +7,27 @@ use crate::units::Span;
 
 use super::settings::{LIMIT_RULE, LIMITS, WINDOW_RULE, WINDOWS};
 
-/// What is limited, as long as nothing else is said at run time.
+/// The configured rate limits. They apply until changed at run time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The switch of all limits. Off, nothing turns one on.
+    /// Turns all limits on or off. If off, a change at run time cannot turn one on.
     pub enabled: bool,
-    /// Logins of one address in a window.
+    /// Maximum number of logins per address in a window.
     pub login_limit: u64,
-    /// That window.
+    /// Window of `login_limit`.
     pub login_window: Span,
-    /// Commands of one principal, or of one address, in a window.
+    /// Maximum number of commands per principal, or per address, in a window.
     pub write_limit: u64,
-    /// That window.
+    /// Window of `write_limit`.
     pub write_window: Span,
-    /// Failed logins of one account in a window.
+    /// Maximum number of failed logins per account in a window.
     pub account_failures: u64,
-    /// That window.
+    /// Window of `account_failures`.
     pub account_window: Span,
-    /// Logins of one address that failed, or whose password is not compared yet, in a window.
+    /// Maximum number of logins per address, in a window, that failed or whose password is not compared yet.
     pub address_failures: u64,
-    /// That window.
+    /// Window of `address_failures`.
     pub address_window: Span,
 }
 
@@ -48,7 +48,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Everything that is wrong, at once.
+    /// Reports all configuration errors at once.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let limits = [
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_is_right_and_every_mistake_is_reported() {
+    fn the_default_is_valid_and_every_error_is_reported() {
         assert_eq!(Config::default().validate(), []);
         let text = "login_limit = 0\nlogin_window = \"1ms\"\nwrite_limit = 1000000001\nwrite_window = \"2days\"\n\
                     account_failures = 0\naccount_window = \"0s\"\naddress_failures = 0\naddress_window = \"0s\"";

@@ -1,16 +1,16 @@
-//! A refusal by a rate limit.
+//! The error of a request refused by a rate limit.
 
 use std::time::Duration;
 
 use crate::units::Span;
 
-/// A refusal.
+/// A refusal by a rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many requests; the next one in {}", Span(*retry_after))]
+#[error("too many requests; retry in {}", Span(*retry_after))]
 pub struct Limited {
-    /// When to come again.
+    /// Time until a retry may succeed.
     pub retry_after: Duration,
-    /// More at once than the limit: such a request never passes.
+    /// Whether the request needs more permits than the limit. Such a request never passes.
     pub is_too_large: bool,
 }
 

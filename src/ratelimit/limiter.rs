@@ -1,4 +1,4 @@
-//! One limiter: its setting, and the clients it knows of.
+//! A limiter: its setting, and its known clients.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,15 +23,15 @@ use super::metrics::Metrics;
 use super::settings::{Change, Setting, TimestampedSetting};
 use super::shared_store::SharedStore;
 
-/// Clients that are known at a time, about 500 bytes each. One that is forgotten costs the store a question more.
+/// Maximum number of known clients, about 500 bytes each. A forgotten client costs one more request to the store.
 const MAX_CLIENTS: u64 = 50_000;
-/// A client that does not come for so long is forgotten here; the shared bucket remembers it.
+/// A client without requests for this long is forgotten here; the shared bucket still counts its permits.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
-/// Who is limited.
+/// A limited client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Client {
-    /// An address, or an IPv6 network.
+    /// An IPv4 address, or an IPv6 network.
     Address(IpAddr),
     /// A principal, or an account.
     Name(Box<str>),
@@ -42,7 +42,7 @@ impl Client {
         Self::Address(address::client_network(address))
     }
 
-    /// Keys of the store hold nobody's address or name.
+    /// Digest of the client: keys of the store contain no address or name.
     fn digest(&self, digest: &KeyedDigest) -> [u8; 16] {
         match self {
             Self::Address(IpAddr::V4(address)) => digest.of(&[b"address", &address.octets()]),
@@ -55,10 +55,10 @@ impl Client {
 /// Counts requests of clients against one setting.
 pub(super) struct Limiter {
     name: &'static str,
-    /// The switch of the configuration turns everything off, whatever was said on another day.
+    /// The configuration's switch. It turns every limit off, whatever was set at run time.
     is_on: Arc<AtomicBool>,
     setting: watch::Sender<TimestampedSetting>,
-    /// What the configuration says.
+    /// The configured setting.
     configured: Mutex<Setting>,
     clients: Cache<Client, Arc<ClientPermits>>,
     digest: KeyedDigest,
@@ -95,12 +95,12 @@ impl Limiter {
         }
     }
 
-    /// What was said last.
+    /// The most recent setting.
     pub fn latest_setting(&self) -> TimestampedSetting {
         *self.setting.borrow()
     }
 
-    /// Takes over what was said, unless something later was said meanwhile.
+    /// Applies a setting, unless a later one has been applied meanwhile.
     pub fn apply_if_newer(&self, dated: TimestampedSetting) {
         self.setting.send_if_modified(|said| {
             let is_later = dated.since >= said.since;
@@ -111,13 +111,13 @@ impl Limiter {
         });
     }
 
-    /// From now on the configuration says this. It holds unless a change was made at run time.
+    /// Sets the configured setting. It applies unless a change was made at run time.
     pub fn configure(&self, setting: Setting) {
         *self.configured.lock() = setting;
         self.apply_if_newer(TimestampedSetting::configured(setting));
     }
 
-    /// A change at run time that differs from the configuration.
+    /// The change made at run time, if it differs from the configuration.
     pub fn change(&self) -> Option<Change> {
         let (dated, configured) = (self.latest_setting(), *self.configured.lock());
         let is_changed = dated.since > 0 && dated.setting != configured;
@@ -125,26 +125,26 @@ impl Limiter {
         is_changed.then_some(Change { limiter, since, setting, configured })
     }
 
-    /// What holds.
+    /// The setting in effect.
     pub fn setting(&self) -> Setting {
         let said = self.latest_setting().setting;
         Setting { enabled: said.enabled && self.is_on.load(Ordering::Relaxed), ..said }
     }
 
-    /// None: nobody is limited.
+    /// The rate in effect. `None` if requests are not limited.
     pub fn rate(&self) -> Option<Rate> {
         let setting = self.setting();
         setting.enabled.then(|| setting.rate())
     }
 
-    /// Takes permits ahead of need.
+    /// Takes permits, from a lease if possible.
     pub async fn take(&self, client: Client, count: u64) -> Result<(), Limited> {
         let Some(rate) = self.rate() else { return Ok(()) };
         let entry = self.entry(client, rate).await;
         self.counted(entry.take(&self.store, || self.rate(), count).await)
     }
 
-    /// Takes one permit, and not one ahead.
+    /// Takes one permit, without a lease.
     pub async fn take_exactly(&self, client: Client, rate: Rate) -> Result<TakenPermit, Limited> {
         let entry = self.entry(client, rate).await;
         let is_shared = self.counted(entry.take_exactly(&self.store, rate).await)?;
@@ -165,7 +165,7 @@ impl Limiter {
     }
 }
 
-/// A permit that may be given back.
+/// A permit that may be returned.
 pub(super) struct TakenPermit {
     entry: Arc<ClientPermits>,
     store: Arc<SharedStore>,
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_tell_clients_apart_and_name_nobody() {
+    fn keys_differ_per_client_and_contain_no_names() {
         let digest = KeyedDigest::new(&[7; 32]);
         let of = |client: Client| client.digest(&digest);
         let address = |text: &str| Client::address(text.parse().unwrap());

@@ -1,23 +1,23 @@
-//! What the limiters count.
+//! Metrics of the rate limiters.
 
 use prometheus::{Error, IntCounter, IntCounterVec, IntGauge};
 
 use crate::metrics::Registry;
 
-/// Metrics of the limiters.
+/// Metrics of the rate limiters, as registered.
 pub struct Metrics {
-    /// Requests refused because there were too many, by limiter: `login`, `write`, `account`, `address`.
+    /// Refused requests, by limiter: `login`, `write`, `account`, `address`.
     pub rejected: IntCounterVec,
-    /// 1 while daemons do not count together, and each for itself.
+    /// 1 while each daemon counts alone, because the shared store is unavailable.
     pub fallback: IntGauge,
-    /// A client was forgotten because there were too many.
+    /// Clients forgotten because the maximum number was reached.
     pub clients_hit: IntCounter,
-    /// As many questions to the store are under way as may be.
+    /// Requests to the store that were skipped because the maximum number was waiting.
     pub questions_hit: IntCounter,
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         Ok(Self {
             rejected: registry.counters(

@@ -1,17 +1,18 @@
 //! Rate limits: logins by address, commands by principal or address, failed logins by account and by address.
 //!
 //! ```text
-//! address    who the client is, seen through proxies
-//! settings   limits that change at run time; sharing: every daemon knows them
-//! limiter    one limiter and its clients
-//! entry        one client: who waits for permits
-//! lease          permits taken ahead of need, so that most requests ask nobody
-//! refill     the questions of many clients, gathered into one call
-//! store      the shared buckets (`kv`), and whether they answer; if not, each daemon counts for itself
+//! address        the client's address, seen through proxies
+//! settings       limits that change at run time
+//! setting_sync   sharing these changes between daemons
+//! limiter        one limiter and its clients
+//! client_permits   one client: requests waiting for permits
+//! permit_lease       permits taken ahead of need, so that most requests need no call to the store
+//! refill_queue   requests of many clients, combined into one call
+//! shared_store   the shared buckets (`kv`) and their availability; without them each daemon counts alone
 //! ```
 //!
-//! A limiter never fails a request: it grants or it says when to come again. What it waits for is a call to the store,
-//! no longer than that may take, and nothing while the store is known to be away.
+//! A limiter never fails a request: it grants permits, or returns the time until a retry. It waits only for a call to
+//! the store, at most for that call's timeout, and not at all while the store is known to be unavailable.
 
 mod address;
 mod client_permits;
@@ -58,12 +59,12 @@ pub enum AdjustableLimiter {
 impl AdjustableLimiter {
     const ALL: [Self; 2] = [Self::Login, Self::Write];
 
-    /// By its name in paths and metrics.
+    /// The limiter with this name in paths and metrics.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|which| which.name() == name)
     }
 
-    /// Its name in paths and metrics.
+    /// The limiter's name in paths and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Login => "login",
@@ -72,17 +73,17 @@ impl AdjustableLimiter {
     }
 }
 
-/// What the limiters are made of.
+/// Settings and dependencies of the limiters.
 pub struct LimitsParts<'a> {
-    /// The section.
+    /// The `[rate_limit]` section.
     pub config: &'a Config,
-    /// Where daemons count together; none: each counts for itself.
+    /// The store in which daemons count together. `None`: each daemon counts alone.
     pub kv: Option<Kv>,
-    /// How long a call to that may take.
+    /// Timeout of a call to the store.
     pub timeout: Duration,
-    /// Hides addresses and names in keys. The same on all daemons, or they count apart.
+    /// Hides addresses and names in keys. It must be the same on all daemons; otherwise they count separately.
     pub digest: KeyedDigest,
-    /// Where refusals are counted.
+    /// Counts refusals.
     pub metrics: &'a Metrics,
 }
 
@@ -91,19 +92,19 @@ pub struct LimitsParts<'a> {
 pub struct Limits(Arc<Inner>);
 
 struct Inner {
-    /// The switch of the configuration.
+    /// The configuration's switch.
     is_on: Arc<AtomicBool>,
     login: Limiter,
     write: Limiter,
     account: Limiter,
     address: Limiter,
     store: Arc<SharedStore>,
-    /// A change could not be shared.
+    /// Notified when a change could not be shared.
     unsynced: Notify,
 }
 
 impl Limits {
-    /// As the configuration says.
+    /// Creates the limiters with the configured limits.
     pub fn new(parts: LimitsParts<'_>) -> Self {
         let LimitsParts { config, kv, timeout, digest, metrics } = parts;
         let store = Arc::new(SharedStore::new(kv, timeout, metrics));
@@ -123,7 +124,7 @@ impl Limits {
         }))
     }
 
-    /// From now on as this configuration says, but for limits that were changed at run time.
+    /// Applies a new configuration, except for limits that were changed at run time.
     pub fn configure(&self, config: &Config) {
         self.0.is_on.store(config.enabled, Ordering::Relaxed);
         for (limiter, limit, window) in [
@@ -136,8 +137,8 @@ impl Limits {
         }
     }
 
-    /// Asks the store and keeps up with other daemons, for as long as the tasks are held. Without them each daemon
-    /// counts for itself.
+    /// Sends requests to the store and follows other daemons' changes, until the returned tasks are dropped. Without
+    /// these tasks each daemon counts alone.
     pub fn watch(&self) -> Vec<Task> {
         let Some(kv) = self.0.store.kv().cloned() else { return Vec::new() };
         let (asked, watched) = (Arc::clone(&self.0.store), Arc::clone(&self.0.store));
@@ -156,17 +157,17 @@ impl Limits {
         [&self.0.login, &self.0.write].into_iter().filter_map(Limiter::change).collect()
     }
 
-    /// A login from this address, whatever comes of it.
+    /// Counts a login from this address, whatever its result.
     pub async fn login(&self, client: IpAddr) -> Result<(), Limited> {
         self.0.login.take(Client::address(client), 1).await
     }
 
-    /// One command of this principal, or if there is none of this address.
+    /// Counts one command of this principal or, without a principal, of this address.
     pub async fn write(&self, principal: Option<&str>, client: IpAddr) -> Result<(), Limited> {
         self.writes(principal, client, 1).await
     }
 
-    /// What a batch of so many commands costs beside the first, which was counted already: all of it or nothing.
+    /// Counts the commands of a batch except the first, which was counted already: all of them or none.
     pub async fn write_rest(
         &self,
         principal: Option<&str>,
@@ -189,10 +190,11 @@ impl Limits {
         self.0.write.take(client, count).await
     }
 
-    /// Before a password is compared: one try of this address at this account. It counts as a failure of both until it is
-    /// given back, so an address has no more under way than it may fail.
+    /// Counts one attempt of this address at this account, before a password is compared. The attempt counts as a
+    /// failure of both until it is given back, so an address cannot have more attempts in progress than its allowed
+    /// failures.
     pub async fn password_attempt(&self, name: &str, client: IpAddr) -> Result<PasswordAttempt, Limited> {
-        // The address first: what it may not try any more does not reach the account.
+        // The address first: an attempt that it refuses does not count for the account.
         let of_address = take(&self.0.address, Client::address(client)).await?;
         match take(&self.0.account, Client::Name(name.into())).await {
             Ok(of_account) => Ok(PasswordAttempt([of_address, of_account])),
@@ -205,7 +207,7 @@ impl Limits {
     }
 }
 
-/// None: it is not limited.
+/// `None` if the client is not limited.
 async fn take(limiter: &Limiter, client: Client) -> Result<Option<TakenPermit>, Limited> {
     match limiter.rate() {
         Some(rate) => limiter.take_exactly(client, rate).await.map(Some),
@@ -213,12 +215,12 @@ async fn take(limiter: &Limiter, client: Client) -> Result<Option<TakenPermit>, 
     }
 }
 
-/// A password that is being tried. Dropped, it was wrong, or whoever sent it hung up.
+/// A password comparison in progress. Dropping it counts a failure: the password was wrong, or the client disconnected.
 #[must_use = "a try that is dropped counts as a failed login"]
 pub struct PasswordAttempt([Option<TakenPermit>; 2]);
 
 impl PasswordAttempt {
-    /// It does not count: the password was right, or the daemon refused before it was compared.
+    /// Does not count the attempt: the password was right, or the daemon refused the request before the comparison.
     pub async fn give_back(self) {
         for taken in self.0.into_iter().flatten() {
             taken.give_back().await;

@@ -1,9 +1,9 @@
-//! A daemon's part of one client's limit: permits taken from the shared bucket ahead of need, so that most requests
-//! ask nobody.
+//! A daemon's share of one client's limit: permits taken from the shared bucket ahead of need, so that most requests
+//! need no call to the store.
 //!
-//! A lease is as large as the client lately needed in a lease's life, at most a hundredth of the limit, and at most a
-//! tenth of what is left: near the limit every permit is asked for. What is not spent in time is void, so that a daemon
-//! does not hold back what another one could grant, and no old permits come on top of a whole limit.
+//! A lease is as large as the client's recent need in one lifetime of a lease. It is at most a hundredth of the limit,
+//! and at most a tenth of the rest: near the limit every permit needs a call. Permits not used in time expire. So a
+//! daemon does not hold permits that another daemon could grant, and no old permits are added to a full limit.
 
 use std::time::Duration;
 
@@ -11,43 +11,43 @@ use crate::kv::{Bucket, PermitReply, Rate};
 
 use super::limited::Limited;
 
-/// A lease is void after this part of the window: what runs off meanwhile is a thousandth of the limit.
+/// Divisor of the window: a lease expires after this part of it, in which a thousandth of the limit drains.
 const LIFE_OF_WINDOW: u32 = 1000;
-/// Or later: a busy machine needs this long to wake who waits for it.
+/// Minimum lifetime of a lease: a busy machine needs this long to wake a waiting request.
 const MIN_LIFE: Duration = Duration::from_millis(250);
-/// A lease is no larger than this part of the limit.
+/// Divisor of the limit: a lease is no larger than this part of it.
 const PART_OF_LIMIT: u64 = 100;
 
-/// What is known here of one client's limit. Times are microseconds of the process's own clock.
+/// The local state of one client's limit. Times are microseconds of the process's own clock.
 pub(super) struct PermitLease {
     rate: Rate,
-    /// Permits of this lease, and how many are left.
+    /// Permits of this lease; `left` is the unused part.
     taken: u64,
     left: u64,
     taken_at: u64,
-    /// How many were last asked for beside what was needed.
+    /// Extra permits of the last request.
     extra: u64,
     refusal: Option<Refusal>,
-    /// Everything that was granted here, for a time when only that is known.
+    /// All permits granted by this daemon, for times when the shared count is unavailable.
     local: Bucket,
 }
 
-/// So many are not to be had before this.
+/// A refusal: this many permits are not available before this instant.
 #[derive(Clone, Copy)]
 struct Refusal {
     need: u64,
     until: u64,
 }
 
-/// What a look at the lease leads to.
+/// The result of checking the lease.
 pub(super) enum LeaseDecision {
     Granted,
     Refused(Limited),
-    /// There are too few.
+    /// The lease has too few permits.
     Insufficient,
 }
 
-/// What to ask the shared bucket for.
+/// Permits to request from the shared bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RefillAmount {
     pub need: u64,
@@ -55,15 +55,15 @@ pub(super) struct RefillAmount {
 }
 
 impl PermitLease {
-    /// Nothing yet.
+    /// A lease without permits.
     pub fn new(rate: Rate) -> Self {
         Self { rate, taken: 0, left: 0, taken_at: 0, extra: 0, refusal: None, local: Bucket::default() }
     }
 
-    /// Takes this many permits if they are here.
+    /// Takes this many permits if the lease has them.
     pub fn take(&mut self, rate: Rate, count: u64, now: u64) -> LeaseDecision {
         if rate != self.rate {
-            // Another limit: what is here was taken under the old one.
+            // The limit changed: the lease's permits were taken under the old one.
             *self = Self { local: self.local, ..Self::new(rate) };
         }
         let left = self.left(now);
@@ -80,14 +80,14 @@ impl PermitLease {
         }
     }
 
-    /// What to ask for, so that this many can be granted.
+    /// The number of permits to request, so that `count` can be granted.
     pub fn refill_amount(&mut self, count: u64, now: u64) -> RefillAmount {
         let (left, age) = (self.left(now), now.saturating_sub(self.taken_at));
         self.extra = match self.taken {
             0 => 0,
-            // Over: as much as was needed in its life, the first one being asked for anyway.
+            // Expired: as much as was needed in its lifetime; the first permit is requested anyway.
             taken if age >= self.life() => (taken - self.left).saturating_sub(1),
-            // Spent in less than half of its life: too small.
+            // Used in less than half of its lifetime: too small.
             _ if age < self.life() / 2 => self.extra * 2 + 1,
             _ => self.extra,
         };
@@ -95,7 +95,7 @@ impl PermitLease {
         RefillAmount { need: count - left.min(count), extra: self.extra }
     }
 
-    /// The answer to that.
+    /// Applies the reply to a refill request.
     pub fn refilled(&mut self, rate: Rate, ask: RefillAmount, spent: PermitReply, now: u64) {
         if rate != self.rate {
             return;
@@ -109,18 +109,18 @@ impl PermitLease {
         (self.taken, self.taken_at, self.refusal) = (self.left, now, None);
     }
 
-    /// Decides by what was granted here alone.
+    /// Decides by the permits granted by this daemon alone.
     pub fn decide_locally(&mut self, rate: Rate, count: u64, now: u64) -> Result<(), Limited> {
         let spent = self.local.take(rate, count, now);
         if spent.granted > 0 { Ok(()) } else { Err(Limited::after(spent.retry_after)) }
     }
 
-    /// Notes what the shared bucket granted for this one request.
+    /// Records permits that the shared bucket granted to a single request.
     pub fn record(&mut self, rate: Rate, count: u64, now: u64) {
         self.local.record(rate, count, now);
     }
 
-    /// Takes back what was granted.
+    /// Returns granted permits.
     pub fn give_back(&mut self, rate: Rate, count: u64, now: u64) {
         self.local.put_back(rate, count, now);
     }
@@ -140,14 +140,14 @@ mod tests {
     use super::*;
 
     const RATE: Rate = Rate { limit: 100_000, window: Duration::from_secs(1000) };
-    /// Of its leases.
+    /// Lifetime of the tests' leases, in microseconds.
     const LIFE: u64 = 1_000_000;
 
     fn is_granted(lease: &mut PermitLease, count: u64, now: u64) -> bool {
         matches!(lease.take(RATE, count, now), LeaseDecision::Granted)
     }
 
-    /// Asks a bucket that has everything.
+    /// Refills from a bucket that grants everything.
     fn refill(lease: &mut PermitLease, count: u64, now: u64) -> RefillAmount {
         let ask = lease.refill_amount(count, now);
         let spent = PermitReply { granted: ask.need + ask.extra, retry_after: Duration::ZERO };
@@ -155,7 +155,7 @@ mod tests {
         ask
     }
 
-    /// Requests one by one, so many in each microsecond-long turn of a lease's life; how many were asked for in all.
+    /// Sends requests one by one, one per `every` microseconds. Returns the permits of each refill.
     fn asked_for(lease: &mut PermitLease, every: u64, from: u64, requests: u64) -> u64 {
         let mut asked = 0;
         for number in 0..requests {
@@ -170,15 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_comes_seldom_is_asked_for_one_by_one() {
+    fn an_infrequent_client_takes_permits_one_by_one() {
         let mut lease = PermitLease::new(RATE);
         assert_eq!(asked_for(&mut lease, LIFE, 0, 1_000), 1_000);
     }
 
     #[test]
-    fn a_busy_client_is_asked_for_seldom_and_little_is_lost() {
+    fn a_busy_client_refills_seldom_and_wastes_little() {
         let mut lease = PermitLease::new(RATE);
-        // 500 in the life of a lease.
+        // 500 in the lifetime of a lease.
         let asked = asked_for(&mut lease, LIFE / 500, 0, 50_000);
         assert!((50_000..51_500).contains(&asked), "{asked}");
         let refills = (0..5_000).filter(|number| {
@@ -190,11 +190,11 @@ mod tests {
             }
             is_short
         });
-        assert!(refills.count() <= 40, "about two in a lease's life, and the first few");
+        assert!(refills.count() <= 40, "about two per lifetime of a lease, and the first few");
     }
 
     #[test]
-    fn a_lease_is_a_hundredth_of_the_limit_at_most() {
+    fn a_lease_is_at_most_a_hundredth_of_the_limit() {
         let mut lease = PermitLease::new(RATE);
         for _ in 0..30 {
             refill(&mut lease, 1, 5);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_spent_in_time_is_void() {
+    fn unused_permits_expire() {
         let mut lease = PermitLease::new(RATE);
         refill(&mut lease, 10, 5);
         assert!(is_granted(&mut lease, 1, 4 + LIFE));
@@ -212,31 +212,28 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_stands_for_its_time_for_all_who_need_as_many() {
+    fn a_refusal_applies_until_its_end_to_equal_requests() {
         let mut lease = PermitLease::new(RATE);
         let ask = lease.refill_amount(10, 0);
         lease.refilled(RATE, ask, PermitReply { granted: 0, retry_after: Duration::from_micros(100) }, 5);
         assert!(matches!(lease.take(RATE, 10, 104), LeaseDecision::Refused(_)));
         assert!(matches!(lease.take(RATE, 11, 104), LeaseDecision::Refused(_)));
-        assert!(matches!(lease.take(RATE, 9, 104), LeaseDecision::Insufficient), "fewer may be there");
-        assert!(matches!(lease.take(RATE, 10, 105), LeaseDecision::Insufficient), "it is over");
+        assert!(matches!(lease.take(RATE, 9, 104), LeaseDecision::Insufficient), "fewer may be available");
+        assert!(matches!(lease.take(RATE, 10, 105), LeaseDecision::Insufficient), "the refusal has ended");
     }
 
     #[test]
-    fn under_another_limit_nothing_of_before_counts_here() {
+    fn a_changed_limit_discards_the_lease() {
         let mut lease = PermitLease::new(RATE);
         let ask = lease.refill_amount(1, 0);
         let other = Rate { limit: 7, ..RATE };
         assert!(matches!(lease.take(other, 1, 0), LeaseDecision::Insufficient));
         lease.refilled(RATE, ask, PermitReply { granted: 9, retry_after: Duration::ZERO }, 0);
-        assert!(
-            matches!(lease.take(other, 1, 0), LeaseDecision::Insufficient),
-            "an answer to the old question"
-        );
+        assert!(matches!(lease.take(other, 1, 0), LeaseDecision::Insufficient), "a reply to the old request");
     }
 
     #[test]
-    fn alone_it_counts_what_was_granted_before() {
+    fn local_decisions_count_earlier_grants() {
         let rate = Rate { limit: 10, window: Duration::from_secs(1000) };
         let mut lease = PermitLease::new(rate);
         let ask = lease.refill_amount(6, 0);

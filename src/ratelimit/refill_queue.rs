@@ -1,20 +1,20 @@
-//! Questions to the shared store, gathered: while one call is under way those of other clients come together, and go
-//! with the next one. A call of many costs little more than a call of one.
+//! Batching of requests to the shared store. While one call is in progress, requests of other clients are collected,
+//! and the next call sends them. A call for many clients costs little more than a call for one.
 
 use prometheus::IntCounter;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::kv::{PermitReply, PermitRequest};
 
-/// Questions that wait. A client that finds no room is decided upon without an answer.
+/// Maximum number of waiting requests. Further requests are decided without a reply.
 const MAX_WAITING: usize = 10_000;
-/// Of one call.
+/// Maximum number of requests per call.
 const MAX_BATCH: usize = 500;
 
-/// A lease that is to be filled.
+/// A request to refill a lease.
 pub(super) struct RefillRequest {
     pub spend: PermitRequest,
-    /// Called with the store's answer and its instant (see `OfflineLog::now`); dropped when there is no answer.
+    /// Called with the store's reply and its instant (see `SharedStore::now`); dropped if no reply arrives.
     pub on_reply: Box<dyn FnOnce(PermitReply, u64) + Send>,
 }
 
@@ -31,7 +31,7 @@ impl RefillQueue {
         Self { sender, waiting: Mutex::new(waiting), full }
     }
 
-    /// An error: there is no room.
+    /// Adds a request. Returns it as an error if the queue is full.
     pub fn put(&self, question: RefillRequest) -> Result<(), RefillRequest> {
         self.sender.try_send(question).map_err(|error| {
             self.full.inc();
@@ -39,7 +39,7 @@ impl RefillQueue {
         })
     }
 
-    /// The questions of the next call; waits for the first one.
+    /// Waits for requests, and returns those of the next call.
     pub async fn next(&self) -> Vec<RefillRequest> {
         let mut questions = Vec::with_capacity(MAX_BATCH);
         self.waiting.lock().await.recv_many(&mut questions, MAX_BATCH).await;

@@ -1,5 +1,5 @@
-//! Changes made at run time, known to every daemon: they stand in the store, a message says that there is one, and of
-//! two the later one holds.
+//! Sharing run-time changes of limits between daemons. Changes are in the store, and a message announces each. Of two
+//! changes the later one applies.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ use super::limiter::Limiter;
 use super::settings::{Setting, TimestampedSetting};
 use super::{AdjustableLimiter, Limits};
 
-/// Over which daemons tell one another that a limit was changed.
+/// Channel on which daemons announce changed limits.
 const CHANNEL: &str = "forebay:ratelimit";
-/// The store takes no value without an end.
+/// Time to live of a change. The store needs one for every value.
 const FOR_EVER: Duration = Duration::MAX;
-/// Between two tries while the store is away.
+/// Minimum time between attempts while the store is unavailable.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_millis(500);
 
-/// A change holds here, and the other daemons do not know it yet: they will when the store is back.
+/// The change applies on this daemon; the other daemons learn it when the store is available again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the change holds on this daemon and was not shared yet")]
+#[error("the change applies on this daemon but was not shared yet")]
 pub struct NotShared;
 
 impl Limits {
-    /// What holds now.
+    /// The setting in effect.
     pub fn setting(&self, which: AdjustableLimiter) -> Setting {
         self.limiter(which).setting()
     }
 
-    /// Changes a limit: here at once, on every daemon within a second.
+    /// Changes a limit: on this daemon at once, on every daemon within a second.
     pub async fn change(&self, which: AdjustableLimiter, setting: Setting) -> Result<(), NotShared> {
         let limiter = self.limiter(which);
         let changed = TimestampedSetting::changed(setting, &limiter.latest_setting());
@@ -44,28 +44,28 @@ impl Limits {
                 event = "ratelimit.change_not_shared",
                 %error,
                 limiter = which.name(),
-                "changed rate limit not shared with other daemons yet; tried again"
+                "changed rate limit not shared with other daemons yet; retrying"
             );
             self.0.unsynced.notify_one();
             NotShared
         })
     }
 
-    /// Keeps up with changes made elsewhere, for as long as the task is held.
+    /// Follows other daemons' changes, until the returned task is dropped.
     pub(super) fn sync_changes(&self, kv: Kv) -> Task {
         let this = self.clone();
         Task::spawn("ratelimit-settings", async move {
             let mut messages = kv.subscribe(CHANNEL);
             let mut delays = Backoff::new(RETRY_MIN, RETRY_MAX);
             loop {
-                // Whatever was said, or missed: what stands in the store counts.
+                // Whatever message arrived or was missed, the value in the store counts.
                 let retry = match this.reconcile(&kv).await {
                     Ok(()) => {
                         delays.reset();
                         None
                     }
                     Err(error) => {
-                        tracing::debug!(%error, "shared rate limits not known yet");
+                        tracing::debug!(%error, "shared rate limits could not be read yet");
                         Some(delays.delay())
                     }
                 };
@@ -83,7 +83,7 @@ impl Limits {
         })
     }
 
-    /// Of what holds here and what stands in the store the later one holds in both.
+    /// Applies the later of the local and the stored setting to both.
     async fn reconcile(&self, kv: &Kv) -> Result<(), KvError> {
         for which in AdjustableLimiter::ALL {
             let ours = self.limiter(which).latest_setting();

@@ -1,4 +1,4 @@
-//! Limits as an operator sets them while the daemon runs. The last change wins, on every daemon and after a restart.
+//! Rate limits that an operator sets at run time. The last change wins, on every daemon and after a restart.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -10,36 +10,36 @@ use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, truncated};
 use crate::kv::Rate;
 use crate::units::{Span, Timestamp};
 
-/// Above a thousand million nothing is a limit.
+/// Valid limits. A higher number than 1,000,000,000 would limit nothing.
 pub(super) const LIMITS: RangeInclusive<u64> = 1..=1_000_000_000;
 pub(super) const LIMIT_RULE: &str = "1 to 1000000000";
 pub(super) const WINDOWS: RangeInclusive<Span> = Span::secs(1)..=Span::secs(86_400);
 pub(super) const WINDOW_RULE: &str = "1s to 1day";
 const MEMBERS: [&str; 3] = ["enabled", "limit", "window"];
-/// Names of unknown members are repeated, but not at any length.
+/// Error messages repeat names of unknown members, cut to this length.
 const MAX_SHOWN: usize = 64;
 
 /// A limit that can be changed at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
-    /// Whether it limits at all.
+    /// Whether requests are limited.
     pub enabled: bool,
-    /// So many …
+    /// Maximum number of requests …
     pub limit: u64,
-    /// … in so much time.
+    /// … per this window.
     pub window: Span,
 }
 
 /// A limit that an operator changed at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Its name.
+    /// Name of the limiter.
     pub limiter: &'static str,
-    /// When it was changed.
+    /// Time of the change.
     pub since: Timestamp,
-    /// What holds.
+    /// The setting in effect.
     pub setting: Setting,
-    /// What the configuration says.
+    /// The configured setting.
     pub configured: Setting,
 }
 
@@ -52,17 +52,17 @@ impl fmt::Display for Setting {
     }
 }
 
-/// What is wrong with a member of a document.
+/// An invalid member of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingError {
-    /// Its name.
+    /// Name of the member.
     pub member: String,
-    /// What may stand there.
+    /// The rule that it violates.
     pub detail: String,
 }
 
 impl Setting {
-    /// Reads a document as it is sent; everything that is wrong, at once.
+    /// Reads a document as sent by a client. Returns all errors at once.
     pub fn read(members: &Map<String, Value>) -> Result<Self, Vec<SettingError>> {
         let mut faults = BoundedErrors::<SettingError, MAX_ERRORS_PER_BODY>::default();
         let mut wrong = |member: &str, detail: &str| {
@@ -84,7 +84,7 @@ impl Setting {
         }
         let unknown = members.keys().filter(|name| !MEMBERS.contains(&name.as_str()));
         for unknown in unknown.take(MAX_ERRORS_PER_BODY) {
-            wrong(unknown, "There is no such member.");
+            wrong(unknown, "No such field exists.");
         }
         match (enabled, limit, window) {
             (Some(enabled), Some(limit), Some(window)) if faults.is_empty() => {
@@ -99,7 +99,7 @@ impl Setting {
     }
 }
 
-/// A setting, and since when it holds: what the configuration says has held since ever.
+/// A setting, and the time from which it applies. A configured setting has the time 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TimestampedSetting {
     #[serde(flatten)]
@@ -113,17 +113,17 @@ impl TimestampedSetting {
         Self { setting, since: 0 }
     }
 
-    /// Changed now; later than what it replaces, whatever the clocks say.
+    /// A setting changed now. Its time is later than that of `before`, whatever the clocks say.
     pub fn changed(setting: Setting, before: &Self) -> Self {
         Self { setting, since: Timestamp::now().0.max(before.since + 1) }
     }
 
     pub fn encode(&self) -> Vec<u8> {
-        // Serialising our own documents cannot fail: their keys are strings.
+        // Serialising cannot fail: the documents' keys are strings.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// None for what something else wrote, or what is no limit.
+    /// `None` if another program wrote the value, or the limit is invalid.
     pub fn decode(value: &[u8]) -> Option<Self> {
         let dated: Self = serde_json::from_slice(value).ok()?;
         (LIMITS.contains(&dated.setting.limit) && WINDOWS.contains(&dated.setting.window)).then_some(dated)
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_reads_back_as_it_is_shown() {
+    fn a_displayed_setting_can_be_read_again() {
         let document = json!({"enabled": true, "limit": 500_000, "window": "2m"});
         let setting = read(document.clone()).unwrap();
         assert_eq!(serde_json::to_value(setting).unwrap(), document);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_named_at_once() {
+    fn all_errors_are_reported_at_once() {
         let faults =
             read(json!({"enabled": "yes", "limit": 0, "window": "2 apples", "burst": 7})).unwrap_err();
         let members: Vec<_> = faults.iter().map(|fault| fault.member.as_str()).collect();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_mistakes_are_reported_than_help() {
+    fn the_number_of_reported_errors_is_limited() {
         let members = (0..10_000).map(|number| (format!("{number:0>200}"), Value::Null)).collect();
         let faults = Setting::read(&members).unwrap_err();
         assert_eq!(faults.len(), MAX_ERRORS_PER_BODY);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_later_than_what_it_replaces_though_the_clock_was_set_back() {
+    fn a_change_is_newer_even_after_a_clock_set_back() {
         let setting = Setting { enabled: true, limit: 1, window: Span::secs(1) };
         let before = TimestampedSetting { setting, since: u64::MAX / 2 };
         assert!(TimestampedSetting::changed(setting, &before).since > before.since);

@@ -1,4 +1,4 @@
-//! Where daemons count together, and what is known of whether it answers.
+//! The shared store, and its availability.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,27 +11,28 @@ use crate::kv::{Kv, KvError, PermitReply, PermitRequest, Rate};
 use super::metrics::Metrics;
 use super::refill_queue::RefillQueue;
 
-/// Between two looks at a store that is away. Most of them cost nothing: the store's own breaker refuses them.
+/// Time between two probes of an unavailable store. Most of them cost nothing: the store's circuit breaker refuses
+/// them.
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
-/// A look is a question to a bucket, as what is asked then. It asks for nothing.
+/// Bucket of the probe. The probe uses the same operation as requests, with a need of zero permits.
 const PROBE_KEY: &str = "forebay:ratelimit:look";
 const PROBE_RATE: Rate = Rate { limit: 1, window: Duration::from_millis(1) };
 
-/// The store, and whether it is away: then nobody asks it, and nobody waits for it, but one who looks.
+/// The store and its availability. While it is unavailable, only a probe calls it, and no request waits for it.
 pub(super) struct SharedStore {
     kv: Option<Kv>,
     timeout: Duration,
     is_unavailable: AtomicBool,
     became_unavailable: Notify,
-    /// Of leases that are to be filled.
+    /// Requests to refill leases.
     refills: RefillQueue,
-    /// 1 while every daemon counts for itself.
+    /// 1 while each daemon counts alone.
     fallback: IntGauge,
     begun: Instant,
 }
 
 impl SharedStore {
-    /// `timeout`: nobody waits longer.
+    /// `timeout` is the maximum wait of a request.
     pub fn new(kv: Option<Kv>, timeout: Duration, metrics: &Metrics) -> Self {
         let is_away = kv.is_none();
         let fallback = metrics.fallback.clone();
@@ -70,19 +71,19 @@ impl SharedStore {
         u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// None: it is away.
+    /// `None` if the store is unavailable.
     pub async fn spend_one(&self, key: &str, rate: Rate) -> Option<PermitReply> {
         let spent = self.kv.as_ref()?.take_permits(key, rate, 1, 0).await;
         spent.map_err(|error| self.failed(&error)).ok()
     }
 
-    /// The same for many; their answers in order.
+    /// Does the same for many requests; the replies are in order.
     pub async fn spend_all(&self, calls: &[PermitRequest]) -> Option<Vec<PermitReply>> {
         let spent = self.kv.as_ref()?.take_all_permits(calls).await;
         spent.map_err(|error| self.failed(&error)).ok()
     }
 
-    /// What is not given back comes back with time.
+    /// Returns permits. Permits that cannot be returned come back with time.
     pub async fn give_back(&self, key: &str, rate: Rate, count: u64) {
         let Some(kv) = self.kv.as_ref().filter(|_| !self.is_unavailable()) else { return };
         if let Err(error) = kv.return_permits(key, rate, count).await {
@@ -90,13 +91,13 @@ impl SharedStore {
         }
     }
 
-    /// Asks what was put into the queue, call after call.
+    /// Sends the queued requests, call after call.
     pub async fn run_refills(&self) {
         loop {
             let questions = self.refills.next().await;
             let (calls, answered): (Vec<_>, Vec<_>) =
                 questions.into_iter().map(|question| (question.spend, question.on_reply)).unzip();
-            // Clients that wait behind a call that failed are released at once.
+            // Clients that wait for a failed call are released at once.
             let answers = match self.is_unavailable() {
                 true => None,
                 false => self.spend_all(&calls).await,
@@ -112,14 +113,14 @@ impl SharedStore {
             tracing::warn!(
                 event = "ratelimit.fallback",
                 %error,
-                "shared counts are unavailable; each daemon counts alone"
+                "shared counts are unavailable; this daemon counts alone"
             );
         }
         self.fallback.set(1);
         self.became_unavailable.notify_one();
     }
 
-    /// Whenever it is away: looks until it is back.
+    /// Probes the store while it is unavailable.
     pub async fn watch(&self) {
         let Some(kv) = &self.kv else { return };
         loop {
@@ -127,7 +128,7 @@ impl SharedStore {
             while self.is_unavailable() {
                 tokio::time::sleep(PROBE_INTERVAL).await;
                 if kv.take_permits(PROBE_KEY, PROBE_RATE, 0, 0).await.is_ok() {
-                    tracing::info!(event = "ratelimit.shared", "daemons share their counts again");
+                    tracing::info!(event = "ratelimit.shared", "the shared counts are available again");
                     self.is_unavailable.store(false, Ordering::Relaxed);
                     self.fallback.set(0);
                 }

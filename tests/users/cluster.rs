@@ -49,7 +49,7 @@ fn a_node_of_a_cluster_that_is_taken_for_a_single_server_is_said_to_be_one() {
 fn a_single_server_that_is_taken_for_a_cluster_is_said_to_be_none() {
     let Some(place) = services::redis("a_single_server_that_is_taken_for_a_cluster") else { return };
     let server = place.start();
-    let state = "the server is no node of a cluster: set [redis] cluster = false";
+    let state = "the server is not a node of a cluster: set [redis] cluster = false";
     shows_once(&server.url(), true, state);
 }
 

@@ -1,4 +1,4 @@
-//! The store's files: opening them, and what is done with those that cannot be used or have grown too large.
+//! The embedded store's files: opening them, quarantining damaged ones, and rewriting those that have grown too large.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -8,43 +8,43 @@ use std::{fs, io};
 
 const DIR: &str = "kv";
 const BROKEN: &str = "kv.broken";
-/// A store that is being written anew.
+/// Directory of a store while it is being rewritten.
 const NEW: &str = "kv.new";
-/// What the default tree says of the secret that the store is sealed under.
+/// Key, in the default tree, of the fingerprint of the store's secret.
 const SECRET_MARK: &[u8] = b"mark";
-/// sled's words for that; it has no error of its own for it.
+/// sled's error text for a store in use. sled has no error code for it.
 pub const IN_USE: &str = "could not acquire lock";
-/// sled's resident memory is about 3.5 times this.
+/// Size of sled's cache. Its resident memory is about 3.5 times this.
 const CACHE_BYTES: u64 = 16 << 20;
-/// The store is the service user's alone.
+/// Only the service user may access the store.
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
-/// Below this size nothing is written anew.
+/// Below this size the store is not rewritten.
 pub const MIN_REWRITE_BYTES: u64 = 64 << 20;
-/// sled does not shrink its file. A store this many times larger than what it holds is written anew.
+/// sled does not shrink its file. A store this many times larger than its content is rewritten.
 const MAX_SIZE_RATIO: u64 = 4;
 
 /// An open store.
 pub struct SledStore {
     pub values: sled::Tree,
     pub ends: sled::Tree,
-    /// Last to go: the trees are of it.
+    /// Last, so that it is dropped after the trees, which belong to it.
     db: sled::Db,
 }
 
 impl SledStore {
-    /// Opens the store in `dir`. What is damaged is moved aside. A store sealed under another secret, or not sealed as
-    /// this one is to be, is removed: nothing in it could be read, or everything.
+    /// Opens the store in `dir`. Damaged files are moved aside. A store with another secret, or with the other
+    /// encryption setting, is removed: its content would be unreadable, or readable by everyone.
     pub fn open(dir: &Path, mark: Option<[u8; 32]>) -> Result<Self, String> {
         let at = |error: io::Error| format!("{}: {error}", dir.display());
         make_private(dir).map_err(at)?;
         remove(&dir.join(NEW)).map_err(at)?;
         if mark.is_some() {
-            // It may have been written before encryption was turned on.
+            // The moved store may date from before encryption was turned on.
             remove(&dir.join(BROKEN)).map_err(at)?;
         }
         let store = match open(&dir.join(DIR)) {
-            // Nothing is wrong with it: somebody else uses it.
+            // The store is not damaged: another process uses it.
             Err(error) if error.contains(IN_USE) => return Err(error),
             Err(error) => {
                 tracing::warn!(event = "kv.damaged", error, "embedded store is damaged; it starts empty");
@@ -81,17 +81,17 @@ impl SledStore {
         Ok(())
     }
 
-    /// Returns when the disk has what was written to it.
+    /// Returns when the written data is on disk.
     pub fn flush(&self) -> sled::Result<()> {
         self.db.flush().map(drop)
     }
 
-    /// Bytes of its files.
+    /// Size of the files in bytes.
     pub fn size(&self) -> sled::Result<u64> {
         self.db.size_on_disk()
     }
 
-    /// Whether its files are much larger than what it holds.
+    /// Whether the files are much larger than their content.
     pub fn is_too_large(&self) -> sled::Result<bool> {
         let mut live = 0;
         for entry in self.values.iter().chain(self.ends.iter()) {
@@ -101,7 +101,7 @@ impl SledStore {
         Ok(self.size()? > MIN_REWRITE_BYTES.max(live * MAX_SIZE_RATIO))
     }
 
-    /// Writes the store in `dir` anew: what it holds and nothing else. Its handles must not be used any more.
+    /// Rewrites the store in `dir` with its current content only. Existing handles must not be used afterwards.
     pub fn rewrite(self, dir: &Path, mark: Option<[u8; 32]>) -> Result<Self, String> {
         let (before, new) = (self.size(), dir.join(NEW));
         let copied = remove(&new).map_err(|error| error.to_string()).and_then(|()| self.copy_to(&new, mark));
@@ -110,7 +110,7 @@ impl SledStore {
             tracing::warn!(
                 event = "kv.rewrite_failed",
                 error,
-                "embedded store not rewritten; it keeps its size"
+                "embedded store could not be rewritten and keeps its size"
             );
         } else {
             let replaced = remove(&dir.join(DIR)).and_then(|()| fs::rename(&new, dir.join(DIR)));
@@ -144,7 +144,7 @@ impl SledStore {
     }
 }
 
-/// sled 0.34 may panic on a damaged file: that, too, only means that it begins empty.
+/// Opens the store. sled 0.34 may panic on a damaged file: then the store starts empty, too.
 fn open(path: &Path) -> Result<SledStore, String> {
     let open = AssertUnwindSafe(|| -> sled::Result<SledStore> {
         let db = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open()?;
@@ -156,8 +156,8 @@ fn open(path: &Path) -> Result<SledStore, String> {
     }
 }
 
-/// A directory and its files, for the service user only. Missing: made. What sled adds to it later lies behind its
-/// mode.
+/// Creates the directory if it is missing, and restricts it and its files to the service user. The directory's mode
+/// also protects files that sled adds later.
 fn make_private(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)?;
     fs::set_permissions(dir, Permissions::from_mode(DIR_MODE))?;

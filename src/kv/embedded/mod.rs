@@ -1,7 +1,7 @@
-//! The store of a daemon that is alone: sled, in this process.
+//! The embedded store for a single daemon: sled, in this process.
 //!
-//! sled blocks and may panic: it runs on threads that may block, a few calls at a time, and what it says or does not
-//! say is an error of the call, no more.
+//! sled blocks and may panic. It therefore runs on blocking threads, a few calls at a time, and its failures and panics
+//! are only errors of the call.
 
 mod files;
 mod trees;
@@ -24,19 +24,19 @@ use super::subscription_event::SubscriptionEvent;
 use trees::Trees;
 use value_cipher::ValueCipher;
 
-/// A disk that takes longer is broken.
+/// Timeout of a call. A disk that takes longer is broken.
 const DISK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Calls on threads at once: writers wait for each other, so more would only wait on more threads.
+/// Maximum number of concurrent calls. Writers wait for each other, so more threads would only wait too.
 const THREADS: usize = 8;
-/// Messages a subscriber may be behind before it misses some.
+/// Maximum number of messages that a subscriber may lag behind before it misses some.
 const MAX_QUEUED_MESSAGES: usize = 1024;
 
-/// The store. Clones share it.
+/// The embedded store. Clones share it.
 #[derive(Clone)]
 pub(super) struct Embedded {
     trees: Arc<Trees>,
     threads: Arc<Semaphore>,
-    /// Channel and message.
+    /// Messages, each with its channel.
     messages: broadcast::Sender<(Arc<str>, Arc<str>)>,
 }
 
@@ -47,7 +47,7 @@ impl Embedded {
         Ok(Self { trees: Arc::new(trees), threads: Arc::new(Semaphore::new(THREADS)), messages })
     }
 
-    /// Counts what is given up for want of room.
+    /// Counts keys that are evicted for lack of space.
     pub fn count_evictions(&self, counter: IntCounter) {
         self.trees.count_evictions(counter);
     }
@@ -56,7 +56,7 @@ impl Embedded {
         self.run_blocking(move |trees| trees.apply(&calls, Timestamp::now())).await
     }
 
-    /// Returns when the disk has everything.
+    /// Returns when all data is on disk.
     pub async fn flush(&self) -> Result<(), KvError> {
         self.run_blocking(Trees::flush).await
     }
@@ -78,7 +78,7 @@ impl Embedded {
         let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(closed)?;
         let trees = Arc::clone(&self.trees);
         let done = tokio::task::spawn_blocking(move || {
-            // Held until the thread is done, also when nobody waits for it any more.
+            // Held until the thread is finished, even if no caller waits for it any more.
             let _permit = permit;
             work(&trees)
         });
@@ -87,7 +87,7 @@ impl Embedded {
     }
 
     pub fn publish(&self, channel: &str, message: &str) {
-        // Fails when nobody listens.
+        // Fails if the channel has no subscriber.
         let _ = self.messages.send((channel.into(), message.into()));
     }
 
@@ -101,7 +101,7 @@ impl Embedded {
 pub(super) struct LocalSubscriber {
     channel: String,
     messages: broadcast::Receiver<(Arc<str>, Arc<str>)>,
-    /// While it lives the channel does not close.
+    /// Keeps the channel open while the subscriber exists.
     _sender: broadcast::Sender<(Arc<str>, Arc<str>)>,
 }
 
@@ -114,7 +114,7 @@ impl LocalSubscriber {
                 }
                 Ok(_) => {}
                 Err(_) => {
-                    // What waits was published before: without it there is room for what comes.
+                    // The queued messages were published before. Dropping them makes space for new ones.
                     self.messages = self.messages.resubscribe();
                     return SubscriptionEvent::MessagesMissed;
                 }

@@ -1,6 +1,8 @@
-//! What stands on disk. Tree `values`: key → when it ends (milliseconds since 1970, 8 bytes) and value. Tree `ends`:
-//! when and key → nothing, to find what is over. Every write sweeps some of that out, so that the store does not grow
-//! with what is gone; and it holds a bounded number of keys: for one more, the one that would end first is given up.
+//! The content of the embedded store on disk.
+//!
+//! Tree `values`: key → expiry (milliseconds since 1970, 8 bytes) and value. Tree `ends`: expiry and key → nothing, to
+//! find expired keys. Every write deletes some expired keys, so the store does not grow with them. The store holds a
+//! bounded number of keys: if it is full, a new key evicts the one that would expire first.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -17,37 +19,37 @@ use super::super::call::{Call, Op, Reply, SetOutcome, millis};
 use super::files::{MIN_REWRITE_BYTES, SledStore};
 use super::value_cipher::ValueCipher;
 
-/// Some hundred bytes each.
+/// Maximum number of keys, of some hundred bytes each.
 const MAX_KEYS: usize = 1_000_000;
-/// More than one, so that a store of dead keys gets smaller while it is written to.
+/// Expired keys deleted per write. More than one, so that a store of expired keys shrinks while it is written to.
 const KEYS_PER_SWEEP: usize = 8;
-/// Of a stored value, before the value itself.
+/// Length of the expiry in front of a stored value, in bytes.
 const END_LEN: usize = 8;
-/// Writes between two looks at the size of the files: some megabytes.
+/// Writes between two checks of the files' size: some megabytes.
 const WRITES_PER_SIZE_CHECK: u32 = 4096;
 
 pub(super) struct Trees {
     dir: PathBuf,
     cipher: Option<ValueCipher>,
-    /// None: it could not be opened again after it was written anew.
+    /// `None` if the store could not be opened again after a rewrite.
     store: RwLock<Option<SledStore>>,
     max_keys: usize,
-    /// Who writes holds this.
+    /// Held by the writer.
     writing: Mutex<WriteState>,
     evictions: OnceLock<IntCounter>,
 }
 
 struct WriteState {
-    /// How many keys there are.
+    /// Number of keys.
     keys: usize,
-    /// Writes until the files' size is looked at.
+    /// Writes until the next check of the files' size.
     writes_until_check: u32,
-    /// Bytes of files from which on they are compared with what they hold.
+    /// Size of the files, in bytes, from which on they are compared with their content.
     compare_above: u64,
 }
 
 impl Trees {
-    /// Opens the store in `dir`; with a seal, nothing in it can be read without its secret.
+    /// Opens the store in `dir`. With a cipher, its content cannot be read without the secret.
     pub fn open(dir: &Path, seal: Option<ValueCipher>) -> Result<Self, String> {
         let mark = seal.as_ref().map(ValueCipher::fingerprint);
         let mut store = SledStore::open(dir, mark)?;
@@ -70,7 +72,7 @@ impl Trees {
     }
 
     pub fn count_evictions(&self, counter: IntCounter) {
-        // A second one counts the same.
+        // A second counter would have the same value.
         let _ = self.evictions.set(counter);
     }
 
@@ -78,7 +80,7 @@ impl Trees {
         calls.iter().map(|call| self.apply_one(call, now)).collect()
     }
 
-    /// Returns when the disk has everything.
+    /// Returns when all data is on disk.
     pub fn flush(&self) -> Result<(), String> {
         self.with_store(SledStore::flush)
     }
@@ -138,7 +140,7 @@ impl Trees {
         Ok(Reply::Changed(changed))
     }
 
-    /// What stands for a key on disk.
+    /// The key as stored on disk.
     fn stored_key<'a>(&self, key: &'a str) -> Cow<'a, [u8]> {
         match &self.cipher {
             Some(seal) => seal.key(key.as_bytes()).to_vec().into(),
@@ -148,12 +150,12 @@ impl Trees {
 
     fn with_store<T>(&self, work: impl FnOnce(&SledStore) -> sled::Result<T>) -> Result<T, String> {
         let store = self.store.read();
-        let store = store.as_ref().ok_or("the embedded store could not be opened again")?;
+        let store = store.as_ref().ok_or("the embedded store could not be reopened")?;
         work(store).map_err(|error| error.to_string())
     }
 
-    /// Writes the store anew when its files have become much larger than what they hold. Others wait meanwhile: for a
-    /// second at most, unless there are very many keys.
+    /// Rewrites the store when its files have become much larger than their content. Other calls wait meanwhile: for at
+    /// most a second, unless there are very many keys.
     fn bound_size(&self, writing: &mut WriteState) -> Result<(), String> {
         writing.writes_until_check = writing.writes_until_check.saturating_sub(1);
         if writing.writes_until_check > 0 {
@@ -168,12 +170,12 @@ impl Trees {
             let mark = self.cipher.as_ref().map(ValueCipher::fingerprint);
             *open = open.take().map(|store| store.rewrite(&self.dir, mark)).transpose()?;
         }
-        // To compare takes as long as to read it all: again when it has doubled.
+        // A comparison reads the whole store, so the next one waits until the size has doubled.
         writing.compare_above = MIN_REWRITE_BYTES.max(self.with_store(SledStore::size)? * 2);
         Ok(())
     }
 
-    /// The value, unless its time is over.
+    /// The value, unless it has expired.
     fn live_value(&self, store: &SledStore, key: &[u8], now: Timestamp) -> sled::Result<Option<Vec<u8>>> {
         let stored = store.values.get(key)?;
         let live = stored.as_deref().and_then(decode).filter(|(end, _)| *end > now.0);
@@ -199,7 +201,7 @@ impl Trees {
             self.evict_one(store, keys)?;
         }
         let end = now.0.saturating_add(millis(ttl)).to_be_bytes();
-        // First, so that no value is without an end that finds it.
+        // First, so that every value has an entry that finds it when it expires.
         store.ends.insert([&end, key].concat(), &[])?;
         let before = store.values.insert(key, [&end, &*value].concat())?;
         match before.as_deref().and_then(decode) {
@@ -237,7 +239,7 @@ fn remove_key(store: &SledStore, keys: &mut usize, key: &[u8]) -> sled::Result<b
     Ok(true)
 }
 
-/// Removes what an entry of `ends` stands for, unless it got another end since.
+/// Removes the key of an entry of `ends`, unless the key's expiry has changed since.
 fn remove_end(store: &SledStore, keys: &mut usize, entry: &[u8]) -> sled::Result<()> {
     let (end, key) = entry.split_at(END_LEN.min(entry.len()));
     if store.values.get(key)?.is_some_and(|stored| stored.starts_with(end)) {
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_store_gives_up_what_would_end_first() {
+    fn a_full_store_evicts_the_key_that_expires_first() {
         let dir = tempfile::tempdir().unwrap();
         let mut trees = Trees::open(dir.path(), None).unwrap();
         trees.max_keys = 2;
@@ -281,7 +283,7 @@ mod tests {
         trees.count_evictions(evictions.clone());
         let now = Timestamp(1);
         trees.apply(&[set("long", HOUR * 3), set("short", HOUR), set("long", HOUR * 3)], now).unwrap();
-        assert_eq!(evictions.get(), 0, "there is room for two");
+        assert_eq!(evictions.get(), 0, "two keys fit");
         trees.apply(&[set("middle", HOUR * 2)], now).unwrap();
         assert_eq!(evictions.get(), 1);
         let left: Vec<_> = ["long", "middle", "short"].map(|key| there(&trees, key, now)).into();
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_ends_at_its_instant_and_not_before() {
+    fn a_value_expires_at_its_instant_not_earlier() {
         let dir = tempfile::tempdir().unwrap();
         let trees = Trees::open(dir.path(), None).unwrap();
         trees.apply(&[set("a", Duration::from_millis(5))], Timestamp(10)).unwrap();
@@ -299,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_in_use_is_left_where_it_is() {
+    fn a_store_in_use_is_not_moved_aside() {
         let dir = tempfile::tempdir().unwrap();
         let trees = Trees::open(dir.path(), None).unwrap();
         assert!(Trees::open(dir.path(), None).err().unwrap().contains(IN_USE));
@@ -308,11 +310,11 @@ mod tests {
     }
 
     #[test]
-    fn the_files_stay_within_a_bound_however_much_is_written() {
+    fn the_files_stay_bounded_under_many_writes() {
         let dir = tempfile::tempdir().unwrap();
         let trees = Trees::open(dir.path(), None).unwrap();
         let size = || trees.with_store(SledStore::size).unwrap();
-        // Each round takes the place of the one before, as markers and cached users do.
+        // Each round replaces the previous one, as reservations and cached users do.
         let mut largest = 0;
         for round in 0..120_u64 {
             let value = vec![round as u8; 4000];
@@ -324,13 +326,13 @@ mod tests {
             trees.apply(&calls, Timestamp(round)).unwrap();
             largest = size().max(largest);
         }
-        println!("largest {largest}, at last {}", size());
+        println!("largest {largest}, finally {}", size());
         assert!(largest < MIN_REWRITE_BYTES * 2, "{largest} bytes for 500 keys");
         assert_eq!(lengths(&trees), (500, 500));
     }
 
     #[test]
-    fn a_store_grown_too_large_is_written_anew_with_all_it_holds() {
+    fn an_oversized_store_is_rewritten_without_losing_keys() {
         let dir = tempfile::tempdir().unwrap();
         let seal = || Some(ValueCipher::new(&[3; 32]));
         let trees = Trees::open(dir.path(), seal()).unwrap();

@@ -1,4 +1,4 @@
-//! What stands on disk under encryption at rest: keyed digests in place of keys, and sealed values.
+//! Encryption at rest of the embedded store: keyed digests in place of keys, and encrypted values.
 
 use std::io;
 
@@ -7,36 +7,37 @@ use aes_gcm_siv::aead::AeadInOut;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// Before a sealed value: random. A repeated nonce shows with GCM-SIV only that two values of one key are equal.
+/// Length of the random nonce before an encrypted value. With GCM-SIV a repeated nonce reveals only that two values of
+/// one key are equal.
 const NONCE: usize = 12;
-/// Behind it: the authentication tag.
+/// Length of the authentication tag after the encrypted value.
 const TAG: usize = 16;
 
-/// Two keys made of one secret: one for digests, one for values.
+/// Two keys derived from one secret: one for digests, one for values.
 pub struct ValueCipher {
     digests: Hmac<Sha256>,
     cipher: Aes256GcmSiv,
 }
 
 impl ValueCipher {
-    /// Under this secret.
+    /// Derives the keys from this secret.
     pub fn new(secret: &[u8; 32]) -> Self {
         let derive = |purpose: &[u8]| digest(&keyed(secret), &[purpose]);
         let values = zeroize::Zeroizing::new(derive(b"values"));
         Self { digests: keyed(&derive(b"keys")), cipher: Aes256GcmSiv::new((&*values).into()) }
     }
 
-    /// What stands in place of a key.
+    /// The digest that replaces a key.
     pub fn key(&self, key: &[u8]) -> [u8; 32] {
         digest(&self.digests, &[b"key", key])
     }
 
-    /// Tells a store under this secret from every other one, and says nothing about it.
+    /// Distinguishes a store with this secret from every other one, and reveals nothing about the secret.
     pub fn fingerprint(&self) -> [u8; 32] {
         digest(&self.digests, &[b"mark"])
     }
 
-    /// A value for the key that `place` stands for.
+    /// Encrypts the value of the key with the digest `place`.
     pub fn encrypt(&self, place: &[u8], value: &[u8]) -> io::Result<Vec<u8>> {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).map_err(io::Error::other)?;
@@ -51,7 +52,7 @@ impl ValueCipher {
         Ok(sealed)
     }
 
-    /// The value; none if it was not sealed for this place under this secret.
+    /// Decrypts the value. `None` if it was not encrypted for this place with this secret.
     pub fn decrypt(&self, place: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE>()?;
         let (value, tag) = rest.split_last_chunk::<TAG>()?;
@@ -67,7 +68,7 @@ fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes any key")
 }
 
-/// HMAC of a purpose and, at most, one more part: no two inputs are the same bytes.
+/// HMAC of a purpose and at most one more part: no two inputs have the same bytes.
 fn digest(under: &Hmac<Sha256>, parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = under.clone();
     parts.iter().for_each(|part| mac.update(part));
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_opens_only_in_its_place_and_under_its_secret() {
+    fn a_value_decrypts_only_for_its_key_and_secret() {
         let seal = ValueCipher::new(&[1; 32]);
         let place = seal.key(b"user:pending:ada");
         let sealed = seal.encrypt(&place, b"value").unwrap();

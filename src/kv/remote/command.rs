@@ -1,4 +1,4 @@
-//! What is sent for a call, and what the answer means.
+//! Redis commands for calls, and the interpretation of their replies.
 //!
 //! Each command and script is about one key, so that the same works in a cluster.
 
@@ -11,9 +11,10 @@ use super::super::bucket::{PermitReply, SCRIPT};
 use super::super::call::{Call, Op, Reply, SetOutcome, millis};
 use super::error::to_kv_error;
 
-/// Each begins by looking whose value stands there. A value that begins with `ARGV[1]` is its owner's.
+/// Each script first checks the owner of the current value: a value that begins with `ARGV[1]` belongs to that owner.
 ///
-/// They are sent as a whole, not by their hash: a server that was restarted does not know the hash, and a call that is
+/// Scripts are sent as text, not by their hash: a restarted server does not know the hash. A call that no caller waits
+/// for any more would then have no effect when the server executes it.
 /// not waited for any more would then have no effect when the server comes to it.
 macro_rules! of_owner {
     ($then:literal) => {
@@ -30,16 +31,16 @@ const REPLACE: &str = of_owner!("redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[
 const REFRESH: &str = of_owner!("redis.call('PEXPIRE', KEYS[1], ARGV[2])");
 const REMOVE: &str = of_owner!("redis.call('DEL', KEYS[1])");
 
-/// What is to be asked about a key.
+/// A query about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyQuery {
-    /// What the call wants.
+    /// The operation of the call.
     Command,
-    /// What stands there instead.
+    /// The value that is stored instead.
     CurrentValue,
 }
 
-/// What an answer leads to.
+/// The next step after a reply.
 pub(super) enum NextStep {
     Reply(Reply),
     Query(KeyQuery),
@@ -73,15 +74,15 @@ impl KeyQuery {
         }
     }
 
-    /// Reads the answer to this question.
+    /// Interprets the reply to this query.
     pub fn interpret(self, call: &Call, answer: RedisResult<Value>) -> Result<NextStep, KvError> {
         let answer = answer.map_err(|error| to_kv_error(&error))?;
         let reply = match (&call.op, self, answer) {
             (Op::SetIfAbsent { value, .. }, Self::CurrentValue, Value::BulkString(other)) => {
-                // Ours: set by this call before its answer was lost, or by one before it.
+                // Owned: set by this call before its reply was lost, or by an earlier call.
                 Reply::Held(if other == *value { SetOutcome::Owned } else { SetOutcome::Taken(other) })
             }
-            // It ended in between.
+            // The value expired in between.
             (Op::SetIfAbsent { .. }, Self::CurrentValue, Value::Nil) => {
                 return Ok(NextStep::Query(Self::Command));
             }
@@ -109,7 +110,7 @@ fn read_spent(answer: &[Value]) -> Result<PermitReply, KvError> {
 }
 
 fn unexpected_type() -> KvError {
-    KvError::Malformed("an answer of another kind than was asked for".to_owned())
+    KvError::Malformed("a reply has an unexpected type".to_owned())
 }
 
 fn script(code: &str, key: &str, owner: &[u8]) -> Cmd {

@@ -1,4 +1,4 @@
-//! How a server is connected to, and how commands go over a connection.
+//! Connecting to a server, and sending commands over a connection.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,27 +16,28 @@ use super::super::{Config, KvError};
 use super::error::no_answer;
 use super::servers::{Servers, tcp};
 
-/// Name look-up, TCP, TLS and greeting. A call may give up earlier; the attempt goes on with the next one.
+/// Timeout for name resolution, TCP, TLS and greeting. A call may time out earlier; the next call continues the
+/// attempt.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// The same to one node of a cluster. Shorter, because all nodes have to be gone through within the above, and one of
-/// them may be frozen.
+/// Timeout for connecting to one node of a cluster. It is shorter, because all nodes must be tried within
+/// [`CONNECT_TIMEOUT`], and one of them may be frozen.
 const NODE_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-/// Commands that wait for their turn on a connection; whoever comes then waits.
+/// Maximum number of commands queued on a connection. Further callers wait.
 const MAX_QUEUED_COMMANDS: usize = 1024;
 
-/// A connection that is being made.
+/// A connection attempt in progress.
 pub(super) type Connecting = Pin<Box<dyn Future<Output = RedisResult<Connection>> + Send>>;
 
-/// A connection. Clones share it; the last one closes it.
+/// A connection. Clones share it; dropping the last one closes it.
 #[derive(Clone)]
 pub(super) enum Connection {
     Single(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
-/// Knows where the server is and how to log in.
+/// Addresses and credentials of the servers.
 pub(super) struct Connector {
-    /// One, or some nodes of the cluster.
+    /// The single server, or some nodes of the cluster.
     nodes: Vec<ConnectionInfo>,
     cluster: Option<ClusterClient>,
 }
@@ -45,7 +46,7 @@ impl Connector {
     pub fn new(config: &Config) -> Result<Self, KvError> {
         let Servers { nodes, certificates } = Servers::of(config)?;
         let cluster = config.cluster.then(|| {
-            // The library's own patience: less than ours, so that it turns to another node while somebody waits.
+            // The library's own timeout is shorter than ours, so that it tries another node while a caller waits.
             let builder = ClusterClient::builder(nodes.clone());
             let builder = match certificates {
                 Some(certificates) => builder.certs(certificates),
@@ -60,11 +61,11 @@ impl Connector {
                 .max_retry_wait(100)
                 .build()
         });
-        let wrong = |_| KvError::Malformed("[redis] url: its servers are no cluster's".to_owned());
+        let wrong = |_| KvError::Malformed("[redis] url: its servers cannot form a cluster".to_owned());
         Ok(Self { cluster: cluster.transpose().map_err(wrong)?, nodes })
     }
 
-    /// Begins to connect; nothing happens unless somebody waits.
+    /// Starts to connect. The returned future makes no progress unless it is awaited.
     pub fn connect(&self) -> Connecting {
         match (&self.cluster, self.nodes.first().cloned()) {
             (Some(cluster), _) => {
@@ -76,18 +77,18 @@ impl Connector {
         }
     }
 
-    /// A connection to one node, whatever the configuration says it is.
+    /// Connects to one node, whatever the configured kind.
     pub async fn connect_to(&self, node: &ConnectionInfo) -> RedisResult<Connection> {
         let late = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
         timeout(NODE_CONNECT_TIMEOUT, single(node.clone())).await.unwrap_or_else(late)
     }
 
-    /// The servers that the configuration names.
+    /// The configured servers.
     pub fn nodes(&self) -> &[ConnectionInfo] {
         &self.nodes
     }
 
-    /// The node whose turn it is: any one of a cluster has all messages.
+    /// The node at this round-robin position: any node of a cluster receives all messages.
     pub fn node(&self, turn: usize) -> ConnectionInfo {
         self.nodes[turn % self.nodes.len()].clone()
     }
@@ -99,7 +100,7 @@ async fn single(node: ConnectionInfo) -> RedisResult<Connection> {
     made.map(Connection::Single)
 }
 
-/// The library's time-outs are off: a call has ours.
+/// The library's timeouts are off: each call has forebay's own.
 pub(super) fn settings() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new()
         .set_connection_timeout(None)
@@ -113,12 +114,12 @@ async fn within<T>(work: impl Future<Output = RedisResult<T>>) -> RedisResult<T>
 }
 
 impl Connection {
-    /// A cluster's connections to its nodes come and go one by one.
+    /// Whether the connection reconnects by itself: a cluster connection replaces its connections to nodes one by one.
     pub fn reconnects_itself(&self) -> bool {
         matches!(self, Self::Cluster(_))
     }
 
-    /// Whether at least one node is there.
+    /// Whether at least one node replies.
     pub async fn any_node_answers(self) -> bool {
         let everybody =
             RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllNodes, Some(ResponsePolicy::OneSucceeded)));
@@ -130,7 +131,7 @@ impl Connection {
         }
     }
 
-    /// Sends all and waits for all answers. An error of the whole: the connection is of no use any more.
+    /// Sends all commands and waits for all replies. An error of the whole means that the connection is unusable.
     pub async fn send(self, commands: &Arc<Vec<Cmd>>) -> RedisResult<Vec<RedisResult<Value>>> {
         match self {
             Self::Single(connection) => pipelined(connection, commands).await,
@@ -151,8 +152,8 @@ async fn pipelined(
     Ok(answers.into_iter().map(Value::extract_error).collect())
 }
 
-/// In a cluster each key has its node, and a pipeline goes to one: so each command for itself. All are waited for:
-/// what one node does not do, others do all the same.
+/// In a cluster each key has its node, and a pipeline goes to one node. So each command is sent separately, and all are
+/// awaited: a failing node does not affect the others.
 async fn side_by_side(
     connection: ClusterConnection,
     commands: &Arc<Vec<Cmd>>,
@@ -167,7 +168,7 @@ async fn side_by_side(
         let Ok((number, answer)) = joined else { return Err(no_answer()) };
         answers[number] = answer.and_then(Value::extract_error);
     }
-    // What a node says has a code; all else says that it was not reached.
+    // An error reported by a node has a code; an error without one means that the node was not reached.
     let unreached = |answer: &RedisResult<Value>| answer.as_ref().is_err_and(|error| error.code().is_none());
     if answers.iter().all(unreached)
         && let Some(Err(error)) = answers.pop()

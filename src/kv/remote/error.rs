@@ -1,17 +1,17 @@
-//! Errors of the Redis client in our words.
+//! Conversion of the Redis client's errors.
 
 use redis::{ErrorKind, RedisError};
 
 use super::super::KvError;
 
-/// What is said of a node of a cluster with `cluster = false`.
+/// Error text for a node of a cluster with `cluster = false`.
 pub(super) const IS_CLUSTER_NODE: &str = "the server is a node of a cluster: set [redis] cluster = true";
 
 pub(super) fn no_answer() -> RedisError {
-    RedisError::from((ErrorKind::Client, "no answer"))
+    RedisError::from((ErrorKind::Client, "no reply"))
 }
 
-/// Our word for theirs, which may hold keys.
+/// Converts an error. The client's own text may contain keys.
 pub(super) fn to_kv_error(error: &RedisError) -> KvError {
     if error.is_timeout() {
         return KvError::Timeout;
@@ -21,22 +21,22 @@ pub(super) fn to_kv_error(error: &RedisError) -> KvError {
         _ if error.is_connection_refusal() => away("connection refused"),
         _ if error.is_connection_dropped() => away("connection lost"),
         (ErrorKind::UnexpectedReturnType | ErrorKind::Parse, _) => {
-            KvError::Malformed(format!("an answer that is none ({})", error.category()))
+            KvError::Malformed(format!("a reply could not be parsed ({})", error.category()))
         }
         (ErrorKind::InvalidClientConfig, _) => {
-            KvError::Malformed("[redis]: not to be connected to so".to_owned())
+            KvError::Malformed("[redis]: the settings do not allow a connection".to_owned())
         }
         (_, Some("NOPERM")) => KvError::Denied,
         (_, Some("ERR")) if error.detail().is_some_and(forbids_a_script) => KvError::Denied,
-        (_, Some("WRONGTYPE")) => KvError::Malformed("a key holds something else than a value".to_owned()),
-        // Only a node of a cluster says that another one has the key.
+        (_, Some("WRONGTYPE")) => KvError::Malformed("a key does not contain a string value".to_owned()),
+        // Only a node of a cluster redirects to another node.
         (_, Some("MOVED" | "ASK")) => KvError::WrongServerMode(IS_CLUSTER_NODE),
         (_, Some(code)) => KvError::Unavailable(format!("the server answered {code}")),
         _ => away(error.category()),
     }
 }
 
-/// Whether this is what Redis says of a command that a script runs and its user may not: up to 7.0, and since.
+/// Whether Redis refused a command inside a script for lack of permission; the texts are those up to 7.0 and since.
 fn forbids_a_script(detail: &str) -> bool {
     detail.contains("user executing the script can't") || detail.contains("ACL failure in script")
 }

@@ -1,5 +1,5 @@
-//! Subscriptions that cannot be made: said once in the log, and shown by health checks for as long as it lasts. Until they
-//! are made, this daemon misses what other daemons say, revocations among it.
+//! Subscriptions that fail. Each is logged once, and health checks report it as long as it fails. Until it succeeds,
+//! this daemon misses messages of other daemons, including revocations.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use crate::sync::{Mutex, MutexGuard};
 
 use super::super::KvError;
 
-/// By subscriber: its channel, and why it fails.
+/// By subscriber: its channel, and the reason.
 #[derive(Default)]
 pub(super) struct FailedSubscriptions {
     failing: Mutex<BTreeMap<u64, (String, KvError)>>,
@@ -16,12 +16,12 @@ pub(super) struct FailedSubscriptions {
 }
 
 impl FailedSubscriptions {
-    /// A number for one more subscriber.
+    /// A number for a new subscriber.
     pub fn next_id(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// It could not subscribe.
+    /// Records that a subscriber could not subscribe.
     pub fn failed(&self, subscriber: u64, channel: &str, why: KvError) {
         let before = self.failing().insert(subscriber, (channel.to_owned(), why.clone()));
         if before.is_some_and(|(_, before)| before == why) {
@@ -32,23 +32,23 @@ impl FailedSubscriptions {
                 event = "kv.subscription_failed",
                 channel,
                 error = %why,
-                "changes by other daemons are missed until the subscription succeeds"
+                "subscription failed; changes by other daemons are missed until it succeeds"
             ),
             _ => tracing::warn!(
                 event = "kv.subscription_failed",
                 channel,
                 error = %why,
-                "changes by other daemons are missed until the subscription succeeds"
+                "subscription failed; changes by other daemons are missed until it succeeds"
             ),
         }
     }
 
-    /// It has subscribed, or has ended.
+    /// Records that a subscriber has subscribed, or has ended.
     pub fn clear(&self, subscriber: u64) {
         self.failing().remove(&subscriber);
     }
 
-    /// An error that names the first channel of which nothing is heard.
+    /// An error that names the first failing channel.
     pub fn check(&self) -> Result<(), KvError> {
         match self.failing().first_key_value() {
             Some((_, (channel, why))) => {

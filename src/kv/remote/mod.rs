@@ -1,10 +1,10 @@
-//! A Redis that daemons share, alone or a cluster.
+//! A Redis shared by daemons, single or a cluster.
 //!
-//! Every call has one time-out, connecting included, and passes the [`CircuitBreaker`]: after some failures in a row calls fail
-//! at once until a probe is answered. A key always goes over the same connection, so that what is done to it happens
-//! in the order it was asked for, also when an answer did not come in time.
+//! Every call has one timeout, including the time to connect, and passes the [`CircuitBreaker`]. After some failures in
+//! a row calls fail at once, until a probe succeeds. A key always uses the same connection, so its operations take
+//! effect in the order of the calls, even if a reply was late.
 //!
-//! In a cluster a call that fails is no failure of the store while any node answers: its keys fail, others' do not.
+//! In a cluster a failed call is not a failure of the store while any node replies: only that node's keys fail.
 
 mod command;
 mod connection;
@@ -42,21 +42,21 @@ use reconnecting_connection::ReconnectingConnection;
 pub(super) use servers::parse_nodes as servers;
 pub(super) use subscriber::Subscriber;
 
-/// The longest conversation about one key: set, look, and that again when what stood there ended in between.
+/// The longest exchange about one key: set and read, repeated when the stored value expired in between.
 const MAX_ROUNDS: usize = 6;
 
-/// Beyond the time-out, to see whether anybody else in the cluster answers.
+/// Time beyond the timeout, to check whether another node of the cluster replies.
 const NODE_PROBE_EXTRA: Duration = Duration::from_millis(50);
 
 pub(super) struct Remote {
     redis: Arc<Redis>,
-    /// Calls, also those that nobody waits for any more.
+    /// Calls in progress, including those that no caller waits for any more.
     calls: TaskSet,
-    /// Subscriptions that fail.
+    /// Failing subscriptions.
     failed_subscriptions: Arc<FailedSubscriptions>,
 }
 
-/// What a call needs.
+/// State shared by calls.
 struct Redis {
     timeout: Duration,
     cluster: bool,
@@ -79,14 +79,15 @@ impl Remote {
         Ok(Self { redis: Arc::new(redis), calls: TaskSet::default(), failed_subscriptions: Arc::default() })
     }
 
-    /// A call that is given up is let come to its end, within the time-out: whether the server answers is to be known
-    /// also where all who ask are more impatient than that. Nothing is asked any more for those who are gone.
+    /// Runs the calls. A call that its caller abandons still runs to its end, within the timeout. The circuit breaker
+    /// then learns whether the server replies, even if all callers have shorter timeouts. No further query is sent for
+    /// an abandoned call.
     pub async fn run(&self, calls: Vec<Call>) -> Result<Vec<Reply>, KvError> {
         let redis = Arc::clone(&self.redis);
         let (answer, answered) = oneshot::channel();
         self.calls.spawn(&Handle::current(), async move {
             let replies = redis.guarded(redis.run_rounds(&calls, || !answer.is_closed())).await;
-            // Nobody may be there.
+            // The caller may be gone.
             let _ = answer.send(replies);
         });
         answered.await.unwrap_or_else(|_| Err(KvError::Unavailable("the call was interrupted".to_owned())))
@@ -125,12 +126,12 @@ impl Redis {
         }
     }
 
-    /// Tells the failure of a node from that of the cluster.
+    /// Distinguishes the failure of a node from that of the cluster.
     async fn in_cluster<T>(&self, work: impl Future<Output = Result<T, KvError>>) -> Result<T, KvError> {
         let by = Instant::now() + self.timeout;
         let error = match timeout_at(by, work).await {
             Ok(Ok(done)) => return Ok(done),
-            // Its nodes do not agree at the moment.
+            // The nodes disagree at the moment.
             Ok(Err(KvError::WrongServerMode(_))) => {
                 KvError::Unavailable("the server answered MOVED".to_owned())
             }
@@ -143,7 +144,7 @@ impl Redis {
             return Err(error);
         }
         if error == KvError::Timeout {
-            // Who is silent for long may have been replaced, and only a new connection asks who is in its place.
+            // A node without replies may have been replaced, and only a new connection learns its successor.
             self.connections.iter().for_each(ReconnectingConnection::renew);
         }
         Err(KvError::Node(Box::new(error)))
@@ -154,7 +155,7 @@ impl Redis {
         timeout_at(by, connection.any_node_answers()).await.unwrap_or(false)
     }
 
-    /// Asks about every key, and asks on where an answer leads to another question and it is `wanted`.
+    /// Sends a query for every key, and continues while a reply requires another query and the call is `wanted`.
     async fn run_rounds(&self, calls: &[Call], wanted: impl Fn() -> bool) -> Result<Vec<Reply>, KvError> {
         let mut replies: Vec<Option<Reply>> = calls.iter().map(|_| None).collect();
         let mut open: Vec<_> = (0..calls.len()).map(|number| (number, KeyQuery::Command)).collect();
@@ -162,9 +163,9 @@ impl Redis {
             if open.is_empty() {
                 break;
             }
-            // It has answered: that is what there was to know.
+            // The server has replied, which is all that the circuit breaker needs.
             if round > 0 && !wanted() {
-                return Err(KvError::Malformed("nobody waits for an answer any more".to_owned()));
+                return Err(KvError::Malformed("no caller waits for the reply any more".to_owned()));
             }
             let answers = self.send_queries(calls, &open).await?;
             let mut further = Vec::new();
@@ -176,11 +177,11 @@ impl Redis {
             }
             open = further;
         }
-        let unanswered = || KvError::Unavailable("what stands there changed too often to be seen".to_owned());
+        let unanswered = || KvError::Unavailable("the value changed too often to be read".to_owned());
         replies.into_iter().map(|reply| reply.ok_or_else(unanswered)).collect()
     }
 
-    /// Sends each question over its key's connection, all connections at once; the answers in the questions' order.
+    /// Sends each query over its key's connection, all connections in parallel. The replies are in the queries' order.
     async fn send_queries(
         &self,
         calls: &[Call],
@@ -216,7 +217,7 @@ impl Redis {
 
     fn connection_index(&self, key: &str) -> usize {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
-        // Less than the number of links.
+        // Less than the number of connections.
         usize::try_from(hash % self.connections.len() as u64).unwrap_or(0)
     }
 }

@@ -1,7 +1,7 @@
-//! Whether the server does what is needed, and is what the configuration says: a node of a cluster, or none.
+//! Checking that the server works and is of the configured kind: a node of a cluster, or not.
 //!
-//! A node answers for the keys that are its own, so that a single client would notice late; and of a server that is no
-//! node a cluster's client says only that it cannot connect.
+//! A cluster node answers for its own keys, so a single-server client would notice late. And a cluster client reports
+//! only that it cannot connect if the server is not a cluster node.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use super::connection::CONNECT_TIMEOUT;
 use super::error::IS_CLUSTER_NODE;
 use super::{Redis, Remote};
 
-/// What is said of a server that is none with `cluster = true`.
-const NOT_CLUSTER_NODE: &str = "the server is no node of a cluster: set [redis] cluster = false";
+/// Error text for a server that is not a cluster node, with `cluster = true`.
+const NOT_CLUSTER_NODE: &str = "the server is not a node of a cluster: set [redis] cluster = false";
 
 impl Remote {
-    /// Makes the calls, publishes nothing on the channel, and asks what kind of a server it is.
+    /// Runs the calls, publishes an empty message on the channel, and queries the server's kind.
     pub async fn check(&self, calls: Vec<Call>, channel: &str) -> Result<(), KvError> {
         let asked = self.run(calls).await.map(drop);
-        // Who may not be asked what it is, is what it was taken for.
+        // If the kind may not be queried, the configured kind is assumed.
         match self.redis.cluster {
             false if self.redis.is_a_node().await == Some(true) => {
                 return Err(KvError::WrongServerMode(IS_CLUSTER_NODE));
@@ -37,14 +37,14 @@ impl Remote {
 }
 
 impl Redis {
-    /// Of a single server, over a connection that calls use.
+    /// Queries a single server, over a connection that calls use.
     async fn is_a_node(&self) -> Option<bool> {
         let link = self.connections.first()?;
         let answers = timeout(self.timeout, link.send(Arc::new(vec![info()]))).await.ok()?.ok()?;
         is_node(answers.into_iter().next()?.ok()?)
     }
 
-    /// Of the servers named, the first that answers decides.
+    /// Queries the configured servers; the first that replies decides.
     async fn is_no_cluster(&self) -> bool {
         let found = timeout(CONNECT_TIMEOUT, async {
             for node in self.connector.nodes() {
@@ -69,7 +69,7 @@ fn info() -> Cmd {
     info
 }
 
-/// None: the answer does not say.
+/// `None` if the reply does not contain the setting.
 fn is_node(answer: Value) -> Option<bool> {
     let Value::BulkString(text) = answer else { return None };
     let text = String::from_utf8_lossy(&text).into_owned();

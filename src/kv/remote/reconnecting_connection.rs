@@ -1,4 +1,4 @@
-//! A connection that comes when it is needed and is replaced when it breaks.
+//! A connection that is opened when needed and replaced when it breaks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use super::connection::{Connecting, Connection, Connector};
 use super::error::to_kv_error;
 use crate::task::Task;
 
-/// Between two new connections to a cluster of which a node is silent.
+/// Minimum time between new connections to a cluster with an unresponsive node.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
-/// Where no server takes writes, each call would connect again.
+/// Minimum time between replacements. If no server accepts writes, each call would connect again.
 const REPLACE_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct ReconnectingConnection {
@@ -23,24 +23,24 @@ pub(super) struct ReconnectingConnection {
     renewal: crate::sync::Mutex<Option<Renewal>>,
 }
 
-/// A new connection that is made beside the one in use.
+/// A new connection that is opened while the current one is in use.
 struct Renewal {
     begun: Instant,
     _making: Task,
 }
 
-/// Answers, with the number of the connection they came over.
+/// Replies, with the number of their connection.
 type NumberedReplies = (Option<u64>, Vec<RedisResult<Value>>);
 
 #[derive(Default)]
 struct ConnectionSlot {
-    /// Of the connection; tells one that is to be given up from its successor.
+    /// Number of the connection; distinguishes a connection to replace from its successor.
     number: u64,
     connection: Option<Connection>,
-    /// Kept when whoever waited gives up, so that short time-outs of calls do not begin again and again what takes
-    /// longer.
+    /// Kept when its caller times out, so that short timeouts of calls do not restart a longer connection attempt again
+    /// and again.
     connecting: Option<Connecting>,
-    /// When a connection to a demoted server was given up last.
+    /// When a connection to a demoted server was last replaced.
     replaced: Option<Instant>,
 }
 
@@ -49,9 +49,9 @@ impl ReconnectingConnection {
         Self { connector, slot: Arc::default(), renewal: crate::sync::Mutex::default() }
     }
 
-    /// Sends commands and waits for their answers. A connection that turns out to be lost, or to lead to a server that
-    /// takes no writes, is replaced, and the commands are sent once more: each has the same effect when the server hears
-    /// it twice.
+    /// Sends commands and waits for their replies. A connection that is lost, or that leads to a server without write
+    /// access, is replaced, and the commands are sent once more: each has the same effect if the server receives it
+    /// twice.
     pub async fn send(&self, commands: Arc<Vec<Cmd>>) -> Result<Vec<RedisResult<Value>>, KvError> {
         match self.try_once(&commands).await {
             Err(error) if is_lost(&error) => {}
@@ -65,8 +65,8 @@ impl ReconnectingConnection {
         answers(self.try_once(&commands).await)
     }
 
-    /// Gives up a connection to a server that was demoted: after a failover its name leads to another one. Not when that
-    /// was done a moment ago. Says whether there is, or will be, another connection.
+    /// Drops a connection to a demoted server: after a failover its name leads to another server. It does nothing if
+    /// this happened a moment ago. Returns whether another connection exists, or will.
     async fn replace(&self, number: u64) -> bool {
         let mut slot = self.slot.lock().await;
         if slot.number != number {
@@ -78,23 +78,23 @@ impl ReconnectingConnection {
         }
         slot.replaced = Some(now);
         slot.connection = None;
-        tracing::debug!(event = "kv.connection_replaced", "Redis accepts no writes; connecting again");
+        tracing::debug!(event = "kv.connection_replaced", "Redis accepts no writes; reconnecting");
         true
     }
 
-    /// Closes the connection, unless one is just being made.
+    /// Closes the connection, unless an attempt to connect is in progress.
     pub fn close(&self) {
         if let Ok(mut slot) = self.slot.try_lock() {
             slot.connection = None;
         }
     }
 
-    /// The connection, if there is one.
+    /// The connection, if one is open.
     pub fn current(&self) -> Option<Connection> {
         self.slot.try_lock().ok()?.connection.clone()
     }
 
-    /// Makes a new connection, and replaces the one there is when it is ready: calls go on meanwhile.
+    /// Opens a new connection, and replaces the current one when it is ready. Calls continue meanwhile.
     pub fn renew(self: &Arc<Self>) {
         let mut renewal = self.renewal.lock();
         if renewal.as_ref().is_some_and(|renewal| renewal.begun.elapsed() < RENEW_EVERY) {
@@ -104,13 +104,15 @@ impl ReconnectingConnection {
         let making = Task::spawn("kv-renewal", async move {
             match connector.connect().await {
                 Ok(connection) => slot.lock().await.put(connection),
-                Err(error) => tracing::debug!(error = %to_kv_error(&error), "connection not renewed"),
+                Err(error) => {
+                    tracing::debug!(error = %to_kv_error(&error), "connection could not be renewed")
+                }
             }
         });
         *renewal = Some(Renewal { begun: Instant::now(), _making: making });
     }
 
-    /// The answers, and the number of the connection where that is to be replaced by us.
+    /// The replies, and the number of the connection if this call has to replace it.
     async fn try_once(&self, commands: &Arc<Vec<Cmd>>) -> RedisResult<NumberedReplies> {
         let (number, connection) = self.connection().await?;
         let mends_itself = connection.reconnects_itself();
@@ -149,13 +151,13 @@ fn answers(asked: RedisResult<NumberedReplies>) -> Result<Vec<RedisResult<Value>
     asked.map(|(_, answers)| answers).map_err(|error| to_kv_error(&error))
 }
 
-/// Whether a server says that it is no primary, or one that lost its replicas: another may be in its place.
+/// Whether a server reports that it is not the primary, or has lost its replicas: another may have taken its place.
 fn is_demoted(answer: &RedisResult<Value>) -> bool {
     let code = answer.as_ref().err().and_then(RedisError::code);
     matches!(code, Some("READONLY" | "MASTERDOWN" | "NOREPLICAS"))
 }
 
-/// Whether the connection ended, so that a new one may fare better.
+/// Whether the connection ended, so that a new one may work.
 fn is_lost(error: &RedisError) -> bool {
     error.is_connection_dropped() && !error.is_connection_refusal()
 }

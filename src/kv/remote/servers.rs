@@ -1,4 +1,4 @@
-//! Where the servers are, and what it takes to be let in: password and certificates.
+//! The servers' addresses, password and certificates.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,40 +11,40 @@ use super::super::url::ServerUrl;
 use super::super::{Config, KvError};
 use super::error::no_answer;
 
-/// A connection whose other end has not even taken what was sent for so long is dead: of a cut cable nobody is told.
-/// A frozen server's kernel still takes it.
+/// A connection is considered dead when its peer has not acknowledged sent data for this long: a cut cable causes no
+/// error. The kernel of a frozen server still acknowledges.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How a certificate begins.
+/// First line of a certificate in PEM format.
 const PEM: &str = "-----BEGIN CERTIFICATE-----";
 
-/// The servers with all that is needed to connect to them.
+/// The servers, with all that is needed to connect to them.
 pub(super) struct Servers {
     pub nodes: Vec<ConnectionInfo>,
     pub certificates: Option<TlsCertificates>,
 }
 
 impl Servers {
-    /// Reads the files that the section names.
+    /// Reads the configured files.
     pub fn of(config: &Config) -> Result<Self, KvError> {
-        let mut nodes = parse_nodes(&config.url).map_err(|_| wrong("url: names no server"))?;
+        let mut nodes = parse_nodes(&config.url).map_err(|_| wrong("url: contains no server"))?;
         if let Some(path) = &config.password_file {
             let password = String::from_utf8(file("password_file", path)?)
-                .map_err(|_| wrong("password_file: holds something else than text"))?;
+                .map_err(|_| wrong("password_file: is not UTF-8 text"))?;
             let password = password.trim_end_matches(['\r', '\n']);
             nodes = nodes.into_iter().map(|node| with_password(node, password)).collect();
         }
         let mut certificates = None;
         if let Some(path) = &config.ca_file {
             let authorities = file("ca_file", path)?;
-            // Without one the library would trust nobody, and say so only when it connects.
+            // Without a certificate the library would trust no server, and report this only when it connects.
             if !String::from_utf8_lossy(&authorities).contains(PEM) {
-                return Err(wrong("ca_file: holds no certificate in PEM format"));
+                return Err(wrong("ca_file: contains no certificate in PEM format"));
             }
             let given = TlsCertificates { client_tls: None, root_cert: Some(authorities) };
             let known = nodes.into_iter().map(|node| with_certificates(node, &given));
             nodes = known.collect::<RedisResult<_>>().map_err(|_| {
-                wrong("ca_file: holds a damaged certificate, or the url does not begin with rediss://")
+                wrong("ca_file: contains a damaged certificate, or the url does not begin with rediss://")
             })?;
             certificates = Some(given);
         }
@@ -52,7 +52,7 @@ impl Servers {
     }
 }
 
-/// The servers that a URL names.
+/// The servers in a URL.
 pub(in super::super) fn parse_nodes(url: &ServerUrl) -> RedisResult<Vec<ConnectionInfo>> {
     let node = |node: &str| node.into_connection_info().map(|node| node.set_tcp_settings(tcp()));
     let nodes: Vec<_> = url.nodes().map(node).collect::<RedisResult<_>>()?;
@@ -61,7 +61,7 @@ pub(in super::super) fn parse_nodes(url: &ServerUrl) -> RedisResult<Vec<Connecti
 
 pub(super) fn tcp() -> TcpSettings {
     let settings = TcpSettings::default();
-    // Only Linux knows it.
+    // Only Linux supports it.
     #[cfg(target_os = "linux")]
     let settings = settings.set_user_timeout(TCP_USER_TIMEOUT);
     settings

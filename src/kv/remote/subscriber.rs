@@ -1,4 +1,4 @@
-//! Messages from a Redis, over a connection of their own.
+//! Messages from a Redis, over a separate connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +18,9 @@ use super::connection::{CONNECT_TIMEOUT, Connector, settings};
 use super::error::to_kv_error;
 use super::failed_subscriptions::FailedSubscriptions;
 
-/// Messages that may wait to be taken; of more some are missed, and that is said.
+/// Maximum number of queued messages. Further messages are dropped, and the subscriber is notified.
 const MESSAGES: usize = 1024;
-/// A server that has said nothing for that long is asked whether it is there: of a cut cable nobody is told.
+/// A server that has sent nothing for this long gets a `PING`: a cut cable causes no error.
 const PING_AFTER: Duration = Duration::from_secs(5);
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -30,12 +30,12 @@ pub(in super::super) struct Subscriber {
     channel: String,
     lost: Option<IntCounter>,
     failed_subscriptions: Arc<FailedSubscriptions>,
-    /// Among the subscribers of this process.
+    /// Number of the subscriber in this process.
     number: u64,
     delays: Backoff,
     /// When to connect, while there is no connection.
     retry_at: Instant,
-    /// Attempts, each at the next node of a cluster.
+    /// Attempts so far; each uses the next node of a cluster.
     turn: usize,
     active: Option<ActiveSubscription>,
 }
@@ -44,12 +44,12 @@ pub(in super::super) struct Subscriber {
 struct ActiveSubscription {
     connection: MultiplexedConnection,
     messages: mpsc::Receiver<String>,
-    /// One did not find room.
+    /// Whether a message was dropped because the queue was full.
     missed: Arc<AtomicBool>,
     ping_at: Instant,
 }
 
-/// What a connection says next.
+/// The next event of a connection.
 enum Received {
     Message(String),
     Missed,
@@ -95,7 +95,7 @@ impl Subscriber {
                 Received::Lost => {
                     tracing::info!(
                         event = "kv.subscription_lost",
-                        "connection of a subscription lost; connecting again"
+                        "connection of a subscription lost; reconnecting"
                     );
                     self.active = None;
                     self.retry_at = Instant::now() + self.delays.delay();
@@ -104,7 +104,7 @@ impl Subscriber {
         }
     }
 
-    /// Waits until it is time to, and tries once; says whether it worked.
+    /// Waits until the next attempt is due, and tries once. Returns whether it worked.
     async fn connect(&mut self) -> bool {
         sleep_until(self.retry_at).await;
         let attempt = ActiveSubscription::open(&self.connector, self.turn, &self.channel);
@@ -135,7 +135,7 @@ impl Drop for Subscriber {
 impl ActiveSubscription {
     async fn open(connector: &Connector, turn: usize, channel: &str) -> RedisResult<Self> {
         let node = connector.node(turn);
-        // Version 3 of the protocol brings messages beside answers.
+        // Version 3 of the protocol delivers messages and replies on one connection.
         let greeting = node.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(node.set_redis_settings(greeting))?;
         let (sender, messages) = mpsc::channel(MESSAGES);
@@ -157,7 +157,7 @@ impl ActiveSubscription {
     async fn next(&mut self) -> Received {
         loop {
             if self.missed.swap(false, Ordering::AcqRel) {
-                // What waits was published before: in its place there is room for what comes.
+                // The queued messages were published before. Dropping them makes space for new ones.
                 while self.messages.try_recv().is_ok() {}
                 return Received::Missed;
             }
@@ -178,7 +178,7 @@ impl ActiveSubscription {
     }
 }
 
-/// The text of a message; none when it is something else.
+/// The text of a message; `None` for other pushes.
 fn message(push: PushInfo) -> Option<String> {
     match (push.kind, push.data.into_iter().nth(1)) {
         (PushKind::Message, Some(Value::BulkString(text))) => String::from_utf8(text).ok(),
