@@ -7,10 +7,10 @@ use crate::systemd;
 use crate::systemd::{Heartbeat, Liveness};
 use crate::task::{FatalSignal, OnFailure, Thread};
 
-/// Minimum time without progress after which a loop counts as hung, because idle loops turn at least once in two
-/// seconds.
-/// Pings are sent at half the watchdog's timeout, as its manual advises, and that is also the limit for longer
-/// timeouts.
+/// Minimum time without progress after which a loop counts as hung. Idle loops iterate at least once in two seconds.
+///
+/// Above this minimum the limit is half the timeout of the service manager. Pings are sent at the same interval, as
+/// sd_watchdog_enabled(3) advises.
 const MIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pings the service manager while the daemon is alive. Starts no thread if the service manager expects no pings.

@@ -8,7 +8,7 @@ use crate::units::Timestamp;
 /// Issuer and audience. They exclude tokens that other programs sign with the same key for other purposes.
 pub(super) const ISSUER: &str = "forebay";
 
-/// Purpose of a token. It is part of the signed header (`header_type`), so that one kind is never accepted as the
+/// Purpose of a token. It is part of the signed header (`typ`), so that one kind is never accepted as the
 /// other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenUse {
@@ -26,7 +26,7 @@ impl TokenUse {
         }
     }
 
-    /// Whether a header's `header_type` names this use. The value is a media type: case is ignored, and `application/`
+    /// Whether a header's `typ` names this use. The value is a media type: case is ignored, and `application/`
     /// is optional (RFC 7515, section 4.1.9).
     pub(super) fn matches_header(self, typ: &str) -> bool {
         let typ = typ.to_ascii_lowercase();

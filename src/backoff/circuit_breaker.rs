@@ -41,10 +41,10 @@ impl CircuitBreaker {
     pub fn new(
         dependency: &'static str,
         open: IntGauge,
-        when_open: impl Fn() + Send + Sync + 'static,
+        on_open: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         let breaker = BreakerState::new(FAILURES, Backoff::new(FIRST_PROBE, LAST_PROBE));
-        Self { dependency, breaker: Mutex::new(breaker), open, on_open: Box::new(when_open) }
+        Self { dependency, breaker: Mutex::new(breaker), open, on_open: Box::new(on_open) }
     }
 
     /// Runs the work if the breaker allows it.
