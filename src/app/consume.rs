@@ -14,7 +14,7 @@ use crate::config_error::ConfigError;
 use crate::consumer::{ConsumerParts, Handle, Noop, PostCommit};
 use crate::db::Database;
 use crate::http::{Admin, AdminService, BoundSocket, Instance, Overview, Readiness};
-use crate::kafka::{ClusterHealth, Probe};
+use crate::kafka::{ClusterHealth, ClusterProbe};
 use crate::kv::Kv;
 use crate::problems::{Code, Observation, Problem, Problems};
 use crate::systemd::Heartbeat;
@@ -142,7 +142,7 @@ async fn run(wiring: &Wiring<'_>, operators: BoundSocket, source: &Source) -> Re
         db,
         dependencies,
         problems: wiring.problems()?,
-        kafka: probe.as_ref().map(Probe::health).unwrap_or_default(),
+        kafka: probe.as_ref().map(ClusterProbe::health).unwrap_or_default(),
         cluster: wiring.cluster(),
         stopping: AtomicBool::new(false),
         instance: Arc::new(overview::instance(wiring, None, address)),
@@ -152,7 +152,7 @@ async fn run(wiring: &Wiring<'_>, operators: BoundSocket, source: &Source) -> Re
     let heartbeat = Heartbeat::new("consumer", move || handle.heartbeat());
     let pinger = watchdog::start(vec![heartbeat], Vec::new(), alarm.clone());
     let watches = pinger.map_err(Failure::system("threads"))?.into_iter().collect();
-    let probe = probe.map(Probe::into_thread);
+    let probe = probe.map(ClusterProbe::into_thread);
     let mut running =
         RunningComponents { consumer: Some(consumer), probe, watches, ..RunningComponents::default() };
     systemd::ready("applying users' commands");

@@ -11,7 +11,7 @@ use crate::consumer::{Consumer, ConsumerParts, PostCommit};
 use crate::db::Database;
 use crate::drain::{Backpressure, Drain, DrainError, DrainParts};
 use crate::ingest::{Ingest, IngestThreads};
-use crate::kafka::{Brokers, EmbeddedBroker, Probe};
+use crate::kafka::{Brokers, ClusterProbe, EmbeddedBroker};
 use crate::kv::Kv;
 use crate::metrics::Registry;
 use crate::problems::{ProblemMetrics, Problems};
@@ -91,12 +91,12 @@ impl<'a> Wiring<'a> {
     }
 
     /// Starts the probe of the brokers. `None` with an embedded broker.
-    pub(super) fn probe(&self, bootstrap: &str) -> Result<Option<Probe>, Failure> {
+    pub(super) fn probe(&self, bootstrap: &str) -> Result<Option<ClusterProbe>, Failure> {
         if self.config.embedded() {
             return Ok(None);
         }
         let topic = self.config.kinds.first().map_or(USER_TOPIC, |kind| kind.topic.as_str());
-        let started = Probe::start(&self.config.kafka, bootstrap, topic, &self.fatal);
+        let started = ClusterProbe::start(&self.config.kafka, bootstrap, topic, &self.fatal);
         started.map(Some).map_err(|error| Failure::Kafka(error.to_string()))
     }
 

@@ -38,11 +38,7 @@ pub struct CircuitBreaker {
 impl CircuitBreaker {
     /// Creates a closed breaker. `dependency` is its name in the log. The gauge is 1 while calls are refused. `on_open`
     /// is called each time the breaker opens: the connection may be cut, so the next probe should use a new one.
-    pub fn new(
-        dependency: &'static str,
-        open: IntGauge,
-        on_open: impl Fn() + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(dependency: &'static str, open: IntGauge, on_open: impl Fn() + Send + Sync + 'static) -> Self {
         let breaker = BreakerState::new(FAILURES, Backoff::new(FIRST_PROBE, LAST_PROBE));
         Self { dependency, breaker: Mutex::new(breaker), open, on_open: Box::new(on_open) }
     }

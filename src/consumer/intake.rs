@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::command::USER_RETRY_TOPIC;
-use crate::kafka::{Partition, Polled, ReadError, Record, Source};
+use crate::kafka::{GroupConsumer, Partition, PollOutcome, ReadError, Record};
 use crate::units::Timestamp;
 
 use super::held::Held;
@@ -21,7 +21,7 @@ const MOST_PASSING: u64 = 1_000;
 
 /// Reads what is due.
 pub(super) struct Intake {
-    source: Source,
+    source: GroupConsumer,
     /// Read while a batch was under way.
     inbox: VecDeque<Record>,
     /// Retries that are not due, and those of the same names behind them.
@@ -37,7 +37,7 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(source: Source) -> Self {
+    pub(super) fn new(source: GroupConsumer) -> Self {
         Self {
             source,
             inbox: VecDeque::new(),
@@ -110,12 +110,12 @@ impl Intake {
         self.broken.as_deref()
     }
 
-    /// See [`Source::read_error`].
+    /// See [`GroupConsumer::read_error`].
     pub(super) fn read_error(&self) -> Option<ReadError> {
         self.source.read_error()
     }
 
-    /// See [`Source::lag`].
+    /// See [`GroupConsumer::lag`].
     pub(super) fn lag(&self) -> i64 {
         self.source.lag()
     }
@@ -145,12 +145,12 @@ impl Intake {
             self.revoked.extend(revoked);
         }
         match polled {
-            Polled::Nothing => None,
-            Polled::Record(record) => {
+            PollOutcome::Nothing => None,
+            PollOutcome::Record(record) => {
                 self.positions.read(&record);
                 Some(record)
             }
-            Polled::Broken(why) => {
+            PollOutcome::Broken(why) => {
                 self.broken = Some(why);
                 None
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::command::USER_TOPIC;
-use crate::kafka::{Interrupted, OffsetSpan, Range, RangeError};
+use crate::kafka::{Interrupted, OffsetSpan, TopicRange, TopicRangeError};
 use crate::task::StopSignal;
 
 use super::ConsumerParts;
@@ -18,7 +18,7 @@ use super::pending::Pending;
 pub enum ReplayError {
     /// It cannot be read.
     #[error(transparent)]
-    Range(#[from] RangeError),
+    Range(#[from] TopicRangeError),
     /// The owner wants it to stop.
     #[error("interrupted; a part of the range was applied, and it is safe to repeat the replay")]
     Interrupted(#[from] Interrupted),
@@ -38,12 +38,12 @@ pub fn replay(parts: &ConsumerParts, span: OffsetSpan, stop: &StopSignal) -> Res
     let beats = AtomicU64::new(0);
     let heartbeat = Heartbeat::new(stop, &beats);
     let mut engine = parts.engine();
-    let mut range = Range::open(&parts.kafka, &parts.bootstrap, USER_TOPIC, span)?;
+    let mut range = TopicRange::open(&parts.kafka, &parts.bootstrap, USER_TOPIC, span)?;
     let mut read = 0;
     let mut pending = Pending::default();
     while !range.is_over() || !pending.is_empty() {
         while pending.len() < parts.config.batch_size as usize && !range.is_over() {
-            if let Some(record) = range.take()? {
+            if let Some(record) = range.next_record()? {
                 read += 1;
                 pending.push(record);
             }

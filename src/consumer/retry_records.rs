@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::command::{USER_DEAD_TOPIC, USER_RETRY_TOPIC};
-use crate::kafka::{Letter, Record};
+use crate::kafka::{OutboxRecord, Record};
 use crate::units::Timestamp;
 
 use super::command::Command;
@@ -41,7 +41,7 @@ pub(super) fn retry(
     command: &Command,
     outcome: &CommandOutcome,
     now: Timestamp,
-) -> Option<Letter> {
+) -> Option<OutboxRecord> {
     let after = |delay: Duration| Timestamp(now.0 + u64::try_from(delay.as_millis()).unwrap_or(0));
     let (attempts, not_before, behind) = match outcome {
         CommandOutcome::Parked { attempts } => (*attempts, after(delay(config, *attempts)), None),
@@ -61,7 +61,7 @@ pub(super) fn retry(
     headers.push((command::ATTEMPTS.to_owned(), attempts.to_string()));
     headers.push((command::NOT_BEFORE.to_owned(), not_before.to_string()));
     headers.extend(behind.map(|behind| (command::BEHIND.to_owned(), behind)));
-    Some(Letter { topic: USER_RETRY_TOPIC, key: record.key.clone(), headers, value: value(record) })
+    Some(OutboxRecord { topic: USER_RETRY_TOPIC, key: record.key.clone(), headers, value: value(record) })
 }
 
 /// The command it waits behind, when that one's record is gone.
@@ -71,14 +71,14 @@ pub(super) fn lost(record: &Record) -> Option<String> {
 }
 
 /// The dead letter. `whole`: with the value.
-pub(super) fn dead(record: &Record, command: &Command, reason: &str, whole: bool) -> Letter {
+pub(super) fn dead(record: &Record, command: &Command, reason: &str, whole: bool) -> OutboxRecord {
     let mut headers = headers(record, command);
     headers.extend(
         record.header(command::ATTEMPTS).map(|attempts| (command::ATTEMPTS.to_owned(), attempts.to_owned())),
     );
     headers.push((command::REASON.to_owned(), reason.to_owned()));
     let value = if whole { value(record) } else { Vec::new() };
-    Letter { topic: USER_DEAD_TOPIC, key: record.key.clone(), headers, value }
+    OutboxRecord { topic: USER_DEAD_TOPIC, key: record.key.clone(), headers, value }
 }
 
 fn value(record: &Record) -> Vec<u8> {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     /// The letter as it comes back.
-    fn delivered(letter: Letter) -> Record {
+    fn delivered(letter: OutboxRecord) -> Record {
         let headers =
             letter.headers.into_iter().map(|(name, value)| (name.into(), value.into_bytes())).collect();
         Record {

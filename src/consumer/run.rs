@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 use crate::command::{USER_DEAD_TOPIC, USER_RETRY_TOPIC, USER_TOPIC};
-use crate::kafka::{Interrupted, Source, Topics, TopicsError};
+use crate::kafka::{GroupConsumer, Interrupted, TopicAdmin, TopicAdminError};
 use crate::task::{FatalSignal, OnFailure, Outcome as Ended, StopSignal, Thread};
 
 use super::ConsumerParts;
@@ -63,7 +63,7 @@ fn run(parts: &ConsumerParts, shared: &Shared, stop: &StopSignal) -> Ended {
     let _ = prepare(parts, shared, &heartbeat);
     while heartbeat.beat() {
         let topics = [USER_TOPIC, USER_RETRY_TOPIC];
-        let source = Source::new(&parts.kafka, &parts.bootstrap, &parts.config.group, &topics)?;
+        let source = GroupConsumer::new(&parts.kafka, &parts.bootstrap, &parts.config.group, &topics)?;
         let worker = Worker {
             parts,
             shared,
@@ -110,11 +110,11 @@ fn make_topics(parts: &ConsumerParts, heartbeat: &Heartbeat<'_>) -> Result<(), I
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut said = false;
     while heartbeat.beat() {
-        let topics = Topics::new(&parts.kafka, &parts.bootstrap).map_err(TopicsError::from);
+        let topics = TopicAdmin::new(&parts.kafka, &parts.bootstrap).map_err(TopicAdminError::from);
         match topics.and_then(|topics| topics.ensure(&[USER_TOPIC, USER_RETRY_TOPIC, USER_DEAD_TOPIC])) {
             Ok(()) => return Ok(()),
             // Somebody else may make them; until then nothing comes, or nothing can be retried.
-            Err(error @ (TopicsError::Refused { .. } | TopicsError::Client(_))) => {
+            Err(error @ (TopicAdminError::Refused { .. } | TopicAdminError::Client(_))) => {
                 tracing::error!(
                     event = "consumer.topic_refused",
                     %error,
@@ -122,7 +122,7 @@ fn make_topics(parts: &ConsumerParts, heartbeat: &Heartbeat<'_>) -> Result<(), I
                 );
                 return Ok(());
             }
-            Err(error @ TopicsError::Away(_)) if !said => {
+            Err(error @ TopicAdminError::Unavailable(_)) if !said => {
                 tracing::warn!(
                     event = "consumer.topics_delayed",
                     %error,
@@ -130,7 +130,7 @@ fn make_topics(parts: &ConsumerParts, heartbeat: &Heartbeat<'_>) -> Result<(), I
                 );
                 said = true;
             }
-            Err(TopicsError::Away(_)) => {}
+            Err(TopicAdminError::Unavailable(_)) => {}
         }
         heartbeat.rest(backoff.delay());
     }

@@ -10,7 +10,7 @@ use super::*;
 use crate::command::{CommandId, IdGenerator, USER_DEAD_TOPIC, USER_TOPIC};
 use crate::db;
 use crate::db::OutcomeRow;
-use crate::kafka::{EmbeddedBroker, Letter, Polled, Source};
+use crate::kafka::{EmbeddedBroker, GroupConsumer, OutboxRecord, PollOutcome};
 use crate::metrics::Registry;
 use crate::task::FatalSignal;
 use crate::units::{Lsn, Span, Timestamp};
@@ -94,10 +94,10 @@ impl Place {
     }
 }
 
-fn letter(id: CommandId, kind: &str, name: &str, value: &str) -> Letter {
+fn letter(id: CommandId, kind: &str, name: &str, value: &str) -> OutboxRecord {
     let headers =
         vec![("forebay-command-id".to_owned(), id.to_string()), ("forebay-kind".to_owned(), kind.to_owned())];
-    Letter { topic: USER_TOPIC, key: Some(name.into()), headers, value: value.into() }
+    OutboxRecord { topic: USER_TOPIC, key: Some(name.into()), headers, value: value.into() }
 }
 
 /// What an embedded broker held in the retry topic dies with it. Delivered again, a parked command is sent there again.
@@ -214,10 +214,10 @@ fn a_command_that_no_table_takes_becomes_a_dead_letter_and_holds_nobody() {
     let taken = [ids[0], ids[1], ids[3], ids[4]];
     assert!(place.outcomes(&taken).iter().all(|row| row.state == "applied"));
     assert_eq!(place.runtime.block_on(place.db.outcome(&ids[2].to_string())), Ok(None));
-    let source = Source::new(&config, broker.bootstrap(), "reader", &[USER_DEAD_TOPIC]).unwrap();
+    let source = GroupConsumer::new(&config, broker.bootstrap(), "reader", &[USER_DEAD_TOPIC]).unwrap();
     let dead =
         place.until("the dead letter is there", async |_| match source.poll(Duration::from_millis(100)) {
-            Polled::Record(record) => Some(record),
+            PollOutcome::Record(record) => Some(record),
             _ => None,
         });
     assert_eq!(dead.header("forebay-command-id"), Some(ids[2].to_string().as_str()));

@@ -11,7 +11,7 @@ use crate::drain::in_flight_record::InFlightRecord;
 use crate::drain::monitor::{PAUSED, ParkedTopic, WorkerMonitor};
 use crate::drain::traced_records::TracedRecords;
 use crate::kafka;
-use crate::kafka::{Delivery, ErrorCode};
+use crate::kafka::{DeliveryReport, ErrorCode};
 use crate::units::Timestamp;
 use crate::wal::{Confirmation, Lsn};
 
@@ -26,7 +26,7 @@ pub(super) struct DispatchState {
     /// Those of them whose trace is sampled.
     pub(super) traced: TracedRecords,
     /// Delivery reports, not yet taken in.
-    pub(super) results: Vec<Delivery>,
+    pub(super) results: Vec<DeliveryReport>,
     /// When a broker last confirmed anything.
     pub(super) acknowledged_at: Instant,
     /// The producer must be dealt with before anything else is sent.
@@ -83,7 +83,7 @@ impl DispatchState {
     /// Kafka took a record: it is no longer in flight, and its topic and partition are well.
     pub(super) fn on_acknowledged(
         &mut self,
-        result: &Delivery,
+        result: &DeliveryReport,
         at: Timestamp,
         now: Instant,
     ) -> Option<(InFlightRecord, Confirmation)> {

@@ -17,7 +17,7 @@ use crate::drain::scope::{Scope, TopicPartition};
 use crate::drain::sender::{Candidate, Sender};
 use crate::drain::topic_state::Route;
 use crate::drain::traced_records::ProduceSpan;
-use crate::kafka::{Answer, Message};
+use crate::kafka::{Message, TopicMetadata};
 use crate::units::Timestamp;
 use crate::wal::RecordRef;
 
@@ -61,7 +61,7 @@ impl<S: Sender> Dispatcher<S> {
     pub(super) fn refresh_topics(&mut self, now: Instant) {
         for topic in self.state.policy.due_topics(now) {
             // The rest in the next turn, after a heartbeat.
-            if self.refresh_topic(topic, self.sender.holds_topic(topic), now) == Some(Answer::Away)
+            if self.refresh_topic(topic, self.sender.holds_topic(topic), now) == Some(TopicMetadata::Away)
                 || now.elapsed() > METADATA_TIMEOUT / 8
             {
                 break;
@@ -70,13 +70,13 @@ impl<S: Sender> Dispatcher<S> {
     }
 
     /// Asks the brokers about a topic. A topic that a record waits for is created where they allow it.
-    pub(super) fn refresh_topic(&mut self, topic: usize, waits: bool, now: Instant) -> Option<Answer> {
+    pub(super) fn refresh_topic(&mut self, topic: usize, waits: bool, now: Instant) -> Option<TopicMetadata> {
         let policy = &mut self.state.policy;
         let (producer, name) = (self.sender.producer(false)?, policy.topic_name(topic));
         let answer = if waits {
-            producer.ask_or_create(name, METADATA_TIMEOUT)
+            producer.fetch_or_create_topic(name, METADATA_TIMEOUT)
         } else {
-            producer.ask(name, METADATA_TIMEOUT)
+            producer.fetch_metadata(name, METADATA_TIMEOUT)
         };
         policy.on_metadata(topic, answer, now);
         self.sender.on_metadata(policy, topic, answer);

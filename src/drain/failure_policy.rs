@@ -15,7 +15,7 @@ use crate::drain::lane_reader::owned;
 use crate::drain::poison_isolation::PoisonIsolation;
 use crate::drain::scope::TopicPartition;
 use crate::drain::topic_state::{Route, TopicState};
-use crate::kafka::{Answer, ErrorCode, Fault, classify};
+use crate::kafka::{DeliveryFault, ErrorCode, TopicMetadata, classify};
 use crate::wal::{Log, Lsn, RecordRef};
 
 /// Who is at fault, as far as one worker knows.
@@ -36,7 +36,7 @@ pub(super) struct FailedRecord {
     pub(super) topic_partition: TopicPartition,
     pub(super) bytes: u64,
     pub(super) has_key: bool,
-    pub(super) fault: Fault,
+    pub(super) fault: DeliveryFault,
     /// Whether no other record was in its batch: Kafka refuses batches whole.
     pub(super) was_alone: bool,
 }
@@ -151,8 +151,8 @@ impl FailurePolicy {
     }
 
     /// What the brokers answered about a topic.
-    pub(super) fn on_metadata(&mut self, topic: usize, answer: Answer, now: Instant) {
-        if let Answer::Refused(reason) = answer {
+    pub(super) fn on_metadata(&mut self, topic: usize, answer: TopicMetadata, now: Instant) {
+        if let TopicMetadata::Refused(reason) = answer {
             self.log_fault(topic, reason);
         }
         self.topics.get(topic).on_metadata(answer, now, self.grace);
@@ -206,8 +206,8 @@ impl FailurePolicy {
     ) -> Vec<FailedRecord> {
         let mut refused: HashMap<TopicPartition, Vec<FailedRecord>> = HashMap::new();
         returned.retain(|record| match record.fault {
-            Fault::Record(reason) if record.was_alone => !self.dead_letter_refused(*record, reason),
-            Fault::Record(_) => {
+            DeliveryFault::Record(reason) if record.was_alone => !self.dead_letter_refused(*record, reason),
+            DeliveryFault::Record(_) => {
                 refused.entry(record.topic_partition).or_default().push(*record);
                 true
             }
@@ -223,18 +223,18 @@ impl FailurePolicy {
     }
 
     /// A topic is at fault, or what is known of it is old. For other faults it cannot help.
-    pub(super) fn mark_topic_fault(&mut self, topic: usize, fault: Fault, now: Instant) {
-        if let Fault::Topic(reason) = fault {
+    pub(super) fn mark_topic_fault(&mut self, topic: usize, fault: DeliveryFault, now: Instant) {
+        if let DeliveryFault::Topic(reason) = fault {
             self.log_fault(topic, reason);
         }
         let topic = self.topics.get(topic);
         match fault {
-            Fault::Topic(reason) => {
+            DeliveryFault::Topic(reason) => {
                 topic.on_refused(reason, true, now, self.grace);
                 topic.constraints.start_probation();
             }
-            Fault::Stale => topic.invalidate_metadata(now),
-            Fault::Record(_) | Fault::Producer | Fault::Passing => {}
+            DeliveryFault::StaleMetadata => topic.invalidate_metadata(now),
+            DeliveryFault::Record(_) | DeliveryFault::Producer | DeliveryFault::Transient => {}
         }
     }
 
@@ -313,18 +313,18 @@ impl FailurePolicy {
         now: Instant,
     ) -> SendErrorAction {
         match classify(code) {
-            Fault::Record(reason) => {
+            DeliveryFault::Record(reason) => {
                 self.attempts.remove(&frame.lsn);
                 self.isolation.mark_poison_found(place);
                 self.on_settled(place, frame.lsn);
                 self.dead_letters.add(owned(frame), reason, None, attempts);
                 SendErrorAction::DeadLetter
             }
-            fault @ (Fault::Topic(_) | Fault::Stale) => {
+            fault @ (DeliveryFault::Topic(_) | DeliveryFault::StaleMetadata) => {
                 self.mark_topic_fault(place.topic, fault, now);
                 SendErrorAction::HoldTopic
             }
-            Fault::Producer | Fault::Passing => SendErrorAction::Wait,
+            DeliveryFault::Producer | DeliveryFault::Transient => SendErrorAction::Wait,
         }
     }
 }

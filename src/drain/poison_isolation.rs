@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use crate::drain::scope::TopicPartition;
-use crate::kafka::Fault;
+use crate::kafka::DeliveryFault;
 use crate::wal::Lsn;
 
 /// The suspects of all partitions of one worker.
@@ -26,8 +26,14 @@ struct SuspectBatch {
 
 impl PoisonIsolation {
     /// A batch of more than one record was refused: its last record, its bytes, and why.
-    pub(super) fn add_suspects(&mut self, place: TopicPartition, last: Lsn, bytes: u64, fault: Fault) {
-        let too_large = fault == Fault::Record(crate::kafka::TOO_LARGE);
+    pub(super) fn add_suspects(
+        &mut self,
+        place: TopicPartition,
+        last: Lsn,
+        bytes: u64,
+        fault: DeliveryFault,
+    ) {
+        let too_large = fault == DeliveryFault::Record(crate::kafka::TOO_LARGE);
         let batch = self.batches.entry(place).or_insert(SuspectBatch {
             last_suspect: last,
             bytes,
@@ -81,7 +87,7 @@ mod tests {
     #[test]
     fn suspects_go_one_at_a_time_until_the_last_of_them_is_settled() {
         let mut suspects = PoisonIsolation::default();
-        suspects.add_suspects(P, Lsn(9), 1000, Fault::Record(TOO_LARGE));
+        suspects.add_suspects(P, Lsn(9), 1000, DeliveryFault::Record(TOO_LARGE));
         assert!(suspects.must_send_alone(P, Lsn(9)) && !suspects.must_send_alone(P, Lsn(10)));
         assert_eq!(suspects.on_settled(P, Lsn(5)), None);
         suspects.mark_poison_found(P);
@@ -92,9 +98,9 @@ mod tests {
     #[test]
     fn a_batch_without_a_culprit_was_too_large_itself() {
         let mut suspects = PoisonIsolation::default();
-        suspects.add_suspects(P, Lsn(9), 1000, Fault::Record(TOO_LARGE));
+        suspects.add_suspects(P, Lsn(9), 1000, DeliveryFault::Record(TOO_LARGE));
         assert_eq!(suspects.on_settled(P, Lsn(9)), Some(500));
-        suspects.add_suspects(P, Lsn(9), 1000, Fault::Record("record: invalid"));
+        suspects.add_suspects(P, Lsn(9), 1000, DeliveryFault::Record("record: invalid"));
         assert_eq!(suspects.on_settled(P, Lsn(9)), None);
     }
 }

@@ -8,7 +8,7 @@ use crate::drain::failure_policy::FailurePolicy;
 use crate::drain::in_flight_record::{InFlightRecord, SendMode};
 use crate::drain::lane_reader::{Disposition, ReadSide};
 use crate::drain::scope::{Scope, TopicPartition};
-use crate::kafka::{Answer, ErrorCode, Producer};
+use crate::kafka::{ErrorCode, Producer, TopicMetadata};
 use crate::wal::{Lsn, RecordRef};
 
 /// What librdkafka and Kafka's format add to a record, roughly: bounds memory, not exact.
@@ -51,7 +51,7 @@ pub(super) trait Sender {
     fn is_closed(&self, place: TopicPartition) -> bool;
 
     /// The brokers answered about a topic.
-    fn on_metadata(&mut self, policy: &mut FailurePolicy, topic: usize, answer: Answer);
+    fn on_metadata(&mut self, policy: &mut FailurePolicy, topic: usize, answer: TopicMetadata);
 
     /// Whether a record waits behind another one of its lane.
     fn is_lane_blocked(&mut self, _: &mut DispatchState, _: RecordRef<'_>) -> bool {

@@ -15,7 +15,7 @@ use prometheus::IntCounter;
 use crate::backoff::Backoff;
 use crate::drain::topic_constraints::TopicConstraints;
 use crate::drain::topic_fault::TopicFault;
-use crate::kafka::{Answer, INVALID};
+use crate::kafka::{INVALID, TopicMetadata};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 
@@ -129,10 +129,10 @@ impl TopicState {
     }
 
     /// The brokers were asked.
-    pub(super) fn on_metadata(&mut self, answer: Answer, now: Instant, grace: Duration) {
+    pub(super) fn on_metadata(&mut self, answer: TopicMetadata, now: Instant, grace: Duration) {
         self.metadata_at = (now, Timestamp::now());
         match answer {
-            Answer::Partitions(partitions) => {
+            TopicMetadata::Partitions(partitions) => {
                 self.awaits_in_flight |= self.partitions != partitions && self.partitions != 0;
                 self.partitions = partitions;
                 self.refresh_at = now + self.refresh;
@@ -143,15 +143,15 @@ impl TopicState {
                     self.backoff.reset();
                 }
             }
-            Answer::Refused(reason) => self.on_refused(reason, false, now, grace),
-            Answer::NotYet if self.availability == Availability::Ready => {
+            TopicMetadata::Refused(reason) => self.on_refused(reason, false, now, grace),
+            TopicMetadata::Pending if self.availability == Availability::Ready => {
                 self.refresh_at = now + self.backoff.delay()
             }
-            Answer::NotYet => {
+            TopicMetadata::Pending => {
                 self.availability = Availability::Unknown { away: false };
                 self.refresh_at = now + self.backoff.delay();
             }
-            Answer::Away => {
+            TopicMetadata::Away => {
                 if let Some(fault) = &mut self.fault {
                     fault.restart_grace();
                 } else if self.availability != Availability::Ready {
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     const GRACE: Duration = Duration::from_secs(60);
-    const UNKNOWN: Answer = Answer::Refused("topic: unknown");
+    const UNKNOWN: TopicMetadata = TopicMetadata::Refused("topic: unknown");
 
     fn topic(now: Instant) -> TopicState {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
@@ -270,7 +270,7 @@ mod tests {
             topic.on_metadata(UNKNOWN, now, GRACE);
         }
         assert_eq!(topic.route(), Route::DeadLetter("topic: unknown"));
-        topic.on_metadata(Answer::Partitions(3), now, GRACE);
+        topic.on_metadata(TopicMetadata::Partitions(3), now, GRACE);
         assert_eq!(topic.route(), Route::Send { partitions: 3, alone: false });
     }
 
@@ -279,7 +279,7 @@ mod tests {
         let start = Instant::now();
         let mut topic = topic(start);
         topic.on_metadata(UNKNOWN, start, GRACE);
-        topic.on_metadata(Answer::Away, start + GRACE * 2, GRACE);
+        topic.on_metadata(TopicMetadata::Away, start + GRACE * 2, GRACE);
         assert_eq!(topic.route(), Route::Hold);
         topic.on_metadata(UNKNOWN, start + GRACE * 3, GRACE);
         assert_eq!(topic.route(), Route::Hold);
@@ -300,15 +300,15 @@ mod tests {
     fn after_a_refused_record_only_a_record_that_arrives_proves_the_topic_well() {
         let start = Instant::now();
         let mut topic = topic(start);
-        topic.on_metadata(Answer::Partitions(2), start, GRACE);
+        topic.on_metadata(TopicMetadata::Partitions(2), start, GRACE);
         topic.on_refused("topic: not authorised", true, start, GRACE);
-        topic.on_metadata(Answer::Partitions(2), start, GRACE);
+        topic.on_metadata(TopicMetadata::Partitions(2), start, GRACE);
         assert_eq!(topic.route(), Route::Send { partitions: 2, alone: true });
         topic.begin_trial(Lsn(7));
         assert_eq!(topic.route(), Route::Hold, "one at a time");
         topic.on_refused("topic: not authorised", true, start + GRACE, GRACE);
         assert_eq!(topic.route(), Route::DeadLetter("topic: not authorised"));
-        topic.on_metadata(Answer::Partitions(2), start + GRACE, GRACE);
+        topic.on_metadata(TopicMetadata::Partitions(2), start + GRACE, GRACE);
         topic.begin_trial(Lsn(8));
         assert!(topic.on_acknowledged());
         assert_eq!(topic.route(), Route::Send { partitions: 2, alone: false });
@@ -324,7 +324,7 @@ mod tests {
             .map(|_| {
                 topic.on_refused("topic: not authorised", true, start, Duration::ZERO);
                 let delay = topic.refresh_at - start;
-                topic.on_metadata(Answer::Partitions(2), start, Duration::ZERO);
+                topic.on_metadata(TopicMetadata::Partitions(2), start, Duration::ZERO);
                 delay
             })
             .collect();
@@ -335,10 +335,10 @@ mod tests {
     fn nothing_passes_while_no_broker_answers_and_known_topics_go_on() {
         let start = Instant::now();
         let mut topic = topic(start);
-        topic.on_metadata(Answer::Away, start, GRACE);
+        topic.on_metadata(TopicMetadata::Away, start, GRACE);
         assert_eq!(topic.route(), Route::Wait);
-        topic.on_metadata(Answer::Partitions(1), start, GRACE);
-        topic.on_metadata(Answer::Away, start, GRACE);
+        topic.on_metadata(TopicMetadata::Partitions(1), start, GRACE);
+        topic.on_metadata(TopicMetadata::Away, start, GRACE);
         assert_eq!(topic.route(), Route::Send { partitions: 1, alone: false });
     }
 
@@ -346,8 +346,8 @@ mod tests {
     fn a_topic_that_is_being_made_holds_its_records_without_a_clock() {
         let start = Instant::now();
         let mut topic = topic(start);
-        topic.on_metadata(Answer::NotYet, start, GRACE);
-        topic.on_metadata(Answer::NotYet, start + GRACE * 2, GRACE);
+        topic.on_metadata(TopicMetadata::Pending, start, GRACE);
+        topic.on_metadata(TopicMetadata::Pending, start + GRACE * 2, GRACE);
         assert_eq!(topic.route(), Route::Hold);
     }
 
@@ -355,14 +355,14 @@ mod tests {
     fn a_topic_is_unsettled_from_a_change_of_its_partitions_or_a_doubt_until_nothing_is_in_flight() {
         let start = Instant::now();
         let mut topic = topic(start);
-        topic.on_metadata(Answer::Partitions(2), start, GRACE);
-        topic.on_metadata(Answer::Partitions(2), start, GRACE);
+        topic.on_metadata(TopicMetadata::Partitions(2), start, GRACE);
+        topic.on_metadata(TopicMetadata::Partitions(2), start, GRACE);
         assert!(!topic.must_await_in_flight());
-        topic.on_metadata(Answer::Partitions(3), start, GRACE);
+        topic.on_metadata(TopicMetadata::Partitions(3), start, GRACE);
         assert!(topic.must_await_in_flight());
         topic.on_in_flight_empty();
         topic.invalidate_metadata(start);
-        topic.on_metadata(Answer::Partitions(3), start, GRACE);
+        topic.on_metadata(TopicMetadata::Partitions(3), start, GRACE);
         assert!(topic.must_await_in_flight(), "it may be another topic of the same name");
     }
 
@@ -371,11 +371,11 @@ mod tests {
     fn records_without_a_key_are_not_sent_to_a_topic_that_is_compacted() {
         let start = Instant::now();
         let mut topic = topic(start);
-        topic.on_metadata(Answer::Partitions(2), start, GRACE);
+        topic.on_metadata(TopicMetadata::Partitions(2), start, GRACE);
         assert!(!topic.is_due(start + GRACE));
         topic.on_record_refused(INVALID, 100, false);
         assert!(topic.is_due(start), "brokers are asked why");
-        topic.on_metadata(Answer::Partitions(2), start, GRACE);
+        topic.on_metadata(TopicMetadata::Partitions(2), start, GRACE);
         topic.constraints.is_compacted = true;
         let (before, after) = (Timestamp(1), Timestamp(u64::MAX));
         assert_eq!(topic.route_record(before, false), Route::DeadLetter(INVALID));

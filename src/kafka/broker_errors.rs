@@ -17,10 +17,10 @@ const MAX_BROKERS: usize = 64;
 const MAX_TEXT: usize = 300;
 /// An error that was not repeated for so long is over: librdkafka suppresses identical errors for 30 s, and tries to
 /// connect every 10 s.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+const EXPIRES_AFTER: Duration = Duration::from_secs(60);
 /// One failed attempt is no outage: the name `localhost` often has an IPv6 address that refuses before the IPv4 address
 /// answers, and brokers close idle connections. A second error after this time is another attempt.
-const LASTS_AFTER: Duration = Duration::from_secs(5);
+const PERSISTS_AFTER: Duration = Duration::from_secs(5);
 
 /// Stands for the broker in errors about the token of OAUTHBEARER: without one no broker is asked.
 pub const TOKEN: &str = "sasl_token_file";
@@ -50,7 +50,7 @@ pub struct BrokerError {
     /// The client's own words.
     pub error: String,
     /// Whether several attempts failed.
-    pub lasts: bool,
+    pub is_persistent: bool,
     /// When it was reported last.
     pub at: Instant,
 }
@@ -59,24 +59,24 @@ pub struct BrokerError {
 static ERRORS: BrokerErrors = BrokerErrors(Mutex::new(Vec::new()));
 
 /// Takes an error of a client into account that came without a record.
-pub(super) fn note(code: Code, reason: &str) {
-    ERRORS.note(code, reason, Instant::now());
+pub(super) fn record(code: Code, reason: &str) {
+    ERRORS.record(code, reason, Instant::now());
 }
 
 /// Takes into account that there is no token, and why. The caller asks every ten seconds.
-pub(super) fn note_token(reason: &str) {
+pub(super) fn record_token_error(reason: &str) {
     ERRORS.take(TOKEN, BrokerFailure::Authentication, reason, Instant::now());
 }
 
 /// The brokers of which the certificate may be refused.
-pub(super) fn with_tls_failure() -> Vec<String> {
+pub(super) fn brokers_with_tls_failure() -> Vec<String> {
     let recent = ERRORS.recent(Instant::now()).into_iter();
     recent.filter(|error| error.failure == BrokerFailure::Tls).map(|error| error.broker).collect()
 }
 
 /// What was found to be wrong with the certificate of a broker.
-pub(super) fn explain(broker: &str, fault: Option<CertificateFault>) {
-    ERRORS.explain(broker, fault);
+pub(super) fn set_certificate_fault(broker: &str, fault: Option<CertificateFault>) {
+    ERRORS.set_certificate_fault(broker, fault);
 }
 
 /// The errors that are not over, the latest first.
@@ -85,19 +85,19 @@ pub fn broker_errors() -> Vec<BrokerError> {
 }
 
 /// The cluster answers again: what was said meanwhile is over.
-pub(super) fn forget() {
-    ERRORS.forget();
+pub(super) fn clear() {
+    ERRORS.clear();
 }
 
-struct BrokerErrors(Mutex<Vec<Noted>>);
+struct BrokerErrors(Mutex<Vec<RecordedError>>);
 
-struct Noted {
+struct RecordedError {
     error: BrokerError,
     first: Instant,
 }
 
 impl BrokerErrors {
-    fn note(&self, code: Code, reason: &str, now: Instant) {
+    fn record(&self, code: Code, reason: &str, now: Instant) {
         if let Some((broker, error)) = parse(reason) {
             self.take(broker, failure(code, error), error, now);
         }
@@ -105,35 +105,35 @@ impl BrokerErrors {
 
     fn take(&self, broker: &str, failure: BrokerFailure, error: &str, now: Instant) {
         let mut noted = self.0.lock();
-        noted.retain(|noted| now.saturating_duration_since(noted.error.at) < FORGOTTEN_AFTER);
+        noted.retain(|noted| now.saturating_duration_since(noted.error.at) < EXPIRES_AFTER);
         let at = noted.iter().position(|noted| noted.error.broker == broker);
         let before = at.map(|at| noted.swap_remove(at));
         let first = before.as_ref().map_or(now, |before| before.first);
         // It is looked at again and again while it is refused.
         let certificate =
             before.filter(|_| failure == BrokerFailure::Tls).and_then(|before| before.error.certificate);
-        let lasts = now.saturating_duration_since(first) >= LASTS_AFTER;
+        let lasts = now.saturating_duration_since(first) >= PERSISTS_AFTER;
         if noted.len() < MAX_BROKERS {
             let (broker, error) = (broker.to_owned(), crate::bounded_errors::truncated(error, MAX_TEXT));
-            let error = BrokerError { broker, failure, certificate, error, lasts, at: now };
-            noted.push(Noted { error, first });
+            let error = BrokerError { broker, failure, certificate, error, is_persistent: lasts, at: now };
+            noted.push(RecordedError { error, first });
         }
     }
 
-    fn explain(&self, broker: &str, fault: Option<CertificateFault>) {
+    fn set_certificate_fault(&self, broker: &str, fault: Option<CertificateFault>) {
         let mut noted = self.0.lock();
         let its = noted.iter_mut().filter(|noted| noted.error.broker == broker);
         its.filter(|noted| noted.error.failure == BrokerFailure::Tls)
             .for_each(|noted| noted.error.certificate = fault);
     }
 
-    fn forget(&self) {
+    fn clear(&self) {
         self.0.lock().clear();
     }
 
     fn recent(&self, now: Instant) -> Vec<BrokerError> {
         let noted = self.0.lock();
-        let is_recent = |error: &BrokerError| now.saturating_duration_since(error.at) < FORGOTTEN_AFTER;
+        let is_recent = |error: &BrokerError| now.saturating_duration_since(error.at) < EXPIRES_AFTER;
         let mut recent: Vec<_> = noted.iter().map(|noted| noted.error.clone()).filter(is_recent).collect();
         recent.sort_by_key(|error| std::cmp::Reverse(error.at));
         recent
@@ -142,7 +142,7 @@ impl BrokerErrors {
 
 /// Alerts by which a server refuses a client's certificate, or the lack of one (RFC 8446, section 6.2). With TLS 1.3 they
 /// come after the client's handshake, as a connection that breaks.
-const ABOUT_OUR_CERTIFICATE: [u16; 8] = [42, 43, 44, 45, 46, 48, 49, 116];
+const CLIENT_CERTIFICATE_ALERTS: [u16; 8] = [42, 43, 44, 45, 46, 48, 49, 116];
 
 /// The TLS alert that a broker sent, if this is about one.
 fn alert(text: &str) -> Option<u16> {
@@ -152,7 +152,9 @@ fn alert(text: &str) -> Option<u16> {
 
 fn failure(code: Code, text: &str) -> BrokerFailure {
     match (alert(text), code) {
-        (Some(alert), _) if ABOUT_OUR_CERTIFICATE.contains(&alert) => return BrokerFailure::Authentication,
+        (Some(alert), _) if CLIENT_CERTIFICATE_ALERTS.contains(&alert) => {
+            return BrokerFailure::Authentication;
+        }
         (Some(_), _) | (None, Code::SSL) => return BrokerFailure::Tls,
         (None, _) => {}
     }
@@ -204,20 +206,20 @@ mod tests {
     fn an_error_lasts_after_a_second_attempt_and_ends_without_repetition() {
         let (errors, start) = (BrokerErrors(Mutex::default()), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
-        errors.note(Code::BrokerTransportFailure, REFUSED, start);
-        errors.note(Code::BrokerTransportFailure, REFUSED, after(1));
-        assert!(!errors.recent(after(1))[0].lasts, "two clients, or two addresses of one name");
-        errors.note(Code::Authentication, REFUSED, after(30));
+        errors.record(Code::BrokerTransportFailure, REFUSED, start);
+        errors.record(Code::BrokerTransportFailure, REFUSED, after(1));
+        assert!(!errors.recent(after(1))[0].is_persistent, "two clients, or two addresses of one name");
+        errors.record(Code::Authentication, REFUSED, after(30));
         let recent = errors.recent(after(30));
-        assert!(recent.len() == 1 && recent[0].lasts, "{recent:?}");
+        assert!(recent.len() == 1 && recent[0].is_persistent, "{recent:?}");
         assert_eq!(recent[0].failure, BrokerFailure::Authentication, "the last error counts");
         assert_eq!(errors.recent(after(90)), []);
-        errors.note(Code::BrokerTransportFailure, REFUSED, after(91));
-        assert!(!errors.recent(after(91))[0].lasts, "it begins anew");
-        errors.note(Code::BrokerTransportFailure, REFUSED, after(100));
-        errors.forget();
-        errors.note(Code::BrokerTransportFailure, REFUSED, after(101));
-        assert!(!errors.recent(after(101))[0].lasts, "the cluster answered meanwhile");
+        errors.record(Code::BrokerTransportFailure, REFUSED, after(91));
+        assert!(!errors.recent(after(91))[0].is_persistent, "it begins anew");
+        errors.record(Code::BrokerTransportFailure, REFUSED, after(100));
+        errors.clear();
+        errors.record(Code::BrokerTransportFailure, REFUSED, after(101));
+        assert!(!errors.recent(after(101))[0].is_persistent, "the cluster answered meanwhile");
     }
 
     #[test]
@@ -239,13 +241,13 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_certificate_stays_while_it_is_refused() {
         let (errors, now) = (BrokerErrors(Mutex::default()), Instant::now());
-        errors.note(Code::SSL, REFUSED, now);
-        errors.explain("127.0.0.1:9", Some(CertificateFault::Expired));
-        errors.note(Code::SSL, REFUSED, now);
+        errors.record(Code::SSL, REFUSED, now);
+        errors.set_certificate_fault("127.0.0.1:9", Some(CertificateFault::Expired));
+        errors.record(Code::SSL, REFUSED, now);
         assert_eq!(errors.recent(now)[0].certificate, Some(CertificateFault::Expired));
-        errors.note(Code::BrokerTransportFailure, REFUSED, now);
+        errors.record(Code::BrokerTransportFailure, REFUSED, now);
         assert_eq!(errors.recent(now)[0].certificate, None, "it is not the certificate any more");
-        errors.explain("127.0.0.1:9", Some(CertificateFault::Expired));
+        errors.set_certificate_fault("127.0.0.1:9", Some(CertificateFault::Expired));
         assert_eq!(errors.recent(now)[0].certificate, None);
     }
 
@@ -253,7 +255,7 @@ mod tests {
     fn the_number_of_brokers_is_bounded() {
         let (errors, now) = (BrokerErrors(Mutex::default()), Instant::now());
         for port in 0..1_000 {
-            errors.note(Code::Resolve, &format!("b:{port}/1: no such host"), now);
+            errors.record(Code::Resolve, &format!("b:{port}/1: no such host"), now);
         }
         assert_eq!(errors.recent(now).len(), MAX_BROKERS);
     }

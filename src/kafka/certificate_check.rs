@@ -16,9 +16,9 @@ use tokio_rustls::rustls::{CertificateError, ClientConfig, ClientConnection, Err
 use crate::kafka::{Config, SecurityProtocol};
 
 /// A handshake takes milliseconds. Nothing waits for this one but the next question of the probe.
-const PATIENCE: Duration = Duration::from_secs(2);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Where systems keep the authorities that they trust.
-const SYSTEM: [&str; 4] = [
+const SYSTEM_CA_FILES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
@@ -48,26 +48,26 @@ impl CertificateCheck {
         let has_tls = matches!(config.security_protocol, SecurityProtocol::Ssl | SecurityProtocol::SaslSsl);
         let is_ours = config.properties.iter().all(|(name, _)| !name.contains("ssl."));
         let authorities = if has_tls && is_ours { authorities(config.ssl_ca_file.as_deref()) } else { None };
-        Self(authorities.and_then(settings))
+        Self(authorities.and_then(tls_config))
     }
 
     /// What is wrong with the certificate at `broker` (`host:port`); `None` where nothing is, or nobody knows. Blocks for
     /// a few seconds at most, but for the resolver.
-    pub(super) fn look(&self, broker: &str) -> Option<CertificateFault> {
+    pub(super) fn check(&self, broker: &str) -> Option<CertificateFault> {
         let settings = Arc::clone(self.0.as_ref()?);
         let (host, _) = broker.rsplit_once(':')?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let session = ClientConnection::new(settings, ServerName::try_from(host).ok()?).ok()?;
         let address = broker.to_socket_addrs().ok()?.next()?;
-        let tcp = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
-        shake_hands(session, tcp).ok().flatten()
+        let tcp = TcpStream::connect_timeout(&address, HANDSHAKE_TIMEOUT).ok()?;
+        handshake(session, tcp).ok().flatten()
     }
 }
 
-fn shake_hands(mut session: ClientConnection, mut tcp: TcpStream) -> io::Result<Option<CertificateFault>> {
-    let end = Instant::now() + PATIENCE;
-    tcp.set_read_timeout(Some(PATIENCE))?;
-    tcp.set_write_timeout(Some(PATIENCE))?;
+fn handshake(mut session: ClientConnection, mut tcp: TcpStream) -> io::Result<Option<CertificateFault>> {
+    let end = Instant::now() + HANDSHAKE_TIMEOUT;
+    tcp.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
+    tcp.set_write_timeout(Some(HANDSHAKE_TIMEOUT))?;
     while session.is_handshaking() && Instant::now() < end {
         while session.wants_write() {
             session.write_tls(&mut tcp)?;
@@ -102,7 +102,7 @@ fn fault(error: &Error) -> Option<CertificateFault> {
 fn authorities(file: Option<&Path>) -> Option<RootCertStore> {
     let text = match file {
         Some(path) => fs::read(path).ok(),
-        None => SYSTEM.iter().find_map(|path| fs::read(path).ok()),
+        None => SYSTEM_CA_FILES.iter().find_map(|path| fs::read(path).ok()),
     };
     let mut known = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&text?).flatten() {
@@ -112,7 +112,7 @@ fn authorities(file: Option<&Path>) -> Option<RootCertStore> {
     (!known.is_empty()).then_some(known)
 }
 
-fn settings(authorities: RootCertStore) -> Option<Arc<ClientConfig>> {
+fn tls_config(authorities: RootCertStore) -> Option<Arc<ClientConfig>> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().ok()?;
     Some(Arc::new(builder.with_root_certificates(authorities).with_no_client_auth()))

@@ -28,12 +28,12 @@ pub enum ClientError {
 
 /// What happens after an error that is permanent for one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guarantee {
+pub enum GapPolicy {
     /// The producer stops for good, before a successor in the same partition can pass.
     Gapless,
     /// It goes on. Each record has a request of its own; their order is kept only while at most one of a partition is
     /// in flight.
-    Skipping,
+    AllowGaps,
 }
 
 /// The settings of every client. `bootstrap`: the brokers to ask first.
@@ -83,7 +83,7 @@ const AUTO_CREATE: &str = "allow.auto.create.topics";
 
 /// The settings of a client whose metadata requests create the topics they name, where the brokers' own
 /// `auto.create.topics.enable` allows it.
-pub(super) fn creating(config: &Config, bootstrap: &str) -> Result<ClientConfig, ClientError> {
+pub(super) fn topic_creating(config: &Config, bootstrap: &str) -> Result<ClientConfig, ClientError> {
     let mut client = base(config, bootstrap)?;
     client.set(AUTO_CREATE, "true");
     Ok(client)
@@ -104,14 +104,14 @@ pub(super) fn consumer(config: &Config, bootstrap: &str, group: &str) -> Result<
         .set("message.max.bytes", config.message_max.0.to_string())
         .set("max.partition.fetch.bytes", config.message_max.0.to_string())
         .set("fetch.max.bytes", fetch.to_string())
-        .set("receive.message.max.bytes", (fetch + RESPONSE_HEAD).to_string());
+        .set("receive.message.max.bytes", (fetch + RESPONSE_OVERHEAD).to_string());
     Ok(client)
 }
 
 /// Records of one answer of a broker.
 const FETCH_BYTES: u64 = 8 << 20;
 /// What an answer has beside its records, generously.
-const RESPONSE_HEAD: u64 = 1 << 20;
+const RESPONSE_OVERHEAD: u64 = 1 << 20;
 
 /// What librdkafka says for itself. What matters comes as an error or a result too; the rest repeats with every attempt
 /// to connect.
@@ -134,21 +134,21 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 pub(super) fn producer(
     config: &Config,
     bootstrap: &str,
-    guarantee: Guarantee,
+    guarantee: GapPolicy,
 ) -> Result<ClientConfig, ClientError> {
     let idempotent = config.acks == Acks::All;
     // A permanent error must stop the producer before the failed records' successors pass.
-    let gapless = idempotent && guarantee == Guarantee::Gapless;
+    let gapless = idempotent && guarantee == GapPolicy::Gapless;
     let mut client = base(config, bootstrap)?;
     client.set("message.timeout.ms", "0").set("enable.gapless.guarantee", gapless.to_string());
     // A topic that is gone fails at once what waits for it, and the drain holds the rest. Else requests are tried again
     // until it is there again, several at a time: the first may still be refused and the second not.
     client.set("topic.metadata.propagation.max.ms", "0");
-    if guarantee == Guarantee::Skipping {
+    if guarantee == GapPolicy::AllowGaps {
         // What is refused was alone in its batch.
         client.set("batch.num.messages", "1");
     }
-    sending(&mut client, config, idempotent);
+    set_producer_options(&mut client, config, idempotent);
     Ok(client)
 }
 
@@ -160,7 +160,7 @@ pub(super) fn transactional(config: &Config, bootstrap: &str, id: &str) -> Resul
     if client.get(TRANSACTION_TIMEOUT).is_none() {
         client.set(TRANSACTION_TIMEOUT, DEFAULT_TRANSACTION_TIMEOUT);
     }
-    sending(&mut client, config, true);
+    set_producer_options(&mut client, config, true);
     Ok(client)
 }
 
@@ -172,7 +172,7 @@ const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
 const DEFAULT_TRANSACTION_TIMEOUT: &str = "30000";
 
 /// What is the same for all producers.
-fn sending(client: &mut ClientConfig, config: &Config, idempotent: bool) {
+fn set_producer_options(client: &mut ClientConfig, config: &Config, idempotent: bool) {
     // Five requests are what a broker remembers for an idempotent producer; without idempotence a second request
     // could overtake the first one's repetition.
     let in_flight = if idempotent { "5" } else { "1" };
@@ -200,8 +200,8 @@ mod tests {
         let all = [
             base(&config, at),
             consumer(&config, at, "group"),
-            producer(&config, at, Guarantee::Gapless),
-            producer(&config, at, Guarantee::Skipping),
+            producer(&config, at, GapPolicy::Gapless),
+            producer(&config, at, GapPolicy::AllowGaps),
             transactional(&config, at, "id"),
         ];
         for settings in all {

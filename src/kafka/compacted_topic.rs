@@ -17,13 +17,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 use tokio::runtime::Runtime;
 
-use crate::kafka::topics::{COMPACT, POLICY};
-use crate::kafka::{ClientError, topics};
+use crate::kafka::topic_admin::{COMPACT, POLICY};
+use crate::kafka::{ClientError, topic_admin};
 
 /// One request to a broker by a client just made: connection, handshake and answer. Below the watchdog's patience.
-pub(super) const ASK: Duration = Duration::from_secs(3);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Creating a topic takes a broker longer than answering about one.
-const CREATE: Duration = Duration::from_secs(10);
+const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The topic's own settings. A start reads about two segments, so they are small (16 MiB); keys are few and written
 /// often, so the cleaner runs early.
 const SETTINGS: [(&str, &str); 3] =
@@ -31,7 +31,7 @@ const SETTINGS: [(&str, &str); 3] =
 
 /// Why the table is not to be had.
 #[derive(Debug, thiserror::Error)]
-pub enum CompactedError {
+pub enum CompactedTopicError {
     /// The client refuses its settings.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -41,7 +41,7 @@ pub enum CompactedError {
          Change it with: kafka-configs.sh --bootstrap-server {brokers} --alter --entity-type topics \
          --entity-name {topic} --add-config cleanup.policy=compact"
     )]
-    Unfit {
+    WrongSettings {
         /// Its name.
         topic: String,
         /// What its policy is.
@@ -62,13 +62,13 @@ pub enum CompactedError {
     Interrupted,
 }
 
-/// Creates the topic if it is missing, and checks its policy. Blocks for about `CREATE` at most.
-pub(super) fn ensure(settings: &ClientConfig, name: &str) -> Result<(), CompactedError> {
-    let failed = |source| CompactedError::Kafka { topic: name.to_owned(), source };
+/// Creates the topic if it is missing, and checks its policy. Blocks for about `CREATE_TIMEOUT` at most.
+pub(super) fn ensure(settings: &ClientConfig, name: &str) -> Result<(), CompactedTopicError> {
+    let failed = |source| CompactedTopicError::Kafka { topic: name.to_owned(), source };
     let admin: AdminClient<DefaultClientContext> = settings.create().map_err(ClientError::from)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| failed(KafkaError::AdminOpCreation(error.to_string())))?;
-    let topic = TableTopic { name, admin, runtime };
+    let topic = CompactedTopic { name, admin, runtime };
     let partitions = match topic.partitions().map_err(failed)? {
         Some(partitions) => partitions,
         None => {
@@ -102,7 +102,7 @@ pub(super) fn ensure(settings: &ClientConfig, name: &str) -> Result<(), Compacte
         }
     }
     let brokers = settings.get("bootstrap.servers").unwrap_or_default().to_owned();
-    Err(CompactedError::Unfit { topic: name.to_owned(), policy, brokers })
+    Err(CompactedTopicError::WrongSettings { topic: name.to_owned(), policy, brokers })
 }
 
 /// Whether brokers know the topic; `None` when they do not.
@@ -115,15 +115,15 @@ pub(super) fn partitions_of(topic: Option<&MetadataTopic>) -> Result<Option<Vec<
     }
 }
 
-struct TableTopic<'a> {
+struct CompactedTopic<'a> {
     name: &'a str,
     admin: AdminClient<DefaultClientContext>,
     runtime: Runtime,
 }
 
-impl TableTopic<'_> {
+impl CompactedTopic<'_> {
     fn partitions(&self) -> Result<Option<Vec<i32>>, KafkaError> {
-        let metadata = self.admin.inner().fetch_metadata(Some(self.name), ASK)?;
+        let metadata = self.admin.inner().fetch_metadata(Some(self.name), REQUEST_TIMEOUT)?;
         partitions_of(metadata.topics().iter().find(|topic| topic.name() == self.name))
     }
 
@@ -141,13 +141,13 @@ impl TableTopic<'_> {
     }
 
     fn describe(&self) -> Result<ConfigResource, KafkaError> {
-        topics::describe(&self.admin, &self.runtime, self.name, &options())
+        topic_admin::describe(&self.admin, &self.runtime, self.name, &options())
     }
 
     /// Whether no record was ever written: one that expired leaves offsets behind.
     fn was_never_written(&self, partitions: &[i32]) -> Result<bool, KafkaError> {
         for partition in partitions {
-            if self.admin.inner().fetch_watermarks(self.name, *partition, ASK)? != (0, 0) {
+            if self.admin.inner().fetch_watermarks(self.name, *partition, REQUEST_TIMEOUT)? != (0, 0) {
                 return Ok(false);
             }
         }
@@ -169,5 +169,5 @@ impl TableTopic<'_> {
 }
 
 fn options() -> AdminOptions {
-    AdminOptions::new().operation_timeout(Some(CREATE)).request_timeout(Some(CREATE))
+    AdminOptions::new().operation_timeout(Some(CREATE_TIMEOUT)).request_timeout(Some(CREATE_TIMEOUT))
 }

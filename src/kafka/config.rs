@@ -72,7 +72,7 @@ impl Default for Config {
 }
 
 /// New partitions are noticed after this long at the latest, unless `topic.metadata.refresh.interval.ms` is shorter.
-const REFRESH: Duration = Duration::from_secs(180);
+const DEFAULT_TOPIC_REFRESH: Duration = Duration::from_secs(180);
 
 impl Config {
     /// Whether clients name themselves by a token.
@@ -85,7 +85,7 @@ impl Config {
         let set = self.properties.get("topic.metadata.refresh.interval.ms");
         // −1 turns the client's own questions off.
         let set = set.and_then(|millis| millis.parse().ok()).map(Duration::from_millis);
-        set.map_or(REFRESH, |set| set.min(REFRESH))
+        set.map_or(DEFAULT_TOPIC_REFRESH, |set| set.min(DEFAULT_TOPIC_REFRESH))
     }
 
     /// Everything that is wrong, at once.

@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DefaultProducerContext, Producer as _};
 
 use crate::kafka::ClientError;
-use crate::kafka::poller::PolledProducer;
+use crate::kafka::polled_producer::PolledProducer;
 use crate::task::OnFailure;
 
 /// A running embedded broker; it stops when this is dropped.

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::kafka::broker_errors;
-use crate::kafka::topics::{INVALID_NAME, NOT_AUTHORISED};
+use crate::kafka::topic_admin::{INVALID_NAME, NOT_AUTHORISED};
 use crate::sync::Mutex;
 
 /// Who is at fault when a record was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Fault {
+pub enum DeliveryFault {
     /// Nobody for good: a broker away, a time-out, authentication, TLS, authorisation in the cluster. Tried again
     /// for ever.
-    Passing,
+    Transient,
     /// What the client believes about the topic is out of date: ask again, the answer decides.
-    Stale,
+    StaleMetadata,
     /// The topic: its records wait, and are dead letters only after a grace time.
     Topic(&'static str),
     /// The record, or another one of its batch.
@@ -26,12 +26,12 @@ pub enum Fault {
 
 /// Takes note of an error that came without a record. The first one of each cause is logged: a broker that is unavailable
 /// repeats it with every attempt to connect, in every producer. The list of problems shows for how long it lasts.
-pub(super) fn report(error: &KafkaError, reason: &str) {
+pub(super) fn log_client_error(error: &KafkaError, reason: &str) {
     static LAST: Mutex<Vec<(Code, Instant)>> = Mutex::new(Vec::new());
     let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
-    broker_errors::note(code, reason);
+    broker_errors::record(code, reason);
     let mut last = LAST.lock();
-    last.retain(|(_, at)| at.elapsed() < QUIET_FOR);
+    last.retain(|(_, at)| at.elapsed() < REPEAT_INTERVAL);
     let known = last.iter_mut().find(|(known, _)| *known == code);
     let is_repeated = known.is_some();
     match known {
@@ -51,49 +51,49 @@ pub(super) fn report(error: &KafkaError, reason: &str) {
 }
 
 /// A cause that was not repeated for so long is logged again: librdkafka suppresses identical errors for 30 s.
-const QUIET_FOR: Duration = Duration::from_secs(120);
+const REPEAT_INTERVAL: Duration = Duration::from_secs(120);
 
 /// Reason of records larger than the topic, the broker or the client takes.
 pub const TOO_LARGE: &str = "record: too large";
 /// Reason of a record that breaks a rule of its topic: without a key in a compacted one, for example.
 pub const INVALID: &str = "record: invalid";
 
-/// The rows that are not `Passing`, which is the default: an error nobody foresaw must not cost a record. No row for
+/// The rows that are not `Transient`, which is the default: an error nobody foresaw must not cost a record. No row for
 /// `InvalidTimestamp`: records get their time when they are sent, so it is this machine's clock that is at fault, and
 /// one that is an hour ahead must not turn a backlog into dead letters.
-const TABLE: [(Code, Fault); 26] = [
-    (Code::UnknownTopicOrPartition, Fault::Stale),
-    (Code::UnknownTopic, Fault::Stale),
-    (Code::UnknownPartition, Fault::Stale),
-    (Code::UnknownTopicId, Fault::Stale),
+const TABLE: [(Code, DeliveryFault); 26] = [
+    (Code::UnknownTopicOrPartition, DeliveryFault::StaleMetadata),
+    (Code::UnknownTopic, DeliveryFault::StaleMetadata),
+    (Code::UnknownPartition, DeliveryFault::StaleMetadata),
+    (Code::UnknownTopicId, DeliveryFault::StaleMetadata),
     // What was on its way to a partition that the client has given up since.
-    (Code::BrokerDestroy, Fault::Stale),
-    (Code::TopicAuthorizationFailed, Fault::Topic(NOT_AUTHORISED)),
-    (Code::InvalidTopic, Fault::Topic(INVALID_NAME)),
-    (Code::MessageSizeTooLarge, Fault::Record(TOO_LARGE)),
-    (Code::MessageBatchTooLarge, Fault::Record(TOO_LARGE)),
-    (Code::InvalidMessageSize, Fault::Record(TOO_LARGE)),
-    (Code::InvalidRecord, Fault::Record(INVALID)),
-    (Code::PolicyViolation, Fault::Record("record: against the broker's policy")),
-    (Code::UnsupportedForMessageFormat, Fault::Record("record: format not supported by the topic")),
-    (Code::BadMessage, Fault::Record(INVALID)),
-    (Code::OutOfOrderSequenceNumber, Fault::Producer),
-    (Code::DuplicateSequenceNumber, Fault::Producer),
-    (Code::UnknownProducerId, Fault::Producer),
-    (Code::InvalidProducerEpoch, Fault::Producer),
-    (Code::InvalidProducerIdMapping, Fault::Producer),
-    (Code::ProducerFenced, Fault::Producer),
-    (Code::Fenced, Fault::Producer),
-    (Code::Fatal, Fault::Producer),
-    (Code::Inconsistent, Fault::Producer),
-    (Code::GaplessGuarantee, Fault::Producer),
-    (Code::PurgeQueue, Fault::Producer),
-    (Code::PurgeInflight, Fault::Producer),
+    (Code::BrokerDestroy, DeliveryFault::StaleMetadata),
+    (Code::TopicAuthorizationFailed, DeliveryFault::Topic(NOT_AUTHORISED)),
+    (Code::InvalidTopic, DeliveryFault::Topic(INVALID_NAME)),
+    (Code::MessageSizeTooLarge, DeliveryFault::Record(TOO_LARGE)),
+    (Code::MessageBatchTooLarge, DeliveryFault::Record(TOO_LARGE)),
+    (Code::InvalidMessageSize, DeliveryFault::Record(TOO_LARGE)),
+    (Code::InvalidRecord, DeliveryFault::Record(INVALID)),
+    (Code::PolicyViolation, DeliveryFault::Record("record: against the broker's policy")),
+    (Code::UnsupportedForMessageFormat, DeliveryFault::Record("record: format not supported by the topic")),
+    (Code::BadMessage, DeliveryFault::Record(INVALID)),
+    (Code::OutOfOrderSequenceNumber, DeliveryFault::Producer),
+    (Code::DuplicateSequenceNumber, DeliveryFault::Producer),
+    (Code::UnknownProducerId, DeliveryFault::Producer),
+    (Code::InvalidProducerEpoch, DeliveryFault::Producer),
+    (Code::InvalidProducerIdMapping, DeliveryFault::Producer),
+    (Code::ProducerFenced, DeliveryFault::Producer),
+    (Code::Fenced, DeliveryFault::Producer),
+    (Code::Fatal, DeliveryFault::Producer),
+    (Code::Inconsistent, DeliveryFault::Producer),
+    (Code::GaplessGuarantee, DeliveryFault::Producer),
+    (Code::PurgeQueue, DeliveryFault::Producer),
+    (Code::PurgeInflight, DeliveryFault::Producer),
 ];
 
 /// What this error says about the record it came with.
-pub fn classify(code: Code) -> Fault {
-    TABLE.iter().find(|(known, _)| *known == code).map_or(Fault::Passing, |(_, fault)| *fault)
+pub fn classify(code: Code) -> DeliveryFault {
+    TABLE.iter().find(|(known, _)| *known == code).map_or(DeliveryFault::Transient, |(_, fault)| *fault)
 }
 
 #[cfg(test)]
@@ -107,13 +107,17 @@ mod tests {
             assert_eq!(classify(code), fault);
             let name = format!("{code:?}");
             match fault {
-                Fault::Topic(reason) => {
+                DeliveryFault::Topic(reason) => {
                     assert!(name.contains("Topic") && reason.starts_with("topic: "), "{name}");
                 }
-                Fault::Record(reason) => assert!(reason.starts_with("record: "), "{name}"),
-                Fault::Stale => assert!(name.starts_with("Unknown") || name == "BrokerDestroy", "{name}"),
-                Fault::Producer => assert!(!name.contains("Topic") && !name.contains("Message"), "{name}"),
-                Fault::Passing => panic!("{name} is the default and needs no row"),
+                DeliveryFault::Record(reason) => assert!(reason.starts_with("record: "), "{name}"),
+                DeliveryFault::StaleMetadata => {
+                    assert!(name.starts_with("Unknown") || name == "BrokerDestroy", "{name}")
+                }
+                DeliveryFault::Producer => {
+                    assert!(!name.contains("Topic") && !name.contains("Message"), "{name}")
+                }
+                DeliveryFault::Transient => panic!("{name} is the default and needs no row"),
             }
         }
     }
@@ -156,7 +160,7 @@ mod tests {
             Code::InvalidConfig,
             Code::InvalidRequest,
         ] {
-            assert_eq!(classify(code), Fault::Passing, "{code:?}");
+            assert_eq!(classify(code), DeliveryFault::Transient, "{code:?}");
         }
     }
 }

@@ -35,7 +35,7 @@ struct Claims {
 /// that stays the same once.
 pub(super) fn token(path: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
     read(path.unwrap_or_default(), Timestamp::now())
-        .inspect_err(|error| broker_errors::note_token(&error.to_string()))
+        .inspect_err(|error| broker_errors::record_token_error(&error.to_string()))
         .map_err(Into::into)
 }
 

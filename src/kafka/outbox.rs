@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::kafka::{
-    Answer, ClientError, Config, Delivery, ErrorCode, Fault, Guarantee, Message, Producer, classify,
+    ClientError, Config, DeliveryFault, DeliveryReport, ErrorCode, GapPolicy, Message, Producer,
+    TopicMetadata, classify,
 };
 
 /// One question about a topic; below the watchdog's patience.
-const ASK: Duration = Duration::from_secs(3);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long one wait for confirmations lasts between two ticks.
 const TICK: Duration = Duration::from_millis(20);
 /// Between two tries while brokers are away or refuse the topic.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// A record to send.
-pub struct Letter {
+pub struct OutboxRecord {
     /// Where to.
     pub topic: &'static str,
     /// Its key. Records with one key go to one partition.
@@ -38,10 +39,10 @@ pub struct Interrupted;
 pub struct Outbox {
     config: Config,
     bootstrap: String,
-    sender: Option<Sender>,
+    sender: Option<OutboxSender>,
 }
 
-struct Sender {
+struct OutboxSender {
     producer: Producer,
     results: mpsc::Receiver<()>,
     partitions: HashMap<&'static str, i32>,
@@ -57,7 +58,7 @@ impl Outbox {
     /// for ever while brokers are away; `tick` is called all the time, and says whether to go on.
     pub fn send(
         &mut self,
-        letters: &[Letter],
+        letters: &[OutboxRecord],
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Vec<Option<ErrorCode>>, Interrupted> {
         let mut verdicts: Vec<Option<Option<ErrorCode>>> = vec![None; letters.len()];
@@ -65,8 +66,8 @@ impl Outbox {
         let mut said = false;
         while verdicts.iter().any(Option::is_none) {
             match self.round(letters, &mut verdicts, tick)? {
-                Round::Complete => {}
-                Round::Again(reason) => {
+                SendRound::Complete => {}
+                SendRound::Retry(reason) => {
                     if !said {
                         tracing::warn!(
                             event = "kafka.records_not_sent",
@@ -86,15 +87,15 @@ impl Outbox {
     /// Sends what has no verdict, once.
     fn round(
         &mut self,
-        letters: &[Letter],
+        letters: &[OutboxRecord],
         verdicts: &mut [Option<Option<ErrorCode>>],
         tick: &mut dyn FnMut() -> bool,
-    ) -> Result<Round, Interrupted> {
+    ) -> Result<SendRound, Interrupted> {
         let sender = match &mut self.sender {
             Some(sender) if !sender.producer.has_failed() => sender,
-            other => match Sender::new(&self.config, &self.bootstrap) {
+            other => match OutboxSender::new(&self.config, &self.bootstrap) {
                 Ok(sender) => other.insert(sender),
-                Err(error) => return Ok(Round::Again(error.to_string())),
+                Err(error) => return Ok(SendRound::Retry(error.to_string())),
             },
         };
         let mut open = 0;
@@ -102,16 +103,16 @@ impl Outbox {
         let unsent: Vec<usize> = (0..letters.len()).filter(|number| verdicts[*number].is_none()).collect();
         for number in unsent {
             let letter = &letters[number];
-            match sender.hand_over(number, letter) {
+            match sender.enqueue(number, letter) {
                 Ok(()) => open += 1,
-                Err(Trouble::Letter(code)) => verdicts[number] = Some(Some(code)),
-                Err(Trouble::Topic(reason)) => {
+                Err(SendFailure::Letter(code)) => verdicts[number] = Some(Some(code)),
+                Err(SendFailure::Topic(reason)) => {
                     trouble = Some(format!("{}: {reason}", letter.topic));
                     break;
                 }
             }
         }
-        let mut results: Vec<Delivery> = Vec::new();
+        let mut results: Vec<DeliveryReport> = Vec::new();
         while open > 0 {
             // Sent or not sent: without a word on it, it is sent again, and whoever reads it twice knows its id.
             if !tick() {
@@ -125,26 +126,26 @@ impl Outbox {
                 let number = usize::try_from(result.tag - FIRST_TAG).unwrap_or(usize::MAX);
                 match result.error {
                     None => verdicts[number] = Some(None),
-                    Some(code) if matches!(classify(code), Fault::Record(_)) => {
+                    Some(code) if matches!(classify(code), DeliveryFault::Record(_)) => {
                         verdicts[number] = Some(Some(code));
                     }
                     Some(code) => trouble = Some(code.to_string()),
                 }
             }
             if let Some((code, reason)) = sender.producer.fatal() {
-                return Ok(Round::Again(format!("{code}: {reason}")));
+                return Ok(SendRound::Retry(format!("{code}: {reason}")));
             }
         }
-        Ok(trouble.map_or(Round::Complete, Round::Again))
+        Ok(trouble.map_or(SendRound::Complete, SendRound::Retry))
     }
 }
 
-enum Round {
+enum SendRound {
     Complete,
-    Again(String),
+    Retry(String),
 }
 
-enum Trouble {
+enum SendFailure {
     Letter(ErrorCode),
     Topic(String),
 }
@@ -152,24 +153,24 @@ enum Trouble {
 /// Tag 0 is an entry's of a table.
 const FIRST_TAG: u64 = 1;
 
-impl Sender {
+impl OutboxSender {
     fn new(config: &Config, bootstrap: &str) -> Result<Self, ClientError> {
         let (ring, results) = mpsc::sync_channel(1);
-        let producer = Producer::new(config, bootstrap, Guarantee::Skipping, move || {
+        let producer = Producer::new(config, bootstrap, GapPolicy::AllowGaps, move || {
             // Full: somebody was told already.
             let _ = ring.try_send(());
         })?;
         Ok(Self { producer, results, partitions: HashMap::new() })
     }
 
-    fn hand_over(&mut self, number: usize, letter: &Letter) -> Result<(), Trouble> {
+    fn enqueue(&mut self, number: usize, letter: &OutboxRecord) -> Result<(), SendFailure> {
         let partitions = match self.partitions.get(letter.topic) {
             Some(count) => *count,
-            None => match self.producer.ask_or_create(letter.topic, ASK) {
-                Answer::Partitions(count) => *self.partitions.entry(letter.topic).or_insert(count),
-                Answer::NotYet => return Err(Trouble::Topic("being made".to_owned())),
-                Answer::Refused(reason) => return Err(Trouble::Topic(reason.to_owned())),
-                Answer::Away => return Err(Trouble::Topic("no broker answers".to_owned())),
+            None => match self.producer.fetch_or_create_topic(letter.topic, METADATA_TIMEOUT) {
+                TopicMetadata::Partitions(count) => *self.partitions.entry(letter.topic).or_insert(count),
+                TopicMetadata::Pending => return Err(SendFailure::Topic("being made".to_owned())),
+                TopicMetadata::Refused(reason) => return Err(SendFailure::Topic(reason.to_owned())),
+                TopicMetadata::Away => return Err(SendFailure::Topic("no broker answers".to_owned())),
             },
         };
         let key = letter.key.as_deref();
@@ -185,8 +186,8 @@ impl Sender {
             value: Some(&letter.value),
         };
         self.producer.send(&message).map_err(|code| match classify(code) {
-            Fault::Record(_) => Trouble::Letter(code),
-            _ => Trouble::Topic(code.to_string()),
+            DeliveryFault::Record(_) => SendFailure::Letter(code),
+            _ => SendFailure::Topic(code.to_string()),
         })
     }
 }
@@ -207,8 +208,8 @@ mod tests {
     use super::*;
     use crate::kafka::{Brokers, EmbeddedBroker};
 
-    fn letter(key: &str) -> Letter {
-        Letter {
+    fn letter(key: &str) -> OutboxRecord {
+        OutboxRecord {
             topic: "t",
             key: Some(key.into()),
             headers: vec![("a".to_owned(), "b".to_owned())],

@@ -14,8 +14,8 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::{ClientConfig, ClientContext, Message as _};
 
-use crate::kafka::poller::PolledProducer;
-use crate::kafka::{Acks, Answer, ClientError, Config, Guarantee, client, oauth, topics};
+use crate::kafka::polled_producer::PolledProducer;
+use crate::kafka::{Acks, ClientError, Config, GapPolicy, TopicMetadata, client, oauth, topic_admin};
 use crate::sync::Mutex;
 use crate::task::OnFailure;
 
@@ -38,7 +38,7 @@ pub struct Message<'a> {
 
 /// What became of a record that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivery {
+pub struct DeliveryReport {
     /// The message's tag.
     pub tag: u64,
     /// Where it is.
@@ -55,32 +55,32 @@ pub struct Producer {
     pub(super) inner: PolledProducer<Context>,
     results: Arc<Results>,
     /// Of clients that live for one question, and may create topics.
-    creating: ClientConfig,
+    topic_creating: ClientConfig,
 }
 
 struct Results {
-    deliveries: Mutex<Vec<Delivery>>,
+    deliveries: Mutex<Vec<DeliveryReport>>,
     failed: AtomicBool,
     /// Why nobody hears of results any more.
-    deaf: OnceLock<String>,
-    ring: Box<dyn Fn() + Send + Sync>,
+    stopped: OnceLock<String>,
+    notify: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Results {
     /// Results were lost, or will be: the producer is of no more use.
-    fn deafen(&self, cause: String) {
+    fn stop_reporting(&self, cause: String) {
         tracing::error!(
             event = "kafka.poll_failed",
             error = cause,
             "results of a producer were lost; another one replaces it"
         );
-        self.deaf.get_or_init(|| cause);
+        self.stopped.get_or_init(|| cause);
         self.failed.store(true, Ordering::Release);
         // It may be the ring that failed.
-        let _ = catch_unwind(AssertUnwindSafe(|| (self.ring)()));
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.notify)()));
     }
 
-    fn push(&self, delivery: Delivery) {
+    fn push(&self, delivery: DeliveryReport) {
         // The flag first: whoever looks at it between the two sees it too early rather than too late.
         if delivery.error.is_some() {
             self.failed.store(true, Ordering::Release);
@@ -91,22 +91,22 @@ impl Results {
         drop(deliveries);
         // The ring of the first result that was not taken yet covers the others.
         if is_first {
-            (self.ring)();
+            (self.notify)();
         }
     }
 }
 
 impl Producer {
-    /// A new producer; no broker is asked yet. `ring` is called, from another thread, whenever there are results again
+    /// A new producer; no broker is asked yet. `notify` is called, from another thread, whenever there are results again
     /// after all were taken, and when the producer fails.
     pub fn new(
         config: &Config,
         bootstrap: &str,
-        guarantee: Guarantee,
+        guarantee: GapPolicy,
         ring: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         let idempotent = config.acks == Acks::All;
-        let creating = client::creating(config, bootstrap)?;
+        let creating = client::topic_creating(config, bootstrap)?;
         Self::build(&client::producer(config, bootstrap, guarantee)?, creating, idempotent, ring)
     }
 
@@ -117,7 +117,7 @@ impl Producer {
         id: &str,
         ring: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
-        let creating = client::creating(config, bootstrap)?;
+        let creating = client::topic_creating(config, bootstrap)?;
         Self::build(&client::transactional(config, bootstrap, id)?, creating, true, ring)
     }
 
@@ -130,14 +130,14 @@ impl Producer {
         let results = Arc::new(Results {
             deliveries: Mutex::default(),
             failed: AtomicBool::new(false),
-            deaf: OnceLock::new(),
-            ring: Box::new(ring),
+            stopped: OnceLock::new(),
+            notify: Box::new(ring),
         });
         let its = Arc::clone(&results);
-        let on_failure = OnFailure::Report(Box::new(move |cause| its.deafen(cause)));
+        let on_failure = OnFailure::Report(Box::new(move |cause| its.stop_reporting(cause)));
         let context = Context { idempotent, results: Arc::clone(&results) };
         let inner = PolledProducer::start(settings, context, on_failure)?;
-        Ok(Self { inner, results, creating })
+        Ok(Self { inner, results, topic_creating: creating })
     }
 
     /// Hands a record over; its result comes later. An error here means that it was not handed over.
@@ -159,11 +159,16 @@ impl Producer {
             headers: Some(headers),
             delivery_opaque: tag,
         };
-        self.hand_over(record)
+        self.enqueue(record)
     }
 
-    /// Hands over an entry of a table (no value: the entry goes). Its result comes later, with tag [`ENTRY`].
-    pub fn send_entry(&self, topic: &str, key: &[u8], value: Option<&[u8]>) -> Result<(), RDKafkaErrorCode> {
+    /// Hands over an entry of a table (no value: the entry goes). Its result comes later, with tag [`TABLE_ENTRY_TAG`].
+    pub fn send_table_entry(
+        &self,
+        topic: &str,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), RDKafkaErrorCode> {
         let record = BaseRecord::<[u8], [u8], usize> {
             topic,
             partition: Some(0),
@@ -171,12 +176,12 @@ impl Producer {
             key: Some(key),
             timestamp: None,
             headers: None,
-            delivery_opaque: ENTRY as usize,
+            delivery_opaque: TABLE_ENTRY_TAG as usize,
         };
-        self.hand_over(record)
+        self.enqueue(record)
     }
 
-    fn hand_over(&self, record: BaseRecord<'_, [u8], [u8], usize>) -> Result<(), RDKafkaErrorCode> {
+    fn enqueue(&self, record: BaseRecord<'_, [u8], [u8], usize>) -> Result<(), RDKafkaErrorCode> {
         self.inner.send(record).map_err(|(error, _)| match error {
             KafkaError::MessageProduction(code) => code,
             KafkaError::Nul(_) => RDKafkaErrorCode::InvalidTopic,
@@ -185,17 +190,17 @@ impl Producer {
     }
 
     /// The results so far, into `into`, in the order in which they came.
-    pub fn take_results(&self, into: &mut Vec<Delivery>) {
+    pub fn take_results(&self, into: &mut Vec<DeliveryReport>) {
         into.append(&mut self.results.deliveries.lock());
     }
 
-    /// Whether any record failed since [`Self::forget_failures`], or the producer itself did.
+    /// Whether any record failed since [`Self::clear_failures`], or the producer itself did.
     pub fn has_failed(&self) -> bool {
         self.results.failed.load(Ordering::Acquire)
     }
 
     /// What failed so far is dealt with, unless the producer itself failed.
-    pub fn forget_failures(&self) {
+    pub fn clear_failures(&self) {
         if self.fatal().is_none() {
             self.results.failed.store(false, Ordering::Release);
         }
@@ -203,7 +208,7 @@ impl Producer {
 
     /// Why the producer sends nothing more, if so.
     pub fn fatal(&self) -> Option<(RDKafkaErrorCode, String)> {
-        let deaf = self.results.deaf.get().map(|cause| (RDKafkaErrorCode::Fatal, cause.clone()));
+        let deaf = self.results.stopped.get().map(|cause| (RDKafkaErrorCode::Fatal, cause.clone()));
         deaf.or_else(|| self.inner.client().fatal_error())
     }
 
@@ -213,35 +218,35 @@ impl Producer {
     }
 
     /// Asks the brokers about a topic, and makes this producer believe the answer. Blocks for at most `timeout`.
-    pub fn ask(&self, topic: &str, timeout: Duration) -> Answer {
-        topics::ask(self.inner.client(), topic, timeout)
+    pub fn fetch_metadata(&self, topic: &str, timeout: Duration) -> TopicMetadata {
+        topic_admin::fetch_metadata(self.inner.client(), topic, timeout)
     }
 
     /// The same for a topic that is needed now: one that brokers do not know is created, where their own setting
     /// (`auto.create.topics.enable`) allows it. Blocks for at most `timeout`.
-    pub fn ask_or_create(&self, topic: &str, timeout: Duration) -> Answer {
+    pub fn fetch_or_create_topic(&self, topic: &str, timeout: Duration) -> TopicMetadata {
         let end = Instant::now() + timeout;
-        let answer = self.ask(topic, timeout);
+        let answer = self.fetch_metadata(topic, timeout);
         let left = end.saturating_duration_since(Instant::now());
-        if answer != Answer::Refused(topics::UNKNOWN) || left.is_zero() {
+        if answer != TopicMetadata::Refused(topic_admin::UNKNOWN) || left.is_zero() {
             return answer;
         }
-        match topics::create_by_default(&self.creating, topic, left) {
+        match topic_admin::create_by_default(&self.topic_creating, topic, left) {
             // It exists, or will in a moment; this producer learns so from its next question.
-            Answer::Partitions(_) | Answer::NotYet => Answer::NotYet,
-            Answer::Refused(reason) => Answer::Refused(reason),
-            Answer::Away => answer,
+            TopicMetadata::Partitions(_) | TopicMetadata::Pending => TopicMetadata::Pending,
+            TopicMetadata::Refused(reason) => TopicMetadata::Refused(reason),
+            TopicMetadata::Away => answer,
         }
     }
 
     /// Whether brokers say that a topic is compacted; `None` where they do not say. Blocks for at most `timeout`.
     pub fn is_compacted(&self, topic: &str, timeout: Duration) -> Option<bool> {
-        topics::is_compacted(&self.creating, topic, timeout)
+        topic_admin::is_compacted(&self.topic_creating, topic, timeout)
     }
 }
 
 /// Tag of a table's entry. Records have LSNs, which begin at 1.
-pub const ENTRY: u64 = 0;
+pub const TABLE_ENTRY_TAG: u64 = 0;
 
 pub(super) struct Context {
     idempotent: bool,
@@ -251,9 +256,9 @@ pub(super) struct Context {
 impl Context {
     /// Calls what librdkafka's events lead to. A panic of ours costs the producer, not the thread: that would be the
     /// worker's where the last events are served.
-    fn guarded(&self, callback: impl FnOnce()) {
+    fn catch_panic(&self, callback: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(callback)).is_err() {
-            self.results.deafen("a callback panicked".to_owned());
+            self.results.stop_reporting("a callback panicked".to_owned());
         }
     }
 }
@@ -266,16 +271,16 @@ impl ClientContext for Context {
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.guarded(|| client::log(level, facility, message));
+        self.catch_panic(|| client::log(level, facility, message));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.guarded(|| {
+        self.catch_panic(|| {
             if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
                 self.results.failed.store(true, Ordering::Release);
-                (self.results.ring)();
+                (self.results.notify)();
             }
-            super::errors::report(&error, reason);
+            super::errors::log_client_error(&error, reason);
         });
     }
 }
@@ -296,6 +301,6 @@ impl ProducerContext for Context {
             }
         };
         let (partition, offset) = (message.partition(), message.offset());
-        self.guarded(|| self.results.push(Delivery { tag: tag as u64, partition, offset, error }));
+        self.catch_panic(|| self.results.push(DeliveryReport { tag: tag as u64, partition, offset, error }));
     }
 }

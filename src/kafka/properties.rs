@@ -33,28 +33,28 @@ const REFUSED: [(&str, &str); 37] = [
     ("sasl.oauthbearer.config", "[kafka] sasl_token_file"),
     ("sasl.oauthbearer.method", "[kafka] sasl_token_file: this client has no HTTP client"),
     ("enable.sasl.oauthbearer.unsecure.jwt", "[kafka] sasl_token_file"),
-    ("enable.idempotence", ORDER),
-    ("enable.gapless.guarantee", ORDER),
-    ("transactional.id", ORDER),
-    ("max.in.flight", ORDER),
-    ("max.in.flight.requests.per.connection", ORDER),
-    ("partitioner", ORDER),
+    ("enable.idempotence", BREAKS_ORDER),
+    ("enable.gapless.guarantee", BREAKS_ORDER),
+    ("transactional.id", BREAKS_ORDER),
+    ("max.in.flight", BREAKS_ORDER),
+    ("max.in.flight.requests.per.connection", BREAKS_ORDER),
+    ("partitioner", BREAKS_ORDER),
     ("allow.auto.create.topics", "nothing: the brokers decide with auto.create.topics.enable"),
-    ("retries", FOR_EVER),
-    ("message.send.max.retries", FOR_EVER),
-    ("message.timeout.ms", FOR_EVER),
-    ("delivery.timeout.ms", FOR_EVER),
-    ("topic.metadata.propagation.max.ms", ORDER),
-    ("queue.buffering.max.messages", WINDOW),
-    ("queue.buffering.max.kbytes", WINDOW),
+    ("retries", BREAKS_RETRIES),
+    ("message.send.max.retries", BREAKS_RETRIES),
+    ("message.timeout.ms", BREAKS_RETRIES),
+    ("delivery.timeout.ms", BREAKS_RETRIES),
+    ("topic.metadata.propagation.max.ms", BREAKS_ORDER),
+    ("queue.buffering.max.messages", BREAKS_IN_FLIGHT),
+    ("queue.buffering.max.kbytes", BREAKS_IN_FLIGHT),
     ("delivery.report.only.error", "nothing: every confirmation is needed"),
     ("dr_cb", "nothing: every confirmation is needed"),
     ("test.mock.num.brokers", "brokers = \"embedded\""),
     ("log.queue", "nothing: the daemon logs for librdkafka"),
 ];
-const ORDER: &str = "nothing: the order of a key rests on it";
-const FOR_EVER: &str = "nothing: a record is retried for ever";
-const WINDOW: &str = "nothing: the daemon bounds what is in flight";
+const BREAKS_ORDER: &str = "nothing: the order of a key rests on it";
+const BREAKS_RETRIES: &str = "nothing: a record is retried for ever";
+const BREAKS_IN_FLIGHT: &str = "nothing: the daemon bounds what is in flight";
 
 impl Properties {
     /// Name and value of each.
@@ -72,7 +72,7 @@ impl Properties {
         self.iter().filter_map(|(name, value)| mistake(name, value)).collect()
     }
 
-    fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
+    fn redacted(&self) -> impl Iterator<Item = (&str, &str)> {
         self.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value }))
     }
 }
@@ -101,13 +101,13 @@ fn is_secret(name: &str) -> bool {
 
 impl fmt::Debug for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.shown()).finish()
+        f.debug_map().entries(self.redacted()).finish()
     }
 }
 
 impl Serialize for Properties {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_map(self.shown())
+        to.collect_map(self.redacted())
     }
 }
 

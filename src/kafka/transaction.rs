@@ -9,9 +9,9 @@ use crate::kafka::Producer;
 
 /// What to do after a call that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum TransactionErrorAction {
     /// The same call again: it goes on where it was.
-    Again,
+    Retry,
     /// Nothing of the transaction can be committed any more.
     Abort,
     /// The producer is of no more use; what became of the transaction, only Kafka knows.
@@ -23,7 +23,7 @@ pub enum Next {
 #[error("{text}")]
 pub struct TransactionError {
     /// What to do.
-    pub next: Next,
+    pub next: TransactionErrorAction,
     /// The error.
     pub code: RDKafkaErrorCode,
     /// In words.
@@ -34,12 +34,19 @@ impl From<KafkaError> for TransactionError {
     fn from(error: KafkaError) -> Self {
         let text = error.to_string();
         let (next, code) = match &error {
-            KafkaError::Transaction(error) if error.is_retriable() => (Next::Again, error.code()),
-            KafkaError::Transaction(error) if error.txn_requires_abort() => (Next::Abort, error.code()),
-            KafkaError::Transaction(error) => (Next::Rebuild, error.code()),
+            KafkaError::Transaction(error) if error.is_retriable() => {
+                (TransactionErrorAction::Retry, error.code())
+            }
+            KafkaError::Transaction(error) if error.txn_requires_abort() => {
+                (TransactionErrorAction::Abort, error.code())
+            }
+            KafkaError::Transaction(error) => (TransactionErrorAction::Rebuild, error.code()),
             // The wait for the last results, before anything was asked of a broker.
-            KafkaError::Flush(code) => (Next::Again, *code),
-            other => (Next::Rebuild, other.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
+            KafkaError::Flush(code) => (TransactionErrorAction::Retry, *code),
+            other => (
+                TransactionErrorAction::Rebuild,
+                other.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
+            ),
         };
         Self { next, code, text }
     }
@@ -65,7 +72,7 @@ impl Producer {
     /// Aborts it; what is still queued fails.
     pub fn abort_transaction(&self, timeout: Duration) -> Result<(), TransactionError> {
         self.inner.abort_transaction(timeout)?;
-        self.forget_failures();
+        self.clear_failures();
         Ok(())
     }
 
@@ -73,6 +80,6 @@ impl Producer {
     /// within a transaction changes nothing, and is refused with the reason.
     pub fn must_abort(&self) -> Option<TransactionError> {
         let refused = self.inner.begin_transaction().map_err(TransactionError::from).err()?;
-        (refused.next == Next::Abort || self.fatal().is_some()).then_some(refused)
+        (refused.next == TransactionErrorAction::Abort || self.fatal().is_some()).then_some(refused)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use forebay::kafka::{Compacted, Config};
+use forebay::kafka::{CompactedTable, Config};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
@@ -122,7 +122,7 @@ fn the_positions_are_read_while_others_write_without_a_pause() {
             }
         });
         wait::until_true("it writes", LONG, || written.load(Ordering::Relaxed));
-        let table = Compacted::new(&Config::default(), &bootstrap, "table").unwrap();
+        let table = CompactedTable::new(&Config::default(), &bootstrap, "table").unwrap();
         let end = Instant::now() + LONG;
         let found = table.read(|_| true, &mut || Instant::now() < end);
         is_read.store(true, Ordering::Relaxed);

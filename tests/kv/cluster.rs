@@ -43,7 +43,8 @@ async fn a_server_of_another_kind_than_was_said_is_told_from_one_that_is_away() 
             assert_eq!(answer, if own { Ok(None) } else { Err(a_node.clone()) });
         }
     }
-    let no_node = KvError::WrongServerMode("the server is not a node of a cluster: set [redis] cluster = false");
+    let no_node =
+        KvError::WrongServerMode("the server is not a node of a cluster: set [redis] cluster = false");
     assert_eq!(check(&server.url(), true).await, Err(no_node));
     server.stop();
     for cluster in [false, true] {

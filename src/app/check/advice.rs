@@ -1,10 +1,10 @@
 //! What an operator can do about the answer of a broker.
 
-use crate::kafka::{ErrorCode as Code, Refusal};
+use crate::kafka::{ErrorCode as Code, InspectionError};
 
 /// For a broker that does not answer, or does not let the client in.
-pub(super) fn of_broker(refusal: &Refusal) -> &'static str {
-    let words = refusal.words.as_str();
+pub(super) fn of_broker(refusal: &InspectionError) -> &'static str {
+    let words = refusal.text.as_str();
     let says = |part: &str| words.contains(part);
     if says("certificate verify failed") || says("unable to get local issuer") {
         "[kafka] ssl_ca_file must hold the authority that signed the broker's certificate, which must not have expired \
@@ -31,7 +31,7 @@ pub(super) fn of_broker(refusal: &Refusal) -> &'static str {
 }
 
 /// For a topic.
-pub(super) fn of_topic(refusal: &Refusal, topic: &str) -> String {
+pub(super) fn of_topic(refusal: &InspectionError, topic: &str) -> String {
     match refusal.code {
         Code::UnknownTopicOrPartition | Code::UnknownTopic => {
             format!("create it: kafka-topics.sh --create --topic {topic}")
@@ -45,7 +45,7 @@ pub(super) fn of_topic(refusal: &Refusal, topic: &str) -> String {
 }
 
 /// For a right that the daemon needs.
-pub(super) fn of_right(refusal: &Refusal, right: &str, of: &str) -> String {
+pub(super) fn of_right(refusal: &InspectionError, right: &str, of: &str) -> String {
     match refusal.code {
         Code::GroupAuthorizationFailed if !of.starts_with("group") => {
             "grant the daemon's principal Read on the group of [consumer] group".to_owned()

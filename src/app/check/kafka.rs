@@ -6,7 +6,7 @@ use std::thread;
 use crate::command::{CHECKPOINT_TOPIC, USER_DEAD_TOPIC, USER_RETRY_TOPIC, USER_TOPIC};
 use crate::config::Config;
 use crate::drain::DeliveryGuarantee;
-use crate::kafka::{Brokers, ErrorCode, Inquiry, TopicSettings};
+use crate::kafka::{Brokers, ClusterInspector, ErrorCode, TopicSettings};
 use crate::kinds;
 use crate::kinds::CloudEvents;
 
@@ -26,7 +26,7 @@ pub(super) fn checks(config: &Config) -> Vec<CheckResult> {
         checks.push(CheckResult::not_asked(TOPIC, "all", "no broker answers"));
         return checks;
     }
-    let inquiry = Inquiry::new(&config.kafka, bootstrap);
+    let inquiry = ClusterInspector::new(&config.kafka, bootstrap);
     for topic in topics(config) {
         checks.push(check_topic(config, &inquiry, &topic));
     }
@@ -60,14 +60,14 @@ fn brokers(config: &Config, bootstrap: &str) -> (Vec<CheckResult>, bool) {
 
 /// What each said, whether it answered, and the brokers that it named.
 fn check_each(config: &Config, brokers: &[String]) -> Vec<(CheckResult, bool, Vec<String>)> {
-    let ask = |broker: &String| match Inquiry::new(&config.kafka, broker).brokers() {
+    let ask = |broker: &String| match ClusterInspector::new(&config.kafka, broker).brokers() {
         Ok(named) => {
             let detail = format!("answers; its cluster has {} brokers", named.len());
             (CheckResult::ok(BROKER, broker, detail), true, named)
         }
         Err(refusal) => {
             let advice = advice::of_broker(&refusal);
-            (CheckResult::failed(BROKER, broker, refusal.words, advice), false, Vec::new())
+            (CheckResult::failed(BROKER, broker, refusal.text, advice), false, Vec::new())
         }
     };
     thread::scope(|scope| {
@@ -136,7 +136,7 @@ fn key_advice(kind: &kinds::Config) -> Option<&'static str> {
     }
 }
 
-fn check_topic(config: &Config, inquiry: &Inquiry, topic: &Topic) -> CheckResult {
+fn check_topic(config: &Config, inquiry: &ClusterInspector, topic: &Topic) -> CheckResult {
     let name = topic.name.as_str();
     let found = match inquiry.topic(name) {
         Ok(found) => found,
@@ -147,7 +147,7 @@ fn check_topic(config: &Config, inquiry: &Inquiry, topic: &Topic) -> CheckResult
         }
         Err(refusal) => {
             let advice = advice::of_topic(&refusal, name);
-            return CheckResult::failed(TOPIC, name, refusal.words, advice);
+            return CheckResult::failed(TOPIC, name, refusal.text, advice);
         }
     };
     let settings = match &found.settings {
@@ -157,17 +157,17 @@ fn check_topic(config: &Config, inquiry: &Inquiry, topic: &Topic) -> CheckResult
             }
             format!("max.message.bytes {}", settings.max_message_bytes)
         }
-        Err(refusal) => format!("max.message.bytes is not known ({}; needs DescribeConfigs)", refusal.words),
+        Err(refusal) => format!("max.message.bytes is not known ({}; needs DescribeConfigs)", refusal.text),
     };
     if let Err(refusal) = inquiry.may_write(name) {
         let advice = advice::of_right(&refusal, "Write", &format!("topic {name}"));
-        return CheckResult::failed(TOPIC, name, format!("cannot be written: {}", refusal.words), advice);
+        return CheckResult::failed(TOPIC, name, format!("cannot be written: {}", refusal.text), advice);
     }
     let mut may = "may be written";
     if topic.read {
         if let Err(refusal) = inquiry.may_read(name, &config.consumer.group) {
             let advice = advice::of_right(&refusal, "Read", &format!("topic {name}"));
-            return CheckResult::failed(TOPIC, name, format!("cannot be read: {}", refusal.words), advice);
+            return CheckResult::failed(TOPIC, name, format!("cannot be read: {}", refusal.text), advice);
         }
         may = "may be written and read";
     }
@@ -194,13 +194,13 @@ fn setting_conflict(topic: &Topic, settings: &TopicSettings) -> Option<(String, 
     None
 }
 
-fn group(config: &Config, inquiry: &Inquiry) -> CheckResult {
+fn group(config: &Config, inquiry: &ClusterInspector) -> CheckResult {
     let name = config.consumer.group.as_str();
     match inquiry.group(name, USER_TOPIC) {
         Ok(()) => CheckResult::ok("group", name, "may be used"),
         Err(refusal) => {
             let advice = advice::of_right(&refusal, "Read", &format!("group {name}"));
-            CheckResult::failed("group", name, refusal.words, advice)
+            CheckResult::failed("group", name, refusal.text, advice)
         }
     }
 }
@@ -208,12 +208,12 @@ fn group(config: &Config, inquiry: &Inquiry) -> CheckResult {
 /// The transactional ids of a log begin with the 32 hexadecimal digits of its id. This id belongs to no log.
 const UNUSED_LOG_ID: &str = "forebay-check-config";
 
-fn transactions(inquiry: &Inquiry) -> CheckResult {
+fn transactions(inquiry: &ClusterInspector) -> CheckResult {
     match inquiry.transactional_id(UNUSED_LOG_ID) {
         Ok(()) => CheckResult::ok("transactional-id", UNUSED_LOG_ID, "may be used"),
         Err(refusal) => {
             let advice = advice::of_right(&refusal, "Write", "the transactional ids of the log, or `*`");
-            CheckResult::failed("transactional-id", UNUSED_LOG_ID, refusal.words, advice)
+            CheckResult::failed("transactional-id", UNUSED_LOG_ID, refusal.text, advice)
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::consumer;
 use crate::drain::{Denial, Handle};
-use crate::kafka::{ErrorCode, ReadError, broker_errors, refusal_in_kafkas_words};
+use crate::kafka::{ErrorCode, ReadError, broker_errors, kafka_error_name};
 use crate::problems::{Code, Observation};
 use crate::ratelimit::Limits;
 use crate::units::Timestamp;
@@ -50,7 +50,7 @@ pub(in crate::app) fn paused(pause: &Pause) -> Observation {
 }
 
 fn refused(topic: &str, reason: &str) -> Observation {
-    let (words, is_denied) = refusal_in_kafkas_words(reason);
+    let (words, is_denied) = kafka_error_name(reason);
     let (code, detail) = match is_denied {
         true => (
             Code::KafkaAuthorizationFailed,

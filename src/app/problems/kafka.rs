@@ -53,7 +53,7 @@ fn observe(
         // Not queried yet.
         None => Vec::new(),
         Some(Ok(())) => {
-            let lasting = errors.iter().filter(|error| error.lasts);
+            let lasting = errors.iter().filter(|error| error.is_persistent);
             lasting.map(|error| one_broker(error, cluster, expired)).collect()
         }
         Some(Err(error)) => vec![all_brokers(&error, errors, cluster, expired)],
@@ -199,7 +199,7 @@ mod tests {
 
     fn error(broker: &str, failure: BrokerFailure, lasts: bool) -> BrokerError {
         let (broker, error) = (broker.to_owned(), "Connection refused".to_owned());
-        BrokerError { broker, failure, certificate: None, error, lasts, at: Instant::now() }
+        BrokerError { broker, failure, certificate: None, error, is_persistent: lasts, at: Instant::now() }
     }
 
     fn cluster() -> Cluster {

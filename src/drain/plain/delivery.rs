@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::plain_sender::PlainSender;
 use crate::drain::dispatch_state::DispatchState;
 use crate::drain::dispatcher::Dispatcher;
-use crate::kafka::{ErrorCode, Fault, classify};
+use crate::kafka::{DeliveryFault, ErrorCode, classify};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 
@@ -21,13 +21,13 @@ impl Dispatcher<PlainSender> {
     pub(super) fn collect(&mut self, now: Instant) {
         if let Some(producer) = self.sender.main.producer() {
             // In this order: a failure that comes in between is seen in the next turn.
-            producer.forget_failures();
+            producer.clear_failures();
             producer.take_results(&mut self.state.results);
         }
         let mut failures = self.take_results(now);
         // A topic that is gone fails in the client, all of it that is not on its way. It is held from now on, and nothing
         // of other topics failed.
-        let only_topics = failures.iter().all(|(_, code)| classify(*code) == Fault::Stale);
+        let only_topics = failures.iter().all(|(_, code)| classify(*code) == DeliveryFault::StaleMetadata);
         if self.must_replace_producer() || !only_topics {
             self.replace_producer(&mut failures, now);
         } else {

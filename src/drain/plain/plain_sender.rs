@@ -16,7 +16,7 @@ use crate::drain::monitor::ParkedTopic;
 use crate::drain::scope::{DEFERRED_REASON, Scope, TopicPartition};
 use crate::drain::sender::{Candidate, Sender};
 use crate::failpoint::Failpoint;
-use crate::kafka::{Answer, Delivery, ErrorCode, Fault, Producer, classify};
+use crate::kafka::{DeliveryFault, DeliveryReport, ErrorCode, Producer, TopicMetadata, classify};
 use crate::wal::Lsn;
 
 pub(super) struct PlainSender {
@@ -141,7 +141,7 @@ impl Sender for PlainSender {
         self.parked.is_closed(place)
     }
 
-    fn on_metadata(&mut self, policy: &mut FailurePolicy, topic: usize, _: Answer) {
+    fn on_metadata(&mut self, policy: &mut FailurePolicy, topic: usize, _: TopicMetadata) {
         if policy.topic(topic).must_await_in_flight() {
             self.parked.merge_topic(topic);
         }
@@ -234,7 +234,7 @@ impl Sender for PlainSender {
         self.on_passed(record, flight.topic_partition.into());
         if Failpoint::ConfirmUnsent.is_set() {
             let (tag, partition) = (record.lsn().0, flight.topic_partition.partition);
-            state.results.push(Delivery { tag, partition, offset: 0, error: None });
+            state.results.push(DeliveryReport { tag, partition, offset: 0, error: None });
         }
     }
 
@@ -247,6 +247,6 @@ impl Sender for PlainSender {
 
     fn is_producer_lost(&self, code: ErrorCode, solo: bool) -> bool {
         // The solo producer's end is seen with its results.
-        !solo && classify(code) == Fault::Producer
+        !solo && classify(code) == DeliveryFault::Producer
     }
 }

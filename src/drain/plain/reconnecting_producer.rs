@@ -7,7 +7,7 @@ use crate::backoff::Backoff;
 use crate::drain::monitor::Denial;
 use crate::drain::notify::Notify;
 use crate::drain::producer_settings::ProducerSettings;
-use crate::kafka::{ClientError, Guarantee, Producer};
+use crate::kafka::{ClientError, GapPolicy, Producer};
 
 /// A producer that is not needed holds a few threads and connections; a new one waits half a second for its id.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -15,7 +15,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// One producer, or the time at which to build the next one.
 pub(super) struct ReconnectingProducer {
     settings: Arc<ProducerSettings>,
-    guarantee: Guarantee,
+    guarantee: GapPolicy,
     notify: Arc<Notify>,
     producer: Option<Producer>,
     build_at: Instant,
@@ -28,7 +28,7 @@ impl ReconnectingProducer {
     /// Without a producer yet.
     pub(super) fn new(
         link: &Arc<ProducerSettings>,
-        guarantee: Guarantee,
+        guarantee: GapPolicy,
         notify: &Arc<Notify>,
         backoff: Backoff,
     ) -> Self {

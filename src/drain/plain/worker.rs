@@ -16,7 +16,7 @@ use crate::drain::monitor::{WorkerMonitor, state_name};
 use crate::drain::notify::{ACTIVE_WAIT, IDLE_WAIT};
 use crate::drain::partition_in_flight::STALL;
 use crate::drain::worker_parts::WorkerParts;
-use crate::kafka::{ClientError, Guarantee};
+use crate::kafka::{ClientError, GapPolicy};
 use crate::wal::Lsn;
 
 pub(in crate::drain) struct Worker {
@@ -38,10 +38,10 @@ impl Worker {
                 its.config.backoff(),
             )
         };
-        let mut main = outlet(Guarantee::Gapless);
+        let mut main = outlet(GapPolicy::Gapless);
         // Here, so that wrong settings are found at start, and the producer has its id when the first record comes.
         main.build()?;
-        let sender = PlainSender::new(main, outlet(Guarantee::Skipping));
+        let sender = PlainSender::new(main, outlet(GapPolicy::AllowGaps));
         let dispatcher = Dispatcher::new(its.state(), sender);
         let asides = TopicReaders::new(&its.context.log, its.lanes, its.config.backoff());
         let head = its.head();

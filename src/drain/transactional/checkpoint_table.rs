@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use super::message;
 use super::message::{CheckpointMessage, MessageError};
 use crate::drain::producer_settings::ProducerSettings;
-use crate::kafka::{ClientError, Compacted, CompactedError, ErrorCode};
+use crate::kafka::{ClientError, CompactedTable, CompactedTopicError, ErrorCode};
 
 /// Why the positions are not known.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CheckpointTableError {
     /// The topic.
     #[error(transparent)]
-    Topic(#[from] CompactedError),
+    Topic(#[from] CompactedTopicError),
     /// A message of this log.
     #[error("message {key} in topic {}: {source}", message::TOPIC)]
     Message {
@@ -27,7 +27,7 @@ impl CheckpointTableError {
     /// What Kafka said, if it did.
     pub(super) fn code(&self) -> Option<ErrorCode> {
         match self {
-            Self::Topic(CompactedError::Kafka { source, .. }) => source.rdkafka_error_code(),
+            Self::Topic(CompactedTopicError::Kafka { source, .. }) => source.rdkafka_error_code(),
             _ => None,
         }
     }
@@ -35,13 +35,13 @@ impl CheckpointTableError {
 
 /// Reads the messages of one log.
 pub(super) struct CheckpointTable {
-    topic: Compacted,
+    topic: CompactedTable,
     log_id: [u8; 16],
 }
 
 impl CheckpointTable {
     pub(super) fn new(link: &ProducerSettings, log_id: [u8; 16]) -> Result<Self, ClientError> {
-        Ok(Self { topic: Compacted::new(&link.config, &link.bootstrap, message::TOPIC)?, log_id })
+        Ok(Self { topic: CompactedTable::new(&link.config, &link.bootstrap, message::TOPIC)?, log_id })
     }
 
     /// Makes the topic if it is missing; an error if it is of another make.
@@ -64,7 +64,7 @@ impl CheckpointTable {
         &self,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<BTreeMap<String, CheckpointMessage>, CheckpointTableError> {
-        Self::decode(self.topic.peek(|key| message::is_key_of_log(&self.log_id, key), tick)?)
+        Self::decode(self.topic.read_committed(|key| message::is_key_of_log(&self.log_id, key), tick)?)
     }
 
     fn decode(

@@ -10,7 +10,7 @@ use super::tx_sender::TxSender;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::scope::TopicPartition;
 use crate::failpoint::Failpoint;
-use crate::kafka::{ENTRY, ErrorCode, Fault, classify};
+use crate::kafka::{DeliveryFault, ErrorCode, TABLE_ENTRY_TAG, classify};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 
@@ -32,7 +32,7 @@ impl Dispatcher<TxSender> {
         for result in &results {
             let Some(run) = &mut sender.transaction else { continue };
             match (result.error, result.tag) {
-                (None, ENTRY) => run.is_positions_acknowledged = true,
+                (None, TABLE_ENTRY_TAG) => run.is_positions_acknowledged = true,
                 (None, _) => {
                     // Whether it stays, the commit decides, but its topic and partition are well.
                     let Some((flight, note)) = state.on_acknowledged(result, at, now) else { continue };
@@ -42,7 +42,7 @@ impl Dispatcher<TxSender> {
                     sender.held_lanes.on_acknowledged(flight.topic_partition);
                     run.acknowledged.push((flight, note));
                 }
-                (Some(code), ENTRY) => {
+                (Some(code), TABLE_ENTRY_TAG) => {
                     tracing::warn!(
                         event = "drain.positions_refused",
                         kafka.error = %code,
@@ -150,8 +150,10 @@ impl Dispatcher<TxSender> {
         let Self { state, sender } = self;
         let Some(code) = sender.refused.take() else { return false };
         let fault = classify(code);
-        let Some(run) =
-            sender.transaction.as_ref().filter(|_| matches!(fault, Fault::Topic(_) | Fault::Stale))
+        let Some(run) = sender
+            .transaction
+            .as_ref()
+            .filter(|_| matches!(fault, DeliveryFault::Topic(_) | DeliveryFault::StaleMetadata))
         else {
             return false;
         };
@@ -184,7 +186,7 @@ impl Dispatcher<TxSender> {
         let failures = std::mem::take(&mut self.sender.failures);
         let mut returned = self.state.on_failed(&failures);
         let mut refused: HashMap<TopicPartition, u32> = HashMap::new();
-        for record in returned.iter().filter(|record| matches!(record.fault, Fault::Record(_))) {
+        for record in returned.iter().filter(|record| matches!(record.fault, DeliveryFault::Record(_))) {
             *refused.entry(record.topic_partition).or_default() += 1;
         }
         for record in
@@ -215,7 +217,7 @@ impl TxSender {
         // What else was in it has come back by now: with the reason, or as purged.
         let mut rest = Vec::new();
         producer.take_results(&mut rest);
-        let failed = rest.iter().filter(|result| result.tag != ENTRY);
+        let failed = rest.iter().filter(|result| result.tag != TABLE_ENTRY_TAG);
         self.failures.extend(failed.filter_map(|result| Some((Lsn(result.tag), result.error?))));
         let not_aborted = |error: &_| {
             tracing::warn!(event = "drain.abort_failed", %error, "transaction not aborted");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::kafka::{Next, TransactionError};
+use crate::kafka::{TransactionError, TransactionErrorAction};
 
 /// How long one call into the Kafka client may block. Twice a heartbeat's second.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_millis(400);
@@ -14,7 +14,7 @@ pub(super) fn retry_timeouts(
 ) -> Result<(), TransactionError> {
     loop {
         match call(CALL_TIMEOUT) {
-            Err(error) if error.next == Next::Again => {
+            Err(error) if error.next == TransactionErrorAction::Retry => {
                 if !tick() {
                     return Err(error);
                 }

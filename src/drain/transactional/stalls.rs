@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::tx_sender::TxSender;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::scope::Scope;
-use crate::kafka::Answer;
+use crate::kafka::TopicMetadata;
 use crate::wal::Lsn;
 
 /// A partition that confirms nothing for this long, while brokers answer, is taken out of the transaction. Above
@@ -30,7 +30,7 @@ impl Dispatcher<TxSender> {
             return;
         }
         let Some(first) = stalled.first() else { return };
-        if let Some(Answer::Partitions(_)) = self.refresh_topic(first.topic, false, now) {
+        if let Some(TopicMetadata::Partitions(_)) = self.refresh_topic(first.topic, false, now) {
             for place in stalled {
                 let delay = self.sender.held_lanes.mark_stalled(place, now).as_millis() as u64;
                 let topic = &**self.state.policy.topic_name(place.topic);

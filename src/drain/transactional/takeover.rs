@@ -16,7 +16,7 @@ use crate::drain::handle::Handle;
 use crate::drain::monitor::Denial;
 use crate::drain::producer_settings::ProducerSettings;
 use crate::drain::send_permit::SendPermit;
-use crate::kafka::{ClientError, Delivery, ErrorCode, Producer, TransactionError};
+use crate::kafka::{ClientError, DeliveryReport, ErrorCode, Producer, TransactionError};
 use crate::sync::Mutex;
 use crate::units::Lsn;
 use crate::wal::ReadError;
@@ -264,10 +264,10 @@ impl Takeover {
         let others = found.keys().filter(|key| !ours.contains(key)).map(|key| (key, None));
         let all: Vec<_> = ours.iter().map(|key| (key, Some(&value[..]))).chain(others).collect();
         for (key, value) in &all {
-            let sent = producer.send_entry(TOPIC, key.as_bytes(), *value);
+            let sent = producer.send_table_entry(TOPIC, key.as_bytes(), *value);
             sent.map_err(TakeoverError::Refused)?;
         }
-        let mut results: Vec<Delivery> = Vec::new();
+        let mut results: Vec<DeliveryReport> = Vec::new();
         let mut tick = self.attempt_tick();
         while results.len() < all.len() && tick() {
             std::thread::sleep(Duration::from_millis(2));

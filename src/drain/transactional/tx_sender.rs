@@ -17,7 +17,7 @@ use crate::drain::lane_reader::Disposition;
 use crate::drain::scope::{Scope, TopicPartition};
 use crate::drain::sender::{Candidate, Sender};
 use crate::drain::usage::Usage;
-use crate::kafka::{Answer, ErrorCode, Producer};
+use crate::kafka::{ErrorCode, Producer, TopicMetadata};
 use crate::wal::{Lsn, RecordRef};
 
 pub(super) struct TxSender {
@@ -77,7 +77,7 @@ impl TxSender {
             return;
         }
         let note = CheckpointMessage { incarnation: self.incarnation, lane_positions: run.positions.clone() };
-        match producer.send_entry(TOPIC, self.producer.id.as_bytes(), Some(&note.encode())) {
+        match producer.send_table_entry(TOPIC, self.producer.id.as_bytes(), Some(&note.encode())) {
             Ok(()) => run.is_closed = true,
             Err(error) => {
                 tracing::warn!(
@@ -105,9 +105,9 @@ impl Sender for TxSender {
     }
 
     /// A refusal costs a transaction: brokers are asked which records a topic will refuse.
-    fn on_metadata(&mut self, policy: &mut FailurePolicy, topic: usize, answer: Answer) {
+    fn on_metadata(&mut self, policy: &mut FailurePolicy, topic: usize, answer: TopicMetadata) {
         if policy.topic(topic).constraints.refuses_keyless
-            && matches!(answer, Answer::Partitions(_))
+            && matches!(answer, TopicMetadata::Partitions(_))
             && let Some(producer) = self.producer.producer()
         {
             let is_compacted = producer.is_compacted(policy.topic_name(topic), METADATA_TIMEOUT);

@@ -19,9 +19,9 @@ use crate::sync::Mutex;
 use crate::task::{FatalSignal, OnFailure, Thread};
 
 /// Between two questions.
-const EVERY: Duration = Duration::from_secs(2);
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// A broker that is well answers within milliseconds. One that is starting, or busy, is given this long.
-const PATIENCE: Duration = Duration::from_secs(3);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Events served after a question: a call may serve one. A cluster has no more brokers than this that fail at once.
 const EVENTS: usize = 64;
 /// librdkafka's default is 10 s, and so long an operator would wait to see that Kafka is available again.
@@ -38,25 +38,25 @@ impl ClusterHealth {
     }
 
     /// When the cluster answers again, the errors of its brokers are over, or they would count for a minute more.
-    fn take(&self, answer: Result<(), String>) {
+    fn set(&self, answer: Result<(), String>) {
         let mut last = self.0.lock();
         if answer.is_ok() && matches!(*last, Some(Err(_))) {
-            broker_errors::forget();
+            broker_errors::clear();
         }
         *last = Some(answer);
     }
 }
 
 /// Certificates looked at after a question. A cluster that refuses one refuses all, most often.
-const CERTIFICATES: usize = 2;
+const MAX_CERTIFICATE_CHECKS: usize = 2;
 
 /// The thread that asks. Dropped, it ends after its question.
-pub struct Probe {
+pub struct ClusterProbe {
     health: ClusterHealth,
     thread: Thread,
 }
 
-impl Probe {
+impl ClusterProbe {
     /// Begins to ask the brokers at `bootstrap` about `topic`, which need not exist.
     pub fn start(
         config: &Config,
@@ -72,16 +72,18 @@ impl Probe {
         let (shared, topic) = (health.clone(), topic.to_owned());
         let thread = Thread::spawn("kafka-probe", OnFailure::Raise(alarm.clone()), move |stop| {
             // The question for a token is among the first events.
-            serve(&client);
+            serve_events(&client);
             loop {
-                let asked = client.client().fetch_metadata(Some(&topic), PATIENCE);
+                let asked = client.client().fetch_metadata(Some(&topic), REQUEST_TIMEOUT);
                 // The errors of brokers are known when the answer is, and so is why certificates are refused.
-                serve(&client);
-                for broker in broker_errors::with_tls_failure().into_iter().take(CERTIFICATES) {
-                    broker_errors::explain(&broker, certificates.look(&broker));
+                serve_events(&client);
+                for broker in
+                    broker_errors::brokers_with_tls_failure().into_iter().take(MAX_CERTIFICATE_CHECKS)
+                {
+                    broker_errors::set_certificate_fault(&broker, certificates.check(&broker));
                 }
-                shared.take(asked.map(drop).map_err(|error| words(&error)));
-                if stop.wait(EVERY) {
+                shared.set(asked.map(drop).map_err(|error| error_text(&error)));
+                if stop.wait(PROBE_INTERVAL) {
                     return Ok(());
                 }
             }
@@ -101,13 +103,13 @@ impl Probe {
 }
 
 /// Calls what waits to be called.
-fn serve(client: &BaseProducer<Context>) {
+fn serve_events(client: &BaseProducer<Context>) {
     for _ in 0..EVENTS {
         client.poll(Duration::ZERO);
     }
 }
 
-fn words(error: &KafkaError) -> String {
+fn error_text(error: &KafkaError) -> String {
     error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
 }
 
@@ -125,7 +127,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        super::errors::report(&error, reason);
+        super::errors::log_client_error(&error, reason);
     }
 }
 
@@ -142,7 +144,7 @@ mod tests {
     use super::*;
     use crate::kafka::{BrokerError, EmbeddedBroker, broker_errors};
 
-    fn await_answer(probe: &Probe, wanted: impl Fn(&Result<(), String>) -> bool) {
+    fn await_answer(probe: &ClusterProbe, wanted: impl Fn(&Result<(), String>) -> bool) {
         let end = Instant::now() + Duration::from_secs(60);
         while !probe.health().last().as_ref().is_some_and(&wanted) {
             assert!(Instant::now() < end, "{:?}", probe.health().last());
@@ -154,9 +156,9 @@ mod tests {
     fn a_cluster_that_answers_is_told_from_one_that_refuses() {
         let broker = EmbeddedBroker::start().unwrap();
         let (config, alarm) = (Config::default(), FatalSignal::default());
-        let probe = Probe::start(&config, broker.bootstrap(), "t", &alarm).unwrap();
+        let probe = ClusterProbe::start(&config, broker.bootstrap(), "t", &alarm).unwrap();
         await_answer(&probe, Result::is_ok);
-        let nobody = Probe::start(&config, "127.0.0.1:9", "t", &alarm).unwrap();
+        let nobody = ClusterProbe::start(&config, "127.0.0.1:9", "t", &alarm).unwrap();
         await_answer(&nobody, Result::is_err);
         let end = Instant::now() + Duration::from_secs(60);
         let is_refused = |error: &BrokerError| {

@@ -7,26 +7,26 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
-use crate::kafka::asking::Asking;
-use crate::kafka::compacted_topic::{ASK, CompactedError, partitions_of};
-use crate::kafka::{ClientError, Config, asking, client, compacted_topic};
+use crate::kafka::compacted_topic::{CompactedTopicError, REQUEST_TIMEOUT, partitions_of};
+use crate::kafka::query_client::ClientContext;
+use crate::kafka::{ClientError, Config, client, compacted_topic, query_client};
 
 /// One look for records.
-const POLL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Whether to go on waiting; called often.
-pub type Tick<'a> = &'a mut dyn FnMut() -> bool;
+pub type KeepWaiting<'a> = &'a mut dyn FnMut() -> bool;
 
 /// Keys and their values.
-pub type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+pub type TableEntries = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// The table.
-pub struct Compacted {
+pub struct CompactedTable {
     settings: ClientConfig,
     topic: String,
 }
 
-impl Compacted {
+impl CompactedTable {
     /// A table in this topic. No broker is asked yet.
     pub fn new(config: &Config, bootstrap: &str, topic: &str) -> Result<Self, ClientError> {
         let mut settings = client::base(config, bootstrap)?;
@@ -36,7 +36,7 @@ impl Compacted {
     }
 
     /// Creates the topic if it is missing, and checks its policy. Blocks for some seconds at most.
-    pub fn ensure(&self) -> Result<(), CompactedError> {
+    pub fn ensure(&self) -> Result<(), CompactedTopicError> {
         compacted_topic::ensure(&self.settings, &self.topic)
     }
 
@@ -45,42 +45,55 @@ impl Compacted {
     pub fn read(
         &self,
         wanted: impl Fn(&[u8]) -> bool,
-        tick: Tick<'_>,
-    ) -> Result<Option<Entries>, CompactedError> {
+        tick: KeepWaiting<'_>,
+    ) -> Result<Option<TableEntries>, CompactedTopicError> {
         let Some(end) = self.end(tick)? else { return Ok(None) };
-        let committed = self.committed()?;
-        self.go_on(tick)?;
-        while committed.fetch_watermarks(&self.topic, 0, ASK).map_err(|error| self.failed(error))?.1 < end {
-            self.go_on(tick)?;
-            std::thread::sleep(POLL);
+        let committed = self.committed_consumer()?;
+        self.check_wait(tick)?;
+        while committed
+            .fetch_watermarks(&self.topic, 0, REQUEST_TIMEOUT)
+            .map_err(|error| self.failed(error))?
+            .1
+            < end
+        {
+            self.check_wait(tick)?;
+            std::thread::sleep(POLL_INTERVAL);
         }
-        self.gather(&committed, end, wanted, tick).map(Some)
+        self.read_until(&committed, end, wanted, tick).map(Some)
     }
 
     /// The same of a topic that is there, without waiting for anybody: what is behind an open transaction is not seen.
-    pub fn peek(&self, wanted: impl Fn(&[u8]) -> bool, tick: Tick<'_>) -> Result<Entries, CompactedError> {
-        let committed = self.committed()?;
-        let (_, end) = committed.fetch_watermarks(&self.topic, 0, ASK).map_err(|error| self.failed(error))?;
-        self.gather(&committed, end, wanted, tick)
+    pub fn read_committed(
+        &self,
+        wanted: impl Fn(&[u8]) -> bool,
+        tick: KeepWaiting<'_>,
+    ) -> Result<TableEntries, CompactedTopicError> {
+        let committed = self.committed_consumer()?;
+        let (_, end) = committed
+            .fetch_watermarks(&self.topic, 0, REQUEST_TIMEOUT)
+            .map_err(|error| self.failed(error))?;
+        self.read_until(&committed, end, wanted, tick)
     }
 
     /// Behind the last record, committed or not; `None` when there is no such topic.
-    fn end(&self, tick: Tick<'_>) -> Result<Option<i64>, CompactedError> {
+    fn end(&self, tick: KeepWaiting<'_>) -> Result<Option<i64>, CompactedTopicError> {
         let mut settings = self.settings.clone();
         settings.set("isolation.level", "read_uncommitted");
         let all = self.client(&settings)?;
-        let metadata = all.fetch_metadata(Some(&self.topic), ASK).map_err(|error| self.failed(error))?;
+        let metadata =
+            all.fetch_metadata(Some(&self.topic), REQUEST_TIMEOUT).map_err(|error| self.failed(error))?;
         let known = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         if partitions_of(known).map_err(|error| self.failed(error))?.is_none() {
             return Ok(None);
         }
-        self.go_on(tick)?;
-        let (_, end) = all.fetch_watermarks(&self.topic, 0, ASK).map_err(|error| self.failed(error))?;
+        self.check_wait(tick)?;
+        let (_, end) =
+            all.fetch_watermarks(&self.topic, 0, REQUEST_TIMEOUT).map_err(|error| self.failed(error))?;
         Ok(Some(end))
     }
 
     /// A client that sees what is committed.
-    fn committed(&self) -> Result<BaseConsumer<Asking>, CompactedError> {
+    fn committed_consumer(&self) -> Result<BaseConsumer<ClientContext>, CompactedTopicError> {
         let mut settings = self.settings.clone();
         settings.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
         self.client(&settings)
@@ -88,13 +101,13 @@ impl Compacted {
 
     /// Reads from the beginning to `end`. Others write all the time: whoever waits for the end of the topic may never
     /// see it. But the offsets before `end` may be markers of transactions, which are not shown.
-    fn gather(
+    fn read_until(
         &self,
-        consumer: &BaseConsumer<Asking>,
+        consumer: &BaseConsumer<ClientContext>,
         end: i64,
         wanted: impl Fn(&[u8]) -> bool,
-        tick: Tick<'_>,
-    ) -> Result<Entries, CompactedError> {
+        tick: KeepWaiting<'_>,
+    ) -> Result<TableEntries, CompactedTopicError> {
         let mut assignment = TopicPartitionList::new();
         assignment
             .add_partition_offset(&self.topic, 0, Offset::Beginning)
@@ -102,8 +115,8 @@ impl Compacted {
             .map_err(|error| self.failed(error))?;
         let mut table = BTreeMap::new();
         loop {
-            self.go_on(tick)?;
-            match consumer.poll(POLL) {
+            self.check_wait(tick)?;
+            match consumer.poll(POLL_INTERVAL) {
                 None => {}
                 Some(Ok(message)) => {
                     match (message.key().filter(|key| wanted(key)), message.payload()) {
@@ -116,27 +129,27 @@ impl Compacted {
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(table),
-                Some(Err(error)) if is_passing(&error) => {}
+                Some(Err(error)) if is_transient(&error) => {}
                 Some(Err(error)) => return Err(self.failed(error)),
             }
         }
     }
 
-    fn go_on(&self, tick: Tick<'_>) -> Result<(), CompactedError> {
-        if tick() { Ok(()) } else { Err(CompactedError::Interrupted) }
+    fn check_wait(&self, tick: KeepWaiting<'_>) -> Result<(), CompactedTopicError> {
+        if tick() { Ok(()) } else { Err(CompactedTopicError::Interrupted) }
     }
 
-    fn client(&self, settings: &ClientConfig) -> Result<BaseConsumer<Asking>, CompactedError> {
-        Ok(asking::consumer(settings, Asking).map_err(ClientError::from)?)
+    fn client(&self, settings: &ClientConfig) -> Result<BaseConsumer<ClientContext>, CompactedTopicError> {
+        Ok(query_client::consumer(settings, ClientContext).map_err(ClientError::from)?)
     }
 
-    fn failed(&self, source: KafkaError) -> CompactedError {
-        CompactedError::Kafka { topic: self.topic.clone(), source }
+    fn failed(&self, source: KafkaError) -> CompactedTopicError {
+        CompactedTopicError::Kafka { topic: self.topic.clone(), source }
     }
 }
 
 /// librdkafka goes on by itself; the caller's patience ends it.
-fn is_passing(error: &KafkaError) -> bool {
+fn is_transient(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(

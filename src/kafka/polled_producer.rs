@@ -11,9 +11,9 @@ use crate::kafka::ClientError;
 use crate::task::{OnFailure, Thread};
 
 /// How long one wait for events lasts, and so how long the end of a producer takes.
-const POLL: Duration = Duration::from_millis(100);
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// Callbacks take microseconds; a thread that is still in one after so long is left behind.
-const END: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A producer whose callbacks are called from a thread of its own.
 pub(super) struct PolledProducer<C: ProducerContext + 'static> {
@@ -33,7 +33,7 @@ impl<C: ProducerContext + 'static> PolledProducer<C> {
         let its = Arc::clone(&producer);
         let thread = Thread::spawn("kafka-poll", on_failure, move |stop| {
             while !stop.wait(Duration::ZERO) {
-                its.poll(POLL);
+                its.poll(POLL_TIMEOUT);
             }
             Ok(())
         });
@@ -52,7 +52,7 @@ impl<C: ProducerContext> Deref for PolledProducer<C> {
 impl<C: ProducerContext> Drop for PolledProducer<C> {
     fn drop(&mut self) {
         // Before the producer itself: it serves its last events from here.
-        if let Some(Err(late)) = self.thread.take().map(|thread| thread.stop(END)) {
+        if let Some(Err(late)) = self.thread.take().map(|thread| thread.stop(STOP_TIMEOUT)) {
             tracing::warn!(event = "task.thread_left", error = %late, "thread still running after its deadline");
         }
     }
@@ -67,7 +67,7 @@ mod tests {
     use rdkafka::producer::BaseRecord;
 
     use super::*;
-    use crate::kafka::{Answer, Config, EmbeddedBroker, Guarantee, Message, Producer};
+    use crate::kafka::{Config, EmbeddedBroker, GapPolicy, Message, Producer, TopicMetadata};
 
     /// Longer than any test may take.
     const LONG: Duration = Duration::from_secs(60);
@@ -106,11 +106,11 @@ mod tests {
         let (tell, told) = mpsc::channel();
         let config = Config::default();
         let new = |ring: Box<dyn Fn() + Send + Sync>| {
-            Producer::new(&config, broker.bootstrap(), Guarantee::Gapless, ring).unwrap()
+            Producer::new(&config, broker.bootstrap(), GapPolicy::Gapless, ring).unwrap()
         };
         // No record fails for want of its topic.
         let creator = new(Box::new(|| ()));
-        while !matches!(creator.ask_or_create("t", LONG), Answer::Partitions(_)) {}
+        while !matches!(creator.fetch_or_create_topic("t", LONG), TopicMetadata::Partitions(_)) {}
         let message =
             Message { tag: 1, topic: "t", partition: 0, key: None, headers: &[], value: Some(b"x") };
         let failed = new(Box::new(move || {

@@ -21,22 +21,22 @@ use crate::kafka::{ClientError, Config, Record, client, is_denial, oauth};
 use crate::sync::Mutex;
 
 /// A member that was killed is noticed after this long. Not below the brokers' own `group.min.session.timeout.ms`.
-const SESSION: Duration = Duration::from_secs(10);
+const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// A third of the session, as Kafka advises.
-const HEARTBEAT: Duration = Duration::from_secs(3);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 /// A member that polls this seldom is out. Far above the longest transaction.
-const MAX_POLL: Duration = Duration::from_secs(300);
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 /// A topic that is made later is noticed after this long.
-const METADATA: Duration = Duration::from_secs(10);
+const METADATA_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the lag is computed.
-const STATISTICS: Duration = Duration::from_secs(5);
+const STATISTICS_INTERVAL: Duration = Duration::from_secs(5);
 /// Records fetched ahead, in KiB, over all partitions.
-const AHEAD_KIB: u64 = 16 * 1024;
+const PREFETCH_KIB: u64 = 16 * 1024;
 /// Records fetched ahead, a partition.
-const AHEAD_RECORDS: u32 = 10_000;
+const PREFETCH_RECORDS: u32 = 10_000;
 
 /// An error of a poll that was not repeated for so long is over: attempts follow the refresh of metadata.
-const REPEATED_WITHIN: Duration = Duration::from_secs(30);
+const ERROR_EXPIRES_AFTER: Duration = Duration::from_secs(30);
 
 /// What a client says while no broker answers.
 const UNAVAILABLE: [RDKafkaErrorCode; 5] = [
@@ -51,7 +51,7 @@ const UNAVAILABLE: [RDKafkaErrorCode; 5] = [
 pub type Partition = (Box<str>, i32);
 
 /// What a poll brought.
-pub enum Polled {
+pub enum PollOutcome {
     /// Nothing within the time, or only news of the group.
     Nothing,
     /// A record.
@@ -61,7 +61,7 @@ pub enum Polled {
 }
 
 /// A member of a group.
-pub struct Source {
+pub struct GroupConsumer {
     consumer: BaseConsumer<Context>,
     shared: Arc<Shared>,
 }
@@ -85,7 +85,7 @@ pub struct ReadError {
 
 impl Shared {
     /// An unavailable broker is no error of the reading: the list of problems names it apart.
-    fn note(&self, error: &KafkaError) {
+    fn record_error(&self, error: &KafkaError) {
         let Some(code) = error.rdkafka_error_code().filter(|code| !UNAVAILABLE.contains(code)) else {
             return;
         };
@@ -94,22 +94,22 @@ impl Shared {
     }
 }
 
-impl Source {
+impl GroupConsumer {
     /// Joins `group` for `topics`. No broker is waited for.
     pub fn new(config: &Config, bootstrap: &str, group: &str, topics: &[&str]) -> Result<Self, ClientError> {
         let mut settings = client::consumer(config, bootstrap, group)?;
         let millis = |span: Duration| span.as_millis().to_string();
         settings
-            .set("session.timeout.ms", millis(SESSION))
-            .set("heartbeat.interval.ms", millis(HEARTBEAT))
-            .set("max.poll.interval.ms", millis(MAX_POLL))
-            .set("topic.metadata.refresh.interval.ms", millis(METADATA))
-            .set("statistics.interval.ms", millis(STATISTICS))
+            .set("session.timeout.ms", millis(SESSION_TIMEOUT))
+            .set("heartbeat.interval.ms", millis(HEARTBEAT_INTERVAL))
+            .set("max.poll.interval.ms", millis(MAX_POLL_INTERVAL))
+            .set("topic.metadata.refresh.interval.ms", millis(METADATA_INTERVAL))
+            .set("statistics.interval.ms", millis(STATISTICS_INTERVAL))
             .set("enable.partition.eof", "false")
             // The cooperative one is not understood by the embedded broker.
             .set("partition.assignment.strategy", "range")
-            .set("queued.min.messages", AHEAD_RECORDS.to_string())
-            .set("queued.max.messages.kbytes", AHEAD_KIB.to_string());
+            .set("queued.min.messages", PREFETCH_RECORDS.to_string())
+            .set("queued.max.messages.kbytes", PREFETCH_KIB.to_string());
         let shared = Arc::<Shared>::default();
         let consumer: BaseConsumer<Context> =
             settings.create_with_context(Context { shared: Arc::clone(&shared) })?;
@@ -118,19 +118,19 @@ impl Source {
     }
 
     /// The next record, waited for no longer than `timeout`. News of the group are taken in here, and only here.
-    pub fn poll(&self, timeout: Duration) -> Polled {
+    pub fn poll(&self, timeout: Duration) -> PollOutcome {
         match self.consumer.poll(timeout) {
-            None => Polled::Nothing,
+            None => PollOutcome::Nothing,
             Some(Ok(message)) => {
                 self.shared.read_error.lock().take();
-                Polled::Record(owned(&message))
+                PollOutcome::Record(to_record(&message))
             }
-            Some(Err(KafkaError::MessageConsumptionFatal(code))) => Polled::Broken(code.to_string()),
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => PollOutcome::Broken(code.to_string()),
             Some(Err(error)) => {
                 // librdkafka goes on by itself.
-                super::errors::report(&error, "consuming");
-                self.shared.note(&error);
-                Polled::Nothing
+                super::errors::log_client_error(&error, "consuming");
+                self.shared.record_error(&error);
+                PollOutcome::Nothing
             }
         }
     }
@@ -178,19 +178,19 @@ impl Source {
 
     /// Nothing more comes from this partition.
     pub fn pause(&self, partition: &Partition) {
-        let _ = self.consumer.pause(&one(partition));
+        let _ = self.consumer.pause(&single_partition(partition));
     }
 
     /// Its records come again, from the first that was not returned.
     pub fn resume(&self, partition: &Partition) {
-        let _ = self.consumer.resume(&one(partition));
+        let _ = self.consumer.resume(&single_partition(partition));
     }
 
     /// What keeps records from coming, in the client's words: a topic that is unknown, a group that is not allowed. The
     /// client repeats it with every attempt.
     pub fn read_error(&self) -> Option<ReadError> {
         let last = self.shared.read_error.lock();
-        last.as_ref().filter(|(_, at)| at.elapsed() < REPEATED_WITHIN).map(|(error, _)| error.clone())
+        last.as_ref().filter(|(_, at)| at.elapsed() < ERROR_EXPIRES_AFTER).map(|(error, _)| error.clone())
     }
 
     /// Records of our partitions that are not committed yet, as of a few seconds ago.
@@ -199,14 +199,14 @@ impl Source {
     }
 }
 
-fn one((topic, partition): &Partition) -> TopicPartitionList {
+fn single_partition((topic, partition): &Partition) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     list.add_partition(topic, *partition);
     list
 }
 
 /// The record on its own.
-pub(super) fn owned(message: &BorrowedMessage<'_>) -> Record {
+pub(super) fn to_record(message: &BorrowedMessage<'_>) -> Record {
     let headers = message.headers().map(|headers| {
         headers.iter().map(|one| (one.key.into(), one.value.unwrap_or_default().to_vec())).collect()
     });
@@ -236,7 +236,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        super::errors::report(&error, reason);
+        super::errors::log_client_error(&error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {

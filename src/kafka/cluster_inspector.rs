@@ -17,16 +17,18 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, ClientContext};
 
-use crate::kafka::topics::{COMPACT, POLICY};
-use crate::kafka::{Answer, ClientError, Config, asking, broker_errors, client, oauth, topics};
+use crate::kafka::topic_admin::{COMPACT, POLICY};
+use crate::kafka::{
+    ClientError, Config, TopicMetadata, broker_errors, client, oauth, query_client, topic_admin,
+};
 use crate::sync::Mutex;
 
 /// One question, connection included.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two looks at what a client has to say.
-const TURN: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// More than there are events of one question.
-const EVENTS: usize = 64;
+const MAX_EVENTS: usize = 64;
 /// No broker has it: 0, 1 and −1 are all there are.
 const IMPOSSIBLE_ACKS: &str = "2";
 /// No broker allows it: the limit `transaction.max.timeout.ms` is 15 min by default.
@@ -35,11 +37,11 @@ const MAX_MESSAGE: &str = "max.message.bytes";
 
 /// Why a question was not answered as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct InspectionError {
     /// Kafka's or the client's code.
     pub code: Code,
     /// The client's own words.
-    pub words: String,
+    pub text: String,
 }
 
 /// A topic as brokers describe it.
@@ -48,7 +50,7 @@ pub struct TopicFound {
     /// Their number.
     pub partitions: i32,
     /// Its settings; a refusal where this client may not read them.
-    pub settings: Result<TopicSettings, Refusal>,
+    pub settings: Result<TopicSettings, InspectionError>,
 }
 
 /// What matters of a topic's settings.
@@ -61,53 +63,57 @@ pub struct TopicSettings {
 }
 
 /// Asks the brokers at one address. Each question blocks for at most five seconds.
-pub struct Inquiry {
+pub struct ClusterInspector {
     config: Config,
     bootstrap: String,
 }
 
-impl Inquiry {
+impl ClusterInspector {
     /// `bootstrap`: one broker, or several separated by commas.
     pub fn new(config: &Config, bootstrap: &str) -> Self {
         Self { config: config.clone(), bootstrap: bootstrap.to_owned() }
     }
 
     /// The addresses that the brokers of the cluster advertise, if one answers.
-    pub fn brokers(&self) -> Result<Vec<String>, Refusal> {
-        let asking = self.asking(client::base)?;
-        let found = asking.client().fetch_metadata(None, PATIENCE);
+    pub fn brokers(&self) -> Result<Vec<String>, InspectionError> {
+        let asking = self.query_client(client::base)?;
+        let found = asking.client().fetch_metadata(None, REQUEST_TIMEOUT);
         let metadata = found.map_err(|error| asking.refusal(&error))?;
         Ok(metadata.brokers().iter().map(|broker| format!("{}:{}", broker.host(), broker.port())).collect())
     }
 
     /// What brokers say about a topic.
-    pub fn topic(&self, name: &str) -> Result<TopicFound, Refusal> {
-        let asking = self.asking(client::base)?;
-        let partitions = match topics::ask(asking.client(), name, PATIENCE) {
-            Answer::Partitions(partitions) => partitions,
-            Answer::NotYet => return Err(Code::LeaderNotAvailable.into()),
-            Answer::Refused(reason) => {
-                let (words, is_denied) = topics::refusal_in_kafkas_words(reason);
+    pub fn topic(&self, name: &str) -> Result<TopicFound, InspectionError> {
+        let asking = self.query_client(client::base)?;
+        let partitions = match topic_admin::fetch_metadata(asking.client(), name, REQUEST_TIMEOUT) {
+            TopicMetadata::Partitions(partitions) => partitions,
+            TopicMetadata::Pending => return Err(Code::LeaderNotAvailable.into()),
+            TopicMetadata::Refused(reason) => {
+                let (words, is_denied) = topic_admin::kafka_error_name(reason);
                 let code =
                     if is_denied { Code::TopicAuthorizationFailed } else { Code::UnknownTopicOrPartition };
-                return Err(Refusal { code, words });
+                return Err(InspectionError { code, text: words });
             }
-            Answer::Away => return Err(asking.refusal(&KafkaError::MetadataFetch(Code::AllBrokersDown))),
+            TopicMetadata::Away => {
+                return Err(asking.refusal(&KafkaError::MetadataFetch(Code::AllBrokersDown)));
+            }
         };
         Ok(TopicFound { partitions, settings: self.settings(name) })
     }
 
-    fn settings(&self, name: &str) -> Result<TopicSettings, Refusal> {
+    fn settings(&self, name: &str) -> Result<TopicSettings, InspectionError> {
         if self.config.has_token() {
             let words = "a client with a token cannot ask for settings".to_owned();
-            return Err(Refusal { code: Code::UnsupportedFeature, words });
+            return Err(InspectionError { code: Code::UnsupportedFeature, text: words });
         }
         let admin: AdminClient<DefaultClientContext> =
             client::base(&self.config, &self.bootstrap)?.create()?;
         let waiting = tokio::runtime::Builder::new_current_thread().build();
         let waiting = waiting.map_err(|error| KafkaError::AdminOpCreation(error.to_string()))?;
-        let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
-        let described = topics::describe(&admin, &waiting, name, &options)?;
+        let options = AdminOptions::new()
+            .operation_timeout(Some(REQUEST_TIMEOUT))
+            .request_timeout(Some(REQUEST_TIMEOUT));
+        let described = topic_admin::describe(&admin, &waiting, name, &options)?;
         let value = |key: &str| described.get(key).and_then(|entry| entry.value.clone()).unwrap_or_default();
         Ok(TopicSettings {
             max_message_bytes: value(MAX_MESSAGE).parse().unwrap_or(u64::MAX),
@@ -116,19 +122,19 @@ impl Inquiry {
     }
 
     /// Whether this client may write to a topic. Brokers refuse the record in any case.
-    pub fn may_write(&self, topic: &str) -> Result<(), Refusal> {
-        let asking = self.asking(|config, bootstrap| {
+    pub fn may_write(&self, topic: &str) -> Result<(), InspectionError> {
+        let asking = self.query_client(|config, bootstrap| {
             let mut settings = client::base(config, bootstrap)?;
             settings.set("enable.idempotence", "false").set("acks", IMPOSSIBLE_ACKS).set("linger.ms", "0");
-            settings.set("message.timeout.ms", PATIENCE.as_millis().to_string());
+            settings.set("message.timeout.ms", REQUEST_TIMEOUT.as_millis().to_string());
             Ok(settings)
         })?;
         // With a key: a compacted topic refuses others.
         let record = BaseRecord::<str, str>::to(topic).partition(0).key("forebay").payload("");
         asking.0.send(record).map_err(|(error, _)| error)?;
-        let end = Instant::now() + PATIENCE + TURN;
+        let end = Instant::now() + REQUEST_TIMEOUT + POLL_INTERVAL;
         while Instant::now() < end {
-            asking.0.poll(TURN);
+            asking.0.poll(POLL_INTERVAL);
             if let Some(code) = *asking.context().delivered.lock() {
                 return match code {
                     Code::InvalidRequiredAcks => Ok(()),
@@ -140,14 +146,14 @@ impl Inquiry {
     }
 
     /// Whether this client may read a topic. Offsets are not committed, and no group is joined.
-    pub fn may_read(&self, topic: &str, group: &str) -> Result<(), Refusal> {
+    pub fn may_read(&self, topic: &str, group: &str) -> Result<(), InspectionError> {
         let consumer = self.consumer(group)?;
         let mut partitions = TopicPartitionList::new();
         partitions.add_partition_offset(topic, 0, Offset::End)?;
         consumer.assign(&partitions)?;
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + REQUEST_TIMEOUT;
         while Instant::now() < end {
-            match consumer.poll(TURN) {
+            match consumer.poll(POLL_INTERVAL) {
                 None => {}
                 Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(()),
                 // Brokers that do not answer are reported by themselves.
@@ -159,11 +165,11 @@ impl Inquiry {
     }
 
     /// Whether this client may see a consumer group.
-    pub fn group(&self, group: &str, topic: &str) -> Result<(), Refusal> {
+    pub fn group(&self, group: &str, topic: &str) -> Result<(), InspectionError> {
         let consumer = self.consumer(group)?;
         let mut partitions = TopicPartitionList::new();
         partitions.add_partition(topic, 0);
-        let found = match consumer.committed_offsets(partitions, PATIENCE) {
+        let found = match consumer.committed_offsets(partitions, REQUEST_TIMEOUT) {
             Ok(found) => found,
             // A coordinator that refuses is asked again until time is up; the refusal itself comes as an event.
             Err(error) => return Err(event(&consumer).unwrap_or(error).into()),
@@ -173,13 +179,13 @@ impl Inquiry {
 
     /// Whether this client may use transactional ids like this one. Brokers refuse the producer in any case. The id must be
     /// nobody's: a broker without a limit for the time-out would make it this client's.
-    pub fn transactional_id(&self, id: &str) -> Result<(), Refusal> {
-        let asking = self.asking(|config, bootstrap| {
+    pub fn transactional_id(&self, id: &str) -> Result<(), InspectionError> {
+        let asking = self.query_client(|config, bootstrap| {
             let mut settings = client::transactional(config, bootstrap, id)?;
             settings.set("transaction.timeout.ms", IMPOSSIBLE_TIMEOUT_MS);
             Ok(settings)
         })?;
-        match asking.0.init_transactions(PATIENCE) {
+        match asking.0.init_transactions(REQUEST_TIMEOUT) {
             Ok(()) => Ok(()),
             Err(error) => match code_of(&error) {
                 Code::InvalidTransactionTimeout => Ok(()),
@@ -188,36 +194,36 @@ impl Inquiry {
         }
     }
 
-    fn asking(
+    fn query_client(
         &self,
         settings: impl FnOnce(&Config, &str) -> Result<ClientConfig, ClientError>,
-    ) -> Result<Question, Refusal> {
+    ) -> Result<QueryClient, InspectionError> {
         let settings = settings(&self.config, &self.bootstrap)?;
-        Ok(Question(asking::producer(&settings, Heard::default())?))
+        Ok(QueryClient(query_client::producer(&settings, QueryContext::default())?))
     }
 
-    fn consumer(&self, group: &str) -> Result<BaseConsumer<Heard>, Refusal> {
+    fn consumer(&self, group: &str) -> Result<BaseConsumer<QueryContext>, InspectionError> {
         let mut settings = client::consumer(&self.config, &self.bootstrap, group)?;
         settings.set("enable.partition.eof", "true");
-        Ok(asking::consumer(&settings, Heard::default())?)
+        Ok(query_client::consumer(&settings, QueryContext::default())?)
     }
 }
 
 /// A client of its own for one question.
-struct Question(BaseProducer<Heard>);
+struct QueryClient(BaseProducer<QueryContext>);
 
-impl Question {
-    fn client(&self) -> &rdkafka::client::Client<Heard> {
+impl QueryClient {
+    fn client(&self) -> &rdkafka::client::Client<QueryContext> {
         self.0.client()
     }
 
-    fn context(&self) -> &Heard {
+    fn context(&self) -> &QueryContext {
         self.0.client().context()
     }
 
     /// The cause: what the client said about brokers meanwhile, where the error itself only says that none answered.
-    fn refusal(&self, error: &KafkaError) -> Refusal {
-        for _ in 0..EVENTS {
+    fn refusal(&self, error: &KafkaError) -> InspectionError {
+        for _ in 0..MAX_EVENTS {
             self.0.poll(Duration::ZERO);
         }
         let heard = self.context().errors.lock().last().cloned();
@@ -227,13 +233,13 @@ impl Question {
 
 /// What librdkafka says by callbacks.
 #[derive(Default)]
-struct Heard {
-    errors: Mutex<Vec<Refusal>>,
+struct QueryContext {
+    errors: Mutex<Vec<InspectionError>>,
     /// What became of the record; `NoError` when it was confirmed.
     delivered: Mutex<Option<Code>>,
 }
 
-impl ClientContext for Heard {
+impl ClientContext for QueryContext {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     /// What is refused on purpose is no error of the daemon's.
@@ -244,22 +250,22 @@ impl ClientContext for Heard {
     fn error(&self, error: KafkaError, reason: &str) {
         let mut errors = self.errors.lock();
         // "1/1 brokers are down" says less than what came before.
-        if errors.len() < EVENTS && code_of(&error) != Code::AllBrokersDown {
+        if errors.len() < MAX_EVENTS && code_of(&error) != Code::AllBrokersDown {
             let words = broker_errors::without_broker(reason).to_owned();
-            errors.push(Refusal { code: code_of(&error), words });
+            errors.push(InspectionError { code: code_of(&error), text: words });
         }
     }
 
     fn generate_oauth_token(&self, path: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
         oauth::token(path).inspect_err(|error| {
-            self.errors.lock().push(Refusal { code: Code::Authentication, words: error.to_string() });
+            self.errors.lock().push(InspectionError { code: Code::Authentication, text: error.to_string() });
         })
     }
 }
 
-impl ConsumerContext for Heard {}
+impl ConsumerContext for QueryContext {}
 
-impl ProducerContext for Heard {
+impl ProducerContext for QueryContext {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
@@ -271,39 +277,39 @@ impl ProducerContext for Heard {
     }
 }
 
-impl From<&KafkaError> for Refusal {
+impl From<&KafkaError> for InspectionError {
     fn from(error: &KafkaError) -> Self {
         code_of(error).into()
     }
 }
 
-impl From<KafkaError> for Refusal {
+impl From<KafkaError> for InspectionError {
     fn from(error: KafkaError) -> Self {
         match error.rdkafka_error_code() {
             Some(code) => code.into(),
-            None => Self { code: Code::Fail, words: error.to_string() },
+            None => Self { code: Code::Fail, text: error.to_string() },
         }
     }
 }
 
-impl From<Code> for Refusal {
+impl From<Code> for InspectionError {
     fn from(code: Code) -> Self {
         // `Name (Broker: what it means)`: the name says nothing more.
         let shown = code.to_string();
         let words = shown.split_once('(').and_then(|(_, words)| words.strip_suffix(')'));
-        Self { code, words: words.unwrap_or(&shown).to_owned() }
+        Self { code, text: words.unwrap_or(&shown).to_owned() }
     }
 }
 
-impl From<ClientError> for Refusal {
+impl From<ClientError> for InspectionError {
     fn from(error: ClientError) -> Self {
-        Self { code: Code::InvalidArgument, words: error.to_string() }
+        Self { code: Code::InvalidArgument, text: error.to_string() }
     }
 }
 
 /// What a consumer has to say, other than about its connections.
-fn event(consumer: &BaseConsumer<Heard>) -> Option<KafkaError> {
-    let events = (0..EVENTS).map_while(|_| consumer.poll(TURN));
+fn event(consumer: &BaseConsumer<QueryContext>) -> Option<KafkaError> {
+    let events = (0..MAX_EVENTS).map_while(|_| consumer.poll(POLL_INTERVAL));
     events.filter_map(Result::err).find(|error| !is_of_connection(error))
 }
 

@@ -1,6 +1,6 @@
 //! What brokers say about topics, and topics that are created on purpose.
 //!
-//! The user service's own topics are created by an admin request ([`Topics::ensure`]): they are part of the daemon. A
+//! The user service's own topics are created by an admin request ([`TopicAdmin::ensure`]): they are part of the daemon. A
 //! topic that the configuration names belongs to the operator. It is created only by a metadata request that asks for
 //! it ([`create_by_default`]), so that brokers with `auto.create.topics.enable=false` do not create it.
 
@@ -15,15 +15,15 @@ use rdkafka::producer::Producer as _;
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::runtime::Runtime;
 
-use crate::kafka::asking::Asking;
-use crate::kafka::{Brokers, ClientError, Config, SaslMechanism, asking, client};
+use crate::kafka::query_client::ClientContext;
+use crate::kafka::{Brokers, ClientError, Config, SaslMechanism, client, query_client};
 
 /// One request; below the watchdog's patience.
-const ASK: Duration = Duration::from_secs(3);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// As many partitions, and replicas, as the cluster gives by default.
-const DEFAULT: i32 = -1;
+const BROKER_DEFAULT: i32 = -1;
 /// Kafka's own limit for a topic's name, in bytes.
-const LONGEST_TOPIC: usize = 249;
+const MAX_TOPIC_NAME_BYTES: usize = 249;
 /// The setting that says whether a topic is compacted, alone or beside `delete`.
 pub(super) const POLICY: &str = "cleanup.policy";
 pub(super) const COMPACT: &str = "compact";
@@ -35,7 +35,7 @@ pub(super) const NOT_AUTHORISED: &str = "topic: not authorised";
 pub(super) const INVALID_NAME: &str = "topic: invalid name";
 
 /// What Kafka calls the reason of a refused topic, and whether access was denied.
-pub fn refusal_in_kafkas_words(reason: &str) -> (String, bool) {
+pub fn kafka_error_name(reason: &str) -> (String, bool) {
     match reason {
         UNKNOWN => (RDKafkaErrorCode::UnknownTopicOrPartition.to_string(), false),
         INVALID_NAME => (RDKafkaErrorCode::InvalidTopic.to_string(), false),
@@ -46,11 +46,11 @@ pub fn refusal_in_kafkas_words(reason: &str) -> (String, bool) {
 
 /// What the brokers say about a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum TopicMetadata {
     /// It has this many partitions.
     Partitions(i32),
     /// Nothing yet: it is being made, or has no leader.
-    NotYet,
+    Pending,
     /// It does not exist, or we may not know.
     Refused(&'static str),
     /// No broker answered.
@@ -58,31 +58,35 @@ pub enum Answer {
 }
 
 /// Asks the brokers about a topic. Blocks for at most `timeout`.
-pub(super) fn ask<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Answer {
-    const INVALID: Answer = Answer::Refused(INVALID_NAME);
+pub(super) fn fetch_metadata<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> TopicMetadata {
+    const INVALID: TopicMetadata = TopicMetadata::Refused(INVALID_NAME);
     // rdkafka panics on a name that librdkafka refuses outright.
-    if topic.is_empty() || topic.len() > LONGEST_TOPIC || topic.contains('\0') {
+    if topic.is_empty() || topic.len() > MAX_TOPIC_NAME_BYTES || topic.contains('\0') {
         return INVALID;
     }
-    let Ok(metadata) = client.fetch_metadata(Some(topic), timeout) else { return Answer::Away };
+    let Ok(metadata) = client.fetch_metadata(Some(topic), timeout) else { return TopicMetadata::Away };
     let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
-        return Answer::NotYet;
+        return TopicMetadata::Pending;
     };
     match found.error().map(RDKafkaErrorCode::from) {
-        None if found.partitions().is_empty() => Answer::NotYet,
-        None => Answer::Partitions(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)),
-        Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Answer::Refused(UNKNOWN),
-        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Answer::Refused(NOT_AUTHORISED),
+        None if found.partitions().is_empty() => TopicMetadata::Pending,
+        None => TopicMetadata::Partitions(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition) => TopicMetadata::Refused(UNKNOWN),
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => TopicMetadata::Refused(NOT_AUTHORISED),
         Some(RDKafkaErrorCode::InvalidTopic) => INVALID,
-        Some(_) => Answer::NotYet,
+        Some(_) => TopicMetadata::Pending,
     }
 }
 
 /// Asks for a topic to be created with the brokers' defaults, where they allow that, by a client of its own: the right
 /// to create topics is a client's, and no other client has it. Blocks for at most `timeout`.
-pub(super) fn create_by_default(creating: &ClientConfig, topic: &str, timeout: Duration) -> Answer {
-    match asking::producer(creating, Asking) {
-        Ok(creator) => ask(creator.client(), topic, timeout),
+pub(super) fn create_by_default(creating: &ClientConfig, topic: &str, timeout: Duration) -> TopicMetadata {
+    match query_client::producer(creating, ClientContext) {
+        Ok(creator) => fetch_metadata(creator.client(), topic, timeout),
         Err(error) => {
             tracing::warn!(
                 event = "kafka.client_failed",
@@ -90,7 +94,7 @@ pub(super) fn create_by_default(creating: &ClientConfig, topic: &str, timeout: D
                 kafka.topic = topic,
                 "client to create a topic not built"
             );
-            Answer::Away
+            TopicMetadata::Away
         }
     }
 }
@@ -136,13 +140,13 @@ pub(super) fn is_compacted(settings: &ClientConfig, topic: &str, timeout: Durati
 
 /// Why topics are not there.
 #[derive(Debug, thiserror::Error)]
-pub enum TopicsError {
+pub enum TopicAdminError {
     /// The client refuses its settings.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// No broker answers: later.
     #[error("no broker answers: {0}")]
-    Away(KafkaError),
+    Unavailable(KafkaError),
     /// They will not be made by us.
     #[error("topic {topic} is missing and may not be made ({code}): make it, or allow it to be made")]
     Refused {
@@ -154,58 +158,66 @@ pub enum TopicsError {
 }
 
 /// Makes topics.
-pub struct Topics {
+pub struct TopicAdmin {
     settings: ClientConfig,
     creating: ClientConfig,
     embedded: bool,
 }
 
-impl Topics {
+impl TopicAdmin {
     /// No broker is asked yet.
     pub fn new(config: &Config, bootstrap: &str) -> Result<Self, ClientError> {
-        let (settings, creating) = (client::base(config, bootstrap)?, client::creating(config, bootstrap)?);
+        let (settings, creating) =
+            (client::base(config, bootstrap)?, client::topic_creating(config, bootstrap)?);
         Ok(Self { settings, creating, embedded: config.brokers == Brokers::Embedded })
     }
 
     /// Makes those of `topics` that are missing. Blocks for a few seconds at most.
-    pub fn ensure(&self, topics: &[&str]) -> Result<(), TopicsError> {
+    pub fn ensure(&self, topics: &[&str]) -> Result<(), TopicAdminError> {
         // The embedded broker has no admin requests; it makes what it is asked for.
         let settings = if self.embedded { &self.creating } else { &self.settings };
-        let asking = asking::producer(settings, Asking).map_err(ClientError::from)?;
+        let asking = query_client::producer(settings, ClientContext).map_err(ClientError::from)?;
         let mut missing = Vec::new();
         for topic in topics {
-            let asked = asking.client().fetch_metadata(Some(topic), ASK).map_err(TopicsError::Away)?;
+            let asked = asking
+                .client()
+                .fetch_metadata(Some(topic), REQUEST_TIMEOUT)
+                .map_err(TopicAdminError::Unavailable)?;
             let known = asked.topics().iter().find(|known| known.name() == *topic);
             if known.is_none_or(|known| known.error().is_some()) {
                 missing.push(*topic);
             }
         }
-        if missing.is_empty() || self.embedded { Ok(()) } else { self.make(&missing) }
+        if missing.is_empty() || self.embedded { Ok(()) } else { self.create(&missing) }
     }
 
-    fn make(&self, missing: &[&str]) -> Result<(), TopicsError> {
+    fn create(&self, missing: &[&str]) -> Result<(), TopicAdminError> {
         if needs_token(&self.settings) {
             let topic = missing.join(", ");
-            return Err(TopicsError::Refused { topic, code: RDKafkaErrorCode::UnsupportedFeature });
+            return Err(TopicAdminError::Refused { topic, code: RDKafkaErrorCode::UnsupportedFeature });
         }
         let admin: AdminClient<DefaultClientContext> = self.settings.create().map_err(ClientError::from)?;
         let waiting = tokio::runtime::Builder::new_current_thread().build();
-        let away =
-            |error: &dyn std::fmt::Display| TopicsError::Away(KafkaError::AdminOpCreation(error.to_string()));
+        let away = |error: &dyn std::fmt::Display| {
+            TopicAdminError::Unavailable(KafkaError::AdminOpCreation(error.to_string()))
+        };
         let waiting = waiting.map_err(|error| away(&error))?;
         let topics: Vec<_> = missing
             .iter()
-            .map(|topic| NewTopic::new(topic, DEFAULT, TopicReplication::Fixed(DEFAULT)))
+            .map(|topic| NewTopic::new(topic, BROKER_DEFAULT, TopicReplication::Fixed(BROKER_DEFAULT)))
             .collect();
-        let options = AdminOptions::new().operation_timeout(Some(ASK)).request_timeout(Some(ASK));
-        let made = waiting.block_on(admin.create_topics(&topics, &options)).map_err(TopicsError::Away)?;
+        let options = AdminOptions::new()
+            .operation_timeout(Some(REQUEST_TIMEOUT))
+            .request_timeout(Some(REQUEST_TIMEOUT));
+        let made =
+            waiting.block_on(admin.create_topics(&topics, &options)).map_err(TopicAdminError::Unavailable)?;
         for result in made {
             match result {
                 Ok(topic) => {
                     tracing::info!(event = "kafka.topic_created", kafka.topic = topic, "topic created")
                 }
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((topic, code)) => return Err(TopicsError::Refused { topic, code }),
+                Err((topic, code)) => return Err(TopicAdminError::Refused { topic, code }),
             }
         }
         Ok(())

@@ -14,10 +14,10 @@ use rdkafka::{ClientConfig, ClientContext};
 use crate::kafka::{client, oauth};
 
 /// Events served before the first question. The one that asks for a token is among the first.
-const FIRST_EVENTS: usize = 8;
+const MAX_FIRST_EVENTS: usize = 8;
 
 /// The context of such a client. What goes wrong is an answer to its question.
-pub(super) struct Asking;
+pub(super) struct ClientContext;
 
 /// One that asks for metadata.
 pub(super) fn producer<C: ProducerContext>(
@@ -26,7 +26,7 @@ pub(super) fn producer<C: ProducerContext>(
 ) -> KafkaResult<BaseProducer<C>> {
     let client = BaseProducer::from_config_and_context(settings, context)?;
     // Without a token there is no connection.
-    for _ in 0..FIRST_EVENTS {
+    for _ in 0..MAX_FIRST_EVENTS {
         client.poll(Duration::ZERO);
     }
     Ok(client)
@@ -38,13 +38,13 @@ pub(super) fn consumer<C: ConsumerContext>(
     context: C,
 ) -> KafkaResult<BaseConsumer<C>> {
     let client = BaseConsumer::from_config_and_context(settings, context)?;
-    for _ in 0..FIRST_EVENTS {
+    for _ in 0..MAX_FIRST_EVENTS {
         drop(client.poll(Duration::ZERO));
     }
     Ok(client)
 }
 
-impl ClientContext for Asking {
+impl ClientContext for ClientContext {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -60,10 +60,10 @@ impl ClientContext for Asking {
     }
 }
 
-impl ProducerContext for Asking {
+impl ProducerContext for ClientContext {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
-impl ConsumerContext for Asking {}
+impl ConsumerContext for ClientContext {}

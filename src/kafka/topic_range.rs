@@ -7,15 +7,15 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::kafka::asking::Asking;
-use crate::kafka::source::owned;
-use crate::kafka::{ClientError, Config, Record, asking, client};
+use crate::kafka::group_consumer::to_record;
+use crate::kafka::query_client::ClientContext;
+use crate::kafka::{ClientError, Config, Record, client, query_client};
 use crate::units::Timestamp;
 
 /// One request to a broker.
-const ASK: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// One look for a record.
-const POLL: Duration = Duration::from_millis(100);
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// Joined by nobody and committed to by nobody; brokers only see it in requests.
 const GROUP: &str = "forebay-replay";
 
@@ -36,7 +36,7 @@ pub struct Span {
 
 /// Why a range cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum RangeError {
+pub enum TopicRangeError {
     /// The client refuses its settings.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -59,42 +59,43 @@ pub enum RangeError {
 }
 
 /// A range being read.
-pub struct Range {
-    consumer: BaseConsumer<Asking>,
+pub struct TopicRange {
+    consumer: BaseConsumer<ClientContext>,
     topic: String,
     /// Where each partition that is not read yet ends.
     ends: BTreeMap<i32, i64>,
 }
 
-impl Range {
+impl TopicRange {
     /// Finds the range's bounds. Blocks.
-    pub fn open(config: &Config, bootstrap: &str, topic: &str, span: Span) -> Result<Self, RangeError> {
+    pub fn open(config: &Config, bootstrap: &str, topic: &str, span: Span) -> Result<Self, TopicRangeError> {
         let mut settings = client::consumer(config, bootstrap, GROUP)?;
         settings.set("enable.partition.eof", "true");
-        let consumer = asking::consumer(&settings, Asking).map_err(ClientError::from)?;
+        let consumer = query_client::consumer(&settings, ClientContext).map_err(ClientError::from)?;
         let mut range = Self { consumer, topic: topic.to_owned(), ends: BTreeMap::new() };
         let mut assignment = TopicPartitionList::new();
         for partition in range.partitions(span.partition)? {
-            let (low, high) = range.ask(range.consumer.fetch_watermarks(topic, partition, ASK))?;
-            let from = span.from_offset.or(range.at(partition, span.from)?).unwrap_or(low).max(low);
-            let to = span.to_offset.or(range.at(partition, span.to)?).unwrap_or(high).min(high);
+            let (low, high) =
+                range.map_error(range.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT))?;
+            let from = span.from_offset.or(range.offset_at(partition, span.from)?).unwrap_or(low).max(low);
+            let to = span.to_offset.or(range.offset_at(partition, span.to)?).unwrap_or(high).min(high);
             if from < to {
                 range.ends.insert(partition, to);
-                range.ask(assignment.add_partition_offset(topic, partition, Offset::Offset(from)))?;
+                range.map_error(assignment.add_partition_offset(topic, partition, Offset::Offset(from)))?;
             }
         }
-        range.ask(range.consumer.assign(&assignment))?;
+        range.map_error(range.consumer.assign(&assignment))?;
         Ok(range)
     }
 
     /// The next record of the range; `Ok(None)` and `is_over` at its end. Waits for a moment at most.
-    pub fn take(&mut self) -> Result<Option<Record>, RangeError> {
+    pub fn next_record(&mut self) -> Result<Option<Record>, TopicRangeError> {
         if self.is_over() {
             return Ok(None);
         }
-        let found = match self.consumer.poll(POLL) {
+        let found = match self.consumer.poll(POLL_TIMEOUT) {
             None => None,
-            Some(Ok(message)) => Some(owned(&message)),
+            Some(Ok(message)) => Some(to_record(&message)),
             // Behind the last record, where only markers of transactions are left.
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 self.ends.remove(&partition);
@@ -102,10 +103,10 @@ impl Range {
             }
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                 let source = KafkaError::MessageConsumptionFatal(code);
-                return Err(RangeError::Kafka { topic: self.topic.clone(), source });
+                return Err(TopicRangeError::Kafka { topic: self.topic.clone(), source });
             }
             Some(Err(error)) => {
-                super::errors::report(&error, "reading a range");
+                super::errors::log_client_error(&error, "reading a range");
                 None
             }
         };
@@ -122,25 +123,25 @@ impl Range {
         self.ends.is_empty()
     }
 
-    fn partitions(&self, only: Option<i32>) -> Result<Vec<i32>, RangeError> {
-        let metadata = self.ask(self.consumer.fetch_metadata(Some(&self.topic), ASK))?;
+    fn partitions(&self, only: Option<i32>) -> Result<Vec<i32>, TopicRangeError> {
+        let metadata = self.map_error(self.consumer.fetch_metadata(Some(&self.topic), REQUEST_TIMEOUT))?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         let all: Vec<i32> =
             topic.iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
         match only {
             None => Ok(all),
             Some(partition) if all.contains(&partition) => Ok(vec![partition]),
-            Some(partition) => Err(RangeError::NoPartition { topic: self.topic.clone(), partition }),
+            Some(partition) => Err(TopicRangeError::NoPartition { topic: self.topic.clone(), partition }),
         }
     }
 
     /// The offset of the first record of this time or later; none when there is none.
-    fn at(&self, partition: i32, time: Option<Timestamp>) -> Result<Option<i64>, RangeError> {
+    fn offset_at(&self, partition: i32, time: Option<Timestamp>) -> Result<Option<i64>, TopicRangeError> {
         let Some(time) = time else { return Ok(None) };
         let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
         let mut asked = TopicPartitionList::new();
-        self.ask(asked.add_partition_offset(&self.topic, partition, Offset::Offset(millis)))?;
-        let found = self.ask(self.consumer.offsets_for_times(asked, ASK))?;
+        self.map_error(asked.add_partition_offset(&self.topic, partition, Offset::Offset(millis)))?;
+        let found = self.map_error(self.consumer.offsets_for_times(asked, REQUEST_TIMEOUT))?;
         let offset = found.elements().first().map(|element| element.offset());
         Ok(match offset {
             Some(Offset::Offset(offset)) => Some(offset),
@@ -149,7 +150,7 @@ impl Range {
         })
     }
 
-    fn ask<T>(&self, answer: Result<T, KafkaError>) -> Result<T, RangeError> {
-        answer.map_err(|source| RangeError::Kafka { topic: self.topic.clone(), source })
+    fn map_error<T>(&self, answer: Result<T, KafkaError>) -> Result<T, TopicRangeError> {
+        answer.map_err(|source| TopicRangeError::Kafka { topic: self.topic.clone(), source })
     }
 }
