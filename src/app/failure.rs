@@ -27,7 +27,7 @@ pub enum Failure {
     /// A listener cannot bind its address.
     #[error("[server] {key}: cannot listen on {address}: {source}. Free the address or choose another")]
     Listen {
-        /// The key of `[server]` that names it.
+        /// The configuration key of the address, in `[server]`.
         key: &'static str,
         /// The address.
         address: std::net::SocketAddr,

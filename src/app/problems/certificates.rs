@@ -33,7 +33,7 @@ pub(in crate::app) fn certificates(
         let detail = "the files of [auth] cannot be used; the previous keys and tokens stay in use";
         observed.push(Observation::new(Code::CertificateUnreadable, detail).about("auth").with_error(error));
     }
-    observed.extend(watched.files.iter().map(|trouble| match trouble {
+    observed.extend(watched.files.iter().map(|problem| match problem {
         FileProblem::Unreadable { key, error } => {
             let detail = format!("the file of {key} cannot be read; new clients and the next start need it");
             Observation::new(Code::CertificateUnreadable, detail).about(*key).with_error(error)

@@ -44,7 +44,7 @@ pub(super) struct DeadLetterAlert {
 impl DiskCheck {
     /// End of the certificate of this key, if it is near or past.
     pub(in crate::app) fn end_of(&self, key: &str) -> Option<Timestamp> {
-        self.files.iter().find_map(|trouble| match trouble {
+        self.files.iter().find_map(|problem| match problem {
             FileProblem::Ending { key: own, until } if *own == key => Some(*until),
             _ => None,
         })

@@ -44,12 +44,12 @@ impl ConfiguredFiles {
 
     /// Parses the certificates and checks that the other files can be read. Blocks on disk I/O.
     pub(super) fn check(&self, now: Timestamp) -> Vec<FileProblem> {
-        self.named.iter().filter_map(|(key, path, is_cert)| look(key, path, *is_cert, now)).collect()
+        self.named.iter().filter_map(|(key, path, is_cert)| check_file(key, path, *is_cert, now)).collect()
     }
 }
 
 /// Checks one file. Reads only one byte of a key or password file, so that the secret does not enter memory.
-fn look(key: &'static str, path: &Path, is_certificate: bool, now: Timestamp) -> Option<FileProblem> {
+fn check_file(key: &'static str, path: &Path, is_certificate: bool, now: Timestamp) -> Option<FileProblem> {
     let most = if is_certificate { MAX_FILE } else { 1 };
     let mut text = Vec::new();
     let read = File::open(path).and_then(|file| file.take(most).read_to_end(&mut text));
@@ -70,10 +70,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("password");
         let now = Timestamp::now();
-        let looked = look("kafka.sasl_password_file", &path, false, now);
-        assert!(matches!(looked, Some(FileProblem::Unreadable { .. })), "{looked:?}");
+        let checked = check_file("kafka.sasl_password_file", &path, false, now);
+        assert!(matches!(checked, Some(FileProblem::Unreadable { .. })), "{checked:?}");
         std::fs::write(&path, "x").unwrap();
-        assert_eq!(look("kafka.sasl_password_file", &path, false, now), None);
+        assert_eq!(check_file("kafka.sasl_password_file", &path, false, now), None);
     }
 
     #[test]
@@ -87,8 +87,9 @@ mod tests {
         let path = dir.path().join("cert.pem");
         std::fs::write(&path, identity.cert).unwrap();
         let (now, hour) = (Timestamp::now().0, 3_600_000);
-        let look = |hours: u64| look("kafka.ssl_cert_file", &path, true, Timestamp(now + hours * hour));
-        assert_eq!(look(1), None, "valid for two days");
-        assert!(matches!(look(40), Some(FileProblem::Ending { .. })));
+        let check_after =
+            |hours: u64| check_file("kafka.ssl_cert_file", &path, true, Timestamp(now + hours * hour));
+        assert_eq!(check_after(1), None, "valid for two days");
+        assert!(matches!(check_after(40), Some(FileProblem::Ending { .. })));
     }
 }

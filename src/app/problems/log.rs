@@ -64,10 +64,10 @@ pub(in crate::app) fn admission(admission: &Admission, log: &Log) -> Option<Obse
 pub(in crate::app) fn log(log: &Log, damage: &FirstDamage, watched: &DiskCheck) -> Vec<Observation> {
     let mut observed = Vec::new();
     let count = log.dead_letters().len();
-    if let Some(letters) = watched.dead_letters.as_ref().filter(|_| count > 0) {
+    if let Some(alert) = watched.dead_letters.as_ref().filter(|_| count > 0) {
         let detail = format!("{count} dead letters are stored; requeue or drop them with `wal-tools dead`");
-        let dead = Observation::new(Code::DeadLetters, detail).with_error(&letters.last_reason);
-        observed.push(dead.since(letters.first_at));
+        let dead = Observation::new(Code::DeadLetters, detail).with_error(&alert.last_reason);
+        observed.push(dead.since(alert.first_at));
     }
     observed.extend(damaged(
         log.dead_letters().damaged_records(),
