@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::gather::{Gather, Rule};
-use super::index::{IndexEntry, Lookup, Scope};
+use super::index::{IndexEntry, IndexLookup, ScopeDigest};
 use super::queue::{CommitJob, Keyed};
 use super::request::{CommitOutcome, Receipt, Request, Submission, SubmitError};
 use super::shared::Shared;
@@ -50,7 +50,7 @@ pub(super) struct Committer {
     /// Appended, not yet flushed.
     answers: Vec<PendingReply>,
     /// Keys of the group that is being written.
-    fresh: HashMap<Scope, Lsn>,
+    fresh: HashMap<ScopeDigest, Lsn>,
     /// Keys and claims of that group: they enter the index after the flush.
     index_entries: Vec<IndexEntry>,
     payloads: Vec<u8>,
@@ -258,8 +258,8 @@ impl Committer {
             return Ok(Some(*first));
         }
         match self.shared.index.find(scope, keyed.since).map_err(|_| SubmitError::IndexRebuilding)? {
-            Lookup::First(first) => Ok(Some(first)),
-            Lookup::Unused { .. } => Ok(None),
+            IndexLookup::Found(first) => Ok(Some(first)),
+            IndexLookup::Unused { .. } => Ok(None),
         }
     }
 

@@ -44,7 +44,7 @@ pub use reservations::Claimed;
 
 use commit::Committer;
 use gather::Rule;
-use index::Index;
+use index::DiskIndex;
 use maintenance::Maintenance;
 use queue::{CommitJob, Keyed};
 use repeats::Earlier;
@@ -92,7 +92,7 @@ pub struct Parts {
 /// Starts the commit thread and the housekeeper.
 pub fn start(parts: Parts) -> std::io::Result<(Ingest, IngestThreads)> {
     let Parts { writer, config, checkpoint_interval, metrics, alarm, tracer } = parts;
-    let index = Index::open(Arc::clone(writer.log()), Arc::clone(&metrics), &alarm)?;
+    let index = DiskIndex::open(Arc::clone(writer.log()), Arc::clone(&metrics), &alarm)?;
     let shared = Arc::new(Shared::new(&writer, &config, Box::new(index), metrics).with_tracer(tracer));
     let committer = Committer::new(Arc::clone(&shared), writer, config.segment_max_age.0, Rule::default());
     let committer = Thread::spawn("commit", OnFailure::Raise(alarm.clone()), move |_| {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::index::Lookup;
+use super::index::IndexLookup;
 use super::request::{Idempotency, KeyDigests, OlderKey, Receipt, Request, SubmitError};
 use super::shared::Shared;
 use crate::command::{Envelope, RequestDigest};
@@ -106,8 +106,8 @@ impl Shared {
     fn earlier_blocking(&self, repeat: &RequestDigest) -> Result<Found, SubmitError> {
         let found = self.index.find(&repeat.scope, Lsn(0)).map_err(|_| SubmitError::IndexRebuilding)?;
         match found {
-            Lookup::Unused { since } => Ok(Found::None { since }),
-            Lookup::First(first) => self.receipt_at(first, repeat),
+            IndexLookup::Unused { since } => Ok(Found::None { since }),
+            IndexLookup::Found(first) => self.receipt_at(first, repeat),
         }
     }
 
@@ -155,7 +155,7 @@ impl Shared {
             Some(found) if found.body == repeat.body => Ok(Some(found.count)),
             Some(_) => Ok(None),
             None => {
-                self.index.distrust(&repeat.scope, first);
+                self.index.report_mismatch(&repeat.scope, first);
                 Err(SubmitError::IndexRebuilding)
             }
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::config::Config;
-use super::index::{IdempotencyIndex, Lookup};
+use super::index::{IdempotencyIndex, IndexLookup};
 use super::metrics::Metrics;
 use super::queue::Queue;
 use super::request::{Digests, SubmitError};
@@ -69,14 +69,14 @@ impl Shared {
     pub(super) fn claimed(&self, claim: &[u8; 16]) -> Result<Option<CommandId>, SubmitError> {
         let scope = self.digests.of_claim(claim);
         let found = self.index.find(&scope, Lsn(0)).map_err(|_| SubmitError::IndexRebuilding)?;
-        let Lookup::First(first) = found else { return Ok(None) };
+        let IndexLookup::Found(first) = found else { return Ok(None) };
         let record = self.log.read(first).map_err(|_| SubmitError::IndexRebuilding)?;
         // Retention may take the segment between the look-up and here: then it is not kept.
         let Some(record) = record else { return Ok(None) };
         match Envelope::decode(&record.payload) {
             Ok(envelope) if envelope.claim == Some(*claim) => Ok(Some(envelope.id)),
             _ => {
-                self.index.distrust(&scope, first);
+                self.index.report_mismatch(&scope, first);
                 Err(SubmitError::IndexRebuilding)
             }
         }

@@ -277,7 +277,7 @@ impl TailScan<'_> {
                     (None, Some(last)) => self.end_of_written(last)?,
                     (end, _) => self.end_of_unreadable(end.unwrap_or(bad)),
                 },
-                // `Lost` is told by the number the log ends with, where the whole log is known.
+                // `PartDropped` is told by the number the log ends with, where the whole log is known.
                 _ => return Ok(()),
             };
             if next <= self.lsn {

@@ -1,6 +1,6 @@
 //! A Bloom filter in blocks of one cache line: most scopes that a part does not hold are told apart without reading it.
 
-use super::Scope;
+use super::ScopeDigest;
 
 /// At 10 bits a key, 7 of them set in one block, about one in 60 scopes that are not in the part passes.
 const BITS_PER_KEY: u64 = 10;
@@ -12,9 +12,9 @@ const BLOCK_BITS: u64 = 512;
 pub const BLOCK_BYTES: usize = WORDS * 8;
 
 /// The filter of one part. Scopes are keyed digests: their own bits serve as hashes.
-pub struct Filter(Vec<[u64; WORDS]>);
+pub struct BloomFilter(Vec<[u64; WORDS]>);
 
-impl Filter {
+impl BloomFilter {
     /// An empty filter for this many keys.
     pub fn for_keys(keys: u64) -> Self {
         let blocks = (keys * BITS_PER_KEY).div_ceil(BLOCK_BITS).max(1);
@@ -22,14 +22,14 @@ impl Filter {
     }
 
     /// Adds a scope.
-    pub fn add(&mut self, scope: &Scope) {
-        let (block, bits) = place(scope, self.0.len());
+    pub fn add(&mut self, scope: &ScopeDigest) {
+        let (block, bits) = bit_positions(scope, self.0.len());
         bits.for_each(|(word, mask)| self.0[block][word] |= mask);
     }
 
     /// False: the scope was not added.
-    pub fn may_hold(&self, scope: &Scope) -> bool {
-        let (block, mut bits) = place(scope, self.0.len());
+    pub fn may_hold(&self, scope: &ScopeDigest) -> bool {
+        let (block, mut bits) = bit_positions(scope, self.0.len());
         bits.all(|(word, mask)| self.0[block][word] & mask != 0)
     }
 
@@ -53,7 +53,7 @@ impl Filter {
 }
 
 /// The block of a scope, and the words and bits in it.
-fn place(scope: &Scope, blocks: usize) -> (usize, impl Iterator<Item = (usize, u64)>) {
+fn bit_positions(scope: &ScopeDigest, blocks: usize) -> (usize, impl Iterator<Item = (usize, u64)>) {
     let number = u128::from_be_bytes(*scope);
     // The upper half says which block, the lower one which bits.
     let block = ((number >> 64) * blocks as u128) >> 64;
@@ -65,15 +65,15 @@ fn place(scope: &Scope, blocks: usize) -> (usize, impl Iterator<Item = (usize, u
 mod tests {
     use super::*;
 
-    fn scope(n: u64) -> Scope {
+    fn scope(n: u64) -> ScopeDigest {
         crate::command::KeyedDigest::new(&[1; 32]).of(&[&n.to_le_bytes()])
     }
 
     #[test]
     fn every_added_scope_passes_and_few_others() {
-        let mut filter = Filter::for_keys(10_000);
+        let mut filter = BloomFilter::for_keys(10_000);
         (0..10_000).for_each(|n| filter.add(&scope(n)));
-        let filter = Filter::decode(&filter.encode()).unwrap();
+        let filter = BloomFilter::decode(&filter.encode()).unwrap();
         assert!((0..10_000).all(|n| filter.may_hold(&scope(n))));
         let passed = (10_000..20_000).filter(|n| filter.may_hold(&scope(*n))).count();
         assert!(passed < 300, "{passed} of 10,000");
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_filter_are_refused() {
         for bytes in [0, 1, 8, BLOCK_BYTES + 8] {
-            assert!(Filter::decode(&vec![0; bytes]).is_none(), "{bytes}");
+            assert!(BloomFilter::decode(&vec![0; bytes]).is_none(), "{bytes}");
         }
     }
 }

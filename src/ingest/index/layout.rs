@@ -23,10 +23,10 @@
 use crate::wal::Lsn;
 
 /// Keyed digest of a key or claim.
-pub type Scope = [u8; 16];
+pub type ScopeDigest = [u8; 16];
 
 /// A scope and the first record of it.
-pub type IndexEntry = (Scope, Lsn);
+pub type IndexEntry = (ScopeDigest, Lsn);
 
 /// Bytes of the header and of every block of entries.
 pub const BLOCK: usize = 4096;
@@ -43,7 +43,7 @@ const HEADER_CRC_AT: usize = 88;
 
 /// Which part of which log: covers its LSNs from `from` up to `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
+pub struct PartRange {
     pub log_id: [u8; 16],
     pub from: Lsn,
     pub to: Lsn,
@@ -51,8 +51,8 @@ pub struct Range {
 
 /// What the header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Header {
-    pub range: Range,
+pub struct PartHeader {
+    pub range: PartRange,
     pub kept: u64,
     pub entries: u64,
     pub filter_bytes: u64,
@@ -60,7 +60,7 @@ pub struct Header {
     pub anchor: [u8; 16],
 }
 
-impl Header {
+impl PartHeader {
     /// The header block.
     pub fn encode(&self) -> Vec<u8> {
         let mut block = Vec::with_capacity(BLOCK);
@@ -88,7 +88,7 @@ impl Header {
         let sensible = from < to && to - from <= MAX_SPAN;
         (right && sensible).then_some(())?;
         Some(Self {
-            range: Range { log_id: digest(16)?, from: Lsn(from), to: Lsn(to) },
+            range: PartRange { log_id: digest(16)?, from: Lsn(from), to: Lsn(to) },
             kept: number(48)?,
             entries: number(56)?,
             filter_bytes: number(64)?,
@@ -119,13 +119,13 @@ pub fn offset_of(block: u64) -> u64 {
 }
 
 /// Appends an entry to the entries of a block.
-pub fn put(entries: &mut Vec<u8>, range: &Range, scope: &Scope, lsn: Lsn) {
+pub fn put_entry(entries: &mut Vec<u8>, range: &PartRange, scope: &ScopeDigest, lsn: Lsn) {
     entries.extend_from_slice(scope);
     entries.extend_from_slice(&((lsn.0 - range.from.0) as u32).to_le_bytes());
 }
 
 /// The entry at this place of a block.
-pub fn entry(block: &[u8], range: &Range, at: usize) -> (Scope, Lsn) {
+pub fn entry(block: &[u8], range: &PartRange, at: usize) -> (ScopeDigest, Lsn) {
     let bytes = &block[at * ENTRY..(at + 1) * ENTRY];
     let (mut scope, mut distance) = ([0; 16], [0; 4]);
     scope.copy_from_slice(&bytes[..16]);
@@ -134,19 +134,19 @@ pub fn entry(block: &[u8], range: &Range, at: usize) -> (Scope, Lsn) {
 }
 
 /// Makes a block of the entries in `block`.
-pub fn seal(block: &mut Vec<u8>, range: &Range, number: u64) {
+pub fn seal_block(block: &mut Vec<u8>, range: &PartRange, number: u64) {
     block.resize(BLOCK - CRC, 0);
     let crc = checksum(block, range, number);
     block.extend_from_slice(&crc.to_le_bytes());
 }
 
 /// Whether this is the block that was written there.
-pub fn is_whole(block: &[u8], range: &Range, number: u64) -> bool {
+pub fn is_valid_block(block: &[u8], range: &PartRange, number: u64) -> bool {
     let (content, crc) = block.split_at(BLOCK - CRC);
     crc == checksum(content, range, number).to_le_bytes()
 }
 
-fn checksum(content: &[u8], range: &Range, number: u64) -> u32 {
+fn checksum(content: &[u8], range: &PartRange, number: u64) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(&range.log_id);
     [range.from.0, range.to.0, number].iter().for_each(|n| crc.update(&n.to_le_bytes()));
@@ -158,35 +158,35 @@ fn checksum(content: &[u8], range: &Range, number: u64) -> u32 {
 mod tests {
     use super::*;
 
-    fn header() -> Header {
-        let range = Range { log_id: [7; 16], from: Lsn(5), to: Lsn(905) };
-        Header { range, kept: 900, entries: 500, filter_bytes: 640, filter_crc: 9, anchor: [3; 16] }
+    fn header() -> PartHeader {
+        let range = PartRange { log_id: [7; 16], from: Lsn(5), to: Lsn(905) };
+        PartHeader { range, kept: 900, entries: 500, filter_bytes: 640, filter_crc: 9, anchor: [3; 16] }
     }
 
     #[test]
     fn a_header_reads_back_and_no_flipped_bit_passes() {
         let block = header().encode();
-        assert_eq!(Header::decode(&block), Some(header()));
+        assert_eq!(PartHeader::decode(&block), Some(header()));
         assert_eq!((header().blocks(), header().entries_of(0), header().entries_of(2)), (3, 204, 92));
         for bit in 0..(HEADER_CRC_AT + CRC) * 8 {
             let mut bad = block.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Header::decode(&bad), None, "bit {bit}");
+            assert_eq!(PartHeader::decode(&bad), None, "bit {bit}");
         }
-        assert_eq!(Header::decode(&block[..90]), None);
+        assert_eq!(PartHeader::decode(&block[..90]), None);
     }
 
     #[test]
     fn a_block_belongs_to_its_part_and_its_place() {
         let range = header().range;
         let mut block = Vec::new();
-        put(&mut block, &range, &[1; 16], Lsn(17));
-        seal(&mut block, &range, 4);
+        put_entry(&mut block, &range, &[1; 16], Lsn(17));
+        seal_block(&mut block, &range, 4);
         assert_eq!((block.len(), entry(&block, &range, 0)), (BLOCK, ([1; 16], Lsn(17))));
-        assert!(is_whole(&block, &range, 4));
-        assert!(!is_whole(&block, &range, 5));
-        assert!(!is_whole(&block, &Range { to: Lsn(906), ..range }, 4));
+        assert!(is_valid_block(&block, &range, 4));
+        assert!(!is_valid_block(&block, &range, 5));
+        assert!(!is_valid_block(&block, &PartRange { to: Lsn(906), ..range }, 4));
         block[20] ^= 1;
-        assert!(!is_whole(&block, &range, 4));
+        assert!(!is_valid_block(&block, &range, 4));
     }
 }

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::{io, ops};
 
-use super::layout::{MAX_SPAN, Range};
-use super::part::Part;
+use super::layout::{MAX_SPAN, PartRange};
+use super::part::IndexPart;
 use super::writer::PartWriter;
-use super::{Inner, Scope};
+use super::{IndexState, ScopeDigest};
 use crate::wal::Lsn;
 
 /// Neighbours of one tier that become a part of the next tier.
@@ -29,13 +29,13 @@ pub struct Weight {
 }
 
 /// Which neighbours to write anew as one part.
-pub fn choose(parts: &[Weight]) -> Option<ops::Range<usize>> {
+pub fn choose_merge(parts: &[Weight]) -> Option<ops::Range<usize>> {
     let outdated = |part: &Weight| part.entries > 0 && part.kept_now < part.kept_then / 2;
     if let Some(at) = parts.iter().position(outdated) {
         return Some(at..at + 1);
     }
     let highest = parts.iter().map(tier).max()?;
-    if let Some(run) = (0..=highest).find_map(|limit| run_within(parts, limit)) {
+    if let Some(run) = (0..=highest).find_map(|limit| find_run(parts, limit)) {
         return Some(run);
     }
     let smallest = || {
@@ -47,7 +47,7 @@ pub fn choose(parts: &[Weight]) -> Option<ops::Range<usize>> {
 }
 
 /// The first run of neighbours with `FANOUT` of this tier or more, and none of a higher one.
-fn run_within(parts: &[Weight], limit: u32) -> Option<ops::Range<usize>> {
+fn find_run(parts: &[Weight], limit: u32) -> Option<ops::Range<usize>> {
     let mut begin = 0;
     for run in parts.chunk_by(|a, b| tier(a) <= limit && tier(b) <= limit) {
         let of_tier = run.iter().filter(|part| tier(part) == limit).count();
@@ -67,8 +67,8 @@ fn fits(run: &[Weight]) -> bool {
     run.iter().map(|part| part.span).sum::<u64>() <= MAX_SPAN
 }
 
-impl Inner {
-    pub fn weight(&self, part: &Part) -> Weight {
+impl IndexState {
+    pub fn weight(&self, part: &IndexPart) -> Weight {
         Weight {
             entries: part.header.entries,
             kept_then: part.header.kept,
@@ -79,13 +79,17 @@ impl Inner {
 
     /// Writes neighbours anew as one part, without what is no longer kept. An error is one of writing. `None`: stopped,
     /// or a part could not be read and was dropped.
-    pub fn merge(&self, inputs: &[Arc<Part>], stop: &dyn Fn() -> bool) -> io::Result<Option<Arc<Part>>> {
+    pub fn merge(
+        &self,
+        inputs: &[Arc<IndexPart>],
+        stop: &dyn Fn() -> bool,
+    ) -> io::Result<Option<Arc<IndexPart>>> {
         let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else { return Ok(None) };
-        let range = Range { log_id: first.header.range.log_id, from: first.from(), to: last.to() };
+        let range = PartRange { log_id: first.header.range.log_id, from: first.from(), to: last.to() };
         let kept = self.log.count_retained(range.from, range.to);
         let keys = inputs.iter().map(|part| part.header.entries).sum();
         let mut writer = PartWriter::new(&**self.log.fs(), &self.dir, range, keys)?;
-        let mut streams: Vec<_> = inputs.iter().map(Stream::new).collect();
+        let mut streams: Vec<_> = inputs.iter().map(PartStream::new).collect();
         for n in 0_u64.. {
             if n.is_multiple_of(4096) && stop() {
                 return Ok(None);
@@ -101,10 +105,13 @@ impl Inner {
     }
 
     /// Takes the lowest scope out of all streams, and the newest record of it that is kept.
-    fn next(&self, streams: &mut [Stream<'_>]) -> Result<Option<(Scope, Option<Lsn>)>, Lost> {
+    fn next(
+        &self,
+        streams: &mut [PartStream<'_>],
+    ) -> Result<Option<(ScopeDigest, Option<Lsn>)>, PartDropped> {
         let mut lowest = None;
         for stream in &mut *streams {
-            let scope = stream.peek().map_err(|error| self.lost(stream.part, &error))?;
+            let scope = stream.peek().map_err(|error| self.drop_unreadable(stream.part, &error))?;
             lowest = scope.into_iter().chain(lowest).min();
         }
         let Some(scope) = lowest else { return Ok(None) };
@@ -114,28 +121,28 @@ impl Inner {
         Ok(Some((scope, records.into_iter().find(|lsn| self.log.is_retained(*lsn)))))
     }
 
-    fn lost(&self, part: &Arc<Part>, error: &io::Error) -> Lost {
-        self.lose(part, error);
-        Lost
+    fn drop_unreadable(&self, part: &Arc<IndexPart>, error: &io::Error) -> PartDropped {
+        self.drop_part(part, error);
+        PartDropped
     }
 }
 
 /// A part could not be read and was dropped.
-struct Lost;
+struct PartDropped;
 
 /// The entries of one part, in their order.
-struct Stream<'a> {
-    part: &'a Arc<Part>,
+struct PartStream<'a> {
+    part: &'a Arc<IndexPart>,
     next_block: u64,
-    entries: VecDeque<(Scope, Lsn)>,
+    entries: VecDeque<(ScopeDigest, Lsn)>,
 }
 
-impl<'a> Stream<'a> {
-    fn new(part: &'a Arc<Part>) -> Self {
+impl<'a> PartStream<'a> {
+    fn new(part: &'a Arc<IndexPart>) -> Self {
         Self { part, next_block: 0, entries: VecDeque::new() }
     }
 
-    fn peek(&mut self) -> io::Result<Option<Scope>> {
+    fn peek(&mut self) -> io::Result<Option<ScopeDigest>> {
         if self.entries.is_empty() && self.next_block < self.part.header.blocks() {
             let (entries, next_block) = self.part.entries_from(self.next_block)?;
             (self.entries, self.next_block) = (entries.into(), next_block);
@@ -144,7 +151,7 @@ impl<'a> Stream<'a> {
     }
 
     /// The record of the next entry, if it is of this scope.
-    fn take(&mut self, scope: &Scope) -> Option<Lsn> {
+    fn take(&mut self, scope: &ScopeDigest) -> Option<Lsn> {
         self.entries.pop_front_if(|(next, _)| next == scope).map(|(_, lsn)| lsn)
     }
 }
@@ -161,19 +168,23 @@ mod tests {
     fn four_neighbours_of_a_tier_are_merged_and_a_larger_one_between_them_is_not() {
         let small = part(LOWEST_TIER);
         let large = part(LOWEST_TIER * 4);
-        assert_eq!(choose(&[small; 3]), None);
-        assert_eq!(choose(&[large, small, small, small, small]), Some(1..5));
-        assert_eq!(choose(&[small, small, large, small, small]), None);
-        assert_eq!(choose(&[large, large, small, large, large]), Some(0..5), "small ones go with their tier");
-        assert_eq!(choose(&[]), None);
+        assert_eq!(choose_merge(&[small; 3]), None);
+        assert_eq!(choose_merge(&[large, small, small, small, small]), Some(1..5));
+        assert_eq!(choose_merge(&[small, small, large, small, small]), None);
+        assert_eq!(
+            choose_merge(&[large, large, small, large, large]),
+            Some(0..5),
+            "small ones go with their tier"
+        );
+        assert_eq!(choose_merge(&[]), None);
     }
 
     #[test]
     fn a_part_is_written_anew_when_half_of_its_records_are_gone() {
         let half = Weight { kept_now: 499, ..part(1000) };
-        assert_eq!(choose(&[part(1000), half]), Some(1..2));
-        assert_eq!(choose(&[part(1000), Weight { kept_now: 500, ..half }]), None);
-        assert_eq!(choose(&[Weight { entries: 0, ..half }]), None, "there is nothing to drop");
+        assert_eq!(choose_merge(&[part(1000), half]), Some(1..2));
+        assert_eq!(choose_merge(&[part(1000), Weight { kept_now: 500, ..half }]), None);
+        assert_eq!(choose_merge(&[Weight { entries: 0, ..half }]), None, "there is nothing to drop");
     }
 
     #[test]
@@ -181,7 +192,7 @@ mod tests {
         let (mut parts, mut written) = (Vec::new(), 0);
         for _ in 0..5000 {
             parts.push(part(LOWEST_TIER));
-            while let Some(range) = choose(&parts) {
+            while let Some(range) = choose_merge(&parts) {
                 let entries = parts[range.clone()].iter().map(|part| part.entries).sum();
                 written += entries;
                 parts.splice(range, [part(entries)]);
@@ -196,7 +207,7 @@ mod tests {
         let mut parts = Vec::new();
         for n in 0..200_u32 {
             parts.push(part(LOWEST_TIER * 4_u64.pow(n * 7 % 5)));
-            while let Some(range) = choose(&parts) {
+            while let Some(range) = choose_merge(&parts) {
                 let entries = parts[range.clone()].iter().map(|part| part.entries).sum();
                 parts.splice(range, [part(entries)]);
             }

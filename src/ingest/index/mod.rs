@@ -4,7 +4,7 @@
 //! digest included, stands in that record: every hit is checked against it.
 //!
 //! *Parts* (`layout.rs`) are immutable files of sorted scopes, each for a range of LSNs. What is committed goes into a
-//! map in memory first; [`upkeep`] writes the map as a part when it has grown, merges parts so that there are few, and
+//! map in memory first; [`maintenance`] writes the map as a part when it has grown, merges parts so that there are few, and
 //! removes what is no longer kept. A start reads the parts' headers and the records behind the newest part.
 //!
 //! A part that is damaged, of another log, or ahead of this one is dropped, and its range read from the log again. While
@@ -12,13 +12,13 @@
 
 mod filter;
 mod layout;
+mod maintenance;
 mod merge;
 mod open;
 mod part;
 mod rebuild;
 #[cfg(test)]
 mod tests;
-mod upkeep;
 mod view;
 mod writer;
 
@@ -32,8 +32,8 @@ use crate::command::Envelope;
 use crate::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::task::{FatalSignal, OnFailure, Thread};
 use crate::wal::{Log, Lsn};
-pub(super) use layout::{IndexEntry, Scope};
-use part::{Budget, Part};
+pub(super) use layout::{IndexEntry, ScopeDigest};
+use part::{FilterBudget, IndexPart};
 use view::View;
 
 const DIR: &str = "index";
@@ -43,7 +43,7 @@ const FILTER_BYTES: usize = 64 << 20;
 const MAX_RECENT: usize = 1 << 19;
 
 /// Why a part is rebuilt: labels of the metric.
-const CAUSES: [&str; 4] = ["unreadable", "ahead_of_log", "mismatch", "memory_full"];
+const REBUILD_CAUSES: [&str; 4] = ["unreadable", "ahead_of_log", "mismatch", "memory_full"];
 
 /// The index cannot say whether a key was used.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +52,9 @@ pub struct IndexError;
 
 /// What a look-up found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lookup {
+pub(super) enum IndexLookup {
     /// The first record of the scope.
-    First(Lsn),
+    Found(Lsn),
     /// None that is kept; none at all below `since`.
     Unused { since: Lsn },
 }
@@ -63,56 +63,56 @@ pub(super) enum Lookup {
 pub(super) trait IdempotencyIndex: Send + Sync {
     /// If it is certain, from memory alone, that the scope was not used: the LSN below which it was not. `None`: ask
     /// [`IdempotencyIndex::find`].
-    fn unused(&self, scope: &Scope) -> Result<Option<Lsn>, IndexError>;
+    fn unused(&self, scope: &ScopeDigest) -> Result<Option<Lsn>, IndexError>;
     /// The first record of the scope, if it is kept and not below `since`. What is not below the `since` of an earlier
     /// look-up is in memory, but for what was written as a part in between.
-    fn find(&self, scope: &Scope, since: Lsn) -> Result<Lookup, IndexError>;
+    fn find(&self, scope: &ScopeDigest, since: Lsn) -> Result<IndexLookup, IndexError>;
     /// Adds what was just flushed. Everything below `end` is in the index then.
     fn add(&self, entries: &[IndexEntry], end: Lsn);
     /// A hit led to a record of something else: the index is not of this log, and is rebuilt.
-    fn distrust(&self, scope: &Scope, first: Lsn);
+    fn report_mismatch(&self, scope: &ScopeDigest, first: Lsn);
     /// Ends what it does in the background, and writes down what is in memory. Waits at most so long.
     fn stop(&self, within: Duration);
 }
 
 /// The index of a log.
-pub(super) struct Index {
-    inner: Arc<Inner>,
-    upkeep: Mutex<Option<Thread>>,
+pub(super) struct DiskIndex {
+    inner: Arc<IndexState>,
+    maintenance: Mutex<Option<Thread>>,
 }
 
 /// What look-ups and the upkeep share.
-struct Inner {
+struct IndexState {
     log: Arc<Log>,
     dir: PathBuf,
     digests: Digests,
     metrics: Arc<Metrics>,
-    budget: Arc<Budget>,
+    budget: Arc<FilterBudget>,
     max_recent: usize,
     view: RwLock<View>,
 }
 
-impl Index {
+impl DiskIndex {
     /// Opens the index of the log, and keeps it in the background from now on.
     pub fn open(log: Arc<Log>, metrics: Arc<Metrics>, alarm: &FatalSignal) -> std::io::Result<Self> {
-        let inner = Arc::new(Inner::open(log, metrics));
+        let inner = Arc::new(IndexState::open(log, metrics));
         let its = Arc::clone(&inner);
         let upkeep = Thread::spawn("index", OnFailure::Raise(alarm.clone()), move |stop| {
-            its.keep(stop);
+            its.run_maintenance(stop);
             Ok(())
         })?;
-        Ok(Self { inner, upkeep: Mutex::new(Some(upkeep)) })
+        Ok(Self { inner, maintenance: Mutex::new(Some(upkeep)) })
     }
 }
 
-impl IdempotencyIndex for Index {
-    fn unused(&self, scope: &Scope) -> Result<Option<Lsn>, IndexError> {
+impl IdempotencyIndex for DiskIndex {
+    fn unused(&self, scope: &ScopeDigest) -> Result<Option<Lsn>, IndexError> {
         let view = self.inner.read()?;
         let may_hold = view.in_memory(scope).is_some() || view.parts.iter().any(|part| part.may_hold(scope));
-        Ok((!may_hold).then(|| view.settled()))
+        Ok((!may_hold).then(|| view.memory_start()))
     }
 
-    fn find(&self, scope: &Scope, since: Lsn) -> Result<Lookup, IndexError> {
+    fn find(&self, scope: &ScopeDigest, since: Lsn) -> Result<IndexLookup, IndexError> {
         self.inner.find(scope, since)
     }
 
@@ -120,40 +120,40 @@ impl IdempotencyIndex for Index {
         self.inner.add(entries, end);
     }
 
-    fn distrust(&self, scope: &Scope, first: Lsn) {
+    fn report_mismatch(&self, scope: &ScopeDigest, first: Lsn) {
         self.inner.distrust(scope, first);
     }
 
     fn stop(&self, within: Duration) {
-        let upkeep = self.upkeep.lock().take();
+        let upkeep = self.maintenance.lock().take();
         if let Some(Err(late)) = upkeep.map(|thread| thread.stop(within)) {
             tracing::warn!(event = "task.thread_left", error = %late, "thread still running after its deadline");
         }
     }
 }
 
-impl Inner {
-    fn find(&self, scope: &Scope, since: Lsn) -> Result<Lookup, IndexError> {
+impl IndexState {
+    fn find(&self, scope: &ScopeDigest, since: Lsn) -> Result<IndexLookup, IndexError> {
         let valid = |lsn: &Lsn| *lsn >= since && self.log.is_retained(*lsn);
         let view = self.read()?;
         if let Some(first) = view.in_memory(scope).filter(valid) {
-            return Ok(Lookup::First(first));
+            return Ok(IndexLookup::Found(first));
         }
-        let settled = view.settled();
+        let settled = view.memory_start();
         let newest_first = view.parts.iter().rev();
         let parts: Vec<_> =
             newest_first.filter(|part| part.to() > since && part.may_hold(scope)).cloned().collect();
         drop(view);
         for part in parts {
             let found = part.find(scope).map_err(|error| {
-                self.lose(&part, &error);
+                self.drop_part(&part, &error);
                 IndexError
             })?;
             if let Some(first) = found.filter(valid) {
-                return Ok(Lookup::First(first));
+                return Ok(IndexLookup::Found(first));
             }
         }
-        Ok(Lookup::Unused { since: settled })
+        Ok(IndexLookup::Unused { since: settled })
     }
 
     fn add(&self, entries: &[IndexEntry], end: Lsn) {
@@ -165,7 +165,7 @@ impl Inner {
             return;
         }
         // What was just flushed is left out with the rest: it is read from the log again.
-        view.forget_recent();
+        view.clear_recent();
         self.metrics.index_keys_hit.inc();
         self.count_rebuild("memory_full");
         tracing::error!(
@@ -177,7 +177,7 @@ impl Inner {
     }
 
     /// Drops a part that cannot be read: its range is read from the log again.
-    fn lose(&self, part: &Arc<Part>, error: &std::io::Error) {
+    fn drop_part(&self, part: &Arc<IndexPart>, error: &std::io::Error) {
         let mut view = self.write();
         if view.remove(part) {
             view.ready = false;
@@ -190,9 +190,9 @@ impl Inner {
         }
     }
 
-    fn distrust(&self, scope: &Scope, first: Lsn) {
+    fn distrust(&self, scope: &ScopeDigest, first: Lsn) {
         // Another request may have found the same before, and the index may be right again.
-        if !matches!(self.find(scope, Lsn(0)), Ok(Lookup::First(found)) if found == first) {
+        if !matches!(self.find(scope, Lsn(0)), Ok(IndexLookup::Found(found)) if found == first) {
             return;
         }
         self.write().clear();
@@ -228,7 +228,7 @@ impl Inner {
 }
 
 /// The scopes that lead to a record with this envelope.
-fn scopes(envelope: &Envelope<'_>, digests: &Digests) -> impl Iterator<Item = Scope> {
+fn scopes(envelope: &Envelope<'_>, digests: &Digests) -> impl Iterator<Item = ScopeDigest> {
     let key = envelope.idempotency.as_ref().map(|repeat| repeat.scope);
     let claim = envelope.claim.map(|claim| digests.of_claim(&claim));
     key.into_iter().chain(claim)

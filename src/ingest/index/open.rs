@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use super::super::metrics::Metrics;
 use super::part::{EXTENSION, name_of};
-use super::view::{Run, View};
-use super::{Budget, CAUSES, DIR, Digests, FILTER_BYTES, Inner, MAX_RECENT, Part};
+use super::view::{MemTable, View};
+use super::{DIR, Digests, FILTER_BYTES, FilterBudget, IndexPart, IndexState, MAX_RECENT, REBUILD_CAUSES};
 use crate::sync::RwLock;
 use crate::wal::{Log, Lsn};
 
 /// A start waits for this many records to be read (a tenth of a second); more are read in the background. Above what
 /// is in no part when the process is killed.
-const READ_AT_START: u64 = 100_000;
+const MAX_RECORDS_AT_START: u64 = 100_000;
 
-impl Inner {
+impl IndexState {
     /// Reads the header of each part, checks the newest one against the log, and reads the records behind it.
     pub fn open(log: Arc<Log>, metrics: Arc<Metrics>) -> Self {
         let end = log.end();
@@ -24,26 +24,28 @@ impl Inner {
             dir: log.dir().join(DIR),
             digests: Digests::new(&log.identity().secret),
             metrics,
-            budget: Arc::new(Budget::new(FILTER_BYTES)),
+            budget: Arc::new(FilterBudget::new(FILTER_BYTES)),
             max_recent: MAX_RECENT,
             view: RwLock::new(View {
                 parts: Vec::new(),
                 frozen: None,
-                recent: Run::empty(end),
+                recent: MemTable::empty(end),
                 ready: false,
             }),
             log,
         };
-        CAUSES.iter().for_each(|cause| inner.metrics.index_rebuilds.with_label_values(&[*cause]).inc_by(0));
+        REBUILD_CAUSES
+            .iter()
+            .for_each(|cause| inner.metrics.index_rebuilds.with_label_values(&[*cause]).inc_by(0));
         remove_sled(&inner.dir);
         let parts = inner.open_parts();
         inner.write().parts = parts;
-        inner.sweep();
-        inner.read_tail();
+        inner.remove_stale_files();
+        inner.load_recent();
         inner
     }
 
-    fn open_parts(&self) -> Vec<Arc<Part>> {
+    fn open_parts(&self) -> Vec<Arc<IndexPart>> {
         let mut parts: Vec<_> = self.names().iter().filter_map(|name| self.open_part(name)).collect();
         // A merged part comes before the parts it was made of, should a crash have left them.
         parts.sort_by_key(|part| (part.from(), Reverse(part.to())));
@@ -66,10 +68,10 @@ impl Inner {
         parts
     }
 
-    fn open_part(&self, name: &str) -> Option<Arc<Part>> {
+    fn open_part(&self, name: &str) -> Option<Arc<IndexPart>> {
         let path = self.dir.join(name);
         (path.extension()?.to_str()? == EXTENSION).then_some(())?;
-        let opened = Part::open(&**self.log.fs(), &path, &self.budget).and_then(|part| {
+        let opened = IndexPart::open(&**self.log.fs(), &path, &self.budget).and_then(|part| {
             let ours = part.header.range.log_id == self.log.identity().log_id;
             if ours { Ok(part) } else { Err(io::Error::other("it belongs to another log")) }
         });
@@ -87,7 +89,7 @@ impl Inner {
     }
 
     /// Whether the part covers records that this log does not have.
-    fn is_foreign(&self, part: &Part) -> bool {
+    fn is_foreign(&self, part: &IndexPart) -> bool {
         // Zero: the record could not be read, then or now. Each hit is checked all the same.
         let (then, now) = (part.header.anchor, self.anchor(part.to()));
         let differs = then != now && ![then, now].contains(&[0; 16]);
@@ -95,12 +97,12 @@ impl Inner {
     }
 
     /// Reads what is in no part into memory, if that is soon done.
-    fn read_tail(&self) {
+    fn load_recent(&self) {
         let mut view = self.write();
         let end = view.recent.to;
         let from =
             view.parts.last().map_or(Lsn(0), |part| part.to()).max(self.log.oldest_retained()).min(end);
-        if end.0 - from.0 <= READ_AT_START {
+        if end.0 - from.0 <= MAX_RECORDS_AT_START {
             match self.read_log(from, end, &|| false) {
                 Ok(Some(run)) if run.to == end => view.recent = run,
                 Ok(_) => {}
@@ -126,7 +128,7 @@ impl Inner {
     }
 
     /// Removes files of parts that are no longer part of the index. Those that stay are found again by the next start.
-    pub fn sweep(&self) {
+    pub fn remove_stale_files(&self) {
         let view = self.write();
         let current: Vec<_> = view.parts.iter().map(|part| name_of(&part.header.range)).collect();
         drop(view);

@@ -3,22 +3,27 @@
 use std::io;
 use std::sync::Arc;
 
-use super::layout::{MAX_SPAN, Range};
-use super::part::Part;
-use super::view::Run;
+use super::layout::{MAX_SPAN, PartRange};
+use super::part::IndexPart;
+use super::view::MemTable;
 use super::writer::PartWriter;
-use super::{Inner, scopes};
+use super::{IndexState, scopes};
 use crate::command::Envelope;
 use crate::wal::{Lsn, ReadError};
 
 /// Keys read into one part, about 15 MiB in memory meanwhile.
-const KEYS_AT_ONCE: usize = 1 << 18;
+const MAX_KEYS_PER_PART: usize = 1 << 18;
 
-impl Inner {
+impl IndexState {
     /// Reads the keys of the records from `from` up to `to`, or up to a bound in memory. `None`: stopped.
-    pub fn read_log(&self, from: Lsn, to: Lsn, stop: &dyn Fn() -> bool) -> Result<Option<Run>, ReadError> {
+    pub fn read_log(
+        &self,
+        from: Lsn,
+        to: Lsn,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<MemTable>, ReadError> {
         let to = to.min(from.plus(MAX_SPAN));
-        let mut run = Run { to, ..Run::empty(from) };
+        let mut run = MemTable { to, ..MemTable::empty(from) };
         let mut cursor = self.log.cursor(from);
         while let Some(frame) = cursor.next_retained()?.filter(|frame| frame.lsn < to) {
             let lsn = frame.lsn;
@@ -26,7 +31,7 @@ impl Inner {
             if let Ok(envelope) = Envelope::decode(frame.payload) {
                 run.keys.extend(scopes(&envelope, &self.digests).map(|scope| (scope, lsn)));
             }
-            if run.keys.len() >= KEYS_AT_ONCE {
+            if run.keys.len() >= MAX_KEYS_PER_PART {
                 run.to = lsn.next();
                 break;
             }
@@ -38,8 +43,8 @@ impl Inner {
     }
 
     /// Writes the keys of a range as a part.
-    pub fn write_part(&self, run: &Run) -> io::Result<Arc<Part>> {
-        let range = Range { log_id: self.log.identity().log_id, from: run.from, to: run.to };
+    pub fn write_part(&self, run: &MemTable) -> io::Result<Arc<IndexPart>> {
+        let range = PartRange { log_id: self.log.identity().log_id, from: run.from, to: run.to };
         let mut keys: Vec<_> = run.keys.iter().collect();
         keys.sort_unstable();
         let mut writer = PartWriter::new(&**self.log.fs(), &self.dir, range, keys.len() as u64)?;

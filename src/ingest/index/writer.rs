@@ -4,10 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::filter::Filter;
-use super::layout::{BLOCK, ENTRIES, Header, Range};
-use super::part::{Budget, Part, name_of};
-use super::{Scope, layout};
+use super::filter::BloomFilter;
+use super::layout::{BLOCK, ENTRIES, PartHeader, PartRange};
+use super::part::{FilterBudget, IndexPart, name_of};
+use super::{ScopeDigest, layout};
 use crate::wal::Lsn;
 use crate::wal::fs::{File, Fs, OpenMode};
 
@@ -22,7 +22,7 @@ pub struct PartWriter<'a> {
     dir: &'a Path,
     temporary: PathBuf,
     file: Arc<dyn File>,
-    range: Range,
+    range: PartRange,
     /// Whole blocks to be written.
     buffer: Vec<u8>,
     /// Entries of the block that is being filled.
@@ -31,24 +31,24 @@ pub struct PartWriter<'a> {
     sealed: u64,
     written: u64,
     entries: u64,
-    filter: Option<Filter>,
+    filter: Option<BloomFilter>,
 }
 
 impl<'a> PartWriter<'a> {
     /// Begins a part in `dir` with at most `keys` entries.
-    pub fn new(fs: &'a dyn Fs, dir: &'a Path, range: Range, keys: u64) -> io::Result<Self> {
+    pub fn new(fs: &'a dyn Fs, dir: &'a Path, range: PartRange, keys: u64) -> io::Result<Self> {
         // Also at run time: an operator may have removed the directory.
         fs.create_dir_all(dir)?;
         let temporary = dir.join(name_of(&range)).with_extension("tmp");
         let file = fs.open(&temporary, OpenMode::Create)?;
-        let filter = (keys <= MAX_FILTERED).then(|| Filter::for_keys(keys));
+        let filter = (keys <= MAX_FILTERED).then(|| BloomFilter::for_keys(keys));
         let (buffer, block) = (Vec::with_capacity(BUFFER + BLOCK), Vec::with_capacity(BLOCK));
         Ok(Self { fs, dir, temporary, file, range, buffer, block, sealed: 0, written: 0, entries: 0, filter })
     }
 
     /// Adds an entry behind all so far.
-    pub fn push(&mut self, scope: &Scope, first: Lsn) -> io::Result<()> {
-        layout::put(&mut self.block, &self.range, scope, first);
+    pub fn push(&mut self, scope: &ScopeDigest, first: Lsn) -> io::Result<()> {
+        layout::put_entry(&mut self.block, &self.range, scope, first);
         if let Some(filter) = &mut self.filter {
             filter.add(scope);
         }
@@ -57,13 +57,18 @@ impl<'a> PartWriter<'a> {
     }
 
     /// Makes the part durable. `kept`: how many of its LSNs are kept now; `anchor`: digest of the last record.
-    pub fn finish(mut self, kept: u64, anchor: [u8; 16], budget: &Arc<Budget>) -> io::Result<Part> {
+    pub fn finish(
+        mut self,
+        kept: u64,
+        anchor: [u8; 16],
+        budget: &Arc<FilterBudget>,
+    ) -> io::Result<IndexPart> {
         if !self.block.is_empty() {
             self.seal()?;
         }
         self.write()?;
-        let filter = self.filter.as_ref().map(Filter::encode).unwrap_or_default();
-        let header = Header {
+        let filter = self.filter.as_ref().map(BloomFilter::encode).unwrap_or_default();
+        let header = PartHeader {
             range: self.range,
             kept,
             entries: self.entries,
@@ -76,11 +81,11 @@ impl<'a> PartWriter<'a> {
         self.file.sync_all()?;
         self.fs.rename(&self.temporary, &self.dir.join(name_of(&self.range)))?;
         self.fs.sync_dir(self.dir)?;
-        Ok(Part::new(header, self.file, self.filter, Arc::clone(budget)))
+        Ok(IndexPart::new(header, self.file, self.filter, Arc::clone(budget)))
     }
 
     fn seal(&mut self) -> io::Result<()> {
-        layout::seal(&mut self.block, &self.range, self.sealed);
+        layout::seal_block(&mut self.block, &self.range, self.sealed);
         self.sealed += 1;
         self.buffer.append(&mut self.block);
         if self.buffer.len() >= BUFFER { self.write() } else { Ok(()) }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::index::Lookup;
+use super::index::IndexLookup;
 use super::request::Digests;
 use super::*;
 use crate::command::Owner;
@@ -153,12 +153,12 @@ async fn a_claim_leads_to_its_command_when_it_was_requeued() {
         let shared = &house.ingest.shared;
         shared.index.find(&shared.digests.of_claim(&[1; 16]), Lsn(0)).unwrap()
     };
-    assert_eq!(known(&house), Lookup::First(Lsn(2)));
+    assert_eq!(known(&house), IndexLookup::Found(Lsn(2)));
     assert_eq!(house.ingest.claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
     house.close();
     std::fs::remove_dir_all(dir.path().join("index")).unwrap();
     let house = House::open(dir.path());
-    assert_eq!(known(&house), Lookup::First(Lsn(2)), "a rebuilt index says the same");
+    assert_eq!(known(&house), IndexLookup::Found(Lsn(2)), "a rebuilt index says the same");
     house.close();
 }
 

@@ -1,6 +1,6 @@
 //! The index on a log in memory: its size, its reads, and the faults of its disk.
 
-mod disk;
+mod faulty_fs;
 
 use std::path::Path;
 
@@ -11,21 +11,21 @@ use crate::units::Timestamp;
 use crate::wal;
 use crate::wal::fs::{Fs, OpenMode};
 use crate::wal::{Confirmation, Retention, Writer};
-use disk::Disk;
+use faulty_fs::FaultyFs;
 
 const LOG: &str = "/log";
 const SEGMENT: u64 = 1 << 20;
 
 /// A log with its index, and how many keys were used so far.
-struct House {
-    disk: Disk,
+struct IndexFixture {
+    disk: FaultyFs,
     writer: Writer,
-    index: Inner,
+    index: IndexState,
     keys: u64,
 }
 
-impl House {
-    fn open(disk: &Disk) -> Self {
+impl IndexFixture {
+    fn open(disk: &FaultyFs) -> Self {
         let options = wal::Options {
             segment_size: SEGMENT,
             reserve_space: 0,
@@ -35,7 +35,7 @@ impl House {
             observer: Arc::new(|_| {}),
         };
         let opened = wal::open(Arc::new(disk.clone()), Path::new(LOG), &options, Timestamp(1)).unwrap();
-        let index = Inner::open(
+        let index = IndexState::open(
             Arc::clone(&opened.log),
             Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()),
         );
@@ -63,24 +63,24 @@ impl House {
     }
 
     fn turn(&self) {
-        self.index.turn(&|| false).unwrap();
+        self.index.run_once(&|| false).unwrap();
     }
 
     /// Writes down what is in memory, as a stop does.
-    fn write_down(&self) {
-        self.index.write_recent(|run| run.from < run.to).unwrap();
+    fn flush(&self) {
+        self.index.flush_recent(|run| run.from < run.to).unwrap();
     }
 
-    fn find(&self, n: u64) -> Result<Lookup, IndexError> {
+    fn find(&self, n: u64) -> Result<IndexLookup, IndexError> {
         self.index.find(&scope(n), Lsn(0))
     }
 
     /// Every key leads to its record, and no other one to any. Of many keys, some are asked for.
     fn assert_complete(&self) {
-        let known = |n: &u64| matches!(self.find(*n), Ok(Lookup::First(first)) if first.0 == n + 1);
+        let known = |n: &u64| matches!(self.find(*n), Ok(IndexLookup::Found(first)) if first.0 == n + 1);
         assert_eq!((0..self.keys).step_by(self.step()).find(|n| !known(n)), None);
         let mut unknown = self.keys..self.keys + 1000;
-        assert!(unknown.all(|n| matches!(self.find(n), Ok(Lookup::Unused { .. }))));
+        assert!(unknown.all(|n| matches!(self.find(n), Ok(IndexLookup::Unused { .. }))));
     }
 
     fn step(&self) -> usize {
@@ -96,7 +96,7 @@ impl House {
     }
 
     /// Delivers everything below `end`, and lets go of it.
-    fn let_go(&self, end: u64) {
+    fn expire_below(&self, end: u64) {
         let log = &self.index.log;
         let done: Vec<_> = (log.oldest_retained().0..end)
             .map(|lsn| Confirmation { lsn: Lsn(lsn), partition: 0, offset: 0, bytes: 0, at: Timestamp(1) })
@@ -106,11 +106,11 @@ impl House {
     }
 }
 
-fn scope(n: u64) -> Scope {
+fn scope(n: u64) -> ScopeDigest {
     KeyedDigest::new(&[1; 32]).of(&[&n.to_le_bytes()])
 }
 
-fn record(scope: Scope, n: u64) -> Vec<u8> {
+fn record(scope: ScopeDigest, n: u64) -> Vec<u8> {
     let mut id = [0; 25];
     id[..8].copy_from_slice(&n.to_le_bytes());
     let mut envelope = Envelope::new(CommandId::from_bytes(id), "test", "test", "application/json", b"{}");
@@ -123,55 +123,57 @@ fn record(scope: Scope, n: u64) -> Vec<u8> {
 #[test]
 fn a_kept_key_takes_less_than_64_bytes_and_the_index_shrinks_with_the_log() {
     const KEYS: u64 = 100_000;
-    let mut house = House::open(&Disk::default());
+    let mut house = IndexFixture::open(&FaultyFs::default());
     house.turn();
     for _ in 0..20 {
         house.commit(KEYS / 20);
         house.turn();
     }
-    house.write_down();
+    house.flush();
     house.turn();
     house.assert_complete();
-    let kept = |house: &House| house.index.log.end().0 - house.index.log.oldest_retained().0;
+    let kept = |house: &IndexFixture| house.index.log.end().0 - house.index.log.oldest_retained().0;
     assert_eq!(kept(&house), KEYS);
     assert!(house.disk.bytes() <= 64 * KEYS, "{} bytes", house.disk.bytes());
     for end in [KEYS / 4, KEYS / 2, KEYS * 3 / 4, KEYS * 9 / 10] {
-        house.let_go(end);
+        house.expire_below(end);
         house.turn();
         assert!(kept(&house) < KEYS + 10_000 - end, "segments went");
         assert!(house.disk.bytes() <= 64 * kept(&house), "{} for {}", house.disk.bytes(), kept(&house));
     }
     let oldest = house.index.log.oldest_retained().0;
-    assert!(matches!(house.find(oldest - 2), Ok(Lookup::Unused { .. })));
+    assert!(matches!(house.find(oldest - 2), Ok(IndexLookup::Unused { .. })));
     assert!(
-        (oldest - 1..KEYS).step_by(house.step()).all(|n| house.find(n).unwrap() == Lookup::First(Lsn(n + 1)))
+        (oldest - 1..KEYS)
+            .step_by(house.step())
+            .all(|n| house.find(n).unwrap() == IndexLookup::Found(Lsn(n + 1)))
     );
 }
 
 #[test]
 fn a_start_reads_a_header_of_each_part_and_no_keys() {
-    let disk = Disk::default();
-    let mut house = House::open(&disk);
+    let disk = FaultyFs::default();
+    let mut house = IndexFixture::open(&disk);
     house.turn();
     for _ in 0..3 {
         house.commit(20_000);
-        house.write_down();
+        house.flush();
     }
     let parts = house.parts() as u64;
     assert!(parts >= 3);
     drop(house);
-    let (house, reads, bytes) = disk.reads(|| House::open(&disk));
+    let (house, reads, bytes) = disk.reads(|| IndexFixture::open(&disk));
     assert_eq!((reads, bytes), (parts, parts * 4096));
     house.assert_complete();
 }
 
 #[test]
 fn a_look_up_among_thousands_of_parts_reads_a_few_blocks() {
-    let mut house = House::open(&Disk::default());
+    let mut house = IndexFixture::open(&FaultyFs::default());
     house.turn();
     for _ in 0..1000 {
         house.commit(3);
-        house.write_down();
+        house.flush();
         house.turn();
     }
     assert!(house.parts() <= 24, "{} parts", house.parts());
@@ -185,16 +187,16 @@ fn a_look_up_among_thousands_of_parts_reads_a_few_blocks() {
 
 #[test]
 fn a_part_without_a_filter_is_searched_with_a_few_reads() {
-    let disk = Disk::default();
-    let mut house = House::open(&disk);
+    let disk = FaultyFs::default();
+    let mut house = IndexFixture::open(&disk);
     house.turn();
     house.commit(60_000);
-    house.write_down();
+    house.flush();
     drop(house);
-    let mut house = House::open(&disk);
-    house.index.budget = Arc::new(Budget::new(0));
+    let mut house = IndexFixture::open(&disk);
+    house.index.budget = Arc::new(FilterBudget::new(0));
     let header = disk.files();
-    let part = Part::open(&disk, &header[0], &house.index.budget).unwrap();
+    let part = IndexPart::open(&disk, &header[0], &house.index.budget).unwrap();
     house.index.write().parts = vec![Arc::new(part)];
     let (_, reads, _) = disk.reads(|| house.assert_complete());
     assert!(reads < 6_000 * 4, "{reads} reads");
@@ -202,10 +204,10 @@ fn a_part_without_a_filter_is_searched_with_a_few_reads() {
 
 #[test]
 fn an_unreadable_part_is_rebuilt_while_the_daemon_runs() {
-    let mut house = House::open(&Disk::default());
+    let mut house = IndexFixture::open(&FaultyFs::default());
     house.turn();
     house.commit(5_000);
-    house.write_down();
+    house.flush();
     house.commit(10);
     house.disk.fail_reads(true);
     assert!(house.find(1).is_err(), "it may have been used");
@@ -219,11 +221,11 @@ fn an_unreadable_part_is_rebuilt_while_the_daemon_runs() {
 
 #[test]
 fn damaged_bytes_in_a_part_are_rebuilt_from_the_log() {
-    let disk = Disk::default();
-    let mut house = House::open(&disk);
+    let disk = FaultyFs::default();
+    let mut house = IndexFixture::open(&disk);
     house.turn();
     house.commit(5_000);
-    house.write_down();
+    house.flush();
     drop(house);
     let path = disk.files().remove(0);
     let size = disk.memory.open(&path, OpenMode::Read).unwrap().size().unwrap();
@@ -232,7 +234,7 @@ fn damaged_bytes_in_a_part_are_rebuilt_from_the_log() {
         let mut byte = [0];
         file.read_at(&mut byte, offset).unwrap();
         file.write_all_at(&[byte[0] ^ 1], offset).unwrap();
-        let house = House::open(&disk);
+        let house = IndexFixture::open(&disk);
         for n in 0..5_000 {
             if house.find(n).is_err() {
                 house.turn();
@@ -240,7 +242,7 @@ fn damaged_bytes_in_a_part_are_rebuilt_from_the_log() {
         }
         house.assert_complete();
         assert_eq!(house.rebuilds("unreadable"), 1, "at {offset}");
-        house.write_down();
+        house.flush();
         house.turn();
         assert_eq!(disk.files(), std::slice::from_ref(&path), "at {offset}");
     }
@@ -248,30 +250,30 @@ fn damaged_bytes_in_a_part_are_rebuilt_from_the_log() {
 
 #[test]
 fn a_failed_write_costs_nothing_and_is_repeated() {
-    let mut house = House::open(&Disk::default());
+    let mut house = IndexFixture::open(&FaultyFs::default());
     house.turn();
     house.disk.fail_writes(true);
     house.commit(40_000);
-    assert!(house.index.turn(&|| false).is_err());
+    assert!(house.index.run_once(&|| false).is_err());
     house.commit(40_000);
-    assert!(house.index.turn(&|| false).is_err());
+    assert!(house.index.run_once(&|| false).is_err());
     house.assert_complete();
     house.disk.fail_writes(false);
     house.turn();
     house.turn();
     house.assert_complete();
-    assert_eq!((house.parts(), house.index.write().settled()), (2, Lsn(80_001)));
+    assert_eq!((house.parts(), house.index.write().memory_start()), (2, Lsn(80_001)));
 }
 
 #[test]
 fn memory_is_bounded_while_nothing_can_be_written_and_the_index_recovers() {
-    let mut house = House::open(&Disk::default());
+    let mut house = IndexFixture::open(&FaultyFs::default());
     house.turn();
     house.index.max_recent = 2_000;
     house.disk.fail_writes(true);
     house.commit(10_000);
     assert!(house.find(1).is_err());
-    assert!(house.index.turn(&|| false).is_err());
+    assert!(house.index.run_once(&|| false).is_err());
     house.commit(10_000);
     assert!(house.index.write().recent.keys.len() <= 2_000);
     assert_eq!(house.index.metrics.index_keys_hit.get(), house.rebuilds("memory_full"));
@@ -282,19 +284,19 @@ fn memory_is_bounded_while_nothing_can_be_written_and_the_index_recovers() {
 
 #[test]
 fn parts_ahead_of_the_log_are_dropped_and_the_rest_stays() {
-    let disk = Disk::default();
-    let mut house = House::open(&disk);
+    let disk = FaultyFs::default();
+    let mut house = IndexFixture::open(&disk);
     house.turn();
     house.commit(1_000);
-    house.write_down();
+    house.flush();
     let older = disk.copy();
     house.commit(1_000);
-    house.write_down();
+    house.flush();
     drop(house);
     for path in disk.files() {
         older.memory.put(&path, &disk.content(&path));
     }
-    let mut house = House::open(&older);
+    let mut house = IndexFixture::open(&older);
     assert_eq!((house.parts(), house.rebuilds("ahead_of_log"), older.files().len()), (1, 1, 1));
     house.assert_complete();
     house.commit(1_000);
@@ -303,7 +305,7 @@ fn parts_ahead_of_the_log_are_dropped_and_the_rest_stays() {
 
 #[test]
 fn a_hit_that_the_log_denies_makes_the_index_new() {
-    let mut house = House::open(&Disk::default());
+    let mut house = IndexFixture::open(&FaultyFs::default());
     house.turn();
     house.commit(1_000);
     // As if the index were of another log.
@@ -314,43 +316,43 @@ fn a_hit_that_the_log_denies_makes_the_index_new() {
     assert!(house.find(1).is_err());
     house.turn();
     house.assert_complete();
-    assert_eq!(house.find(u64::MAX).unwrap(), Lookup::Unused { since: Lsn(1_001) });
+    assert_eq!(house.find(u64::MAX).unwrap(), IndexLookup::Unused { since: Lsn(1_001) });
     assert_eq!(house.rebuilds("mismatch"), 1);
 }
 
 #[test]
 fn a_crash_within_a_merge_loses_nothing() {
-    let disk = Disk::default();
-    let mut house = House::open(&disk);
+    let disk = FaultyFs::default();
+    let mut house = IndexFixture::open(&disk);
     house.turn();
     for _ in 0..3 {
         house.commit(100);
-        house.write_down();
+        house.flush();
     }
     let before: Vec<_> = disk.files();
     let contents: Vec<_> = before.iter().map(|path| disk.content(path)).collect();
     house.commit(100);
-    house.write_down();
+    house.flush();
     house.turn();
     assert_eq!(house.parts(), 1);
     drop(house);
     // What was merged is still there, and something half written.
     before.iter().zip(&contents).for_each(|(path, bytes)| disk.memory.put(path, bytes));
     disk.memory.put(&Path::new(LOG).join(DIR).join("x.tmp"), b"half");
-    let house = House::open(&disk);
+    let house = IndexFixture::open(&disk);
     assert_eq!((house.parts(), disk.files().len()), (1, 1));
     house.assert_complete();
 }
 
 #[test]
 fn a_key_used_again_after_its_record_went_leads_to_the_new_record() {
-    let mut house = House::open(&Disk::default());
+    let mut house = IndexFixture::open(&FaultyFs::default());
     house.turn();
     house.commit(30_000);
-    house.write_down();
-    house.let_go(20_000);
+    house.flush();
+    house.expire_below(20_000);
     let (end, again) = (house.index.log.end(), scope(5));
-    assert!(matches!(house.find(5), Ok(Lookup::Unused { .. })));
+    assert!(matches!(house.find(5), Ok(IndexLookup::Unused { .. })));
     let payload = record(again, 5);
     house
         .writer
@@ -358,8 +360,8 @@ fn a_key_used_again_after_its_record_went_leads_to_the_new_record() {
         .unwrap();
     house.writer.commit().unwrap();
     house.index.add(&[(again, end)], house.index.log.end());
-    assert_eq!(house.find(5).unwrap(), Lookup::First(end));
-    house.write_down();
+    assert_eq!(house.find(5).unwrap(), IndexLookup::Found(end));
+    house.flush();
     house.turn();
-    assert_eq!(house.find(5).unwrap(), Lookup::First(end));
+    assert_eq!(house.find(5).unwrap(), IndexLookup::Found(end));
 }

@@ -20,15 +20,15 @@ struct Faults {
 
 /// The file system. Clones share it.
 #[derive(Clone, Default)]
-pub struct Disk {
+pub struct FaultyFs {
     pub memory: MemoryFs,
     faults: Arc<Faults>,
 }
 
-struct DiskFile(Arc<dyn File>, Arc<Faults>);
+struct FaultyFile(Arc<dyn File>, Arc<Faults>);
 
-impl Disk {
-    fn watches(path: &Path) -> bool {
+impl FaultyFs {
+    fn is_index_file(path: &Path) -> bool {
         path.starts_with(Path::new(LOG).join(DIR))
     }
 
@@ -78,7 +78,7 @@ fn broken() -> io::Error {
     io::Error::from_raw_os_error(5)
 }
 
-impl Fs for Disk {
+impl Fs for FaultyFs {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         self.memory.create_dir_all(dir)
     }
@@ -87,7 +87,11 @@ impl Fs for Disk {
     }
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         let file = self.memory.open(path, mode)?;
-        Ok(if Self::watches(path) { Arc::new(DiskFile(file, Arc::clone(&self.faults))) } else { file })
+        Ok(if Self::is_index_file(path) {
+            Arc::new(FaultyFile(file, Arc::clone(&self.faults)))
+        } else {
+            file
+        })
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.memory.rename(from, to)
@@ -103,7 +107,7 @@ impl Fs for Disk {
     }
 }
 
-impl File for DiskFile {
+impl File for FaultyFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         if self.1.fail_reads.load(Ordering::Relaxed) {
             return Err(broken());

@@ -6,35 +6,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::part::name_of;
-use super::view::Run;
-use super::{Inner, Part, merge};
+use super::view::MemTable;
+use super::{IndexPart, IndexState, merge};
 use crate::task::StopSignal;
 
 /// Between two looks at what is to be done.
-const TURN: Duration = Duration::from_millis(500);
+const TURN_INTERVAL: Duration = Duration::from_millis(500);
 /// After a failure of the disk.
-const AFTER_FAILURE: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The map in memory becomes a part when it has so many keys, or covers so many records: more than one part in a
 /// second costs more flushes, and a start reads what is in no part.
-const KEYS_OF_PART: usize = 1 << 15;
-const RECORDS_OF_PART: u64 = 1 << 16;
+const FLUSH_KEYS: usize = 1 << 15;
+const FLUSH_RECORDS: u64 = 1 << 16;
 
-impl Inner {
+impl IndexState {
     /// Until the thread is to stop; then what is in memory is written down.
-    pub fn keep(&self, stop: &StopSignal) {
+    pub fn run_maintenance(&self, stop: &StopSignal) {
         let now = || stop.wait(Duration::ZERO);
         let (mut pause, mut failing) = (Duration::ZERO, false);
         while !stop.wait(pause) {
-            let done = self.turn(&now);
-            pause = if done.is_ok() { TURN } else { AFTER_FAILURE };
-            self.tell(done, &mut failing);
+            let done = self.run_once(&now);
+            pause = if done.is_ok() { TURN_INTERVAL } else { RETRY_DELAY };
+            self.log_state_change(done, &mut failing);
         }
-        let written = self.write_recent(|run| run.from < run.to);
-        self.tell(written.map_err(Into::into), &mut false);
+        let written = self.flush_recent(|run| run.from < run.to);
+        self.log_state_change(written.map_err(Into::into), &mut false);
     }
 
     /// Says once when it begins to fail, and once when it works again.
-    fn tell(&self, done: Result<(), Box<dyn Error>>, failing: &mut bool) {
+    fn log_state_change(&self, done: Result<(), Box<dyn Error>>, failing: &mut bool) {
         match (&done, *failing) {
             (Err(error), false) => tracing::warn!(
                 event = "index.upkeep_failed", path = %self.dir.display(), %error,
@@ -49,10 +49,10 @@ impl Inner {
     }
 
     /// Everything that is to be done now.
-    pub fn turn(&self, stop: &dyn Fn() -> bool) -> Result<(), Box<dyn Error>> {
+    pub fn run_once(&self, stop: &dyn Fn() -> bool) -> Result<(), Box<dyn Error>> {
         self.fill_gaps(stop)?;
-        self.write_recent(is_due)?;
-        self.tidy(stop)?;
+        self.flush_recent(is_due)?;
+        self.compact(stop)?;
         Ok(())
     }
 
@@ -63,7 +63,7 @@ impl Inner {
                 if !std::mem::replace(&mut view.ready, true) {
                     drop(view);
                     tracing::info!(event = "index.rebuilt", "the idempotency index is complete");
-                    self.sweep();
+                    self.remove_stale_files();
                 }
                 return Ok(());
             };
@@ -75,10 +75,10 @@ impl Inner {
     }
 
     /// Writes the map in memory as a part, if it is due, or the one whose writing failed.
-    pub fn write_recent(&self, due: impl Fn(&Run) -> bool) -> io::Result<()> {
+    pub fn flush_recent(&self, due: impl Fn(&MemTable) -> bool) -> io::Result<()> {
         let mut view = self.write();
         if view.frozen.is_none() && due(&view.recent) {
-            let following = Run::empty(view.recent.to);
+            let following = MemTable::empty(view.recent.to);
             view.frozen = Some(Arc::new(std::mem::replace(&mut view.recent, following)));
         }
         let frozen = view.frozen.clone();
@@ -93,12 +93,12 @@ impl Inner {
             return Ok(());
         }
         drop(view);
-        self.sweep();
+        self.remove_stale_files();
         Ok(())
     }
 
     /// Removes parts of which nothing is kept, and merges the others.
-    fn tidy(&self, stop: &dyn Fn() -> bool) -> io::Result<()> {
+    fn compact(&self, stop: &dyn Fn() -> bool) -> io::Result<()> {
         while !stop() {
             // Before the gaps are filled, neighbours may not be neighbours.
             let Ok(view) = self.read() else { return Ok(()) };
@@ -108,7 +108,7 @@ impl Inner {
             if let Some(gone) = weights.iter().position(|weight| weight.kept_now == 0) {
                 self.write().remove(&parts[gone]);
                 self.remove_file(&name_of(&parts[gone].header.range));
-            } else if let Some(range) = merge::choose(&weights) {
+            } else if let Some(range) = merge::choose_merge(&weights) {
                 let inputs = &parts[range];
                 let Some(merged) = self.merge(inputs, stop)? else { return Ok(()) };
                 self.replace(inputs, merged);
@@ -119,7 +119,7 @@ impl Inner {
         Ok(())
     }
 
-    fn replace(&self, inputs: &[Arc<Part>], merged: Arc<Part>) {
+    fn replace(&self, inputs: &[Arc<IndexPart>], merged: Arc<IndexPart>) {
         let mut view = self.write();
         // One that could not be read was dropped meanwhile, or all were.
         let all = inputs.iter().filter(|part| view.remove(part)).count() == inputs.len();
@@ -129,10 +129,10 @@ impl Inner {
             view.ready = false;
         }
         drop(view);
-        self.sweep();
+        self.remove_stale_files();
     }
 }
 
-fn is_due(run: &Run) -> bool {
-    run.keys.len() >= KEYS_OF_PART || run.to.0 - run.from.0 >= RECORDS_OF_PART
+fn is_due(run: &MemTable) -> bool {
+    run.keys.len() >= FLUSH_KEYS || run.to.0 - run.from.0 >= FLUSH_RECORDS
 }
