@@ -140,7 +140,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
     assert_eq!(recovery.backlog, records, "all of it waits");
     let registry = Registry::new().expect("metrics");
     // With its checkpoints and its housekeeping, as in the daemon.
-    let (_ingest, threads) = ingest::start(ingest::Parts {
+    let (_ingest, threads) = ingest::start(ingest::IngestParts {
         writer,
         config: ingest::Config { dir: wal.to_owned(), ..ingest::Config::default() },
         checkpoint_interval: config.checkpoint_interval.0,

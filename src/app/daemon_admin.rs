@@ -17,7 +17,7 @@ use crate::control::{Operator, RecordOutcome};
 use crate::db::Database;
 use crate::drain::Handle;
 use crate::http::{AdminService, Catalogue, Overview, Readiness};
-use crate::ingest::{Admission, Again, Ingest, SubmitError};
+use crate::ingest::{Admission, Ingest, ReplayResult, SubmitError};
 use crate::problems::{Code, Observation, Problem, Problems};
 use crate::status::{StatusError, Statuses};
 use crate::units::Timestamp;
@@ -319,7 +319,7 @@ impl Operator for DaemonAdmin {
     }
 
     fn replay(&self, lsns: &[Lsn], origin: &str) -> Vec<RecordOutcome> {
-        let outcome = |(lsn, now): Again| RecordOutcome {
+        let outcome = |(lsn, now): ReplayResult| RecordOutcome {
             lsn,
             requeued_as: now.as_ref().ok().copied(),
             error: now.err(),

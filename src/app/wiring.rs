@@ -112,7 +112,7 @@ impl<'a> Wiring<'a> {
     /// Starts ingest: the entry to the log, and the threads that commit, write checkpoints and delete delivered
     /// segments.
     pub(super) fn ingest(&self, writer: Writer) -> Result<(Ingest, IngestThreads), Failure> {
-        let started = ingest::start(ingest::Parts {
+        let started = ingest::start(ingest::IngestParts {
             writer,
             config: self.config.wal.clone(),
             checkpoint_interval: self.config.drain.checkpoint_interval.0,

@@ -7,25 +7,25 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::gather::{Gather, Rule};
+use super::commit_queue::{CommitJob, KeyedRequest};
+use super::group_gatherer::{GatherRule, GroupGatherer};
 use super::index::{IndexEntry, IndexLookup, ScopeDigest};
-use super::queue::{CommitJob, Keyed};
 use super::request::{CommitOutcome, Receipt, Request, Submission, SubmitError};
+use super::request_spans::TracedGroup;
 use super::shared::Shared;
-use super::traced::TracedGroup;
 use crate::command::{Envelope, Headers, IdGenerator, RequestDigest, lane, requeued_record};
 use crate::failpoint::Failpoint;
 use crate::units::Timestamp;
 use crate::wal::{AppendError, Lsn, NewRecord, Writer};
 
 /// Longest sleep: the watchdog wants a sign of life, and an old segment is to be sealed.
-const TURN: Duration = Duration::from_millis(500);
+const MAX_SLEEP: Duration = Duration::from_millis(500);
 /// A group larger than this is written and flushed before more is taken: it takes as long as a flush by itself,
 /// and everyone in it waits for all of it.
 const GROUP_BYTES: usize = 4 << 20;
 /// How long the first group that needs the next segment waits while it is being filled: 64 MiB of zeros take 0.2 s on the
 /// disks we know. Groups after it are refused at once until the segment is there.
-const SEGMENT_PATIENCE: Duration = Duration::from_secs(2);
+const SEGMENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Random bytes are fetched from the system for many ids at once.
 const RANDOM_POOL: usize = 9 * 256;
 
@@ -43,14 +43,14 @@ pub(super) struct Committer {
     writer: Writer,
     mint: IdGenerator,
     segment_max_age: Duration,
-    gather: Gather,
+    gather: GroupGatherer,
     /// The segment behind which the next one was awaited in vain.
-    waited_behind: Option<Lsn>,
+    awaited_after: Option<Lsn>,
     random: Vec<u8>,
     /// Appended, not yet flushed.
-    answers: Vec<PendingReply>,
+    pending_replies: Vec<PendingReply>,
     /// Keys of the group that is being written.
-    fresh: HashMap<ScopeDigest, Lsn>,
+    group_keys: HashMap<ScopeDigest, Lsn>,
     /// Keys and claims of that group: they enter the index after the flush.
     index_entries: Vec<IndexEntry>,
     payloads: Vec<u8>,
@@ -60,7 +60,7 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub fn new(shared: Arc<Shared>, writer: Writer, segment_max_age: Duration, rule: Rule) -> Self {
+    pub fn new(shared: Arc<Shared>, writer: Writer, segment_max_age: Duration, rule: GatherRule) -> Self {
         let (identity, traced) = (shared.log.identity(), TracedGroup::new(&shared.tracer));
         let mint = IdGenerator::new(&identity.log_id, &identity.secret).with_seal(shared.seal.clone());
         Self {
@@ -68,11 +68,11 @@ impl Committer {
             writer,
             mint,
             segment_max_age,
-            gather: Gather::new(rule),
-            waited_behind: None,
+            gather: GroupGatherer::new(rule),
+            awaited_after: None,
             random: Vec::new(),
-            answers: Vec::new(),
-            fresh: HashMap::new(),
+            pending_replies: Vec::new(),
+            group_keys: HashMap::new(),
             index_entries: Vec::new(),
             payloads: Vec::new(),
             topics: Vec::new(),
@@ -82,10 +82,10 @@ impl Committer {
 
     /// Until the queue is closed and empty, or the log is poisoned.
     pub fn run(mut self) {
-        let _abandon = Abandon(Arc::clone(&self.shared));
+        let _abandon = AbandonOnDrop(Arc::clone(&self.shared));
         let mut taken = Vec::new();
         let mut last_look = Instant::now();
-        while self.shared.queue.take(&mut taken, TURN, &self.gather) {
+        while self.shared.queue.take(&mut taken, MAX_SLEEP, &self.gather) {
             self.beat();
             let count = taken.len();
             for work in taken.drain(..) {
@@ -95,8 +95,8 @@ impl Committer {
                 }
             }
             self.flush();
-            self.gather.answered(count, Instant::now());
-            if last_look.elapsed() >= TURN {
+            self.gather.on_group_answered(count, Instant::now());
+            if last_look.elapsed() >= MAX_SLEEP {
                 last_look = Instant::now();
                 // Full or poisoned shows at the next append; an old segment can wait for it.
                 let _ = self.writer.seal_if_older(self.segment_max_age, Timestamp::now());
@@ -122,15 +122,15 @@ impl Committer {
                 match self.with_segment(|this| this.append_request(&request, keyed)) {
                     Ok(answer) => {
                         self.traced.add(traced, first..self.writer.next_lsn());
-                        self.answers.push(answer.to(reply));
+                        self.pending_replies.push(answer.into_pending(reply));
                     }
                     // Whoever stopped waiting needs no answer.
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
             CommitJob::Requeue { payload, from, reply } => {
-                match self.with_segment(|this| this.append_again(&payload, from)) {
-                    Ok(lsn) => self.answers.push(PendingReply::Requeued(reply, lsn)),
+                match self.with_segment(|this| this.append_requeued(&payload, from)) {
+                    Ok(lsn) => self.pending_replies.push(PendingReply::Requeued(reply, lsn)),
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
@@ -151,27 +151,31 @@ impl Committer {
     /// Waits for the next segment, once behind each; says whether it waited. What is flushed is answered before.
     fn await_segment(&mut self) -> bool {
         let behind = Some(self.writer.segment());
-        if self.waited_behind == behind {
+        if self.awaited_after == behind {
             return false;
         }
-        self.waited_behind = behind;
+        self.awaited_after = behind;
         self.flush();
         self.beat();
-        if !self.shared.log.wait_while_preallocating(SEGMENT_PATIENCE) {
+        if !self.shared.log.wait_while_preallocating(SEGMENT_TIMEOUT) {
             self.shared.metrics.segment_hit.inc();
         }
         self.beat();
         true
     }
 
-    fn append_request(&mut self, request: &Request, keyed: Option<Keyed>) -> Result<Appended, SubmitError> {
+    fn append_request(
+        &mut self,
+        request: &Request,
+        keyed: Option<KeyedRequest>,
+    ) -> Result<Appended, SubmitError> {
         if let Some(keyed) = &keyed
-            && let Some(first) = self.earlier(keyed)?
+            && let Some(first) = self.find_earlier(keyed)?
         {
             return Ok(Appended::Repeat(first));
         }
         let repeat = keyed.map(|keyed| keyed.repeat);
-        self.may_hold(request.commands.iter().any(|command| command.sealed))?;
+        self.check_encryption(request.commands.iter().any(|command| command.sealed))?;
         if self.shared.log.backlog_bytes() >= self.shared.max_backlog {
             self.shared.metrics.backlog_hit.inc();
             return Err(SubmitError::BacklogFull { limit: self.shared.max_backlog });
@@ -205,26 +209,26 @@ impl Committer {
             })
             .collect();
         self.writer.append(&entries, at).map_err(|error| refusal(&self.shared, &error))?;
-        self.shared.last_at.store(at.0, Ordering::Relaxed);
-        self.shared.refused_for_room.store(false, Ordering::Relaxed);
+        self.shared.last_accepted_ms.store(at.0, Ordering::Relaxed);
+        self.shared.is_disk_full.store(false, Ordering::Relaxed);
         if let Some(repeat) = repeat {
-            self.fresh.insert(repeat.scope, first);
+            self.group_keys.insert(repeat.scope, first);
             self.index_entries.push((repeat.scope, first));
         }
         for (n, command) in request.commands.iter().enumerate() {
-            self.claim(command.claim, first.plus(n as u64));
+            self.add_claim(command.claim, first.plus(n as u64));
             self.count(&command.topic);
         }
         Ok(Appended::Receipt(Receipt { ids, accepted_at: at, replayed: false }))
     }
 
-    fn append_again(&mut self, payload: &[u8], from: Lsn) -> Result<Lsn, SubmitError> {
+    fn append_requeued(&mut self, payload: &[u8], from: Lsn) -> Result<Lsn, SubmitError> {
         let lsn = self.writer.next_lsn();
         let again = requeued_record(payload, from, lsn);
-        self.may_hold(again.sealed)?;
+        self.check_encryption(again.sealed)?;
         let entry = NewRecord { lane: again.lane, label: &again.label, payload: &again.payload };
         self.writer.append(&[entry], Timestamp::now()).map_err(|error| refusal(&self.shared, &error))?;
-        self.claim(again.claim, lsn);
+        self.add_claim(again.claim, lsn);
         if let Ok(envelope) = Envelope::decode(&again.payload) {
             self.count(&Arc::from(envelope.topic));
         }
@@ -240,21 +244,21 @@ impl Committer {
     }
 
     /// A password lies in an encrypted log only.
-    fn may_hold(&self, sealed: bool) -> Result<(), SubmitError> {
+    fn check_encryption(&self, sealed: bool) -> Result<(), SubmitError> {
         if sealed && !self.shared.log.is_encrypting() { Err(SubmitError::Unencrypted) } else { Ok(()) }
     }
 
     /// The record's claim, if it has one, is to enter the index.
-    fn claim(&mut self, claim: Option<[u8; 16]>, lsn: Lsn) {
+    fn add_claim(&mut self, claim: Option<[u8; 16]>, lsn: Lsn) {
         if let Some(claim) = claim {
-            self.index_entries.push((self.shared.digests.of_claim(&claim), lsn));
+            self.index_entries.push((self.shared.digests.claim_digest(&claim), lsn));
         }
     }
 
     /// An earlier request with the same key: of this group, or from the index.
-    fn earlier(&self, keyed: &Keyed) -> Result<Option<Lsn>, SubmitError> {
+    fn find_earlier(&self, keyed: &KeyedRequest) -> Result<Option<Lsn>, SubmitError> {
         let scope = &keyed.repeat.scope;
-        if let Some(first) = self.fresh.get(scope) {
+        if let Some(first) = self.group_keys.get(scope) {
             return Ok(Some(*first));
         }
         match self.shared.index.find(scope, keyed.since).map_err(|_| SubmitError::IndexRebuilding)? {
@@ -266,11 +270,11 @@ impl Committer {
     /// Writes and flushes the group, then answers everyone in it; an error reaches all of them.
     fn flush(&mut self) {
         if Failpoint::AnswerBeforeFlush.is_set() {
-            self.answers.drain(..).for_each(|answer| answer.send(true));
+            self.pending_replies.drain(..).for_each(|answer| answer.send(true));
         }
-        self.traced.flush_begins(&self.topics);
+        self.traced.on_flush_started(&self.topics);
         let committed = self.writer.commit();
-        self.traced.flush_ended();
+        self.traced.on_flush_ended();
         if Failpoint::CoverAfterFlush.is_set() {
             let mut late = Vec::new();
             self.shared.queue.take_now(&mut late);
@@ -281,7 +285,7 @@ impl Committer {
         if committed.is_ok() {
             self.shared.index.add(&self.index_entries, self.shared.log.end());
         }
-        self.fresh.clear();
+        self.group_keys.clear();
         self.index_entries.clear();
         if Failpoint::ReadersBeforeAnswers.is_set() {
             self.shared.log.wake_ready_readers();
@@ -289,9 +293,9 @@ impl Committer {
             let _ = self.shared.queue.is_closed();
         }
         if Failpoint::FollowersNotTold.is_set() && committed.is_err() {
-            self.answers.drain(1.min(self.answers.len())..).for_each(std::mem::forget);
+            self.pending_replies.drain(1.min(self.pending_replies.len())..).for_each(std::mem::forget);
         }
-        for answer in self.answers.drain(..) {
+        for answer in self.pending_replies.drain(..) {
             answer.send(committed.is_ok());
         }
         // After the answers: a reader would take the processor from the threads that send them.
@@ -318,9 +322,9 @@ impl Committer {
 }
 
 /// However the thread ends, also by a panic: nobody waits for an answer that cannot come.
-struct Abandon(Arc<Shared>);
+struct AbandonOnDrop(Arc<Shared>);
 
-impl Drop for Abandon {
+impl Drop for AbandonOnDrop {
     fn drop(&mut self) {
         if !Failpoint::QueueLeftBehind.is_set() {
             self.0.queue.abandon();
@@ -335,7 +339,7 @@ enum Appended {
 }
 
 impl Appended {
-    fn to(self, reply: Reply) -> PendingReply {
+    fn into_pending(self, reply: Reply) -> PendingReply {
         match self {
             Self::Receipt(receipt) => PendingReply::Receipt(reply, receipt),
             Self::Repeat(first) => PendingReply::Repeat(reply, first),
@@ -389,11 +393,11 @@ fn refusal(shared: &Shared, error: &AppendError) -> SubmitError {
     match error {
         AppendError::TooLarge { bytes, limit } => SubmitError::TooLarge { bytes: *bytes, limit: *limit },
         AppendError::Filling => {
-            shared.refused_for_room.store(true, Ordering::Relaxed);
+            shared.is_disk_full.store(true, Ordering::Relaxed);
             SubmitError::SegmentNotReady
         }
         AppendError::NoRoom => {
-            shared.refused_for_room.store(true, Ordering::Relaxed);
+            shared.is_disk_full.store(true, Ordering::Relaxed);
             shared.metrics.disk_hit.inc();
             SubmitError::DiskFull
         }

@@ -39,20 +39,20 @@ pub struct Config {
     /// Files of master keys of before, which only open what they encrypted.
     pub encryption_old_key_files: Vec<PathBuf>,
     /// What may wait for a flush.
-    pub commit_queue: CommitQueue,
+    pub commit_queue: CommitQueueConfig,
 }
 
 /// Bounds of the queue before the commit thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct CommitQueue {
+pub struct CommitQueueConfig {
     /// Requests.
     pub requests: usize,
     /// Their bytes.
     pub bytes: ByteSize,
 }
 
-impl Default for CommitQueue {
+impl Default for CommitQueueConfig {
     fn default() -> Self {
         Self { requests: 65_536, bytes: ByteSize::mib(64) }
     }
@@ -70,7 +70,7 @@ impl Default for Config {
             retain_acked_size: ByteSize::mib(1024),
             encryption_key_file: None,
             encryption_old_key_files: Vec::new(),
-            commit_queue: CommitQueue::default(),
+            commit_queue: CommitQueueConfig::default(),
         }
     }
 }
@@ -114,7 +114,7 @@ impl Config {
         check(!no_backlog, "max_backlog_size", "0B".to_owned(), "at least 1B");
         let age = self.segment_max_age;
         check(age >= Span::secs(1), "segment_max_age", age.to_string(), "at least 1s");
-        let CommitQueue { requests, bytes } = self.commit_queue;
+        let CommitQueueConfig { requests, bytes } = self.commit_queue;
         check(requests > 0, "commit_queue.requests", requests.to_string(), "at least 1");
         check(bytes > ByteSize(0), "commit_queue.bytes", bytes.to_string(), "at least 1B");
         mistakes
@@ -133,7 +133,7 @@ mod tests {
             segment_size: ByteSize::kib(1023),
             max_backlog_size: Some(ByteSize(0)),
             segment_max_age: Span::millis(1),
-            commit_queue: CommitQueue { requests: 0, bytes: ByteSize(0) },
+            commit_queue: CommitQueueConfig { requests: 0, bytes: ByteSize(0) },
             ..Config::default()
         };
         let keys: Vec<_> = wrong.validate().into_iter().map(|mistake| mistake.key).collect();

@@ -12,7 +12,7 @@ use crate::units::Timestamp;
 use crate::wal::{Log, Retention};
 
 /// How soon room is looked for again on a full disk: acceptance resumes within a second of the cause's end.
-const LOOK_FOR_ROOM: Duration = Duration::from_millis(500);
+const ROOM_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) struct Maintenance {
     threads: [Thread; 2],
@@ -30,11 +30,11 @@ impl Maintenance {
         let log = Arc::clone(&shared.log);
         let raise = || OnFailure::Raise(alarm.clone());
         let filler = Thread::spawn("segment", raise(), move |stop| {
-            keep_a_spare(&log, stop, segment_size, reserve);
+            run_preallocation(&log, stop, segment_size, reserve);
             Ok(())
         })?;
         let keeper = Thread::spawn("checkpoint", raise(), move |stop| {
-            keep_house(&shared, stop, retention, checkpoint_interval);
+            run_maintenance(&shared, stop, retention, checkpoint_interval);
             Ok(())
         })?;
         Ok(Self { threads: [keeper, filler] })
@@ -50,13 +50,13 @@ impl Maintenance {
     }
 }
 
-fn keep_a_spare(log: &Log, stop: &StopSignal, segment_size: u64, reserve: u64) {
+fn run_preallocation(log: &Log, stop: &StopSignal, segment_size: u64, reserve: u64) {
     loop {
         // A poisoned log wants a file for ever and gets none: nothing would ever wait.
         let poisoned = log.poisoned().is_some();
-        let wanted = !poisoned && log.wait_for_preallocation_request(LOOK_FOR_ROOM);
+        let wanted = !poisoned && log.wait_for_preallocation_request(ROOM_CHECK_INTERVAL);
         let failed = wanted && !log.preallocate_segment(segment_size, reserve);
-        let pause = if poisoned || failed { LOOK_FOR_ROOM } else { Duration::ZERO };
+        let pause = if poisoned || failed { ROOM_CHECK_INTERVAL } else { Duration::ZERO };
         if stop.wait(pause) {
             return;
         }
@@ -64,7 +64,7 @@ fn keep_a_spare(log: &Log, stop: &StopSignal, segment_size: u64, reserve: u64) {
 }
 
 /// The first time at once: until there is a checkpoint of this life, whoever looks takes the log for an older one.
-fn keep_house(shared: &Shared, stop: &StopSignal, retention: Retention, every: Duration) {
+fn run_maintenance(shared: &Shared, stop: &StopSignal, retention: Retention, every: Duration) {
     let mut stopping = false;
     loop {
         let kept = shared.log.run_maintenance(retention, Timestamp::now());

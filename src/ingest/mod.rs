@@ -1,28 +1,28 @@
 //! From a parsed command to its receipt after the flush.
 //!
 //! Requests wait in one bounded queue; one thread, the only writer of the log, takes all that wait, writes and
-//! flushes them together, and answers. The next group gathers meanwhile, and under load a little longer (`gather`). No
+//! flushes them together, and answers. The next group gathers meanwhile, and under load a little longer (`group_gatherer`). No
 //! timer delays a lone request: the thread is asleep on the queue and begins at once. (Flushing on the caller's own thread would save one hand-over,
 //! about 20 µs, and block a thread of the runtime for the flush.)
 
 mod commit;
+mod commit_queue;
 mod config;
-mod gather;
+mod group_gatherer;
+mod idempotency;
 mod index;
 mod maintenance;
 mod metrics;
 #[cfg(test)]
 #[cfg(feature = "shuttle")]
 mod model;
-mod queue;
-mod repeats;
 mod replay;
 mod request;
+mod request_spans;
 mod reservations;
 mod shared;
 #[cfg(test)]
 mod tests;
-mod traced;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -35,22 +35,22 @@ use crate::telemetry::trace::Tracer;
 use crate::units::Timestamp;
 use crate::wal::{DeadLetter, Lsn, SegmentUnavailable, Writer};
 
-pub use config::{CommitQueue, Config};
+pub use config::{CommitQueueConfig, Config};
 pub use index::IndexError;
 pub use metrics::Metrics;
-pub use replay::Again;
+pub use replay::ReplayResult;
 pub use request::{Admission, Idempotency, Receipt, Request, Submission, SubmitError};
-pub use reservations::Claimed;
+pub use reservations::ClaimedCommand;
 
 use commit::Committer;
-use gather::Rule;
+use commit_queue::{CommitJob, KeyedRequest};
+use group_gatherer::GatherRule;
+use idempotency::EarlierRequest;
 use index::DiskIndex;
 use maintenance::Maintenance;
-use queue::{CommitJob, Keyed};
-use repeats::Earlier;
 use request::CommitOutcome;
+use request_spans::TracedRequest;
 use shared::Shared;
-use traced::Traced;
 
 /// How long a refused client should wait: a flush takes milliseconds, a backlog or a disk does not empty at once.
 const RETRY_SOON: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ pub struct IngestThreads {
 }
 
 /// What ingest needs to start.
-pub struct Parts {
+pub struct IngestParts {
     /// The only writer of the log.
     pub writer: Writer,
     /// `[wal]`.
@@ -90,11 +90,12 @@ pub struct Parts {
 }
 
 /// Starts the commit thread and the housekeeper.
-pub fn start(parts: Parts) -> std::io::Result<(Ingest, IngestThreads)> {
-    let Parts { writer, config, checkpoint_interval, metrics, alarm, tracer } = parts;
+pub fn start(parts: IngestParts) -> std::io::Result<(Ingest, IngestThreads)> {
+    let IngestParts { writer, config, checkpoint_interval, metrics, alarm, tracer } = parts;
     let index = DiskIndex::open(Arc::clone(writer.log()), Arc::clone(&metrics), &alarm)?;
     let shared = Arc::new(Shared::new(&writer, &config, Box::new(index), metrics).with_tracer(tracer));
-    let committer = Committer::new(Arc::clone(&shared), writer, config.segment_max_age.0, Rule::default());
+    let committer =
+        Committer::new(Arc::clone(&shared), writer, config.segment_max_age.0, GatherRule::default());
     let committer = Thread::spawn("commit", OnFailure::Raise(alarm.clone()), move |_| {
         committer.run();
         Ok(())
@@ -125,14 +126,14 @@ impl Ingest {
             Some(idempotency) => {
                 let digests = self.shared.digest(&request, idempotency).await?;
                 match self.shared.earlier(&digests).await? {
-                    Earlier::Receipt(receipt) => return Ok(receipt),
-                    Earlier::None { since } => Some(Keyed { repeat: digests.repeat, since }),
+                    EarlierRequest::Receipt(receipt) => return Ok(receipt),
+                    EarlierRequest::None { since } => Some(KeyedRequest { repeat: digests.repeat, since }),
                 }
             }
         };
         let (reply, answer) = tokio::sync::oneshot::channel();
         let bytes = request.bytes();
-        let traced = Traced::begin(&self.shared.tracer, request.traceparent.as_deref());
+        let traced = TracedRequest::begin(&self.shared.tracer, request.traceparent.as_deref());
         self.shared.queue.push(CommitJob::Submit { request, keyed, traced, reply }, bytes).inspect_err(
             |error| {
                 if *error == SubmitError::QueueFull {
@@ -152,25 +153,25 @@ impl Ingest {
 
     /// What [`Self::submit`] would answer to a request whose key was used before, without submitting anything; none if
     /// it was not, or if its first use is still on its way.
-    pub async fn recognise(&self, request: &Request) -> Result<Option<Receipt>, SubmitError> {
+    pub async fn find_repeat(&self, request: &Request) -> Result<Option<Receipt>, SubmitError> {
         let Some(idempotency) = &request.idempotency else { return Ok(None) };
         let digests = self.shared.digest(request, idempotency).await?;
         match self.shared.earlier(&digests).await? {
-            Earlier::Receipt(receipt) => Ok(Some(receipt)),
-            Earlier::None { .. } => Ok(None),
+            EarlierRequest::Receipt(receipt) => Ok(Some(receipt)),
+            EarlierRequest::None { .. } => Ok(None),
         }
     }
 
     /// The command that was accepted with this claim, if it is flushed and still kept.
-    pub async fn claimed(&self, claim: &[u8; 16]) -> Result<Option<CommandId>, SubmitError> {
+    pub async fn find_claimed(&self, claim: &[u8; 16]) -> Result<Option<CommandId>, SubmitError> {
         let (shared, claim) = (Arc::clone(&self.shared), *claim);
-        let found = tokio::task::spawn_blocking(move || shared.claimed(&claim));
+        let found = tokio::task::spawn_blocking(move || shared.find_claimed(&claim));
         found.await.map_err(|_| SubmitError::Closing)?
     }
 
     /// The instant that a command accepted now gets, at least. It is never before that of an earlier one of this log.
-    pub fn instant(&self) -> Timestamp {
-        Timestamp::now().max(Timestamp(self.shared.last_at.load(Ordering::Relaxed)))
+    pub fn next_accept_time(&self) -> Timestamp {
+        Timestamp::now().max(Timestamp(self.shared.last_accepted_ms.load(Ordering::Relaxed)))
     }
 
     /// What a create would be answered now.
@@ -183,7 +184,7 @@ impl Ingest {
             return Admission::Closed(SubmitError::Closing);
         }
         let unready =
-            shared.log.next_segment_unavailable().filter(|_| shared.refused_for_room.load(Ordering::Relaxed));
+            shared.log.next_segment_unavailable().filter(|_| shared.is_disk_full.load(Ordering::Relaxed));
         match unready {
             Some(SegmentUnavailable::OutOfSpace) => return Admission::Closed(SubmitError::DiskFull),
             Some(SegmentUnavailable::Filling) => return Admission::Closed(SubmitError::SegmentNotReady),

@@ -4,32 +4,33 @@ use std::collections::VecDeque;
 
 use tokio::sync::oneshot;
 
-use super::queue::CommitJob;
+use super::commit_queue::CommitJob;
 use super::request::SubmitError;
 use super::{Admission, Ingest};
 use crate::wal::{Cursor, Log, Lsn};
 
 /// A record, and the number it has now or why it has none.
-pub type Again = (Lsn, Result<Lsn, String>);
+pub type ReplayResult = (Lsn, Result<Lsn, String>);
 
 /// Records under way at once: others want the commit thread too.
-const UNDER_WAY: usize = 256;
+const MAX_IN_FLIGHT: usize = 256;
 /// Their bytes, as a group of the commit thread has at most.
-const UNDER_WAY_BYTES: usize = 4 << 20;
+const MAX_IN_FLIGHT_BYTES: usize = 4 << 20;
 
-type PendingReply = oneshot::Receiver<Result<Lsn, SubmitError>>;
+type ReplayReply = oneshot::Receiver<Result<Lsn, SubmitError>>;
 
 impl Ingest {
     /// Puts delivered records into the log again, each under its own command id and a new number, in this order. They
     /// are admitted as new ones are, recognise no repetitions, and change no status: what was sent stays sent. Ends
     /// at the first that fails; those before it are durable. Blocks: for a thread that may.
-    pub fn replay(&self, lsns: &[Lsn]) -> Vec<Again> {
+    pub fn replay(&self, lsns: &[Lsn]) -> Vec<ReplayResult> {
         let mut done = Vec::new();
-        let mut under_way = UnderWay::default();
+        let mut under_way = InFlightReplays::default();
         let log = &self.shared.log;
         let mut cursor = log.cursor(lsns.first().copied().unwrap_or_default());
         for &lsn in lsns {
-            let pushed = next(&mut cursor, log, lsn).and_then(|payload| self.push_again(lsn, payload));
+            let pushed =
+                read_delivered(&mut cursor, log, lsn).and_then(|payload| self.push_replay(lsn, payload));
             match pushed {
                 Ok((answer, bytes)) => under_way.add(lsn, answer, bytes),
                 Err(error) => {
@@ -39,7 +40,7 @@ impl Ingest {
                     return done;
                 }
             }
-            if !under_way.finish(UNDER_WAY, &mut done) {
+            if !under_way.finish(MAX_IN_FLIGHT, &mut done) {
                 return done;
             }
         }
@@ -47,7 +48,7 @@ impl Ingest {
         done
     }
 
-    fn push_again(&self, lsn: Lsn, payload: Vec<u8>) -> Result<(PendingReply, usize), String> {
+    fn push_replay(&self, lsn: Lsn, payload: Vec<u8>) -> Result<(ReplayReply, usize), String> {
         if let Admission::Closed(error) = self.admission() {
             return Err(error.to_string());
         }
@@ -60,7 +61,7 @@ impl Ingest {
 }
 
 /// The record `lsn`, if it was delivered; the cursor stands at it or before it.
-fn next(cursor: &mut Cursor, log: &Log, lsn: Lsn) -> Result<Vec<u8>, String> {
+fn read_delivered(cursor: &mut Cursor, log: &Log, lsn: Lsn) -> Result<Vec<u8>, String> {
     if !log.is_done(lsn) {
         return Err("it is not delivered yet".to_owned());
     }
@@ -79,21 +80,21 @@ fn next(cursor: &mut Cursor, log: &Log, lsn: Lsn) -> Result<Vec<u8>, String> {
 
 /// Records that the commit thread has, oldest first.
 #[derive(Default)]
-struct UnderWay {
-    waiting: VecDeque<(Lsn, PendingReply, usize)>,
+struct InFlightReplays {
+    waiting: VecDeque<(Lsn, ReplayReply, usize)>,
     bytes: usize,
 }
 
-impl UnderWay {
-    fn add(&mut self, lsn: Lsn, answer: PendingReply, bytes: usize) {
+impl InFlightReplays {
+    fn add(&mut self, lsn: Lsn, answer: ReplayReply, bytes: usize) {
         self.bytes += bytes;
         self.waiting.push_back((lsn, answer, bytes));
     }
 
     /// Waits until at most so many are left; false at the first that failed. Those behind it fail as it did, or are
     /// repeats of which nobody is told.
-    fn finish(&mut self, left: usize, done: &mut Vec<Again>) -> bool {
-        while self.waiting.len() > left || (left > 0 && self.bytes > UNDER_WAY_BYTES) {
+    fn finish(&mut self, left: usize, done: &mut Vec<ReplayResult>) -> bool {
+        while self.waiting.len() > left || (left > 0 && self.bytes > MAX_IN_FLIGHT_BYTES) {
             let Some((lsn, answer, bytes)) = self.waiting.pop_front() else { break };
             self.bytes -= bytes;
             match answer.blocking_recv().unwrap_or(Err(SubmitError::Poisoned)) {

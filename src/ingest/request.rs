@@ -152,23 +152,23 @@ pub(super) struct KeyDigests {
     /// What is written into the log.
     pub repeat: RequestDigest,
     /// What the first versions wrote, where that was something else.
-    pub older: Option<OlderKey>,
+    pub legacy: Option<LegacyKey>,
 }
 
 /// The key of a caller without a token was not bound to its body then, and the one of a user to the name alone.
 #[derive(Clone, Copy)]
-pub(super) struct OlderKey {
+pub(super) struct LegacyKey {
     pub repeat: RequestDigest,
     /// What was accepted before this is an older user's of the name.
     pub since: Timestamp,
     /// Whether another body under it is a mistake of the sender's; without a token it may be another sender's.
-    pub is_ones_own: bool,
+    pub is_unique_to_client: bool,
 }
 
 /// Digests under the log's secret.
-pub(super) struct Digests(KeyedDigest);
+pub(super) struct RequestDigests(KeyedDigest);
 
-impl Digests {
+impl RequestDigests {
     pub fn new(secret: &[u8; 32]) -> Self {
         Self(KeyedDigest::new(secret))
     }
@@ -176,7 +176,7 @@ impl Digests {
     /// What a repetition of the request is recognised by. A caller without a token is told from the others by its body
     /// only: two of them may use one key, each for a request of its own. A user is told from earlier users of the name by
     /// the registration.
-    pub fn of(&self, request: &Request, idempotency: &Idempotency) -> KeyDigests {
+    pub fn for_request(&self, request: &Request, idempotency: &Idempotency) -> KeyDigests {
         let body = self.0.of(&[b"body", &idempotency.body]);
         let count = request.commands.len() as u32;
         let older = RequestDigest { scope: self.scope(request, idempotency), body, count };
@@ -185,10 +185,13 @@ impl Digests {
             Some(Owner { registered_at: Some(at), .. }) => {
                 (self.0.of(&[b"account", &older.scope, &at.0.to_le_bytes()]), *at, true)
             }
-            Some(Owner { registered_at: None, .. }) => return KeyDigests { repeat: older, older: None },
+            Some(Owner { registered_at: None, .. }) => return KeyDigests { repeat: older, legacy: None },
         };
         let repeat = RequestDigest { scope, ..older };
-        KeyDigests { repeat, older: Some(OlderKey { repeat: older, since, is_ones_own }) }
+        KeyDigests {
+            repeat,
+            legacy: Some(LegacyKey { repeat: older, since, is_unique_to_client: is_ones_own }),
+        }
     }
 
     /// The scope is principal, and method and kind or route, beside the key itself; every command of a request has one
@@ -206,12 +209,12 @@ impl Digests {
     }
 
     /// What tells a record from every other one.
-    pub fn of_record(&self, payload: &[u8]) -> [u8; 16] {
+    pub fn record_digest(&self, payload: &[u8]) -> [u8; 16] {
         self.0.of(&[b"record", payload])
     }
 
     /// Where the index has a claim; no key's scope is made of the same parts.
-    pub fn of_claim(&self, claim: &[u8; 16]) -> [u8; 16] {
+    pub fn claim_digest(&self, claim: &[u8; 16]) -> [u8; 16] {
         self.0.of(&[b"claim", claim])
     }
 }

@@ -8,10 +8,10 @@ use crate::command::{CommandId, Envelope, IdSeal};
 use crate::wal::Lsn;
 
 /// Records read before an answer, however few claims are among them.
-const SCANNED: usize = 10_000;
+const MAX_SCANNED_RECORDS: usize = 10_000;
 
 /// A command with a claim, as it stands in the log.
-pub struct Claimed {
+pub struct ClaimedCommand {
     /// Its id.
     pub id: CommandId,
     /// What its markers name as their owner.
@@ -25,12 +25,16 @@ pub struct Claimed {
 impl Ingest {
     /// At most `limit` commands with a claim from `from` on, in their order, and where to go on; the same place when
     /// there is nothing more.
-    pub async fn claims(&self, from: Lsn, limit: usize) -> Result<(Vec<Claimed>, Lsn), SubmitError> {
+    pub async fn claimed_commands(
+        &self,
+        from: Lsn,
+        limit: usize,
+    ) -> Result<(Vec<ClaimedCommand>, Lsn), SubmitError> {
         let log = Arc::clone(&self.shared.log);
         let read = tokio::task::spawn_blocking(move || {
             let mut claims = Vec::new();
             let (mut cursor, mut next) = (log.cursor(from), from);
-            for _ in 0..SCANNED {
+            for _ in 0..MAX_SCANNED_RECORDS {
                 if claims.len() >= limit {
                     break;
                 }
@@ -42,7 +46,7 @@ impl Ingest {
                 if let Some(claim) = envelope.claim {
                     let value = zeroize::Zeroizing::new(envelope.value.to_vec());
                     let (id, fingerprint) = (envelope.id, envelope.fingerprint);
-                    claims.push(Claimed { id, claim, fingerprint, value });
+                    claims.push(ClaimedCommand { id, claim, fingerprint, value });
                 }
             }
             Ok((claims, next))

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use super::commit_queue::CommitQueue;
 use super::config::Config;
 use super::index::{IdempotencyIndex, IndexLookup};
 use super::metrics::Metrics;
-use super::queue::Queue;
-use super::request::{Digests, SubmitError};
+use super::request::{RequestDigests, SubmitError};
 use crate::command::{CommandId, Envelope, IdSeal};
 use crate::sync::atomic::AtomicBool;
 use crate::telemetry::trace::Tracer;
@@ -18,9 +18,9 @@ use crate::wal::{Log, Lsn, Writer};
 /// What everyone on the way into the log shares.
 pub(super) struct Shared {
     pub(super) log: Arc<Log>,
-    pub(super) queue: Queue,
+    pub(super) queue: CommitQueue,
     pub(super) index: Box<dyn IdempotencyIndex>,
-    pub(super) digests: Digests,
+    pub(super) digests: RequestDigests,
     /// On the ids of commands.
     pub(super) seal: IdSeal,
     pub(super) metrics: Arc<Metrics>,
@@ -29,9 +29,9 @@ pub(super) struct Shared {
     /// Backlog bytes above which nothing more is accepted.
     pub(super) max_backlog: u64,
     /// Whether the last batch found no room.
-    pub(super) refused_for_room: AtomicBool,
+    pub(super) is_disk_full: AtomicBool,
     /// When the last record was accepted, in milliseconds.
-    pub(super) last_at: AtomicU64,
+    pub(super) last_accepted_ms: AtomicU64,
     pub(super) heartbeat: Arc<AtomicU64>,
     pub(super) tracer: Tracer,
 }
@@ -45,15 +45,15 @@ impl Shared {
     ) -> Self {
         let log = Arc::clone(writer.log());
         Self {
-            queue: Queue::new(config.commit_queue.requests, config.commit_queue.bytes.as_usize()),
+            queue: CommitQueue::new(config.commit_queue.requests, config.commit_queue.bytes.as_usize()),
             index,
-            digests: Digests::new(&log.identity().secret),
+            digests: RequestDigests::new(&log.identity().secret),
             seal: IdSeal::default(),
             metrics,
             retained_for: config.retain_acked_age.0,
             max_backlog: config.max_backlog_size.map_or(u64::MAX, |size| size.0),
-            refused_for_room: AtomicBool::new(false),
-            last_at: AtomicU64::new(writer.next_timestamp(Timestamp::default()).0),
+            is_disk_full: AtomicBool::new(false),
+            last_accepted_ms: AtomicU64::new(writer.next_timestamp(Timestamp::default()).0),
             heartbeat: Arc::default(),
             tracer: Tracer::default(),
             log,
@@ -66,8 +66,8 @@ impl Shared {
     }
 
     /// Blocks.
-    pub(super) fn claimed(&self, claim: &[u8; 16]) -> Result<Option<CommandId>, SubmitError> {
-        let scope = self.digests.of_claim(claim);
+    pub(super) fn find_claimed(&self, claim: &[u8; 16]) -> Result<Option<CommandId>, SubmitError> {
+        let scope = self.digests.claim_digest(claim);
         let found = self.index.find(&scope, Lsn(0)).map_err(|_| SubmitError::IndexRebuilding)?;
         let IndexLookup::Found(first) = found else { return Ok(None) };
         let record = self.log.read(first).map_err(|_| SubmitError::IndexRebuilding)?;

@@ -45,7 +45,7 @@ impl Users {
     }
 
     async fn wait_past(&self, at: Timestamp) -> Result<(), UserError> {
-        match until_past(at, self.ingest.instant()) {
+        match until_past(at, self.ingest.next_accept_time()) {
             Some(wait) if wait > self.config.check_timeout.0 => {
                 tracing::debug!(
                     event = "users.clock_behind",

@@ -128,7 +128,7 @@ impl Users {
         let Context { traceparent, idempotency, principal, .. } = context.clone();
         let request = Request { commands: Vec::new(), traceparent, idempotency, principal };
         let _step = self.step("users.recognise");
-        Ok(self.ingest.recognise(&request).await?)
+        Ok(self.ingest.find_repeat(&request).await?)
     }
 
     /// The user's row; none while only a registration is pending. Refuses users that are known to neither, and a caller

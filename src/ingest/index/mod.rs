@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::metrics::Metrics;
-use super::request::Digests;
+use super::request::RequestDigests;
 use crate::command::Envelope;
 use crate::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::task::{FatalSignal, OnFailure, Thread};
@@ -85,7 +85,7 @@ pub(super) struct DiskIndex {
 struct IndexState {
     log: Arc<Log>,
     dir: PathBuf,
-    digests: Digests,
+    digests: RequestDigests,
     metrics: Arc<Metrics>,
     budget: Arc<FilterBudget>,
     max_recent: usize,
@@ -223,13 +223,13 @@ impl IndexState {
     /// be read.
     fn anchor(&self, to: Lsn) -> [u8; 16] {
         let record = self.log.read(Lsn(to.0.saturating_sub(1))).ok().flatten();
-        record.map(|record| self.digests.of_record(&record.payload)).unwrap_or_default()
+        record.map(|record| self.digests.record_digest(&record.payload)).unwrap_or_default()
     }
 }
 
 /// The scopes that lead to a record with this envelope.
-fn scopes(envelope: &Envelope<'_>, digests: &Digests) -> impl Iterator<Item = ScopeDigest> {
+fn scopes(envelope: &Envelope<'_>, digests: &RequestDigests) -> impl Iterator<Item = ScopeDigest> {
     let key = envelope.idempotency.as_ref().map(|repeat| repeat.scope);
-    let claim = envelope.claim.map(|claim| digests.of_claim(&claim));
+    let claim = envelope.claim.map(|claim| digests.claim_digest(&claim));
     key.into_iter().chain(claim)
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::super::metrics::Metrics;
 use super::part::{EXTENSION, name_of};
 use super::view::{MemTable, View};
-use super::{DIR, Digests, FILTER_BYTES, FilterBudget, IndexPart, IndexState, MAX_RECENT, REBUILD_CAUSES};
+use super::{
+    DIR, FILTER_BYTES, FilterBudget, IndexPart, IndexState, MAX_RECENT, REBUILD_CAUSES, RequestDigests,
+};
 use crate::sync::RwLock;
 use crate::wal::{Log, Lsn};
 
@@ -22,7 +24,7 @@ impl IndexState {
         let end = log.end();
         let inner = Self {
             dir: log.dir().join(DIR),
-            digests: Digests::new(&log.identity().secret),
+            digests: RequestDigests::new(&log.identity().secret),
             metrics,
             budget: Arc::new(FilterBudget::new(FILTER_BYTES)),
             max_recent: MAX_RECENT,

@@ -7,7 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::index::IndexLookup;
-use super::request::Digests;
+use super::request::RequestDigests;
 use super::*;
 use crate::command::Owner;
 use crate::metrics::Registry;
@@ -33,7 +33,7 @@ impl House {
             observer: Arc::new(|_| {}),
         };
         let opened = wal::open(Arc::new(wal::fs::RealFs), dir, &options, Timestamp::now()).unwrap();
-        let parts = Parts {
+        let parts = IngestParts {
             writer: opened.writer,
             config: Config::default(),
             checkpoint_interval: Duration::from_millis(20),
@@ -103,10 +103,10 @@ async fn a_claim_leads_to_its_command_and_an_unknown_one_nowhere() {
     let key = keyed("k", "b", None);
     let receipt =
         house.ingest.submit(request(&[Some([1; 16]), None, Some([3; 16])], key.clone())).await.unwrap();
-    assert_eq!(house.ingest.claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
-    assert_eq!(house.ingest.claimed(&[3; 16]).await, Ok(Some(receipt.ids[2])));
-    assert_eq!(house.ingest.claimed(&[2; 16]).await, Ok(None));
-    let again = house.ingest.recognise(&request(&[None; 3], key)).await.unwrap().unwrap();
+    assert_eq!(house.ingest.find_claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
+    assert_eq!(house.ingest.find_claimed(&[3; 16]).await, Ok(Some(receipt.ids[2])));
+    assert_eq!(house.ingest.find_claimed(&[2; 16]).await, Ok(None));
+    let again = house.ingest.find_repeat(&request(&[None; 3], key)).await.unwrap().unwrap();
     assert_eq!((again.ids, again.replayed), (receipt.ids, true));
     house.close();
 }
@@ -122,8 +122,8 @@ async fn claims_and_keys_are_found_after_a_crash_and_without_the_index() {
     std::fs::remove_dir_all(bare.path().join("index")).unwrap();
     for dir in [&crashed, &bare] {
         let house = House::open(dir.path());
-        assert_eq!(house.ingest.claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
-        let again = house.ingest.recognise(&request(&[None], key.clone())).await.unwrap();
+        assert_eq!(house.ingest.find_claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
+        let again = house.ingest.find_repeat(&request(&[None], key.clone())).await.unwrap();
         assert_eq!(again.unwrap().ids, receipt.ids);
         house.close();
     }
@@ -151,10 +151,10 @@ async fn a_claim_leads_to_its_command_when_it_was_requeued() {
     assert_eq!(requeued, Ok(Lsn(2)));
     let known = |house: &House| {
         let shared = &house.ingest.shared;
-        shared.index.find(&shared.digests.of_claim(&[1; 16]), Lsn(0)).unwrap()
+        shared.index.find(&shared.digests.claim_digest(&[1; 16]), Lsn(0)).unwrap()
     };
     assert_eq!(known(&house), IndexLookup::Found(Lsn(2)));
-    assert_eq!(house.ingest.claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
+    assert_eq!(house.ingest.find_claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
     house.close();
     std::fs::remove_dir_all(dir.path().join("index")).unwrap();
     let house = House::open(dir.path());
@@ -242,11 +242,11 @@ async fn a_key_is_recognised_without_submitting_anything() {
     let dir = tempfile::tempdir().unwrap();
     let house = House::open(dir.path());
     let of = |key| request(&[None], key);
-    assert_eq!(house.ingest.recognise(&of(None)).await, Ok(None));
-    assert_eq!(house.ingest.recognise(&of(keyed("k", "b", None))).await, Ok(None));
+    assert_eq!(house.ingest.find_repeat(&of(None)).await, Ok(None));
+    assert_eq!(house.ingest.find_repeat(&of(keyed("k", "b", None))).await, Ok(None));
     assert_eq!(house.ingest.shared.log.end(), Lsn(1), "nothing was written");
     let receipt = house.ingest.submit(of(keyed("k", "b", None))).await.unwrap();
-    let again = house.ingest.recognise(&of(keyed("k", "b", None))).await.unwrap().unwrap();
+    let again = house.ingest.find_repeat(&of(keyed("k", "b", None))).await.unwrap().unwrap();
     assert_eq!(again, Receipt { replayed: true, ..receipt });
     house.close();
 }
@@ -262,7 +262,7 @@ async fn a_key_of_a_caller_with_a_token_has_one_body() {
     let first = submit(&house, of("ada", "b")).await;
     assert_eq!(submit(&house, of("ada", "b")).await.ids, first.ids);
     assert_eq!(house.ingest.submit(of("ada", "c")).await, Err(SubmitError::KeyConflict));
-    assert_eq!(house.ingest.recognise(&of("ada", "c")).await, Err(SubmitError::KeyConflict));
+    assert_eq!(house.ingest.find_repeat(&of("ada", "c")).await, Err(SubmitError::KeyConflict));
     assert!(!submit(&house, of("bob", "c")).await.replayed);
     house.close();
 }
@@ -291,7 +291,7 @@ async fn a_key_of_a_user_is_another_for_the_next_user_of_the_name() {
         let again = submit(&house, of(after, "b")).await;
         assert_eq!((&again.ids, again.replayed), (&next.ids, true));
         assert_eq!(house.ingest.submit(of(after, "c")).await, Err(SubmitError::KeyConflict));
-        assert_eq!(house.ingest.recognise(&of(None, "b")).await.unwrap().unwrap().ids, first.ids);
+        assert_eq!(house.ingest.find_repeat(&of(None, "b")).await.unwrap().unwrap().ids, first.ids);
         house.close();
         house = House::open(dir.path());
     }
@@ -309,7 +309,7 @@ async fn a_key_of_callers_without_a_token_is_another_with_another_body() {
         for (body, first) in [("b", &one), ("c", &other)] {
             let again = submit(&house, of(body)).await;
             assert_eq!((&again.ids, again.replayed), (&first.ids, true));
-            assert_eq!(house.ingest.recognise(&of(body)).await, Ok(Some(again)));
+            assert_eq!(house.ingest.find_repeat(&of(body)).await, Ok(Some(again)));
         }
         house.close();
         house = House::open(dir.path());
@@ -324,9 +324,9 @@ async fn a_key_without_a_token_in_a_log_of_an_earlier_version_is_recognised() {
     let house = House::open(dir.path());
     let of = |body| request(&[None], keyed("k", body, None));
     let shared = &house.ingest.shared;
-    let repeat = shared.digests.of(&of("b"), &keyed("k", "b", None).unwrap()).older.unwrap().repeat;
+    let repeat = shared.digests.for_request(&of("b"), &keyed("k", "b", None).unwrap()).legacy.unwrap().repeat;
     let (reply, answer) = tokio::sync::oneshot::channel();
-    let keyed = Some(Keyed { repeat, since: Lsn(0) });
+    let keyed = Some(KeyedRequest { repeat, since: Lsn(0) });
     shared.queue.push(CommitJob::Submit { request: of("b"), keyed, traced: None, reply }, 1).unwrap();
     let CommitOutcome::New(first) = answer.await.unwrap().unwrap() else { panic!("a new request") };
     let again = submit(&house, of("b")).await;
@@ -342,21 +342,22 @@ async fn a_key_bound_to_a_route_is_another_on_another_route() {
     let of = |route| request(&[None], keyed("k", "b", route));
     house.ingest.submit(of(Some("PUT /v1/users/ada"))).await.unwrap();
     for other in [Some("DELETE /v1/users/ada"), Some("PUT /v1/users/bob"), None] {
-        assert_eq!(house.ingest.recognise(&of(other)).await, Ok(None), "{other:?}");
+        assert_eq!(house.ingest.find_repeat(&of(other)).await, Ok(None), "{other:?}");
     }
     // With a route the commands do not matter: it is asked before there are any.
     let mut bare = of(Some("PUT /v1/users/ada"));
     bare.commands.clear();
-    assert!(house.ingest.recognise(&bare).await.unwrap().is_some());
+    assert!(house.ingest.find_repeat(&bare).await.unwrap().is_some());
     house.close();
 }
 
 /// Logs of before hold these digests.
 #[test]
 fn the_digest_of_a_key_without_a_route_never_changes() {
-    let digests = Digests::new(&[9; 32]);
-    let digests = digests.of(&request(&[None], keyed("k", "b", None)), &keyed("k", "b", None).unwrap());
-    let repeat = digests.older.unwrap().repeat;
+    let digests = RequestDigests::new(&[9; 32]);
+    let digests =
+        digests.for_request(&request(&[None], keyed("k", "b", None)), &keyed("k", "b", None).unwrap());
+    let repeat = digests.legacy.unwrap().repeat;
     let hex = data_encoding::HEXLOWER;
     assert_eq!(hex.encode(&repeat.scope), "3ee9cee145beb1c6750499438926db72");
     assert_eq!(hex.encode(&repeat.body), "7ef97f85640d1b555153bec3deec3dab");

@@ -125,7 +125,7 @@ fn start_on(disk: &Disk, dir: &Path) -> (Ingest, IngestThreads) {
     let opened = wal::open(Arc::new(disk.clone()), dir, &options, Timestamp::now()).unwrap();
     disk.fills.close();
     let config = Config { segment_size: crate::units::ByteSize::mib(1), ..Config::default() };
-    start(Parts {
+    start(IngestParts {
         writer: opened.writer,
         config,
         // Once, at the end.

@@ -15,7 +15,7 @@ use super::Reservations;
 use super::conflict::SILENCE;
 use super::key::ReservationKey;
 use crate::command::UserValue;
-use crate::ingest::Claimed;
+use crate::ingest::ClaimedCommand;
 use crate::kv::reservation_marker::ReservationMarker;
 use crate::kv::{KvError, Replacement, SetOutcome, SubscriptionEvent, reservation_marker};
 use crate::task::Task;
@@ -79,7 +79,7 @@ impl Users {
     async fn pass(&self, from: Lsn) -> Result<Lsn, UserError> {
         let (mut settled, mut at, mut unbroken) = (from, from, true);
         loop {
-            let (claims, next) = self.ingest.claims(at, PAGE).await?;
+            let (claims, next) = self.ingest.claimed_commands(at, PAGE).await?;
             unbroken &= !self.keep_page(&claims).await?;
             if unbroken {
                 settled = next;
@@ -92,7 +92,7 @@ impl Users {
     }
 
     /// Whether any of them waits.
-    async fn keep_page(&self, claims: &[Claimed]) -> Result<bool, UserError> {
+    async fn keep_page(&self, claims: &[ClaimedCommand]) -> Result<bool, UserError> {
         let known = self.decided(claims.iter()).await?;
         let (mut waiting, mut over) = (Vec::new(), Vec::new());
         for claimed in claims {
@@ -117,7 +117,10 @@ impl Users {
     }
 
     /// Those that have come to their end.
-    async fn decided(&self, claims: impl Iterator<Item = &Claimed>) -> Result<HashSet<String>, UserError> {
+    async fn decided(
+        &self,
+        claims: impl Iterator<Item = &ClaimedCommand>,
+    ) -> Result<HashSet<String>, UserError> {
         let ids: Vec<String> = claims.map(|claimed| claimed.id.to_string()).collect();
         Ok(self.db.decided(&ids).await?)
     }
@@ -125,14 +128,14 @@ impl Users {
 
 impl Reservations {
     /// Removes the markers of commands that have come to their end.
-    async fn let_go(&self, over: &[(&Claimed, Vec<ReservationKey>)]) -> Result<(), KvError> {
+    async fn let_go(&self, over: &[(&ClaimedCommand, Vec<ReservationKey>)]) -> Result<(), KvError> {
         let owned = over.iter().flat_map(|(claimed, wanted)| self.owned(wanted, &claimed.claim));
         let markers: Vec<_> = owned.collect();
         self.kv.remove_all(&markers).await.map(drop)
     }
 
     /// Sets the markers of waiting commands where they are missing, and refreshes those that are there.
-    async fn keep(&self, waiting: &[(&Claimed, Vec<ReservationKey>)]) -> Result<(), KvError> {
+    async fn keep(&self, waiting: &[(&ClaimedCommand, Vec<ReservationKey>)]) -> Result<(), KvError> {
         let (mut markers, mut entries) = (Vec::new(), Vec::new());
         for (claimed, wanted) in waiting {
             let id = claimed.id.to_string();

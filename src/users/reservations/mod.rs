@@ -222,7 +222,7 @@ impl Reservations {
     pub(in crate::users) async fn owner_state(&self, marker: &ReservationMarker) -> OwnerState {
         let id = match marker.id.as_deref().map(str::parse) {
             Some(Ok(id)) => Some(id),
-            _ => match self.ingest.claimed(&marker.claim).await {
+            _ => match self.ingest.find_claimed(&marker.claim).await {
                 Ok(found) => found,
                 Err(_) => return OwnerState::Undecided,
             },

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::index::IndexLookup;
-use super::request::{Idempotency, KeyDigests, OlderKey, Receipt, Request, SubmitError};
+use super::request::{Idempotency, KeyDigests, LegacyKey, Receipt, Request, SubmitError};
 use super::shared::Shared;
 use crate::command::{Envelope, RequestDigest};
 use crate::units::Timestamp;
@@ -13,7 +13,7 @@ use crate::wal::Lsn;
 const DIGEST_ON_RUNTIME: usize = 64 << 10;
 
 /// The earlier request with the same key.
-pub(super) enum Earlier {
+pub(super) enum EarlierRequest {
     /// It had the same body, and was answered with this.
     Receipt(Receipt),
     /// There is none below `since`.
@@ -21,7 +21,7 @@ pub(super) enum Earlier {
 }
 
 /// What the log has under a key.
-enum Found {
+enum LoggedRequest {
     Receipt(Receipt),
     /// A request with another body.
     OtherBody {
@@ -32,20 +32,20 @@ enum Found {
     },
 }
 
-impl Found {
-    fn earlier(self) -> Result<Earlier, SubmitError> {
+impl LoggedRequest {
+    fn into_earlier(self) -> Result<EarlierRequest, SubmitError> {
         match self {
-            Self::Receipt(receipt) => Ok(Earlier::Receipt(receipt)),
+            Self::Receipt(receipt) => Ok(EarlierRequest::Receipt(receipt)),
             Self::OtherBody { .. } => Err(SubmitError::KeyConflict),
-            Self::None { since } => Ok(Earlier::None { since }),
+            Self::None { since } => Ok(EarlierRequest::None { since }),
         }
     }
 
     /// Whether it is an earlier request of this one's sender, found by what the first versions wrote.
-    fn is_senders(&self, older: &OlderKey) -> bool {
+    fn is_from_sender(&self, older: &LegacyKey) -> bool {
         match self {
             Self::Receipt(receipt) => receipt.accepted_at >= older.since,
-            Self::OtherBody { accepted_at } => older.is_ones_own && *accepted_at >= older.since,
+            Self::OtherBody { accepted_at } => older.is_unique_to_client && *accepted_at >= older.since,
             Self::None { .. } => false,
         }
     }
@@ -58,29 +58,32 @@ impl Shared {
         idempotency: &Idempotency,
     ) -> Result<KeyDigests, SubmitError> {
         if idempotency.body.len() <= DIGEST_ON_RUNTIME {
-            return Ok(self.digests.of(request, idempotency));
+            return Ok(self.digests.for_request(request, idempotency));
         }
         let (shared, request, idempotency) = (Arc::clone(self), request.clone(), idempotency.clone());
-        let digest = tokio::task::spawn_blocking(move || shared.digests.of(&request, &idempotency));
+        let digest = tokio::task::spawn_blocking(move || shared.digests.for_request(&request, &idempotency));
         digest.await.map_err(|_| SubmitError::Closing)
     }
 
     /// The earlier request with this key. A new key costs no thread and no read.
-    pub(super) async fn earlier(self: &Arc<Self>, digests: &KeyDigests) -> Result<Earlier, SubmitError> {
+    pub(super) async fn earlier(
+        self: &Arc<Self>,
+        digests: &KeyDigests,
+    ) -> Result<EarlierRequest, SubmitError> {
         let found = self.look_up(digests.repeat).await?;
-        if let (Found::None { .. }, Some(older)) = (&found, &digests.older) {
+        if let (LoggedRequest::None { .. }, Some(older)) = (&found, &digests.legacy) {
             let by_older = self.look_up(older.repeat).await?;
-            if by_older.is_senders(older) {
-                return by_older.earlier();
+            if by_older.is_from_sender(older) {
+                return by_older.into_earlier();
             }
         }
-        found.earlier()
+        found.into_earlier()
     }
 
-    async fn look_up(self: &Arc<Self>, repeat: RequestDigest) -> Result<Found, SubmitError> {
+    async fn look_up(self: &Arc<Self>, repeat: RequestDigest) -> Result<LoggedRequest, SubmitError> {
         let unused = self.index.unused(&repeat.scope);
         if let Some(since) = unused.map_err(|_| SubmitError::IndexRebuilding)? {
-            return Ok(Found::None { since });
+            return Ok(LoggedRequest::None { since });
         }
         let shared = Arc::clone(self);
         let found = tokio::task::spawn_blocking(move || shared.earlier_blocking(&repeat));
@@ -94,26 +97,26 @@ impl Shared {
         repeat: RequestDigest,
     ) -> Result<Receipt, SubmitError> {
         let shared = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || shared.receipt_at(first, &repeat));
-        match read.await.map_err(|_| SubmitError::Closing)??.earlier()? {
-            Earlier::Receipt(receipt) => Ok(receipt),
+        let read = tokio::task::spawn_blocking(move || shared.read_receipt(first, &repeat));
+        match read.await.map_err(|_| SubmitError::Closing)??.into_earlier()? {
+            EarlierRequest::Receipt(receipt) => Ok(receipt),
             // Retention took it between the look-up and here, or it is damaged: the next try finds it unused.
-            Earlier::None { .. } => Err(SubmitError::IndexRebuilding),
+            EarlierRequest::None { .. } => Err(SubmitError::IndexRebuilding),
         }
     }
 
     /// Blocks.
-    fn earlier_blocking(&self, repeat: &RequestDigest) -> Result<Found, SubmitError> {
+    fn earlier_blocking(&self, repeat: &RequestDigest) -> Result<LoggedRequest, SubmitError> {
         let found = self.index.find(&repeat.scope, Lsn(0)).map_err(|_| SubmitError::IndexRebuilding)?;
         match found {
-            IndexLookup::Unused { since } => Ok(Found::None { since }),
-            IndexLookup::Found(first) => self.receipt_at(first, repeat),
+            IndexLookup::Unused { since } => Ok(LoggedRequest::None { since }),
+            IndexLookup::Found(first) => self.read_receipt(first, repeat),
         }
     }
 
     /// The receipt of the request whose records begin here, checked against the first of them; none if that is not
     /// kept, or damaged. Blocks.
-    fn receipt_at(&self, first: Lsn, repeat: &RequestDigest) -> Result<Found, SubmitError> {
+    fn read_receipt(&self, first: Lsn, repeat: &RequestDigest) -> Result<LoggedRequest, SubmitError> {
         let mut receipt = Receipt { ids: Vec::new(), accepted_at: Default::default(), replayed: true };
         let mut cursor = self.log.cursor(first);
         let mut count = 1;
@@ -126,26 +129,26 @@ impl Shared {
             let Some(frame) = here else {
                 // A batch of which a part is damaged: its ids are not known.
                 return if n == 0 {
-                    Ok(Found::None { since: first.next() })
+                    Ok(LoggedRequest::None { since: first.next() })
                 } else {
                     Err(SubmitError::IndexRebuilding)
                 };
             };
             let envelope = Envelope::decode(frame.payload).ok();
             if n == 0 {
-                match self.count(envelope.as_ref(), first, repeat)? {
+                match self.record_count(envelope.as_ref(), first, repeat)? {
                     Some(of_this) => count = of_this,
-                    None => return Ok(Found::OtherBody { accepted_at: frame.at }),
+                    None => return Ok(LoggedRequest::OtherBody { accepted_at: frame.at }),
                 }
             }
             receipt.ids.push(envelope.ok_or(SubmitError::IndexRebuilding)?.id);
             receipt.accepted_at = frame.at;
         }
-        Ok(Found::Receipt(receipt))
+        Ok(LoggedRequest::Receipt(receipt))
     }
 
     /// How many records the request has whose first one this is; none where its body is another one.
-    fn count(
+    fn record_count(
         &self,
         envelope: Option<&Envelope<'_>>,
         first: Lsn,

@@ -3,9 +3,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::gather::Gather;
+use super::group_gatherer::GroupGatherer;
 use super::request::{CommitOutcome, Request, SubmitError};
-use super::traced::Traced;
+use super::request_spans::TracedRequest;
 use crate::command::RequestDigest;
 use crate::failpoint::Failpoint;
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -13,7 +13,7 @@ use crate::wal::Lsn;
 
 /// What recognises a repetition of a request.
 #[derive(Clone, Copy)]
-pub(super) struct Keyed {
+pub(super) struct KeyedRequest {
     pub repeat: RequestDigest,
     /// No earlier request with its key lies below.
     pub since: Lsn,
@@ -23,9 +23,9 @@ pub(super) struct Keyed {
 pub(super) enum CommitJob {
     Submit {
         request: Request,
-        keyed: Option<Keyed>,
+        keyed: Option<KeyedRequest>,
         /// In a box: few requests are sampled, and all wait in the queue.
-        traced: Option<Box<Traced>>,
+        traced: Option<Box<TracedRequest>>,
         reply: oneshot::Sender<Result<CommitOutcome, SubmitError>>,
     },
     /// A dead letter's payload goes into the log again.
@@ -42,7 +42,7 @@ impl CommitJob {
     }
 }
 
-pub(super) struct Queue {
+pub(super) struct CommitQueue {
     max_count: usize,
     max_bytes: usize,
     state: Mutex<State>,
@@ -67,7 +67,7 @@ impl State {
     }
 }
 
-impl Queue {
+impl CommitQueue {
     pub fn new(max_count: usize, max_bytes: usize) -> Self {
         Self { max_count, max_bytes, state: Mutex::default(), ready: Condvar::new() }
     }
@@ -96,16 +96,16 @@ impl Queue {
         Ok(())
     }
 
-    /// Everything that waits, put into `taken`, once `gather` has what it waits for; nothing after `patience`. False:
+    /// Everything that waits, put into `taken`, once `group_gatherer` has what it waits for; nothing after `max_wait`. False:
     /// closed and empty.
-    pub fn take(&self, taken: &mut Vec<CommitJob>, patience: Duration, gather: &Gather) -> bool {
+    pub fn take(&self, taken: &mut Vec<CommitJob>, patience: Duration, gather: &GroupGatherer) -> bool {
         let mut state = self.state.lock();
         if state.waiting.is_empty() && !state.closed {
             state = self.sleep(state, 1, patience);
         }
         let count = state.waiting.len();
         if count > 0
-            && let Some(wish) = gather.wish(count, Instant::now())
+            && let Some(wish) = gather.target(count, Instant::now())
         {
             while !state.closed && state.waiting.len() < wish.count {
                 let left = wish.until.saturating_duration_since(Instant::now());
@@ -119,7 +119,7 @@ impl Queue {
         !(state.closed && taken.is_empty())
     }
 
-    /// Until `count` pieces wait, the queue is closed or `patience` is over.
+    /// Until `count` pieces wait, the queue is closed or `max_wait` is over.
     fn sleep<'a>(
         &self,
         mut state: MutexGuard<'a, State>,
@@ -166,21 +166,21 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gather::Rule;
+    use super::super::group_gatherer::GatherRule;
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn push(queue: &Queue) {
+    fn push(queue: &CommitQueue) {
         let (reply, _) = oneshot::channel();
         queue.push(CommitJob::Requeue { payload: Vec::new(), from: Lsn(1), reply }, 1).unwrap();
     }
 
     /// Waits an hour for three requests; what ends the wait is `end`.
-    fn gathered(end: impl FnOnce(&Queue)) -> usize {
-        let queue = Queue::new(10, 1000);
-        let mut gather = Gather::new(Rule { above: 1, patience: HOUR, recent: HOUR });
-        gather.answered(3, Instant::now());
+    fn gathered(end: impl FnOnce(&CommitQueue)) -> usize {
+        let queue = CommitQueue::new(10, 1000);
+        let mut gather = GroupGatherer::new(GatherRule { above: 1, max_wait: HOUR, recent: HOUR });
+        gather.on_group_answered(3, Instant::now());
         push(&queue);
         std::thread::scope(|scope| {
             let committer = scope.spawn(|| {
@@ -208,12 +208,12 @@ mod tests {
 
     #[test]
     fn a_group_that_gathers_is_taken_when_the_queue_is_closed() {
-        assert_eq!(gathered(Queue::close), 1);
+        assert_eq!(gathered(CommitQueue::close), 1);
     }
 
     #[test]
     fn who_waits_for_a_thread_that_is_gone_is_told() {
-        let queue = Queue::new(10, 1000);
+        let queue = CommitQueue::new(10, 1000);
         let (reply, mut answer) = oneshot::channel();
         queue.push(CommitJob::Requeue { payload: Vec::new(), from: Lsn(1), reply }, 1).unwrap();
         queue.abandon();

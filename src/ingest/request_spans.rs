@@ -9,33 +9,33 @@ use crate::wal::Lsn;
 
 /// A sampled request on its way to the commit thread.
 #[derive(Clone, Copy)]
-pub(super) struct Traced {
+pub(super) struct TracedRequest {
     parent: TraceContext,
-    queued: SystemTime,
+    queued_at: SystemTime,
 }
 
-impl Traced {
+impl TracedRequest {
     /// A request that is queued now; none where it is not sampled.
     pub(super) fn begin(tracer: &Tracer, traceparent: Option<&str>) -> Option<Box<Self>> {
         let parent = tracer.sampled_parent(traceparent)?;
-        Some(Box::new(Self { parent, queued: SystemTime::now() }))
+        Some(Box::new(Self { parent, queued_at: SystemTime::now() }))
     }
 }
 
 /// The sampled requests of the group that is being written.
 pub(super) struct TracedGroup {
     tracer: Tracer,
-    requests: Vec<Traced>,
+    requests: Vec<TracedRequest>,
     /// From the first one's first record to the end of the last one's.
     records: Option<Range<Lsn>>,
-    flush: Option<Flush>,
+    flush: Option<FlushSpan>,
 }
 
 /// A flush of sampled requests.
 #[derive(Clone, Copy)]
-struct Flush {
-    began: SystemTime,
-    ended: SystemTime,
+struct FlushSpan {
+    started_at: SystemTime,
+    ended_at: SystemTime,
     /// Records of the whole group.
     records: u64,
 }
@@ -47,7 +47,7 @@ impl TracedGroup {
     }
 
     /// A request was appended, with these records.
-    pub(super) fn add(&mut self, request: Option<Box<Traced>>, records: Range<Lsn>) {
+    pub(super) fn add(&mut self, request: Option<Box<TracedRequest>>, records: Range<Lsn>) {
         let Some(request) = request else { return };
         self.requests.push(*request);
         let start = self.records.take().map_or(records.start, |group| group.start);
@@ -55,27 +55,29 @@ impl TracedGroup {
     }
 
     /// The flush begins, of so many records by topic.
-    pub(super) fn flush_begins(&mut self, topics: &[(Arc<str>, u64)]) {
+    pub(super) fn on_flush_started(&mut self, topics: &[(Arc<str>, u64)]) {
         if !self.requests.is_empty() {
             let (now, records) = (SystemTime::now(), topics.iter().map(|(_, records)| records).sum());
-            self.flush = Some(Flush { began: now, ended: now, records });
+            self.flush = Some(FlushSpan { started_at: now, ended_at: now, records });
         }
     }
 
     /// The flush has ended. Before anybody is told: the records may be sent at once.
-    pub(super) fn flush_ended(&mut self) {
+    pub(super) fn on_flush_ended(&mut self) {
         if let (Some(flush), Some(records)) = (&mut self.flush, self.records.take()) {
-            flush.ended = SystemTime::now();
-            self.tracer.record_flush(records, flush.ended);
+            flush.ended_at = SystemTime::now();
+            self.tracer.record_flush(records, flush.ended_at);
         }
     }
 
     /// Hands in the spans of all, and forgets them. They share the flush: the spans of it have the same times, and each
     /// but the first has a link to the first.
     pub(super) fn report(&mut self, flushed: bool) {
-        let Some(Flush { began, ended, records }) = self.flush.take() else { return };
+        let Some(FlushSpan { started_at: began, ended_at: ended, records }) = self.flush.take() else {
+            return;
+        };
         let (mut first, records) = (None, i64::try_from(records).unwrap_or(i64::MAX));
-        for Traced { parent, queued } in self.requests.drain(..) {
+        for TracedRequest { parent, queued_at: queued } in self.requests.drain(..) {
             let wait = Span::child(self.tracer.child_of(parent), parent, "commit wait");
             self.tracer.record(wait.lasted(queued, began));
             let own = self.tracer.child_of(parent);
@@ -98,10 +100,10 @@ mod tests {
         let mut group = TracedGroup::new(&tracer);
         let requests = [Some(sampled("a")), None, Some(sampled("b"))];
         for (n, traceparent) in (1..).zip(&requests) {
-            group.add(Traced::begin(&tracer, traceparent.as_deref()), Lsn(n)..Lsn(n + 1));
+            group.add(TracedRequest::begin(&tracer, traceparent.as_deref()), Lsn(n)..Lsn(n + 1));
         }
-        group.flush_begins(&[("t".into(), 4), ("u".into(), 1)]);
-        group.flush_ended();
+        group.on_flush_started(&[("t".into(), 4), ("u".into(), 1)]);
+        group.on_flush_ended();
         let known = [Lsn(0), Lsn(1), Lsn(3), Lsn(4)].map(|lsn| tracer.flushed_at(lsn).is_some());
         assert_eq!(known, [false, true, true, false]);
         group.report(true);
@@ -119,8 +121,8 @@ mod tests {
         assert_eq!(records.map(|one| one.value.to_string()).as_deref(), Some("5"));
         // Nothing twice, and nothing of a group without samples.
         group.add(None, Lsn(4)..Lsn(5));
-        group.flush_begins(&[("t".into(), 1)]);
-        group.flush_ended();
+        group.on_flush_started(&[("t".into(), 1)]);
+        group.on_flush_ended();
         group.report(true);
         assert_eq!(spans.take().len(), 0);
     }

@@ -8,24 +8,24 @@ use std::time::{Duration, Instant};
 
 /// When to gather. The default is what was measured to be best; models of the commit path gather always.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rule {
+pub(super) struct GatherRule {
     /// Groups of at most so many requests are no load.
     pub above: usize,
     /// How long to wait at most: about one flush.
-    pub patience: Duration,
+    pub max_wait: Duration,
     /// A group that was answered longer ago says nothing about what comes: about ten flushes.
     pub recent: Duration,
 }
 
-impl Default for Rule {
+impl Default for GatherRule {
     fn default() -> Self {
-        Self { above: 8, patience: Duration::from_micros(150), recent: Duration::from_millis(1) }
+        Self { above: 8, max_wait: Duration::from_micros(150), recent: Duration::from_millis(1) }
     }
 }
 
 /// What to wait for, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wish {
+pub(super) struct GatherTarget {
     /// As many requests as this.
     pub count: usize,
     /// Not longer than this.
@@ -34,26 +34,26 @@ pub(super) struct Wish {
 
 /// Remembers the previous group. Takes the time as an argument.
 #[derive(Debug)]
-pub(super) struct Gather {
-    rule: Rule,
+pub(super) struct GroupGatherer {
+    rule: GatherRule,
     last: Option<(usize, Instant)>,
 }
 
-impl Gather {
-    pub fn new(rule: Rule) -> Self {
+impl GroupGatherer {
+    pub fn new(rule: GatherRule) -> Self {
         Self { rule, last: None }
     }
 
     /// A group of so many requests was answered.
-    pub fn answered(&mut self, count: usize, now: Instant) {
+    pub fn on_group_answered(&mut self, count: usize, now: Instant) {
         self.last = Some((count, now));
     }
 
     /// What to wait for now that `waiting` requests are there; `None`: flush them.
-    pub fn wish(&self, waiting: usize, now: Instant) -> Option<Wish> {
+    pub fn target(&self, waiting: usize, now: Instant) -> Option<GatherTarget> {
         let (count, at) = self.last?;
         let under_load = count > self.rule.above && now.saturating_duration_since(at) <= self.rule.recent;
-        (under_load && waiting < count).then(|| Wish { count, until: now + self.rule.patience })
+        (under_load && waiting < count).then(|| GatherTarget { count, until: now + self.rule.max_wait })
     }
 }
 
@@ -63,9 +63,9 @@ mod tests {
 
     const US: Duration = Duration::from_micros(1);
 
-    fn after(count: usize) -> (Gather, Instant) {
-        let (mut gather, now) = (Gather::new(Rule::default()), Instant::now());
-        gather.answered(count, now);
+    fn after(count: usize) -> (GroupGatherer, Instant) {
+        let (mut gather, now) = (GroupGatherer::new(GatherRule::default()), Instant::now());
+        gather.on_group_answered(count, now);
         (gather, now)
     }
 
@@ -73,21 +73,21 @@ mod tests {
     fn after_a_large_group_as_many_are_gathered_again_for_a_short_time() {
         let (gather, now) = after(40);
         let soon = now + 100 * US;
-        assert_eq!(gather.wish(1, soon), Some(Wish { count: 40, until: soon + 150 * US }));
-        assert_eq!(gather.wish(39, soon), Some(Wish { count: 40, until: soon + 150 * US }));
-        assert_eq!(gather.wish(40, soon), None);
-        assert_eq!(gather.wish(41, soon), None);
+        assert_eq!(gather.target(1, soon), Some(GatherTarget { count: 40, until: soon + 150 * US }));
+        assert_eq!(gather.target(39, soon), Some(GatherTarget { count: 40, until: soon + 150 * US }));
+        assert_eq!(gather.target(40, soon), None);
+        assert_eq!(gather.target(41, soon), None);
     }
 
     #[test]
     fn a_lone_request_never_waits() {
         let now = Instant::now();
-        assert_eq!(Gather::new(Rule::default()).wish(1, now), None, "the first one");
+        assert_eq!(GroupGatherer::new(GatherRule::default()).target(1, now), None, "the first one");
         let (gather, now) = after(1);
-        assert_eq!(gather.wish(1, now), None, "after another lone one");
+        assert_eq!(gather.target(1, now), None, "after another lone one");
         let (gather, now) = after(8);
-        assert_eq!(gather.wish(1, now), None, "after a few");
+        assert_eq!(gather.target(1, now), None, "after a few");
         let (gather, now) = after(1000);
-        assert_eq!(gather.wish(1, now + 1001 * US), None, "when the load is over");
+        assert_eq!(gather.target(1, now + 1001 * US), None, "when the load is over");
     }
 }
