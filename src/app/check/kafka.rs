@@ -85,7 +85,7 @@ fn check_each(config: &Config, brokers: &[String]) -> Vec<(CheckResult, bool, Ve
 /// A topic that the daemon uses.
 struct Topic {
     name: String,
-    /// Maximum size in bytes of a record that the daemon sends to this topic. 0 if it does not depend on the configuration.
+    /// Maximum size in bytes of a record that the daemon sends to this topic. 0 if the configuration does not set it.
     largest: u64,
     /// How to add keys to records that may have none. `None` if all records have a key.
     unkeyed: Option<&'static str>,

@@ -24,8 +24,8 @@ pub(in crate::app) fn last_error(problems: &[Problem]) -> Option<&str> {
     problems.iter().find_map(|problem| problem.last_error.as_deref())
 }
 
-/// Refreshes the list every second and reports it to systemd. `observe` builds the list, and returns it with the number of
-/// waiting records, or `None` while the process is stopping, which sets its own status. This is a separate thread,
+/// Refreshes the list every second and reports it to systemd. `observe` builds the list, and returns it with the number
+/// of waiting records, or `None` while the process is stopping, which sets its own status. This is a separate thread,
 /// because systemd may be slow to read the message.
 pub(in crate::app) fn report(
     observe: impl Fn() -> Option<(u64, Vec<Problem>)> + Send + 'static,
