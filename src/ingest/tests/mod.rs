@@ -17,12 +17,12 @@ use crate::wal;
 /// Far more than any test needs.
 const LONG: Duration = Duration::from_secs(60);
 
-struct House {
+struct IngestFixture {
     ingest: Ingest,
     threads: IngestThreads,
 }
 
-impl House {
+impl IngestFixture {
     fn open(dir: &Path) -> Self {
         let options = wal::Options {
             segment_size: 1 << 20,
@@ -98,7 +98,7 @@ fn image(of: &Path) -> tempfile::TempDir {
 #[tokio::test]
 async fn a_claim_leads_to_its_command_and_an_unknown_one_nowhere() {
     let dir = tempfile::tempdir().unwrap();
-    let house = House::open(dir.path());
+    let house = IngestFixture::open(dir.path());
     // Its first record has a key and a claim: both lead to it.
     let key = keyed("k", "b", None);
     let receipt =
@@ -114,14 +114,14 @@ async fn a_claim_leads_to_its_command_and_an_unknown_one_nowhere() {
 #[tokio::test]
 async fn claims_and_keys_are_found_after_a_crash_and_without_the_index() {
     let dir = tempfile::tempdir().unwrap();
-    let house = House::open(dir.path());
+    let house = IngestFixture::open(dir.path());
     let key = keyed("k", "b", Some("POST /v1/users"));
     let receipt = house.ingest.submit(request(&[Some([1; 16])], key.clone())).await.unwrap();
     let crashed = image(dir.path());
     let bare = image(dir.path());
     std::fs::remove_dir_all(bare.path().join("index")).unwrap();
     for dir in [&crashed, &bare] {
-        let house = House::open(dir.path());
+        let house = IngestFixture::open(dir.path());
         assert_eq!(house.ingest.find_claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
         let again = house.ingest.find_repeat(&request(&[None], key.clone())).await.unwrap();
         assert_eq!(again.unwrap().ids, receipt.ids);
@@ -133,7 +133,7 @@ async fn claims_and_keys_are_found_after_a_crash_and_without_the_index() {
 #[tokio::test]
 async fn a_claim_leads_to_its_command_when_it_was_requeued() {
     let dir = tempfile::tempdir().unwrap();
-    let house = House::open(dir.path());
+    let house = IngestFixture::open(dir.path());
     let receipt = house.ingest.submit(request(&[Some([1; 16])], None)).await.unwrap();
     let log = Arc::clone(&house.ingest.shared.log);
     let record = log.read(Lsn(1)).unwrap().unwrap();
@@ -149,7 +149,7 @@ async fn a_claim_leads_to_its_command_when_it_was_requeued() {
     let ingest = house.ingest.clone();
     let requeued = tokio::task::spawn_blocking(move || ingest.requeue(&letter)).await.unwrap();
     assert_eq!(requeued, Ok(Lsn(2)));
-    let known = |house: &House| {
+    let known = |house: &IngestFixture| {
         let shared = &house.ingest.shared;
         shared.index.find(&shared.digests.claim_digest(&[1; 16]), Lsn(0)).unwrap()
     };
@@ -157,13 +157,13 @@ async fn a_claim_leads_to_its_command_when_it_was_requeued() {
     assert_eq!(house.ingest.find_claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
     house.close();
     std::fs::remove_dir_all(dir.path().join("index")).unwrap();
-    let house = House::open(dir.path());
+    let house = IngestFixture::open(dir.path());
     assert_eq!(known(&house), IndexLookup::Found(Lsn(2)), "a rebuilt index says the same");
     house.close();
 }
 
 /// Submits until the index is complete.
-async fn submit(house: &House, request: Request) -> Receipt {
+async fn submit(house: &IngestFixture, request: Request) -> Receipt {
     loop {
         match house.ingest.submit(request.clone()).await {
             Err(SubmitError::IndexRebuilding) => tokio::task::yield_now().await,
@@ -181,16 +181,16 @@ fn move_index(from: &Path, to: &Path) {
 #[tokio::test]
 async fn a_retry_is_appended_when_the_index_is_newer_than_its_log() {
     let dir = tempfile::tempdir().unwrap();
-    let house = House::open(dir.path());
+    let house = IngestFixture::open(dir.path());
     house.ingest.submit(request(&[None], keyed("a", "b", None))).await.unwrap();
     house.close();
     let older = image(dir.path());
-    let house = House::open(dir.path());
+    let house = IngestFixture::open(dir.path());
     house.ingest.submit(request(&[None], keyed("lost", "b", None))).await.unwrap();
     house.close();
     // The log is restored from a copy, the index is kept.
     move_index(dir.path(), older.path());
-    let house = House::open(older.path());
+    let house = IngestFixture::open(older.path());
     let other = submit(&house, request(&[None], None)).await;
     let retried = submit(&house, request(&[None], keyed("lost", "b", None))).await;
     assert!(!retried.replayed && retried.ids != other.ids, "another command's id, and nothing appended");
@@ -202,18 +202,18 @@ async fn a_retry_is_appended_when_the_index_is_newer_than_its_log() {
 #[tokio::test]
 async fn a_key_is_found_when_the_index_is_of_another_life_of_the_log() {
     let dir = tempfile::tempdir().unwrap();
-    let house = House::open(dir.path());
+    let house = IngestFixture::open(dir.path());
     house.ingest.submit(request(&[None], keyed("a", "b", None))).await.unwrap();
     house.close();
     let other = image(dir.path());
     for (dir, key) in [(dir.path(), "here"), (other.path(), "there")] {
-        let house = House::open(dir);
+        let house = IngestFixture::open(dir);
         house.ingest.submit(request(&[None], keyed(key, "b", None))).await.unwrap();
         house.close();
     }
     // Both lives have as many records.
     move_index(other.path(), dir.path());
-    let house = House::open(dir.path());
+    let house = IngestFixture::open(dir.path());
     assert!(submit(&house, request(&[None], keyed("here", "b", None))).await.replayed);
     assert!(!submit(&house, request(&[None], keyed("there", "b", None))).await.replayed);
     house.close();
@@ -222,14 +222,14 @@ async fn a_key_is_found_when_the_index_is_of_another_life_of_the_log() {
 #[tokio::test]
 async fn the_index_of_an_earlier_version_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
-    let house = House::open(dir.path());
+    let house = IngestFixture::open(dir.path());
     let first = house.ingest.submit(request(&[None], keyed("a", "b", None))).await.unwrap();
     house.close();
     std::fs::remove_dir_all(dir.path().join("index")).unwrap();
     let sled = sled::Config::new().path(dir.path().join("index")).open().unwrap();
     sled.insert("position", &u64::MAX.to_be_bytes()).unwrap();
     drop(sled);
-    let house = House::open(dir.path());
+    let house = IngestFixture::open(dir.path());
     let again = submit(&house, request(&[None], keyed("a", "b", None))).await;
     assert_eq!((again.ids, again.replayed), (first.ids, true));
     house.close();
@@ -240,7 +240,7 @@ async fn the_index_of_an_earlier_version_is_replaced() {
 #[tokio::test]
 async fn a_key_is_recognised_without_submitting_anything() {
     let dir = tempfile::tempdir().unwrap();
-    let house = House::open(dir.path());
+    let house = IngestFixture::open(dir.path());
     let of = |key| request(&[None], key);
     assert_eq!(house.ingest.find_repeat(&of(None)).await, Ok(None));
     assert_eq!(house.ingest.find_repeat(&of(keyed("k", "b", None))).await, Ok(None));
@@ -254,7 +254,7 @@ async fn a_key_is_recognised_without_submitting_anything() {
 #[tokio::test]
 async fn a_key_of_a_caller_with_a_token_has_one_body() {
     let dir = tempfile::tempdir().unwrap();
-    let house = House::open(dir.path());
+    let house = IngestFixture::open(dir.path());
     let of = |principal: &str, body| Request {
         principal: Some(owner(principal, None)),
         ..request(&[None], keyed("k", body, None))
@@ -275,7 +275,7 @@ fn owner(name: &str, registered_at: Option<Timestamp>) -> Owner {
 #[tokio::test]
 async fn a_key_of_a_user_is_another_for_the_next_user_of_the_name() {
     let dir = tempfile::tempdir().unwrap();
-    let mut house = House::open(dir.path());
+    let mut house = IngestFixture::open(dir.path());
     let of = |registered_at, body| Request {
         principal: Some(owner("ada", registered_at)),
         ..request(&[None], keyed("k", body, None))
@@ -293,7 +293,7 @@ async fn a_key_of_a_user_is_another_for_the_next_user_of_the_name() {
         assert_eq!(house.ingest.submit(of(after, "c")).await, Err(SubmitError::KeyConflict));
         assert_eq!(house.ingest.find_repeat(&of(None, "b")).await.unwrap().unwrap().ids, first.ids);
         house.close();
-        house = House::open(dir.path());
+        house = IngestFixture::open(dir.path());
     }
     house.close();
 }
@@ -301,7 +301,7 @@ async fn a_key_of_a_user_is_another_for_the_next_user_of_the_name() {
 #[tokio::test]
 async fn a_key_of_callers_without_a_token_is_another_with_another_body() {
     let dir = tempfile::tempdir().unwrap();
-    let mut house = House::open(dir.path());
+    let mut house = IngestFixture::open(dir.path());
     let of = |body| request(&[None], keyed("k", body, Some("POST /v1/users")));
     let (one, other) = tokio::join!(submit(&house, of("b")), submit(&house, of("c")));
     assert!(!one.replayed && !other.replayed && one.ids != other.ids);
@@ -312,7 +312,7 @@ async fn a_key_of_callers_without_a_token_is_another_with_another_body() {
             assert_eq!(house.ingest.find_repeat(&of(body)).await, Ok(Some(again)));
         }
         house.close();
-        house = House::open(dir.path());
+        house = IngestFixture::open(dir.path());
     }
     house.close();
 }
@@ -321,7 +321,7 @@ async fn a_key_of_callers_without_a_token_is_another_with_another_body() {
 #[tokio::test]
 async fn a_key_without_a_token_in_a_log_of_an_earlier_version_is_recognised() {
     let dir = tempfile::tempdir().unwrap();
-    let house = House::open(dir.path());
+    let house = IngestFixture::open(dir.path());
     let of = |body| request(&[None], keyed("k", body, None));
     let shared = &house.ingest.shared;
     let repeat = shared.digests.for_request(&of("b"), &keyed("k", "b", None).unwrap()).legacy.unwrap().repeat;
@@ -338,7 +338,7 @@ async fn a_key_without_a_token_in_a_log_of_an_earlier_version_is_recognised() {
 #[tokio::test]
 async fn a_key_bound_to_a_route_is_another_on_another_route() {
     let dir = tempfile::tempdir().unwrap();
-    let house = House::open(dir.path());
+    let house = IngestFixture::open(dir.path());
     let of = |route| request(&[None], keyed("k", "b", route));
     house.ingest.submit(of(Some("PUT /v1/users/ada"))).await.unwrap();
     for other in [Some("DELETE /v1/users/ada"), Some("PUT /v1/users/bob"), None] {

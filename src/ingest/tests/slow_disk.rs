@@ -18,12 +18,12 @@ const LONG: Duration = Duration::from_secs(120);
 
 /// Calls of one kind wait while it is closed.
 #[derive(Default)]
-struct Gate {
+struct CallGate {
     closed: Mutex<bool>,
     opened: Condvar,
 }
 
-impl Gate {
+impl CallGate {
     fn close(&self) {
         *self.closed.lock() = true;
     }
@@ -33,24 +33,24 @@ impl Gate {
         self.opened.notify_all();
     }
 
-    fn pass(&self) {
+    fn wait_until_open(&self) {
         drop(self.opened.wait_while(self.closed.lock(), |closed| *closed));
     }
 }
 
 /// The real file system with gates in front of what fills segments, and of every flush.
 #[derive(Clone, Default)]
-struct Disk {
-    fills: Arc<Gate>,
-    flushes: Arc<Gate>,
+struct GatedFs {
+    fills: Arc<CallGate>,
+    flushes: Arc<CallGate>,
 }
 
-struct Slow {
-    disk: Disk,
+struct GatedFile {
+    disk: GatedFs,
     file: Arc<dyn File>,
 }
 
-impl Fs for Disk {
+impl Fs for GatedFs {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         RealFs.create_dir_all(dir)
     }
@@ -60,7 +60,7 @@ impl Fs for Disk {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(Slow { disk: self.clone(), file: RealFs.open(path, mode)? }))
+        Ok(Arc::new(GatedFile { disk: self.clone(), file: RealFs.open(path, mode)? }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -80,7 +80,7 @@ impl Fs for Disk {
     }
 }
 
-impl File for Slow {
+impl File for GatedFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.file.read_at(buf, offset)
     }
@@ -88,18 +88,18 @@ impl File for Slow {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         // Only what is filled ahead of need is nothing but zeros.
         if buf.iter().all(|byte| *byte == 0) {
-            self.disk.fills.pass();
+            self.disk.fills.wait_until_open();
         }
         self.file.write_at(buf, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.flushes.pass();
+        self.disk.flushes.wait_until_open();
         self.file.sync_data()
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.disk.flushes.pass();
+        self.disk.flushes.wait_until_open();
         self.file.sync_all()
     }
 
@@ -113,7 +113,7 @@ impl File for Slow {
 }
 
 /// The way into a log with one segment of 1 MiB; no other is filled before `fills` is opened.
-fn start_on(disk: &Disk, dir: &Path) -> (Ingest, IngestThreads) {
+fn start_on(disk: &GatedFs, dir: &Path) -> (Ingest, IngestThreads) {
     let options = wal::Options {
         segment_size: 1 << 20,
         reserve_space: 0,
@@ -155,7 +155,7 @@ fn request(bytes: usize) -> Request {
 
 #[tokio::test]
 async fn a_slow_fill_delays_no_flushed_answer_and_each_group_once() {
-    let (disk, dir) = (Disk::default(), tempfile::tempdir().unwrap());
+    let (disk, dir) = (GatedFs::default(), tempfile::tempdir().unwrap());
     let (ingest, threads) = start_on(&disk, dir.path());
     let log = Arc::clone(&ingest.shared.log);
     disk.flushes.close();
@@ -195,7 +195,7 @@ async fn a_slow_fill_delays_no_flushed_answer_and_each_group_once() {
 
 #[tokio::test]
 async fn a_flush_without_end_is_undecided_and_may_accept_the_request_later() {
-    let (disk, dir) = (Disk::default(), tempfile::tempdir().unwrap());
+    let (disk, dir) = (GatedFs::default(), tempfile::tempdir().unwrap());
     let (ingest, threads) = start_on(&disk, dir.path());
     disk.flushes.close();
     // Its first step puts the request into the queue.
