@@ -55,7 +55,7 @@ impl Applier {
     async fn transaction(&self, commands: &[Command], degraded: bool) -> Result<Attempt, DbError> {
         let (began, at) = (Instant::now(), SystemTime::now());
         let mut batch = self.db.begin().await?;
-        let snapshot = read(&mut batch, &Lookups::about(commands)).await?;
+        let snapshot = read(&mut batch, &Lookups::for_commands(commands)).await?;
         let plan = plan::plan(commands, snapshot, Timestamp::now(), self.retry_attempts);
         let unburied: Vec<(usize, String)> = plan
             .outcomes
@@ -114,7 +114,8 @@ impl Applier {
 /// the process that got it killed. Telling them twice costs one more read.
 fn untold<'a>(commands: &'a [Command], outcomes: &'a [CommandOutcome]) -> impl Iterator<Item = String> + 'a {
     let understood = |command: &&Command| command.value().is_some();
-    let repeats = commands.iter().zip(outcomes).filter(|(_, outcome)| **outcome == CommandOutcome::Repeat);
+    let repeats =
+        commands.iter().zip(outcomes).filter(|(_, outcome)| **outcome == CommandOutcome::AlreadyDecided);
     repeats.map(|(command, _)| command).filter(understood).map(|command| command.name.clone())
 }
 
@@ -133,7 +134,7 @@ async fn read(batch: &mut DbTransaction, questions: &Lookups) -> Result<Snapshot
 }
 
 async fn write(batch: &mut DbTransaction, mut writes: WriteSet, degraded: bool) -> Result<(), DbError> {
-    let extras = if degraded { writes.put_off() } else { Vec::new() };
+    let extras = if degraded { writes.take_deferred_columns() } else { Vec::new() };
     // Empty lists cost nothing.
     if !writes.deletes.is_empty() {
         batch.delete_users(&writes.deletes).await?;

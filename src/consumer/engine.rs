@@ -255,7 +255,7 @@ impl Engine {
                     outcome,
                     CommandOutcome::Applied
                         | CommandOutcome::Rejected
-                        | CommandOutcome::Repeat
+                        | CommandOutcome::AlreadyDecided
                         | CommandOutcome::Dead { .. }
                 )
             })
@@ -307,7 +307,7 @@ impl Engine {
             match outcome {
                 CommandOutcome::Applied => self.counts.applied += 1,
                 CommandOutcome::Rejected => self.counts.rejected += 1,
-                CommandOutcome::Repeat | CommandOutcome::Gone | CommandOutcome::Stale => {
+                CommandOutcome::AlreadyDecided | CommandOutcome::NotParked | CommandOutcome::StaleCopy => {
                     self.counts.repeats += 1
                 }
                 CommandOutcome::Dead { .. } => {

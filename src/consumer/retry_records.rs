@@ -46,11 +46,11 @@ pub(super) fn retry(
     let (attempts, not_before, behind) = match outcome {
         CommandOutcome::Parked { attempts } => (*attempts, after(delay(config, *attempts)), None),
         // Its turn comes when those before it are done, which are before it in the topic.
-        CommandOutcome::Follows => (0, now, None),
+        CommandOutcome::ParkedBehind => (0, now, None),
         // As late as after its last try: a copy that comes at once would be a try before its time.
-        CommandOutcome::Again { attempts: 0 } => (0, now, None),
-        CommandOutcome::Again { attempts } => (*attempts, after(delay(config, *attempts)), None),
-        CommandOutcome::Behind { first, first_attempts, attempts } => {
+        CommandOutcome::Reparked { attempts: 0 } => (0, now, None),
+        CommandOutcome::Reparked { attempts } => (*attempts, after(delay(config, *attempts)), None),
+        CommandOutcome::NotFirst { first, first_attempts, attempts } => {
             let times = times_behind(record, first, *first_attempts) + 1;
             let delay = delay(config, i32::try_from(times).unwrap_or(i32::MAX));
             (*attempts, after(delay), Some(format!("{first}/{first_attempts}/{times}")))
@@ -172,7 +172,7 @@ mod tests {
     fn a_parked_command_that_is_sent_again_waits_as_long_as_after_its_last_try() {
         let (record, config) = (record(), Config::default());
         let again = |attempts| {
-            let outcome = CommandOutcome::Again { attempts };
+            let outcome = CommandOutcome::Reparked { attempts };
             let letter = retry(&config, &record, &Command::read(&record), &outcome, Timestamp(1_000));
             let back = delivered(letter.unwrap());
             assert_eq!(Command::read(&back).tries, Some(attempts));
@@ -189,14 +189,14 @@ mod tests {
         while lost(&record).is_none() {
             let command = Command::read(&record);
             let outcome =
-                CommandOutcome::Behind { first: "first".to_owned(), first_attempts: 3, attempts: 0 };
+                CommandOutcome::NotFirst { first: "first".to_owned(), first_attempts: 3, attempts: 0 };
             record = delivered(retry(&config, &record, &command, &outcome, Timestamp(1)).unwrap());
             rounds += 1;
         }
         assert_eq!((rounds, lost(&record).as_deref()), (LOST_AFTER, Some("first")));
         let command = Command::read(&record);
         // It was tried in between: it is there.
-        let outcome = CommandOutcome::Behind { first: "first".to_owned(), first_attempts: 4, attempts: 0 };
+        let outcome = CommandOutcome::NotFirst { first: "first".to_owned(), first_attempts: 4, attempts: 0 };
         let record = delivered(retry(&config, &record, &command, &outcome, Timestamp(1)).unwrap());
         assert_eq!(lost(&record), None);
     }

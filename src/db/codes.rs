@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_given_up_where_its_server_or_its_session_is_of_no_more_use() {
+    fn errors_that_make_a_connection_useless_close_it() {
         use ConnectionState::{Demoted, Stale, Usable};
         for number in [1290, 1792, 1836, 1047] {
             assert_eq!((mysql(number), mysql_connection_state(number)), (Busy, Demoted), "{number}");

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_reported_with_its_key_and_no_password() {
+    fn every_error_is_reported_with_its_key_and_no_password() {
         let config: Config = toml::from_str(
             "url = \"redis://u:hunter2@h\"\npassword_file = \"/does/not/exist\"\nmax_connections = 0\n\
              acquire_timeout = \"0s\"\nstatement_timeout = \"1h\"\nmax_lifetime = \"0s\"\naudit_retention = \"29days 23h\"",
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_audit_is_kept_as_long_as_outcomes_or_longer() {
+    fn audit_retention_is_at_least_that_of_outcomes() {
         let config = |text: &str| toml::from_str::<Config>(&format!("audit_retention = \"{text}\"")).unwrap();
         for right in ["0s", "30days", "1year", "100years"] {
             assert_eq!(config(right).validate(), [], "{right}");
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_that_cannot_work_are_mistakes() {
+    fn invalid_urls_are_errors() {
         let mistaken = |url: &str| {
             let config = Config { url: url.into(), ..Config::default() };
             !config.validate().is_empty()

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn placeholders_are_numbered_for_postgres_alone() {
+    fn placeholders_are_numbered_only_for_postgres() {
         let sql = "SELECT a FROM t WHERE a = ? AND b IN (?,?)";
         assert_eq!(Dialect::Postgres.placed(sql), "SELECT a FROM t WHERE a = $1 AND b IN ($2,$3)");
         assert_eq!(Dialect::MySql.placed(sql), sql);

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_columns_that_may_be_ascii_are_those_that_the_migrations_make_so() {
+    fn ascii_columns_equal_those_of_the_migrations() {
         assert_eq!(ascii_in_migrations(), ASCII);
     }
 }

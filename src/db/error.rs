@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_of_the_database_is_transient_unless_it_is_our_mistake() {
+    fn driver_errors_are_transient_except_configuration_errors() {
         let io = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
         let busy = [io, sqlx::Error::PoolTimedOut, sqlx::Error::PoolClosed, sqlx::Error::WorkerCrashed];
         for error in busy {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_shows_what_the_driver_said() {
+    fn error_texts_do_not_contain_the_drivers_text() {
         let error = DbError::from_sqlx(&sqlx::Error::Configuration("mysql://u:hunter2@h/".into()));
         assert!(!format!("{error} {error:?}").contains("hunter2"));
         let error = DbError::from_sqlx(&sqlx::Error::Protocol("ada@example.org".into()));

@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pass_goes_on_while_batches_are_full_and_nobody_else_deletes() {
+    fn a_pass_continues_while_batches_are_full_and_deleted() {
         let full = u64::from(BATCH);
         let followed =
             |found, deleted| DeletedBatch { found, deleted, last: Timestamp(0), waiting: None }.has_more();
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn one_table_without_an_answer_is_no_database_that_is_away() {
+    fn one_failing_table_is_not_a_database_outage() {
         let late = || DbError::Unavailable("over its time".to_owned());
         assert!(!is_database_unavailable(&[("audit", late())], 4));
         assert!(!is_database_unavailable(&[], 4));

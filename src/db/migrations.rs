@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_is_compiled_in_and_in_order() {
+    fn every_migration_file_is_compiled_in_and_in_order() {
         for (dialect, dir) in
             [(Dialect::MySql, "mysql"), (Dialect::Postgres, "postgres"), (Dialect::Sqlite, "sqlite")]
         {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_for_mysql_is_one_statement() {
+    fn a_mysql_file_is_one_statement() {
         for migration in MYSQL {
             assert!(!migration.sql.contains(';'), "{}", migration.name);
         }

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_connections_made_before_are_retired_and_not_all_the_time() {
+    fn only_older_connections_are_retired_and_not_constantly() {
         let (retired, start) = (RetiredConnections::default(), Instant::now());
         let second = Duration::from_secs(1);
         assert!(!retired.contains(second, start));

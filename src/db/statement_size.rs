@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_shapes_and_together_the_rows() {
+    fn pieces_have_shape_lengths_and_contain_all_rows() {
         let rows: Vec<usize> = (0..1100).collect();
         for len in 0..rows.len() {
             let pieces: Vec<&[usize]> = pieces(&rows[..len]).collect();
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_to_search_for_is_padded_with_what_is_in_it() {
+    fn a_search_list_is_padded_with_its_own_values() {
         let mut list = vec![1, 2, 3];
         let shape = padded_len(list.len());
         pad_to(&mut list, shape, 0);
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_separated_by_commas() {
+    fn placeholders_are_separated_by_commas() {
         assert_eq!(placeholders(3), "?,?,?");
         assert_eq!(tuples(2, 2), "(?,?),(?,?)");
     }

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_tells_the_database() {
+    fn the_scheme_selects_the_database() {
         let dialect = |url: &str| DatabaseUrl::from(url).dialect();
         assert_eq!(dialect("sqlite:a"), Some(Dialect::Sqlite));
         assert_eq!(dialect("mariadb://h/db"), Some(Dialect::MySql));

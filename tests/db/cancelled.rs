@@ -1,4 +1,4 @@
-//! Calls that nobody waits for any more.
+//! Calls whose caller stops waiting.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -6,17 +6,17 @@ use std::task::Poll;
 
 use crate::{TestDatabase, insert, user};
 
-/// When a call is dropped, counted in its own steps: no clock, so that neither a fast nor a busy machine matters.
+/// When a call is dropped, counted in polls: without a clock, the speed of the machine does not matter.
 #[derive(Clone, Copy, Debug)]
 struct DropPoint {
-    /// After this many polls that did not finish it.
+    /// The number of polls after which an unfinished call is dropped.
     polls: usize,
-    /// Not at once, while the answer is still on its way, but when something has come for the call.
+    /// Whether the call is dropped only after data for it has arrived, instead of while its reply is still on the way.
     is_late: bool,
 }
 
 impl DropPoint {
-    /// The result, or nothing if the call was dropped before it had one.
+    /// The call's result, or `None` if the call was dropped before.
     async fn run<T>(self, call: impl Future<Output = T>) -> Option<T> {
         let mut call = pin!(call);
         let mut polls = 0;
@@ -34,13 +34,13 @@ impl DropPoint {
     }
 }
 
-/// Drivers leave an answer half read when their future is dropped, and the next question would get the rest of it.
-pub async fn a_call_that_is_dropped_half_way_leaves_no_answer_for_the_next(place: &TestDatabase) {
+/// Drivers leave a reply half read when their future is dropped, and the next statement would read the rest of it.
+pub async fn a_dropped_call_leaves_no_reply_for_the_next(place: &TestDatabase) {
     place.migrated().await;
     let database = place.with(|config| config.max_connections = 1).await;
     insert(&database, &[user("ada"), user("grace")]).await;
     let mut dropped = 0;
-    // A statement of each shape, the first of which is prepared.
+    // A statement of each shape. The first one is prepared.
     for ids in [0, 1, 8, 64, 512] {
         let ids: Vec<String> = (0..ids).map(|id| id.to_string()).collect();
         for when in (1..).flat_map(|polls| [false, true].map(|is_late| DropPoint { polls, is_late })) {
@@ -68,5 +68,5 @@ pub async fn a_call_that_is_dropped_half_way_leaves_no_answer_for_the_next(place
             }
         }
     }
-    assert!(dropped > 0, "a call to a database waits for its answer");
+    assert!(dropped > 0, "a database call waits for its reply");
 }

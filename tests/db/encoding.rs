@@ -1,14 +1,16 @@
-//! Which character sets of MariaDB's columns keep every character.
+//! MariaDB's column character sets that store every character.
 
 use crate::TestDatabase;
 use support::services;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ascii_is_enough_only_where_a_migration_says_so() {
-    let Some(url) = services::mariadb("ascii_is_enough_only_where_a_migration_says_so") else { return };
+async fn ascii_is_accepted_only_in_the_migrations_ascii_columns() {
+    let Some(url) = services::mariadb("ascii_is_accepted_only_in_the_migrations_ascii_columns") else {
+        return;
+    };
     let place = TestDatabase::server(url);
     let database = place.migrated().await;
-    assert_eq!(database.wrong_encoding().await, Ok(None), "what the migrations made");
+    assert_eq!(database.wrong_encoding().await, Ok(None), "the migrations' own tables");
     place.sql("ALTER TABLE users MODIFY nickname VARCHAR(1024) CHARACTER SET ascii NULL").await;
     let wrong = database.wrong_encoding().await.unwrap().unwrap();
     assert!(wrong.found.contains("users.nickname") && wrong.found.contains("ascii"), "{wrong}");

@@ -1,4 +1,4 @@
-//! Columns that an overloaded database puts off.
+//! Deferred columns of an overloaded database.
 
 use forebay::db::{Database, DbError, UserRow};
 
@@ -14,17 +14,17 @@ async fn nickname(database: &Database, name: &str) -> Option<String> {
     database.user(name).await.unwrap().unwrap().nickname
 }
 
-pub async fn what_is_put_off_shows_at_once_and_is_merged_later(place: &TestDatabase) {
+pub async fn deferred_columns_show_at_once_and_are_merged_later(place: &TestDatabase) {
     let database = place.migrated().await;
     let grace = UserRow { nickname: Some("Amazing".into()), ..user("grace") };
     insert(&database, &[user("ada"), grace, user("linus")]).await;
     put_off(&database, "ada", r#"{"nickname":"Countess","later":1}"#).await.unwrap();
     put_off(&database, "grace", r#"{"nickname":null}"#).await.unwrap();
-    // Names nothing, so it keeps what was put off before.
+    // An object without members keeps the columns deferred before.
     put_off(&database, "ada", "{}").await.unwrap();
     let refused = put_off(&database, "ada", "[]").await.unwrap_err();
     assert!(matches!(refused, DbError::Refused(_)), "{refused}");
-    // Of somebody who is gone.
+    // For a user that does not exist.
     put_off(&database, "nobody", r#"{"nickname":"x"}"#).await.unwrap();
     assert_eq!(nickname(&database, "ada").await.as_deref(), Some("Countess"));
     assert_eq!(nickname(&database, "grace").await, None);
@@ -38,7 +38,7 @@ pub async fn what_is_put_off_shows_at_once_and_is_merged_later(place: &TestDatab
     assert_eq!(nickname(&database, "linus").await, None);
 }
 
-pub async fn a_later_update_or_deletion_settles_what_was_put_off(place: &TestDatabase) {
+pub async fn an_update_or_deletion_removes_deferred_columns(place: &TestDatabase) {
     let database = place.migrated().await;
     insert(&database, &[user("ada"), user("grace")]).await;
     for name in ["ada", "grace"] {
@@ -55,5 +55,5 @@ pub async fn a_later_update_or_deletion_settles_what_was_put_off(place: &TestDat
 
     assert_eq!(database.merge_extras(10).await, Ok(0));
     assert_eq!(nickname(&database, "ada").await.as_deref(), Some("new"));
-    assert_eq!(nickname(&database, "grace").await, None, "another person of that name");
+    assert_eq!(nickname(&database, "grace").await, None, "another user with that name");
 }

@@ -1,4 +1,4 @@
-//! A database that hands its part over to another server, while the daemon's connections stay open.
+//! Failover of a database to another server, while the daemon's connections stay open.
 
 use forebay::db::{Database, DbError};
 
@@ -7,7 +7,7 @@ use support::proxy::Proxy;
 use support::services;
 use support::sql::{PASSWORD, SqlServer};
 
-/// As many as the pool may have.
+/// Maximum number of connections in the pool.
 const CONNECTIONS: u32 = 4;
 
 /// Commits a row.
@@ -17,7 +17,7 @@ async fn write(database: &Database, id: &str) -> Result<(), DbError> {
     batch.commit().await
 }
 
-/// Has the pool open all its connections.
+/// Makes the pool open all its connections.
 async fn open_all(database: &Database) {
     let mut batches = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -25,8 +25,8 @@ async fn open_all(database: &Database) {
     }
 }
 
-/// `url`: of the same database at each, with an account that read-only servers refuse. `demote`: makes the old one
-/// read-only for connections that there are already, at once or soon.
+/// `old` and `new` are URLs of the same database on both servers, with an account that read-only servers refuse.
+/// `demote` makes the old server read-only for existing connections, at once or soon.
 async fn fails_over(old: &str, new: &str, demote: impl FnOnce()) {
     for url in [old, new] {
         TestDatabase::server(url.to_owned()).migrated().await;
@@ -48,12 +48,12 @@ async fn fails_over(old: &str, new: &str, demote: impl FnOnce()) {
         }
     };
     assert!(refused.is_transient() && refused.to_string().contains("accepts no writes"), "{refused}");
-    // Reads go on.
+    // Reads still succeed.
     let direct = TestDatabase::server(old.to_owned()).database().await;
     assert_eq!(direct.ping().await, Ok(()));
-    assert!(direct.check_writes().await.is_err(), "a health check that only reads notices nothing");
+    assert!(direct.check_writes().await.is_err(), "a read-only server must fail the health check");
 
-    // The name leads to the other server now; nobody cuts what is open.
+    // The name now leads to the other server; open connections are not cut.
     proxy.forward_to(&address(new));
     open_all(&database).await;
     for number in 0..CONNECTIONS {
@@ -64,10 +64,10 @@ async fn fails_over(old: &str, new: &str, demote: impl FnOnce()) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_connection_stays_on_a_mariadb_that_became_read_only() {
-    let test = "no_connection_stays_on_a_mariadb_that_became_read_only";
+async fn no_connection_stays_on_a_read_only_mariadb() {
+    let test = "no_connection_stays_on_a_read_only_mariadb";
     let (Some(old), Some(new)) = (services::own_mariadb(test), services::own_mariadb(test)) else { return };
-    // Unlike the tests' own account this one is bound by `read_only`.
+    // Unlike the tests' own account, `read_only` applies to this one.
     let prepared = [&old, &new].map(|server| {
         let account =
             format!("CREATE USER app@'%' IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON users.* TO app@'%'");
@@ -78,8 +78,8 @@ async fn no_connection_stays_on_a_mariadb_that_became_read_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_connection_stays_on_a_postgres_that_became_read_only() {
-    let test = "no_connection_stays_on_a_postgres_that_became_read_only";
+async fn no_connection_stays_on_a_read_only_postgres() {
+    let test = "no_connection_stays_on_a_read_only_postgres";
     let (Some(old), Some(new)) = (services::own_postgres(test), services::own_postgres(test)) else { return };
     let prepared = [&old, &new].map(|server| {
         server.sql("postgres", "CREATE DATABASE users");

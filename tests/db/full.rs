@@ -1,4 +1,4 @@
-//! A database whose disk is full, and has room again.
+//! A full disk of the database, and recovery when space is free again.
 
 use std::fs;
 use std::process::Command;
@@ -10,14 +10,14 @@ use support::disk::SmallDisk;
 use support::sql::{SqlServer, is_root};
 use support::{scratch, services};
 
-/// A new database of PostgreSQL takes 8 MiB.
+/// Size of the disk. A new PostgreSQL database takes 8 MiB.
 const MEBIBYTES: u32 = 32;
-/// More rows of an outcome than fit into the pages that are there.
+/// More outcome rows than fit into the existing pages.
 const MANY: usize = 10_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_postgres_whose_disk_is_full_refuses_for_the_moment_and_goes_on_with_room() {
-    let test = "a_postgres_whose_disk_is_full_refuses_for_the_moment_and_goes_on_with_room";
+async fn postgres_recovers_from_a_full_disk() {
+    let test = "postgres_recovers_from_a_full_disk";
     let Some(server) = services::own_postgres(test) else { return };
     let dir = scratch::dir("tablespace");
     let disk = SmallDisk::mount(dir.path(), MEBIBYTES);
@@ -47,9 +47,9 @@ async fn a_postgres_whose_disk_is_full_refuses_for_the_moment_and_goes_on_with_r
     let (number, error) = refused.expect("the disk is full");
     assert!(matches!(error, DbError::Busy(_)) && error.is_transient(), "{error}");
     assert!(error.to_string().contains("53100"), "{error}");
-    assert_eq!(database.ping().await, Ok(()), "reads go on");
+    assert_eq!(database.ping().await, Ok(()), "reads still succeed");
     disk.clear().unwrap();
-    // The one that was refused, on the connections that there are.
+    // The refused write succeeds on the existing connections.
     assert_eq!(write(format!("before-{number}")).await, Ok(()));
     assert_eq!(database.check_writes().await, Ok(()));
 }

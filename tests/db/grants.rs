@@ -1,4 +1,4 @@
-//! The account of a careful administrator: it may read and write rows, and change no table.
+//! A restricted account that may read and write rows, but not change tables.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use support::daemon::LONG;
 use support::services;
 use support::sql::{PASSWORD, SqlServer};
 
-/// `owner`, `app`: the same database with the account that migrates, and with the daemon's.
+/// `owner` and `app` are URLs of the same database, with the migrating account and with the daemon's.
 async fn rows_are_enough(owner: String, app: String) {
     TestDatabase::server(owner).migrated().await;
     let database = TestDatabase::server(app).database().await;
@@ -29,8 +29,8 @@ async fn rows_are_enough(owner: String, app: String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_account_of_mariadb_that_changes_no_table_is_enough_after_migrate() {
-    let test = "an_account_of_mariadb_that_changes_no_table_is_enough_after_migrate";
+async fn mariadb_needs_no_schema_privileges_after_migrate() {
+    let test = "mariadb_needs_no_schema_privileges_after_migrate";
     let Some(server) = services::own_mariadb(test) else { return };
     server.sql("mysql", "CREATE DATABASE users");
     let grant = "GRANT SELECT, INSERT, UPDATE, DELETE ON users.* TO app@'%'";
@@ -40,8 +40,8 @@ async fn an_account_of_mariadb_that_changes_no_table_is_enough_after_migrate() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_account_of_postgres_that_changes_no_table_is_enough_after_migrate() {
-    let test = "an_account_of_postgres_that_changes_no_table_is_enough_after_migrate";
+async fn postgres_needs_no_schema_privileges_after_migrate() {
+    let test = "postgres_needs_no_schema_privileges_after_migrate";
     let Some(server) = services::own_postgres(test) else { return };
     server.sql("postgres", "CREATE DATABASE users");
     let grant = "ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO app";

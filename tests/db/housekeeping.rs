@@ -1,4 +1,4 @@
-//! Deleting rows as they expire.
+//! Deleting expired rows.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use forebay::units::Timestamp;
 
 use crate::{TestDatabase, audit, insert, outcome, strings, user, version};
 
-/// More than any pass of a test takes.
+/// Longer than any pass of a test.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Everything expires when it is a second old.
+/// All rows expire after one second.
 fn seconds() -> Retention {
     let second = Duration::from_secs(1);
     Retention { outcomes: second, sessions: second, audit: Some(second) }
 }
 
-/// Deletes what is older than `at`.
+/// Deletes rows older than `at`.
 async fn before(database: &Database, at: u64) -> RetentionPass {
     database.delete_expired(&seconds(), Timestamp(at + 1000), LONG).await
 }
@@ -27,7 +27,7 @@ fn ids(count: u64) -> Vec<String> {
     (0..count).map(|number| format!("c{number:05}")).collect()
 }
 
-/// Outcomes and audit of commands that were finished at 0, 1, 2 and so on, eight at a time.
+/// Inserts outcomes and audit rows of commands that finished at 0, 1, 2 and so on, eight at a time.
 async fn decide(database: &Database, ids: &[String]) {
     let at = |number: usize| number as u64 / 8;
     for (page, ids) in ids.chunks(2_000).enumerate() {
@@ -45,7 +45,7 @@ async fn outcomes_left(database: &Database, ids: &[String]) -> HashSet<String> {
     database.outcomes(ids).await.unwrap().into_iter().map(|outcome| outcome.id).collect()
 }
 
-pub async fn one_pass_deletes_a_large_backlog_and_lets_others_write(place: &TestDatabase) {
+pub async fn one_pass_deletes_a_large_backlog_and_allows_writes(place: &TestDatabase) {
     let database = place.migrated().await;
     let ids = ids(20_000);
     decide(&database, &ids).await;
@@ -55,7 +55,7 @@ pub async fn one_pass_deletes_a_large_backlog_and_lets_others_write(place: &Test
     batch.put_tombstones(&tombstones).await.unwrap();
     batch.commit().await.unwrap();
 
-    // A quarter of the outcomes and the audit has not expired.
+    // A quarter of the outcomes and of the audit has not expired.
     let expiring = database.clone();
     let mut pass = tokio::spawn(async move { before(&expiring, 2_500 * 3 / 4).await });
     let mut written = 0;
@@ -72,10 +72,10 @@ pub async fn one_pass_deletes_a_large_backlog_and_lets_others_write(place: &Test
     );
     assert_eq!(outcomes_left(&database, &ids).await, ids[15_000..].iter().cloned().collect());
     assert_eq!(database.decided(&ids).await.unwrap().len(), 5_000);
-    assert!(written > 0, "nobody could write");
+    assert!(written > 0, "no other write succeeded");
 }
 
-pub async fn a_pass_whose_time_is_over_says_so_and_the_next_one_goes_on(place: &TestDatabase) {
+pub async fn a_pass_over_its_time_limit_continues_in_the_next(place: &TestDatabase) {
     let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
     place.migrated().await;
     let database = place.measured(&metrics).await;
@@ -86,7 +86,7 @@ pub async fn a_pass_whose_time_is_over_says_so_and_the_next_one_goes_on(place: &
     let cut_short = &metrics.retention_hit;
     let pass = database.delete_expired(&seconds(), now, Duration::ZERO).await;
     assert!(pass.cut_short && pass.deleted > 0, "{pass:?}");
-    // The oldest went first, and those that are left have been expired for almost 999 s.
+    // The oldest rows were deleted first. The remaining rows have been expired for almost 999 s.
     let left = outcomes_left(&database, &ids).await;
     assert!(left.len() < 4_000 && left.contains(&ids[3_999]) && !left.contains(&ids[0]), "{}", left.len());
     assert_eq!((lag.get(), cut_short.get()), (998, 1));
@@ -105,7 +105,7 @@ pub async fn a_pass_whose_time_is_over_says_so_and_the_next_one_goes_on(place: &
     assert_eq!(database.delete_expired(&seconds(), now, LONG).await, RetentionPass::default());
 }
 
-pub async fn many_rows_of_one_instant_are_no_obstacle(place: &TestDatabase) {
+pub async fn many_rows_of_one_instant_are_deleted(place: &TestDatabase) {
     let database = place.migrated().await;
     let ids = ids(3_000);
     for ids in ids.chunks(1_500) {
@@ -117,7 +117,7 @@ pub async fn many_rows_of_one_instant_are_no_obstacle(place: &TestDatabase) {
     assert_eq!(before(&database, 8).await, RetentionPass { deleted: 3_000, ..RetentionPass::default() });
 }
 
-pub async fn two_daemons_that_delete_at_once_do_not_hinder_each_other(place: &TestDatabase) {
+pub async fn two_daemons_can_delete_at_once(place: &TestDatabase) {
     let (one, other) = (place.migrated().await, place.database().await);
     let ids = ids(6_000);
     decide(&one, &ids).await;
@@ -126,7 +126,7 @@ pub async fn two_daemons_that_delete_at_once_do_not_hinder_each_other(place: &Te
     });
     let mut deleted = 0;
     for pass in both {
-        // Two servers may choose one of two that lock the same rows to give way: it goes on with its next pass.
+        // A server may abort one of two transactions that lock the same rows; its daemon continues with the next pass.
         let pass = pass.await.unwrap();
         deleted += pass.deleted;
         assert!(pass.failed.iter().all(|(_, error)| error.is_transient()));
@@ -135,8 +135,8 @@ pub async fn two_daemons_that_delete_at_once_do_not_hinder_each_other(place: &Te
     assert!(deleted <= 12_000 && one.decided(&ids).await.unwrap().is_empty(), "{deleted}");
 }
 
-/// A command that is delivered again after its outcome expired is known by its audit row alone.
-pub async fn a_row_of_the_audit_stays_as_long_as_its_outcome_and_as_long_as_configured(place: &TestDatabase) {
+/// A command that is delivered again after its outcome expired is recognised by its audit row alone.
+pub async fn an_audit_row_outlives_its_outcome_and_the_configured_retention(place: &TestDatabase) {
     let database = place.migrated().await;
     let ids = ids(80);
     decide(&database, &ids).await;
@@ -150,13 +150,13 @@ pub async fn a_row_of_the_audit_stays_as_long_as_its_outcome_and_as_long_as_conf
         let decided = database.decided(&ids).await.unwrap().len();
         (pass.deleted, outcomes_left(&database, &ids).await.len(), decided)
     };
-    assert_eq!(expire(None, 1_002).await, (16, 64, 80), "for ever");
+    assert_eq!(expire(None, 1_002).await, (16, 64, 80), "kept indefinitely");
     assert_eq!(expire(Some(1_001), 1_003).await, (8 + 16, 56, 64), "longer than outcomes");
     assert_eq!(expire(Some(0), 1_004).await, (8 + 16, 48, 48), "never shorter");
     assert_eq!(expire(Some(0), 1_004).await, (0, 48, 48));
 }
 
-pub async fn a_name_that_was_deleted_anew_keeps_its_newer_tombstone(place: &TestDatabase) {
+pub async fn a_name_deleted_again_keeps_its_newer_tombstone(place: &TestDatabase) {
     let database = place.migrated().await;
     let mut batch = database.begin().await.unwrap();
     let tombstones = [("ada".to_owned(), version(5, "c1")), ("eve".to_owned(), version(5, "c2"))];
@@ -169,8 +169,8 @@ pub async fn a_name_that_was_deleted_anew_keeps_its_newer_tombstone(place: &Test
     assert_eq!(left, [("ada".to_owned(), version(50, "c3"))]);
 }
 
-/// A careful administrator may let nobody delete from the audit, for example.
-pub async fn a_table_that_refuses_keeps_no_other_from_being_cleared(place: &TestDatabase) {
+/// An administrator may forbid deleting from the audit, for example.
+pub async fn a_failing_table_does_not_stop_other_tables(place: &TestDatabase) {
     let database = place.migrated().await;
     let ids = ids(3_000);
     decide(&database, &ids).await;
@@ -180,7 +180,7 @@ pub async fn a_table_that_refuses_keeps_no_other_from_being_cleared(place: &Test
         matches!(*pass.failed, [("command_outcomes", _)]) && !pass.cut_short && !pass.unavailable,
         "{pass:?}"
     );
-    assert_eq!(pass.deleted, 0, "no row of the audit goes before its outcome");
+    assert_eq!(pass.deleted, 0, "no audit row is deleted before its outcome");
 
     let tombstones: Vec<_> =
         (0..3_000).map(|number| (format!("gone{number}"), version(number, "c"))).collect();
@@ -190,7 +190,7 @@ pub async fn a_table_that_refuses_keeps_no_other_from_being_cleared(place: &Test
     assert_eq!(before(&database, 1_000_000).await.deleted, 3_000);
 }
 
-/// Lets nobody delete from the audit.
+/// Forbids deleting from the audit.
 async fn protect_audit(place: &TestDatabase) {
     let protect = match place.url.split(':').next().unwrap() {
         "sqlite" => "CREATE TRIGGER keep BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'kept'); END",
@@ -203,7 +203,7 @@ async fn protect_audit(place: &TestDatabase) {
     place.sql(protect).await;
 }
 
-pub async fn a_table_that_cannot_be_cleared_shows_how_far_it_is_behind(place: &TestDatabase) {
+pub async fn a_failing_table_reports_its_retention_lag(place: &TestDatabase) {
     let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
     place.migrated().await;
     let database = place.measured(&metrics).await;
@@ -229,8 +229,8 @@ pub async fn a_table_that_cannot_be_cleared_shows_how_far_it_is_behind(place: &T
     assert_eq!(lag("audit"), 0);
 }
 
-/// The audit waits for the outcomes: that is no reason to say that none of its rows has expired.
-pub async fn the_audit_shows_that_it_is_behind_while_outcomes_cannot_be_cleared(place: &TestDatabase) {
+/// The audit waits for the outcomes, but its rows still count as expired.
+pub async fn the_audit_reports_its_lag_while_outcomes_fail(place: &TestDatabase) {
     let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
     place.migrated().await;
     let database = place.measured(&metrics).await;
@@ -242,7 +242,7 @@ pub async fn the_audit_shows_that_it_is_behind_while_outcomes_cannot_be_cleared(
     assert_eq!(metrics.retention_lag.with_label_values(&["audit"]).get(), 10);
 }
 
-/// The index by which rows are found may be among what is missing.
+/// The index that finds the rows may be part of a pending migration.
 pub async fn nothing_is_deleted_while_migrations_are_pending(place: &TestDatabase) {
     let database = place.migrated().await;
     let ids = ids(8);

@@ -1,4 +1,4 @@
-//! Login times, written beside the changes of the same users.
+//! Login times, written in parallel with changes of the same users.
 
 use forebay::db::{Database, DbError, UserRow};
 use forebay::units::Timestamp;
@@ -10,14 +10,14 @@ fn logins(list: &[(&str, u64)]) -> Vec<(String, Timestamp)> {
     list.iter().map(|&(name, at)| (name.to_owned(), Timestamp(at))).collect()
 }
 
-pub async fn only_later_times_of_users_who_exist_are_written(place: &TestDatabase) {
+pub async fn only_later_times_of_existing_users_are_written(place: &TestDatabase) {
     let database = place.migrated().await;
     let linus = UserRow { last_login_at: Some(Timestamp(50)), ..user("linus") };
     insert(&database, &[user("ada"), user("grace"), linus.clone()]).await;
     assert_eq!(database.set_last_logins(&[]).await, Ok(0));
     let first = logins(&[("linus", 40), ("nobody", 7), ("ada", 9), ("Ada", 8), ("ada", 10), ("ada ", 11)]);
     assert_eq!(database.set_last_logins(&first).await, Ok(1));
-    // All but the login time is as it was.
+    // All columns but the login time are unchanged.
     let ada = UserRow { last_login_at: Some(Timestamp(10)), ..user("ada") };
     assert_eq!(database.user("ada").await, Ok(Some(ada.clone())));
     assert_eq!(database.user("linus").await, Ok(Some(linus)));
@@ -30,8 +30,8 @@ pub async fn only_later_times_of_users_who_exist_are_written(place: &TestDatabas
     assert_eq!(linus.last_login_at, Some(Timestamp(1_795_176_000_123)));
 }
 
-/// It waits to be written while the user is deleted and somebody else registers the name.
-pub async fn a_login_of_a_former_user_of_the_name_is_not_written(place: &TestDatabase) {
+/// The login time waits to be written while the user is deleted and the name is registered again.
+pub async fn a_login_of_a_former_user_is_not_written(place: &TestDatabase) {
     let database = place.migrated().await;
     insert(&database, &[UserRow { created_at: Timestamp(100), ..user("ada") }, user("grace")]).await;
     assert_eq!(database.set_last_logins(&logins(&[("ada", 99), ("grace", 99)])).await, Ok(1));
@@ -39,7 +39,7 @@ pub async fn a_login_of_a_former_user_of_the_name_is_not_written(place: &TestDat
     assert_eq!(database.set_last_logins(&logins(&[("ada", 100)])).await, Ok(1));
 }
 
-pub async fn times_beyond_every_shape_are_written(place: &TestDatabase) {
+pub async fn more_times_than_the_largest_shape_are_written(place: &TestDatabase) {
     let database = place.migrated().await;
     let names: Vec<String> = (0..1100).map(|number| format!("user{number:04}")).collect();
     insert(&database, &names.iter().map(|name| user(name)).collect::<Vec<_>>()).await;
@@ -52,8 +52,8 @@ pub async fn times_beyond_every_shape_are_written(place: &TestDatabase) {
     assert_eq!(database.set_last_logins(&times).await, Ok(0));
 }
 
-/// A command's transaction has read the row, the login time is noted, and then the transaction writes what it read.
-pub async fn a_change_under_way_leaves_the_login_time_alone(place: &TestDatabase) {
+/// A transaction reads the row, the login time is written, and then the transaction writes what it read.
+pub async fn a_concurrent_change_keeps_the_login_time(place: &TestDatabase) {
     let database = place.migrated().await;
     let ada = UserRow { last_login_at: Some(Timestamp(5)), ..user("ada") };
     insert(&database, &[ada]).await;
@@ -70,7 +70,7 @@ pub async fn a_change_under_way_leaves_the_login_time_alone(place: &TestDatabase
     let ada = database.user("ada").await.unwrap().unwrap();
     assert_eq!((ada.last_login_at, ada.nickname.as_deref()), (Some(Timestamp(10)), Some("Countess")));
 
-    // The same the other way round: what was read before the time was written is written after it.
+    // The other order: a row read before the time was written is written after it.
     let stale = UserRow { last_login_at: Some(Timestamp(5)), ..ada };
     let mut batch = database.begin().await.unwrap();
     batch.update_users(&[stale]).await.unwrap();
@@ -81,7 +81,7 @@ pub async fn a_change_under_way_leaves_the_login_time_alone(place: &TestDatabase
 
 const ROUNDS: u64 = 20;
 
-/// Notes logins of all of them, again and again.
+/// Writes logins of all users, again and again.
 async fn note(database: Database, names: Vec<String>, writer: u64) -> Result<(), DbError> {
     for round in 0..ROUNDS {
         let at = Timestamp(round * 2 + writer + 1);
@@ -91,7 +91,7 @@ async fn note(database: Database, names: Vec<String>, writer: u64) -> Result<(),
     Ok(())
 }
 
-/// Changes all of them, each of their e-mail addresses too, as a consumer does.
+/// Changes all users, including their e-mail addresses, as the consumer does.
 async fn change(database: Database, names: Vec<String>, writer: u64) -> Result<(), DbError> {
     for round in 0..ROUNDS {
         let mut batch = database.begin().await?;
@@ -105,7 +105,7 @@ async fn change(database: Database, names: Vec<String>, writer: u64) -> Result<(
     Ok(())
 }
 
-pub async fn times_and_changes_of_the_same_users_do_not_lock_each_other_for_good(place: &TestDatabase) {
+pub async fn login_times_and_changes_do_not_deadlock(place: &TestDatabase) {
     let database = place.migrated().await;
     let names: Vec<String> = (0..80).map(|number| format!("user{number:02}")).collect();
     insert(&database, &names.iter().map(|name| user(name)).collect::<Vec<_>>()).await;
@@ -115,7 +115,7 @@ pub async fn times_and_changes_of_the_same_users_do_not_lock_each_other_for_good
         work.spawn(note(database.clone(), backwards.clone(), writer));
         work.spawn(change(database.clone(), names.clone(), writer));
     }
-    // All lock in one order: nobody is the victim of a deadlock.
+    // All lock in one order, so no deadlock occurs.
     for done in work.join_all().await {
         assert_eq!(done, Ok(()));
     }

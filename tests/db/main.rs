@@ -1,5 +1,5 @@
-//! The database module, on SQLite, MariaDB and PostgreSQL: one suite for all three, and what only servers can do to it.
-// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+//! The database module on SQLite, MariaDB and PostgreSQL: one suite for all three, and tests of server failures.
+// A failed step of a test's preparation has no caller to return an error to: it names the step and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use forebay::db::{AuditRow, Config, Database, Metrics, OutcomeRow, Pooler, UserRow, Version};
@@ -26,10 +26,10 @@ mod suite;
 mod transactions;
 mod users;
 
-/// A database that a test has for itself.
+/// A database of one test.
 struct TestDatabase {
     url: String,
-    /// The URL that leads there through a pooler, where tests are to take that way.
+    /// The URL through a pooler, for tests that use one.
     pooled: Option<String>,
     _dir: Option<tempfile::TempDir>,
 }
@@ -50,7 +50,7 @@ impl TestDatabase {
     }
 
     fn config(&self) -> Config {
-        // The machine may be busy: longer than any statement of a test takes.
+        // The machine may be busy: longer than any statement of a test.
         let mut config = Config { url: self.url.as_str().into(), ..Config::default() };
         if let Some(pooled) = &self.pooled {
             config.url = pooled.as_str().into();
@@ -61,12 +61,12 @@ impl TestDatabase {
         config
     }
 
-    /// A pool of its own.
+    /// A separate pool.
     async fn database(&self) -> Database {
         self.with(|_| {}).await
     }
 
-    /// A pool with settings of its own.
+    /// A separate pool with other settings.
     async fn with(&self, set: impl FnOnce(&mut Config)) -> Database {
         let mut config = self.config();
         set(&mut config);
@@ -78,14 +78,14 @@ impl TestDatabase {
         Database::connect(&self.config(), metrics).await.unwrap()
     }
 
-    /// A pool on an up-to-date schema.
+    /// A separate pool on an up-to-date schema.
     async fn migrated(&self) -> Database {
         let database = self.database().await;
         database.migrate().await.unwrap();
         database
     }
 
-    /// The first column of a query of the test's own.
+    /// The first column of a query's rows, without the tested module.
     async fn texts(&self, query: &str) -> Vec<String> {
         let sql = AssertSqlSafe(query);
         match self.url.split(':').next().unwrap() {
@@ -105,7 +105,7 @@ impl TestDatabase {
         .unwrap()
     }
 
-    /// Statements of the test's own.
+    /// Runs statements without the tested module.
     async fn sql(&self, statements: &str) {
         let sql = AssertSqlSafe(statements);
         match self.url.split(':').next().unwrap() {
@@ -126,7 +126,7 @@ impl TestDatabase {
     }
 }
 
-/// A user with an e-mail address and a phone number made of the name.
+/// A user with an e-mail address and a phone number derived from the name.
 fn user(name: &str) -> UserRow {
     let digits: String = name.bytes().map(|byte| format!("{byte:03}")).collect();
     UserRow {

@@ -4,7 +4,7 @@ use forebay::db::DbError;
 
 use crate::TestDatabase;
 
-pub async fn four_that_migrate_at_once_apply_each_migration_once(place: &TestDatabase) {
+pub async fn concurrent_migrations_apply_each_migration_once(place: &TestDatabase) {
     let mut four = Vec::new();
     for _ in 0..4 {
         four.push(place.database().await);
@@ -17,12 +17,12 @@ pub async fn four_that_migrate_at_once_apply_each_migration_once(place: &TestDat
     for task in tasks {
         applied.extend(task.await.unwrap());
     }
-    assert_eq!(applied, all, "each by one of the four, in order");
+    assert_eq!(applied, all, "each applied by one of the four, in order");
     assert!(four[1].pending_migrations().await.unwrap().is_empty());
     assert!(four[2].migrate().await.unwrap().is_empty());
 }
 
-pub async fn what_another_version_applied_or_changed_is_an_error(place: &TestDatabase) {
+pub async fn migrations_unknown_or_changed_are_an_error(place: &TestDatabase) {
     let database = place.migrated().await;
     place.sql("INSERT INTO forebay_migrations VALUES ('9999_of_tomorrow', 'x', 0)").await;
     for refused in [database.migrate().await, database.pending_migrations().await] {
@@ -37,8 +37,8 @@ pub async fn what_another_version_applied_or_changed_is_an_error(place: &TestDat
     }
 }
 
-/// Changes to tables belong to no transaction of MySQL's: a migration may be interrupted between its statement and its row.
-pub async fn what_was_done_and_not_recorded_is_no_obstacle(place: &TestDatabase) {
+/// MySQL's schema changes belong to no transaction: a migration may be interrupted between its statement and its row.
+pub async fn a_migration_applied_but_not_recorded_runs_again(place: &TestDatabase) {
     let database = place.migrated().await;
     place.sql("DELETE FROM forebay_migrations").await;
     let all = database.pending_migrations().await.unwrap();
@@ -47,7 +47,7 @@ pub async fn what_was_done_and_not_recorded_is_no_obstacle(place: &TestDatabase)
     assert_eq!(database.pending_migrations().await, Ok(Vec::new()));
 }
 
-pub async fn without_a_schema_statements_are_refused_and_nothing_else_breaks(place: &TestDatabase) {
+pub async fn without_a_schema_statements_are_refused(place: &TestDatabase) {
     let database = place.database().await;
     database.ping().await.unwrap();
     let refused = database.user("ada").await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Servers that are killed, frozen and not there at all.
+//! Servers that are killed, frozen or absent.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use support::proxy::{LinkState, Proxy};
 use support::services;
 use support::sql::SqlServer;
 
-/// Far above any answer, far below for ever.
+/// Far above any response time, and still a limit.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Short limits, for a server that does not answer.
+/// A database with short timeouts, for a server that does not reply.
 async fn impatient(place: &TestDatabase) -> Database {
     place
         .with(|config| {
@@ -25,7 +25,7 @@ async fn impatient(place: &TestDatabase) -> Database {
         .await
 }
 
-/// Asks until there is an answer: half a second may be too short on a busy machine.
+/// Repeats a call until it succeeds: half a second may be too short on a busy machine.
 async fn retry_until_answered<T>(mut ask: impl AsyncFnMut() -> Result<T, DbError>) -> T {
     let begun = Instant::now();
     loop {
@@ -65,11 +65,11 @@ async fn killed_server(server: &impl SqlServer) {
     recovered(&database).await;
     assert!(
         retry_until_answered(async || database.user("ada").await).await.is_some(),
-        "what was committed is there"
+        "the committed row exists"
     );
     assert_eq!(retry_until_answered(async || database.user("grace").await).await, None);
 
-    // An orderly stop says goodbye to idle connections; the next call finds out.
+    // An orderly stop closes idle connections; the next call notices that.
     server.stop();
     assert!(database.user("ada").await.unwrap_err().is_transient());
     server.start();
@@ -85,10 +85,10 @@ async fn frozen_server(server: &impl SqlServer) {
     batch.insert_users(&[user("grace")]).await.unwrap();
 
     server.freeze();
-    // A frozen server never answers: only the time limits end these calls.
+    // A frozen server never replies: only the timeouts end these calls.
     let late = timeout(LONG, batch.commit()).await.expect("a time limit").unwrap_err();
     assert!(late.is_transient(), "{late}");
-    // More calls at once than there are connections: none is left without an answer.
+    // More concurrent calls than connections: each of them ends.
     let calls: Vec<_> = (0..40)
         .map(|_| {
             let database = database.clone();
@@ -103,7 +103,7 @@ async fn frozen_server(server: &impl SqlServer) {
     server.thaw();
     recovered(&database).await;
     assert!(retry_until_answered(async || database.user("ada").await).await.is_some());
-    // Whether the commit was still done is the server's to say; there is one answer.
+    // The server may or may not have committed; both reads must agree.
     let first = retry_until_answered(async || database.user("grace").await).await;
     assert_eq!(retry_until_answered(async || database.user("grace").await).await, first);
     // No connection is missing from the pool.
@@ -128,37 +128,43 @@ async fn frozen_server(server: &impl SqlServer) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_mariadb_is_busy_and_recovers() {
-    let Some(server) = services::own_mariadb("a_killed_mariadb_is_busy_and_recovers") else { return };
+async fn a_killed_mariadb_causes_transient_errors_until_it_recovers() {
+    let Some(server) = services::own_mariadb("a_killed_mariadb_causes_transient_errors_until_it_recovers")
+    else {
+        return;
+    };
     killed_server(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_postgres_is_busy_and_recovers() {
-    let Some(server) = services::own_postgres("a_killed_postgres_is_busy_and_recovers") else { return };
+async fn a_killed_postgres_causes_transient_errors_until_it_recovers() {
+    let Some(server) = services::own_postgres("a_killed_postgres_causes_transient_errors_until_it_recovers")
+    else {
+        return;
+    };
     killed_server(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_mariadb_costs_no_more_than_the_time_limits() {
-    let Some(server) = services::own_mariadb("a_frozen_mariadb_costs_no_more_than_the_time_limits") else {
+async fn calls_to_a_frozen_mariadb_end_within_their_timeouts() {
+    let Some(server) = services::own_mariadb("calls_to_a_frozen_mariadb_end_within_their_timeouts") else {
         return;
     };
     frozen_server(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_postgres_costs_no_more_than_the_time_limits() {
-    let Some(server) = services::own_postgres("a_frozen_postgres_costs_no_more_than_the_time_limits") else {
+async fn calls_to_a_frozen_postgres_end_within_their_timeouts() {
+    let Some(server) = services::own_postgres("calls_to_a_frozen_postgres_end_within_their_timeouts") else {
         return;
     };
     frozen_server(&server).await;
 }
 
-/// Calls that are not refused before the breaker opens: its threshold.
+/// Calls before the circuit breaker opens: its threshold.
 const CALLS_BEFORE_OPEN: usize = 5;
 
-/// An answer to something that the breaker does not refuse.
+/// Makes a call that the circuit breaker does not refuse.
 async fn answered(database: &Database, by_commit: bool) -> Result<(), DbError> {
     match by_commit {
         true => database.begin().await?.commit().await,
@@ -185,10 +191,10 @@ async fn hanging_server(server: &impl SqlServer) {
     }
     assert!(database.is_open());
     assert_eq!(database.user("ada").await, Err(DbError::BreakerOpen));
-    // A transaction is not refused: it has a probe's part.
+    // A transaction is not refused: it serves as a probe.
     let away = database.begin().await.map(drop).unwrap_err();
     assert!(matches!(away, DbError::Unavailable(_)), "{away}");
-    // However many ask, one at a time waits: a probe. It is not given up while the others ask.
+    // Of many callers only one at a time waits: the probe. The other callers do not abort it.
     let mut calls: Vec<_> = (0..100).map(|_| Box::pin(database.holders(Some("ada"), None, None))).collect();
     let mut waiting = 0;
     for call in &mut calls {
@@ -205,7 +211,7 @@ async fn hanging_server(server: &impl SqlServer) {
     assert!(!database.is_open());
     assert!(database.user("ada").await.unwrap().is_some());
 
-    // What the consumer commits, and what a look at the schema finds, closes it too.
+    // A commit of the consumer, and a check of the schema, close the circuit breaker too.
     for by_commit in [true, false] {
         proxy.set(LinkState::CUT);
         while !database.is_open() {
@@ -218,8 +224,8 @@ async fn hanging_server(server: &impl SqlServer) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_silent_mariadb_is_not_asked_before_a_probe_is_answered() {
-    let Some(server) = services::own_mariadb("a_silent_mariadb_is_not_asked_before_a_probe_is_answered")
+async fn an_unresponsive_mariadb_gets_only_probes_until_it_replies() {
+    let Some(server) = services::own_mariadb("an_unresponsive_mariadb_gets_only_probes_until_it_replies")
     else {
         return;
     };
@@ -227,8 +233,8 @@ async fn a_silent_mariadb_is_not_asked_before_a_probe_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_silent_postgres_is_not_asked_before_a_probe_is_answered() {
-    let Some(server) = services::own_postgres("a_silent_postgres_is_not_asked_before_a_probe_is_answered")
+async fn an_unresponsive_postgres_gets_only_probes_until_it_replies() {
+    let Some(server) = services::own_postgres("an_unresponsive_postgres_gets_only_probes_until_it_replies")
     else {
         return;
     };
@@ -236,7 +242,7 @@ async fn a_silent_postgres_is_not_asked_before_a_probe_is_answered() {
 }
 
 #[tokio::test]
-async fn nobody_need_be_there_to_begin_with() {
+async fn the_database_may_be_unavailable_at_first() {
     let port = support::ports::Port::free();
     for scheme in ["mysql", "postgres"] {
         let place = TestDatabase::server(format!("{scheme}://forebay@{}/users", port.address()));

@@ -1,6 +1,6 @@
-//! No query reads a whole table: with a million users, what the servers say they do for each statement.
+//! Query plans: with a million users, no query reads a whole table, according to the servers' plans for each statement.
 //!
-//! The servers' own logs say which statements there were, so that none can be forgotten here.
+//! The servers' own logs list the statements, so that none can be forgotten here.
 
 use std::time::Duration;
 
@@ -13,16 +13,17 @@ use crate::{TestDatabase, audit, outcome, user, version};
 use support::services;
 use support::sql::SqlServer;
 
-/// More than any page or batch has.
+/// More rows than any page or batch has.
 const MANY: u64 = 2_000;
 
-/// Read as a whole before each pass over expired rows: it has a row for each migration, however many users there are.
+/// A table that is read as a whole before each pass over expired rows. It has one row per migration, however many users
+/// exist.
 const SMALL: &str = "forebay_migrations";
 
-/// PostgreSQL plans a statement for its values five times before it plans for any values.
+/// PostgreSQL plans a statement for its actual values five times before it makes a generic plan.
 const ROUNDS: usize = 7;
 
-/// The tables' rows. `{}` is where the numbers come from.
+/// The tables' rows. `{}` is replaced by the source of the numbers.
 const ROWS: [(&str, &str, u32); 7] = [
     (
         "users (name, email, phone, password_hash, is_admin, created_at, updated_at, applied_at, applied_id)",
@@ -58,7 +59,7 @@ fn names(round: usize, count: usize) -> Vec<String> {
     (0..count).map(|at| format!("user{:07}", 500_000 + round * 1_000 + at)).collect()
 }
 
-/// Every call, and those with lists in every shape.
+/// Runs every query; those with lists in every shape.
 async fn every_query(database: &Database, round: usize) {
     let one = &names(round, 1)[0];
     database.user(one).await.unwrap();
@@ -100,7 +101,7 @@ async fn every_query(database: &Database, round: usize) {
         batch.put_extras(&ids.iter().map(extras).collect::<Vec<_>>()).await.unwrap();
         batch.commit().await.unwrap();
     }
-    // In several batches: of each table what has expired since the round before.
+    // In several batches: the rows of each table that expired since the last round.
     let retention =
         Retention { outcomes: Duration::ZERO, sessions: Duration::ZERO, audit: Some(Duration::ZERO) };
     let now = Timestamp(10_000 + round as u64 * 3_000);
@@ -129,8 +130,8 @@ async fn load(place: &TestDatabase, numbers: impl Fn(u32) -> String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mariadb_reads_no_table_as_a_whole() {
-    let Some(server) = services::own_mariadb("mariadb_reads_no_table_as_a_whole") else { return };
+async fn mariadb_scans_no_table() {
+    let Some(server) = services::own_mariadb("mariadb_scans_no_table") else { return };
     let place = TestDatabase::server(server.create_database());
     let database = place.migrated().await;
     load(&place, |count| format!("(SELECT seq AS n FROM seq_1_to_{count}) AS numbers")).await;
@@ -161,13 +162,13 @@ async fn mariadb_reads_no_table_as_a_whole() {
     assert!(explained > 50, "only {explained} statements were logged");
 }
 
-/// The tables that a plan of MariaDB reads as a whole, or by an index from its beginning to its end.
+/// The tables that a plan of MariaDB reads as a whole, or by a whole index.
 fn scans(plan: &Value, found: &mut Vec<String>) {
     match plan {
         Value::Object(members) => {
             let access = members.get("access_type").and_then(Value::as_str).unwrap_or_default();
             let rows = members.get("rows").and_then(Value::as_u64).unwrap_or_default();
-            // What a UNION or a list makes is no table of ours.
+            // The result of a UNION or a list is not a table of the schema.
             let table = members.get("table_name").and_then(Value::as_str).unwrap_or_default();
             if (access == "ALL" && !table.starts_with('<')) || (access == "index" && rows > MANY) {
                 found.push(format!("{table}: {access}, {rows} rows"));
@@ -180,8 +181,8 @@ fn scans(plan: &Value, found: &mut Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_reads_no_table_as_a_whole() {
-    let Some(server) = services::own_postgres("postgres_reads_no_table_as_a_whole") else { return };
+async fn postgres_scans_no_table() {
+    let Some(server) = services::own_postgres("postgres_scans_no_table") else { return };
     let place = TestDatabase::server(server.create_database());
     place.migrated().await;
     load(&place, |count| format!("generate_series(1, {count}) AS n")).await;
@@ -190,12 +191,12 @@ async fn postgres_reads_no_table_as_a_whole() {
     for setting in [
         "session_preload_libraries = 'auto_explain'",
         "auto_explain.log_min_duration = 0",
-        // Disks have no arm any more; the default would have it move for every row.
+        // For disks without seek time: the default adds a seek per row.
         "random_page_cost = 1.1",
     ] {
         place.sql(&format!("ALTER DATABASE {name} SET {setting}")).await;
     }
-    // Sessions that began before know nothing of it.
+    // Earlier sessions do not have the settings.
     let database = place.database().await;
     for round in 0..ROUNDS {
         every_query(&database, round).await;

@@ -1,4 +1,4 @@
-//! PostgreSQL behind PgBouncer: what is said where the setting does not fit it, and what is left in its sessions.
+//! PostgreSQL behind PgBouncer: errors of a wrong setting, and the state left in its sessions.
 
 use std::time::{Duration, Instant};
 
@@ -13,20 +13,20 @@ use support::pgbouncer::PgBouncer;
 use support::process::Forebay;
 use support::{daemon, services, wait};
 
-/// What to do about it.
+/// The advice in the error.
 const REMEDY: &str = r#"set [database] pooler = "transaction""#;
-/// Nothing listens there.
+/// No broker listens at this address.
 const NO_BROKER: &str = "127.0.0.1:1";
-/// Transactions after which every session of the pooler had one.
+/// Number of transactions after which every session of the pooler was used.
 const EVERY_SESSION: usize = 16;
 
-/// A pooler that refuses the settings of a connection, as it comes, and one that was told to ignore them.
+/// A pooler that refuses settings of a connection (the default), and one that ignores them.
 fn poolers(test: &str, direct: &str) -> Option<[PgBouncer; 2]> {
     let ignore = "ignore_startup_parameters = extra_float_digits, options";
     Some([services::own_pgbouncer(test, direct, &[])?, services::own_pgbouncer(test, direct, &[ignore])?])
 }
 
-/// Asks until requests are refused without a connection.
+/// Repeats a call until the circuit breaker is open.
 async fn await_breaker_open(database: &Database) {
     for _ in 0..20 {
         if database.user("ada").await == Err(DbError::BreakerOpen) {
@@ -34,22 +34,22 @@ async fn await_breaker_open(database: &Database) {
             return;
         }
     }
-    panic!("every request makes a connection that is of no use");
+    panic!("every request opens a useless connection");
 }
 
 fn migrate(url: &str) -> Forebay {
     Forebay::new(daemon::binary()).args(&["migrate"]).set("database.url", url)
 }
 
-/// Runs to its end: the exit code and what it said.
+/// Runs to its end; returns the exit code and the output.
 fn run_to_exit(mut forebay: Forebay) -> (Option<i32>, String) {
     forebay.launch();
     (forebay.wait(LONG).code(), forebay.log())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pooler_without_its_setting_is_named_before_anything_is_asked_of_it() {
-    let test = "a_pooler_without_its_setting_is_named_before_anything_is_asked_of_it";
+async fn a_pooler_without_its_setting_is_reported_before_any_query() {
+    let test = "a_pooler_without_its_setting_is_reported_before_any_query";
     let Some(direct) = services::postgres(test) else { return };
     let Some(poolers) = poolers(test, &direct) else { return };
     TestDatabase::server(direct.clone()).migrated().await;
@@ -60,22 +60,19 @@ async fn a_pooler_without_its_setting_is_named_before_anything_is_asked_of_it() 
             assert!(matches!(refused, DbError::PoolerMismatch(_)) && refused.is_transient(), "{refused:?}");
             assert!(refused.to_string().contains(REMEDY), "{refused}");
         }
-        // Each of these made a connection: from some on, only now and then one does.
+        // Each of these calls opened a connection. From now on only probes do.
         await_breaker_open(&behind).await;
         let refused = behind.pending_migrations().await.unwrap_err();
-        assert!(
-            refused.to_string().contains(REMEDY),
-            "who looks at its state is told all the same: {refused}"
-        );
+        assert!(refused.to_string().contains(REMEDY), "a health check still reports it: {refused}");
         let with_setting =
             TestDatabase::behind_pooler((direct.clone(), pooler.url(&direct))).database().await;
-        assert_eq!(with_setting.user("ada").await, Ok(None), "the remedy is one");
+        assert_eq!(with_setting.user("ada").await, Ok(None), "the advice works");
     }
 }
 
 #[test]
-fn migrate_ends_with_a_usage_error_that_names_the_setting() {
-    let test = "migrate_ends_with_a_usage_error_that_names_the_setting";
+fn migrate_fails_with_a_usage_error_naming_the_setting() {
+    let test = "migrate_fails_with_a_usage_error_naming_the_setting";
     let Some(direct) = services::postgres(test) else { return };
     let Some(poolers) = poolers(test, &direct) else { return };
     for pooler in &poolers {
@@ -95,19 +92,19 @@ fn the_daemon_names_the_setting_at_its_start_and_accepts_commands() {
     for pooler in &poolers {
         let mut forebay = daemon::forebay(NO_BROKER).set("database.url", pooler.url(&direct));
         forebay.start();
-        let state = wait::until("the first look at the database", LONG, || {
+        let state = wait::until("the first check of the database", LONG, || {
             let ready = forebay.admin_http().get("/readyz").expect("the admin listener");
             assert_eq!(ready.status, 200, "{}", ready.text());
             ready.json()["dependencies"]["database"].as_str().map(str::to_owned)
         });
         assert!(state.contains("PgBouncer") && state.contains(REMEDY), "{state}");
-        wait::until_true("the log says it", LONG, || forebay.log().contains("PgBouncer"));
+        wait::until_true("the log entry", LONG, || forebay.log().contains("PgBouncer"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pooler_of_statements_is_told_apart() {
-    let test = "a_pooler_of_statements_is_told_apart";
+async fn a_statement_pooler_is_reported_as_such() {
+    let test = "a_statement_pooler_is_reported_as_such";
     let Some(direct) = services::postgres(test) else { return };
     let Some(pooler) = services::own_pgbouncer(test, &direct, &["pool_mode = statement"]) else { return };
     let database = TestDatabase::behind_pooler((direct.clone(), pooler.url(&direct))).database().await;
@@ -116,8 +113,8 @@ async fn a_pooler_of_statements_is_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pooler_of_sessions_takes_the_setting_too() {
-    let test = "a_pooler_of_sessions_takes_the_setting_too";
+async fn a_session_pooler_works_with_the_setting_too() {
+    let test = "a_session_pooler_works_with_the_setting_too";
     let Some(direct) = services::postgres(test) else { return };
     let Some(pooler) = services::own_pgbouncer(test, &direct, &["pool_mode = session"]) else { return };
     let database = TestDatabase::behind_pooler((direct.clone(), pooler.url(&direct))).migrated().await;
@@ -146,15 +143,15 @@ async fn nothing_is_left_in_the_sessions_of_a_pooler() {
     }
 }
 
-/// Sessions that wait for a lock in the database of this connection.
+/// Sessions that wait for a lock in this connection's database.
 async fn waiting(connection: &mut PgConnection) -> i64 {
     let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
     sqlx::raw_sql(waiting).fetch_one(connection).await.unwrap().get(0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_server_ends_a_statement_that_nobody_waits_for_behind_a_pooler() {
-    let test = "the_server_ends_a_statement_that_nobody_waits_for_behind_a_pooler";
+async fn the_server_ends_abandoned_statements_behind_a_pooler() {
+    let test = "the_server_ends_abandoned_statements_behind_a_pooler";
     let Some(urls) = services::pooled_postgres(test) else { return };
     let place = TestDatabase::behind_pooler(urls);
     place.migrated().await;
@@ -168,7 +165,7 @@ async fn the_server_ends_a_statement_that_nobody_waits_for_behind_a_pooler() {
     sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
     let late = rotate(1).await.unwrap_err();
     assert!(late.is_transient(), "{late}");
-    // The lock is still held: only its own limit can end the statement, and the session is free for others.
+    // The lock is still held: only the server's limit can end the statement, and then the session is free for others.
     let begun = Instant::now();
     while waiting(&mut watch).await > 0 {
         assert!(begun.elapsed() < LONG, "a statement has no time limit");

@@ -6,7 +6,7 @@ use forebay::db::{OutcomeRow, ParkedRow};
 
 use crate::{TestDatabase, audit, outcome, strings};
 
-pub async fn outcomes_and_audit_are_kept_as_they_are(place: &TestDatabase) {
+pub async fn outcomes_and_audit_are_stored_unchanged(place: &TestDatabase) {
     let database = place.migrated().await;
     let full = outcome("c1", 9);
     let bare =
@@ -16,7 +16,7 @@ pub async fn outcomes_and_audit_are_kept_as_they_are(place: &TestDatabase) {
     batch.insert_audit(&[audit("c1"), audit("c2"), audit("c4")]).await.unwrap();
     let asked = strings(&["c1", "c3", "c4"]);
     let decided: HashSet<String> = strings(&["c1", "c4"]).into_iter().collect();
-    assert_eq!(batch.decided(&asked).await, Ok(decided.clone()), "c4 has an audit row alone");
+    assert_eq!(batch.decided(&asked).await, Ok(decided.clone()), "c4 has only an audit row");
     batch.commit().await.unwrap();
     assert_eq!(database.decided(&asked).await, Ok(decided));
     assert_eq!(database.outcome("c1").await, Ok(Some(full)));

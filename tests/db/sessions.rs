@@ -1,4 +1,4 @@
-//! Login sessions: generations, their end, and letting go of them.
+//! Login sessions: generations, ends, and expiry.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::TestDatabase;
 const GRACE: Duration = Duration::from_millis(100);
 const EXPIRY: Timestamp = Timestamp(1_000_000);
 
-/// As many bytes as ids have.
+/// A value as long as an id.
 fn id(number: u32) -> String {
     format!("{number:032x}")
 }
@@ -28,19 +28,23 @@ pub async fn a_session_moves_on_one_generation_at_a_time(place: &TestDatabase) {
     for generation in 0..5 {
         let now = 1_000 + u64::from(generation) * 1_000;
         assert_eq!(rotate(&database, &id, generation, now).await, Rotation::Rotated);
-        // To the millisecond, and with a clock that is behind.
+        // Within the grace period to the millisecond, and with a clock that is behind.
         assert_eq!(rotate(&database, &id, generation, now + 100).await, Rotation::Repeated);
         assert_eq!(rotate(&database, &id, generation, now - 500).await, Rotation::Repeated);
     }
-    assert_eq!(rotate(&database, &id, 7, 6_000).await, Rotation::Ended, "a generation that nobody made");
-    assert_eq!(database.session_ended(&id).await, Ok(false), "which ends nothing");
-    assert_eq!(rotate(&database, &id, 4, 5_101).await, Rotation::Reused, "after the grace");
+    assert_eq!(
+        rotate(&database, &id, 7, 6_000).await,
+        Rotation::Ended,
+        "a generation that was never reached"
+    );
+    assert_eq!(database.session_ended(&id).await, Ok(false), "the session is not ended");
+    assert_eq!(rotate(&database, &id, 4, 5_101).await, Rotation::Reused, "after the grace period");
     assert_eq!(rotate(&database, &id, 5, 5_102).await, Rotation::Ended, "the newest one too");
     assert_eq!(rotate(&database, &id, 4, 5_102).await, Rotation::Ended);
     assert_eq!(database.session_ended(&id).await, Ok(true));
 }
 
-/// Rotates one generation many times at once.
+/// Rotates one generation in many concurrent calls.
 async fn all_at_once(database: &Database, id: &str, from: u32) -> Vec<Rotation> {
     let mut rotations = JoinSet::new();
     for _ in 0..32 {
@@ -50,7 +54,7 @@ async fn all_at_once(database: &Database, id: &str, from: u32) -> Vec<Rotation> 
     rotations.join_all().await
 }
 
-pub async fn of_many_who_rotate_one_generation_one_does_and_the_others_repeat(place: &TestDatabase) {
+pub async fn concurrent_rotations_of_a_generation_succeed_once(place: &TestDatabase) {
     let database = place.migrated().await;
     for session in [id(1), id(2)] {
         for from in 0..3 {
@@ -66,7 +70,7 @@ pub async fn of_many_who_rotate_one_generation_one_does_and_the_others_repeat(pl
         let rotations = all_at_once(&database, &id(1), from).await;
         assert!(rotations.iter().all(|&rotation| rotation == Rotation::Ended), "{rotations:?}");
     }
-    assert_eq!(rotate(&database, &id(2), 3, 1_000).await, Rotation::Rotated, "another session lives");
+    assert_eq!(rotate(&database, &id(2), 3, 1_000).await, Rotation::Rotated, "another session is alive");
 }
 
 pub async fn an_ended_session_stays_ended_with_and_without_a_row(place: &TestDatabase) {
@@ -74,7 +78,11 @@ pub async fn an_ended_session_stays_ended_with_and_without_a_row(place: &TestDat
     assert_eq!(rotate(&database, &id(1), 0, 1_000).await, Rotation::Rotated);
     for session in [id(1), id(2)] {
         assert_eq!(database.end_session(&session, Timestamp(2_000), EXPIRY).await, Ok(true));
-        assert_eq!(database.end_session(&session, Timestamp(2_000), EXPIRY).await, Ok(false), "it was dead");
+        assert_eq!(
+            database.end_session(&session, Timestamp(2_000), EXPIRY).await,
+            Ok(false),
+            "it had ended before"
+        );
         assert_eq!(database.session_ended(&session).await, Ok(true));
         for from in 0..3 {
             assert_eq!(rotate(&database, &session, from, 1_000).await, Rotation::Ended);
@@ -89,21 +97,21 @@ pub async fn an_ended_session_stays_ended_with_and_without_a_row(place: &TestDat
     assert_eq!(alive, 1, "one of them ended it");
 }
 
-pub async fn an_ended_session_is_remembered_as_long_as_its_last_token(place: &TestDatabase) {
+pub async fn an_ended_session_row_outlives_its_last_token(place: &TestDatabase) {
     let database = place.migrated().await;
     let rotated = database.rotate_session(&id(1), 0, Timestamp(1), Timestamp(10), GRACE).await;
     assert_eq!(rotated, Ok(Rotation::Rotated));
-    // An access token that was issued since lives longer than the row of the last refresh would.
+    // An access token that was issued since may outlive the row of the last refresh.
     assert_eq!(database.end_session(&id(1), Timestamp(5), Timestamp(100)).await, Ok(true));
     assert_eq!(expire(&database, 50).await, 0);
     assert_eq!(database.session_ended(&id(1)).await, Ok(true));
-    // Never for a shorter time.
+    // The expiry is never shortened.
     assert_eq!(rotate(&database, &id(2), 0, 1).await, Rotation::Rotated);
     assert_eq!(database.end_session(&id(2), Timestamp(5), Timestamp(7)).await, Ok(true));
     assert_eq!(expire(&database, 50).await, 0);
 }
 
-pub async fn expired_sessions_go(place: &TestDatabase) {
+pub async fn expired_sessions_are_deleted(place: &TestDatabase) {
     let database = place.migrated().await;
     for number in 0..20 {
         let expires_at = Timestamp(u64::from(number));
@@ -112,8 +120,8 @@ pub async fn expired_sessions_go(place: &TestDatabase) {
     }
     assert_eq!(rotate(&database, &id(0), 1, 2).await, Rotation::Rotated, "it expires later now");
     assert_eq!(expire(&database, 15).await, 14);
-    assert_eq!(rotate(&database, &id(14), 1, 2).await, Rotation::Ended, "it is gone");
-    assert_eq!(rotate(&database, &id(15), 1, 2).await, Rotation::Rotated, "it is not");
+    assert_eq!(rotate(&database, &id(14), 1, 2).await, Rotation::Ended, "its row was deleted");
+    assert_eq!(rotate(&database, &id(15), 1, 2).await, Rotation::Rotated, "its row still exists");
     assert_eq!(expire(&database, 15).await, 0);
     assert_eq!(rotate(&database, &id(0), 2, 3).await, Rotation::Rotated);
 }

@@ -1,5 +1,5 @@
-//! Waits of 40 ms that nobody asked for: small packets held back until the last ones are acknowledged (the driver does
-//! not set `TCP_NODELAY`: github.com/launchbadge/sqlx/issues/4335).
+//! Delays of 40 ms from small packets that are held back until earlier ones are acknowledged (the driver does not set
+//! `TCP_NODELAY`: github.com/launchbadge/sqlx/issues/4335).
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use crate::{TestDatabase, insert, outcome, user};
 use support::services;
 use support::sql::SqlServer;
 
-/// In turn, so that whatever else the machine does falls on both.
+/// Rounds per connection, alternating, so that other load affects both equally.
 const ROUNDS: usize = 20;
 
-/// Every kind of statement that there is, in every shape.
+/// Runs every kind of statement in every shape.
 async fn duration_of_a_round(database: &Database) -> Duration {
     let begun = Instant::now();
     database.user("ada").await.unwrap();
@@ -35,19 +35,20 @@ async fn duration_of_a_round(database: &Database) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn statements_over_tcp_wait_for_no_acknowledgement() {
-    let Some(server) = services::own_mariadb("statements_over_tcp_wait_for_no_acknowledgement") else {
+async fn statements_over_tcp_are_not_delayed_by_acknowledgements() {
+    let Some(server) = services::own_mariadb("statements_over_tcp_are_not_delayed_by_acknowledgements")
+    else {
         return;
     };
     let tcp = TestDatabase::server(server.create_database());
     let name = tcp.url.rsplit_once('/').unwrap().1;
     let socket = TestDatabase::server(server.socket_url(name));
     insert(&tcp.migrated().await, &[user("ada")]).await;
-    // The same on the same server, where there is nothing to be held back.
+    // The same server over a socket file, where packets are not held back.
     let by_socket = socket.with(|config| config.max_connections = 1).await;
     let by_tcp = tcp.with(|config| config.max_connections = 1).await;
     for database in [&by_socket, &by_tcp] {
-        // Statements are prepared.
+        // Prepares the statements.
         duration_of_a_round(database).await;
     }
     let mut shortest = [Duration::MAX; 2];
@@ -58,7 +59,7 @@ async fn statements_over_tcp_wait_for_no_acknowledgement() {
     }
     let [by_socket, by_tcp] = shortest;
     println!("{by_tcp:?} by TCP, {by_socket:?} by a socket file");
-    // The wait is in every round or in none: three statements of a round that wait make it four times as long. Load
-    // can only lengthen a round, and the shortest of twenty is compared.
+    // The delay occurs in every round or in none: three delayed statements make a round four times as long. Load can
+    // only lengthen a round, and the shortest of twenty is compared.
     assert!(by_tcp < by_socket * 4, "{by_tcp:?} by TCP, {by_socket:?} by a socket file");
 }

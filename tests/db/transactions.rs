@@ -1,4 +1,4 @@
-//! What a batch promises.
+//! Guarantees of a batch.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::{TestDatabase, audit, insert, outcome, strings, user, version};
 
-pub async fn each_unique_index_is_a_conflict_and_a_failed_batch_cannot_be_committed(place: &TestDatabase) {
+pub async fn a_unique_index_conflict_prevents_the_commit(place: &TestDatabase) {
     let database = place.migrated().await;
     insert(&database, &[user("ada")]).await;
     let mut batch = database.begin().await.unwrap();
@@ -39,21 +39,21 @@ pub async fn each_unique_index_is_a_conflict_and_a_failed_batch_cannot_be_commit
     assert_eq!(database.outcome("c2").await, Ok(None));
 }
 
-pub async fn a_dropped_batch_is_rolled_back_before_its_connection_is_used_again(place: &TestDatabase) {
+pub async fn a_dropped_batch_is_rolled_back_before_its_connection_is_reused(place: &TestDatabase) {
     place.migrated().await;
     let database = place.with(|config| config.max_connections = 1).await;
     for name in ["ada", "grace", "linus"] {
         let mut batch = database.begin().await.unwrap();
         batch.insert_users(&[user(name)]).await.unwrap();
         drop(batch);
-        // There is one connection: this is the same.
+        // The pool has one connection, so this is the same.
         assert_eq!(database.user(name).await, Ok(None));
     }
     insert(&database, &[user("ada")]).await;
     assert!(place.database().await.user("ada").await.unwrap().is_some());
 }
 
-pub async fn who_reads_for_update_waits_for_who_did_before(place: &TestDatabase) {
+pub async fn a_read_for_update_waits_for_earlier_locks(place: &TestDatabase) {
     let database = place.migrated().await;
     insert(&database, &[user("ada")]).await;
     let mut first = database.begin().await.unwrap();
@@ -67,7 +67,7 @@ pub async fn who_reads_for_update_waits_for_who_did_before(place: &TestDatabase)
         batch.commit().await.unwrap();
         done.send(ada.version.at.0).unwrap();
     });
-    // Cannot show that it waits for ever; that it does not pass shows in what it reads.
+    // The test cannot show that the wait has no end. The order shows in the row that is read.
     ada.version = version(2_000, "c2");
     tokio::task::yield_now().await;
     first.update_users(&[ada]).await.unwrap();
@@ -76,7 +76,7 @@ pub async fn who_reads_for_update_waits_for_who_did_before(place: &TestDatabase)
     task.await.unwrap();
 }
 
-pub async fn rows_beyond_every_shape_are_written_and_found(place: &TestDatabase) {
+pub async fn more_rows_than_the_largest_shape_are_written(place: &TestDatabase) {
     let database = place.migrated().await;
     // 2 × 512 + 1 × 64 + 1 × 8 + 4 × 1
     let names: Vec<String> = (0..1100).map(|number| format!("user{number:04}")).collect();

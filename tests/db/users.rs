@@ -5,7 +5,7 @@ use forebay::units::Timestamp;
 
 use crate::{TestDatabase, insert, strings, user, version};
 
-pub async fn what_was_inserted_is_read_back(place: &TestDatabase) {
+pub async fn an_inserted_user_is_read_back(place: &TestDatabase) {
     let database = place.migrated().await;
     let full = UserRow {
         nickname: Some("Ada ❤ 'quoted' \\ ?".to_owned()),
@@ -58,11 +58,7 @@ pub async fn comparison_is_byte_exact(place: &TestDatabase) {
     let listed = database.users_after(None, 100).await.unwrap();
     let mut sorted = alike.to_vec();
     sorted.sort_unstable();
-    assert_eq!(
-        listed.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(),
-        sorted,
-        "in the order of bytes"
-    );
+    assert_eq!(listed.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(), sorted, "sorted by bytes");
 }
 
 pub async fn users_are_listed_by_name_page_by_page(place: &TestDatabase) {
@@ -82,7 +78,7 @@ pub async fn users_are_listed_by_name_page_by_page(place: &TestDatabase) {
     assert_eq!(listed, names);
 }
 
-pub async fn an_update_changes_all_but_the_last_login_in_the_order_of_rows(place: &TestDatabase) {
+pub async fn an_update_changes_all_columns_but_the_last_login(place: &TestDatabase) {
     let database = place.migrated().await;
     let login = Some(Timestamp(5));
     let ada = UserRow { last_login_at: login, ..user("ada") };
@@ -101,7 +97,7 @@ pub async fn an_update_changes_all_but_the_last_login_in_the_order_of_rows(place
         version: version(9, "c9"),
         ..ada.clone()
     };
-    // Takes what the other one gave up in the row before.
+    // Takes the address that the row before gave up.
     let taker = UserRow { email: ada.email.clone(), ..grace };
     let written = [UserRow { last_login_at: None, ..moved.clone() }, taker.clone()];
     batch.update_users(&written).await.unwrap();
@@ -110,20 +106,20 @@ pub async fn an_update_changes_all_but_the_last_login_in_the_order_of_rows(place
     assert_eq!(database.user("grace").await, Ok(Some(taker)));
 }
 
-pub async fn an_administrator_is_made_once_and_the_audit_says_so(place: &TestDatabase) {
+pub async fn an_administrator_is_created_once_and_audited(place: &TestDatabase) {
     let database = place.migrated().await;
     database.create_admin("root", "$2b$10$hash", Timestamp(3)).await.unwrap();
     let root = database.user("root").await.unwrap().unwrap();
     assert!(root.is_admin && root.email.is_none() && root.created_at == Timestamp(3));
     let again = database.create_admin("root", "$2b$10$hash", Timestamp(4)).await;
     assert_eq!(again, Err(DbError::Conflict));
-    // Two without an address do not share one.
+    // Two administrators without an address do not conflict.
     database.create_admin("other", "$2b$10$hash", Timestamp(4)).await.unwrap();
     let made = |target: &str| format!("operator:migrate user.create_admin {target} applied");
     assert_eq!(audited(place).await, [made("root") + " 3", made("other") + " 4"]);
 }
 
-/// The audit, in the order of time: who, what, to whom, with what outcome, when.
+/// The audit in the order of time: actor, action, target, outcome, time.
 async fn audited(place: &TestDatabase) -> Vec<String> {
     let columns = "CONCAT(actor, ' ', action, ' ', target, ' ', outcome, ' ', at)";
     place.texts(&format!("SELECT {columns} FROM audit ORDER BY at")).await

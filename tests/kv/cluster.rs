@@ -1,4 +1,4 @@
-//! A cluster of which a part is away, and a server that is none, or one where none was expected.
+//! A cluster with an unavailable part, and a server whose kind differs from the configuration.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use support::redis::RedisCluster;
 use support::services;
 use support::services::RedisStarter;
 
-/// Long enough for a busy machine, and waited for only where a node is silent.
+/// Long enough for a busy machine. The tests wait this long only for an unresponsive node.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The node that goes away.
+/// Index of the node that becomes unavailable.
 const FAILED_NODE: usize = 1;
 
-/// What is left of it serves its slots.
+/// The remaining nodes serve their slots.
 fn start_cluster(place: &RedisStarter) -> RedisCluster {
     place.start_cluster_with(&["--cluster-require-full-coverage", "no"])
 }
@@ -28,15 +28,15 @@ async fn check(url: &str, cluster: bool) -> Result<(), KvError> {
 }
 
 #[tokio::test]
-async fn a_server_of_another_kind_than_was_said_is_told_from_one_that_is_away() {
-    let Some(place) = services::redis("a_server_of_another_kind_than_was_said") else { return };
+async fn a_server_of_the_wrong_kind_is_reported_as_such() {
+    let Some(place) = services::redis("a_server_of_the_wrong_kind_is_reported_as_such") else { return };
     let (server, cluster) = (place.start(), place.start_cluster());
     assert_eq!(check(&server.url(), false).await, Ok(()));
     assert_eq!(check(&cluster.url(), true).await, Ok(()));
     let a_node = KvError::WrongServerMode("the server is a node of a cluster: set [redis] cluster = true");
     for node in 0..3 {
         let kv = patient(&cluster.node(node).url(), false);
-        assert_eq!(kv.check("c").await, Err(a_node.clone()), "whatever slots node {node} has");
+        assert_eq!(kv.check("c").await, Err(a_node.clone()), "regardless of the slots of node {node}");
         for key in keys() {
             let answer = kv.get(&key).await;
             let own = cluster.node_of(&key) == node;
@@ -49,16 +49,16 @@ async fn a_server_of_another_kind_than_was_said_is_told_from_one_that_is_away() 
     server.stop();
     for cluster in [false, true] {
         let away = check(&server.url(), cluster).await;
-        assert!(matches!(away, Err(KvError::Unavailable(_))), "nobody knows what it is: {away:?}");
+        assert!(matches!(away, Err(KvError::Unavailable(_))), "the kind is unknown: {away:?}");
     }
 }
 
-/// One call for each key: those of the node that is gone fail, all others are answered.
+/// Makes one call per key. Keys of the failed node fail; all others get a reply.
 async fn only_its_keys_fail(kv: &Kv, cluster: &RedisCluster, keys: &[String]) {
     for key in keys {
         let answer = kv.get(key).await;
         match cluster.node_of(key) {
-            // Not `Timeout`: the call was not waited for.
+            // Not `Timeout`: the call ended before.
             FAILED_NODE => assert!(matches!(answer, Err(KvError::Node(_))), "{key}: {answer:?}"),
             _ => assert_eq!(answer, Ok(Some(b"x".to_vec())), "{key}"),
         }
@@ -66,15 +66,15 @@ async fn only_its_keys_fail(kv: &Kv, cluster: &RedisCluster, keys: &[String]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_node_costs_its_own_keys_and_no_others() {
-    let Some(place) = services::redis("a_killed_node_costs_its_own_keys_and_no_others") else { return };
+async fn a_killed_node_fails_only_its_own_keys() {
+    let Some(place) = services::redis("a_killed_node_fails_only_its_own_keys") else { return };
     let cluster = start_cluster(&place);
     let (kv, metrics) = measured(&cluster.url(), true, TIMEOUT);
     let open = &metrics.breaker_open;
     let keys = keys();
     let entries: Vec<_> = keys.iter().map(|key| (key.clone(), b"x".to_vec(), TTL)).collect();
     answered("the cluster answers", async || kv.set_all(&entries).await).await;
-    // Its keys first: more failures in a row than any breaker lets pass.
+    // Its keys first: more consecutive failures than any circuit breaker allows.
     let mut by_node = keys.clone();
     by_node.sort_by_key(|key| cluster.node_of(key) != FAILED_NODE);
     assert!(by_node[..6].iter().all(|key| cluster.node_of(key) == FAILED_NODE));
@@ -84,9 +84,9 @@ async fn a_killed_node_costs_its_own_keys_and_no_others() {
         only_its_keys_fail(&kv, &cluster, &by_node).await;
         only_its_keys_fail(&kv, &cluster, &keys).await;
     }
-    assert_eq!(open.get(), 0, "the store is not away");
+    assert_eq!(open.get(), 0, "the store is available");
 
-    // What is asked together fails together, but is done where it can be.
+    // Keys of one call fail together, but the operation is done on the nodes that reply.
     let removals: Vec<_> = keys.iter().map(|key| (key.clone(), b"x".to_vec())).collect();
     assert!(kv.remove_all(&removals).await.is_err());
     for key in keys.iter().filter(|key| cluster.node_of(key) != FAILED_NODE) {
@@ -99,8 +99,8 @@ async fn a_killed_node_costs_its_own_keys_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_is_away_as_a_whole_is_not_asked_again_and_again() {
-    let Some(place) = services::redis("a_cluster_that_is_away_as_a_whole") else { return };
+async fn an_unavailable_cluster_opens_the_breaker() {
+    let Some(place) = services::redis("an_unavailable_cluster_opens_the_breaker") else { return };
     let cluster = start_cluster(&place);
     let (kv, metrics) = measured(&cluster.url(), true, TIMEOUT);
     answered("the cluster answers", async || kv.set("a", b"x", TTL).await).await;
@@ -112,8 +112,8 @@ async fn a_cluster_that_is_away_as_a_whole_is_not_asked_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_takes_over_for_a_silent_node_is_found() {
-    let Some(place) = services::redis("who_takes_over_for_a_silent_node_is_found") else { return };
+async fn the_successor_of_an_unresponsive_node_is_found() {
+    let Some(place) = services::redis("the_successor_of_an_unresponsive_node_is_found") else { return };
     let cluster = start_cluster(&place);
     let (kv, _) = measured(&cluster.url(), true, Duration::from_millis(300));
     let keys: Vec<_> = keys().into_iter().filter(|key| cluster.node_of(key) == FAILED_NODE).collect();
@@ -122,7 +122,7 @@ async fn who_takes_over_for_a_silent_node_is_found() {
     }
     cluster.node(FAILED_NODE).freeze();
     assert!(kv.get(&keys[0]).await.is_err());
-    // Its connections stay open, and nobody says that it is not in charge any more.
+    // Its connections stay open, and no node reports that it lost its slots.
     cluster.take_over(FAILED_NODE, 0);
     for key in &keys {
         assert_eq!(answered("the new node is found", async || kv.get(key).await).await, None);

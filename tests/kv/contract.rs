@@ -1,4 +1,4 @@
-//! What every store does.
+//! The contract of every store.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use forebay::kv::{Kv, Rate, Replacement, SetOutcome};
 use super::test_store;
 use super::test_store::{TTL, until};
 
-/// Ends while a test waits for it.
+/// A time to live that ends during the test.
 const SHORT: Duration = Duration::from_millis(50);
 
 fn bytes(text: &str) -> Vec<u8> {
@@ -18,14 +18,14 @@ fn other(text: &str) -> SetOutcome {
     SetOutcome::Taken(bytes(text))
 }
 
-/// Refreshes one value.
+/// Refreshes one value, and returns whether it exists.
 async fn refreshed(kv: &Kv, key: &str, owner: &[u8], ttl: Duration) -> bool {
     kv.refresh_all(&[(key.to_owned(), owner.to_owned(), ttl)]).await.unwrap() == [true]
 }
 
 #[tokio::test]
-async fn a_value_is_found_replaced_and_deleted() {
-    for store in test_store::all_stores("a_value_is_found_replaced_and_deleted") {
+async fn a_value_can_be_read_replaced_and_deleted() {
+    for store in test_store::all_stores("a_value_can_be_read_replaced_and_deleted") {
         let kv = &store.kv;
         assert_eq!(kv.get("a").await.unwrap(), None);
         kv.set("a", b"1", TTL).await.unwrap();
@@ -39,11 +39,11 @@ async fn a_value_is_found_replaced_and_deleted() {
 }
 
 #[tokio::test]
-async fn only_the_first_sets_what_is_absent_and_it_knows_its_own_value_again() {
-    for store in test_store::all_stores("only_the_first_sets_what_is_absent") {
+async fn only_the_first_caller_sets_an_absent_value() {
+    for store in test_store::all_stores("only_the_first_caller_sets_an_absent_value") {
         let kv = &store.kv;
         assert_eq!(kv.set_if_absent("a", b"x:1", TTL).await.unwrap(), SetOutcome::Owned);
-        assert_eq!(kv.set_if_absent("a", b"x:1", TTL).await.unwrap(), SetOutcome::Owned, "asked again");
+        assert_eq!(kv.set_if_absent("a", b"x:1", TTL).await.unwrap(), SetOutcome::Owned, "a repeated call");
         assert_eq!(kv.set_if_absent("a", b"y:1", TTL).await.unwrap(), other("x:1"));
         kv.delete_all(&["a".to_owned()]).await.unwrap();
         assert_eq!(kv.set_if_absent("a", b"y:1", TTL).await.unwrap(), SetOutcome::Owned);
@@ -55,7 +55,7 @@ async fn only_its_owner_changes_a_value() {
     for store in test_store::all_stores("only_its_owner_changes_a_value") {
         let kv = &store.kv;
         for nobody in [kv.replace("a", b"x:", b"x:2", TTL), kv.replace("a", b"", b"x:2", TTL)] {
-            assert!(!nobody.await.unwrap(), "there is nothing to replace");
+            assert!(!nobody.await.unwrap(), "no value to replace");
         }
         kv.set("a", b"x:1", TTL).await.unwrap();
         assert!(!kv.replace("a", b"y:", b"y:2", TTL).await.unwrap());
@@ -68,7 +68,7 @@ async fn only_its_owner_changes_a_value() {
         assert_eq!(kv.get("a").await.unwrap(), Some(bytes("x:2")));
         assert!(refreshed(kv, "a", b"x:", TTL).await);
         assert!(kv.remove("a", b"x:").await.unwrap());
-        assert!(!kv.remove("a", b"x:").await.unwrap(), "it is gone");
+        assert!(!kv.remove("a", b"x:").await.unwrap(), "it no longer exists");
         assert_eq!(kv.get("a").await.unwrap(), None);
     }
 }
@@ -86,8 +86,8 @@ async fn owners_and_values_of_any_bytes_are_compared_as_bytes() {
 }
 
 #[tokio::test]
-async fn a_value_ends_with_its_time_unless_it_is_refreshed() {
-    for store in test_store::all_stores("a_value_ends_with_its_time_unless_it_is_refreshed") {
+async fn a_value_expires_unless_it_is_refreshed() {
+    for store in test_store::all_stores("a_value_expires_unless_it_is_refreshed") {
         let kv = &store.kv;
         for key in ["set", "absent", "replaced", "refreshed", "kept"] {
             kv.set(key, b"x", if key == "set" { SHORT } else { TTL }).await.unwrap();
@@ -106,19 +106,21 @@ async fn a_value_ends_with_its_time_unless_it_is_refreshed() {
         assert_eq!(
             kv.set_if_absent("set", b"y", TTL).await.unwrap(),
             SetOutcome::Owned,
-            "its place is free again"
+            "the key is free again"
         );
         kv.set("instantly", b"x", Duration::ZERO).await.unwrap();
-        until("the end of what lives for no time", async || kv.get("instantly").await.unwrap().is_none())
-            .await;
+        until("the end of a value with a zero time to live", async || {
+            kv.get("instantly").await.unwrap().is_none()
+        })
+        .await;
     }
 }
 
 #[tokio::test]
-async fn many_keys_are_answered_each_for_itself_and_in_their_order() {
-    // More than go to the store together.
+async fn many_keys_get_separate_replies_in_order() {
+    // More keys than one request to the store contains.
     const COUNT: usize = 1_203;
-    for store in test_store::all_stores("many_keys_are_answered_each_for_itself_and_in_their_order") {
+    for store in test_store::all_stores("many_keys_get_separate_replies_in_order") {
         let kv = &store.kv;
         let keys: Vec<String> = (0..COUNT).map(|number| format!("key:{number}")).collect();
         let owner = |number: usize| bytes(if number.is_multiple_of(3) { "x:" } else { "y:" });
@@ -153,8 +155,8 @@ async fn many_keys_are_answered_each_for_itself_and_in_their_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_that_race_for_a_key_one_wins_a_thousand_times() {
-    for store in test_store::all_stores("of_two_that_race_for_a_key_one_wins_a_thousand_times") {
+async fn exactly_one_of_two_racing_callers_sets_a_key() {
+    for store in test_store::all_stores("exactly_one_of_two_racing_callers_sets_a_key") {
         let race = async |kv: Kv, name: &'static str| {
             let mut won = Vec::new();
             for number in 0..1_000 {
@@ -173,13 +175,13 @@ async fn of_two_that_race_for_a_key_one_wins_a_thousand_times() {
 }
 
 #[tokio::test]
-async fn a_limit_is_granted_once_and_says_when_more_is_there() {
-    for store in test_store::all_stores("a_limit_is_granted_once_and_says_when_more_is_there") {
+async fn a_limit_is_granted_once_and_a_refusal_announces_more() {
+    for store in test_store::all_stores("a_limit_is_granted_once_and_a_refusal_announces_more") {
         let (kv, rate) = (&store.kv, Rate { limit: 100, window: Duration::from_secs(86_400) });
         assert_eq!(
             kv.take_permits("a", rate, 50, 1_000).await.unwrap().granted,
             55,
-            "a tenth of what is left beside it"
+            "extra permits: a tenth of the rest"
         );
         assert_eq!(kv.take_permits("a", rate, 46, 0).await.unwrap().granted, 0, "all or nothing");
         assert_eq!(kv.take_permits("a", rate, 45, 0).await.unwrap().granted, 45);

@@ -1,4 +1,4 @@
-//! The store in this process: it survives a restart, and its own end.
+//! The embedded store: restarts, and sudden ends.
 
 use std::fs;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use super::test_store::{TTL, until};
 use support::scratch;
 
 #[tokio::test]
-async fn what_was_set_is_there_after_a_restart() {
+async fn values_survive_a_restart() {
     let dir = scratch::dir("kv");
     Kv::embedded(dir.path()).unwrap().set("a", b"1", TTL).await.unwrap();
-    // The directory is free as soon as the last handle is gone.
+    // The directory is unlocked as soon as the last handle is dropped.
     let kv = Kv::embedded(dir.path()).unwrap();
     assert_eq!(kv.get("a").await.unwrap(), Some(b"1".to_vec()));
 }
 
 #[tokio::test]
-async fn what_was_flushed_is_on_disk_while_somebody_still_has_the_store() {
+async fn flushed_values_are_on_disk_while_the_store_is_open() {
     let (dir, copy) = (scratch::dir("kv"), scratch::dir("kv-copy"));
     let kv = Kv::embedded(dir.path()).unwrap();
     kv.set("a", b"1", TTL).await.unwrap();
     kv.flush().await.unwrap();
-    // As a process leaves it that ends now.
+    // The state that a process leaves if it ends now.
     scratch::copy(dir.path(), copy.path());
     let found = Kv::embedded(copy.path()).unwrap();
     assert_eq!(found.get("a").await.unwrap(), Some(b"1".to_vec()));
@@ -31,7 +31,7 @@ async fn what_was_flushed_is_on_disk_while_somebody_still_has_the_store() {
 }
 
 #[tokio::test]
-async fn a_damaged_store_is_moved_aside_and_begins_empty() {
+async fn a_damaged_store_is_moved_aside_and_replaced() {
     let dir = scratch::dir("kv");
     Kv::embedded(dir.path()).unwrap().set("a", b"1", TTL).await.unwrap();
     for round in 0..2 {
@@ -49,14 +49,14 @@ async fn a_damaged_store_is_moved_aside_and_begins_empty() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_used_is_an_error_and_no_panic() {
+fn an_unusable_directory_is_an_error_not_a_panic() {
     let dir = scratch::dir("kv");
     fs::write(dir.path().join("file"), b"").unwrap();
     assert!(Kv::embedded(&dir.path().join("file")).is_err());
 }
 
 #[tokio::test]
-async fn what_is_over_leaves_the_disk_while_others_are_written() {
+async fn expired_values_are_deleted_while_others_are_written() {
     let dir = scratch::dir("kv");
     {
         let kv = Kv::embedded(dir.path()).unwrap();

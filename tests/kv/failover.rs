@@ -1,4 +1,4 @@
-//! A server that hands its part over to another one, or refuses this user what it needs.
+//! A server that is demoted, or refuses commands for lack of permissions or space.
 
 use forebay::kv::{KvError, Rate, SetOutcome, SubscriptionEvent};
 use tokio::time::timeout;
@@ -8,12 +8,12 @@ use support::ports::Port;
 use support::proxy::Proxy;
 use support::services;
 
-/// More than there are connections.
+/// More keys than connections.
 const KEYS: usize = 32;
 
 #[tokio::test]
-async fn no_connection_stays_on_a_server_that_became_a_replica() {
-    let Some(place) = services::redis("no_connection_stays_on_a_server_that_became_a_replica") else {
+async fn no_connection_stays_on_a_demoted_server() {
+    let Some(place) = services::redis("no_connection_stays_on_a_demoted_server") else {
         return;
     };
     let (old, new, proxy) = (place.start(), place.start(), Proxy::start());
@@ -23,18 +23,18 @@ async fn no_connection_stays_on_a_server_that_became_a_replica() {
     kv.set_all(&entries).await.unwrap();
     assert_eq!(kv.check("c").await, Ok(()));
 
-    // Of a primary that does not answer: it serves what it has.
+    // A replica of an unavailable primary: it serves its data.
     let nobody = Port::free().number().to_string();
     assert_eq!(old.command(&["REPLICAOF", "127.0.0.1", &nobody]).unwrap(), "+OK\r\n");
     let refused = kv.set_all(&entries).await.unwrap_err();
     assert_eq!(refused, KvError::Unavailable("the server answered READONLY".to_owned()));
     assert_eq!(kv.get("k:0").await, Ok(Some(b"x".to_vec())));
-    assert!(kv.check("c").await.is_err(), "a look that only reads notices nothing");
+    assert!(kv.check("c").await.is_err(), "a read-only server must fail the health check");
 
-    // The name leads to the other server now; nobody cuts what is open.
+    // The name now leads to the other server; open connections are not cut.
     proxy.forward_to(&new.address());
     answered("the successor has all keys", async || {
-        // Between writes others read, so that no breaker opens.
+        // Reads in between succeed, so that the circuit breaker stays closed.
         kv.get("k:0").await.unwrap();
         kv.set_all(&entries).await
     })
@@ -44,8 +44,10 @@ async fn no_connection_stays_on_a_server_that_became_a_replica() {
 }
 
 #[tokio::test]
-async fn a_primary_without_the_replicas_it_needs_is_not_well() {
-    let Some(place) = services::redis("a_primary_without_the_replicas_it_needs_is_not_well") else { return };
+async fn a_primary_without_its_required_replicas_fails_the_check() {
+    let Some(place) = services::redis("a_primary_without_its_required_replicas_fails_the_check") else {
+        return;
+    };
     let server = place.start();
     let kv = patient(&server.url(), false);
     assert_eq!(kv.check("c").await, Ok(()));
@@ -53,10 +55,10 @@ async fn a_primary_without_the_replicas_it_needs_is_not_well() {
     assert_eq!(kv.check("c").await, Err(KvError::Unavailable("the server answered NOREPLICAS".to_owned())));
 }
 
-/// `maxmemory` with the policy that Redis has by default: nothing is thrown out, and writes are refused.
+/// `maxmemory` with Redis's default policy: no key is evicted, and writes are refused.
 #[tokio::test]
-async fn a_server_whose_memory_is_full_serves_reads_and_is_not_well() {
-    let Some(place) = services::redis("a_server_whose_memory_is_full_serves_reads_and_is_not_well") else {
+async fn a_server_out_of_memory_serves_reads_only() {
+    let Some(place) = services::redis("a_server_out_of_memory_serves_reads_only") else {
         return;
     };
     let server = place.start();
@@ -70,13 +72,13 @@ async fn a_server_whose_memory_is_full_serves_reads_and_is_not_well() {
     assert_eq!(kv.check("c").await, Err(full));
     assert_eq!(kv.get("k").await, Ok(Some(b"x".to_vec())));
     assert_eq!(server.command(&["CONFIG", "SET", "maxmemory", "0"]).unwrap(), "+OK\r\n");
-    answered("there is room again", async || kv.set_all(&entry).await).await;
+    answered("space is free again", async || kv.set_all(&entry).await).await;
     assert_eq!(kv.check("c").await, Ok(()));
 }
 
 #[tokio::test]
-async fn a_user_without_a_permission_it_needs_is_reported_by_every_look() {
-    let Some(place) = services::redis("a_user_without_a_permission_it_needs_is_reported") else { return };
+async fn a_missing_permission_is_reported_by_every_check() {
+    let Some(place) = services::redis("a_missing_permission_is_reported_by_every_check") else { return };
     let server = place.start();
     let allow = |rules: &[&str]| {
         let command = [&["ACL", "SETUSER", "app"], rules].concat();
@@ -89,7 +91,7 @@ async fn a_user_without_a_permission_it_needs_is_reported_by_every_look() {
     allow(&["&c"]);
     assert_eq!(kv.check("c").await, Ok(()));
 
-    // Whoever may not subscribe misses what others say.
+    // A user that may not subscribe misses other daemons' messages.
     let mut subscription = kv.subscribe("d");
     let unheard = KvError::NotSubscribed { channel: "d".to_owned(), why: Box::new(KvError::Denied) };
     let reported = until("it is reported", async || kv.check("c").await == Err(unheard.clone()));
@@ -110,13 +112,13 @@ async fn a_user_without_a_permission_it_needs_is_reported_by_every_look() {
     assert_eq!(kv.check("c").await, Err(KvError::Denied), "its keys");
 }
 
-/// The rules of docs/users.md#redis.
+/// The rules in docs/users.md#redis.
 const RULES: &str = "on >secret resetkeys ~user:* ~forebay:* resetchannels &forebay:* -@all +@connection +@read +@write \
      +@scripting +@pubsub +time +info";
 
 #[tokio::test]
-async fn the_permissions_that_the_readme_names_are_enough() {
-    let Some(place) = services::redis("the_permissions_that_the_readme_names_are_enough") else { return };
+async fn the_documented_permissions_are_sufficient() {
+    let Some(place) = services::redis("the_documented_permissions_are_sufficient") else { return };
     let server = place.start();
     let command: Vec<&str> = ["ACL", "SETUSER", "app"].into_iter().chain(RULES.split_whitespace()).collect();
     assert_eq!(server.command(&command).unwrap(), "+OK\r\n");

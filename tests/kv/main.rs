@@ -1,6 +1,5 @@
-//! One contract for every key-value store, and what becomes of it when the server behind it is killed, frozen or cut
-//! off.
-// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+//! One contract for every key-value store, and failures of the server: killed, frozen or cut off.
+// A failed step of a test's preparation has no caller to return an error to: it names the step and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cluster;

@@ -1,4 +1,4 @@
-//! What one publishes and others hear.
+//! Publishing and subscribing.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ async fn next(subscription: &mut Subscription) -> SubscriptionEvent {
     timeout(LONG, subscription.next()).await.expect("an event")
 }
 
-/// How long a message may take before it is published again.
+/// Time after which a message is published again.
 const SOON: Duration = Duration::from_millis(50);
 
-/// Publishes until the subscriber hears it, and returns what it heard before: it may be connecting just now.
+/// Publishes until the subscriber receives it, which may still be connecting. Returns the earlier events.
 async fn publish_until_received(
     kv: &Kv,
     subscription: &mut Subscription,
@@ -46,7 +46,7 @@ async fn a_message_reaches_every_subscriber_of_its_channel_in_order() {
         for subscription in [&mut first, &mut second] {
             publish_until_received(&store.kv, subscription, "begin").await;
         }
-        store.kv.publish("another", "not for them").await.unwrap();
+        store.kv.publish("another", "for another channel").await.unwrap();
         for number in 0..100 {
             store.kv.publish("c", &number.to_string()).await.unwrap();
         }
@@ -64,8 +64,8 @@ async fn a_message_reaches_every_subscriber_of_its_channel_in_order() {
 }
 
 #[tokio::test]
-async fn two_clients_of_one_server_hear_each_other_also_over_different_nodes_of_a_cluster() {
-    let test = "two_clients_of_one_server_hear_each_other";
+async fn two_clients_receive_each_others_messages() {
+    let test = "two_clients_receive_each_others_messages";
     let Some(place) = services::redis(test) else { return };
     let server = place.start();
     let cluster = place.start_cluster();
@@ -77,18 +77,14 @@ async fn two_clients_of_one_server_hear_each_other_also_over_different_nodes_of_
         for (from, to) in [(one, two), (two, one)] {
             let mut subscription = to.subscribe("c");
             let before = publish_until_received(from, &mut subscription, "hello").await;
-            assert_eq!(
-                before,
-                [SubscriptionEvent::MessagesMissed],
-                "connected once: nothing before that was heard"
-            );
+            assert_eq!(before, [SubscriptionEvent::MessagesMissed], "one connect, and no message before it");
         }
     }
 }
 
 #[tokio::test]
-async fn after_a_restart_of_the_server_a_subscriber_is_told_that_it_may_have_missed_something() {
-    let Some(place) = services::redis("after_a_restart_a_subscriber_is_told") else { return };
+async fn a_server_restart_reports_missed_messages() {
+    let Some(place) = services::redis("a_server_restart_reports_missed_messages") else { return };
     let server = place.start();
     let kv = patient(&server.url(), false);
     let mut subscription = kv.subscribe("c");
@@ -101,21 +97,21 @@ async fn after_a_restart_of_the_server_a_subscriber_is_told_that_it_may_have_mis
 }
 
 #[tokio::test]
-async fn a_subscriber_behind_a_cut_cable_finds_out_by_itself() {
-    let Some(place) = services::redis("a_subscriber_behind_a_cut_cable_finds_out") else { return };
+async fn a_subscriber_detects_a_cut_connection() {
+    let Some(place) = services::redis("a_subscriber_detects_a_cut_connection") else { return };
     let server = place.start();
     let proxy = Proxy::start();
     proxy.forward_to(&server.address());
     let kv = patient(&format!("redis://{}", proxy.address()), false);
     let mut subscription = kv.subscribe("c");
     assert_eq!(next(&mut subscription).await, SubscriptionEvent::MessagesMissed);
-    // Nothing comes through any more and nobody is told; asked whether it is there, the server stays silent.
+    // Data no longer arrives, and no error is reported. The server's replies to a ping do not arrive either.
     proxy.set(LinkState::NO_RESPONSES);
-    let given_up = until("the silent connection is given up", async || {
+    let given_up = until("the dead connection is closed", async || {
         server.command(&["PUBSUB", "NUMSUB", "c"]).unwrap().ends_with(":0\r\n")
     });
     tokio::select! {
-        event = subscription.next() => panic!("{event:?} over a deaf line"),
+        event = subscription.next() => panic!("{event:?} over a cut connection"),
         () = given_up => {}
     }
     proxy.heal();
@@ -124,8 +120,8 @@ async fn a_subscriber_behind_a_cut_cable_finds_out_by_itself() {
 }
 
 #[tokio::test]
-async fn whoever_takes_messages_too_slowly_is_told_and_hears_the_later_ones() {
-    for store in test_store::all_stores("whoever_takes_messages_too_slowly_is_told") {
+async fn a_slow_subscriber_is_notified_and_receives_later_messages() {
+    for store in test_store::all_stores("a_slow_subscriber_is_notified_and_receives_later_messages") {
         let mut subscription = store.kv.subscribe("c");
         publish_until_received(&store.kv, &mut subscription, "begin").await;
         for number in 0..3_000 {

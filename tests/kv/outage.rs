@@ -1,4 +1,4 @@
-//! A server that is killed, frozen, cut off, or not there at all.
+//! A server that is killed, frozen, cut off, or absent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use support::ports::Port;
 use support::proxy::{LinkState, Proxy};
 use support::services;
 
-/// Of a client that is to give up soon.
+/// Timeout of an impatient client.
 const TIMEOUT: Duration = Duration::from_millis(300);
 
 async fn is_open(kv: &Kv) -> bool {
@@ -20,8 +20,8 @@ async fn is_open(kv: &Kv) -> bool {
 }
 
 #[tokio::test]
-async fn nobody_need_be_there_at_first_and_whoever_comes_is_found() {
-    let Some(place) = services::redis("nobody_need_be_there_at_first") else { return };
+async fn the_server_may_start_after_the_client() {
+    let Some(place) = services::redis("the_server_may_start_after_the_client") else { return };
     let server = place.start();
     server.stop();
     let kv = patient(&server.url(), false);
@@ -41,7 +41,7 @@ async fn a_client_recovers_by_itself_from_a_restart() {
     for _ in 0..3 {
         server.kill();
         server.restart();
-        // The very first call: that the connection is lost is found out, and no reason to fail.
+        // The first call already notices the lost connection, and does not fail.
         assert_eq!(kv.get("a").await, Ok(None));
         kv.set("a", b"x:1", TTL).await.unwrap();
         assert!(kv.replace("a", b"x:", b"x:2", TTL).await.unwrap(), "the server lost its scripts too");
@@ -49,8 +49,8 @@ async fn a_client_recovers_by_itself_from_a_restart() {
 }
 
 #[tokio::test]
-async fn while_a_server_is_away_calls_fail_at_once_and_one_probe_at_a_time_looks() {
-    let Some(place) = services::redis("while_a_server_is_away_calls_fail_at_once") else { return };
+async fn an_unavailable_server_gets_one_probe_at_a_time() {
+    let Some(place) = services::redis("an_unavailable_server_gets_one_probe_at_a_time") else { return };
     let server = place.start();
     let (kv, metrics) = measured(&server.url(), false, TIMEOUT);
     answered("the server answers", async || kv.set("a", b"1", TTL).await).await;
@@ -66,8 +66,10 @@ async fn while_a_server_is_away_calls_fail_at_once_and_one_probe_at_a_time_looks
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_server_costs_each_call_its_time_out_until_it_costs_nothing() {
-    let Some(place) = services::redis("a_frozen_server_costs_each_call_its_time_out") else { return };
+async fn calls_to_a_frozen_server_fail_fast_after_some_timeouts() {
+    let Some(place) = services::redis("calls_to_a_frozen_server_fail_fast_after_some_timeouts") else {
+        return;
+    };
     let server = place.start();
     let kv = client(&server.url(), false, TIMEOUT);
     answered("the server answers", async || kv.set("a", b"1", TTL).await).await;
@@ -87,8 +89,8 @@ async fn a_frozen_server_costs_each_call_its_time_out_until_it_costs_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_set_and_whose_answer_was_lost_is_ours() {
-    let Some(place) = services::redis("what_was_set_and_whose_answer_was_lost_is_ours") else { return };
+async fn a_value_whose_reply_was_lost_is_owned() {
+    let Some(place) = services::redis("a_value_whose_reply_was_lost_is_owned") else { return };
     let server = place.start();
     let proxy = Proxy::start();
     proxy.forward_to(&server.address());
@@ -96,10 +98,10 @@ async fn what_was_set_and_whose_answer_was_lost_is_ours() {
     let direct = patient(&server.url(), false);
     answered("the server answers", async || kv.get("a").await).await;
 
-    // The answer comes too late.
+    // The reply arrives too late.
     proxy.set(LinkState::NO_RESPONSES);
     assert_eq!(kv.set_if_absent("a", b"ours", TTL).await, Err(KvError::Timeout));
-    until("it happened", async || direct.get("a").await.unwrap().is_some()).await;
+    until("the value is set", async || direct.get("a").await.unwrap().is_some()).await;
     proxy.heal();
     let held = answered("the answer", async || kv.set_if_absent("a", b"ours", TTL).await).await;
     assert_eq!(held, SetOutcome::Owned);
@@ -108,8 +110,8 @@ async fn what_was_set_and_whose_answer_was_lost_is_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_set_before_the_connection_broke_is_ours_in_the_same_call() {
-    let Some(place) = services::redis("what_was_set_before_the_connection_broke_is_ours") else { return };
+async fn a_value_set_before_a_disconnect_is_owned() {
+    let Some(place) = services::redis("a_value_set_before_a_disconnect_is_owned") else { return };
     let server = place.start();
     let proxy = Proxy::start();
     proxy.forward_to(&server.address());
@@ -121,16 +123,16 @@ async fn what_was_set_before_the_connection_broke_is_ours_in_the_same_call() {
         let kv = kv.clone();
         async move { kv.set_if_absent("a", b"ours", TTL).await }
     });
-    until("it happened", async || direct.get("a").await.unwrap().is_some()).await;
-    // The answer never comes; the call asks again over a new connection.
+    until("the value is set", async || direct.get("a").await.unwrap().is_some()).await;
+    // The reply never arrives; the call repeats over a new connection.
     proxy.reset();
     proxy.heal();
     assert_eq!(asking.await.unwrap(), Ok(SetOutcome::Owned));
 }
 
 #[tokio::test]
-async fn what_timed_out_happens_before_what_was_asked_after_it() {
-    let Some(place) = services::redis("what_timed_out_happens_before_what_was_asked_after_it") else {
+async fn a_timed_out_operation_precedes_later_ones() {
+    let Some(place) = services::redis("a_timed_out_operation_precedes_later_ones") else {
         return;
     };
     let server = place.start();
@@ -140,13 +142,13 @@ async fn what_timed_out_happens_before_what_was_asked_after_it() {
     assert_eq!(kv.set_if_absent("a", b"x:1", TTL).await, Err(KvError::Timeout));
     assert_eq!(kv.remove("a", b"x:").await, Err(KvError::Timeout));
     server.thaw();
-    // Both were sent; had they overtaken one another, the key would stand for ten minutes.
+    // Both were sent. In the wrong order, the key would exist for ten minutes.
     assert_eq!(answered("the answer", async || kv.get("a").await).await, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_callers_at_once_share_the_connections_and_all_are_answered() {
-    let Some(place) = services::redis("many_callers_at_once_share_the_connections") else { return };
+async fn many_concurrent_callers_share_the_connections() {
+    let Some(place) = services::redis("many_concurrent_callers_share_the_connections") else { return };
     let server = place.start();
     let kv = Arc::new(patient(&server.url(), false));
     let callers: Vec<_> = (0..2_000)
@@ -159,20 +161,20 @@ async fn many_callers_at_once_share_the_connections_and_all_are_answered() {
         assert_eq!(caller.await.unwrap(), Ok(SetOutcome::Owned));
     }
     let connected = server.command(&["INFO", "clients"]).unwrap();
-    // Four of the client, and the one that asks.
+    // Four of the client, and the one that runs this command.
     assert!(connected.contains("connected_clients:5\r\n"), "{connected}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_of_which_a_node_was_away_is_found_again() {
-    let Some(place) = services::redis("a_cluster_of_which_a_node_was_away_is_found_again") else { return };
+async fn a_cluster_recovers_after_a_node_failure() {
+    let Some(place) = services::redis("a_cluster_recovers_after_a_node_failure") else { return };
     let cluster = place.start_cluster();
     let kv = client(&cluster.url(), true, Duration::from_secs(2));
     let keys: Vec<String> = (0..30).map(|number| format!("k:{number}")).collect();
     let entries: Vec<_> = keys.iter().map(|key| (key.clone(), b"x".to_vec(), TTL)).collect();
     answered("the cluster answers", async || kv.set_all(&entries).await).await;
     cluster.node(1).freeze();
-    assert!(kv.get_all(&keys).await.is_err(), "a third of the keys is not to be had");
+    assert!(kv.get_all(&keys).await.is_err(), "a third of the keys is unavailable");
     cluster.node(1).thaw();
     cluster.await_ready();
     let values = answered("all nodes answer", async || kv.get_all(&keys).await).await;
@@ -190,10 +192,10 @@ async fn a_cluster_of_which_a_node_was_away_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_speaks_something_else_is_an_error_in_time() {
+async fn a_server_with_another_protocol_causes_an_error() {
     let port = Port::free();
     let listener = TcpListener::bind(port.address()).await.unwrap();
-    // With TLS the library needs a provider of cryptography, and panics without one.
+    // For TLS the library needs a cryptography provider, and panics without one.
     for scheme in ["redis", "rediss"] {
         let kv = client(&format!("{scheme}://{}", port.address()), false, TIMEOUT);
         tokio::select! {
@@ -206,7 +208,7 @@ async fn a_server_that_speaks_something_else_is_an_error_in_time() {
 async fn refuse_all(listener: &TcpListener) {
     loop {
         let (mut client, _) = listener.accept().await.unwrap();
-        // A client that is gone already is none of ours.
+        // A client may have disconnected already.
         let _ = client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     }
 }

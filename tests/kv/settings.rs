@@ -1,4 +1,4 @@
-//! Passwords, and what is said without them.
+//! Passwords and certificates, and errors that do not reveal them.
 
 use std::fs;
 use std::process::Command;
@@ -13,8 +13,8 @@ use support::ports::Port;
 use support::{scratch, services};
 
 #[tokio::test]
-async fn the_password_comes_from_the_url_or_a_file_and_a_wrong_one_is_not_shown() {
-    let Some(place) = services::redis("the_password_comes_from_the_url_or_a_file") else { return };
+async fn passwords_are_read_and_never_shown() {
+    let Some(place) = services::redis("passwords_are_read_and_never_shown") else { return };
     let server = place.start_with(&["--requirepass", "hunter2"]);
     let dir = scratch::dir("password");
     let file = dir.path().join("redis.password");
@@ -43,8 +43,8 @@ async fn the_password_comes_from_the_url_or_a_file_and_a_wrong_one_is_not_shown(
 }
 
 #[tokio::test]
-async fn over_tls_only_a_server_with_a_certificate_we_know_is_spoken_to() {
-    let test = "over_tls_only_a_server_with_a_certificate_we_know_is_spoken_to";
+async fn tls_requires_a_known_server_certificate() {
+    let test = "tls_requires_a_known_server_certificate";
     let Some(place) = services::redis(test) else { return };
     let dir = scratch::dir("tls");
     let certificate = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test \
@@ -71,7 +71,7 @@ async fn over_tls_only_a_server_with_a_certificate_we_know_is_spoken_to() {
     let connect = |config: &Config| Kv::redis(config, metrics()).unwrap();
 
     connect(&config(Some(cert))).set("a", b"1", TTL).await.unwrap();
-    assert!(connect(&config(None)).get("a").await.is_err(), "nobody we know has signed it");
+    assert!(connect(&config(None)).get("a").await.is_err(), "no known authority signed it");
     assert!(Kv::redis(&config(Some(key)), metrics()).is_err(), "no certificate");
 }
 

@@ -1,4 +1,4 @@
-//! The stores that a test runs on, and how to wait for one.
+//! The stores that tests run on, and helpers to wait for one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,21 +11,21 @@ use tempfile::TempDir;
 use support::redis::{Redis, RedisCluster};
 use support::{scratch, services};
 
-/// Above anything that happens at all, on a busy machine too.
+/// Longer than any step takes, on a busy machine too.
 pub const LONG: Duration = Duration::from_secs(60);
-/// A time to live that no test sees the end of.
+/// A time to live that outlasts every test.
 pub const TTL: Duration = Duration::from_secs(600);
-/// Between two looks.
+/// Time between two checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A store with what is behind it, which ends with it.
+/// A store and its server, which ends with it.
 pub struct TestStore {
     pub kv: Kv,
     _backing: Backing,
 }
 
-/// Held for as long as the store is used.
-#[expect(dead_code, reason = "dropping them is what they are for")]
+/// The store's server or directory, held as long as the store is used.
+#[expect(dead_code, reason = "held only to be dropped")]
 enum Backing {
     Directory(TempDir),
     Server(Redis),
@@ -38,7 +38,7 @@ pub fn embedded() -> TestStore {
     TestStore { kv: Kv::embedded(dir.path()).unwrap(), _backing: Backing::Directory(dir) }
 }
 
-/// Every kind of store there is on this machine.
+/// Every kind of store that this machine offers.
 pub fn all_stores(test: &str) -> Vec<TestStore> {
     let mut stores = vec![embedded()];
     if let Some(place) = services::redis(test) {
@@ -50,17 +50,17 @@ pub fn all_stores(test: &str) -> Vec<TestStore> {
     stores
 }
 
-/// A client that waits as long as a busy machine may need.
+/// A client with a timeout long enough for a busy machine.
 pub fn patient(url: &str, cluster: bool) -> Kv {
     client(url, cluster, Duration::from_secs(10))
 }
 
-/// A client with a time-out of its own.
+/// A client with this timeout.
 pub fn client(url: &str, cluster: bool, timeout: Duration) -> Kv {
     measured(url, cluster, timeout).0
 }
 
-/// The same with its metrics.
+/// A client with this timeout, and its metrics.
 pub fn measured(url: &str, cluster: bool, timeout: Duration) -> (Kv, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap());
     let config = Config { url: ServerUrl::from(url), cluster, timeout: Span(timeout), ..Config::default() };
@@ -68,7 +68,7 @@ pub fn measured(url: &str, cluster: bool, timeout: Duration) -> (Kv, Arc<Metrics
     (Kv::redis(&config, Arc::clone(&metrics)).unwrap(), metrics)
 }
 
-/// Looks until `holds`; ends the test, naming `what`, when it never does.
+/// Checks until `holds` returns `true`. Fails the test with `what` if that does not happen in time.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + LONG;
     while !holds().await {
@@ -77,7 +77,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Asks until there is an answer.
+/// Repeats a call until it succeeds.
 pub async fn answered<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, KvError>) -> T {
     let mut answer = None;
     until(what, async || {

@@ -1,4 +1,4 @@
-//! Failed logins of one account.
+//! Limits of failed logins per account.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use forebay::ratelimit::Config;
 use super::fixture::{TestDaemon, client, until};
 use support::services;
 
-/// The configured number.
+/// The configured limit.
 const FAILURES: u32 = 20;
 
-/// So many failed logins; whether each was tried.
+/// Fails this many logins. Returns whether each was allowed.
 async fn fail(daemon: &TestDaemon, name: &str, times: u32) -> Vec<bool> {
     let mut tried = Vec::new();
     for _ in 0..times {
@@ -20,13 +20,13 @@ async fn fail(daemon: &TestDaemon, name: &str, times: u32) -> Vec<bool> {
 }
 
 #[tokio::test]
-async fn an_account_is_tried_so_often_and_no_more_wherever_it_is_tried() {
-    let Some(place) = services::redis("an_account_is_tried_so_often_and_no_more") else { return };
+async fn an_account_limit_is_shared_by_all_daemons() {
+    let Some(place) = services::redis("an_account_limit_is_shared_by_all_daemons") else { return };
     let server = place.start();
     let daemons = [(); 2].map(|()| TestDaemon::on(&server.url(), &Config::default()));
     for number in 0..FAILURES {
         let daemon = &daemons[number as usize % 2];
-        // Somebody knows the password, which uses up nothing.
+        // A right password uses no permit.
         for _ in 0..5 {
             daemon.limits.password_attempt("ada", client(0)).await.unwrap().give_back().await;
         }
@@ -37,14 +37,14 @@ async fn an_account_is_tried_so_often_and_no_more_wherever_it_is_tried() {
         // A twentieth of a quarter of an hour.
         assert!(limited.retry_after <= Duration::from_secs(45), "{limited:?}");
         assert_eq!(daemon.rejected("account"), 1);
-        assert_eq!(fail(daemon, "grace", 1).await, [true], "nobody else is limited");
+        assert_eq!(fail(daemon, "grace", 1).await, [true], "other accounts are not limited");
         assert_eq!(daemon.limits.login(client(1)).await, Ok(()));
     }
 }
 
 #[tokio::test]
-async fn each_daemon_counts_failures_for_itself_while_redis_is_away_and_those_of_before() {
-    let Some(place) = services::redis("each_daemon_counts_failures_for_itself") else { return };
+async fn without_redis_each_daemon_counts_failures_alone() {
+    let Some(place) = services::redis("without_redis_each_daemon_counts_failures_alone") else { return };
     let server = place.start();
     let daemon = TestDaemon::on(&server.url(), &Config::default());
     assert_eq!(fail(&daemon, "ada", FAILURES / 2).await, vec![true; 10]);

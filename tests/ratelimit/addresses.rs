@@ -1,4 +1,4 @@
-//! Whose requests are whose, seen through proxies.
+//! Client addresses seen through proxies.
 
 use std::fs;
 
@@ -7,7 +7,8 @@ use support::http::Client;
 use support::process::Forebay;
 use support::services;
 
-/// A daemon on this Redis that lets three commands pass and trusts these proxies, which needs authentication.
+/// A daemon on this Redis that allows three commands and trusts these proxies. Trusting proxies requires
+/// authentication.
 fn behind(redis_url: &str, proxies: &[&str]) -> Forebay {
     let daemon = forebay(redis_url, 3);
     let tokens = daemon.dir().join("tokens");
@@ -19,8 +20,8 @@ fn behind(redis_url: &str, proxies: &[&str]) -> Forebay {
         .set("server.trusted_proxies", proxies)
 }
 
-/// One registration with this header; whether the limit let it pass. It needs no token, so it counts for its address;
-/// its form is refused, so that it leaves nothing else behind.
+/// Sends one registration with these header lines. Returns whether the limit allowed it. It needs no token, so it
+/// counts for its address. Its body is invalid, so it has no other effect.
 fn sent(http: &mut Client, forwarded: &[&str]) -> bool {
     let headers: Vec<_> = forwarded.iter().map(|line| ("X-Forwarded-For", *line)).collect();
     let headers = [&headers[..], &[("Content-Type", "application/json")]].concat();
@@ -32,8 +33,8 @@ fn sent(http: &mut Client, forwarded: &[&str]) -> bool {
 }
 
 #[test]
-fn an_invented_header_helps_nobody_whose_address_is_no_trusted_proxy() {
-    let Some(place) = services::redis("an_invented_header_helps_nobody") else { return };
+fn a_forged_header_of_an_untrusted_peer_is_ignored() {
+    let Some(place) = services::redis("a_forged_header_of_an_untrusted_peer_is_ignored") else { return };
     let server = place.start();
     let mut daemon = behind(&server.url(), &["10.0.0.0/8"]);
     daemon.start();
@@ -44,8 +45,8 @@ fn an_invented_header_helps_nobody_whose_address_is_no_trusted_proxy() {
 }
 
 #[test]
-fn clients_of_a_trusted_proxy_are_told_apart_and_what_they_invent_does_not_count() {
-    let Some(place) = services::redis("clients_of_a_trusted_proxy_are_told_apart") else { return };
+fn clients_of_a_trusted_proxy_are_distinguished() {
+    let Some(place) = services::redis("clients_of_a_trusted_proxy_are_distinguished") else { return };
     let server = place.start();
     let mut daemon = behind(&server.url(), &["127.0.0.0/8", "10.0.0.1"]);
     daemon.start();
@@ -54,13 +55,13 @@ fn clients_of_a_trusted_proxy_are_told_apart_and_what_they_invent_does_not_count
         let accepted = (0..5).filter(|_| sent(&mut http, &[address])).count();
         assert_eq!(accepted, 3, "{address}");
     }
-    // The proxy puts the address that spoke to it behind whatever it was told.
+    // The proxy appends its peer's address to the header it received.
     for n in 0..5 {
         assert!(!sent(&mut http, &[&format!("192.0.2.{n}, 198.51.100.1")]));
         assert!(!sent(&mut http, &[&format!("192.0.2.{n}"), "198.51.100.1"]));
         assert!(!sent(&mut http, &[&format!("192.0.2.{n}, 198.51.100.1, 10.0.0.1")]));
         assert!(!sent(&mut http, &[&format!("2001:db8:1:1::{}", n + 7)]), "one network, one client");
     }
-    assert!(sent(&mut http, &["198.51.100.1, 198.51.100.3"]), "somebody else");
+    assert!(sent(&mut http, &["198.51.100.1, 198.51.100.3"]), "another client");
     assert!(sent(&mut http, &["198.51.100.1, unknown"]), "the proxy itself");
 }

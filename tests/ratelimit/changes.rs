@@ -1,4 +1,4 @@
-//! Limits that are changed while daemons run.
+//! Changing limits while daemons run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +28,10 @@ fn change(daemon: &Forebay, document: &str) {
 }
 
 #[test]
-fn a_change_at_one_daemon_holds_at_the_other_and_after_a_restart() {
-    let Some(place) = services::redis("a_change_at_one_daemon_holds_at_the_other") else { return };
+fn a_change_applies_to_all_daemons_and_survives_restarts() {
+    let Some(place) = services::redis("a_change_applies_to_all_daemons_and_survives_restarts") else {
+        return;
+    };
     let server = place.start();
     let mut daemons = [(); 2].map(|()| forebay(&server.url(), 10));
     daemons.iter_mut().for_each(Forebay::start);
@@ -38,40 +40,42 @@ fn a_change_at_one_daemon_holds_at_the_other_and_after_a_restart() {
     let mut http = second.http();
     assert_eq!(accepted(&mut http, 15), 10);
 
-    // Raised: who had used it up may go on at once.
+    // Raised: a client that had used up the limit may continue at once.
     change(first, &document(true, 30, "1day"));
-    wait::until_true("more is accepted at the other daemon", LONG, || post(&mut http).status == 202);
+    wait::until_true("the other daemon accepts more", LONG, || post(&mut http).status == 202);
     assert_eq!(accepted(&mut http, 30), 19);
-    // Lowered, and off, and on.
+    // Lowered, off, and on.
     change(first, &document(true, 5, "1day"));
-    wait::until_true("it is lower", LONG, || shown(second) == document(true, 5, "1day"));
+    wait::until_true("the limit is lower", LONG, || shown(second) == document(true, 5, "1day"));
     assert_eq!(accepted(&mut http, 5), 0);
     change(first, &document(false, 5, "1day"));
-    wait::until_true("it is off", LONG, || shown(second) == document(false, 5, "1day"));
+    wait::until_true("the limit is off", LONG, || shown(second) == document(false, 5, "1day"));
     assert_eq!(accepted(&mut http, 40), 40);
 
     second.restart();
-    wait::until_true("it is off after a restart", LONG, || shown(second) == document(false, 5, "1day"));
-    // A Redis that was restarted empty: the daemons have not forgotten.
+    wait::until_true("the limit is off after a restart", LONG, || {
+        shown(second) == document(false, 5, "1day")
+    });
+    // A Redis that was restarted empty: the daemons still know the change.
     server.kill();
     server.restart();
     let key = ["EXISTS", "forebay:ratelimit:write"];
-    wait::until_true("it is shared again", LONG, || {
+    wait::until_true("the change is shared again", LONG, || {
         server.command(&key).is_ok_and(|answer| answer == ":1\r\n")
     });
     first.restart();
-    wait::until_true("it is off after that too", LONG, || shown(first) == document(false, 5, "1day"));
+    wait::until_true("the limit is still off", LONG, || shown(first) == document(false, 5, "1day"));
 }
 
 #[test]
-fn a_change_that_redis_does_not_take_holds_here_and_is_shared_when_it_can_be() {
-    let Some(place) = services::redis("a_change_that_redis_does_not_take_holds_here") else { return };
+fn a_change_during_an_outage_is_shared_later() {
+    let Some(place) = services::redis("a_change_during_an_outage_is_shared_later") else { return };
     let server = place.start();
     let mut daemons = [(); 2].map(|()| forebay(&server.url(), 10));
     daemons.iter_mut().for_each(Forebay::start);
     let [first, second] = &mut daemons;
     change(first, &document(true, 20, "1day"));
-    wait::until_true("it is shared", LONG, || shown(second) == document(true, 20, "1day"));
+    wait::until_true("the change is shared", LONG, || shown(second) == document(true, 20, "1day"));
     server.kill();
     let answer = first.admin_http().put(WRITE, &document(true, 3, "1day")).unwrap();
     assert_eq!(
@@ -84,12 +88,12 @@ fn a_change_that_redis_does_not_take_holds_here_and_is_shared_when_it_can_be() {
     assert_eq!(shown(first), document(true, 3, "1day"));
     assert_eq!(accepted(&mut first.http(), 10), 3);
     server.restart();
-    wait::until_true("it is shared", LONG, || shown(second) == document(true, 3, "1day"));
+    wait::until_true("the change is shared", LONG, || shown(second) == document(true, 3, "1day"));
 }
 
 #[test]
-fn what_is_wrong_with_a_change_is_named_all_of_it() {
-    let Some(place) = services::redis("what_is_wrong_with_a_change_is_named") else { return };
+fn all_errors_of_a_change_are_reported() {
+    let Some(place) = services::redis("all_errors_of_a_change_are_reported") else { return };
     let server = place.start();
     let mut daemon = forebay(&server.url(), 10).set("rate_limit.enabled", false);
     daemon.start();
@@ -105,15 +109,15 @@ fn what_is_wrong_with_a_change_is_named_all_of_it() {
     assert_eq!(admin.put("/admin/ratelimit/account", bad).unwrap().status, 404);
     assert_eq!(admin.get("/admin/ratelimit/account").unwrap().status, 404);
     assert_eq!(admin.get("/admin/ratelimit/login").unwrap().json()["limit"], 500_000);
-    // The switch of the configuration is stronger.
+    // The configuration's switch has priority.
     assert_eq!(shown(&daemon), document(false, 10, "1day"));
     assert_eq!(admin.put(WRITE, &document(true, 1, "1day")).unwrap().status, 422);
     assert_eq!(accepted(&mut daemon.http(), 20), 20);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn under_load_a_raised_limit_frees_and_a_lowered_one_holds() {
-    let Some(place) = services::redis("under_load_a_raised_limit_frees") else { return };
+async fn changed_limits_apply_under_load() {
+    let Some(place) = services::redis("changed_limits_apply_under_load") else { return };
     let server = place.start();
     let daemons = [(); 2].map(|()| Arc::new(TestDaemon::on(&server.url(), &writes(10_000, DAY))));
     let over = Arc::new(AtomicBool::new(false));
@@ -138,25 +142,29 @@ async fn under_load_a_raised_limit_frees_and_a_lowered_one_holds() {
     };
     all_refuse().await;
     daemons[0].limits.change(AdjustableLimiter::Write, setting(15_000)).await.unwrap();
-    until("the other knows", async || daemons[1].limits.setting(AdjustableLimiter::Write) == setting(15_000))
-        .await;
+    until("the other daemon knows the change", async || {
+        daemons[1].limits.setting(AdjustableLimiter::Write) == setting(15_000)
+    })
+    .await;
     all_refuse().await;
     daemons[1].limits.change(AdjustableLimiter::Write, setting(100)).await.unwrap();
-    until("the other knows", async || daemons[0].limits.setting(AdjustableLimiter::Write) == setting(100))
-        .await;
+    until("the other daemon knows the change", async || {
+        daemons[0].limits.setting(AdjustableLimiter::Write) == setting(100)
+    })
+    .await;
     all_refuse().await;
     over.store(true, Ordering::Relaxed);
     let mut accepted = 0;
     for client in clients {
         accepted += client.await.unwrap();
     }
-    // What was leased under an old limit is void under the new one, at most a hundredth at each daemon, twice.
+    // Permits leased under an old limit expire with it: at most a hundredth at each daemon, twice.
     assert!((15_000 - 600..=15_000 + 10).contains(&accepted), "{accepted}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_under_way_while_the_limit_changes_do_not_hold_each_other_up() {
-    let Some(place) = services::redis("requests_under_way_while_the_limit_changes") else { return };
+async fn requests_in_progress_survive_a_limit_change() {
+    let Some(place) = services::redis("requests_in_progress_survive_a_limit_change") else { return };
     let server = place.start();
     let daemon = Arc::new(TestDaemon::on(&server.url(), &writes(10, DAY)));
     let over = Arc::new(AtomicBool::new(false));
@@ -175,20 +183,20 @@ async fn requests_under_way_while_the_limit_changes_do_not_hold_each_other_up() 
     for change in 0..100 {
         let before = daemon.store_calls();
         daemon.limits.change(AdjustableLimiter::Write, setting(10 + change % 2)).await.unwrap();
-        until("it refuses", async || !daemon.writes(client(0)).await).await;
+        until("the limit refuses", async || !daemon.writes(client(0)).await).await;
         questions.push(daemon.store_calls() - before);
     }
     over.store(true, Ordering::Relaxed);
     for client in clients {
         client.await.unwrap();
     }
-    // One that refuses, and a few of requests that were under way.
+    // One that refuses, and a few of requests that were in progress.
     assert!(questions.iter().all(|count| *count < 50), "{questions:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_are_known_through_a_lost_connection_and_the_last_one_holds() {
-    let Some(place) = services::redis("changes_are_known_through_a_lost_connection") else { return };
+async fn the_last_change_wins_after_a_lost_connection() {
+    let Some(place) = services::redis("the_last_change_wins_after_a_lost_connection") else { return };
     let server = place.start();
     let proxy = Proxy::start();
     proxy.forward_to(&server.address());
@@ -196,22 +204,27 @@ async fn changes_are_known_through_a_lost_connection_and_the_last_one_holds() {
     let timeout = Duration::from_millis(200);
     let far = TestDaemon::with(&format!("redis://{}", proxy.address()), false, &writes(10, DAY), timeout);
     near.limits.change(AdjustableLimiter::Write, setting(11)).await.unwrap();
-    until("it is known", async || far.limits.setting(AdjustableLimiter::Write) == setting(11)).await;
+    until("the change is known", async || far.limits.setting(AdjustableLimiter::Write) == setting(11)).await;
     proxy.set(LinkState::CUT);
     near.limits.change(AdjustableLimiter::Write, setting(12)).await.unwrap();
     assert_eq!(far.limits.change(AdjustableLimiter::Login, setting(13)).await, Err(NotShared));
     proxy.reset();
     proxy.heal();
-    until("the near one's is known", async || far.limits.setting(AdjustableLimiter::Write) == setting(12))
-        .await;
-    until("the far one's too", async || near.limits.setting(AdjustableLimiter::Login) == setting(13)).await;
-    // Both changed one limit, one of them without the other's knowledge: the last change wins at both.
+    until("the near daemon's change is known", async || {
+        far.limits.setting(AdjustableLimiter::Write) == setting(12)
+    })
+    .await;
+    until("the far daemon's change is known", async || {
+        near.limits.setting(AdjustableLimiter::Login) == setting(13)
+    })
+    .await;
+    // Both daemons changed one limit without knowing of each other: the last change wins at both.
     proxy.set(LinkState::CUT);
     near.limits.change(AdjustableLimiter::Write, setting(20)).await.unwrap();
     assert_eq!(far.limits.change(AdjustableLimiter::Write, setting(21)).await, Err(NotShared));
     proxy.reset();
     proxy.heal();
-    until("one wins", async || {
+    until("one change wins", async || {
         near.limits.setting(AdjustableLimiter::Write) == far.limits.setting(AdjustableLimiter::Write)
     })
     .await;

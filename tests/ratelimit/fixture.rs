@@ -16,16 +16,16 @@ use support::daemon;
 use support::http::{Client, Response};
 use support::process::Forebay;
 
-/// Above anything that happens at all, on a busy machine too.
+/// Longer than any step takes, on a busy machine too.
 pub const LONG: Duration = Duration::from_secs(60);
-/// Of which hardly anything runs off while a test lasts.
+/// A window of which hardly any permits drain during a test.
 pub const DAY: Duration = Duration::from_secs(86_400);
 pub const ORDERS: &str = "/v1/commands/order.create";
-/// Nobody listens there: records wait.
+/// No broker listens at this address, so records wait.
 const NO_KAFKA: &str = "127.0.0.1:1";
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What one daemon has.
+/// The limits of one daemon, and their metrics.
 pub struct TestDaemon {
     pub limits: Limits,
     metrics: Metrics,
@@ -62,7 +62,7 @@ impl TestDaemon {
         self.metrics.fallback.get() == 1
     }
 
-    /// Questions to the store so far.
+    /// Calls to the store so far.
     pub fn store_calls(&self) -> u64 {
         let calls = |step| self.calls.step_seconds.with_label_values(&[step]).get_sample_count();
         calls("kv.spend") + calls("kv.spend_all")
@@ -72,7 +72,7 @@ impl TestDaemon {
         self.metrics.rejected.with_label_values(&[limiter]).get()
     }
 
-    /// One command of this address.
+    /// Sends one command of this address. Returns whether it was allowed.
     pub async fn writes(&self, client: IpAddr) -> bool {
         self.limits.write(None, client).await.is_ok()
     }
@@ -88,7 +88,7 @@ pub fn client(n: u32) -> IpAddr {
     IpAddr::from((0x0a00_0000 + n).to_be_bytes())
 }
 
-/// Looks until `holds`; ends the test, naming `what`, when it never does.
+/// Checks until `holds` returns `true`. Fails the test with `what` if that does not happen in time.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + LONG;
     while !holds().await {
@@ -97,7 +97,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// A whole daemon on this Redis, not started, that lets so many commands pass in a day.
+/// A whole daemon on this Redis, not started, that allows this many commands per day.
 pub fn forebay(redis_url: &str, limit: u64) -> Forebay {
     daemon::under_test()
         .set("kafka.brokers", NO_KAFKA)
@@ -106,12 +106,12 @@ pub fn forebay(redis_url: &str, limit: u64) -> Forebay {
         .set("rate_limit.write_window", "1day")
 }
 
-/// One command.
+/// Sends one command.
 pub fn post(http: &mut Client) -> Response {
     http.post(ORDERS, r#"{"id":"o-1","amount":1}"#).unwrap()
 }
 
-/// So many commands one by one; how many were accepted. Everything else must be a refusal as it should be.
+/// Sends this many commands one by one. Returns how many were accepted. Every other response must be a correct refusal.
 pub fn accepted(http: &mut Client, count: usize) -> usize {
     let is_accepted = |_: &usize| {
         let answer = post(http);
@@ -123,7 +123,7 @@ pub fn accepted(http: &mut Client, count: usize) -> usize {
     (0..count).filter(is_accepted).count()
 }
 
-/// Checks a refusal.
+/// Checks that a response is a correct refusal.
 pub fn assert_limited(answer: &Response) {
     assert_eq!((answer.status, &answer.json()["code"]), (429, &"rate_limited".into()), "{}", answer.text());
     assert_eq!(answer.json()["retryable"], true);
@@ -131,7 +131,7 @@ pub fn assert_limited(answer: &Response) {
     assert!((1..=86_400).contains(&wait), "{wait}");
 }
 
-/// The document of a limit.
+/// The JSON document of a limit.
 pub fn document(enabled: bool, limit: u64, window: &str) -> String {
     serde_json::json!({"enabled": enabled, "limit": limit, "window": window}).to_string()
 }

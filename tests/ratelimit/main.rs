@@ -1,5 +1,5 @@
-//! Rate limits: what daemons count together in a real Redis, what each does without it, and what clients see.
-// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+//! Rate limits: shared counts in a real Redis, each daemon's counts without it, and the responses that clients get.
+// A failed step of a test's preparation has no caller to return an error to: it names the step and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod accounts;

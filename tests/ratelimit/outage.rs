@@ -1,4 +1,4 @@
-//! A Redis that is killed, or answers nothing.
+//! A Redis that is killed, or does not reply.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use support::{services, wait};
 const FALLBACK: &str = "forebay_ratelimit_fallback";
 
 #[test]
-fn without_redis_each_daemon_limits_by_itself_and_with_it_they_count_together_again() {
-    let Some(place) = services::redis("without_redis_each_daemon_limits_by_itself") else { return };
+fn daemons_count_together_again_after_a_redis_outage() {
+    let Some(place) = services::redis("daemons_count_together_again_after_a_redis_outage") else { return };
     let server = place.start();
     let mut daemons = [(); 2].map(|()| forebay(&server.url(), 20));
     daemons.iter_mut().for_each(Forebay::start);
@@ -21,7 +21,7 @@ fn without_redis_each_daemon_limits_by_itself_and_with_it_they_count_together_ag
     assert_eq!(accepted(&mut clients[0], 5), 5);
     assert_eq!(metric(&daemons[0], FALLBACK), 0.0);
     server.kill();
-    // What a daemon granted before, it remembers; of the other one it knows nothing.
+    // A daemon remembers the permits that it granted; it knows none of the other daemon's.
     assert_eq!(accepted(&mut clients[0], 30), 15);
     assert_eq!(accepted(&mut clients[1], 30), 20);
     for daemon in &daemons {
@@ -30,9 +30,9 @@ fn without_redis_each_daemon_limits_by_itself_and_with_it_they_count_together_ag
     assert_eq!(metric(&daemons[1], "forebay_ratelimit_rejected_total{limiter=\"write\"}"), 10.0);
     server.restart();
     for daemon in &daemons {
-        wait::until_true("they count together", LONG, || metric(daemon, FALLBACK) == 0.0);
+        wait::until_true("the daemons count together", LONG, || metric(daemon, FALLBACK) == 0.0);
     }
-    // The new server knows of nothing: one limit for both.
+    // The new server starts empty: one limit for both daemons.
     let all = accepted(&mut clients[0], 30) + accepted(&mut clients[1], 30);
     assert_eq!(all, 20);
 }
@@ -52,13 +52,13 @@ fn no_request_fails_while_redis_hangs() {
     assert_eq!(metric(&daemon, FALLBACK), 1.0);
     proxy.heal();
     wait::until_true("daemons count together", LONG, || metric(&daemon, FALLBACK) == 0.0);
-    wait::until_true("what Redis counts holds", LONG, || post(&mut http).status == 202);
+    wait::until_true("the count in Redis applies", LONG, || post(&mut http).status == 202);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_that_hangs_costs_few_one_time_out_and_all_others_nothing() {
+async fn a_hanging_redis_delays_few_requests() {
     const TIMEOUT: Duration = Duration::from_secs(1);
-    let Some(place) = services::redis("a_redis_that_hangs_costs_few_one_time_out") else { return };
+    let Some(place) = services::redis("a_hanging_redis_delays_few_requests") else { return };
     let server = place.start();
     let proxy = Proxy::start();
     proxy.forward_to(&server.address());
@@ -66,24 +66,24 @@ async fn a_redis_that_hangs_costs_few_one_time_out_and_all_others_nothing() {
         TestDaemon::with(&format!("redis://{}", proxy.address()), false, &writes(1_000, DAY), TIMEOUT);
     assert!(daemon.writes(client(0)).await);
     proxy.set(LinkState::CUT);
-    // Many at once, of one client and of many: each waits for one call at most, whoever else is waiting.
+    // Many concurrent requests, of one client and of many: each waits for at most one call.
     let waiting: Vec<_> = (0..100).map(|n| daemon.limits.write(None, client(n % 10))).collect();
     for decided in futures(waiting).await {
         assert!(decided.is_ok());
     }
-    // Their patience and the call's end at about the same moment.
-    until("it is known", async || daemon.is_local_only()).await;
-    // Now that it is known: new clients, and accounts, while one looks after Redis again and again.
+    // The requests' timeouts and the call's end at about the same moment.
+    until("the outage is known", async || daemon.is_local_only()).await;
+    // After the outage is known: new clients and accounts, while a probe checks Redis again and again.
     for n in 100..3_000 {
-        assert_eq!(at_once(daemon.writes(client(n))).await, Some(true), "nobody waits");
+        assert_eq!(at_once(daemon.writes(client(n))).await, Some(true), "no request waits");
         let tried = at_once(daemon.limits.password_attempt(&n.to_string(), client(n))).await;
-        assert!(tried.is_some_and(|tried| tried.is_ok()), "nobody waits");
+        assert!(tried.is_some_and(|tried| tried.is_ok()), "no request waits");
     }
     proxy.heal();
     until("Redis is found again", async || !daemon.is_local_only()).await;
 }
 
-/// All of them, side by side.
+/// Runs all futures concurrently.
 async fn futures<T: Send>(all: Vec<impl Future<Output = T> + Send>) -> Vec<T> {
     let mut pinned: Vec<_> = all.into_iter().map(Box::pin).collect();
     let mut done: Vec<Option<T>> = pinned.iter().map(|_| None).collect();

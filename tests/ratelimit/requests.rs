@@ -1,4 +1,4 @@
-//! What a client sees that sends too much.
+//! Responses to a client that exceeds a limit.
 
 use super::fixture::{ORDERS, accepted, assert_limited, forebay};
 use support::daemon::metric;
@@ -17,18 +17,18 @@ fn appended(daemon: &Forebay) -> f64 {
 }
 
 #[test]
-fn a_batch_counts_its_lines_and_passes_as_a_whole_or_not_at_all() {
-    let Some(place) = services::redis("a_batch_counts_its_lines") else { return };
+fn a_batch_counts_its_lines_and_passes_whole() {
+    let Some(place) = services::redis("a_batch_counts_its_lines_and_passes_whole") else { return };
     let server = place.start();
     let mut daemon = forebay(&server.url(), 100);
     daemon.start();
     assert_eq!(batch(&daemon, 60).status, 202);
     assert_limited(&batch(&daemon, 60));
-    assert_eq!(appended(&daemon), 60.0, "nothing of it");
-    // The refused one cost what one command costs.
+    assert_eq!(appended(&daemon), 60.0, "no line of it");
+    // The refused batch cost one permit.
     assert_eq!(batch(&daemon, 39).status, 202);
     assert_limited(&batch(&daemon, 1));
-    // Coming again would not help.
+    // A retry would not help.
     let unused = place.start();
     let mut fresh = forebay(&unused.url(), 50);
     fresh.start();
@@ -37,8 +37,8 @@ fn a_batch_counts_its_lines_and_passes_as_a_whole_or_not_at_all() {
 }
 
 #[test]
-fn who_is_limited_is_told_before_the_body_is_read() {
-    let Some(place) = services::redis("who_is_limited_is_told_before_the_body_is_read") else { return };
+fn a_limited_request_is_refused_before_its_body() {
+    let Some(place) = services::redis("a_limited_request_is_refused_before_its_body") else { return };
     let server = place.start();
     let mut daemon = forebay(&server.url(), 3).set("users.enabled", true);
     daemon.start();
@@ -55,22 +55,22 @@ fn who_is_limited_is_told_before_the_body_is_read() {
         let length = if method == "DELETE" { 0 } else { 50_000 };
         let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
         connection.send(head.as_bytes()).unwrap();
-        // The body never comes.
+        // The body never arrives.
         assert_limited(&connection.receive(method).unwrap());
     }
     assert_eq!(metric(&daemon, "forebay_ratelimit_rejected_total{limiter=\"write\"}"), 5.0);
-    // Reading is none of it.
+    // Reads are not limited.
     assert_eq!(daemon.http().get("/v1/users/ada").unwrap().status, 404);
     assert_eq!(daemon.http().get("/readyz").unwrap().status, 200);
 }
 
 #[test]
-fn a_daemon_that_is_alone_limits_by_its_own_store() {
+fn a_single_daemon_limits_with_its_embedded_store() {
     let mut daemon =
         daemon::under_test().set("rate_limit.write_limit", 7).set("rate_limit.write_window", "1day");
     daemon.start();
     assert_eq!(accepted(&mut daemon.http(), 20), 7);
     assert_eq!(metric(&daemon, "forebay_ratelimit_fallback"), 0.0);
     daemon.restart();
-    assert_eq!(accepted(&mut daemon.http(), 20), 0, "it remembers");
+    assert_eq!(accepted(&mut daemon.http(), 20), 0, "the count survives");
 }

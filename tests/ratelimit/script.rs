@@ -1,4 +1,4 @@
-//! The script in Redis and the arithmetic here are one.
+//! The script in Redis and the arithmetic in Rust decide the same.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use support::services;
 const BUCKETS: u64 = 200;
 const STEPS: u64 = 100;
 
-/// A linear congruential generator: any other would do.
+/// A linear congruential generator. Any other would do.
 struct Random(u64);
 
 impl Random {
@@ -20,7 +20,7 @@ impl Random {
         (self.0 >> 33) % bound.max(1)
     }
 
-    /// Any order of magnitude.
+    /// A number of any order of magnitude.
     fn size(&mut self, digits: u64) -> u64 {
         let top = 10u64.pow(u32::try_from(self.below(digits + 1)).unwrap());
         1 + self.below(top)
@@ -32,8 +32,8 @@ impl Random {
 }
 
 #[tokio::test]
-async fn the_script_and_the_arithmetic_here_decide_the_same() {
-    let Some(place) = services::redis("the_script_and_the_arithmetic_here_decide_the_same") else { return };
+async fn the_redis_script_and_the_rust_code_agree() {
+    let Some(place) = services::redis("the_redis_script_and_the_rust_code_agree") else { return };
     let server = place.start();
     let config = kv::Config { url: ServerUrl::from(&*server.url()), ..kv::Config::default() };
     let config = kv::Config { timeout: forebay::units::Span::secs(10), ..config };
@@ -48,7 +48,7 @@ async fn the_script_and_the_arithmetic_here_decide_the_same() {
         let mut now = u64::try_from(since.as_micros()).unwrap();
         for step in 0..STEPS {
             match random.below(20) {
-                // The limit is changed, or the clock is set back.
+                // The limit changes, or the clock is set back.
                 0 => rate = random.rate(),
                 1 => now -= random.size(9),
                 _ => now += random.size(7),
@@ -65,6 +65,6 @@ async fn the_script_and_the_arithmetic_here_decide_the_same() {
     let all = BUCKETS * STEPS;
     assert!(
         granted > all / 10 && granted < all * 9 / 10,
-        "{granted} of {all}: both answers were to come often"
+        "{granted} of {all}: both decisions must occur often"
     );
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::fixture::{DAY, TestDaemon, client, writes};
 use support::services;
 
-/// Requests under way at a time, at each daemon.
+/// Concurrent requests at each daemon.
 const CONCURRENT_REQUESTS: usize = 16;
 
-/// Sends commands of one client to all daemons until each of them refuses; how many were accepted.
+/// Sends commands of one client to all daemons until each of them refuses. Returns how many were accepted.
 async fn used_up(daemons: &[Arc<TestDaemon>], client: IpAddr) -> u64 {
     let clients: Vec<_> = daemons
         .iter()
@@ -33,14 +33,14 @@ async fn used_up(daemons: &[Arc<TestDaemon>], client: IpAddr) -> u64 {
     accepted
 }
 
-/// What comes back in the time a test takes.
+/// The permits that come back since `began`.
 fn refilled(limit: u64, began: Instant) -> u64 {
     (limit as f64 * began.elapsed().as_secs_f64() / DAY.as_secs_f64()).ceil() as u64
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_daemons_grant_the_limit_together_and_not_one_more() {
-    let Some(place) = services::redis("two_daemons_grant_the_limit_together") else { return };
+async fn two_daemons_together_grant_exactly_the_limit() {
+    let Some(place) = services::redis("two_daemons_together_grant_exactly_the_limit") else { return };
     let server = place.start();
     for (number, limit) in [(0, 1), (1, 50), (2, 2_000), (3, 100_000)] {
         let config = writes(limit, DAY);
@@ -49,17 +49,17 @@ async fn two_daemons_grant_the_limit_together_and_not_one_more() {
         let accepted = used_up(&daemons, client(number)).await;
         assert!((limit..=limit + refilled(limit, began)).contains(&accepted), "{accepted} of {limit}");
         let questions: u64 = daemons.iter().map(|daemon| daemon.store_calls()).sum();
-        println!("{accepted} of {limit}: {questions} questions");
-        // Near the limit every permit is asked for; far from it hardly any.
-        assert!(limit < 100_000 || questions < accepted / 20, "{questions} questions for {accepted}");
+        println!("{accepted} of {limit}: {questions} store calls");
+        // Near the limit every permit needs a call; far from it hardly any does.
+        assert!(limit < 100_000 || questions < accepted / 20, "{questions} store calls for {accepted}");
         assert!(daemons.iter().all(|daemon| daemon.rejected("write") >= CONCURRENT_REQUESTS as u64));
         assert!(daemons.iter().all(|daemon| !daemon.is_local_only()));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_limit_is_kept_while_it_comes_back() {
-    let Some(place) = services::redis("a_limit_is_kept_while_it_comes_back") else { return };
+async fn a_limit_holds_while_permits_come_back() {
+    let Some(place) = services::redis("a_limit_holds_while_permits_come_back") else { return };
     let server = place.start();
     let (limit, window) = (1_000, Duration::from_secs(4));
     let daemons: Vec<_> =
@@ -68,24 +68,24 @@ async fn a_limit_is_kept_while_it_comes_back() {
     let came_back = || limit as f64 * began.elapsed().as_secs_f64() / window.as_secs_f64();
     let (mut accepted, mut at_least) = (0, 0.0);
     while began.elapsed() < window / 2 {
-        // What is there when a round begins is used up by it, however long it is kept from running.
+        // The permits available at the begin of a round are used up by it, however late it runs.
         at_least = came_back();
         accepted += used_up(&daemons, client(0)).await;
         tokio::task::yield_now().await;
     }
     let at_most = came_back();
-    // A hundredth is what leases may carry over.
+    // Leases may carry over a hundredth.
     assert!(accepted as f64 <= limit as f64 * 1.01 + at_most, "{accepted}, {at_most} came back");
     assert!(accepted as f64 >= limit as f64 + at_least * 0.8, "{accepted}, {at_least} came back");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_of_three_masters_counts_too() {
-    let Some(place) = services::redis("a_cluster_of_three_masters_counts_too") else { return };
+async fn a_cluster_of_three_primaries_counts_too() {
+    let Some(place) = services::redis("a_cluster_of_three_primaries_counts_too") else { return };
     let cluster = place.start_cluster();
     let daemon = || TestDaemon::with(&cluster.url(), true, &writes(20, DAY), Duration::from_secs(10));
     let daemons = [Arc::new(daemon()), Arc::new(daemon())];
-    // Their keys lie on all three.
+    // Their keys are on all three nodes.
     for number in 0..30 {
         assert_eq!(used_up(&daemons, client(number)).await, 20, "client {number}");
     }
@@ -95,8 +95,8 @@ async fn a_cluster_of_three_masters_counts_too() {
 }
 
 #[tokio::test]
-async fn keys_hold_nobodys_address_or_name_and_end() {
-    let Some(place) = services::redis("keys_hold_nobodys_address_or_name_and_end") else { return };
+async fn keys_contain_no_addresses_or_names_and_expire() {
+    let Some(place) = services::redis("keys_contain_no_addresses_or_names_and_expire") else { return };
     let server = place.start();
     let daemon = TestDaemon::on(&server.url(), &writes(100, DAY));
     assert!(daemon.writes(client(1)).await);
@@ -113,9 +113,9 @@ async fn keys_hold_nobodys_address_or_name_and_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn questions_for_many_clients_go_together() {
+async fn requests_of_many_clients_are_batched() {
     const CLIENTS: u32 = 2_000;
-    let Some(place) = services::redis("questions_for_many_clients_go_together") else { return };
+    let Some(place) = services::redis("requests_of_many_clients_are_batched") else { return };
     let server = place.start();
     let daemon = Arc::new(TestDaemon::on(&server.url(), &writes(1, DAY)));
     let clients: Vec<_> = (0..CLIENTS)

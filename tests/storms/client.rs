@@ -168,7 +168,7 @@ impl Client {
         }
     }
 
-    /// Once. `given_up`: the client hangs up before the answer can be there.
+    /// Once. `is_released`: the client hangs up before the answer can be there.
     fn attempt(&mut self, request: &Request, given_up: bool) -> Answer {
         self.shared.requests.fetch_add(1, Ordering::Relaxed);
         let key = idempotency_key(self.shared.seed, self.number, request.batch);

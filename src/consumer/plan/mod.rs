@@ -6,7 +6,7 @@
 //! - A command with an outcome is a repeat: nothing changes. Outcome rows expire; the audit row of the same command then
 //!   says that it was decided.
 //! - While a name has commands in the retry topic, later ones of that name follow them there; only the first of them
-//!   is tried, and an old copy of it is no try (see [`copies`]).
+//!   is tried, and an old copy of it is no try (see [`newest_copies`]).
 //! - Create: refused when the name, the e-mail address or the phone number is taken (`taken`), and when the name was
 //!   deleted by a newer command (`superseded`).
 //! - Update and password: refused without such a user (`not_found`), when the row holds a newer command's content
@@ -16,9 +16,9 @@
 //! Newer is decided by the instant of acceptance, then by the id; within one log, which delivers in its order, equal
 //! instants are no doubt.
 
-mod copies;
 #[cfg(test)]
 mod model;
+mod newest_copies;
 mod outcome;
 mod rules;
 mod snapshot;
@@ -37,8 +37,8 @@ pub(super) use outcome::CommandOutcome;
 pub(super) use snapshot::{Lookups, Snapshot};
 pub(super) use write_set::WriteSet;
 
-use copies::Newest;
-use rules::Verdict;
+use newest_copies::NewestCopies;
+use rules::RuleOutcome;
 use snapshot::BatchState;
 
 /// The outcomes of the commands from the first on, and what is to be written for them. There may be fewer outcomes than
@@ -51,14 +51,14 @@ pub(super) struct Plan {
 /// Decides what becomes of `commands`. `most_attempts`: how often a command is tried again.
 pub(super) fn plan(commands: &[Command], mut snapshot: Snapshot, now: Timestamp, most_attempts: u32) -> Plan {
     let mut planner = Planner {
-        known: std::mem::take(&mut snapshot.decided),
+        decided: std::mem::take(&mut snapshot.decided),
         state: BatchState::new(snapshot),
         writes: WriteSet::default(),
         now,
         most_attempts: i32::try_from(most_attempts).unwrap_or(i32::MAX),
     };
     let mut outcomes = Vec::with_capacity(commands.len());
-    let newest = Newest::of(commands);
+    let newest = NewestCopies::from_commands(commands);
     for (at, command) in commands.iter().enumerate() {
         match planner.decide(command, newest.supersedes(command, at)) {
             Some(outcome) => outcomes.push(outcome),
@@ -72,7 +72,7 @@ pub(super) fn plan(commands: &[Command], mut snapshot: Snapshot, now: Timestamp,
 
 struct Planner {
     /// Commands that were decided before.
-    known: HashSet<String>,
+    decided: HashSet<String>,
     state: BatchState,
     writes: WriteSet,
     now: Timestamp,
@@ -82,9 +82,9 @@ struct Planner {
 impl Planner {
     /// None: this command and what follows belong into another transaction. `superseded`: the batch has a newer copy of it.
     fn decide(&mut self, command: &Command, superseded: bool) -> Option<CommandOutcome> {
-        if self.known.contains(&command.id) {
+        if self.decided.contains(&command.id) {
             self.state.unpark(&command.name, &command.id);
-            return Some(CommandOutcome::Repeat);
+            return Some(CommandOutcome::AlreadyDecided);
         }
         if let Some(lost) = &command.lost {
             self.give_up(command, lost);
@@ -95,51 +95,51 @@ impl Planner {
         let queue = self.state.queue(&command.name);
         let place = queue.iter().position(|row| row.id == command.id);
         match (command.from_retry, place) {
-            (true, Some(_)) if superseded => Some(CommandOutcome::Stale),
+            (true, Some(_)) if superseded => Some(CommandOutcome::StaleCopy),
             (true, Some(0)) => {
                 let attempts = queue[0].attempts;
-                self.turn(command, attempts)
+                self.decide_next(command, attempts)
             }
-            (true, Some(at)) => Some(CommandOutcome::Behind {
+            (true, Some(at)) => Some(CommandOutcome::NotFirst {
                 first: queue[0].id.clone(),
                 first_attempts: queue[0].attempts,
                 attempts: queue[at].attempts,
             }),
-            (true, None) => Some(CommandOutcome::Gone),
-            (false, Some(at)) => Some(CommandOutcome::Again { attempts: queue[at].attempts }),
+            (true, None) => Some(CommandOutcome::NotParked),
+            (false, Some(at)) => Some(CommandOutcome::Reparked { attempts: queue[at].attempts }),
             (false, None) if !queue.is_empty() => {
                 self.state.park(&command.name, &command.id, 0);
-                Some(CommandOutcome::Follows)
+                Some(CommandOutcome::ParkedBehind)
             }
             (false, None) => self.attempt(command, 0),
         }
     }
 
     /// Its turn, when its row says that it was tried `attempts` times.
-    fn turn(&mut self, command: &Command, attempts: i32) -> Option<CommandOutcome> {
+    fn decide_next(&mut self, command: &Command, attempts: i32) -> Option<CommandOutcome> {
         match command.tries.map(|tries| attempts.saturating_sub(tries)) {
             None | Some(..=0) => self.attempt(command, attempts),
-            Some(1) => Some(CommandOutcome::Again { attempts }),
-            Some(2..) => Some(CommandOutcome::Stale),
+            Some(1) => Some(CommandOutcome::Reparked { attempts }),
+            Some(2..) => Some(CommandOutcome::StaleCopy),
         }
     }
 
     /// Its turn, after `attempts` tries.
     fn attempt(&mut self, command: &Command, attempts: i32) -> Option<CommandOutcome> {
         if let Some(fault) = &command.fault {
-            return Some(self.postpone(command, attempts, fault));
+            return Some(self.park_or_give_up(command, attempts, fault));
         }
         let (kind, value) = command.request.as_ref()?;
         // Only what has an id is understood.
         let id = command.parsed?;
         let outcome = match rules::apply(&mut self.state, *kind, value, &id) {
-            Verdict::NotHere => return None,
-            Verdict::Applied => {
-                self.conclude(command, "applied", None, None);
+            RuleOutcome::NextTransaction => return None,
+            RuleOutcome::Applied => {
+                self.record_outcome(command, "applied", None, None);
                 CommandOutcome::Applied
             }
-            Verdict::Rejected { field, reason } => {
-                self.conclude(command, "rejected", field, Some(reason.to_owned()));
+            RuleOutcome::Rejected { field, reason } => {
+                self.record_outcome(command, "rejected", field, Some(reason.to_owned()));
                 CommandOutcome::Rejected
             }
         };
@@ -147,9 +147,9 @@ impl Planner {
     }
 
     /// It cannot be applied: later, or never.
-    fn postpone(&mut self, command: &Command, attempts: i32, fault: &str) -> CommandOutcome {
+    fn park_or_give_up(&mut self, command: &Command, attempts: i32, fault: &str) -> CommandOutcome {
         if command.hopeless || attempts >= self.most_attempts {
-            self.conclude(command, "dead", None, Some(fault.to_owned()));
+            self.record_outcome(command, "dead", None, Some(fault.to_owned()));
             return CommandOutcome::Dead { reason: fault.to_owned() };
         }
         let attempts = attempts.saturating_add(1);
@@ -158,8 +158,14 @@ impl Planner {
     }
 
     /// The outcome, for good.
-    fn conclude(&mut self, command: &Command, state: &str, field: Option<&str>, reason: Option<String>) {
-        self.known.insert(command.id.clone());
+    fn record_outcome(
+        &mut self,
+        command: &Command,
+        state: &str,
+        field: Option<&str>,
+        reason: Option<String>,
+    ) {
+        self.decided.insert(command.id.clone());
         self.state.unpark(&command.name, &command.id);
         let audited = match (field, &reason) {
             (Some(field), Some(reason)) => Some(format!("{reason}: {field}")),
@@ -194,7 +200,7 @@ impl Planner {
         if self.state.queue(&waiting.name).first().is_none_or(|row| row.id != lost) {
             return;
         }
-        if self.known.contains(lost) {
+        if self.decided.contains(lost) {
             self.state.unpark(&waiting.name, lost);
             return;
         }
@@ -205,7 +211,7 @@ impl Planner {
             kind: "unknown".to_owned(),
             name: waiting.name.clone(),
             request: None,
-            fault: Some(LOST.to_owned()),
+            fault: Some(LOST_REASON.to_owned()),
             accepted_at: parsed.map_or(self.now, |id| id.accepted_at()),
             origin: (-1, -1),
             from_retry: true,
@@ -215,9 +221,9 @@ impl Planner {
             lost: None,
             received: waiting.received,
         };
-        self.conclude(&dead, "dead", None, Some(LOST.to_owned()));
+        self.record_outcome(&dead, "dead", None, Some(LOST_REASON.to_owned()));
         self.writes.lost.push(lost.to_owned());
     }
 }
 
-const LOST: &str = "its record is no longer in the retry topic";
+const LOST_REASON: &str = "its record is no longer in the retry topic";

@@ -90,7 +90,7 @@ impl Tables {
         let mut sizes = sizes.iter().cycle();
         while !rest.is_empty() {
             let size = (*sizes.next().expect("a size")).clamp(1, rest.len());
-            let snapshot = self.snapshot(&Lookups::about(&rest[..size]));
+            let snapshot = self.snapshot(&Lookups::for_commands(&rest[..size]));
             let plan = plan(&rest[..size], snapshot, Timestamp(9), TRIES);
             assert!(!plan.outcomes.is_empty(), "a transaction of its own decides at least one command");
             rest = &rest[plan.outcomes.len()..];
@@ -196,7 +196,7 @@ impl Model {
 
 /// What a command may look like: few names and few values, so that they meet.
 #[derive(Clone, Debug)]
-pub(super) struct Sketch {
+pub(super) struct CommandSketch {
     log: u8,
     at: u64,
     random: u8,
@@ -208,13 +208,13 @@ pub(super) struct Sketch {
     pub(super) poison: bool,
 }
 
-fn sketch(poison: f64) -> impl Strategy<Value = Sketch> {
+fn sketch(poison: f64) -> impl Strategy<Value = CommandSketch> {
     let kind = prop::sample::select(UserKind::ALL.to_vec());
     let small = prop::option::weighted(0.6, 0..5u8);
     let nickname = prop::option::of(prop::option::of(0..3u8));
     let ids = (1..3u8, 0..12u64, Just(0));
     (ids, kind, 0..4u8, small.clone(), small, nickname, prop::bool::weighted(poison)).prop_map(
-        |((log, at, random), kind, name, email, phone, nickname, poison)| Sketch {
+        |((log, at, random), kind, name, email, phone, nickname, poison)| CommandSketch {
             log,
             at,
             random,
@@ -228,7 +228,7 @@ fn sketch(poison: f64) -> impl Strategy<Value = Sketch> {
     )
 }
 
-pub(super) fn command(sketch: &Sketch, from_retry: bool) -> Command {
+pub(super) fn command(sketch: &CommandSketch, from_retry: bool) -> Command {
     let mint = IdGenerator::new(&[sketch.log; 16], &[9; 32]);
     let id = mint.generate(Timestamp(sketch.at), Lsn(1), [sketch.random; 9]);
     let is_create = sketch.kind == UserKind::Create;
@@ -265,7 +265,7 @@ pub(super) fn command(sketch: &Sketch, from_retry: bool) -> Command {
 }
 
 /// Every id is another one.
-fn numbered(mut sketches: Vec<Sketch>) -> Vec<Sketch> {
+fn numbered(mut sketches: Vec<CommandSketch>) -> Vec<CommandSketch> {
     for (number, sketch) in (0..).zip(&mut sketches) {
         sketch.random = number;
     }
@@ -293,7 +293,7 @@ proptest! {
         prop_assert_eq!(&split, &single);
         // Delivered again, in whatever batches: nothing changes.
         let outcomes = split.run(&commands, &[7]);
-        prop_assert!(outcomes.iter().all(|outcome| *outcome == CommandOutcome::Repeat));
+        prop_assert!(outcomes.iter().all(|outcome| *outcome == CommandOutcome::AlreadyDecided));
         prop_assert_eq!(&split, &single);
     }
 
@@ -310,9 +310,9 @@ proptest! {
         let outcomes = tables.run(&commands, &sizes);
         let waits = |outcome: &CommandOutcome| matches!(
             outcome,
-            CommandOutcome::Parked { .. } | CommandOutcome::Follows | CommandOutcome::Behind { .. } | CommandOutcome::Again { .. }
+            CommandOutcome::Parked { .. } | CommandOutcome::ParkedBehind | CommandOutcome::NotFirst { .. } | CommandOutcome::Reparked { .. }
         );
-        let mut topic: Vec<Sketch> =
+        let mut topic: Vec<CommandSketch> =
             sketches.iter().zip(&outcomes).filter(|(_, outcome)| waits(outcome)).map(|(s, _)| s.clone()).collect();
         let mut finished = Vec::new();
         for _ in 0..sketches.len() * (TRIES as usize + 2) {
@@ -338,8 +338,18 @@ proptest! {
     }
 }
 
-pub(super) fn plain(random: u8, kind: UserKind) -> Sketch {
-    Sketch { log: 1, at: 1, random, kind, name: 0, email: None, phone: None, nickname: None, poison: false }
+pub(super) fn plain(random: u8, kind: UserKind) -> CommandSketch {
+    CommandSketch {
+        log: 1,
+        at: 1,
+        random,
+        kind,
+        name: 0,
+        email: None,
+        phone: None,
+        nickname: None,
+        poison: false,
+    }
 }
 
 /// A parked command whose record is gone and whose outcome row expired: its audit row says that it was decided.
@@ -351,7 +361,7 @@ fn a_lost_command_that_was_decided_before_gives_way_without_a_second_outcome() {
     let parked =
         |seq: i64, id: &String| ParkedRow { id: id.clone(), name: waiting.name.clone(), seq, attempts: 0 };
     let parked = vec![parked(1, &lost.id), parked(2, &waiting.id)];
-    let questions = Lookups::about(std::slice::from_ref(&waiting));
+    let questions = Lookups::for_commands(std::slice::from_ref(&waiting));
     assert!(questions.ids.contains(&lost.id));
     let snapshot = Snapshot {
         decided: BTreeSet::from([lost.id.clone()]).into_iter().collect(),

@@ -8,19 +8,19 @@ pub(crate) enum CommandOutcome {
     /// The database says no, for good.
     Rejected,
     /// Its outcome stands already.
-    Repeat,
+    AlreadyDecided,
     /// It cannot be applied now: to the retry topic, to be tried again after this many tries.
     Parked { attempts: i32 },
     /// To the retry topic, behind an earlier command of its name.
-    Follows,
+    ParkedBehind,
     /// It is parked already, and its record in the retry topic may be lost: there again.
-    Again { attempts: i32 },
+    Reparked { attempts: i32 },
     /// Not its turn: back to the end of the retry topic. Who is first, and how often that one was tried.
-    Behind { first: String, first_attempts: i32, attempts: i32 },
+    NotFirst { first: String, first_attempts: i32, attempts: i32 },
     /// In the retry topic without being parked: it was settled and forgotten since.
-    Gone,
+    NotParked,
     /// A copy of a parked command that is read again, while a newer copy is in the retry topic: that one is judged.
-    Stale,
+    StaleCopy,
     /// Tried often enough.
     Dead { reason: String },
 }
@@ -31,8 +31,10 @@ impl CommandOutcome {
         match self {
             Self::Applied => "applied",
             Self::Rejected => "rejected",
-            Self::Repeat | Self::Gone | Self::Stale => "repeat",
-            Self::Parked { .. } | Self::Follows | Self::Again { .. } | Self::Behind { .. } => "retry",
+            Self::AlreadyDecided | Self::NotParked | Self::StaleCopy => "repeat",
+            Self::Parked { .. } | Self::ParkedBehind | Self::Reparked { .. } | Self::NotFirst { .. } => {
+                "retry"
+            }
             Self::Dead { .. } => "dead",
         }
     }

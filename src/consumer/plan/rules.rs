@@ -12,21 +12,26 @@ const SUPERSEDED: &str = "superseded";
 const NOT_FOUND: &str = "not_found";
 
 /// What the rules say.
-pub(super) enum Verdict {
+pub(super) enum RuleOutcome {
     /// Done.
     Applied,
     /// Never.
     Rejected { field: Option<&'static str>, reason: &'static str },
     /// Right, but not in this transaction.
-    NotHere,
+    NextTransaction,
 }
 
-const fn rejected(field: Option<&'static str>, reason: &'static str) -> Verdict {
-    Verdict::Rejected { field, reason }
+const fn rejected(field: Option<&'static str>, reason: &'static str) -> RuleOutcome {
+    RuleOutcome::Rejected { field, reason }
 }
 
 /// Decides about one command, and changes the state of the batch by it.
-pub(super) fn apply(state: &mut BatchState, kind: UserKind, value: &UserValue, id: &CommandId) -> Verdict {
+pub(super) fn apply(
+    state: &mut BatchState,
+    kind: UserKind,
+    value: &UserValue,
+    id: &CommandId,
+) -> RuleOutcome {
     match kind {
         UserKind::Create => create(state, value, id),
         UserKind::Update => update(state, value, id),
@@ -35,7 +40,7 @@ pub(super) fn apply(state: &mut BatchState, kind: UserKind, value: &UserValue, i
     }
 }
 
-fn create(state: &mut BatchState, value: &UserValue, id: &CommandId) -> Verdict {
+fn create(state: &mut BatchState, value: &UserValue, id: &CommandId) -> RuleOutcome {
     let name = value.name.as_str();
     if state.row(name).is_some() {
         return rejected(Some("name"), TAKEN);
@@ -56,13 +61,13 @@ fn create(state: &mut BatchState, value: &UserValue, id: &CommandId) -> Verdict 
         created_at: id.accepted_at(),
         updated_at: id.accepted_at(),
         last_login_at: None,
-        version: version::of(id),
+        version: version::version_of(id),
     };
     state.set(row, value.nickname.is_some());
-    Verdict::Applied
+    RuleOutcome::Applied
 }
 
-fn update(state: &mut BatchState, value: &UserValue, id: &CommandId) -> Verdict {
+fn update(state: &mut BatchState, value: &UserValue, id: &CommandId) -> RuleOutcome {
     let name = value.name.as_str();
     let mut row = match current(state, name, id) {
         Ok(row) => row,
@@ -71,10 +76,10 @@ fn update(state: &mut BatchState, value: &UserValue, id: &CommandId) -> Verdict 
     if let Some(field) = taken(state, value) {
         return rejected(Some(field), TAKEN);
     }
-    let given_up = given_up(state, &state.emails, value.email.as_deref(), name)
-        || given_up(state, &state.phones, value.phone.as_deref(), name);
-    if given_up && state.stays(name) {
-        return Verdict::NotHere;
+    let given_up = is_released(state, &state.emails, value.email.as_deref(), name)
+        || is_released(state, &state.phones, value.phone.as_deref(), name);
+    if given_up && state.keeps_row(name) {
+        return RuleOutcome::NextTransaction;
     }
     row.email = value.email.clone().or(row.email);
     row.phone = value.phone.clone().or(row.phone);
@@ -82,21 +87,21 @@ fn update(state: &mut BatchState, value: &UserValue, id: &CommandId) -> Verdict 
         row.nickname.clone_from(nickname);
     }
     state.set(changed(row, id), value.nickname.is_some());
-    Verdict::Applied
+    RuleOutcome::Applied
 }
 
-fn password(state: &mut BatchState, value: &UserValue, id: &CommandId) -> Verdict {
+fn password(state: &mut BatchState, value: &UserValue, id: &CommandId) -> RuleOutcome {
     match current(state, &value.name, id) {
         Err(verdict) => verdict,
         Ok(mut row) => {
             row.password_hash = value.password_hash.clone().unwrap_or_default();
             state.set(changed(row, id), false);
-            Verdict::Applied
+            RuleOutcome::Applied
         }
     }
 }
 
-fn delete(state: &mut BatchState, value: &UserValue, id: &CommandId) -> Verdict {
+fn delete(state: &mut BatchState, value: &UserValue, id: &CommandId) -> RuleOutcome {
     let name = value.name.as_str();
     // Registered after the command was given: that is another user's registration.
     if state.row(name).is_some_and(|row| id.accepted_at() < row.created_at) {
@@ -104,13 +109,13 @@ fn delete(state: &mut BatchState, value: &UserValue, id: &CommandId) -> Verdict 
     }
     state.clear(name);
     if state.tombstone(name).is_none_or(|tombstone| !version::is_older(id, tombstone)) {
-        state.bury(name, version::of(id));
+        state.add_tombstone(name, version::version_of(id));
     }
-    Verdict::Applied
+    RuleOutcome::Applied
 }
 
 /// The row that a command may change.
-fn current(state: &BatchState, name: &str, id: &CommandId) -> Result<UserRow, Verdict> {
+fn current(state: &BatchState, name: &str, id: &CommandId) -> Result<UserRow, RuleOutcome> {
     let Some(row) = state.row(name) else { return Err(rejected(None, NOT_FOUND)) };
     match version::is_older(id, &row.version) {
         true => Err(rejected(None, SUPERSEDED)),
@@ -119,7 +124,7 @@ fn current(state: &BatchState, name: &str, id: &CommandId) -> Result<UserRow, Ve
 }
 
 fn changed(row: UserRow, id: &CommandId) -> UserRow {
-    UserRow { updated_at: id.accepted_at(), version: version::of(id), ..row }
+    UserRow { updated_at: id.accepted_at(), version: version::version_of(id), ..row }
 }
 
 fn taken(state: &BatchState, value: &UserValue) -> Option<&'static str> {
@@ -134,7 +139,7 @@ fn taken(state: &BatchState, value: &UserValue) -> Option<&'static str> {
 
 /// Whether a row that stays gives the value up in this transaction. Another row that stays takes it in the next one:
 /// both are updates, and for a moment two rows would have it.
-fn given_up(state: &BatchState, holdings: &Holdings, wanted: Option<&str>, name: &str) -> bool {
-    let holder = wanted.and_then(|wanted| holdings.in_database(wanted));
-    holder.is_some_and(|holder| holder != name && state.stays(holder))
+fn is_released(state: &BatchState, holdings: &Holdings, wanted: Option<&str>, name: &str) -> bool {
+    let holder = wanted.and_then(|wanted| holdings.database_holder(wanted));
+    holder.is_some_and(|holder| holder != name && state.keeps_row(holder))
 }

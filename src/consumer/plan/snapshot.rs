@@ -18,7 +18,7 @@ pub(crate) struct Lookups {
 }
 
 impl Lookups {
-    pub(crate) fn about(commands: &[Command]) -> Self {
+    pub(crate) fn for_commands(commands: &[Command]) -> Self {
         let (mut ids, mut names) = (BTreeSet::new(), BTreeSet::new());
         let (mut emails, mut phones) = (BTreeSet::new(), BTreeSet::new());
         for command in commands {
@@ -67,11 +67,11 @@ impl Holdings {
     }
 
     /// Who has it in the database.
-    pub(super) fn in_database(&self, value: &str) -> Option<&str> {
+    pub(super) fn database_holder(&self, value: &str) -> Option<&str> {
         self.base.get(value).map(String::as_str)
     }
 
-    fn shift(&mut self, name: &str, from: Option<&str>, to: Option<&str>) {
+    fn move_value(&mut self, name: &str, from: Option<&str>, to: Option<&str>) {
         if let Some(from) = from
             && self.now.get(from).is_some_and(|holder| holder == name)
         {
@@ -84,16 +84,16 @@ impl Holdings {
 }
 
 /// Commands of one name in the retry topic, in their order.
-type Queue = Vec<ParkedRow>;
+type RetryQueue = Vec<ParkedRow>;
 
 /// The tables, as far as the batch's commands touch them, in the state after the commands judged so far.
 pub(super) struct BatchState {
-    people: BTreeMap<String, UserState>,
+    users: BTreeMap<String, UserState>,
     pub(super) emails: Holdings,
     pub(super) phones: Holdings,
     tombstones: HashMap<String, Version>,
-    buried: BTreeSet<String>,
-    queues: HashMap<String, Queue>,
+    deleted: BTreeSet<String>,
+    queues: HashMap<String, RetryQueue>,
     parked_before: HashSet<String>,
     touched: BTreeSet<String>,
 }
@@ -109,18 +109,18 @@ impl BatchState {
             emails.add(row.email.clone(), &row.name);
             phones.add(row.phone.clone(), &row.name);
         }
-        let mut queues: HashMap<String, Queue> = HashMap::new();
+        let mut queues: HashMap<String, RetryQueue> = HashMap::new();
         let mut parked_before = HashSet::new();
         for row in snapshot.parked {
             parked_before.insert(row.id.clone());
             queues.entry(row.name.clone()).or_default().push(row);
         }
         Self {
-            people: snapshot.users.into_iter().map(|row| (row.name.clone(), UserState::read(row))).collect(),
+            users: snapshot.users.into_iter().map(|row| (row.name.clone(), UserState::read(row))).collect(),
             emails,
             phones,
             tombstones: snapshot.tombstones.into_iter().collect(),
-            buried: BTreeSet::new(),
+            deleted: BTreeSet::new(),
             queues,
             parked_before,
             touched: BTreeSet::new(),
@@ -129,31 +129,31 @@ impl BatchState {
 
     /// The row of a name.
     pub(super) fn row(&self, name: &str) -> Option<&UserRow> {
-        self.people.get(name)?.now.as_ref()
+        self.users.get(name)?.planned.as_ref()
     }
 
     /// Whether the name's row in the database stays.
-    pub(super) fn stays(&self, name: &str) -> bool {
-        self.people.get(name).is_some_and(UserState::stays)
+    pub(super) fn keeps_row(&self, name: &str) -> bool {
+        self.users.get(name).is_some_and(UserState::keeps_row)
     }
 
     /// Gives a name its row.
     pub(super) fn set(&mut self, row: UserRow, named: bool) {
-        let person = self.people.entry(row.name.clone()).or_default();
-        let old = person.now.take();
+        let person = self.users.entry(row.name.clone()).or_default();
+        let old = person.planned.take();
         let (email, phone) = old.map_or((None, None), |old| (old.email, old.phone));
-        self.emails.shift(&row.name, email.as_deref(), row.email.as_deref());
-        self.phones.shift(&row.name, phone.as_deref(), row.phone.as_deref());
-        person.named |= named;
+        self.emails.move_value(&row.name, email.as_deref(), row.email.as_deref());
+        self.phones.move_value(&row.name, phone.as_deref(), row.phone.as_deref());
+        person.sets_nickname |= named;
         person.set(row);
     }
 
     /// Takes a name's row away.
     pub(super) fn clear(&mut self, name: &str) {
-        let Some(person) = self.people.get_mut(name) else { return };
-        if let Some(old) = person.now.take() {
-            self.emails.shift(name, old.email.as_deref(), None);
-            self.phones.shift(name, old.phone.as_deref(), None);
+        let Some(person) = self.users.get_mut(name) else { return };
+        if let Some(old) = person.planned.take() {
+            self.emails.move_value(name, old.email.as_deref(), None);
+            self.phones.move_value(name, old.phone.as_deref(), None);
             person.clear();
         }
     }
@@ -164,8 +164,8 @@ impl BatchState {
     }
 
     /// The command that deletes the name now.
-    pub(super) fn bury(&mut self, name: &str, version: Version) {
-        self.buried.insert(name.to_owned());
+    pub(super) fn add_tombstone(&mut self, name: &str, version: Version) {
+        self.deleted.insert(name.to_owned());
         self.tombstones.insert(name.to_owned(), version);
     }
 
@@ -199,16 +199,16 @@ impl BatchState {
 
     /// The net result.
     pub(super) fn finish(self, writes: &mut WriteSet) {
-        for (name, person) in self.people.into_iter().filter(|(_, person)| person.touched) {
-            let stays = person.stays();
-            if person.base.is_some() && !stays {
+        for (name, person) in self.users.into_iter().filter(|(_, person)| person.touched) {
+            let stays = person.keeps_row();
+            if person.stored.is_some() && !stays {
                 writes.deletes.push(name.clone());
             }
-            if person.named && stays {
-                let standing = person.base.as_ref().and_then(|row| row.nickname.clone());
-                writes.renicknamed.push((name, standing));
+            if person.sets_nickname && stays {
+                let standing = person.stored.as_ref().and_then(|row| row.nickname.clone());
+                writes.nickname_updates.push((name, standing));
             }
-            match person.now {
+            match person.planned {
                 Some(row) if stays => writes.updates.push(row),
                 Some(row) => writes.inserts.push(row),
                 None => {}
@@ -216,7 +216,7 @@ impl BatchState {
         }
         let tombstones = &self.tombstones;
         let buried =
-            self.buried.iter().filter_map(|name| Some((name.clone(), tombstones.get(name)?.clone())));
+            self.deleted.iter().filter_map(|name| Some((name.clone(), tombstones.get(name)?.clone())));
         writes.tombstones.extend(buried);
         let waiting: HashMap<&str, &ParkedRow> =
             self.queues.values().flatten().map(|row| (row.id.as_str(), row)).collect();

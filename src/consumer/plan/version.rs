@@ -18,7 +18,7 @@ pub(super) fn is_older(id: &CommandId, than: &Version) -> bool {
 }
 
 /// The version of what the command writes.
-pub(super) fn of(id: &CommandId) -> Version {
+pub(super) fn version_of(id: &CommandId) -> Version {
     Version { at: id.accepted_at(), id: id.to_string() }
 }
 
@@ -34,12 +34,12 @@ mod tests {
 
     #[test]
     fn the_instant_decides_then_the_order_of_delivery_or_the_id() {
-        assert!(is_older(&id(1, 5, 0), &of(&id(2, 6, 0))));
-        assert!(!is_older(&id(1, 6, 0), &of(&id(2, 5, 0))));
-        assert!(!is_older(&id(1, 5, 0), &of(&id(1, 5, 9))), "one log: what comes later is newer");
-        assert!(!is_older(&id(1, 5, 9), &of(&id(1, 5, 0))));
-        assert!(is_older(&id(1, 5, 9), &of(&id(2, 5, 0))), "two logs: one of them is newer");
-        assert!(!is_older(&id(2, 5, 0), &of(&id(1, 5, 9))));
+        assert!(is_older(&id(1, 5, 0), &version_of(&id(2, 6, 0))));
+        assert!(!is_older(&id(1, 6, 0), &version_of(&id(2, 5, 0))));
+        assert!(!is_older(&id(1, 5, 0), &version_of(&id(1, 5, 9))), "one log: what comes later is newer");
+        assert!(!is_older(&id(1, 5, 9), &version_of(&id(1, 5, 0))));
+        assert!(is_older(&id(1, 5, 9), &version_of(&id(2, 5, 0))), "two logs: one of them is newer");
+        assert!(!is_older(&id(2, 5, 0), &version_of(&id(1, 5, 9))));
         assert!(!is_older(&id(1, 5, 0), &Version { at: Timestamp(5), id: String::new() }));
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct WriteSet {
     /// Those that do no longer.
     pub(crate) unpark: Vec<String>,
     /// Names whose nickname was set by an update of their row, with the one that stands there.
-    pub(crate) renicknamed: Vec<(String, Option<String>)>,
+    pub(crate) nickname_updates: Vec<(String, Option<String>)>,
     /// Parked commands that were given up, because their records are gone.
     pub(crate) lost: Vec<String>,
 }
@@ -38,7 +38,7 @@ impl WriteSet {
     }
 
     /// Puts off the columns that can wait: takes them out of the rows and gives them back as JSON, by name.
-    pub(crate) fn put_off(&mut self) -> Vec<(String, String)> {
+    pub(crate) fn take_deferred_columns(&mut self) -> Vec<(String, String)> {
         let json = |nickname: &Option<String>| serde_json::json!({"nickname": nickname}).to_string();
         let mut extras = Vec::new();
         for row in &mut self.inserts {
@@ -47,7 +47,7 @@ impl WriteSet {
                 row.nickname = None;
             }
         }
-        for (name, standing) in &self.renicknamed {
+        for (name, standing) in &self.nickname_updates {
             if let Some(row) = self.updates.iter_mut().find(|row| row.name == *name) {
                 extras.push((name.clone(), json(&row.nickname)));
                 row.nickname.clone_from(standing);
@@ -89,10 +89,10 @@ mod tests {
         let mut writes = WriteSet {
             inserts: vec![row("ada", Some("A")), row("bob", None)],
             updates: vec![row("cid", None), row("dan", Some("old"))],
-            renicknamed: vec![("cid".to_owned(), Some("C".to_owned()))],
+            nickname_updates: vec![("cid".to_owned(), Some("C".to_owned()))],
             ..WriteSet::default()
         };
-        let extras = writes.put_off();
+        let extras = writes.take_deferred_columns();
         let json = |nickname: &str| format!("{{\"nickname\":{nickname}}}");
         assert_eq!(extras, [("ada".to_owned(), json("\"A\"")), ("cid".to_owned(), json("null"))]);
         assert_eq!(writes.inserts[0].nickname, None);

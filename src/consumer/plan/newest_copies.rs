@@ -14,10 +14,10 @@ use std::collections::HashMap;
 use crate::consumer::command::Command;
 
 /// Of each command from the retry topic the newest copy in a batch.
-pub(super) struct Newest(HashMap<String, (Option<i32>, usize)>);
+pub(super) struct NewestCopies(HashMap<String, (Option<i32>, usize)>);
 
-impl Newest {
-    pub(super) fn of(commands: &[Command]) -> Self {
+impl NewestCopies {
+    pub(super) fn from_commands(commands: &[Command]) -> Self {
         let mut newest: HashMap<String, (Option<i32>, usize)> = HashMap::new();
         for (at, command) in commands.iter().enumerate().filter(|(_, command)| command.from_retry) {
             let known = newest.entry(command.id.clone()).or_insert((command.tries, at));
@@ -60,11 +60,11 @@ mod tests {
             let copies: Vec<_> = copies.iter().map(|(random, tries)| copy(*random, Some(*tries))).collect();
             plan(&copies, Snapshot { parked, ..Snapshot::default() }, Timestamp(9), MANY)
         };
-        let (stale, again) = (CommandOutcome::Stale, CommandOutcome::Again { attempts: 6 });
+        let (stale, again) = (CommandOutcome::StaleCopy, CommandOutcome::Reparked { attempts: 6 });
         let plan = judged(&[(1, 1), (1, 2), (1, 3)]);
         assert_eq!(
             plan.outcomes,
-            [const { CommandOutcome::Stale }; 3],
+            [const { CommandOutcome::StaleCopy }; 3],
             "number 5 is not committed yet, or 6 was sent"
         );
         assert!(plan.writes.park.is_empty(), "no try is counted");
@@ -77,7 +77,7 @@ mod tests {
             [stale.clone(), CommandOutcome::Parked { attempts: 7 }, stale.clone()],
             "one try"
         );
-        let CommandOutcome::Behind { attempts: 0, .. } = judged(&[(2, 0)]).outcomes[0] else {
+        let CommandOutcome::NotFirst { attempts: 0, .. } = judged(&[(2, 0)]).outcomes[0] else {
             panic!("it is the second")
         };
         assert_eq!(judged(&[(2, 0), (2, 0)]).outcomes[1], stale, "sent back once");
