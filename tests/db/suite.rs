@@ -59,7 +59,7 @@ on_each_database! {
     users::an_administrator_is_created_once_and_audited,
     users::deleted_users_leave_tombstones,
     transactions::a_unique_index_conflict_prevents_the_commit,
-    transactions::a_dropped_batch_is_rolled_back_before_its_connection_is_reused,
+    transactions::a_dropped_batch_is_rolled_back_before_connection_reuse,
     transactions::a_read_for_update_waits_for_earlier_locks,
     transactions::more_rows_than_the_largest_shape_are_written,
     queue::outcomes_and_audit_are_stored_unchanged,

@@ -39,7 +39,7 @@ pub async fn a_unique_index_conflict_prevents_the_commit(place: &TestDatabase) {
     assert_eq!(database.outcome("c2").await, Ok(None));
 }
 
-pub async fn a_dropped_batch_is_rolled_back_before_its_connection_is_reused(place: &TestDatabase) {
+pub async fn a_dropped_batch_is_rolled_back_before_connection_reuse(place: &TestDatabase) {
     place.migrated().await;
     let database = place.with(|config| config.max_connections = 1).await;
     for name in ["ada", "grace", "linus"] {
