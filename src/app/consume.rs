@@ -80,7 +80,7 @@ pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
 }
 
 fn print_summary(replayed: &consumer::Replayed) {
-    let consumer::Counts { applied, rejected, repeats, retried, dead } = replayed.counts;
+    let consumer::OutcomeCounts { applied, rejected, repeats, retried, dead } = replayed.counts;
     output::report(format_args!(
         "{} records read: {applied} applied, {rejected} rejected, {repeats} already had an outcome, {retried} sent to \
                   the retry topic, {dead} dead-lettered\n",
@@ -220,7 +220,7 @@ impl AdminService for ConsumerAdmin {
         let problems = self.problems();
         json!({
             "settled": self.handle.settled(),
-            "trouble": self.handle.trouble(),
+            "trouble": self.handle.problem(),
             "last_error": problems::last_error(&problems),
             "problems": problems,
         })

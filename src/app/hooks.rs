@@ -2,7 +2,7 @@
 
 use crate::auth::CacheGenerations;
 use crate::command::{CommandId, Envelope};
-use crate::consumer::{PostCommit, Work};
+use crate::consumer::{HookFuture, PostCommit};
 use crate::drain::{ValueCompletion, ValueResolver};
 use crate::status::Statuses;
 use crate::task::Task;
@@ -34,7 +34,7 @@ pub(super) struct PostCommitHook {
 }
 
 impl PostCommit for PostCommitHook {
-    fn changed<'a>(&'a self, names: &'a [String]) -> Work<'a> {
+    fn users_changed<'a>(&'a self, names: &'a [String]) -> HookFuture<'a> {
         // First, and without waiting: a deleted user or an old password is rejected, even while the shared store is
         // unavailable.
         if let Some(generations) = &self.generations {
@@ -43,7 +43,7 @@ impl PostCommit for PostCommitHook {
         Box::pin(self.profiles.changed(names))
     }
 
-    fn finished<'a>(&'a self, ids: &'a [CommandId]) -> Work<'a> {
+    fn commands_finished<'a>(&'a self, ids: &'a [CommandId]) -> HookFuture<'a> {
         Box::pin(async {
             if let Some(statuses) = &self.statuses {
                 statuses.on_decided(ids);

@@ -170,7 +170,7 @@ impl<'a> Wiring<'a> {
         ConsumerParts {
             db,
             kv,
-            after,
+            post_commit: after,
             config: self.config.consumer.clone(),
             kafka: self.config.kafka.clone(),
             bootstrap,

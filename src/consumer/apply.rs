@@ -13,18 +13,18 @@ use super::plan;
 use super::plan::{CommandOutcome, Lookups, Snapshot, WriteSet};
 
 /// A transaction that takes longer is given up. Each of its statements has a time-out of its own.
-const LONGEST: Duration = Duration::from_secs(60);
+const MAX_TRANSACTION_TIME: Duration = Duration::from_secs(60);
 
 /// What came of a transaction.
-pub(super) enum Attempt {
+pub(super) enum AttemptOutcome {
     /// It is committed.
-    Done(Done),
+    Committed(CommittedBatch),
     /// Nothing was written: first the dead letters of these commands must be in Kafka.
-    Bury(Vec<(usize, String)>),
+    DeadLetters(Vec<(usize, String)>),
 }
 
 /// What was decided of a batch, from its first command on.
-pub(super) struct Done {
+pub(super) struct CommittedBatch {
     /// What became of each.
     pub(super) outcomes: Vec<CommandOutcome>,
     /// Names whose rows are other ones now, or were changed by an earlier transaction that may not have been told of.
@@ -32,9 +32,9 @@ pub(super) struct Done {
     /// Parked commands that were given up, because their records are gone.
     pub(super) lost: Vec<String>,
     /// When the transaction began.
-    pub(super) began: SystemTime,
+    pub(super) started_at: SystemTime,
     /// How long the transaction took.
-    pub(super) took: Duration,
+    pub(super) elapsed: Duration,
 }
 
 /// Applies batches.
@@ -46,13 +46,17 @@ pub(super) struct Applier {
 
 impl Applier {
     /// Tries to apply `commands`. `degraded`: only the core columns are written to `users`.
-    pub(super) async fn attempt(&self, commands: &[Command], degraded: bool) -> Result<Attempt, DbError> {
+    pub(super) async fn attempt(
+        &self,
+        commands: &[Command],
+        degraded: bool,
+    ) -> Result<AttemptOutcome, DbError> {
         let _step = StepTimer::begin("consumer.transaction", self.slow_step);
-        let bounded = tokio::time::timeout(LONGEST, self.transaction(commands, degraded)).await;
+        let bounded = tokio::time::timeout(MAX_TRANSACTION_TIME, self.transaction(commands, degraded)).await;
         bounded.unwrap_or_else(|_| Err(DbError::Busy("the transaction took too long".to_owned())))
     }
 
-    async fn transaction(&self, commands: &[Command], degraded: bool) -> Result<Attempt, DbError> {
+    async fn transaction(&self, commands: &[Command], degraded: bool) -> Result<AttemptOutcome, DbError> {
         let (began, at) = (Instant::now(), SystemTime::now());
         let mut batch = self.db.begin().await?;
         let snapshot = read(&mut batch, &Lookups::for_commands(commands)).await?;
@@ -62,22 +66,30 @@ impl Applier {
             .iter()
             .enumerate()
             .filter_map(|(at, outcome)| match outcome {
-                CommandOutcome::Dead { reason } if !commands[at].buried => Some((at, reason.clone())),
+                CommandOutcome::Dead { reason } if !commands[at].dead_letter_sent => {
+                    Some((at, reason.clone()))
+                }
                 _ => None,
             })
             .collect();
         if !unburied.is_empty() {
-            return Ok(Attempt::Bury(unburied));
+            return Ok(AttemptOutcome::DeadLetters(unburied));
         }
         let (mut writes, outcomes) = (plan.writes, plan.outcomes);
         let mut changed = writes.changed();
-        changed.extend(untold(commands, &outcomes));
+        changed.extend(repeated_names(commands, &outcomes));
         let lost = std::mem::take(&mut writes.lost);
         if !writes.is_empty() {
             write(&mut batch, writes, degraded).await?;
             batch.commit().await?;
         }
-        Ok(Attempt::Done(Done { outcomes, changed, lost, began: at, took: began.elapsed() }))
+        Ok(AttemptOutcome::Committed(CommittedBatch {
+            outcomes,
+            changed,
+            lost,
+            started_at: at,
+            elapsed: began.elapsed(),
+        }))
     }
 
     /// Takes a command out of its name's queue that is settled without an outcome.
@@ -90,7 +102,7 @@ impl Applier {
     /// Whether the database takes anything at all: the same statements with harmless values, rolled back. An error here
     /// is the database's, not a command's.
     pub(super) async fn canary(&self) -> Result<(), DbError> {
-        let sung = tokio::time::timeout(LONGEST, async {
+        let sung = tokio::time::timeout(MAX_TRANSACTION_TIME, async {
             let mut batch = self.db.begin().await?;
             let asked = |text: &str| vec![text.to_owned()];
             let questions = Lookups {
@@ -112,7 +124,10 @@ impl Applier {
 
 /// The names of commands that were applied before. Caches may not know: the answer to that commit may have been lost, or
 /// the process that got it killed. Telling them twice costs one more read.
-fn untold<'a>(commands: &'a [Command], outcomes: &'a [CommandOutcome]) -> impl Iterator<Item = String> + 'a {
+fn repeated_names<'a>(
+    commands: &'a [Command],
+    outcomes: &'a [CommandOutcome],
+) -> impl Iterator<Item = String> + 'a {
     let understood = |command: &&Command| command.value().is_some();
     let repeats =
         commands.iter().zip(outcomes).filter(|(_, outcome)| **outcome == CommandOutcome::AlreadyDecided);

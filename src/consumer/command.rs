@@ -27,7 +27,7 @@ pub(super) const BEHIND: &str = "forebay-behind";
 /// What stands for a kind that the record does not say.
 const NO_KIND: &str = "unknown";
 /// A key longer than this is no user's name; the columns hold no more.
-const LONGEST_NAME: usize = 255;
+const MAX_NAME: usize = 255;
 
 /// One record, understood as far as it can be.
 pub(super) struct Command {
@@ -50,13 +50,13 @@ pub(super) struct Command {
     /// Whether it comes from the retry topic.
     pub(super) from_retry: bool,
     /// How often it had been tried when this copy of it was sent to the retry topic; none where it does not say.
-    pub(super) tries: Option<i32>,
+    pub(super) attempts: Option<i32>,
     /// Whether its dead letter is confirmed by the broker.
-    pub(super) buried: bool,
+    pub(super) dead_letter_sent: bool,
     /// Whether it is to be given up at once.
-    pub(super) hopeless: bool,
+    pub(super) skip_retries: bool,
     /// The parked command of its name whose record is gone: whoever waits behind it would wait for ever.
-    pub(super) lost: Option<String>,
+    pub(super) lost_predecessor: Option<String>,
     /// When it was read.
     pub(super) received: SystemTime,
 }
@@ -66,16 +66,16 @@ impl Command {
     pub(super) fn read(record: &Record) -> Self {
         let from_retry = *record.topic == *USER_RETRY_TOPIC;
         let origin = match from_retry {
-            true => record.header(ORIGIN).and_then(place).unwrap_or((-1, -1)),
+            true => record.header(ORIGIN).and_then(parse_origin).unwrap_or((-1, -1)),
             false => (record.partition, record.offset),
         };
         let parsed: Option<CommandId> = record.header(ID).and_then(|id| id.parse().ok());
         // Forty characters at most, as an id has.
-        let place = || format!("{PLACE}{}-{}", record.partition, record.offset);
+        let place = || format!("{GENERATED_ID_PREFIX}{}-{}", record.partition, record.offset);
         let id = match (parsed, record.header(ID)) {
             (Some(id), _) => id.to_string(),
             // It got its place as its id when it was sent here.
-            (None, Some(id)) if from_retry && is_place(id) => id.to_owned(),
+            (None, Some(id)) if from_retry && is_generated_id(id) => id.to_owned(),
             (None, _) => place(),
         };
         let kind = record.header(KIND).unwrap_or(NO_KIND);
@@ -91,7 +91,7 @@ impl Command {
         let said = record.header(ACCEPTED_AT).and_then(|at| at.parse().ok());
         Self {
             accepted_at: parsed.map(|id| id.accepted_at()).or(said).unwrap_or_else(Timestamp::now),
-            kind: kind.chars().filter(|character| !character.is_control()).take(LONGEST_KIND).collect(),
+            kind: kind.chars().filter(|character| !character.is_control()).take(MAX_KIND).collect(),
             id,
             parsed,
             name,
@@ -99,10 +99,10 @@ impl Command {
             fault,
             origin,
             from_retry,
-            tries: record.header(ATTEMPTS).filter(|_| from_retry).and_then(|tries| tries.parse().ok()),
-            buried: false,
-            hopeless: false,
-            lost: None,
+            attempts: record.header(ATTEMPTS).filter(|_| from_retry).and_then(|tries| tries.parse().ok()),
+            dead_letter_sent: false,
+            skip_retries: false,
+            lost_predecessor: None,
             received: SystemTime::now(),
         }
     }
@@ -118,33 +118,35 @@ impl Command {
     }
 
     /// Marks it as one that cannot be applied now.
-    pub(super) fn condemn(&mut self, reason: String) {
+    pub(super) fn mark_unapplicable(&mut self, reason: String) {
         self.fault = Some(reason);
     }
 
     /// Marks it as one that never will be, and that need not be tried again.
     pub(super) fn give_up(&mut self, reason: &str) {
-        self.condemn(reason.to_owned());
-        self.hopeless = true;
+        self.mark_unapplicable(reason.to_owned());
+        self.skip_retries = true;
     }
 
     /// Whether it was found that it cannot be applied.
-    pub(super) fn is_unfit(&self) -> bool {
+    pub(super) fn is_unapplicable(&self) -> bool {
         self.fault.is_some()
     }
 }
 
 /// Longer than the kinds there are; the column holds no more.
-const LONGEST_KIND: usize = 32;
+const MAX_KIND: usize = 32;
 
 /// Whether this is an id that [`Command::read`] made.
-fn is_place(id: &str) -> bool {
-    id.len() <= LONGEST_PLACE && id.starts_with(PLACE) && id.bytes().all(|byte| byte.is_ascii_graphic())
+fn is_generated_id(id: &str) -> bool {
+    id.len() <= MAX_GENERATED_ID
+        && id.starts_with(GENERATED_ID_PREFIX)
+        && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-const PLACE: &str = "record-";
+const GENERATED_ID_PREFIX: &str = "record-";
 /// Two numbers behind it; the column holds no more than 64.
-const LONGEST_PLACE: usize = 40;
+const MAX_GENERATED_ID: usize = 40;
 
 /// A caller's name that fits its column. HTTP accepts no other, but a record may come from elsewhere, and a command
 /// is not lost for who sent it. What does not fit gets a digest for its end: cut alone, two callers could become one, and
@@ -161,7 +163,7 @@ fn storable(actor: &str) -> String {
 
 fn name(record: &Record) -> Option<&str> {
     let name = str::from_utf8(record.key.as_deref()?).ok()?;
-    let is_name = !name.is_empty() && name.len() <= LONGEST_NAME && !name.chars().any(char::is_control);
+    let is_name = !name.is_empty() && name.len() <= MAX_NAME && !name.chars().any(char::is_control);
     is_name.then_some(name)
 }
 
@@ -191,7 +193,7 @@ fn request(
     Ok((kind, value))
 }
 
-fn place(text: &str) -> Option<(i32, i64)> {
+fn parse_origin(text: &str) -> Option<(i32, i64)> {
     let (partition, offset) = text.split_once('/')?;
     Some((partition.parse().ok()?, offset.parse().ok()?))
 }
@@ -220,7 +222,7 @@ mod tests {
     #[test]
     fn a_command_is_understood_and_keeps_its_place() {
         let command = Command::read(&record("ada", "user.delete", r#"{"name":"ada","actor":"root"}"#));
-        assert!(matches!(command.request, Some((UserKind::Delete, _))) && !command.is_unfit());
+        assert!(matches!(command.request, Some((UserKind::Delete, _))) && !command.is_unapplicable());
         assert_eq!((command.name.as_str(), command.origin), ("ada", (3, 9)));
         assert_eq!(command.actor().as_deref(), Some("root"));
     }

@@ -67,13 +67,13 @@ impl fmt::Display for Degraded {
 }
 
 /// More hold their rows for long and gain nothing: a commit's cost is shared by enough already.
-const LARGEST_BATCH: u32 = 2_000;
+const MAX_BATCH: u32 = 2_000;
 /// A transaction waits for nobody longer than this: its commands' clients do.
-const LONGEST_WAIT: Span = Span::secs(1);
+const MAX_BATCH_WAIT: Span = Span::secs(1);
 /// Later commands of the same user wait for it.
-const LONGEST_BACKOFF: Span = Span::secs(3600);
+const MAX_BACKOFF: Span = Span::secs(3600);
 /// More tries than this are no end.
-const MOST_ATTEMPTS: u32 = 1_000;
+const MAX_ATTEMPTS: u32 = 1_000;
 
 impl Config {
     /// Everything that is wrong, at once.
@@ -85,20 +85,20 @@ impl Config {
         if self.group.is_empty() {
             wrong("group", &"\"\"", "a name");
         }
-        if !(1..=LARGEST_BATCH).contains(&self.batch_size) {
+        if !(1..=MAX_BATCH).contains(&self.batch_size) {
             wrong("batch_size", &self.batch_size, "1 to 2000");
         }
-        if self.batch_wait > LONGEST_WAIT {
+        if self.batch_wait > MAX_BATCH_WAIT {
             wrong("batch_wait", &self.batch_wait, "0s to 1s");
         }
-        if self.retry_attempts > MOST_ATTEMPTS {
+        if self.retry_attempts > MAX_ATTEMPTS {
             wrong("retry_attempts", &self.retry_attempts, "0 to 1000");
         }
         let (min, max) = (self.retry_backoff_min, self.retry_backoff_max);
         if min.0.is_zero() {
             wrong("retry_backoff_min", &min, "more than 0s");
         }
-        if max < min || max > LONGEST_BACKOFF {
+        if max < min || max > MAX_BACKOFF {
             wrong("retry_backoff_max", &max, "retry_backoff_min to 1h");
         }
         mistakes

@@ -20,14 +20,14 @@ use crate::kafka::{Interrupted, Outbox, Record};
 use crate::telemetry::trace::Tracer;
 use crate::units::Timestamp;
 
-use super::apply::{Applier, Attempt, Done};
+use super::apply::{Applier, AttemptOutcome, CommittedBatch};
 use super::degraded::DegradedMode;
-use super::heartbeat::{Heartbeat, drive};
+use super::heartbeat::{Heartbeat, block_on};
 use super::metrics::Metrics;
-use super::pending::Pending;
+use super::pending_batch::PendingBatch;
 use super::plan::CommandOutcome;
-use super::post_commit::AfterCommit;
-use super::{Config, retry_records, traced};
+use super::post_commit::PostCommitRunner;
+use super::{Config, command_spans, retry_records};
 
 /// So many refusals by a unique index, each after everything was read again, are no coincidence: fewer at once.
 const CONFLICTS: u32 = 3;
@@ -37,21 +37,21 @@ const MOST_CONFLICTS: u32 = 12;
 /// each, then one command has its twelve, is condemned and buried: about 50. More are a loop.
 const FRUITLESS: u32 = 100;
 /// Why a command is condemned whose conflicts have no reason that reading the tables again would show.
-const UNEXPLAINED: &str = "a unique index refuses it for no reason that can be found";
+const UNEXPLAINED_CONFLICT: &str = "a unique index refuses it for no reason that can be found";
 
 /// What a step came to.
-pub(super) enum Outcome {
+pub(super) enum StepOutcome {
     /// These records are settled: their offsets may be committed.
     Settled(Vec<Record>),
     /// Something changed; try again at once.
-    Again,
+    Retry,
     /// The database cannot do it now, and why.
     Wait(String),
 }
 
-impl Outcome {
+impl StepOutcome {
     /// Whether it brought the consumer on.
-    pub(super) fn settles(&self) -> bool {
+    pub(super) fn made_progress(&self) -> bool {
         matches!(self, Self::Settled(records) if !records.is_empty())
     }
 }
@@ -60,8 +60,8 @@ impl Outcome {
 pub(super) struct Engine {
     pub(super) applier: Applier,
     pub(super) outbox: Outbox,
-    pub(super) after: AfterCommit,
-    pub(super) mode: DegradedMode,
+    pub(super) post_commit: PostCommitRunner,
+    pub(super) degraded_mode: DegradedMode,
     pub(super) config: Config,
     pub(super) metrics: Arc<Metrics>,
     pub(super) runtime: Handle,
@@ -72,12 +72,12 @@ pub(super) struct Engine {
     pub(super) conflicts: u32,
     /// Steps in a row that settled nothing and waited for nobody.
     pub(super) fruitless: u32,
-    pub(super) counts: Counts,
+    pub(super) counts: OutcomeCounts,
 }
 
 /// What became of the records so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct OutcomeCounts {
     /// Applied now.
     pub applied: u64,
     /// Rejected now.
@@ -94,12 +94,12 @@ impl Engine {
     /// Tries the first of what is pending. `tick`: see [`Outbox::send`].
     pub(super) fn step(
         &mut self,
-        pending: &mut Pending,
+        pending: &mut PendingBatch,
         heartbeat: &Heartbeat<'_>,
         tick: &mut dyn FnMut() -> bool,
-    ) -> Result<Outcome, Interrupted> {
+    ) -> Result<StepOutcome, Interrupted> {
         let outcome = self.attempt(pending, heartbeat, tick)?;
-        if outcome.settles() || matches!(outcome, Outcome::Wait(_)) {
+        if outcome.made_progress() || matches!(outcome, StepOutcome::Wait(_)) {
             self.fruitless = 0;
             return Ok(outcome);
         }
@@ -107,33 +107,33 @@ impl Engine {
         if self.fruitless <= FRUITLESS {
             return Ok(outcome);
         }
-        Ok(Outcome::Wait("the next commands are tried again and again, and none is settled".to_owned()))
+        Ok(StepOutcome::Wait("the next commands are tried again and again, and none is settled".to_owned()))
     }
 
     fn attempt(
         &mut self,
-        pending: &mut Pending,
+        pending: &mut PendingBatch,
         heartbeat: &Heartbeat<'_>,
         tick: &mut dyn FnMut() -> bool,
-    ) -> Result<Outcome, Interrupted> {
+    ) -> Result<StepOutcome, Interrupted> {
         let size = self.window.clamp(1, pending.len().max(1)).min(pending.len());
-        let attempt = self.applier.attempt(&pending.commands[..size], self.mode.is_on());
-        match drive(&self.runtime, heartbeat, attempt)? {
-            Ok(Attempt::Done(done)) => {
+        let attempt = self.applier.attempt(&pending.commands[..size], self.degraded_mode.is_on());
+        match block_on(&self.runtime, heartbeat, attempt)? {
+            Ok(AttemptOutcome::Committed(done)) => {
                 self.conflicts = 0;
                 self.window = self.window.saturating_mul(2).min(self.config.batch_size as usize);
                 let settled = pending.take(done.outcomes.len());
-                self.settle(settled, done, pending, heartbeat, tick)
+                self.finish_batch(settled, done, pending, heartbeat, tick)
             }
-            Ok(Attempt::Bury(letters)) => self.bury(pending, &letters, tick),
+            Ok(AttemptOutcome::DeadLetters(letters)) => self.bury(pending, &letters, tick),
             Err(DbError::Conflict) => self.conflict(pending, size, heartbeat, tick),
-            Err(DbError::Busy(why) | DbError::Unavailable(why)) => Ok(Outcome::Wait(why)),
+            Err(DbError::Busy(why) | DbError::Unavailable(why)) => Ok(StepOutcome::Wait(why)),
             Err(open @ (DbError::BreakerOpen | DbError::PoolerMismatch(_))) => {
-                Ok(Outcome::Wait(open.to_string()))
+                Ok(StepOutcome::Wait(open.to_string()))
             }
             Err(DbError::Refused(_)) if size > 1 => {
                 self.window = size / 2;
-                Ok(Outcome::Again)
+                Ok(StepOutcome::Retry)
             }
             Err(DbError::Refused(why)) => self.refused(pending, why, heartbeat, tick),
         }
@@ -141,44 +141,44 @@ impl Engine {
 
     fn conflict(
         &mut self,
-        pending: &mut Pending,
+        pending: &mut PendingBatch,
         size: usize,
         heartbeat: &Heartbeat<'_>,
         tick: &mut dyn FnMut() -> bool,
-    ) -> Result<Outcome, Interrupted> {
+    ) -> Result<StepOutcome, Interrupted> {
         self.conflicts += 1;
         if self.conflicts < if size > 1 { CONFLICTS } else { MOST_CONFLICTS } {
-            return Ok(Outcome::Again);
+            return Ok(StepOutcome::Retry);
         }
         self.conflicts = 0;
         if size > 1 {
             self.window = size / 2;
-            return Ok(Outcome::Again);
+            return Ok(StepOutcome::Retry);
         }
-        self.refused(pending, UNEXPLAINED.to_owned(), heartbeat, tick)
+        self.refused(pending, UNEXPLAINED_CONFLICT.to_owned(), heartbeat, tick)
     }
 
     /// A command that is refused by itself.
     fn refused(
         &mut self,
-        pending: &mut Pending,
+        pending: &mut PendingBatch,
         why: String,
         heartbeat: &Heartbeat<'_>,
         tick: &mut dyn FnMut() -> bool,
-    ) -> Result<Outcome, Interrupted> {
-        if let Err(error) = drive(&self.runtime, heartbeat, self.applier.canary())? {
-            return Ok(Outcome::Wait(format!("{error} (whatever it is given)")));
+    ) -> Result<StepOutcome, Interrupted> {
+        if let Err(error) = block_on(&self.runtime, heartbeat, self.applier.canary())? {
+            return Ok(StepOutcome::Wait(format!("{error} (whatever it is given)")));
         }
         let command = &mut pending.commands[0];
-        if !command.is_unfit() {
+        if !command.is_unapplicable() {
             tracing::warn!(
                 event = "consumer.command_refused",
                 command = %command.id,
                 reason = why,
                 "database refused a command"
             );
-            command.condemn(why);
-            return Ok(Outcome::Again);
+            command.mark_unapplicable(why);
+            return Ok(StepOutcome::Retry);
         }
         // Not even that it is parked or dead can be written.
         tracing::error!(
@@ -187,28 +187,28 @@ impl Engine {
             reason = why,
             "dead letter without an outcome in the database"
         );
-        let (id, buried) = (command.id.clone(), command.buried);
+        let (id, buried) = (command.id.clone(), command.dead_letter_sent);
         if !buried {
             self.bury(pending, &[(0, why)], tick)?;
         }
         // Later commands of its name would wait behind it.
-        if let Err(error) = drive(&self.runtime, heartbeat, self.applier.unpark(id))? {
-            return Ok(Outcome::Wait(error.to_string()));
+        if let Err(error) = block_on(&self.runtime, heartbeat, self.applier.unpark(id))? {
+            return Ok(StepOutcome::Wait(error.to_string()));
         }
         self.metrics.dead.inc();
         self.counts.dead += 1;
-        Ok(Outcome::Settled(pending.take(1).records))
+        Ok(StepOutcome::Settled(pending.take(1).records))
     }
 
     /// Dead letters go to Kafka before the database says so.
     fn bury(
         &mut self,
-        pending: &mut Pending,
+        pending: &mut PendingBatch,
         dead: &[(usize, String)],
         tick: &mut dyn FnMut() -> bool,
-    ) -> Result<Outcome, Interrupted> {
+    ) -> Result<StepOutcome, Interrupted> {
         let letter = |(at, reason): &(usize, String), whole| {
-            retry_records::dead(&pending.records[*at], &pending.commands[*at], reason, whole)
+            retry_records::dead_letter_record(&pending.records[*at], &pending.commands[*at], reason, whole)
         };
         let whole: Vec<_> = dead.iter().map(|one| letter(one, true)).collect();
         let verdicts = self.outbox.send(&whole, tick)?;
@@ -231,20 +231,20 @@ impl Engine {
                 reason,
                 "command became a dead letter"
             );
-            command.buried = true;
+            command.dead_letter_sent = true;
         }
-        Ok(Outcome::Again)
+        Ok(StepOutcome::Retry)
     }
 
     /// After a commit.
-    fn settle(
+    fn finish_batch(
         &mut self,
-        settled: Pending,
-        done: Done,
-        pending: &mut Pending,
+        settled: PendingBatch,
+        done: CommittedBatch,
+        pending: &mut PendingBatch,
         heartbeat: &Heartbeat<'_>,
         tick: &mut dyn FnMut() -> bool,
-    ) -> Result<Outcome, Interrupted> {
+    ) -> Result<StepOutcome, Interrupted> {
         self.count(&done);
         let finished: Vec<_> = settled
             .commands
@@ -261,19 +261,23 @@ impl Engine {
             })
             .map(|(command, _)| command)
             .collect();
-        traced::report(&self.tracer, self.applier.db.system(), &self.config.group, &settled, &done);
-        drive(&self.runtime, heartbeat, self.after.committed(&Vec::from_iter(done.changed), &finished))?;
+        command_spans::report(&self.tracer, self.applier.db.system(), &self.config.group, &settled, &done);
+        block_on(
+            &self.runtime,
+            heartbeat,
+            self.post_commit.on_committed(&Vec::from_iter(done.changed), &finished),
+        )?;
         let now = Timestamp::now();
         let (mut places, mut letters) = (Vec::new(), Vec::new());
         let sides = settled.records.iter().zip(&settled.commands).zip(&done.outcomes);
         for (at, ((record, command), outcome)) in sides.enumerate() {
-            if let Some(letter) = retry_records::retry(&self.config, record, command, outcome, now) {
+            if let Some(letter) = retry_records::retry_record(&self.config, record, command, outcome, now) {
                 places.push(at);
                 letters.push(letter);
             }
         }
         if letters.is_empty() {
-            return Ok(Outcome::Settled(settled.records));
+            return Ok(StepOutcome::Settled(settled.records));
         }
         let verdicts = self.outbox.send(&letters, tick)?;
         self.metrics.retried.inc_by(letters.len() as u64);
@@ -284,7 +288,7 @@ impl Engine {
             .map(|(at, _)| at)
             .collect();
         if refused.is_empty() {
-            return Ok(Outcome::Settled(settled.records));
+            return Ok(StepOutcome::Settled(settled.records));
         }
         let mut others = Vec::new();
         for (at, (record, mut command)) in settled.records.into_iter().zip(settled.commands).enumerate().rev()
@@ -296,11 +300,11 @@ impl Engine {
                 others.push(record);
             }
         }
-        Ok(Outcome::Settled(others))
+        Ok(StepOutcome::Settled(others))
     }
 
-    fn count(&mut self, done: &Done) {
-        self.mode.took(done.took);
+    fn count(&mut self, done: &CommittedBatch) {
+        self.degraded_mode.on_transaction(done.elapsed);
         self.metrics.batch_records.observe(done.outcomes.len() as f64);
         for outcome in &done.outcomes {
             self.metrics.applied.with_label_values(&[outcome.label()]).inc();

@@ -13,46 +13,46 @@ use super::progress::Progress;
 
 /// What the thread writes and a [`Handle`] reads.
 #[derive(Default)]
-pub(super) struct Shared {
-    pub(super) beats: AtomicU64,
+pub(super) struct ConsumerState {
+    pub(super) heartbeat: AtomicU64,
     pub(super) lag: AtomicI64,
     pub(super) progress: Progress,
     /// Why no records come, in the client's words.
     pub(super) read_error: Mutex<Option<ReadError>>,
     /// Why nothing is applied now.
-    pub(super) trouble: Mutex<Option<String>>,
+    pub(super) problem: Mutex<Option<String>>,
     /// Where `user.commands.v1` is settled up to, by partition.
     pub(super) settled: Mutex<BTreeMap<i32, i64>>,
 }
 
-impl Shared {
-    pub(super) fn say(&self, trouble: Option<String>) {
-        *self.trouble.lock() = trouble;
+impl ConsumerState {
+    pub(super) fn set_trouble(&self, trouble: Option<String>) {
+        *self.problem.lock() = trouble;
     }
 }
 
 /// A view of a running consumer.
 #[derive(Clone)]
 pub struct Handle {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ConsumerState>,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl Handle {
     /// A number that changes while the thread is alive, also while it waits.
     pub fn heartbeat(&self) -> u64 {
-        self.shared.beats.load(Ordering::Relaxed)
+        self.shared.heartbeat.load(Ordering::Relaxed)
     }
 
     /// Why nothing is applied now, if so: what the database says, or that commands are pending and none was settled for
     /// half a minute.
-    pub fn trouble(&self) -> Option<String> {
+    pub fn problem(&self) -> Option<String> {
         self.blocked().or_else(|| self.shared.progress.stalled(Instant::now()))
     }
 
     /// What the database says while it cannot be written.
     pub fn blocked(&self) -> Option<String> {
-        self.shared.trouble.lock().clone()
+        self.shared.problem.lock().clone()
     }
 
     /// What keeps commands from coming, in the Kafka client's words.
@@ -81,6 +81,6 @@ impl Handle {
         // The client's figure is some seconds old: what was read is known now.
         let pending = i64::try_from(self.shared.progress.pending()).unwrap_or(i64::MAX);
         self.metrics.lag.set(self.shared.lag.load(Ordering::Relaxed).max(pending));
-        self.metrics.blocked.set(self.trouble().is_some().into());
+        self.metrics.blocked.set(self.problem().is_some().into());
     }
 }

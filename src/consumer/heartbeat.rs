@@ -24,11 +24,11 @@ impl<'a> Heartbeat<'a> {
 
     /// Alive; says whether to go on.
     pub(super) fn beat(&self) -> bool {
-        self.rest(Duration::ZERO)
+        self.sleep(Duration::ZERO)
     }
 
     /// The same after a rest.
-    pub(super) fn rest(&self, time: Duration) -> bool {
+    pub(super) fn sleep(&self, time: Duration) -> bool {
         self.beats.fetch_add(1, Ordering::Relaxed);
         if !self.stopping.get() && self.stop.wait(time) {
             self.stopping.set(true);
@@ -38,12 +38,12 @@ impl<'a> Heartbeat<'a> {
 }
 
 /// How often the owner is asked whether to go on.
-const BEAT: Duration = Duration::from_millis(100);
+const BEAT_INTERVAL: Duration = Duration::from_millis(100);
 /// What a stop waits for that is under way.
-const LAST: Duration = Duration::from_secs(3);
+const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// Runs `work` on this thread, which is none of the runtime's.
-pub(super) fn drive<T>(
+pub(super) fn block_on<T>(
     runtime: &Handle,
     heartbeat: &Heartbeat<'_>,
     work: impl Future<Output = T>,
@@ -52,10 +52,12 @@ pub(super) fn drive<T>(
         let mut work = std::pin::pin!(work);
         let mut until: Option<Instant> = None;
         loop {
-            if let Ok(result) = tokio::time::timeout(BEAT, &mut work).await {
+            if let Ok(result) = tokio::time::timeout(BEAT_INTERVAL, &mut work).await {
                 return Ok(result);
             }
-            if !heartbeat.beat() && Instant::now() >= *until.get_or_insert_with(|| Instant::now() + LAST) {
+            if !heartbeat.beat()
+                && Instant::now() >= *until.get_or_insert_with(|| Instant::now() + STOP_GRACE)
+            {
                 return Err(Interrupted);
             }
         }

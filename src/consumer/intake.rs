@@ -7,29 +7,29 @@ use crate::command::USER_RETRY_TOPIC;
 use crate::kafka::{GroupConsumer, Partition, PollOutcome, ReadError, Record};
 use crate::units::Timestamp;
 
-use super::held::Held;
-use super::pending::is_of;
-use super::positions::Positions;
+use super::held_retries::HeldRetries;
+use super::partition_positions::PartitionPositions;
+use super::pending_batch::is_of;
 
 /// A look for records lasts no longer: there is other work.
-const IDLE: Duration = Duration::from_millis(250);
+const POLL_TIMEOUT: Duration = Duration::from_millis(250);
 /// Bytes of a batch.
-const MOST_BYTES: usize = 8 << 20;
+const MAX_BATCH_BYTES: usize = 8 << 20;
 /// Records of a partition that are read past one that is not due. A consumer that takes the partition over reads them
 /// again.
-const MOST_PASSING: u64 = 1_000;
+const MAX_READ_PAST: u64 = 1_000;
 
 /// Reads what is due.
 pub(super) struct Intake {
-    source: GroupConsumer,
+    consumer: GroupConsumer,
     /// Read while a batch was under way.
     inbox: VecDeque<Record>,
     /// Retries that are not due, and those of the same names behind them.
-    held: Held,
+    held_retries: HeldRetries,
     /// What was read and is not settled.
-    positions: Positions,
+    positions: PartitionPositions,
     /// Partitions of which nothing more is read until there is room for it.
-    stopped: BTreeSet<Partition>,
+    paused_partitions: BTreeSet<Partition>,
     /// Taken away while a batch was under way.
     revoked: Vec<Partition>,
     paused: bool,
@@ -39,11 +39,11 @@ pub(super) struct Intake {
 impl Intake {
     pub(super) fn new(source: GroupConsumer) -> Self {
         Self {
-            source,
+            consumer: source,
             inbox: VecDeque::new(),
-            held: Held::default(),
-            positions: Positions::default(),
-            stopped: BTreeSet::new(),
+            held_retries: HeldRetries::default(),
+            positions: PartitionPositions::default(),
+            paused_partitions: BTreeSet::new(),
             revoked: Vec::new(),
             paused: false,
             broken: None,
@@ -52,16 +52,16 @@ impl Intake {
 
     /// Up to `most` records that are due. Waits for the first for a moment, for more until `wait` is over.
     pub(super) fn gather(&mut self, most: usize, wait: Duration) -> Vec<Record> {
-        self.go_on();
+        self.resume();
         let mut batch = Vec::new();
-        self.due(&mut batch);
+        self.take_due(&mut batch);
         for record in std::mem::take(&mut self.inbox) {
             self.admit(record, &mut batch);
         }
-        let idle_until = Instant::now() + self.until_due().min(IDLE);
+        let idle_until = Instant::now() + self.until_due().min(POLL_TIMEOUT);
         let mut complete = (!batch.is_empty()).then(|| Instant::now() + wait);
         let mut bytes: usize = batch.iter().map(Record::bytes).sum();
-        while batch.len() < most && bytes < MOST_BYTES && self.broken.is_none() {
+        while batch.len() < most && bytes < MAX_BATCH_BYTES && self.broken.is_none() {
             let until = complete.unwrap_or(idle_until);
             let left = until.saturating_duration_since(Instant::now());
             match self.poll(left, &mut batch) {
@@ -80,7 +80,7 @@ impl Intake {
     }
 
     /// Hears what the group decides, while a batch is under way. What comes meanwhile waits its turn.
-    pub(super) fn listen(&mut self, timeout: Duration) {
+    pub(super) fn poll_group(&mut self, timeout: Duration) {
         if let Some(record) = self.poll(timeout, &mut Vec::new()) {
             self.inbox.push_back(record);
             self.pause();
@@ -89,7 +89,7 @@ impl Intake {
 
     /// Nothing more comes until the next batch is gathered.
     pub(super) fn pause(&mut self) {
-        self.source.pause_all();
+        self.consumer.pause_all();
         self.paused = true;
     }
 
@@ -99,9 +99,9 @@ impl Intake {
     }
 
     /// These are settled. Commits what lies before the first that is not.
-    pub(super) fn settled(&mut self, records: &[Record]) -> BTreeMap<Partition, i64> {
-        let offsets = self.positions.settled(records);
-        self.source.commit(&offsets);
+    pub(super) fn on_settled(&mut self, records: &[Record]) -> BTreeMap<Partition, i64> {
+        let offsets = self.positions.on_settled(records);
+        self.consumer.commit(&offsets);
         offsets
     }
 
@@ -112,24 +112,24 @@ impl Intake {
 
     /// See [`GroupConsumer::read_error`].
     pub(super) fn read_error(&self) -> Option<ReadError> {
-        self.source.read_error()
+        self.consumer.read_error()
     }
 
     /// See [`GroupConsumer::lag`].
     pub(super) fn lag(&self) -> i64 {
-        self.source.lag()
+        self.consumer.lag()
     }
 
-    fn go_on(&mut self) {
+    fn resume(&mut self) {
         if std::mem::take(&mut self.paused) {
-            self.source.resume_except(self.stopped.iter());
+            self.consumer.resume_except(self.paused_partitions.iter());
         }
     }
 
     /// One record; what was taken away meanwhile is forgotten first, here and in `batch`.
     fn poll(&mut self, timeout: Duration, batch: &mut Vec<Record>) -> Option<Record> {
-        let polled = self.source.poll(timeout);
-        let revoked = self.source.take_revoked();
+        let polled = self.consumer.poll(timeout);
+        let revoked = self.consumer.take_revoked();
         if !revoked.is_empty() {
             tracing::info!(
                 event = "consumer.partitions_revoked",
@@ -138,16 +138,16 @@ impl Intake {
             );
             batch.retain(|record| !is_of(record, &revoked));
             self.inbox.retain(|record| !is_of(record, &revoked));
-            self.held.forget(&revoked);
-            self.positions.forget(&revoked);
+            self.held_retries.remove_partitions(&revoked);
+            self.positions.remove_partitions(&revoked);
             // Their pauses ended with their assignment.
-            self.stopped.retain(|partition| !revoked.contains(partition));
+            self.paused_partitions.retain(|partition| !revoked.contains(partition));
             self.revoked.extend(revoked);
         }
         match polled {
             PollOutcome::Nothing => None,
             PollOutcome::Record(record) => {
-                self.positions.read(&record);
+                self.positions.on_read(&record);
                 Some(record)
             }
             PollOutcome::Broken(why) => {
@@ -162,31 +162,34 @@ impl Intake {
             return batch.push(record);
         }
         let partition = (record.topic.clone(), record.partition);
-        let is_due = self.held.admit(record, Timestamp::now()).map(|record| batch.push(record)).is_some();
-        if (!is_due && self.held.is_full()) || self.passes_too_many(&partition) {
-            self.source.pause(&partition);
-            self.stopped.insert(partition);
+        let is_due =
+            self.held_retries.admit(record, Timestamp::now()).map(|record| batch.push(record)).is_some();
+        if (!is_due && self.held_retries.is_full()) || self.reads_too_far(&partition) {
+            self.consumer.pause(&partition);
+            self.paused_partitions.insert(partition);
         }
     }
 
     /// Moves what is due by now into the batch.
-    fn due(&mut self, batch: &mut Vec<Record>) {
-        batch.append(&mut self.held.take_due(Timestamp::now()));
+    fn take_due(&mut self, batch: &mut Vec<Record>) {
+        batch.append(&mut self.held_retries.take_due(Timestamp::now()));
         let waits = |partition: &Partition| {
-            self.held.has(partition) && (!self.held.has_room() || self.passes_too_many(partition))
+            self.held_retries.contains(partition)
+                && (!self.held_retries.has_room() || self.reads_too_far(partition))
         };
-        let (stopped, free): (BTreeSet<_>, BTreeSet<_>) = self.stopped.iter().cloned().partition(waits);
+        let (stopped, free): (BTreeSet<_>, BTreeSet<_>) =
+            self.paused_partitions.iter().cloned().partition(waits);
         for partition in &free {
-            self.source.resume(partition);
+            self.consumer.resume(partition);
         }
-        self.stopped = stopped;
+        self.paused_partitions = stopped;
     }
 
-    fn passes_too_many(&self, partition: &Partition) -> bool {
-        self.held.has(partition) && self.positions.span(partition) > MOST_PASSING
+    fn reads_too_far(&self, partition: &Partition) -> bool {
+        self.held_retries.contains(partition) && self.positions.unsettled_span(partition) > MAX_READ_PAST
     }
 
     fn until_due(&self) -> Duration {
-        self.held.until_due(Timestamp::now())
+        self.held_retries.until_due(Timestamp::now())
     }
 }

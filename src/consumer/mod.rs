@@ -15,23 +15,23 @@
 
 mod apply;
 mod command;
+mod command_spans;
 mod config;
 mod degraded;
 mod engine;
 mod handle;
 mod heartbeat;
-mod held;
+mod held_retries;
 mod intake;
 mod metrics;
-mod pending;
+mod partition_positions;
+mod pending_batch;
 mod plan;
-mod positions;
 mod post_commit;
 mod progress;
 mod replay;
 mod retry_records;
 mod run;
-mod traced;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,17 +45,17 @@ use crate::kv::Kv;
 use crate::telemetry::trace::Tracer;
 
 pub use config::{Config, Degraded};
-pub use engine::Counts;
+pub use engine::OutcomeCounts;
 pub use handle::Handle;
 pub use metrics::Metrics;
-pub use post_commit::{Noop, PostCommit, Work};
+pub use post_commit::{HookFuture, Noop, PostCommit};
 pub use replay::{ReplayError, Replayed, replay};
 pub use run::Consumer;
 
 use apply::Applier;
 use degraded::DegradedMode;
 use engine::Engine;
-use post_commit::AfterCommit;
+use post_commit::PostCommitRunner;
 
 /// What a consumer is made of.
 pub struct ConsumerParts {
@@ -64,7 +64,7 @@ pub struct ConsumerParts {
     /// Where pending markers are; none: somewhere this process does not reach.
     pub kv: Option<Kv>,
     /// Who wants to know what was applied.
-    pub after: Arc<dyn PostCommit>,
+    pub post_commit: Arc<dyn PostCommit>,
     /// Its section.
     pub config: Config,
     /// How to speak to Kafka.
@@ -91,8 +91,8 @@ impl ConsumerParts {
                 slow_step: self.slow_step,
             },
             outbox: Outbox::new(&self.kafka, &self.bootstrap),
-            after: AfterCommit::new(self.kv.clone(), Arc::clone(&self.after), bound_hit),
-            mode: DegradedMode::new(self.config.degraded),
+            post_commit: PostCommitRunner::new(self.kv.clone(), Arc::clone(&self.post_commit), bound_hit),
+            degraded_mode: DegradedMode::new(self.config.degraded),
             config: self.config.clone(),
             metrics: Arc::clone(&self.metrics),
             runtime: self.runtime.clone(),
@@ -100,7 +100,7 @@ impl ConsumerParts {
             window: self.config.batch_size as usize,
             conflicts: 0,
             fruitless: 0,
-            counts: Counts::default(),
+            counts: OutcomeCounts::default(),
         }
     }
 }

@@ -12,10 +12,10 @@ const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 /// What is pending; shared between the consumer's thread and those who look.
 #[derive(Default)]
-pub(super) struct Progress(Mutex<Pending>);
+pub(super) struct Progress(Mutex<PendingProgress>);
 
 #[derive(Default)]
-struct Pending {
+struct PendingProgress {
     count: usize,
     /// The last time that a command was settled, or that the first one came. None while nothing is pending.
     since: Option<Instant>,
@@ -23,7 +23,7 @@ struct Pending {
 
 impl Progress {
     /// This many commands are pending now, and `settled` says whether some were settled since the last call.
-    pub(super) fn note(&self, count: usize, settled: bool, now: Instant) {
+    pub(super) fn record(&self, count: usize, settled: bool, now: Instant) {
         let mut pending = self.0.lock();
         pending.count = count;
         pending.since = match pending.since {
@@ -60,15 +60,15 @@ mod tests {
         let (progress, start) = (Progress::default(), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(progress.stalled(after(1_000)), None, "nothing is pending");
-        progress.note(5, false, start);
-        progress.note(9, false, after(20));
+        progress.record(5, false, start);
+        progress.record(9, false, after(20));
         assert_eq!(progress.stalled(after(29)), None);
         let stalled = progress.stalled(after(31)).unwrap();
         assert_eq!(stalled, "no command was settled for 31 s while 9 are pending");
-        progress.note(8, true, after(31));
+        progress.record(8, true, after(31));
         assert_eq!(progress.stalled(after(60)), None);
         assert!(progress.stalled(after(61)).is_some());
-        progress.note(0, true, after(61));
+        progress.record(0, true, after(61));
         assert_eq!((progress.stalled(after(1_000)), progress.pending()), (None, 0));
     }
 }

@@ -9,9 +9,9 @@ use crate::kafka::{Interrupted, OffsetSpan, TopicRange, TopicRangeError};
 use crate::task::StopSignal;
 
 use super::ConsumerParts;
-use super::engine::{Counts, Outcome};
+use super::engine::{OutcomeCounts, StepOutcome};
 use super::heartbeat::Heartbeat;
-use super::pending::Pending;
+use super::pending_batch::PendingBatch;
 
 /// Why a range was not applied as a whole.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +30,7 @@ pub struct Replayed {
     /// Records read.
     pub read: u64,
     /// What became of them.
-    pub counts: Counts,
+    pub counts: OutcomeCounts,
 }
 
 /// Reads the range and applies it. Blocks; for a thread that is none of the runtime's.
@@ -40,35 +40,35 @@ pub fn replay(parts: &ConsumerParts, span: OffsetSpan, stop: &StopSignal) -> Res
     let mut engine = parts.engine();
     let mut range = TopicRange::open(&parts.kafka, &parts.bootstrap, USER_TOPIC, span)?;
     let mut read = 0;
-    let mut pending = Pending::default();
+    let mut pending = PendingBatch::default();
     while !range.is_over() || !pending.is_empty() {
         while pending.len() < parts.config.batch_size as usize && !range.is_over() {
             if let Some(record) = range.next_record()? {
                 read += 1;
                 pending.push(record);
             }
-            go_on(&heartbeat)?;
+            check_stop(&heartbeat)?;
         }
         let mut backoff = Backoff::new(parts.config.retry_backoff_min.0, parts.config.retry_backoff_max.0);
         while !pending.is_empty() {
             let outcome = engine.step(&mut pending, &heartbeat, &mut || heartbeat.beat())?;
-            if let Outcome::Wait(why) = outcome {
+            if let StepOutcome::Wait(why) = outcome {
                 tracing::warn!(
                     event = "consumer.database_unwritable",
                     reason = why,
                     "database cannot be written; the consumer tries again"
                 );
-                rest(&heartbeat, backoff.delay())?;
+                sleep(&heartbeat, backoff.delay())?;
             }
         }
     }
     Ok(Replayed { read, counts: engine.counts })
 }
 
-fn go_on(heartbeat: &Heartbeat<'_>) -> Result<(), Interrupted> {
+fn check_stop(heartbeat: &Heartbeat<'_>) -> Result<(), Interrupted> {
     if heartbeat.beat() { Ok(()) } else { Err(Interrupted) }
 }
 
-fn rest(heartbeat: &Heartbeat<'_>, time: Duration) -> Result<(), Interrupted> {
-    if heartbeat.rest(time) { Ok(()) } else { Err(Interrupted) }
+fn sleep(heartbeat: &Heartbeat<'_>, time: Duration) -> Result<(), Interrupted> {
+    if heartbeat.sleep(time) { Ok(()) } else { Err(Interrupted) }
 }

@@ -3,7 +3,7 @@
 //! A command is parked in the database first, and sent to the retry topic then; only after that is its offset
 //! committed. A crash in between repeats the record, which finds itself parked and is sent again: no parked command
 //! lacks a record, and one record too many finds an outcome. A dead letter goes the other way round, Kafka first: a
-//! command whose outcome is `dead` is in the dead-letter topic, perhaps twice.
+//! command whose outcome is `dead_letter_record` is in the dead-letter topic, perhaps twice.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::plan::CommandOutcome;
 use super::{Config, command};
 
 /// Headers that are ours to write; a record has each at most once.
-const OURS: [&str; 6] =
+const OWN_HEADERS: [&str; 6] =
     [command::ID, command::ATTEMPTS, command::NOT_BEFORE, command::ORIGIN, command::REASON, command::BEHIND];
 
 /// Sent back this often behind the same command that was not tried meanwhile: its record is gone. Records of a name
@@ -35,7 +35,7 @@ pub(super) fn due(record: &Record) -> Timestamp {
 }
 
 /// The record for the retry topic, if this outcome asks for one.
-pub(super) fn retry(
+pub(super) fn retry_record(
     config: &Config,
     record: &Record,
     command: &Command,
@@ -65,13 +65,18 @@ pub(super) fn retry(
 }
 
 /// The command it waits behind, when that one's record is gone.
-pub(super) fn lost(record: &Record) -> Option<String> {
+pub(super) fn lost_predecessor(record: &Record) -> Option<String> {
     let (first, _, times) = behind(record)?;
     (times >= LOST_AFTER).then(|| first.to_owned())
 }
 
 /// The dead letter. `whole`: with the value.
-pub(super) fn dead(record: &Record, command: &Command, reason: &str, whole: bool) -> OutboxRecord {
+pub(super) fn dead_letter_record(
+    record: &Record,
+    command: &Command,
+    reason: &str,
+    whole: bool,
+) -> OutboxRecord {
     let mut headers = headers(record, command);
     headers.extend(
         record.header(command::ATTEMPTS).map(|attempts| (command::ATTEMPTS.to_owned(), attempts.to_owned())),
@@ -87,7 +92,7 @@ fn value(record: &Record) -> Vec<u8> {
 
 /// The record's own headers, its id and where it comes from.
 fn headers(record: &Record, command: &Command) -> Vec<(String, String)> {
-    let others = record.headers.iter().filter(|(name, _)| !OURS.contains(&&**name));
+    let others = record.headers.iter().filter(|(name, _)| !OWN_HEADERS.contains(&&**name));
     let mut headers: Vec<(String, String)> =
         others.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value).into_owned())).collect();
     headers.push((command::ID.to_owned(), command.id.clone()));
@@ -154,8 +159,13 @@ mod tests {
     fn a_retry_keeps_what_the_record_had_and_says_where_it_comes_from_and_when_it_is_due() {
         let (record, config) = (record(), Config::default());
         let command = Command::read(&record);
-        let letter =
-            retry(&config, &record, &command, &CommandOutcome::Parked { attempts: 1 }, Timestamp(1_000));
+        let letter = retry_record(
+            &config,
+            &record,
+            &command,
+            &CommandOutcome::Parked { attempts: 1 },
+            Timestamp(1_000),
+        );
         let back = delivered(letter.unwrap());
         assert_eq!((back.header("x"), back.header(command::ATTEMPTS)), (Some("y"), Some("1")));
         assert_eq!(back.header(command::ORIGIN), Some("2/17"));
@@ -163,7 +173,7 @@ mod tests {
         let again = Command::read(&back);
         assert_eq!((again.id, again.origin), (command.id, (2, 17)));
         assert!(
-            retry(&config, &record, &Command::read(&record), &CommandOutcome::Applied, Timestamp(1))
+            retry_record(&config, &record, &Command::read(&record), &CommandOutcome::Applied, Timestamp(1))
                 .is_none()
         );
     }
@@ -173,9 +183,9 @@ mod tests {
         let (record, config) = (record(), Config::default());
         let again = |attempts| {
             let outcome = CommandOutcome::Reparked { attempts };
-            let letter = retry(&config, &record, &Command::read(&record), &outcome, Timestamp(1_000));
+            let letter = retry_record(&config, &record, &Command::read(&record), &outcome, Timestamp(1_000));
             let back = delivered(letter.unwrap());
-            assert_eq!(Command::read(&back).tries, Some(attempts));
+            assert_eq!(Command::read(&back).attempts, Some(attempts));
             due(&back).since(Timestamp(1_000))
         };
         assert_eq!(again(0), Duration::ZERO, "it was not tried yet");
@@ -186,18 +196,18 @@ mod tests {
     fn whoever_waits_behind_a_record_that_is_gone_finds_out() {
         let (mut record, config) = (record(), Config::default());
         let mut rounds = 0;
-        while lost(&record).is_none() {
+        while lost_predecessor(&record).is_none() {
             let command = Command::read(&record);
             let outcome =
                 CommandOutcome::NotFirst { first: "first".to_owned(), first_attempts: 3, attempts: 0 };
-            record = delivered(retry(&config, &record, &command, &outcome, Timestamp(1)).unwrap());
+            record = delivered(retry_record(&config, &record, &command, &outcome, Timestamp(1)).unwrap());
             rounds += 1;
         }
-        assert_eq!((rounds, lost(&record).as_deref()), (LOST_AFTER, Some("first")));
+        assert_eq!((rounds, lost_predecessor(&record).as_deref()), (LOST_AFTER, Some("first")));
         let command = Command::read(&record);
         // It was tried in between: it is there.
         let outcome = CommandOutcome::NotFirst { first: "first".to_owned(), first_attempts: 4, attempts: 0 };
-        let record = delivered(retry(&config, &record, &command, &outcome, Timestamp(1)).unwrap());
-        assert_eq!(lost(&record), None);
+        let record = delivered(retry_record(&config, &record, &command, &outcome, Timestamp(1)).unwrap());
+        assert_eq!(lost_predecessor(&record), None);
     }
 }

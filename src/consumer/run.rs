@@ -11,33 +11,33 @@ use crate::kafka::{GroupConsumer, Interrupted, TopicAdmin, TopicAdminError};
 use crate::task::{FatalSignal, OnFailure, Outcome as Ended, StopSignal, Thread};
 
 use super::ConsumerParts;
-use super::engine::{Engine, Outcome};
-use super::handle::{Handle, Shared};
-use super::heartbeat::{Heartbeat, drive};
+use super::engine::{Engine, StepOutcome};
+use super::handle::{ConsumerState, Handle};
+use super::heartbeat::{Heartbeat, block_on};
 use super::intake::Intake;
 use super::metrics::Metrics;
-use super::pending::Pending;
+use super::pending_batch::PendingBatch;
 
 /// Between two looks at the group while the database is away.
-const LISTEN: Duration = Duration::from_millis(50);
+const GROUP_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Between two looks at what was put off.
-const TIDY: Duration = Duration::from_secs(5);
+const MERGE_INTERVAL: Duration = Duration::from_secs(5);
 /// Users completed at once.
-const MERGE: u32 = 500;
+const MERGE_BATCH: u32 = 500;
 /// Between two clients, when one broke.
-const REBUILD: Duration = Duration::from_secs(1);
+const REBUILD_DELAY: Duration = Duration::from_secs(1);
 
 /// A running consumer.
 pub struct Consumer {
     thread: Thread,
-    shared: Arc<Shared>,
+    shared: Arc<ConsumerState>,
     metrics: Arc<Metrics>,
 }
 
 impl Consumer {
     /// Starts its thread; waits for nobody. `alarm`: it ended by itself, which it should not.
     pub fn start(parts: ConsumerParts, alarm: FatalSignal) -> io::Result<Self> {
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::<ConsumerState>::default();
         let (own, metrics) = (Arc::clone(&shared), Arc::clone(&parts.metrics));
         let thread = Thread::spawn("consumer", OnFailure::Raise(alarm), move |stop| run(&parts, &own, stop));
         Ok(Self { thread: thread?, shared, metrics })
@@ -56,39 +56,43 @@ impl Consumer {
     }
 }
 
-fn run(parts: &ConsumerParts, shared: &Shared, stop: &StopSignal) -> Ended {
-    let heartbeat = Heartbeat::new(stop, &shared.beats);
+fn run(parts: &ConsumerParts, shared: &ConsumerState, stop: &StopSignal) -> Ended {
+    let heartbeat = Heartbeat::new(stop, &shared.heartbeat);
     let mut engine = parts.engine();
     // The owner's wish to stop is no failure.
     let _ = prepare(parts, shared, &heartbeat);
     while heartbeat.beat() {
         let topics = [USER_TOPIC, USER_RETRY_TOPIC];
         let source = GroupConsumer::new(&parts.kafka, &parts.bootstrap, &parts.config.group, &topics)?;
-        let worker = Worker {
+        let worker = GroupMembership {
             parts,
             shared,
             heartbeat: &heartbeat,
             intake: Intake::new(source),
-            pending: Pending::default(),
+            pending: PendingBatch::default(),
         };
-        if let Some(broken) = worker.work(&mut engine) {
+        if let Some(broken) = worker.run_until_stopped(&mut engine) {
             tracing::error!(
                 event = "consumer.client_failed",
                 reason = broken,
                 "Kafka client failed; another one replaces it"
             );
-            heartbeat.rest(REBUILD);
+            heartbeat.sleep(REBUILD_DELAY);
         }
     }
     Ok(())
 }
 
 /// Waits for the schema, and makes the topics.
-fn prepare(parts: &ConsumerParts, shared: &Shared, heartbeat: &Heartbeat<'_>) -> Result<(), Interrupted> {
+fn prepare(
+    parts: &ConsumerParts,
+    shared: &ConsumerState,
+    heartbeat: &Heartbeat<'_>,
+) -> Result<(), Interrupted> {
     let mut backoff = Backoff::new(parts.config.retry_backoff_min.0, parts.config.retry_backoff_max.0);
     let mut last = String::new();
     loop {
-        let trouble = match drive(&parts.runtime, heartbeat, parts.db.missing_requirement())? {
+        let trouble = match block_on(&parts.runtime, heartbeat, parts.db.missing_requirement())? {
             Ok(None) => break,
             Ok(Some(trouble)) => trouble,
             Err(error) => error.to_string(),
@@ -97,16 +101,16 @@ fn prepare(parts: &ConsumerParts, shared: &Shared, heartbeat: &Heartbeat<'_>) ->
             tracing::warn!(event = "consumer.database_not_ready", reason = trouble, "database is not ready");
             last.clone_from(&trouble);
         }
-        shared.say(Some(trouble));
-        if !heartbeat.rest(backoff.delay()) {
+        shared.set_trouble(Some(trouble));
+        if !heartbeat.sleep(backoff.delay()) {
             return Err(Interrupted);
         }
     }
-    shared.say(None);
-    make_topics(parts, heartbeat)
+    shared.set_trouble(None);
+    create_topics(parts, heartbeat)
 }
 
-fn make_topics(parts: &ConsumerParts, heartbeat: &Heartbeat<'_>) -> Result<(), Interrupted> {
+fn create_topics(parts: &ConsumerParts, heartbeat: &Heartbeat<'_>) -> Result<(), Interrupted> {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut said = false;
     while heartbeat.beat() {
@@ -132,23 +136,23 @@ fn make_topics(parts: &ConsumerParts, heartbeat: &Heartbeat<'_>) -> Result<(), I
             }
             Err(TopicAdminError::Unavailable(_)) => {}
         }
-        heartbeat.rest(backoff.delay());
+        heartbeat.sleep(backoff.delay());
     }
     Err(Interrupted)
 }
 
 /// One membership of the group.
-struct Worker<'a> {
+struct GroupMembership<'a> {
     parts: &'a ConsumerParts,
-    shared: &'a Shared,
+    shared: &'a ConsumerState,
     heartbeat: &'a Heartbeat<'a>,
     intake: Intake,
-    pending: Pending,
+    pending: PendingBatch,
 }
 
-impl Worker<'_> {
+impl GroupMembership<'_> {
     /// Works until it is asked to stop; or says why it cannot.
-    fn work(mut self, engine: &mut Engine) -> Option<String> {
+    fn run_until_stopped(mut self, engine: &mut Engine) -> Option<String> {
         let config = &self.parts.config;
         let mut tidied = Instant::now();
         while self.heartbeat.beat() {
@@ -166,8 +170,8 @@ impl Worker<'_> {
             if self.apply(engine).is_err() {
                 break;
             }
-            if tidied.elapsed() >= TIDY {
-                match self.tidy(engine) {
+            if tidied.elapsed() >= MERGE_INTERVAL {
+                match self.merge_deferred(engine) {
                     Err(Interrupted) => break,
                     // The rest in turn with the next commands: as many may have been put off in the time of one look.
                     Ok(true) => {}
@@ -187,29 +191,29 @@ impl Worker<'_> {
         while !self.pending.is_empty() {
             let (intake, heartbeat) = (&mut self.intake, self.heartbeat);
             let mut tick = || {
-                intake.listen(Duration::ZERO);
+                intake.poll_group(Duration::ZERO);
                 heartbeat.beat()
             };
             let outcome = engine.step(&mut self.pending, heartbeat, &mut tick)?;
-            let waits = matches!(outcome, Outcome::Wait(_));
-            self.note_progress(outcome.settles());
+            let waits = matches!(outcome, StepOutcome::Wait(_));
+            self.note_progress(outcome.made_progress());
             match outcome {
-                Outcome::Settled(records) => self.settled(&records),
-                Outcome::Again => {}
-                Outcome::Wait(why) => self.wait_out(why, blocked, backoff.delay())?,
+                StepOutcome::Settled(records) => self.settled(&records),
+                StepOutcome::Retry => {}
+                StepOutcome::Wait(why) => self.wait_for_database(why, blocked, backoff.delay())?,
             }
             if blocked && !waits {
                 tracing::info!(event = "consumer.database_writable", "database can be written again");
-                self.unblock();
+                self.clear_blocked();
                 backoff.reset();
             }
             blocked = waits;
-            self.pending.forget(&self.intake.take_revoked());
+            self.pending.remove_partitions(&self.intake.take_revoked());
             self.shared.lag.store(self.intake.lag(), Ordering::Relaxed);
             if self.heartbeat.beat() { Ok(()) } else { Err(Interrupted) }?;
         }
         if blocked {
-            self.unblock();
+            self.clear_blocked();
         }
         // What was pending may have been taken away.
         self.note_progress(true);
@@ -217,11 +221,11 @@ impl Worker<'_> {
     }
 
     fn note_progress(&self, settled: bool) {
-        self.shared.progress.note(self.pending.len(), settled, Instant::now());
+        self.shared.progress.record(self.pending.len(), settled, Instant::now());
     }
 
     fn settled(&mut self, records: &[crate::kafka::Record]) {
-        let offsets = self.intake.settled(records);
+        let offsets = self.intake.on_settled(records);
         let mut settled = self.shared.settled.lock();
         for ((topic, partition), offset) in offsets {
             if *topic == *USER_TOPIC {
@@ -231,7 +235,7 @@ impl Worker<'_> {
     }
 
     /// Stays a member of the group while the database is away.
-    fn wait_out(&mut self, why: String, blocked: bool, delay: Duration) -> Result<(), Interrupted> {
+    fn wait_for_database(&mut self, why: String, blocked: bool, delay: Duration) -> Result<(), Interrupted> {
         if !blocked {
             tracing::warn!(
                 event = "consumer.database_unwritable",
@@ -239,11 +243,11 @@ impl Worker<'_> {
                 "database cannot be written; the consumer tries again"
             );
         }
-        self.shared.say(Some(why));
+        self.shared.set_trouble(Some(why));
         self.intake.pause();
         let until = Instant::now() + delay;
         while Instant::now() < until {
-            self.intake.listen(LISTEN.min(until.saturating_duration_since(Instant::now())));
+            self.intake.poll_group(GROUP_POLL_INTERVAL.min(until.saturating_duration_since(Instant::now())));
             if !self.heartbeat.beat() {
                 return Err(Interrupted);
             }
@@ -251,15 +255,15 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn unblock(&self) {
-        self.shared.say(None);
+    fn clear_blocked(&self) {
+        self.shared.set_trouble(None);
     }
 
     /// What was left for later; says whether there is more of it.
-    fn tidy(&mut self, engine: &mut Engine) -> Result<bool, Interrupted> {
-        drive(&self.parts.runtime, self.heartbeat, engine.after.remove_markers())?;
-        if !engine.mode.is_on() {
-            match drive(&self.parts.runtime, self.heartbeat, self.parts.db.merge_extras(MERGE))? {
+    fn merge_deferred(&mut self, engine: &mut Engine) -> Result<bool, Interrupted> {
+        block_on(&self.parts.runtime, self.heartbeat, engine.post_commit.remove_reservations())?;
+        if !engine.degraded_mode.is_on() {
+            match block_on(&self.parts.runtime, self.heartbeat, self.parts.db.merge_extras(MERGE_BATCH))? {
                 Ok(0) => {}
                 Ok(users) => {
                     tracing::info!(
@@ -267,7 +271,7 @@ impl Worker<'_> {
                         users,
                         "users completed with values deferred by degraded mode"
                     );
-                    return Ok(users >= u64::from(MERGE));
+                    return Ok(users >= u64::from(MERGE_BATCH));
                 }
                 Err(error) => tracing::debug!(%error, "users not completed; tried again"),
             }

@@ -62,7 +62,7 @@ impl Place {
         let parts = ConsumerParts {
             db: self.db.clone(),
             kv: None,
-            after: Arc::new(Noop),
+            post_commit: Arc::new(Noop),
             config,
             kafka: kafka::Config::default(),
             bootstrap: broker.bootstrap().to_owned(),
@@ -139,7 +139,7 @@ fn what_was_parked_when_an_embedded_broker_died_comes_to_its_end_with_the_next()
     let row = place.until("ada is there", async |db| db.user("ada").await.unwrap());
     assert_eq!(row.nickname.as_deref(), Some("A"));
     assert_eq!(handle.settled().into_values().sum::<i64>(), 3);
-    assert_eq!(handle.trouble(), None);
+    assert_eq!(handle.problem(), None);
     consumer.stop(Instant::now() + LONG);
 }
 
@@ -182,8 +182,8 @@ fn commands_that_are_read_and_not_settled_are_trouble_in_the_end() {
 
     // Half a minute later.
     let now = Instant::now();
-    handle.shared.progress.note(3, false, now.checked_sub(Duration::from_secs(31)).unwrap());
-    let trouble = handle.trouble().unwrap();
+    handle.shared.progress.record(3, false, now.checked_sub(Duration::from_secs(31)).unwrap());
+    let trouble = handle.problem().unwrap();
     assert!(trouble.starts_with("no command was settled for 31 s"), "{trouble}");
     handle.observe();
     assert_eq!((handle.blocked(), handle.metrics.blocked.get()), (None, 1));
@@ -221,6 +221,6 @@ fn a_command_that_no_table_takes_becomes_a_dead_letter_and_holds_nobody() {
             _ => None,
         });
     assert_eq!(dead.header("forebay-command-id"), Some(ids[2].to_string().as_str()));
-    place.until("nothing is pending", async |_| (handle.trouble().is_none()).then_some(()));
+    place.until("nothing is pending", async |_| (handle.problem().is_none()).then_some(()));
     consumer.stop(Instant::now() + LONG);
 }

@@ -1,4 +1,4 @@
-//! Reading a body against its limit, its deadline and a budget for all bodies together.
+//! Reads a request body within its size limit, its deadline, and a memory budget that all bodies share.
 
 use std::io;
 use std::sync::atomic::AtomicUsize;
@@ -14,18 +14,18 @@ use super::problem::Problem;
 use super::server::conn_state::{ConnState, Phase};
 use crate::http::metrics::Metrics;
 
-/// Bytes of all bodies that are being read or committed, whatever the number of connections: 10,000 clients could
-/// otherwise send 10,000 batches at a time. Memory is to stay below 512 MiB.
+/// Maximum bytes of all bodies that are being read or committed. It is independent of the number of connections:
+/// without it, 10,000 clients could send 10,000 batches at the same time. The process must stay below 512 MiB.
 const BUDGET: usize = 128 << 20;
 
-/// The bound on bodies held at a time.
+/// Limits the memory of all buffered bodies together.
 pub(super) struct BodyBudget {
     bytes_in_use: AtomicUsize,
     body_hit: IntCounter,
     bodies_hit: IntCounter,
 }
 
-/// A body, counted until it is dropped.
+/// A body in memory. Its bytes count against the budget until it is dropped.
 pub(super) struct BufferedBody<'a> {
     bodies: &'a BodyBudget,
     reserved: usize,
@@ -41,8 +41,8 @@ impl BodyBudget {
         }
     }
 
-    /// The whole body, at most `limit` bytes. A body whose announced length is too large is refused unread, so that
-    /// a client that asked first (`Expect: 100-continue`) never sends it.
+    /// Reads the whole body, at most `limit` bytes. If the announced length is too large, the body is refused unread.
+    /// A client that sent `Expect: 100-continue` then never sends the body.
     pub async fn read(
         &self,
         mut body: Incoming,
@@ -56,14 +56,14 @@ impl BodyBudget {
         }
         let mut gathered = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            // A frame that is no data is a trailer, which says nothing here.
+            // A frame without data is a trailer. Trailers are ignored.
             let Ok(data) = frame.map_err(|error| failed(&error))?.into_data() else { continue };
             if held.reserved + data.len() > limit {
                 return Err(self.too_large(limit));
             }
             held.reserve(data.len())?;
             if held.reserved as u64 == announced.unwrap_or(u64::MAX) && gathered.is_empty() {
-                // The usual body comes in one piece and is not copied.
+                // Most bodies arrive in one piece. They are not copied.
                 held.bytes = data;
             } else {
                 gathered.extend_from_slice(&data);
@@ -99,7 +99,7 @@ impl Drop for BufferedBody<'_> {
     }
 }
 
-/// Why a body did not arrive: too slow, cut off, or its chunks make no sense.
+/// The problem for a body that arrived too slowly, incomplete, or with malformed chunks.
 fn failed(error: &hyper::Error) -> Problem {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -122,7 +122,7 @@ mod tests {
     use crate::metrics::Registry;
 
     #[test]
-    fn all_bodies_together_are_bounded_and_give_back_what_they_held() {
+    fn bodies_share_one_budget_and_release_it_when_dropped() {
         let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
         let bodies = BodyBudget::new(&metrics);
         let hold = || BufferedBody { bodies: &bodies, reserved: 0, bytes: Bytes::new() };

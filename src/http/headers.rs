@@ -1,4 +1,4 @@
-//! The request headers forebay understands, each read in one place.
+//! Parsers of the request headers that forebay uses.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use crate::kinds::MAX_KEY_BYTES;
 
 pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Whom a proxy speaks for.
+/// Addresses of the clients for which proxies sent the request.
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const MAX_IDEMPOTENCY_KEY: usize = 255;
-/// Longest `X-Request-Id` that is repeated in answers and logs.
+/// Maximum bytes of an `X-Request-Id` that is repeated in responses and logs.
 const MAX_REQUEST_ID: usize = 128;
-/// The longest wait a client may ask for; more is taken as this.
+/// Maximum wait that a client can request. A longer wait is reduced to it.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// Refuses transfer codings other than `chunked`. hyper has refused a body whose last coding is another one: its end
-/// could not be found.
+/// Refuses transfer codings other than `chunked`. hyper has already refused bodies whose last coding is a different
+/// one, because their end cannot be found.
 pub(super) fn transfer_coding(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(value) = single(headers, &header::TRANSFER_ENCODING)? else { return Ok(()) };
     if value.as_bytes().eq_ignore_ascii_case(CHUNKED.as_bytes()) {
@@ -34,7 +34,7 @@ pub(super) fn transfer_coding(headers: &HeaderMap) -> Result<(), Problem> {
     let mut before_last = value.to_str().unwrap_or_default().split(',').map(str::trim).rev().skip(1);
     Err(match before_last.any(malformed) {
         // RFC 9112, section 6.1: a sender must not apply it more than once.
-        true => Problem::new(&problem::MALFORMED_REQUEST, "`chunked` may stand once in Transfer-Encoding."),
+        true => Problem::new(&problem::MALFORMED_REQUEST, "Use `chunked` only once in Transfer-Encoding."),
         false => Problem::new(
             &problem::UNSUPPORTED_TRANSFER_CODING,
             "Send the body with Content-Length, or with Transfer-Encoding: chunked alone.",
@@ -44,7 +44,7 @@ pub(super) fn transfer_coding(headers: &HeaderMap) -> Result<(), Problem> {
 
 const CHUNKED: &str = "chunked";
 
-/// `Prefer` (RFC 7240), as far as it is understood. What is malformed is ignored, as the RFC demands.
+/// The supported preferences of `Prefer` (RFC 7240). Malformed preferences are ignored, as the RFC requires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Prefer {
     /// `wait=N`, at most 60 seconds.
@@ -58,14 +58,14 @@ impl Prefer {
         let mut prefer = Self::default();
         let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
         for preference in values.flat_map(|value| value.split(',')) {
-            // What follows a semicolon are parameters of the preference; ours have none.
+            // Parameters of a preference follow a semicolon. The supported preferences have none.
             let preference = preference.split(';').next().unwrap_or_default();
             let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
             let (name, value) = (name.trim(), value.trim().trim_matches('"'));
             if name.eq_ignore_ascii_case("respond-async") {
                 prefer.respond_async = true;
             } else if name.eq_ignore_ascii_case("wait") && prefer.wait.is_none() && is_number(value) {
-                // Too many digits are too many seconds.
+                // A number that does not fit into a `u64` is longer than any allowed wait.
                 let seconds = value.parse().unwrap_or(u64::MAX);
                 prefer.wait = Some(Duration::from_secs(seconds).min(MAX_WAIT));
             }
@@ -73,7 +73,7 @@ impl Prefer {
         prefer
     }
 
-    /// `Preference-Applied`.
+    /// The value of `Preference-Applied`. `None` if no preference was applied.
     pub fn applied(self) -> Option<HeaderValue> {
         let wait = self.wait.map(|wait| format!("wait={}", wait.as_secs()));
         let text = match (self.respond_async, wait) {
@@ -90,8 +90,8 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The client's `Idempotency-Key`: 1 to 255 printable ASCII characters. The IETF draft writes it as a quoted string
-/// (`"abc"`), most clients without quotes (`abc`); both name the same key, `abc`.
+/// The client's `Idempotency-Key`: 1 to 255 printable ASCII characters. The IETF draft requires a quoted string
+/// (`"abc"`). Most clients send it without quotes (`abc`). Both forms mean the same key, `abc`.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = single(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
     let refusal = |detail| Problem::new(&problem::BAD_HEADER, detail).field("Idempotency-Key");
@@ -108,7 +108,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
     Ok(Some(key))
 }
 
-/// The content of an RFC 9651 string, in which only `\"` and `\\` are escapes.
+/// The content of an RFC 9651 string. `\"` and `\\` are the only escapes.
 fn unquoted(text: &str) -> Option<String> {
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
     let mut key = String::with_capacity(inner.len());
@@ -123,7 +123,7 @@ fn unquoted(text: &str) -> Option<String> {
     Some(key)
 }
 
-/// A valid W3C `traceparent`; anything else is as good as none.
+/// The W3C `traceparent`. `None` if it is missing or invalid.
 pub(super) fn traceparent(headers: &HeaderMap) -> Option<&str> {
     single(headers, &TRACEPARENT).ok()??.to_str().ok().filter(|value| is_traceparent(value))
 }
@@ -147,12 +147,12 @@ fn parts_are_valid(value: &str) -> Option<()> {
     ((known || later) && shaped && hex && meaningful).then_some(())
 }
 
-/// The key of a command, in the header that its kind names. HTTP allows no control characters in it.
+/// The key of a command, from the header that its kind names. HTTP allows no control characters in headers.
 pub(super) fn record_key(headers: &HeaderMap, name: &str) -> Result<Bytes, Problem> {
     let refusal = |detail: String| Problem::new(&problem::BAD_HEADER, detail).field(name.to_owned());
     let header = HeaderName::try_from(name).map_err(|_| refusal("No header has this name.".to_owned()))?;
     let Some(value) = single(headers, &header)? else {
-        return Err(refusal("This header is missing: it is the command's key.".to_owned()));
+        return Err(refusal("This header is missing. It contains the command's key.".to_owned()));
     };
     if value.is_empty() || value.len() > MAX_KEY_BYTES {
         return Err(refusal(format!("The command's key must have 1 to {MAX_KEY_BYTES} bytes.")));
@@ -163,7 +163,7 @@ pub(super) fn record_key(headers: &HeaderMap, name: &str) -> Result<Bytes, Probl
     Ok(Bytes::copy_from_slice(value.as_bytes()))
 }
 
-/// The client's name for the request, if it is short and printable.
+/// The client's `X-Request-Id`, if it is short and printable.
 pub(super) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let value = headers.get(REQUEST_ID)?;
     let sane =
@@ -171,7 +171,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     sane.then(|| value.clone())
 }
 
-/// A header that may stand only once.
+/// The value of a header that a request may contain only once.
 pub(super) fn single<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
@@ -179,7 +179,7 @@ pub(super) fn single<'h>(
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        let refusal = Problem::new(&problem::BAD_HEADER, "This header may stand only once.");
+        let refusal = Problem::new(&problem::BAD_HEADER, "Send this header only once.");
         return Err(refusal.field(name.as_str().to_owned()));
     }
     Ok(first)
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idempotency_key_means_the_same_with_and_without_quotes() {
+    fn idempotency_key_is_the_same_with_and_without_quotes() {
         let key = |value: &str| idempotency_key(&map(&[("idempotency-key", value)])).ok().flatten();
         assert_eq!(key("abc").as_deref(), Some("abc"));
         assert_eq!(key("\"abc\"").as_deref(), Some("abc"));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_valid_traceparent_is_taken() {
+    fn only_a_valid_traceparent_is_accepted() {
         let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let taken = |value: &str| traceparent(&map(&[("traceparent", value)])).is_some();
         assert!(taken(valid));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_id_is_repeated_only_when_it_is_short_and_printable() {
+    fn a_request_id_is_accepted_only_if_short_and_printable() {
         let taken = |value: &str| request_id(&map(&[("x-request-id", value)])).is_some();
         assert!(taken("req-1") && taken(&"x".repeat(128)));
         assert!(!taken("") && !taken(&"x".repeat(129)) && !taken("a b") && !taken("é"));

@@ -1,7 +1,7 @@
-//! What a request is answered with.
+//! The response type of both listeners.
 
 use bytes::Bytes;
 use http_body_util::Full;
 
-/// Every answer is built whole before it is sent.
+/// A response. Its body is complete in memory before it is sent.
 pub type HttpResponse = hyper::Response<Full<Bytes>>;

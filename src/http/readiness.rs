@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`. The public listener says no causes.
+//! Responses of `/healthz` and `/readyz`. The public listener hides the causes of problems.
 
 use hyper::header::HeaderValue;
 use hyper::{StatusCode, header};
@@ -9,30 +9,31 @@ use super::http_response::HttpResponse;
 use super::respond;
 use crate::problems::Problem;
 
-/// The state of a dependency that does what is needed of it.
+/// State of a healthy dependency.
 const OK: &str = "ok";
-/// Any other state, for strangers.
+/// Any other state, as shown to unauthenticated clients.
 const DEGRADED: &str = "degraded";
 
-/// Whether creates are accepted now, and how each dependency does.
+/// Whether the daemon accepts commands now, and the state of each dependency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "readiness")]
 pub struct Readiness {
-    /// False while every create would be refused.
+    /// `false` while the daemon would refuse every new command.
     pub ready: bool,
-    /// Why not: `recovering`, `backlog_full`, `disk_full`, `overloaded`, `poisoned`, `stopping`.
+    /// Why it is not ready: `recovering`, `backlog_full`, `disk_full`, `overloaded`, `poisoned`, `stopping`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub reason: Option<&'static str>,
-    /// State of each dependency by name: `ok`, or what is degraded (on the public listener just `degraded`). None of them
-    /// makes the daemon unready.
+    /// State of each dependency by name: `ok`, or a description of the fault. The public listener shows `degraded`
+    /// instead of the description. A dependency never makes the daemon unready.
     pub dependencies: std::collections::BTreeMap<&'static str, String>,
-    /// What is wrong now, the most important first.
+    /// Current problems, the most important first.
     pub problems: Vec<Problem>,
 }
 
 impl Readiness {
-    /// The same for strangers, on the public listener: causes name brokers, files and operators.
+    /// A copy for unauthenticated clients of the public listener. It has no causes, because they name brokers, files
+    /// and operators.
     pub(super) fn redacted(self) -> Self {
         let known = |state: String| if state == OK { state } else { DEGRADED.to_owned() };
         Self {
@@ -50,12 +51,12 @@ pub(super) struct Health {
     status: &'static str,
 }
 
-/// The process answers; nothing more is claimed.
+/// 200 whenever the process can respond. It reports nothing else.
 pub(super) fn health() -> HttpResponse {
     respond::json(&Health { status: OK })
 }
 
-/// 200 while commands are accepted, 503 while every create would be refused.
+/// 200 while commands are accepted, 503 while every new command would be refused.
 pub(super) fn ready(readiness: &Readiness) -> HttpResponse {
     let mut answer = respond::json(readiness);
     if !readiness.ready {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use forebay::command::{CommandId, UserKind, UserValue};
-use forebay::consumer::{Config, Degraded, PostCommit, Work};
+use forebay::consumer::{Config, Degraded, HookFuture, PostCommit};
 use forebay::kv::reservation_marker::ReservationMarker;
 use forebay::kv::{Kv, reservation_marker};
 
@@ -95,12 +95,12 @@ impl Ear {
 }
 
 impl PostCommit for Ear {
-    fn changed<'a>(&'a self, names: &'a [String]) -> Work<'a> {
+    fn users_changed<'a>(&'a self, names: &'a [String]) -> HookFuture<'a> {
         self.changed.lock().unwrap().extend_from_slice(names);
         Box::pin(std::future::ready(()))
     }
 
-    fn finished<'a>(&'a self, ids: &'a [CommandId]) -> Work<'a> {
+    fn commands_finished<'a>(&'a self, ids: &'a [CommandId]) -> HookFuture<'a> {
         self.finished.lock().unwrap().extend_from_slice(ids);
         Box::pin(std::future::ready(()))
     }

@@ -41,7 +41,7 @@ fn caches_hear_of_a_commit_whose_answer_was_lost() {
     let metrics = db::Metrics::register(&Registry::new().unwrap()).unwrap();
     let db = stage.runtime.block_on(Database::connect(&config, &metrics)).unwrap();
     let ear = Arc::new(Ear::default());
-    let parts = ConsumerParts { db, after: ear.clone(), ..stage.parts(Stage::config()) };
+    let parts = ConsumerParts { db, post_commit: ear.clone(), ..stage.parts(Stage::config()) };
 
     gate.close();
     let _running = stage.start_parts(parts);

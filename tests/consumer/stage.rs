@@ -80,7 +80,7 @@ impl Stage {
         ConsumerParts {
             db: self.db.clone(),
             kv: None,
-            after: Arc::new(Noop),
+            post_commit: Arc::new(Noop),
             config,
             kafka: kafka::Config {
                 brokers: Brokers::List(self.kafka.bootstrap()),
@@ -105,7 +105,7 @@ impl Stage {
     }
 
     pub fn start_with(&self, kv: Kv, after: Arc<dyn PostCommit>) -> Running {
-        Running::new(ConsumerParts { kv: Some(kv), after, ..self.parts(Stage::config()) })
+        Running::new(ConsumerParts { kv: Some(kv), post_commit: after, ..self.parts(Stage::config()) })
     }
 
     /// `forebay consume`, not yet started.

@@ -1,28 +1,28 @@
-//! Which records are done: one bit each, for the segments that are neither untouched nor finished.
+//! Acknowledgement state of records: one bit per record, for segments that are partly done.
 //!
-//! A segment without a done record, and one without an undone one, need no bits: however large the backlog, and
-//! however long one stuck record holds it, memory follows the segments in between. Numbers that lie in no
-//! segment (a quarantined or missing one) count as done.
+//! A segment with no done records needs no bits, and neither does a complete one. Memory therefore depends only on the
+//! segments in between, however large the backlog is and however long one stuck record holds it. Numbers that are in no
+//! segment (quarantined or missing) count as done.
 
 use std::collections::BTreeMap;
 
 use crate::failpoint::Failpoint;
 use crate::units::Lsn;
 
-/// The marks of one segment.
+/// Acknowledgement state of one segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SegmentAcks {
     /// Flushed records.
     pub count: u64,
-    /// Their bytes.
+    /// Bytes of the flushed records.
     pub bytes: u64,
     /// Done records.
     pub done: u64,
-    /// Their bytes.
+    /// Bytes of the done records.
     pub done_bytes: u64,
-    /// Whether nothing will be added.
+    /// Whether no record will be added.
     pub sealed: bool,
-    /// A bit a record; empty while none is done and when all are.
+    /// One bit per record. Empty while no record is done, and once all are.
     pub bits: Vec<u64>,
 }
 
@@ -33,12 +33,12 @@ impl SegmentAcks {
         }
         match self.bits.get((index / 64) as usize) {
             Some(word) => word & (1 << (index % 64)) != 0,
-            // Without bits all are alike; with bits, those behind the last word are untouched.
+            // Without bits, all records have the same state. With bits, those after the last word are not done.
             None => self.bits.is_empty() && self.done == self.count,
         }
     }
 
-    /// Whether the numbers agree with each other.
+    /// Whether the counts and the bits are consistent.
     pub(super) fn is_sound(&self) -> bool {
         let set: u64 = self.bits.iter().map(|word| u64::from(word.count_ones())).sum();
         match self.bits.is_empty() {
@@ -71,7 +71,7 @@ impl SegmentAcks {
 
     /// Adds records that are not done.
     pub(super) fn extend(&mut self, records: u64, bytes: u64) {
-        // All were done before: write that down before it stops being true.
+        // All records so far were done: store their bits before that stops being true for the segment.
         if self.bits.is_empty() && self.done > 0 {
             self.bits = all_bits_set(self.done);
         }
@@ -79,13 +79,13 @@ impl SegmentAcks {
         self.bytes += bytes;
     }
 
-    /// Says that nothing will be added.
+    /// Marks the segment as sealed: no record will be added.
     pub(super) fn close(&mut self) {
         self.sealed = true;
         self.drop_redundant_bits();
     }
 
-    /// What is complete needs no bits, and all its bytes are done, also those of records that could not be read.
+    /// A complete segment needs no bits. All its bytes count as done, also those of records that could not be read.
     fn drop_redundant_bits(&mut self) {
         if self.is_complete() {
             self.bits = Vec::new();
@@ -97,7 +97,7 @@ impl SegmentAcks {
         self.sealed && self.done == self.count
     }
 
-    /// The first record from `index` on that is not done.
+    /// The first record at or after `index` that is not done.
     fn first_undone(&self, mut index: u64) -> u64 {
         while index < self.count && self.is_done(index) {
             let word = self.bits.get((index / 64) as usize);
@@ -120,7 +120,7 @@ fn all_bits_set(records: u64) -> Vec<u64> {
     bits
 }
 
-/// The marks of all segments.
+/// Acknowledgement state of all segments.
 #[derive(Clone, Debug, Default)]
 pub struct AckTracker {
     segments: BTreeMap<Lsn, SegmentAcks>,
@@ -130,25 +130,25 @@ pub struct AckTracker {
 }
 
 impl AckTracker {
-    /// An empty ledger whose first record will be `watermark`.
+    /// An empty tracker whose first record will be `watermark`.
     pub fn new(watermark: Lsn) -> Self {
         Self { watermark, ..Self::default() }
     }
 
-    /// Adds a segment with the marks it has.
+    /// Adds a segment with its acknowledgement state.
     pub fn insert(&mut self, first: Lsn, marks: SegmentAcks) {
         self.backlog += marks.count - marks.done;
         self.backlog_bytes += marks.bytes.saturating_sub(marks.done_bytes);
         self.segments.insert(first, marks);
     }
 
-    /// Remembers numbers that no file holds as done, so that later starts do not take them for missing.
+    /// Records numbers that no file contains as done, so that later starts do not report them as missing.
     pub fn insert_gap(&mut self, from: Lsn, to: Lsn) {
         let count = to.0 - from.0;
         self.insert(from, SegmentAcks { count, done: count, sealed: true, ..SegmentAcks::default() });
     }
 
-    /// More records of the segment `first` were flushed.
+    /// Adds flushed records to the segment `first`.
     pub fn extend(&mut self, first: Lsn, records: u64, bytes: u64) {
         if let Some(marks) = self.segments.get_mut(&first) {
             marks.extend(records, bytes);
@@ -157,7 +157,7 @@ impl AckTracker {
         }
     }
 
-    /// Nothing will be added to the segment `first`.
+    /// Seals the segment `first`: no record will be added to it.
     pub fn seal(&mut self, first: Lsn) {
         if let Some(marks) = self.segments.get_mut(&first) {
             let before = marks.done_bytes;
@@ -168,14 +168,14 @@ impl AckTracker {
         self.advance();
     }
 
-    /// Forgets the segments that are complete and below the watermark. Complete ones above it are remembered even
-    /// when their files are gone: that tells retired from missing.
+    /// Removes the segments that are complete and below the watermark. Complete segments above it stay, even when their
+    /// files are deleted: this distinguishes a deleted segment from a missing one.
     pub fn drop_completed_segments(&mut self) {
         let watermark = self.watermark.0;
         self.segments.retain(|first, marks| first.0 + marks.count > watermark || !marks.is_complete());
     }
 
-    /// Counts one record, which takes `bytes` in the log, as done. False when it was before.
+    /// Marks one record, which takes `bytes` in the log, as done. Returns `false` if it was done already.
     pub fn mark_done(&mut self, lsn: Lsn, bytes: u64) -> bool {
         let Some((first, marks)) = self.segments.range_mut(..=lsn).next_back() else { return false };
         let before = marks.done_bytes;
@@ -190,7 +190,7 @@ impl AckTracker {
         true
     }
 
-    /// Counts all records from `from` to `to` as done, as far as there are any.
+    /// Marks all existing records from `from` to `to` (inclusive) as done.
     pub fn mark_range_done(&mut self, from: Lsn, to: Lsn) {
         let starts = self.segments.range(..=from).next_back().map_or(from, |(first, _)| *first);
         let held: Vec<_> =
@@ -203,7 +203,7 @@ impl AckTracker {
         }
     }
 
-    /// Whether a record is done. What lies below the watermark is, and so is what lies in no segment.
+    /// Whether a record is done. Records below the watermark are, and so are numbers in no segment.
     pub fn is_done(&self, lsn: Lsn) -> bool {
         if lsn < self.watermark {
             return true;
@@ -214,12 +214,12 @@ impl AckTracker {
         }
     }
 
-    /// The marks of the segment `first`.
+    /// Acknowledgement state of the segment `first`.
     pub fn segment_acks(&self, first: Lsn) -> Option<&SegmentAcks> {
         self.segments.get(&first)
     }
 
-    /// Everything below is done.
+    /// The watermark: all records below it are done.
     pub fn watermark(&self) -> Lsn {
         self.watermark
     }
@@ -229,17 +229,17 @@ impl AckTracker {
         self.backlog
     }
 
-    /// Their bytes in the log.
+    /// Bytes of the undone records in the log.
     pub fn backlog_bytes(&self) -> u64 {
         self.backlog_bytes
     }
 
-    /// Whether the segment is sealed and all its records are done. One that was forgotten was both.
+    /// Whether the segment is sealed and all its records are done. Also true of a segment that is no longer tracked.
     pub fn is_complete(&self, first: Lsn) -> bool {
         self.segments.get(&first).is_none_or(SegmentAcks::is_complete)
     }
 
-    /// The segments a checkpoint must know: the open one, and those that hold the watermark or lie above it.
+    /// The segments that a checkpoint must contain: the open one, and those that hold the watermark or are above it.
     pub fn segments_above_watermark(&self) -> impl Iterator<Item = (Lsn, &SegmentAcks)> {
         let above =
             |first: Lsn, marks: &SegmentAcks| !marks.sealed || first.0 + marks.count > self.watermark.0;
@@ -249,14 +249,14 @@ impl AckTracker {
             .map(|(first, marks)| (*first, marks))
     }
 
-    /// Moves the watermark over everything that is done.
+    /// Moves the watermark past all contiguous done records.
     pub fn advance(&mut self) {
         loop {
             let holder = self.segments.range(..=self.watermark).next_back();
             let Some((first, marks)) =
                 holder.filter(|(first, marks)| self.watermark.0 - first.0 < marks.count)
             else {
-                // In a gap, or behind a segment's last record: the next segment decides, if there is one.
+                // In a gap, or after a segment's last record: the watermark moves to the next segment, if one exists.
                 match self.segments.range(self.watermark..).next() {
                     Some((&next, _)) if next > self.watermark => self.watermark = next,
                     _ => return,

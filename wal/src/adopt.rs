@@ -1,5 +1,7 @@
-//! What a start makes of the segments of earlier lives: each is taken over, the open one closed for good; what is
-//! missing or damaged is listed, durably, and no number that may have been given is given again.
+//! Adopts the segments of earlier runs at a start.
+//!
+//! Each segment is taken over, and the open one is sealed. Missing and damaged records are listed durably. A number that
+//! may have been assigned is never assigned again.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,7 +25,7 @@ use super::{directory_scan, frame, random, tail_recovery};
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
-/// A start on its way from what lies on the disk to a log that goes on.
+/// The state of a start, from the directory scan to a log that can accept records.
 pub(super) struct SegmentAdoption<'a> {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) dir: &'a Path,
@@ -37,7 +39,7 @@ pub(super) struct SegmentAdoption<'a> {
 }
 
 impl SegmentAdoption<'_> {
-    /// The log's identity with a new incarnation; a new identity when there is no log yet.
+    /// The log's identity with a new incarnation, or a new identity if no log exists yet.
     pub(super) fn identity(&self, survey: &LogSegments) -> io::Result<Identity> {
         let incarnation = random()?;
         Ok(match survey.segments.last() {
@@ -46,8 +48,8 @@ impl SegmentAdoption<'_> {
         })
     }
 
-    /// Takes all segments over, the last one after mending its end. Returns the number the next record
-    /// gets and the seal the next header repeats.
+    /// Takes over all segments, after repairing the end of the last one. Returns the number of the next record, and the
+    /// seal that the next header repeats.
     pub(super) fn adopt_segments(&mut self, survey: LogSegments) -> Result<(Lsn, SegmentSeal), OpenError> {
         let mut expected =
             self.checkpoint.map(|checkpoint| checkpoint.watermark).or_else(|| survey.oldest_headerless());
@@ -60,14 +62,14 @@ impl SegmentAdoption<'_> {
             let failed = |source| OpenError::Io { path: path.clone(), source };
             let behind = segments.peek().map(|next| &next.header);
             let successor = behind.map(|next| next.predecessor).unwrap_or_default();
-            // One in the middle, or in `acked/`, lost its footer, and its successor is missing: what it holds is read
-            // all the same. Only its records tell which numbers were given.
+            // A segment in the middle, or in `acked/`, may have lost its footer while its successor is missing. Its records are
+            // read all the same, because only they show which numbers were assigned.
             let is_open = found.footer.is_none() && successor.first != first;
             let mut labels = found.footer.as_ref().map(|footer| footer.labels.clone()).unwrap_or_default();
             let seal = match is_open {
                 true => {
                     if found.place == SegmentLocation::Acked {
-                        // The log itself never leaves one there without a footer.
+                        // The log itself never leaves a segment without a footer there.
                         self.check_seal(found, successor);
                     }
                     let tail = self.read_tail(found).map_err(failed)?;
@@ -76,21 +78,21 @@ impl SegmentAdoption<'_> {
                     }
                     let closed = self.seal_tail(found.place, &tail).map_err(failed)?;
                     labels.clone_from(&tail.footer().labels);
-                    // One in `acked/` that holds no record is let go of with the others, unless its name is needed.
+                    // One in `acked/` without records expires with the others, unless its name is needed.
                     let is_kept = found.place == SegmentLocation::Acked && behind.is_some();
                     closed.or_else(|| is_kept.then(|| found.seal(successor)))
                 }
                 false => Some(self.check_seal(found, successor)),
             };
             let Some(mut seal) = seal else {
-                // It holds no record: the new segment takes its place, and its name.
+                // It has no record: the new segment replaces it and gets its name.
                 expected = Some(first);
                 continue;
             };
             match behind {
-                // The numbers from the next segment's first on are that one's.
+                // Numbers from the first of the next segment on belong to that segment.
                 Some(next) => seal.next = seal.next.min(next.first),
-                // A start that failed may have left a size that is not durable yet.
+                // An earlier failed start may have left a size that is not durable yet.
                 None => sync_file(&*self.fs, &path).map_err(failed)?,
             }
             self.add_segment(found, seal, labels);
@@ -110,7 +112,7 @@ impl SegmentAdoption<'_> {
         tail_recovery::recover(&*self.fs, &path, header, access, promise, &listed, label)
     }
 
-    /// The seal of a segment that was closed in an earlier life, and whether its neighbours agree on it.
+    /// The seal of a segment that an earlier run closed. Reports a mismatch with its neighbours.
     fn check_seal(&mut self, found: &ScannedSegment, successor: SegmentSeal) -> SegmentSeal {
         let seal = found.seal(successor);
         let Some(detail) = found.seal_mismatch(successor) else { return seal };
@@ -123,8 +125,8 @@ impl SegmentAdoption<'_> {
         seal
     }
 
-    /// A segment at the end whose header cannot be read held records nobody can count: no number it may have used
-    /// is given again.
+    /// A segment at the end with an unreadable header had an unknown number of records. No number that it may have used
+    /// is assigned again.
     fn skip_headerless(&mut self, headless: &[UnusableSegment], end: &mut Lsn) -> Result<(), OpenError> {
         for UnusableSegment { first, bytes, detail, .. } in headless {
             let (first, bytes) = (*first, *bytes);
@@ -137,14 +139,14 @@ impl SegmentAdoption<'_> {
             let name = segment_name(first);
             self.add_damage(first, Lsn(next.0 - 1), &name, detail.clone())
                 .map_err(|source| OpenError::Io { path: self.dir.to_owned(), source })?;
-            // They are listed: later starts do not take them for missing once more.
+            // They are listed as damaged, so later starts must not report them as missing again.
             self.ledger.insert_gap(first, next);
             *end = next;
         }
         Ok(())
     }
 
-    /// Puts the damage of the last segment into quarantine and seals what survived.
+    /// Copies the damage of the last segment to quarantine, and seals the surviving records.
     fn seal_tail(&mut self, place: SegmentLocation, tail: &RecoveredTail) -> io::Result<Option<SegmentSeal>> {
         self.findings.extend(tail.findings(false));
         for hole in &tail.lost_ranges {
@@ -156,8 +158,8 @@ impl SegmentAdoption<'_> {
         tail.seal(&*self.fs, self.dir)
     }
 
-    /// Whether a damaged range may cost a delivery. What lies in `acked/` was delivered, unless the checkpoint says
-    /// otherwise.
+    /// Whether a damaged range may contain undelivered records. Records in `acked/` were delivered, unless the checkpoint
+    /// contradicts that.
     fn is_undelivered(&self, place: SegmentLocation, range: Range<Lsn>) -> bool {
         place == SegmentLocation::Pending
             || self.checkpoint.is_some_and(|checkpoint| checkpoint.undone_bounds(range).is_some())
@@ -180,7 +182,7 @@ impl SegmentAdoption<'_> {
         self.ledger.insert(header.first, self.closed_segment_acks(header.first, seal, place));
     }
 
-    /// What the checkpoint knows of a segment that is closed now.
+    /// Acknowledgement state, from the checkpoint, of a segment that is now sealed.
     fn closed_segment_acks(&self, first: Lsn, seal: SegmentSeal, place: SegmentLocation) -> SegmentAcks {
         let (count, bytes) = (seal.next.0.saturating_sub(first.0), seal.length.saturating_sub(HEADER_LEN));
         if self.options.redeliver {
@@ -191,7 +193,7 @@ impl SegmentAdoption<'_> {
         marks
     }
 
-    /// Records between two segments that no file holds: delivered and let go of, or missing.
+    /// Handles records between two segments that no file contains: delivered and expired, or missing.
     fn record_gap(&mut self, expected: Option<Lsn>, first: Lsn) -> Result<(), OpenError> {
         let Some(expected) = expected.filter(|&expected| expected < first) else { return Ok(()) };
         if !Failpoint::GapForgotten.is_set() {
@@ -208,8 +210,8 @@ impl SegmentAdoption<'_> {
             .map_err(|source| OpenError::Io { path: self.dir.to_owned(), source })
     }
 
-    /// Lists records as damaged, durably, but for those at the beginning of the range that are dead letters already:
-    /// the number of its first record is what an entry is found by.
+    /// Lists records as damaged, durably. Skips records at the beginning of the range that are dead letters already,
+    /// because an entry is found by the number of its first record.
     fn add_damage(&self, from: Lsn, to: Lsn, segment: &str, reason: String) -> io::Result<()> {
         let mut first = from;
         while let Some(last) = self.dead.last_covered(first).filter(|_| first <= to) {
@@ -222,7 +224,7 @@ impl SegmentAdoption<'_> {
         self.dead.add_damage(DamagedRange { lsn_from, lsn_to, segment, reason, found_at: self.now })
     }
 
-    /// A dead letter was flushed before it became one: whatever the end of the log looks like, its number was given.
+    /// A dead letter was flushed before it was stored. Its number was assigned, whatever the end of the log contains.
     pub(super) fn skip_dead_letters(&mut self, end: Lsn) -> Result<Lsn, OpenError> {
         let is_behind = |last: &Lsn| *last >= end && !Failpoint::LetterNumbersGiven.is_set();
         let Some(last) = self.dead.last().filter(is_behind) else { return Ok(end) };
@@ -230,7 +232,7 @@ impl SegmentAdoption<'_> {
         Ok(last.next())
     }
 
-    /// A log that ends before what its checkpoint saw flushed must not go on as if nothing had happened.
+    /// Fails if the log ends before the durable position of its checkpoint: records were lost.
     pub(super) fn check_durable_end(&self, next: Lsn) -> Result<(), OpenError> {
         match self.checkpoint {
             Some(checkpoint) if checkpoint.durable.next > next && !Failpoint::PromiseNotChecked.is_set() => {

@@ -1,6 +1,6 @@
-//! Arrays at fixed offsets of a block.
+//! Copies fixed-size arrays out of byte slices.
 
-/// `N` bytes at `at`, which the caller has checked to be there.
+/// The `N` bytes at `at`. Panics if the slice is shorter; the caller has checked its length.
 pub fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(&bytes[at..at + N]);

@@ -1,4 +1,4 @@
-//! The checkpoint: which records are done, as of one moment. Losing it costs repeats, never records.
+//! The checkpoint: which records are done at one moment. Losing it causes duplicate deliveries, never lost records.
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,51 +15,51 @@ use crate::units::{Lsn, Timestamp};
 /// The file's name in the log's directory.
 pub const FILE: &str = "checkpoint";
 const MAGIC: [u8; 8] = *b"forebayc";
-/// Without transactions.
+/// Version without transactions.
 const VERSION_PLAIN: u32 = 1;
-/// With what is remembered of them: written only where there were any, so that older versions read the others.
+/// Version with transactions. Written only if there are any, so that older versions can read other checkpoints.
 const VERSION_WITH_TRANSACTIONS: u32 = 2;
-/// 10 M records in flight above the watermark are 1.25 MB; a hundred times that is not a checkpoint of ours.
+/// 10 million records in flight above the watermark take 1.25 MB. A file 100 times larger is not a valid checkpoint.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// What was flushed when the checkpoint was taken: a log that holds less has lost something.
+/// What was flushed when the checkpoint was taken. A log that contains less has lost records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DurablePosition {
     /// First LSN of the segment that was open.
     pub segment: Lsn,
-    /// Bytes of it that were flushed.
+    /// Flushed bytes of that segment, with its header.
     pub length: u64,
     /// The first LSN that was not flushed.
     pub next: Lsn,
 }
 
-/// Everything a start needs beside the segments themselves, and what an operator wants to know at a glance.
+/// The state that a start needs in addition to the segments, and that an operator wants to see first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The log it belongs to.
+    /// Id of the log it belongs to.
     pub log_id: [u8; 16],
-    /// When it was taken.
+    /// Time at which it was taken.
     pub written_at: Timestamp,
-    /// All LSNs below are done.
+    /// All records with a smaller LSN are done.
     pub watermark: Lsn,
-    /// What was flushed.
+    /// The durable position.
     pub durable: DurablePosition,
-    /// The marks of the segments that hold the watermark or lie above it.
+    /// Acknowledgement state of the segments that hold the watermark or are above it.
     pub segments: Vec<(Lsn, SegmentAcks)>,
-    /// What is remembered of transactions.
+    /// State of the transactions.
     pub transactions: Transactions,
 }
 
-/// Why there is no checkpoint to start from.
+/// Why a checkpoint could not be loaded.
 #[derive(Debug)]
 pub enum LoadError {
-    /// There is none.
+    /// The file does not exist.
     Missing,
-    /// Its bytes are not what was written.
+    /// Its content is damaged.
     Damaged,
-    /// The disk cannot read a part of it.
+    /// The disk cannot read a part of the file.
     Unreadable(String),
-    /// The disk did not answer.
+    /// Another I/O error.
     Io(io::Error),
 }
 
@@ -75,12 +75,12 @@ impl fmt::Display for LoadError {
 }
 
 impl Checkpoint {
-    /// Replaces the checkpoint of the log in `dir`; durable when it returns.
+    /// Replaces the checkpoint of the log in `dir`. It is durable when this returns.
     pub fn save(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
         fs::replace_file(fs, &dir.join(FILE), &self.encode())
     }
 
-    /// The checkpoint of the log in `dir`.
+    /// Loads the checkpoint of the log in `dir`.
     pub fn load(fs: &dyn Fs, dir: &Path) -> Result<Self, LoadError> {
         match salvage::read_file(fs, dir, &dir.join(FILE), MAX_BYTES) {
             Ok(Some((bytes, unreadable))) => match unreadable.detail(FILE) {
@@ -92,20 +92,20 @@ impl Checkpoint {
         }
     }
 
-    /// Whether a start would make the same of both.
+    /// Whether a start from either checkpoint has the same result. Ignores the time.
     pub fn is_equivalent(&self, other: &Self) -> bool {
         let Self { log_id, written_at: _, watermark, durable: promise, segments, transactions } = self;
         (log_id, watermark, promise) == (&other.log_id, &other.watermark, &other.durable)
             && (segments, transactions) == (&other.segments, &other.transactions)
     }
 
-    /// The saved marks of one segment.
+    /// The saved acknowledgement state of one segment.
     pub fn segment_acks(&self, first: Lsn) -> Option<&SegmentAcks> {
         self.segments.iter().find(|(saved, _)| *saved == first).map(|(_, marks)| marks)
     }
 
-    /// What is known of a segment that now holds `count` records in `byte_array` bytes. The checkpoint decides, wherever the
-    /// segment lies; with no checkpoint, what lies in `acked/` is done.
+    /// Acknowledgement state of a segment that now has `count` records in `bytes` bytes. The checkpoint decides, in
+    /// whichever directory the segment is. Without a checkpoint, records in `acked/` are done.
     pub fn current_acks(
         known: Option<&Self>,
         first: Lsn,
@@ -139,8 +139,8 @@ impl Checkpoint {
         lsn < self.watermark || self.done_run(lsn).0
     }
 
-    /// The first and the last record of a range that were not done when the checkpoint was taken; `None` if all
-    /// were. Steps over whole segments: behind a stuck record there may be a day of delivered ones.
+    /// The first and the last record of a range that were not done when the checkpoint was taken; `None` if all were.
+    /// Skips whole segments: after a stuck record there may be a day of delivered records.
     pub fn undone_bounds(&self, range: Range<Lsn>) -> Option<(Lsn, Lsn)> {
         let mut found: Option<(Lsn, Lsn)> = None;
         let mut at = range.start.max(self.watermark);
@@ -155,7 +155,7 @@ impl Checkpoint {
         found
     }
 
-    /// Whether a record was done, and up to where that is known to be so for its successors too.
+    /// Whether a record was done, and the end of the run of records that are known to have the same state.
     fn done_run(&self, at: Lsn) -> (bool, Lsn) {
         let behind = self.segments.partition_point(|(first, _)| *first <= at);
         let holder = behind.checked_sub(1).map(|index| &self.segments[index]);
@@ -166,9 +166,9 @@ impl Checkpoint {
         }
     }
 
-    /// Magic, version, log id, six numbers, then each segment's seven numbers and words; in version 2 the number of
-    /// transactional ids (all ones: not known), the number of lives, and each one's incarnation, first number and end;
-    /// CRC-32 over all at the end.
+    /// Layout: magic, version, log id, six numbers; then seven numbers and the words of each segment. Version 2 adds the
+    /// number of transactional ids (all ones: unknown), the number of epochs, and incarnation, first LSN and end of each
+    /// epoch. CRC-32 over all bytes at the end.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&MAGIC);
@@ -203,7 +203,7 @@ impl Checkpoint {
         out
     }
 
-    /// Whether arithmetic on it cannot go wrong, whoever wrote it: segments in order, no more done than there is.
+    /// Whether later arithmetic cannot overflow: segments are in order, and no more records are done than exist.
     fn is_sound(&self) -> bool {
         let end = |(first, marks): &(Lsn, SegmentAcks)| first.0.checked_add(marks.count);
         let in_order =
@@ -262,7 +262,7 @@ impl Checkpoint {
                 checkpoint.transactions.epochs.push(life);
             }
         }
-        // One state has one spelling: nothing is left over, and version 2 has what only it can say.
+        // Each state has exactly one encoding: no bytes are left over, and version 2 is used only where it is needed.
         let is_all = number().is_none() && body[28..].len().is_multiple_of(8);
         let is_plain = !checkpoint.transactions.has_any();
         (is_all && is_plain == (version == VERSION_PLAIN) && checkpoint.is_sound()).then_some(checkpoint)
@@ -286,7 +286,7 @@ mod tests {
         }
     }
 
-    /// One state has one spelling: bytes nobody wrote are not passed over.
+    /// Each state has exactly one encoding, so additional bytes are damage.
     #[test]
     fn a_checkpoint_with_more_than_it_says_is_damaged() {
         for more in [1, 8] {
@@ -313,11 +313,11 @@ mod tests {
         assert_eq!(Checkpoint::decode(&other.encode()), Some(other));
     }
 
-    /// The bytes of version 2, pinned: what later versions must read.
+    /// The bytes of version 2. Later versions must read them.
     #[test]
     fn a_checkpoint_with_transactions_is_one_without_and_more_behind_it() {
         let (plain, more) = (sample().encode(), with_transactions().encode());
-        assert_eq!((plain[8], more[8]), (1, 2), "older versions read what never saw a transaction");
+        assert_eq!((plain[8], more[8]), (1, 2), "older versions read checkpoints without transactions");
         assert_eq!(plain[12..plain.len() - 4], more[12..plain.len() - 4]);
         let words: Vec<u8> = [3, 2].iter().flat_map(|n: &u64| n.to_le_bytes()).collect();
         let lives = [(7, 1, 40), (8, 40, u64::MAX)].iter().flat_map(|&(n, from, to): &(u8, u64, u64)| {

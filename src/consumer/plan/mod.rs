@@ -86,10 +86,10 @@ impl Planner {
             self.state.unpark(&command.name, &command.id);
             return Some(CommandOutcome::AlreadyDecided);
         }
-        if let Some(lost) = &command.lost {
+        if let Some(lost) = &command.lost_predecessor {
             self.give_up(command, lost);
         }
-        if command.hopeless {
+        if command.skip_retries {
             return self.attempt(command, self.most_attempts);
         }
         let queue = self.state.queue(&command.name);
@@ -117,7 +117,7 @@ impl Planner {
 
     /// Its turn, when its row says that it was tried `attempts` times.
     fn decide_next(&mut self, command: &Command, attempts: i32) -> Option<CommandOutcome> {
-        match command.tries.map(|tries| attempts.saturating_sub(tries)) {
+        match command.attempts.map(|tries| attempts.saturating_sub(tries)) {
             None | Some(..=0) => self.attempt(command, attempts),
             Some(1) => Some(CommandOutcome::Reparked { attempts }),
             Some(2..) => Some(CommandOutcome::StaleCopy),
@@ -148,7 +148,7 @@ impl Planner {
 
     /// It cannot be applied: later, or never.
     fn park_or_give_up(&mut self, command: &Command, attempts: i32, fault: &str) -> CommandOutcome {
-        if command.hopeless || attempts >= self.most_attempts {
+        if command.skip_retries || attempts >= self.most_attempts {
             self.record_outcome(command, "dead", None, Some(fault.to_owned()));
             return CommandOutcome::Dead { reason: fault.to_owned() };
         }
@@ -215,10 +215,10 @@ impl Planner {
             accepted_at: parsed.map_or(self.now, |id| id.accepted_at()),
             origin: (-1, -1),
             from_retry: true,
-            tries: None,
-            buried: true,
-            hopeless: true,
-            lost: None,
+            attempts: None,
+            dead_letter_sent: true,
+            skip_retries: true,
+            lost_predecessor: None,
             received: waiting.received,
         };
         self.record_outcome(&dead, "dead", None, Some(LOST_REASON.to_owned()));

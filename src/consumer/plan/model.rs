@@ -256,10 +256,10 @@ pub(super) fn command(sketch: &CommandSketch, from_retry: bool) -> Command {
         accepted_at: id.accepted_at(),
         origin: (0, 0),
         from_retry,
-        tries: None,
-        buried: false,
-        hopeless: false,
-        lost: None,
+        attempts: None,
+        dead_letter_sent: false,
+        skip_retries: false,
+        lost_predecessor: None,
         received: SystemTime::UNIX_EPOCH,
     }
 }
@@ -357,7 +357,8 @@ pub(super) fn plain(random: u8, kind: UserKind) -> CommandSketch {
 fn a_lost_command_that_was_decided_before_gives_way_without_a_second_outcome() {
     let sketch = plain;
     let lost = command(&sketch(1, UserKind::Create), true);
-    let waiting = Command { lost: Some(lost.id.clone()), ..command(&sketch(2, UserKind::Delete), true) };
+    let waiting =
+        Command { lost_predecessor: Some(lost.id.clone()), ..command(&sketch(2, UserKind::Delete), true) };
     let parked =
         |seq: i64, id: &String| ParkedRow { id: id.clone(), name: waiting.name.clone(), seq, attempts: 0 };
     let parked = vec![parked(1, &lost.id), parked(2, &waiting.id)];

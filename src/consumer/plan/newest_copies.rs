@@ -20,9 +20,9 @@ impl NewestCopies {
     pub(super) fn from_commands(commands: &[Command]) -> Self {
         let mut newest: HashMap<String, (Option<i32>, usize)> = HashMap::new();
         for (at, command) in commands.iter().enumerate().filter(|(_, command)| command.from_retry) {
-            let known = newest.entry(command.id.clone()).or_insert((command.tries, at));
-            if known.0 < command.tries {
-                *known = (command.tries, at);
+            let known = newest.entry(command.id.clone()).or_insert((command.attempts, at));
+            if known.0 < command.attempts {
+                *known = (command.attempts, at);
             }
         }
         Self(newest)
@@ -49,7 +49,7 @@ mod tests {
         let copy = |random, tries| {
             let mut poison = plain(random, UserKind::Delete);
             poison.poison = true;
-            Command { tries, ..command(&poison, true) }
+            Command { attempts: tries, ..command(&poison, true) }
         };
         let row = |seq: i64, random, attempts| {
             let Command { id, name, .. } = copy(random, None);

@@ -23,7 +23,7 @@ impl Lookups {
         let (mut emails, mut phones) = (BTreeSet::new(), BTreeSet::new());
         for command in commands {
             ids.insert(&command.id);
-            ids.extend(&command.lost);
+            ids.extend(&command.lost_predecessor);
             names.insert(&command.name);
             if let Some(value) = command.value() {
                 emails.extend(&value.email);

@@ -1,20 +1,20 @@
-//! `host[:port]`, as it stands in `Host`, in `Origin` and in absolute request targets (RFC 3986, section 3.2).
+//! Parser of `host[:port]`, as used in `Host`, `Origin` and absolute request targets (RFC 3986, section 3.2).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A host, and its port if one is given.
+/// A host and an optional port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority<'a> {
     pub host: Host<'a>,
     pub port: Option<u16>,
 }
 
-/// A host by its address or by its name.
+/// A host: an IP address or a name.
 #[derive(Clone, Copy, Debug)]
 pub enum Host<'a> {
-    /// IPv4-mapped IPv6 addresses are IPv4 addresses here.
+    /// An IP address. IPv4-mapped IPv6 addresses are converted to IPv4.
     Address(IpAddr),
-    /// Without the dot that ends an absolute name.
+    /// A name, without the final dot of an absolute name.
     Name(&'a str),
 }
 
@@ -51,7 +51,7 @@ impl<'a> Host<'a> {
     }
 }
 
-/// Names compare without regard to case, as in DNS.
+/// Names are compared without regard to case, as in DNS.
 impl PartialEq for Host<'_> {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -65,11 +65,11 @@ impl PartialEq for Host<'_> {
 impl Eq for Host<'_> {}
 
 fn port(digits: &str) -> Option<u16> {
-    // `parse` alone would take a sign.
+    // `parse` alone would accept a sign.
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// RFC 3986's `reg-name`.
+/// Whether the text is a `reg-name` of RFC 3986.
 fn is_registered_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     while let Some(byte) = bytes.next() {
@@ -98,7 +98,7 @@ mod tests {
             ("127.0.0.1:0080", Host::Address([127, 0, 0, 1].into()), Some(80)),
             ("[::1]:1", Host::Address(Ipv6Addr::LOCALHOST.into()), Some(1)),
             ("[::ffff:10.0.0.1]", Host::Address([10, 0, 0, 1].into()), None),
-            // Browsers send these as addresses; written so they are names, which nobody has.
+            // Browsers convert these to addresses before they send them. Here they are names that no host has.
             ("127.1", Host::Name("127.1"), None),
             ("0x7f000001", Host::Name("0x7f000001"), None),
             ("a%2eb", Host::Name("a%2eb"), None),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_authority_is_refused() {
+    fn invalid_authorities_are_refused() {
         for text in [
             "",
             ".",

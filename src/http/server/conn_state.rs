@@ -1,25 +1,26 @@
-//! What the socket of a connection and the requests on it tell each other.
+//! State that the socket of a connection and its requests share.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
-/// What a connection waits for.
+/// What the connection is waiting for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Phase {
-    /// The rest of a head, or the first head.
+    /// The rest of a request head, or the first head.
     Head,
     /// The next request.
     Idle,
     /// The rest of a body.
     Body,
-    /// Us.
+    /// The daemon's response.
     Busy,
 }
 
-/// What the socket and the requests on it tell each other. Both run in one task; atomics only satisfy `Send`.
+/// State that the socket and its requests share. Both run in one task: the atomics are needed only to satisfy `Send`.
 pub struct ConnState {
-    /// The phase in the lowest two bits; above them a count, so that entering a phase again is noticed.
+    /// The phase in the lowest two bits, and a count of phase changes above them. The count makes it visible when the
+    /// same phase is entered again.
     phase: AtomicU32,
     ambiguous: AtomicBool,
 }
@@ -43,22 +44,22 @@ impl ConnState {
         }
     }
 
-    /// Differs whenever a phase was entered, the same one included.
+    /// A number that changes each time a phase is entered, also if the phase is the same.
     pub fn phase_count(&self) -> u32 {
         self.phase.load(Relaxed)
     }
 
-    /// Whether a request was begun.
+    /// Whether the first request has begun.
     pub fn has_begun(&self) -> bool {
         self.phase_count() != Phase::Head as u32
     }
 
-    /// Notes that a head was ambiguous about its body's length.
+    /// Records that a head gave two lengths for its body.
     pub fn set_ambiguous(&self) {
         self.ambiguous.store(true, Relaxed);
     }
 
-    /// Whether a head on this connection was ambiguous about its body's length.
+    /// Whether a head on this connection gave two lengths for its body.
     pub fn is_ambiguous(&self) -> bool {
         self.ambiguous.load(Relaxed)
     }

@@ -1,4 +1,4 @@
-//! One connection from its first byte to its last.
+//! Serves one connection.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -22,14 +22,16 @@ use super::tls::Tls;
 use crate::http::problem;
 use crate::http::problem::Problem;
 
-/// What one connection may hold of a request that is being read; bodies grow elsewhere, against a budget.
+/// Read buffer per connection, in bytes. Bodies are not collected in it. They have a budget of their own
+/// ([`crate::http::body`]).
 const READ_BUFFER: usize = 64 << 10;
 
-/// How long a stop waits for the first request of a connection, or for its handshake. Clients send one as soon as they are
-/// connected; closed without an answer they were refused, which a restart behind a socket that stays open must not do.
+/// How long a stop waits for the first request of a connection, or for its handshake. Clients send a request as soon as
+/// they are connected. Without this wait, the stop would close the connection without a response. A restart with a
+/// socket of the service manager must not refuse clients.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
-/// The handshake, and then the same as [`serve`].
+/// Does the TLS handshake, then continues as [`serve`].
 pub async fn serve_tls<S: Service>(
     tcp: TcpStream,
     peer: IpAddr,
@@ -41,7 +43,7 @@ pub async fn serve_tls<S: Service>(
     let greeted = tokio::select! {
         greeted = tls.accept(tcp, limits.header_timeout) => greeted,
         () = async {
-            // A server that is gone has stopped, too.
+            // An error means that the server was dropped, which is a stop too.
             let _ = stop.wait_for(|stopping| *stopping).await;
             sleep(FIRST_REQUEST).await;
         } => None,
@@ -51,7 +53,8 @@ pub async fn serve_tls<S: Service>(
     }
 }
 
-/// Serves requests until either side is done with the other; after `stop`, only the one that is open, or the first one.
+/// Serves requests until either side closes the connection. After `stop`, only the request in progress or the first
+/// request is served.
 pub async fn serve<S: Service>(
     tcp: impl Transport,
     peer: IpAddr,
@@ -69,18 +72,18 @@ pub async fn serve<S: Service>(
     let connection = http1::Builder::new()
         .max_header_size(limits.max_headers)
         .max_buf_size(READ_BUFFER.max(2 * limits.max_headers))
-        // `TimedIo` keeps the deadlines.
+        // `TimedIo` enforces the deadlines.
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
     let stopping = async move {
-        // A server that is gone has stopped, too.
+        // An error means that the server was dropped, which is a stop too.
         let _ = stop.wait_for(|stopping| *stopping).await;
     };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stopping => {
-            // The connection goes on here: it may end, or its first request begins.
+            // The connection continues until it ends or its first request begins.
             let first = poll_fn(|context| match connection.as_mut().poll(context) {
                 Poll::Ready(ended) => Poll::Ready(Some(ended)),
                 Poll::Pending if begun.has_begun() => Poll::Ready(None),
@@ -100,7 +103,7 @@ pub async fn serve<S: Service>(
     }
 }
 
-/// Tells a client above the cap to come back, and closes.
+/// Responds with 503 to a client above the connection limit, and closes the connection.
 pub async fn reject_over_capacity(tcp: TcpStream, limits: ConnectionLimits) {
     let full = Problem::new(&problem::OVERLOADED, "Too many connections are open.");
     TimedIo::new(tcp, Arc::new(ConnState::new()), limits).close_with(&full).await;

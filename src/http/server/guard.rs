@@ -1,15 +1,18 @@
-//! Refusals that protect a listener without authentication from web pages.
+//! Protects a listener without authentication from web pages.
 //!
-//! A browser on the machine, or in its network, sends what any page asks it to send. Two attacks follow:
+//! A browser on the machine or in its network sends requests for any page that it displays. This makes two attacks
+//! possible:
 //!
-//! - DNS rebinding: the page's own name resolves to our address, so the browser shows the page our answers. `Host`
-//!   still has the page's name. Therefore a name must be one of ours. An address is accepted: rebinding needs a name.
-//! - A request across sites: the page cannot read the answer, but the request is executed. The browser names the page
-//!   in `Origin` and the distance in `Sec-Fetch-Site`. Therefore a changing request must come from our own origin, or
-//!   from a client that is no browser and sends neither header.
+//! - DNS rebinding: the name of the page resolves to the daemon's address. The browser then lets the page read the
+//!   daemon's responses. `Host` still contains the name of the page. Therefore a name in `Host` must be one of the
+//!   listener's names. An address is accepted, because rebinding needs a name.
+//! - Cross-site requests: the page cannot read the response, but the daemon executes the request. The browser sends the
+//!   origin of the page in `Origin` and its relation to the daemon's origin in `Sec-Fetch-Site`. Therefore a request
+//!   that changes state must come from the listener's own origin. A client that is not a browser sends neither header
+//!   and is accepted.
 //!
-//! Where callers show a token, a page cannot: browsers add none by themselves. There any name is accepted, except on
-//! loopback, where no client needs another name.
+//! On listeners that require a token, pages are no danger, because browsers do not add a token by themselves. These
+//! listeners accept any name. Exception: on loopback the names are checked, because clients there need no other names.
 
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -21,12 +24,14 @@ use crate::http::problem::Problem;
 use crate::http::{headers, problem};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// `same-site` too: another port of this machine is another origin of the same site.
+/// Values of `Sec-Fetch-Site` that are refused. `same-site` is one of them: another port of this machine is another
+/// origin of the same site.
 const FOREIGN_SITES: [&str; 2] = ["cross-site", "same-site"];
-/// Off loopback, scrapers and probes call these by whatever name they have for the machine. They change nothing.
+/// Paths that accept any name in `Host` outside loopback. Scrapers and probes use names that the daemon does not know,
+/// and these paths change nothing.
 const PROBES: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
 
-/// What one listener refuses by the head of a request alone.
+/// The checks of one listener. They need only the head of a request.
 pub struct Guard {
     /// `None` accepts every name.
     accepted_hosts: Option<HostNames>,
@@ -35,7 +40,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// `loopback`: only processes of this machine reach the listener. `open`: callers show no token.
+    /// `loopback`: only processes of this machine can reach the listener. `open`: the listener requires no token.
     pub fn new(loopback: bool, open: bool, allowed: &AllowedHosts) -> Self {
         Self {
             accepted_hosts: (loopback || open).then(|| HostNames::new(allowed)),
@@ -49,14 +54,14 @@ impl Guard {
         if let Some(Authority { host: Host::Name(name), .. }) = own
             && !self.accepts_host(name, head.uri.path())
         {
-            let detail = "This listener does not answer to that host name. Use an address or `localhost`, or add the \
+            let detail = "This listener does not accept this host name. Use an address or `localhost`, or add the \
                           name to [server] allowed_hosts.";
             return Err(Problem::new(&problem::UNKNOWN_HOST, detail).field("Host"));
         }
         if self.own_origin_only && !head.method.is_safe() && is_cross_origin(&head.headers, own) {
             return Err(Problem::new(
                 &problem::CROSS_SITE,
-                "A page of another origin may change nothing here.",
+                "Web pages of other origins may not send requests that change state.",
             ));
         }
         Ok(())
@@ -68,7 +73,7 @@ impl Guard {
     }
 }
 
-/// Where the client thinks it sends the request; unknown only in HTTP/1.0.
+/// The authority to which the client sent the request. `None` only in HTTP/1.0.
 fn own_authority(head: &Parts) -> Result<Option<Authority<'_>>, Problem> {
     let invalid =
         || Problem::new(&problem::BAD_HEADER, "Send `Host: NAME` or `Host: NAME:PORT`.").field("Host");
@@ -83,7 +88,7 @@ fn own_authority(head: &Parts) -> Result<Option<Authority<'_>>, Problem> {
     Ok(target.transpose()?.or(named))
 }
 
-/// Whether a browser says that a page of another origin sends this.
+/// Whether the headers show that a page of another origin sent the request.
 fn is_cross_origin(headers: &HeaderMap, own: Option<Authority<'_>>) -> bool {
     let site =
         |value: &HeaderValue| FOREIGN_SITES.iter().any(|foreign| value.as_bytes() == foreign.as_bytes());
@@ -91,10 +96,10 @@ fn is_cross_origin(headers: &HeaderMap, own: Option<Authority<'_>>) -> bool {
         || headers.get_all(header::ORIGIN).iter().any(|origin| !is_same_origin(origin, own))
 }
 
-/// Whether this origin is ours. The scheme is not compared: a proxy may speak TLS for us.
+/// Whether the origin is the listener's own. The scheme is not compared, because a proxy may terminate TLS.
 fn is_same_origin(origin: &HeaderValue, own: Option<Authority<'_>>) -> bool {
     let Some((scheme, authority)) = origin.to_str().ok().and_then(|origin| origin.split_once("://")) else {
-        // `null` among others.
+        // For example `null`.
         return false;
     };
     let usual_port = match scheme {
@@ -155,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_with_an_authority_counts_before_host() {
+    fn authority_in_the_request_target_overrides_host() {
         let open = guard(true, true);
         assert_eq!(
             code(&open, "GET", "http://evil.example/healthz", &[("host", "localhost")]),
@@ -166,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changing_request_of_another_origin_is_refused_where_callers_show_no_token() {
+    fn open_listeners_refuse_changing_requests_from_other_origins() {
         let own = [("host", "localhost:9088")];
         let with = |name, value| [own[0], (name, value)];
         for foreign in [

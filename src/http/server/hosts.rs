@@ -1,4 +1,4 @@
-//! The names under which a listener is reached.
+//! The host names that a listener accepts.
 
 use std::fs;
 use std::net::IpAddr;
@@ -6,24 +6,25 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, de};
 
-/// Longest name in DNS, and longest label.
-const LONGEST_NAME: usize = 253;
-const LONGEST_LABEL: usize = 63;
-/// Loopback names of `/etc/hosts` beside RFC 6761's `localhost` and the names below it. DNS has none of them.
+/// Maximum length of a DNS name.
+const MAX_NAME: usize = 253;
+/// Maximum length of one label of a DNS name.
+const MAX_LABEL: usize = 63;
+/// Loopback names of `/etc/hosts`, in addition to `localhost` and its subdomains (RFC 6761). DNS has none of them.
 const LOOPBACK_NAMES: [&str; 3] = ["localhost.localdomain", "ip6-localhost", "ip6-loopback"];
-/// The kernel's name of the machine.
+/// File with the machine's host name.
 const MACHINE_NAME: &str = "/proc/sys/kernel/hostname";
 
-/// Whether only processes of this machine reach this address.
+/// Whether only processes of this machine can reach the address.
 pub fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// `[server] allowed_hosts`: further names, such as `forebay.example.org`.
+/// `[server] allowed_hosts`: additional host names, such as `forebay.example.org`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllowedHosts(Vec<HostName>);
 
-/// One of them, in lower case.
+/// A host name in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct HostName(String);
 
@@ -33,10 +34,10 @@ impl FromStr for HostName {
     fn from_str(text: &str) -> Result<Self, String> {
         let name = text.strip_suffix('.').unwrap_or(text);
         let is_label = |label: &str| {
-            (1..=LONGEST_LABEL).contains(&label.len())
+            (1..=MAX_LABEL).contains(&label.len())
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         };
-        match name.len() <= LONGEST_NAME && name.split('.').all(is_label) {
+        match name.len() <= MAX_NAME && name.split('.').all(is_label) {
             true => Ok(Self(name.to_ascii_lowercase())),
             false => {
                 Err(format!("`{text}` is not a host name without a port, such as \"forebay.example.org\""))
@@ -51,7 +52,7 @@ impl<'de> Deserialize<'de> for HostName {
     }
 }
 
-/// The names that a listener accepts where it does not accept all.
+/// The names that a listener accepts if it does not accept all names.
 pub struct HostNames(Vec<String>);
 
 impl HostNames {
@@ -61,7 +62,7 @@ impl HostNames {
         Self::of(machine.trim(), allowed)
     }
 
-    /// A machine whose name has a domain is also called by the first label alone.
+    /// Adds the first label of the machine's name as a name of its own: `db1` for `db1.example.net`.
     fn of(machine: &str, allowed: &AllowedHosts) -> Self {
         let short = machine.split('.').next().unwrap_or_default();
         let own = [machine, short].map(str::to_owned);
@@ -69,13 +70,13 @@ impl HostNames {
         Self(own.into_iter().filter(|name| !name.is_empty()).chain(allowed).collect())
     }
 
-    /// Whether `name`, without a dot at its end, is one of them.
+    /// Whether `name` is accepted. `name` must not end with a dot.
     pub fn contain(&self, name: &str) -> bool {
         is_loopback_name(name) || self.0.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 }
 
-/// Browsers and resolvers ask no DNS server for these.
+/// Whether the name is a loopback name. Browsers and resolvers send no DNS query for these names.
 fn is_loopback_name(name: &str) -> bool {
     let top = name.rsplit('.').next().unwrap_or_default();
     top.eq_ignore_ascii_case("localhost")
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_names_the_machines_own_and_those_allowed_are_accepted_and_no_others() {
+    fn only_loopback_machine_and_allowed_names_are_accepted() {
         let allowed: AllowedHosts = serde_json::from_str(r#"["Forebay.Example.org.", "queue"]"#).unwrap();
         let names = HostNames::of("db1.example.net", &allowed);
         for name in [
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn an_allowed_host_is_a_name_alone() {
+    fn allowed_hosts_must_be_plain_names() {
         let shown = |text: &str| serde_json::to_string(&serde_json::from_str::<AllowedHosts>(text).unwrap());
         assert_eq!(shown(r#"["A.example."]"#).unwrap(), r#"["a.example"]"#);
         for wrong in

@@ -1,4 +1,4 @@
-//! Digests under a secret: of what must not be guessed, or tried against a list of guesses.
+//! Keyed digests of values that must not be guessed or found by trying a list of guesses.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -8,17 +8,17 @@ use sha2::Sha256;
 pub struct KeyedDigest(Hmac<Sha256>);
 
 impl KeyedDigest {
-    /// Under this secret.
+    /// A digest under this secret.
     pub fn new(secret: &[u8; 32]) -> Self {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
         Self(Hmac::new_from_slice(secret).expect("HMAC takes any key"))
     }
 
-    /// The digest of these parts in this order.
+    /// The digest of these parts, in this order.
     pub fn of(&self, parts: &[&[u8]]) -> [u8; 16] {
         let mut mac = self.0.clone();
         for part in parts {
-            // With its length before it, no part can be mistaken for its neighbour.
+            // The length of each part precedes it, so a byte cannot move from one part to the next.
             mac.update(&(part.len() as u64).to_le_bytes());
             mac.update(part);
         }
@@ -28,7 +28,7 @@ impl KeyedDigest {
     }
 }
 
-/// Whether both are the same. Every byte is looked at, wherever the first difference is: how long it takes says nothing.
+/// Whether both are equal. The time depends on the length only, not on the position of the first difference.
 pub fn constant_time_eq(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).fold(0, |seen, (a, b)| seen | (a ^ b)) == 0
 }

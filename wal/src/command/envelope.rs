@@ -1,14 +1,14 @@
-//! What a record of the log holds for one command.
+//! The payload of a record: one command with its metadata.
 //!
-//! Layout: version (one byte, 1), then fields until the end: tag (one byte), length (four bytes,
-//! little-endian), bytes. An unknown tag below 128 is an error, one from 128 on may be skipped, so that later
-//! versions can say which of their additions an older reader must understand. Instants stand in the frame.
+//! Layout: version (1 byte, 1), then fields to the end: tag (1 byte), length (4 bytes, little-endian), bytes. An unknown
+//! tag below 128 is an error; a reader may skip an unknown tag from 128 on. A later version thereby chooses which of its
+//! additions an older reader must understand. The time of acceptance is in the frame.
 
 use super::{CommandId, Headers};
 use crate::units::{Lsn, Timestamp};
 
 const VERSION: u8 = 1;
-/// Tags from here on may be skipped by readers that do not know them.
+/// Readers may skip unknown tags from this one on.
 const FIRST_SKIPPABLE_TAG: u8 = 128;
 
 const ID: u8 = 1;
@@ -23,81 +23,82 @@ const PRINCIPAL: u8 = 9;
 const REQUEUED_FROM: u8 = 10;
 const VALUE: u8 = 11;
 const SEALED: u8 = 12;
-/// A reader that does not know it would deliver an event without its attributes.
+/// Not skippable: a reader that does not know it would deliver an event without its attributes.
 const HEADERS: u8 = 13;
-/// A reader that does not know it would deliver an empty value where there is none.
+/// Not skippable: a reader that does not know it would deliver an empty value instead of none.
 const NO_VALUE: u8 = 14;
-/// A reader that does not know it only forgets which pending markers are this record's.
+/// Skippable: a reader that does not know it cannot find the reservations of the record.
 const CLAIM: u8 = 128;
-/// A reader that does not know it only takes a repetition for another request once its markers were lost.
+/// Skippable: a reader that does not know it takes a repeated registration for another one, if its reservations were
+/// lost.
 const FINGERPRINT: u8 = 129;
-/// A reader that does not know it takes the sender's name for the sender.
+/// Skippable: a reader that does not know it identifies the sender by name only.
 const REGISTERED_AT: u8 = 130;
 
 const DIGEST_LEN: usize = 16;
 const CLAIM_LEN: usize = 16;
 
-/// One command with all that must survive a crash.
+/// One command with everything that must survive a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Envelope<'a> {
+/// Command id.
     /// Its id.
-    pub id: CommandId,
+    /// Kind of the command, as configured when it was accepted.
     /// Its kind, as configured when it was accepted.
     pub kind: &'a str,
-    /// Where it goes. Kept here, because kinds may change before it is sent.
+    /// Kafka topic. Stored, because the configuration of the kind may change before the record is sent.
     pub topic: &'a str,
     /// Kafka key.
     pub key: Option<&'a [u8]>,
-    /// Media type of the value; empty where it has none.
+    /// Media type of the value; empty if it has none.
     pub content_type: &'a str,
-    /// Headers for Kafka beside those that every record has.
+    /// Kafka headers in addition to those of every record.
     pub headers: Headers<'a>,
     /// W3C trace context of the request.
     pub traceparent: Option<&'a str>,
     /// The client's `Idempotency-Key`, on every record of its request.
     pub idempotency_key: Option<&'a str>,
-    /// What recognises a repetition of the request; on its first record only.
+    /// Identifies a repetition of the request; on the first record of the request only.
     pub idempotency: Option<RequestDigest>,
-    /// Who sent it; none in open mode.
+    /// Identity of the sender; `None` in mode `open`.
     pub principal: Option<&'a str>,
-    /// When the user of that name was registered ([`super::Owner`]).
+    /// Time at which the user with this name was registered ([`super::Owner`]).
     pub registered_at: Option<Timestamp>,
-    /// The dead letter this record takes up again.
+    /// The dead letter, or replayed record, that this record sends again.
     pub requeued_from: Option<Lsn>,
-    /// What the pending markers of a user's command name as their owner; leads back to the record by the index.
+    /// Owner id in the reservations of a user command. The index maps it to this record.
     pub claim: Option<[u8; CLAIM_LEN]>,
-    /// Keyed digest of the normalised body of a registration: its markers can be set again when they were lost.
+    /// Keyed digest of a registration's normalised body. Lost reservations are restored with it.
     pub fingerprint: Option<[u8; DIGEST_LEN]>,
-    /// Whether a password in the value waits to be hashed. Such a value never leaves the daemon as it is.
+    /// Whether the value contains a password that is not hashed yet. Such a value never leaves the daemon unchanged.
     pub sealed: bool,
-    /// Whether Kafka gets no value, which is not the same as an empty one: in a compacted topic it deletes the key.
+    /// Whether the Kafka record has no value. In a compacted topic, no value deletes the key; an empty value does not.
     pub no_value: bool,
-    /// The value Kafka gets, byte for byte, unless it is sealed.
+    /// The value for Kafka, byte for byte, unless it is sealed.
     pub value: &'a [u8],
 }
 
-/// What recognises a repeated request: digests under the log's secret, because a bare hash of a body would be a
-/// fast hash of whatever secret stands in it.
+/// Digests that identify a repeated request. They are keyed with the log's secret: a plain hash of a body would be a fast
+/// hash of every password or token in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestDigest {
     /// Digest of principal, method, kind and `Idempotency-Key`.
     pub scope: [u8; DIGEST_LEN],
     /// Digest of the body.
     pub body: [u8; DIGEST_LEN],
-    /// How many commands the request had; their LSNs follow one another.
+    /// Number of commands in the request. Their LSNs are consecutive.
     pub count: u32,
 }
 
-/// Why the bytes of a record are not an envelope. The frame's checksum was right: another version wrote it.
+/// Why a payload cannot be decoded. The frame's checksum was correct, so another version wrote it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
-    /// Unknown layout.
+    /// Unknown version of the layout.
     #[error("envelope version {0} is not known to this version of forebay")]
     Version(u8),
-    /// A field that must be understood and is not known.
+    /// Unknown field that must not be skipped.
     #[error("envelope field {0} is not known to this version of forebay")]
     Field(u8),
-    /// A length or a text is wrong.
+    /// Invalid length or text.
     #[error("envelope is malformed at field {0}")]
     Malformed(u8),
 }
@@ -137,7 +138,7 @@ impl<'a> Envelope<'a> {
         put(out, VALUE, self.value);
     }
 
-    /// What every command has; all else is none.
+    /// An envelope with the fields that every command has. All others are empty.
     pub const fn new(
         id: CommandId,
         kind: &'a str,
@@ -166,7 +167,7 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// Reads the payload of a record.
+    /// Decodes the payload of a record.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, EnvelopeError> {
         let (&version, mut rest) = bytes.split_first().ok_or(EnvelopeError::Version(0))?;
         if version != VERSION {
@@ -204,7 +205,7 @@ impl<'a> Envelope<'a> {
         Ok(envelope)
     }
 
-    /// The key as a person reads it.
+    /// The key as text, with invalid UTF-8 replaced.
     pub fn key_text(&self) -> Option<String> {
         self.key.map(|key| String::from_utf8_lossy(key).into_owned())
     }
@@ -232,7 +233,7 @@ impl RequestDigest {
 
 fn put(out: &mut Vec<u8>, tag: u8, field: &[u8]) {
     out.push(tag);
-    // A frame's length is bounded by the segment's size, 1 GiB.
+    // The segment's size bounds the length of a frame: 1 GiB.
     out.extend_from_slice(&(field.len() as u32).to_le_bytes());
     out.extend_from_slice(field);
 }

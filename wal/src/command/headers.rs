@@ -1,15 +1,15 @@
-//! Headers of a record that only some records have, such as the attributes of an event.
+//! Additional headers of a record, such as the attributes of an event.
 
-/// Headers of one record beside those that every record has, in order. Layout, for each: length of the name (two bytes,
-/// little-endian), the name, length of the value (four bytes), the value. Both are UTF-8.
+/// Additional Kafka headers of one record, in order. Layout of each header: length of the name (2 bytes, little-endian),
+/// name, length of the value (4 bytes), value. Name and value are UTF-8.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Headers<'a>(&'a [u8]);
 
 impl<'a> Headers<'a> {
-    /// No further header.
+    /// No additional header.
     pub const NONE: Self = Self(&[]);
 
-    /// Reads the layout; `None`: the bytes are not headers.
+    /// Parses the layout; `None` if the bytes are not valid headers.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -18,8 +18,8 @@ impl<'a> Headers<'a> {
         Some(Self(bytes))
     }
 
-    /// Writes the layout. A name has at most 65,535 bytes and a value less than 4 GiB, which the bounds on requests ensure;
-    /// what is longer is cut.
+    /// Encodes the layout. Limits on requests ensure that a name has at most 65,535 bytes and a value less than 4 GiB. A
+    /// longer name or value is truncated.
     pub fn encode<'h>(headers: impl IntoIterator<Item = (&'h str, &'h str)>) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (name, value) in headers {
@@ -33,17 +33,17 @@ impl<'a> Headers<'a> {
         bytes
     }
 
-    /// The layout.
+    /// The encoded headers.
     pub fn as_bytes(self) -> &'a [u8] {
         self.0
     }
 
-    /// Whether there is none.
+    /// Whether there are no additional headers.
     pub fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 
-    /// Names and values, in order.
+    /// Names and values in order.
     pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
@@ -60,7 +60,7 @@ impl std::fmt::Debug for Headers<'_> {
     }
 }
 
-/// The first header, and what follows it.
+/// The first header, and the bytes after it.
 fn split(bytes: &[u8]) -> Option<(&str, &str, &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<2>()?;
     let (name, rest) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
@@ -83,7 +83,7 @@ mod tests {
         for end in 0..bytes.len() {
             assert_ne!(Headers::parse(&bytes[..end]), Some(read));
         }
-        assert_eq!(Headers::parse(&[1, 0, 0xff, 0, 0, 0, 0]), None, "a name that is not UTF-8");
+        assert_eq!(Headers::parse(&[1, 0, 0xff, 0, 0, 0, 0]), None, "invalid UTF-8 in the name");
         assert!(Headers::parse(&[]).unwrap().is_empty());
     }
 }

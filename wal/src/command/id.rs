@@ -1,18 +1,18 @@
-//! Command ids: opaque, unguessable, sorted by time, and leading back to their record without an index.
+//! Command ids: opaque, unguessable, sorted by time. An id leads to its record without an index.
 //!
 //! 25 bytes, written as 40 characters of Crockford's base 32:
 //!
-//! | bytes | what |
+//! | bytes | content |
 //! |---|---|
 //! | 0–5 | milliseconds since 1970, big-endian: ids sort by time |
-//! | 6–9 | tag of the log that accepted the command |
-//! | 10–15 | LSN of its record, masked by a keyed digest of the other bytes |
+//! | 6–9 | tag of the log that accepted the command: the first 4 bytes of the log id |
+//! | 10–15 | LSN of the record, masked by a keyed digest of the other bytes |
 //! | 16–20 | random |
-//! | 21–24 | the seal ([`IdSeal`]); random while its secret is not known |
+//! | 21–24 | seal ([`IdSeal`]), or random while the shared secret is unknown |
 //!
-//! The mask keeps how many commands there were to ourselves; the random bytes and the seal, compared with the id inside
-//! the record, make an id impossible to guess. A requeued command keeps its id: the dead-letter store knows the
-//! record that followed.
+//! The mask hides the number of accepted commands. The random bytes and the seal make an id impossible to guess, because
+//! the whole id is compared with the one in the record. A requeued command keeps its id; the dead-letter store maps it to
+//! the new record.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,7 +32,7 @@ const LSN_AT: usize = 10;
 const RANDOM_AT: usize = 16;
 const SEAL_AT: usize = ID_LEN - SEAL_LEN;
 
-/// Crockford's base 32 (no I, L, O, U), read without regard to case; 25 bytes leave no rest, so no padding.
+/// Crockford's base 32 (no I, L, O, U), read without regard to case. 25 bytes are exactly 40 characters: no padding.
 static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
     let mut specification = Specification::new();
     specification.symbols.push_str("0123456789ABCDEFGHJKMNPQRSTVWXYZ");
@@ -42,51 +42,51 @@ static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
     specification.encoding().expect("a valid alphabet")
 });
 
-/// The name of one accepted command.
+/// The id of one accepted command.
 ///
-/// It has 40 characters, sorts by time, and leads the log that made it back to the record:
+/// It has 40 characters, sorts by time, and leads to the record in the log that accepted the command:
 ///
 /// ```
 /// use forebay_wal::Lsn;
-/// use forebay_wal::command::{CommandId, IdMint};
+/// use forebay_wal::command::{CommandId, IdGenerator};
 /// use forebay_wal::units::Timestamp;
 ///
-/// let mint = IdMint::new(&[1; 16], &[2; 32]);
-/// let id = mint.mint(Timestamp(1_764_547_200_000), Lsn(17), [3; 9]);
+/// let generator = IdGenerator::new(&[1; 16], &[2; 32]);
+/// let id = generator.generate(Timestamp(1_764_547_200_000), Lsn(17), [3; 9]);
 ///
 /// let text = id.to_string();
 /// assert_eq!(text.len(), 40);
 /// assert_eq!(text.to_lowercase().parse(), Ok(id));
 /// assert_eq!(id.accepted_at(), Timestamp(1_764_547_200_000));
-/// assert_eq!(mint.lsn(&id), Ok(Lsn(17)));
+/// assert_eq!(generator.lsn(&id), Ok(Lsn(17)));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandId([u8; ID_LEN]);
 
 impl CommandId {
-    /// The id as it stands in a record.
+    /// The bytes of the id, as stored in a record.
     pub fn as_bytes(&self) -> &[u8; ID_LEN] {
         &self.0
     }
 
-    /// The id from a record.
+    /// An id from the bytes in a record.
     pub fn from_bytes(bytes: [u8; ID_LEN]) -> Self {
         Self(bytes)
     }
 
-    /// When the command was first accepted; stays the same when it is requeued.
+    /// Time at which the command was first accepted. A requeue does not change it.
     pub fn accepted_at(&self) -> Timestamp {
         let mut millis = [0; 8];
         millis[2..].copy_from_slice(&self.0[..6]);
         Timestamp(u64::from_be_bytes(millis))
     }
 
-    /// Whether a daemon that shares this seal has made the id. Says nothing of the LSN in it.
+    /// Whether a daemon with this seal's secret generated the id. The seal does not cover the LSN.
     pub fn has_seal(&self, seal: &IdSeal) -> bool {
         seal.matches(&self.0[SEAL_AT..], &self.0[..LSN_AT], &self.0[RANDOM_AT..SEAL_AT])
     }
 
-    /// Whether the same log accepted both.
+    /// Whether the same log accepted both commands.
     pub fn is_of_same_log(&self, other: &Self) -> bool {
         self.0[6..LSN_AT] == other.0[6..LSN_AT]
     }
@@ -124,18 +124,18 @@ impl FromStr for CommandId {
     }
 }
 
-/// Why an id leads nowhere.
+/// Why an id does not lead to a record.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// Not 40 characters of Crockford's base 32.
     #[error("a command id is 40 characters of Crockford's base 32")]
     Malformed,
-    /// The id of a command that another log accepted.
+    /// Another log accepted the command.
     #[error("another log accepted this command: ask the daemon that answered 202")]
     OtherLog,
 }
 
-/// Makes the ids of one log, and finds the record an id stands for.
+/// Generates the ids of one log, and finds the LSN in an id.
 #[derive(Clone)]
 pub struct IdGenerator {
     tag: [u8; 4],
@@ -144,19 +144,19 @@ pub struct IdGenerator {
 }
 
 impl IdGenerator {
-    /// The mint of the log with this id and secret.
+    /// A generator for the log with this id and secret.
     pub fn new(log_id: &[u8; 16], secret: &[u8; 32]) -> Self {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
         let mask = Hmac::new_from_slice(secret).expect("HMAC takes any key");
         Self { tag: [log_id[0], log_id[1], log_id[2], log_id[3]], mask, seal: IdSeal::default() }
     }
 
-    /// The same, with a seal on its ids as soon as the secret of that is known.
+    /// The same generator with a seal, which applies to new ids once its secret is known.
     pub fn with_seal(self, seal: IdSeal) -> Self {
         Self { seal, ..self }
     }
 
-    /// A new id for the record `lsn`, accepted `at`. `random` must come from the system's generator.
+    /// A new id for the record `lsn`, accepted at `at`. `random` must come from the system's random generator.
     pub fn generate(&self, at: Timestamp, lsn: Lsn, random: [u8; 9]) -> CommandId {
         let mut bytes = [0; ID_LEN];
         bytes[..6].copy_from_slice(&at.0.to_be_bytes()[2..]);
@@ -170,7 +170,7 @@ impl IdGenerator {
         CommandId(bytes)
     }
 
-    /// The LSN under which the command was first accepted. The caller compares the id inside that record.
+    /// The LSN of the record that first had this id. The caller must compare the id with the one in that record.
     pub fn lsn(&self, id: &CommandId) -> Result<Lsn, IdError> {
         if id.0[6..LSN_AT] != self.tag {
             return Err(IdError::OtherLog);
@@ -180,7 +180,7 @@ impl IdGenerator {
         Ok(Lsn(u64::from_be_bytes(masked) ^ self.mask_of(&id.0)))
     }
 
-    /// 48 bits that depend on everything in the id but the LSN.
+    /// 48 bits that depend on all bytes of the id except the LSN.
     fn mask_of(&self, bytes: &[u8; ID_LEN]) -> u64 {
         let mut mac = self.mask.clone();
         mac.update(b"lsn");
@@ -228,10 +228,10 @@ mod tests {
         let sealed = mint().with_seal(seal(5));
         for number in 0..200 {
             let id = sealed.generate(Timestamp(number), Lsn(number), [number as u8; 9]);
-            assert_eq!(sealed.lsn(&id), Ok(Lsn(number)), "the seal is not in the LSN's way");
+            assert_eq!(sealed.lsn(&id), Ok(Lsn(number)), "the seal does not affect the LSN");
             assert_eq!(mint().lsn(&id), Ok(Lsn(number)));
             assert!(id.has_seal(&seal(5)));
-            assert!(!id.has_seal(&seal(6)) && !id.has_seal(&IdSeal::default()), "another secret, or none");
+            assert!(!id.has_seal(&seal(6)) && !id.has_seal(&IdSeal::default()), "another secret, or no secret");
             for byte in (0..LSN_AT).chain(RANDOM_AT..ID_LEN) {
                 let mut changed = id;
                 changed.0[byte] ^= 1;

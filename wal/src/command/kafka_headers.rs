@@ -1,17 +1,17 @@
-//! All headers that Kafka gets with a record.
+//! All headers of a record in Kafka.
 
 use std::borrow::Cow;
 
 use super::Envelope;
 use crate::units::Timestamp;
 
-/// The headers Kafka gets with the record (docs/http-api.md#records-in-kafka).
+/// The headers of the record in Kafka (docs/http-api.md#records-in-kafka).
 pub fn headers<'a>(envelope: &Envelope<'a>, accepted_at: Timestamp) -> Vec<(&'a str, Cow<'a, str>)> {
     let mut headers: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(6);
     headers.push(("forebay-command-id", envelope.id.to_string().into()));
     headers.push(("forebay-kind", envelope.kind.into()));
     headers.push(("forebay-accepted-at", accepted_at.to_string().into()));
-    // An event without data may have none.
+    // An event without data may have no content type.
     if !envelope.content_type.is_empty() {
         headers.push(("content-type", envelope.content_type.into()));
     }

@@ -1,13 +1,13 @@
-//! Which lane a record belongs to. **A constant of the format**: lanes stand in every frame and in every
-//! position sent to Kafka, so neither their number nor the hash may ever change.
+//! The lane of a record. **A constant of the format**: every frame, and every position stored in Kafka, contains lanes.
+//! Neither their number nor the hash may ever change.
 
 use crate::units::Lsn;
 
-/// How many lanes there are. A worker owns the lanes congruent to its number, so that a change of the number of
-/// workers changes no position.
+/// The number of lanes. A worker owns the lanes congruent to its number, so a different number of workers changes no
+/// position.
 pub const LANES: usize = 256;
 
-/// The lane of a record: the lowest eight bits of the CRC-32 (IEEE) of its key; without a key, of its LSN.
+/// The lane of a record: the lowest eight bits of the CRC-32 (IEEE) of its key. Without a key, those of its LSN.
 pub fn lane(key: Option<&[u8]>, lsn: Lsn) -> u8 {
     let number = match key {
         Some(key) => u64::from(crc32fast::hash(key)),

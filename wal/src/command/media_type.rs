@@ -1,4 +1,4 @@
-//! Which media types are JSON.
+//! Detects JSON media types.
 
 /// Whether a media type, with or without parameters, is JSON: its subtype is `json`, or ends in `+json`.
 pub fn is_json(media_type: &str) -> bool {

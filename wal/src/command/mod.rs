@@ -1,4 +1,4 @@
-//! A command as the log and Kafka see it: its id, its envelope, its lane, and what became of it.
+//! A command in the log and in Kafka: its id, envelope, lane and status.
 
 mod digest;
 mod envelope;

@@ -1,25 +1,25 @@
-//! Whose a command is, told apart from other users who have had the same name.
+//! The owner of a command, distinct from other users who had the same name earlier.
 
 use std::sync::Arc;
 
 use crate::units::Timestamp;
 
-/// Who sent a command, or asks about one.
+/// The sender of a command, or of a request about one.
 ///
-/// A name alone does not say who that is: a deleted user's name may be registered again, by somebody else. The instant
-/// at which the account was registered tells the two apart.
+/// A name does not identify a user: after a deletion, another person may register the same name. The time of the
+/// registration distinguishes the two accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// A user's name, or `service:NAME`.
     pub name: Arc<str>,
-    /// When the user was registered (`users.created_at`). None for services, and for users whom a token names that came
-    /// from no login.
+    /// Time at which the user was registered (`users.created_at`). `None` for services, and for users from an external
+    /// token without a login.
     pub registered_at: Option<Timestamp>,
 }
 
 impl Owner {
-    /// Whether a command is theirs, by what its record says of its sender. A record of a version that did not write
-    /// `registered_at`, or of a table that does not have it, is theirs from their registration on.
+    /// Whether this owner sent a command, according to its record. Some records have no `registered_at`: an older version
+    /// wrote them, or the table has no such column. They belong to this owner if accepted at or after the registration.
     pub fn owns(
         &self,
         sender: Option<&str>,
@@ -32,13 +32,13 @@ impl Owner {
         match (self.registered_at, registered_at) {
             (Some(own), Some(senders)) => own == senders,
             (Some(own), None) => own <= accepted_at,
-            // Whoever signs such tokens says who has the name.
+            // The issuer of such tokens decides which user has the name.
             (None, _) => true,
         }
     }
 
-    /// Whether they are, or may be, the user who was registered under this name at this instant; also true for
-    /// everybody of another name.
+    /// Whether this owner is, or may be, the user registered under this name at this time. Also `true` if the names
+    /// differ.
     pub fn may_be(&self, name: &str, registered_at: Timestamp) -> bool {
         *self.name != *name || self.registered_at.is_none_or(|own| own == registered_at)
     }
@@ -58,7 +58,7 @@ mod tests {
             owner(own).owns(sender, senders.map(Timestamp), Timestamp(accepted))
         };
         assert!(owns(Some(5), Some("ada"), Some(5), 9));
-        assert!(!owns(Some(7), Some("ada"), Some(5), 9), "whatever the clocks of two daemons say");
+        assert!(!owns(Some(7), Some("ada"), Some(5), 9), "even if the clocks of two daemons differ");
         assert!(owns(Some(5), Some("ada"), None, 5) && !owns(Some(5), Some("ada"), None, 4));
         assert!(owns(None, Some("ada"), Some(5), 9) && owns(None, Some("ada"), None, 9));
         assert!(!owns(Some(5), Some("bob"), Some(5), 9) && !owns(None, None, None, 9));

@@ -1,28 +1,28 @@
-//! A dead letter on its way back into the log: the same command under the same id, as a new record.
+//! Requeues a dead letter: the same command under the same id, as a new record.
 
 use super::{Envelope, lane};
 use crate::units::Lsn;
 
-/// What a record is counted as when its envelope cannot be read.
+/// Label of a record whose envelope cannot be decoded.
 const UNREADABLE: &str = "unreadable";
 
-/// A record to append, made from a dead letter.
+/// A record built from a dead letter, to be appended to the log.
 pub struct RequeuedRecord {
-    /// The lane it is ordered in: its key's, as before.
+    /// Its lane: that of its key, as in the first record.
     pub lane: u8,
     /// The command's kind.
     pub label: String,
-    /// The record.
+    /// The payload of the new record.
     pub payload: Vec<u8>,
-    /// What its pending markers name as their owner.
+    /// Owner id in the reservations of the command.
     pub claim: Option<[u8; 16]>,
-    /// Whether a password in it waits to be hashed: it may only lie in an encrypted log.
+    /// Whether the payload contains a password that is not hashed yet. It may be stored in an encrypted log only.
     pub sealed: bool,
 }
 
-/// The record that takes up the dead letter `from` again, to be appended as `lsn`.
+/// Builds the record that sends the dead letter `from` again, to be appended as `lsn`.
 ///
-/// It no longer recognises repetitions of the request: the first record does.
+/// It does not identify repetitions of the request; the first record does.
 pub fn requeued_record(payload: &[u8], from: Lsn, lsn: Lsn) -> RequeuedRecord {
     match Envelope::decode(payload) {
         Ok(old) => {
@@ -32,7 +32,7 @@ pub fn requeued_record(payload: &[u8], from: Lsn, lsn: Lsn) -> RequeuedRecord {
             let (lane, label) = (lane(again.key, lsn), again.kind.to_owned());
             RequeuedRecord { lane, label, payload: bytes, claim: again.claim, sealed: again.sealed }
         }
-        // Unreadable for this version: as it is, so that a version that reads it can send it.
+        // This version cannot decode it: keep the payload unchanged, so that a version that can will send it.
         Err(_) => {
             let (lane, label) = (lane(None, lsn), UNREADABLE.to_owned());
             RequeuedRecord { lane, label, payload: payload.to_vec(), claim: None, sealed: false }
@@ -40,7 +40,7 @@ pub fn requeued_record(payload: &[u8], from: Lsn, lsn: Lsn) -> RequeuedRecord {
     }
 }
 
-/// What the record with this payload is counted as (`wal::Options::label`): its command's kind.
+/// The label of the record with this payload (`wal::Options::label`): the kind of its command.
 pub fn kind_of(payload: &[u8]) -> Option<String> {
     Envelope::decode(payload).ok().map(|envelope| envelope.kind.to_owned())
 }

@@ -1,63 +1,63 @@
-//! What became of a command, in the words of the HTTP interface.
+//! The status of a command, in the words of the HTTP interface.
 
 use serde::Serialize;
 
 use super::{CommandId, has_consumer};
 use crate::units::Timestamp;
 
-/// How far a command has come. `Applied` and `Rejected` come from a consumer of ours; kinds without one end at
+/// State of a command. `Applied` and `Rejected` are reported by a forebay consumer. Kinds without a consumer end at
 /// `Sent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CommandState {
-    /// On stable storage here.
+    /// On stable storage in the log.
     Accepted,
-    /// Confirmed by the broker.
+    /// Acknowledged by the Kafka broker.
     Sent,
     /// Applied to the database.
     Applied,
-    /// Refused by the database.
+    /// Rejected by the database.
     Rejected,
     /// In the dead-letter store.
     Dead,
 }
 
-/// Where Kafka put a record.
+/// The position of a record in Kafka.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KafkaPosition {
     /// Topic.
     pub topic: String,
-    /// Partition; −1 where the broker was not asked to say (`acks = 0`).
+    /// Partition; −1 if the broker does not report it (`acks = 0`).
     pub partition: i32,
-    /// Offset; −1 where the broker was not asked to say.
+    /// Offset; −1 if the broker does not report it.
     pub offset: i64,
 }
 
 /// The status document of one command (docs/http-api.md#reading-a-status).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CommandStatus {
-    /// The command.
+    /// Command id.
     pub id: CommandId,
-    /// Its kind.
+    /// Kind of the command.
     pub kind: String,
-    /// Its key, if its kind declares one.
+    /// Key of the command, if its kind declares one.
     pub key: Option<String>,
-    /// How far it has come.
+    /// Current state.
     pub state: CommandState,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub accepted_at: Timestamp,
-    /// When the broker confirmed it.
+    /// Time at which the broker acknowledged it.
     pub sent_at: Option<Timestamp>,
-    /// Where it lies in Kafka.
+    /// Its position in Kafka.
     pub kafka: Option<KafkaPosition>,
-    /// When it reached a final state.
+    /// Time at which it reached a final state.
     pub finished_at: Option<Timestamp>,
-    /// Why it was rejected or is dead.
+    /// Why it was rejected or dead-lettered.
     pub reason: Option<String>,
 }
 
 impl CommandStatus {
-    /// Whether nothing more will become of it. Kinds without a consumer of ours end at `sent`.
+    /// Whether the state is final. Kinds without a forebay consumer end at `sent`.
     pub fn is_final(&self) -> bool {
         match self.state {
             CommandState::Accepted => false,

@@ -11,13 +11,13 @@ use super::retry_records;
 
 /// Records that are held. Commands of a few users at a time are usual; when more wait, something is wrong with all
 /// commands, and nothing is gained by reading on.
-const MOST: usize = 1_000;
+const MAX_RECORDS: usize = 1_000;
 /// Bytes of the records that are held.
-const MOST_BYTES: usize = 8 << 20;
+const MAX_BYTES: usize = 8 << 20;
 
 /// By partition, in the topic's order.
 #[derive(Default)]
-pub(super) struct Held {
+pub(super) struct HeldRetries {
     partitions: BTreeMap<Partition, VecDeque<Record>>,
     count: usize,
     bytes: usize,
@@ -25,12 +25,13 @@ pub(super) struct Held {
     next: Option<Timestamp>,
 }
 
-impl Held {
+impl HeldRetries {
     /// Gives the record back when it is due, and holds it when it is not, or when an earlier one of its name is held.
     pub(super) fn admit(&mut self, record: Record, now: Timestamp) -> Option<Record> {
         let partition = (record.topic.clone(), record.partition);
         let earlier = self.partitions.get(&partition);
-        let is_behind = earlier.is_some_and(|held| held.iter().any(|earlier| is_before(earlier, &record)));
+        let is_behind =
+            earlier.is_some_and(|held| held.iter().any(|earlier| has_same_name(earlier, &record)));
         let due = retry_records::due(&record);
         if due <= now && !is_behind {
             return Some(record);
@@ -79,22 +80,22 @@ impl Held {
     }
 
     /// Whether any of this partition is held.
-    pub(super) fn has(&self, partition: &Partition) -> bool {
+    pub(super) fn contains(&self, partition: &Partition) -> bool {
         self.partitions.contains_key(partition)
     }
 
     /// Whether no more should come.
     pub(super) fn is_full(&self) -> bool {
-        self.count >= MOST || self.bytes >= MOST_BYTES
+        self.count >= MAX_RECORDS || self.bytes >= MAX_BYTES
     }
 
     /// Whether there is room again for many, so that partitions are not paused for each record anew.
     pub(super) fn has_room(&self) -> bool {
-        self.count <= MOST / 2 && self.bytes <= MOST_BYTES / 2
+        self.count <= MAX_RECORDS / 2 && self.bytes <= MAX_BYTES / 2
     }
 
     /// Forgets the records of partitions that were revoked.
-    pub(super) fn forget(&mut self, partitions: &[Partition]) {
+    pub(super) fn remove_partitions(&mut self, partitions: &[Partition]) {
         self.partitions.retain(|partition, _| !partitions.contains(partition));
         let left = || self.partitions.values().flatten();
         (self.count, self.bytes) = (left().count(), left().map(Record::bytes).sum());
@@ -104,7 +105,7 @@ impl Held {
 }
 
 /// Whether both are of one name.
-fn is_before(earlier: &Record, record: &Record) -> bool {
+fn has_same_name(earlier: &Record, record: &Record) -> bool {
     record.key.is_some() && earlier.key == record.key
 }
 
@@ -131,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_retry_that_is_not_due_holds_its_own_name_and_nobody_else() {
-        let (mut held, now) = (Held::default(), Timestamp(1_000));
+        let (mut held, now) = (HeldRetries::default(), Timestamp(1_000));
         assert!(held.admit(retry(0, 1, "ada", 3_600_000), now).is_none());
         assert!(held.admit(retry(0, 2, "bob", 500), now).is_some(), "another name passes");
         assert!(held.admit(retry(0, 3, "ada", 500), now).is_none(), "the same name waits behind");
@@ -142,21 +143,21 @@ mod tests {
         assert!(held.take_due(Timestamp(3_599_999)).is_empty());
         assert_eq!(offsets(&held.take_due(Timestamp(3_600_000))), [1, 3], "in their order");
         assert_eq!((held.count, held.bytes, held.next), (0, 0, None));
-        assert!(!held.has(&(USER_RETRY_TOPIC.into(), 0)));
+        assert!(!held.contains(&(USER_RETRY_TOPIC.into(), 0)));
     }
 
     #[test]
     fn no_more_are_held_than_the_bound_and_room_comes_back() {
-        let (mut held, now) = (Held::default(), Timestamp(0));
-        for offset in 0..MOST as i64 {
+        let (mut held, now) = (HeldRetries::default(), Timestamp(0));
+        for offset in 0..MAX_RECORDS as i64 {
             assert!(!held.is_full());
             let partition = (offset % 2) as i32;
             assert!(held.admit(retry(partition, offset, &offset.to_string(), 1_000), now).is_none());
         }
         assert!(held.is_full() && !held.has_room());
-        held.forget(&[(USER_RETRY_TOPIC.into(), 0)]);
-        assert!(held.has_room() && held.has(&(USER_RETRY_TOPIC.into(), 1)));
-        assert_eq!(held.take_due(Timestamp(1_000)).len(), MOST / 2);
+        held.remove_partitions(&[(USER_RETRY_TOPIC.into(), 0)]);
+        assert!(held.has_room() && held.contains(&(USER_RETRY_TOPIC.into(), 1)));
+        assert_eq!(held.take_due(Timestamp(1_000)).len(), MAX_RECORDS / 2);
         assert_eq!((held.count, held.bytes), (0, 0));
     }
 }

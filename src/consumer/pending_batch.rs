@@ -7,17 +7,17 @@ use super::retry_records;
 
 /// Records and what they mean, side by side.
 #[derive(Default)]
-pub(super) struct Pending {
+pub(super) struct PendingBatch {
     pub(super) records: Vec<Record>,
     pub(super) commands: Vec<Command>,
 }
 
-impl Pending {
+impl PendingBatch {
     /// Adds a record at the end.
     pub(super) fn push(&mut self, record: Record) {
         let mut command = Command::read(&record);
         if command.from_retry {
-            command.lost = retry_records::lost(&record);
+            command.lost_predecessor = retry_records::lost_predecessor(&record);
         }
         self.commands.push(command);
         self.records.push(record);
@@ -44,7 +44,7 @@ impl Pending {
     }
 
     /// Forgets what comes from partitions that are somebody else's now.
-    pub(super) fn forget(&mut self, partitions: &[Partition]) {
+    pub(super) fn remove_partitions(&mut self, partitions: &[Partition]) {
         let lost = |record: &Record| is_of(record, partitions);
         let mut keep = self.records.iter().map(|record| !lost(record)).collect::<Vec<_>>().into_iter();
         self.commands.retain(|_| keep.next().unwrap_or(true));

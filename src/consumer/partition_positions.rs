@@ -6,20 +6,20 @@ use crate::kafka::{Partition, Record};
 
 /// Every partition of which something was read since it was assigned.
 #[derive(Default)]
-pub(super) struct Positions(BTreeMap<Partition, Position>);
+pub(super) struct PartitionPositions(BTreeMap<Partition, PartitionPosition>);
 
 #[derive(Default)]
-struct Position {
+struct PartitionPosition {
     /// Read and not settled.
     open: BTreeSet<i64>,
     /// After the last one read.
     next: i64,
 }
 
-impl Positions {
+impl PartitionPositions {
     /// Notes a record that was read. A partition is read in order. An offset that was read before means that the broker
     /// has lost the end of its log, and writes other records in its place: what is known of the old ones does not count.
-    pub(super) fn read(&mut self, record: &Record) {
+    pub(super) fn on_read(&mut self, record: &Record) {
         let position = self.0.entry((record.topic.clone(), record.partition)).or_default();
         if record.offset < position.next {
             position.open.split_off(&record.offset);
@@ -29,7 +29,7 @@ impl Positions {
     }
 
     /// These records are settled. For each of their partitions: everything before this offset is.
-    pub(super) fn settled(&mut self, records: &[Record]) -> BTreeMap<Partition, i64> {
+    pub(super) fn on_settled(&mut self, records: &[Record]) -> BTreeMap<Partition, i64> {
         let mut offsets = BTreeMap::new();
         for record in records {
             let partition = (record.topic.clone(), record.partition);
@@ -42,13 +42,13 @@ impl Positions {
     }
 
     /// How many records another consumer would read again if it took the partition over now, at most.
-    pub(super) fn span(&self, partition: &Partition) -> u64 {
-        let first = |position: &Position| Some(position.next.abs_diff(*position.open.first()?));
+    pub(super) fn unsettled_span(&self, partition: &Partition) -> u64 {
+        let first = |position: &PartitionPosition| Some(position.next.abs_diff(*position.open.first()?));
         self.0.get(partition).and_then(first).unwrap_or(0)
     }
 
     /// Forgets partitions that were revoked.
-    pub(super) fn forget(&mut self, partitions: &[Partition]) {
+    pub(super) fn remove_partitions(&mut self, partitions: &[Partition]) {
         self.0.retain(|partition, _| !partitions.contains(partition));
     }
 }
@@ -63,36 +63,38 @@ mod tests {
 
     #[test]
     fn nothing_is_committed_past_a_record_that_is_not_settled() {
-        let (mut positions, partition) = (Positions::default(), (Box::<str>::from("t"), 0));
+        let (mut positions, partition) = (PartitionPositions::default(), (Box::<str>::from("t"), 0));
         for offset in [10, 11, 12, 20] {
-            positions.read(&record(0, offset));
+            positions.on_read(&record(0, offset));
         }
-        positions.read(&record(1, 5));
+        positions.on_read(&record(1, 5));
         let mut settled = |offsets: &[i64]| {
             let records: Vec<_> = offsets.iter().map(|offset| record(0, *offset)).collect();
-            positions.settled(&records).get(&partition).copied()
+            positions.on_settled(&records).get(&partition).copied()
         };
         assert_eq!(settled(&[11, 20]), Some(10), "the first one is held");
         assert_eq!(settled(&[10]), Some(12));
         assert_eq!(settled(&[12]), Some(21), "everything that was read");
         assert_eq!(settled(&[12]), Some(21), "settled twice");
-        assert_eq!(positions.span(&partition), 0);
-        positions.read(&record(0, 30));
-        positions.read(&record(0, 99));
-        assert_eq!(positions.span(&partition), 70);
-        positions.forget(std::slice::from_ref(&partition));
-        assert!(positions.settled(&[record(0, 30)]).is_empty(), "the partition was revoked");
-        assert_eq!(positions.settled(&[record(1, 5)]).into_values().collect::<Vec<_>>(), [6]);
+        assert_eq!(positions.unsettled_span(&partition), 0);
+        positions.on_read(&record(0, 30));
+        positions.on_read(&record(0, 99));
+        assert_eq!(positions.unsettled_span(&partition), 70);
+        positions.remove_partitions(std::slice::from_ref(&partition));
+        assert!(positions.on_settled(&[record(0, 30)]).is_empty(), "the partition was revoked");
+        assert_eq!(positions.on_settled(&[record(1, 5)]).into_values().collect::<Vec<_>>(), [6]);
     }
 
     /// After an unclean election of a leader the log may end earlier than it did, without a rebalance.
     #[test]
     fn a_truncated_log_takes_the_position_back() {
-        let (mut positions, partition) = (Positions::default(), (Box::<str>::from("t"), 0));
-        let read = |positions: &mut Positions, offsets: &[i64]| {
-            offsets.iter().for_each(|offset| positions.read(&record(0, *offset)));
+        let (mut positions, partition) = (PartitionPositions::default(), (Box::<str>::from("t"), 0));
+        let read = |positions: &mut PartitionPositions, offsets: &[i64]| {
+            offsets.iter().for_each(|offset| positions.on_read(&record(0, *offset)));
         };
-        let settled = |positions: &mut Positions, offset| positions.settled(&[record(0, offset)])[&partition];
+        let settled = |positions: &mut PartitionPositions, offset| {
+            positions.on_settled(&[record(0, offset)])[&partition]
+        };
         read(&mut positions, &[100, 101, 102, 103]);
         assert_eq!(settled(&mut positions, 100), 101);
         assert_eq!(settled(&mut positions, 103), 101, "101 and 102 are open");

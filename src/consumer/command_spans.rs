@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use super::apply::Done;
-use super::pending::Pending;
+use super::apply::CommittedBatch;
+use super::pending_batch::PendingBatch;
 use crate::kafka::Record;
 use crate::telemetry::trace::{Kind, Span, TraceContext, Tracer};
 
@@ -11,7 +11,13 @@ const TRACEPARENT: &str = "traceparent";
 
 /// Hands in the spans of all sampled commands of a batch, which is committed. `system`: the database's name in
 /// OpenTelemetry's conventions.
-pub(super) fn report(tracer: &Tracer, system: &'static str, group: &str, batch: &Pending, done: &Done) {
+pub(super) fn report(
+    tracer: &Tracer,
+    system: &'static str,
+    group: &str,
+    batch: &PendingBatch,
+    done: &CommittedBatch,
+) {
     if !tracer.is_on() {
         return;
     }
@@ -30,7 +36,7 @@ pub(super) fn report(tracer: &Tracer, system: &'static str, group: &str, batch: 
         let own = tracer.child_of(apply);
         let transaction = Span::child(own, apply, "transaction")
             .of_kind(Kind::Client)
-            .lasted(done.began, done.began + done.took)
+            .lasted(done.started_at, done.started_at + done.elapsed)
             .linked(first)
             .with("db.system.name", system)
             .with("db.operation.batch.size", i64::try_from(done.outcomes.len()).unwrap_or(i64::MAX));
