@@ -19,7 +19,7 @@ use crate::units::{Lsn, Span, Timestamp};
 const LONG: Duration = Duration::from_secs(60);
 
 /// Tries again once, and at once.
-fn soon() -> Config {
+fn retry_at_once() -> Config {
     Config {
         retry_attempts: 1,
         retry_backoff_min: Span::millis(10),
@@ -28,13 +28,13 @@ fn soon() -> Config {
     }
 }
 
-struct Place {
+struct ConsumerFixture {
     runtime: Runtime,
     db: Database,
     dir: tempfile::TempDir,
 }
 
-impl Place {
+impl ConsumerFixture {
     fn new() -> Self {
         let runtime = Runtime::new().unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -74,7 +74,7 @@ impl Place {
         Consumer::start(parts, FatalSignal::default()).unwrap()
     }
 
-    fn until<T>(&self, what: &str, mut look: impl AsyncFnMut(&Database) -> Option<T>) -> T {
+    fn wait_for<T>(&self, what: &str, mut look: impl AsyncFnMut(&Database) -> Option<T>) -> T {
         let deadline = Instant::now() + LONG;
         loop {
             if let Some(found) = self.runtime.block_on(look(&self.db)) {
@@ -87,14 +87,14 @@ impl Place {
 
     fn outcomes(&self, ids: &[CommandId]) -> Vec<OutcomeRow> {
         let ids: Vec<String> = ids.iter().map(CommandId::to_string).collect();
-        self.until("every command has an outcome", async |db| {
+        self.wait_for("every command has an outcome", async |db| {
             let rows = db.outcomes(&ids).await.unwrap();
             (rows.len() == ids.len()).then_some(rows)
         })
     }
 }
 
-fn letter(id: CommandId, kind: &str, name: &str, value: &str) -> OutboxRecord {
+fn command_record(id: CommandId, kind: &str, name: &str, value: &str) -> OutboxRecord {
     let headers =
         vec![("forebay-command-id".to_owned(), id.to_string()), ("forebay-kind".to_owned(), kind.to_owned())];
     OutboxRecord { topic: USER_TOPIC, key: Some(name.into()), headers, value: value.into() }
@@ -103,14 +103,14 @@ fn letter(id: CommandId, kind: &str, name: &str, value: &str) -> OutboxRecord {
 /// What an embedded broker held in the retry topic dies with it. Delivered again, a parked command is sent there again.
 #[test]
 fn what_was_parked_when_an_embedded_broker_died_comes_to_its_end_with_the_next() {
-    let place = Place::new();
+    let place = ConsumerFixture::new();
     let mint = IdGenerator::new(&[1; 16], &[2; 32]);
     let ids: Vec<_> = (1..=3).map(|n| mint.generate(Timestamp(n), Lsn(n), [n as u8; 9])).collect();
     let create = r#"{"name":"ada","email":"a@b","phone":"1","password_hash":"x"}"#;
     let letters = [
-        letter(ids[0], "user.create", "ada", create),
-        letter(ids[1], "user.update", "ada", "?"),
-        letter(ids[2], "user.update", "ada", r#"{"name":"ada","nickname":"A"}"#),
+        command_record(ids[0], "user.create", "ada", create),
+        command_record(ids[1], "user.update", "ada", "?"),
+        command_record(ids[2], "user.update", "ada", r#"{"name":"ada","nickname":"A"}"#),
     ];
     let broker = EmbeddedBroker::start().unwrap();
     let config = kafka::Config::default();
@@ -121,7 +121,7 @@ fn what_was_parked_when_an_embedded_broker_died_comes_to_its_end_with_the_next()
         ..Config::default()
     };
     let consumer = place.consumer(&broker, never);
-    place.until("two commands are parked", async |db| {
+    place.wait_for("two commands are parked", async |db| {
         let mut batch = db.begin().await.unwrap();
         (batch.parked(&["ada".to_owned()]).await.unwrap().len() == 2).then_some(())
     });
@@ -130,13 +130,13 @@ fn what_was_parked_when_an_embedded_broker_died_comes_to_its_end_with_the_next()
 
     let broker = EmbeddedBroker::start().unwrap();
     Outbox::new(&config, broker.bootstrap()).send(&letters, &mut || true).unwrap();
-    let consumer = place.consumer(&broker, soon());
+    let consumer = place.consumer(&broker, retry_at_once());
     let handle = consumer.handle();
     let states: Vec<_> = place.outcomes(&ids).into_iter().map(|row| (row.id, row.state)).collect();
     for (id, state) in ids.iter().zip(["applied", "dead", "applied"]) {
         assert!(states.contains(&(id.to_string(), state.to_owned())), "{id}: {states:?}");
     }
-    let row = place.until("ada is there", async |db| db.user("ada").await.unwrap());
+    let row = place.wait_for("ada is there", async |db| db.user("ada").await.unwrap());
     assert_eq!(row.nickname.as_deref(), Some("A"));
     assert_eq!(handle.settled().into_values().sum::<i64>(), 3);
     assert_eq!(handle.problem(), None);
@@ -146,9 +146,9 @@ fn what_was_parked_when_an_embedded_broker_died_comes_to_its_end_with_the_next()
 /// Commands are read while another connection keeps the database from being written.
 #[test]
 fn commands_that_are_read_and_not_settled_are_trouble_in_the_end() {
-    let place = Place::new();
+    let place = ConsumerFixture::new();
     let broker = EmbeddedBroker::start().unwrap();
-    let consumer = place.consumer(&broker, soon());
+    let consumer = place.consumer(&broker, retry_at_once());
     let handle = consumer.handle();
     let mint = IdGenerator::new(&[1; 16], &[2; 32]);
     let id = |n: u8| mint.generate(Timestamp(n.into()), Lsn(n.into()), [n; 9]);
@@ -158,13 +158,13 @@ fn commands_that_are_read_and_not_settled_are_trouble_in_the_end() {
     };
     let config = kafka::Config::default();
     let send = |n: u8, name: &str| {
-        let letters = [letter(id(n), "user.create", name, &person(name))];
+        let letters = [command_record(id(n), "user.create", name, &person(name))];
         Outbox::new(&config, broker.bootstrap()).send(&letters, &mut || true).unwrap();
     };
     send(1, "ada");
     place.outcomes(&[id(1)]);
     let later = |seconds| handle.shared.progress.stalled(Instant::now() + Duration::from_secs(seconds));
-    place.until("nothing is pending", async |_| later(1_000).is_none().then_some(()));
+    place.wait_for("nothing is pending", async |_| later(1_000).is_none().then_some(()));
 
     let file = place.dir.path().join("users.sqlite").display().to_string();
     let lock = place.runtime.block_on(async {
@@ -173,11 +173,11 @@ fn commands_that_are_read_and_not_settled_are_trouble_in_the_end() {
         connection
     });
     send(2, "robert");
-    let stalled = place.until("it is seen", async |_| later(1_000));
+    let stalled = place.wait_for("it is seen", async |_| later(1_000));
     assert!(stalled.ends_with("while 1 are pending"), "{stalled}");
     place.runtime.block_on(lock.close()).unwrap();
     place.outcomes(&[id(2)]);
-    place.until("nothing is pending", async |_| later(1_000).is_none().then_some(()));
+    place.wait_for("nothing is pending", async |_| later(1_000).is_none().then_some(()));
     consumer.stop(Instant::now() + LONG);
 
     // Half a minute later.
@@ -192,7 +192,7 @@ fn commands_that_are_read_and_not_settled_are_trouble_in_the_end() {
 /// An index of an operator's own refuses a command's audit row, whatever becomes of the command.
 #[test]
 fn a_command_that_no_table_takes_becomes_a_dead_letter_and_holds_nobody() {
-    let place = Place::new();
+    let place = ConsumerFixture::new();
     place.sql("CREATE UNIQUE INDEX one_update ON audit (target) WHERE action = 'user.update'");
     let mint = IdGenerator::new(&[1; 16], &[2; 32]);
     let ids: Vec<_> = (1..=5).map(|n| mint.generate(Timestamp(n), Lsn(n), [n as u8; 9])).collect();
@@ -200,27 +200,27 @@ fn a_command_that_no_table_takes_becomes_a_dead_letter_and_holds_nobody() {
         format!(r#"{{"name":"{name}","email":"{name}@b","phone":"{}","password_hash":"x"}}"#, name.len())
     };
     let letters = [
-        letter(ids[0], "user.create", "ada", &person("ada")),
-        letter(ids[1], "user.update", "ada", r#"{"name":"ada","nickname":"A"}"#),
-        letter(ids[2], "user.update", "ada", r#"{"name":"ada","nickname":"B"}"#),
-        letter(ids[3], "user.delete", "ada", r#"{"name":"ada"}"#),
-        letter(ids[4], "user.create", "robert", &person("robert")),
+        command_record(ids[0], "user.create", "ada", &person("ada")),
+        command_record(ids[1], "user.update", "ada", r#"{"name":"ada","nickname":"A"}"#),
+        command_record(ids[2], "user.update", "ada", r#"{"name":"ada","nickname":"B"}"#),
+        command_record(ids[3], "user.delete", "ada", r#"{"name":"ada"}"#),
+        command_record(ids[4], "user.create", "robert", &person("robert")),
     ];
     let broker = EmbeddedBroker::start().unwrap();
     let config = kafka::Config::default();
     Outbox::new(&config, broker.bootstrap()).send(&letters, &mut || true).unwrap();
-    let consumer = place.consumer(&broker, soon());
+    let consumer = place.consumer(&broker, retry_at_once());
     let handle = consumer.handle();
     let taken = [ids[0], ids[1], ids[3], ids[4]];
     assert!(place.outcomes(&taken).iter().all(|row| row.state == "applied"));
     assert_eq!(place.runtime.block_on(place.db.outcome(&ids[2].to_string())), Ok(None));
     let source = GroupConsumer::new(&config, broker.bootstrap(), "reader", &[USER_DEAD_TOPIC]).unwrap();
     let dead =
-        place.until("the dead letter is there", async |_| match source.poll(Duration::from_millis(100)) {
+        place.wait_for("the dead letter is there", async |_| match source.poll(Duration::from_millis(100)) {
             PollOutcome::Record(record) => Some(record),
             _ => None,
         });
     assert_eq!(dead.header("forebay-command-id"), Some(ids[2].to_string().as_str()));
-    place.until("nothing is pending", async |_| (handle.problem().is_none()).then_some(()));
+    place.wait_for("nothing is pending", async |_| (handle.problem().is_none()).then_some(()));
     consumer.stop(Instant::now() + LONG);
 }

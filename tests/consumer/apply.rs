@@ -8,19 +8,19 @@ use forebay::consumer::{Config, Degraded, HookFuture, PostCommit};
 use forebay::kv::reservation_marker::ReservationMarker;
 use forebay::kv::{Kv, reservation_marker};
 
-use super::commands::{Log, Sent, person, send};
-use super::stage::{Stage, on_each};
+use super::commands::{CommandSource, SentCommand, person, send};
+use super::test_servers::{TestServers, for_each_database};
 use support::daemon::LONG;
 use support::{scratch, wait};
 
-fn ids(sent: &[Sent]) -> Vec<CommandId> {
+fn ids(sent: &[SentCommand]) -> Vec<CommandId> {
     sent.iter().map(|one| one.id).collect()
 }
 
 #[test]
 fn what_is_delivered_again_changes_nothing_and_a_replay_says_so() {
-    on_each("what_is_delivered_again_changes_nothing_and_a_replay_says_so", |stage| {
-        let mut log = Log::new(1);
+    for_each_database("what_is_delivered_again_changes_nothing_and_a_replay_says_so", |stage| {
+        let mut log = CommandSource::new(1);
         // In another partition a collision could come first and win: it is sent when the first has its outcome.
         let (mut first, mut late) = (Vec::new(), Vec::new());
         for number in 0..1_000_u64 {
@@ -42,7 +42,7 @@ fn what_is_delivered_again_changes_nothing_and_a_replay_says_so() {
         let sent = [first.clone(), late.clone()].concat();
         let bootstrap = stage.kafka.bootstrap();
         send(&bootstrap, &first);
-        let running = stage.start(Stage::config());
+        let running = stage.start(TestServers::config());
         stage.await_outcomes(&ids(&first));
         send(&bootstrap, &late);
         let outcomes = stage.await_outcomes(&ids(&sent));
@@ -62,7 +62,7 @@ fn what_is_delivered_again_changes_nothing_and_a_replay_says_so() {
         drop(running);
 
         // From the beginning, as a new group.
-        let running = stage.start(Config { group: "another".to_owned(), ..Stage::config() });
+        let running = stage.start(Config { group: "another".to_owned(), ..TestServers::config() });
         let repeats = running.metrics.applied.with_label_values(&["repeat"]);
         wait::until_true("all came again", LONG, || repeats.get() as usize == sent.len());
         assert_eq!((stage.users(), stage.await_outcomes(&ids(&sent))), (users.clone(), outcomes.clone()));
@@ -79,12 +79,12 @@ fn what_is_delivered_again_changes_nothing_and_a_replay_says_so() {
 
 /// Hears everything.
 #[derive(Default)]
-pub struct Ear {
+pub struct RecordingHooks {
     changed: Mutex<Vec<String>>,
     finished: Mutex<Vec<CommandId>>,
 }
 
-impl Ear {
+impl RecordingHooks {
     pub fn changed(&self) -> Vec<String> {
         self.changed.lock().unwrap().clone()
     }
@@ -94,7 +94,7 @@ impl Ear {
     }
 }
 
-impl PostCommit for Ear {
+impl PostCommit for RecordingHooks {
     fn users_changed<'a>(&'a self, names: &'a [String]) -> HookFuture<'a> {
         self.changed.lock().unwrap().extend_from_slice(names);
         Box::pin(std::future::ready(()))
@@ -108,10 +108,10 @@ impl PostCommit for Ear {
 
 #[test]
 fn markers_go_with_their_own_claim_and_caches_and_waiters_hear_of_it() {
-    on_each("markers_go_with_their_own_claim_and_caches_and_waiters_hear_of_it", |stage| {
+    for_each_database("markers_go_with_their_own_claim_and_caches_and_waiters_hear_of_it", |stage| {
         let dir = scratch::dir("store");
         let kv = Kv::embedded(dir.path()).unwrap();
-        let mut log = Log::new(1);
+        let mut log = CommandSource::new(1);
         let claimed = |name: &str, claim: u8| {
             let text = data_encoding::HEXLOWER.encode(&[claim; 16]);
             UserValue { claim: Some(text), ..person(name) }
@@ -136,7 +136,7 @@ fn markers_go_with_their_own_claim_and_caches_and_waiters_hear_of_it() {
             log.command(2, UserKind::Create, eve),
             log.delete(3, "nobody"),
         ];
-        let ear = Arc::new(Ear::default());
+        let ear = Arc::new(RecordingHooks::default());
         let _running = stage.start_with(kv.clone(), ear.clone());
         send(&stage.kafka.bootstrap(), &sent);
         wait::until_true("all are announced", LONG, || ear.finished().len() == sent.len());
@@ -150,13 +150,13 @@ fn markers_go_with_their_own_claim_and_caches_and_waiters_hear_of_it() {
 
 #[test]
 fn what_a_struggling_database_puts_off_is_written_when_it_is_well() {
-    on_each("what_a_struggling_database_puts_off_is_written_when_it_is_well", |stage| {
-        let mut log = Log::new(1);
+    for_each_database("what_a_struggling_database_puts_off_is_written_when_it_is_well", |stage| {
+        let mut log = CommandSource::new(1);
         let nick = UserValue { nickname: Some(Some("Ada".to_owned())), ..person("ada") };
         let sent =
             [log.command(1, UserKind::Create, nick), log.create(2, "bob"), log.rename(3, "bob", "Bob")];
         send(&stage.kafka.bootstrap(), &sent);
-        let running = stage.start(Config { degraded: Degraded::On, ..Stage::config() });
+        let running = stage.start(Config { degraded: Degraded::On, ..TestServers::config() });
         stage.await_outcomes(&ids(&sent));
         drop(running);
         let nicknames =

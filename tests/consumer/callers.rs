@@ -2,13 +2,13 @@
 
 use forebay::command::{UserKind, UserValue};
 
-use super::commands::{Log, send};
-use super::stage::{Stage, on_each};
+use super::commands::{CommandSource, send};
+use super::test_servers::{TestServers, for_each_database};
 
 #[test]
 fn a_command_is_applied_however_long_the_name_of_its_caller_is() {
-    on_each("a_command_is_applied_however_long_the_name_of_its_caller_is", |stage| {
-        let mut log = Log::new(1);
+    for_each_database("a_command_is_applied_however_long_the_name_of_its_caller_is", |stage| {
+        let mut log = CommandSource::new(1);
         let long = "ğ".repeat(255);
         let callers = [long.clone(), format!("{long}a"), format!("{long}b"), "a\u{0}b".to_owned()];
         let mut sent = vec![log.create(1, "ada")];
@@ -19,7 +19,7 @@ fn a_command_is_applied_however_long_the_name_of_its_caller_is() {
             sent.push(log.command(2, UserKind::Update, value));
         }
         send(&stage.kafka.bootstrap(), &sent);
-        let _running = stage.start(Stage::config());
+        let _running = stage.start(TestServers::config());
         let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
         let outcomes = stage.await_outcomes(&ids);
         assert!(outcomes.values().all(|row| row.state == "applied"), "{outcomes:#?}");

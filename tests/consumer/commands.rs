@@ -14,14 +14,14 @@ use support::daemon::LONG;
 use support::wait;
 
 /// A log that accepts commands, as far as their ids show it.
-pub struct Log {
+pub struct CommandSource {
     mint: IdGenerator,
     count: u64,
 }
 
-impl Log {
-    pub fn new(number: u8) -> Log {
-        Log { mint: IdGenerator::new(&[number; 16], &[9; 32]), count: 0 }
+impl CommandSource {
+    pub fn new(number: u8) -> CommandSource {
+        CommandSource { mint: IdGenerator::new(&[number; 16], &[9; 32]), count: 0 }
     }
 
     /// The next id, of this instant.
@@ -31,21 +31,26 @@ impl Log {
         self.mint.generate(Timestamp(at), Lsn(self.count), random)
     }
 
-    pub fn command(&mut self, at: u64, kind: UserKind, value: UserValue) -> Sent {
+    pub fn command(&mut self, at: u64, kind: UserKind, value: UserValue) -> SentCommand {
         let id = self.id(at);
-        Sent { id, kind: kind.as_str().to_owned(), key: value.name.clone(), value: value.to_bytes().to_vec() }
+        SentCommand {
+            id,
+            kind: kind.as_str().to_owned(),
+            key: value.name.clone(),
+            value: value.to_bytes().to_vec(),
+        }
     }
 
     /// A registration with an address and a number of its own.
-    pub fn create(&mut self, at: u64, name: &str) -> Sent {
+    pub fn create(&mut self, at: u64, name: &str) -> SentCommand {
         self.command(at, UserKind::Create, person(name))
     }
 
-    pub fn delete(&mut self, at: u64, name: &str) -> Sent {
+    pub fn delete(&mut self, at: u64, name: &str) -> SentCommand {
         self.command(at, UserKind::Delete, UserValue { name: name.to_owned(), ..UserValue::default() })
     }
 
-    pub fn rename(&mut self, at: u64, name: &str, nickname: &str) -> Sent {
+    pub fn rename(&mut self, at: u64, name: &str, nickname: &str) -> SentCommand {
         let nickname = Some(Some(nickname.to_owned()));
         let value = UserValue { name: name.to_owned(), nickname, ..UserValue::default() };
         self.command(at, UserKind::Update, value)
@@ -67,27 +72,27 @@ pub fn person(name: &str) -> UserValue {
 
 /// A record for `user.commands.v1`.
 #[derive(Clone)]
-pub struct Sent {
+pub struct SentCommand {
     pub id: CommandId,
     pub kind: String,
     pub key: String,
     pub value: Vec<u8>,
 }
 
-impl Sent {
-    pub fn with_value(mut self, value: &str) -> Sent {
+impl SentCommand {
+    pub fn with_value(mut self, value: &str) -> SentCommand {
         self.value = value.into();
         self
     }
 }
 
 /// Sends all in their order, and returns when the broker has them.
-pub fn send(bootstrap: &str, commands: &[Sent]) {
+pub fn send(bootstrap: &str, commands: &[SentCommand]) {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true");
     settings.set("partitioner", "murmur2_random").set("reconnect.backoff.max.ms", "500");
-    let producer: BaseProducer<Failures> =
-        settings.create_with_context(Failures(Mutex::default())).expect("a producer");
+    let producer: BaseProducer<DeliveryFailures> =
+        settings.create_with_context(DeliveryFailures(Mutex::default())).expect("a producer");
     for command in commands {
         let id = command.id.to_string();
         let at = command.id.accepted_at().to_string();
@@ -115,11 +120,11 @@ pub fn send(bootstrap: &str, commands: &[Sent]) {
     assert_eq!(*failures, Vec::<String>::new());
 }
 
-struct Failures(Mutex<Vec<String>>);
+struct DeliveryFailures(Mutex<Vec<String>>);
 
-impl ClientContext for Failures {}
+impl ClientContext for DeliveryFailures {}
 
-impl ProducerContext for Failures {
+impl ProducerContext for DeliveryFailures {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {

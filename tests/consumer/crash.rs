@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use forebay::command::{CommandId, UserKind, UserValue};
 
-use super::commands::{Log, Sent, person, send};
-use super::stage::{Stage, on_each};
+use super::commands::{CommandSource, SentCommand, person, send};
+use super::test_servers::{TestServers, for_each_database};
 use support::daemon::LONG;
 use support::process::Forebay;
 use support::{daemon, wait};
@@ -15,7 +15,7 @@ const USERS: u64 = 6_000;
 const POISONED: u64 = 30;
 
 /// Registrations; every third user has another nickname afterwards, every seventh is deleted at the end.
-fn work(log: &mut Log) -> Vec<Sent> {
+fn create_commands(log: &mut CommandSource) -> Vec<SentCommand> {
     let mut sent = Vec::new();
     for number in 0..POISONED {
         let name = format!("poisoned{number}");
@@ -35,7 +35,7 @@ fn work(log: &mut Log) -> Vec<Sent> {
     sent
 }
 
-fn assert_right(stage: &Stage, ids: &[CommandId]) {
+fn assert_right(stage: &TestServers, ids: &[CommandId]) {
     let outcomes = stage.await_outcomes(ids);
     let (dead, rest): (Vec<_>, Vec<_>) = outcomes.values().partition(|row| row.state == "dead");
     assert_eq!(dead.len() as u64, POISONED);
@@ -59,9 +59,9 @@ fn assert_right(stage: &Stage, ids: &[CommandId]) {
 
 #[test]
 fn a_consumer_killed_again_and_again_leaves_exactly_the_right_rows() {
-    on_each("a_consumer_killed_again_and_again_leaves_exactly_the_right_rows", |stage| {
-        let mut log = Log::new(1);
-        let sent = work(&mut log);
+    for_each_database("a_consumer_killed_again_and_again_leaves_exactly_the_right_rows", |stage| {
+        let mut log = CommandSource::new(1);
+        let sent = create_commands(&mut log);
         let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
         let mut consumer = stage.process().set("consumer.batch_size", 200);
         send(&stage.kafka.bootstrap(), &sent);
@@ -78,9 +78,9 @@ fn a_consumer_killed_again_and_again_leaves_exactly_the_right_rows() {
 
 #[test]
 fn consumers_share_the_work_and_take_over_from_each_other() {
-    on_each("consumers_share_the_work_and_take_over_from_each_other", |stage| {
-        let mut log = Log::new(1);
-        let sent = work(&mut log);
+    for_each_database("consumers_share_the_work_and_take_over_from_each_other", |stage| {
+        let mut log = CommandSource::new(1);
+        let sent = create_commands(&mut log);
         let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
         let (first, rest) = sent.split_at(sent.len() / 3);
         let (second, third) = rest.split_at(rest.len() / 2);
@@ -104,9 +104,9 @@ fn consumers_share_the_work_and_take_over_from_each_other() {
 
 #[test]
 fn a_consumer_that_was_frozen_and_goes_on_changes_nothing() {
-    on_each("a_consumer_that_was_frozen_and_goes_on_changes_nothing", |stage| {
-        let mut log = Log::new(1);
-        let sent = work(&mut log);
+    for_each_database("a_consumer_that_was_frozen_and_goes_on_changes_nothing", |stage| {
+        let mut log = CommandSource::new(1);
+        let sent = create_commands(&mut log);
         let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
         let mut frozen = stage.process().set("consumer.batch_size", 50);
         let mut other = stage.process().set("consumer.batch_size", 50);
@@ -124,8 +124,8 @@ fn a_consumer_that_was_frozen_and_goes_on_changes_nothing() {
 
 #[test]
 fn of_those_who_want_one_address_one_gets_it_whoever_applies_them() {
-    on_each("of_those_who_want_one_address_one_gets_it_whoever_applies_them", |stage| {
-        let mut log = Log::new(1);
+    for_each_database("of_those_who_want_one_address_one_gets_it_whoever_applies_them", |stage| {
+        let mut log = CommandSource::new(1);
         let mut sent = Vec::new();
         for address in 0..400 {
             for rival in 0..3 {

@@ -8,9 +8,9 @@ use forebay::db::Database;
 use forebay::metrics::Registry;
 use forebay::units::Span;
 
-use super::apply::Ear;
-use super::commands::{Log, send};
-use super::stage::Stage;
+use super::apply::RecordingHooks;
+use super::commands::{CommandSource, send};
+use super::test_servers::TestServers;
 use support::daemon::LONG;
 use support::proxy::{LinkState, Proxy};
 use support::statement_gate::StatementGate;
@@ -21,7 +21,7 @@ use support::{services, wait};
 fn caches_hear_of_a_commit_whose_answer_was_lost() {
     let test = "caches_hear_of_a_commit_whose_answer_was_lost";
     let Some(url) = services::postgres(test) else { return };
-    let Some(stage) = Stage::new(test, &url) else { return };
+    let Some(stage) = TestServers::new(test, &url) else { return };
     let mut gate = StatementGate::new(&url);
     gate.sql(
         "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON command_outcomes DEFERRABLE INITIALLY DEFERRED \
@@ -40,12 +40,12 @@ fn caches_hear_of_a_commit_whose_answer_was_lost() {
     };
     let metrics = db::Metrics::register(&Registry::new().unwrap()).unwrap();
     let db = stage.runtime.block_on(Database::connect(&config, &metrics)).unwrap();
-    let ear = Arc::new(Ear::default());
-    let parts = ConsumerParts { db, post_commit: ear.clone(), ..stage.parts(Stage::config()) };
+    let ear = Arc::new(RecordingHooks::default());
+    let parts = ConsumerParts { db, post_commit: ear.clone(), ..stage.parts(TestServers::config()) };
 
     gate.close();
     let _running = stage.start_parts(parts);
-    let create = Log::new(1).create(1, "ada");
+    let create = CommandSource::new(1).create(1, "ada");
     send(&stage.kafka.bootstrap(), std::slice::from_ref(&create));
     gate.await_waiter();
     // The database commits, and nobody hears of it.

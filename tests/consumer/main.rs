@@ -12,4 +12,4 @@ mod outage;
 mod repeats;
 mod retry;
 mod speed;
-mod stage;
+mod test_servers;

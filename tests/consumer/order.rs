@@ -2,14 +2,14 @@
 
 use forebay::command::{UserKind, UserValue};
 
-use super::commands::{Log, send};
-use super::stage::{Stage, on_each};
+use super::commands::{CommandSource, send};
+use super::test_servers::{TestServers, for_each_database};
 
 #[test]
 fn an_older_update_of_another_log_is_superseded_and_newer_data_stay() {
-    on_each("an_older_update_of_another_log_is_superseded_and_newer_data_stay", |stage| {
-        let (mut one, mut other) = (Log::new(1), Log::new(2));
-        let password = |log: &mut Log, at| {
+    for_each_database("an_older_update_of_another_log_is_superseded_and_newer_data_stay", |stage| {
+        let (mut one, mut other) = (CommandSource::new(1), CommandSource::new(2));
+        let password = |log: &mut CommandSource, at| {
             let hash = Some(format!("$2b$10${at}"));
             let value = UserValue { name: "ada".to_owned(), password_hash: hash, ..UserValue::default() };
             log.command(at, UserKind::Password, value)
@@ -28,7 +28,7 @@ fn an_older_update_of_another_log_is_superseded_and_newer_data_stay() {
             other.create(7_000, "ada"),
             one.delete(6_500, "ada"),
         ];
-        let _running = stage.start(Stage::config());
+        let _running = stage.start(TestServers::config());
         send(&stage.kafka.bootstrap(), &sent);
         let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
         let outcomes = stage.await_outcomes(&ids);

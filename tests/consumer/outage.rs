@@ -1,7 +1,7 @@
 //! The database goes away and comes back.
 
-use super::commands::{Log, send};
-use super::stage::Stage;
+use super::commands::{CommandSource, send};
+use super::test_servers::TestServers;
 use support::daemon::LONG;
 use support::sql::SqlServer;
 use support::{services, wait};
@@ -9,8 +9,8 @@ use support::{services, wait};
 /// With a database that is killed in the middle of batches: nothing is lost, nothing is dead, what is said to be applied
 /// is there, and the consumer stays a member of its group.
 fn survives(test: &str, server: &dyn SqlServer) {
-    let Some(stage) = Stage::new(test, &server.create_database()) else { return };
-    let mut log = Log::new(1);
+    let Some(stage) = TestServers::new(test, &server.create_database()) else { return };
+    let mut log = CommandSource::new(1);
     let sent: Vec<_> = (0..6_000).map(|number| log.create(number, &format!("user{number}"))).collect();
     let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
     send(&stage.kafka.bootstrap(), &sent);

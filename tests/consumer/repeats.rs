@@ -3,19 +3,19 @@
 use forebay::db::{Retention, RetentionPass};
 use forebay::units::Timestamp;
 
-use super::commands::{Log, send};
-use super::stage::{Stage, on_each};
+use super::commands::{CommandSource, send};
+use super::test_servers::{TestServers, for_each_database};
 use support::daemon::LONG;
 use support::wait;
 
 /// The outcome row has expired, the audit row has not.
 #[test]
 fn a_repeat_whose_outcome_expired_changes_nothing_and_stops_nobody() {
-    on_each("a_repeat_whose_outcome_expired_changes_nothing_and_stops_nobody", |stage| {
-        let mut log = Log::new(1);
+    for_each_database("a_repeat_whose_outcome_expired_changes_nothing_and_stops_nobody", |stage| {
+        let mut log = CommandSource::new(1);
         let first = [log.create(1, "ada"), log.delete(2, "ada"), log.create(3, "eve")];
         let ids: Vec<_> = first.iter().map(|one| one.id).collect();
-        let running = stage.start(Stage::config());
+        let running = stage.start(TestServers::config());
         send(&stage.kafka.bootstrap(), &first);
         stage.await_outcomes(&ids);
         let users = stage.users();

@@ -8,15 +8,15 @@ use forebay::units::Span;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::commands::{Log, Sent, person, send};
-use super::stage::{Running, Stage, on_each};
+use super::commands::{CommandSource, SentCommand, person, send};
+use super::test_servers::{RunningConsumer, TestServers, for_each_database};
 use support::daemon::LONG;
 use support::{consume, daemon, services, wait};
 
 #[test]
 fn poison_is_retried_then_dead_and_only_its_own_user_waits() {
-    on_each("poison_is_retried_then_dead_and_only_its_own_user_waits", |stage| {
-        let mut log = Log::new(1);
+    for_each_database("poison_is_retried_then_dead_and_only_its_own_user_waits", |stage| {
+        let mut log = CommandSource::new(1);
         let mut sent = vec![log.create(1, "ada")];
         sent.push(log.rename(2, "ada", "?").with_value("not what it should be"));
         sent.push(log.rename(3, "ada", "after"));
@@ -24,7 +24,7 @@ fn poison_is_retried_then_dead_and_only_its_own_user_waits() {
         for number in 0..200 {
             sent.push(log.create(5, &format!("other{number}")));
         }
-        let running = stage.start(Stage::config());
+        let running = stage.start(TestServers::config());
         send(&stage.kafka.bootstrap(), &sent);
         let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
         let outcomes = stage.await_outcomes(&ids);
@@ -57,8 +57,8 @@ fn poison_is_retried_then_dead_and_only_its_own_user_waits() {
 
 #[test]
 fn what_the_database_refuses_is_found_in_the_middle_of_its_batch() {
-    on_each("what_the_database_refuses_is_found_in_the_middle_of_its_batch", |stage| {
-        let mut log = Log::new(1);
+    for_each_database("what_the_database_refuses_is_found_in_the_middle_of_its_batch", |stage| {
+        let mut log = CommandSource::new(1);
         let mut sent = Vec::new();
         for number in 0..300_u64 {
             let name = format!("user{number}");
@@ -68,7 +68,7 @@ fn what_the_database_refuses_is_found_in_the_middle_of_its_batch() {
         }
         // Before the consumer: one batch has them all.
         send(&stage.kafka.bootstrap(), &sent);
-        let _running = stage.start(Stage::config());
+        let _running = stage.start(TestServers::config());
         let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
         let outcomes = stage.await_outcomes(&ids);
         let dead: Vec<_> = outcomes.values().filter(|row| row.state == "dead").map(|row| &row.name).collect();
@@ -87,8 +87,8 @@ fn what_the_database_refuses_is_found_in_the_middle_of_its_batch() {
 #[test]
 fn a_retry_that_is_held_while_the_partitions_are_dealt_again_comes_when_it_is_due() {
     let test = "a_retry_that_is_held_while_the_partitions_are_dealt_again_comes_when_it_is_due";
-    let Some(stage) = services::mariadb(test).and_then(|url| Stage::new(test, &url)) else { return };
-    let mut log = Log::new(1);
+    let Some(stage) = services::mariadb(test).and_then(|url| TestServers::new(test, &url)) else { return };
+    let mut log = CommandSource::new(1);
     // Enough for each partition to have some.
     let names: Vec<_> = (0..24).map(|number| format!("user{number}")).collect();
     let sent: Vec<_> = names.iter().map(|name| log.create(1, name).with_value("?")).collect();
@@ -118,25 +118,25 @@ fn a_retry_that_is_held_while_the_partitions_are_dealt_again_comes_when_it_is_du
 #[test]
 fn a_retry_that_is_not_due_for_an_hour_holds_nobody_else() {
     let test = "a_retry_that_is_not_due_for_an_hour_holds_nobody_else";
-    let Some(stage) = services::postgres(test).and_then(|url| Stage::new(test, &url)) else { return };
-    let mut log = Log::new(1);
+    let Some(stage) = services::postgres(test).and_then(|url| TestServers::new(test, &url)) else { return };
+    let mut log = CommandSource::new(1);
     let mut poison = |name: &str| log.create(1, name).with_value("?");
     // Enough for each partition to have some.
     let held: Vec<_> = (0..24).map(|number| poison(&format!("held{number}"))).collect();
     let others: Vec<_> = (0..24).map(|number| poison(&format!("other{number}"))).collect();
     let behind = log.create(2, "held0");
-    let ids = |sent: &[Sent]| sent.iter().map(|one| one.id).collect::<Vec<CommandId>>();
+    let ids = |sent: &[SentCommand]| sent.iter().map(|one| one.id).collect::<Vec<CommandId>>();
     let bootstrap = stage.kafka.bootstrap();
 
     let hour = Span::secs(3_600);
-    let config = Config { retry_backoff_min: hour, retry_backoff_max: hour, ..Stage::config() };
+    let config = Config { retry_backoff_min: hour, retry_backoff_max: hour, ..TestServers::config() };
     let running = stage.start(config);
     send(&bootstrap, &held);
     let retried = |count: usize| running.metrics.retried.get() == count as u64;
     wait::until_true("all are put off for an hour", LONG, || retried(held.len()));
     drop(running);
 
-    let running = stage.start(Stage::config());
+    let running = stage.start(TestServers::config());
     send(&bootstrap, &[&others[..], std::slice::from_ref(&behind)].concat());
     let outcomes = stage.await_outcomes(&ids(&others));
     assert!(outcomes.values().all(|row| row.state == "dead"));
@@ -167,12 +167,12 @@ fn a_retry_that_is_not_due_for_an_hour_holds_nobody_else() {
 #[test]
 fn a_restart_behind_a_held_retry_uses_up_no_tries_of_others() {
     let test = "a_restart_behind_a_held_retry_uses_up_no_tries_of_others";
-    let Some(stage) = services::postgres(test).and_then(|url| Stage::new(test, &url)) else { return };
-    let mut log = Log::new(1);
+    let Some(stage) = services::postgres(test).and_then(|url| TestServers::new(test, &url)) else { return };
+    let mut log = CommandSource::new(1);
     // Enough for each partition to have some.
     let held: Vec<_> = (0..24).map(|number| format!("held{number}")).collect();
     let others: Vec<_> = (0..24).map(|number| format!("other{number}")).collect();
-    let mut poison = |names: &[String]| -> Vec<Sent> {
+    let mut poison = |names: &[String]| -> Vec<SentCommand> {
         names.iter().map(|name| log.create(1, name).with_value("?")).collect()
     };
     let (first, second) = (poison(&held), poison(&others));
@@ -184,12 +184,12 @@ fn a_restart_behind_a_held_retry_uses_up_no_tries_of_others() {
         tries.into_iter().map(|(_, attempts)| attempts).collect()
     };
     let hour = Span::secs(3_600);
-    let fast = Config { retry_attempts: 100, ..Stage::config() };
+    let fast = Config { retry_attempts: 100, ..TestServers::config() };
     let slow = Config { retry_backoff_min: hour, retry_backoff_max: hour, ..fast.clone() };
 
     let running = stage.start(slow.clone());
     send(&stage.kafka.bootstrap(), &first);
-    let sent = |running: &Running| running.metrics.retried.get() as usize;
+    let sent = |running: &RunningConsumer| running.metrics.retried.get() as usize;
     wait::until_true("some are held", LONG, || sent(&running) == held.len());
     drop(running);
     let running = stage.start(fast);
@@ -216,7 +216,7 @@ fn a_restart_behind_a_held_retry_uses_up_no_tries_of_others() {
 
 /// Up to where the group has committed, by partition; 0 where it has not.
 fn committed(bootstrap: &str, topic: &str) -> Vec<i64> {
-    let group = Stage::config().group;
+    let group = TestServers::config().group;
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", bootstrap).set("group.id", group).create().unwrap();
     let mut asked = TopicPartitionList::new();

@@ -27,7 +27,7 @@ use support::{daemon, services, wait};
 const PARTITIONS: usize = 4;
 
 /// A broker of the test's own, because the topics' names are given, and a database of its own.
-pub struct Stage {
+pub struct TestServers {
     pub runtime: Runtime,
     pub db: Database,
     pub url: String,
@@ -37,16 +37,16 @@ pub struct Stage {
 }
 
 /// Runs a test once with each database server that there is.
-pub fn on_each(test: &str, run: impl Fn(&Stage)) {
+pub fn for_each_database(test: &str, run: impl Fn(&TestServers)) {
     for url in [services::mariadb(test), services::postgres(test)].into_iter().flatten() {
-        if let Some(stage) = Stage::new(test, &url) {
+        if let Some(stage) = TestServers::new(test, &url) {
             run(&stage);
         }
     }
 }
 
-impl Stage {
-    pub fn new(test: &str, url: &str) -> Option<Stage> {
+impl TestServers {
+    pub fn new(test: &str, url: &str) -> Option<TestServers> {
         let place = services::kafka(test)?;
         let kafka = place.start(ClusterOptions::single());
         let admin = Admin::new(&kafka.bootstrap());
@@ -63,7 +63,7 @@ impl Stage {
             db.migrate().await.unwrap();
             db
         });
-        Some(Stage { runtime, db, url: url.to_owned(), kafka, metrics, _place: place })
+        Some(TestServers { runtime, db, url: url.to_owned(), kafka, metrics, _place: place })
     }
 
     /// Settings for tests: retries come soon and end soon.
@@ -95,17 +95,21 @@ impl Stage {
     }
 
     /// A consumer in this process.
-    pub fn start(&self, config: consumer::Config) -> Running {
-        Running::new(self.parts(config))
+    pub fn start(&self, config: consumer::Config) -> RunningConsumer {
+        RunningConsumer::new(self.parts(config))
     }
 
     /// A consumer of these parts.
-    pub fn start_parts(&self, parts: ConsumerParts) -> Running {
-        Running::new(parts)
+    pub fn start_parts(&self, parts: ConsumerParts) -> RunningConsumer {
+        RunningConsumer::new(parts)
     }
 
-    pub fn start_with(&self, kv: Kv, after: Arc<dyn PostCommit>) -> Running {
-        Running::new(ConsumerParts { kv: Some(kv), post_commit: after, ..self.parts(Stage::config()) })
+    pub fn start_with(&self, kv: Kv, after: Arc<dyn PostCommit>) -> RunningConsumer {
+        RunningConsumer::new(ConsumerParts {
+            kv: Some(kv),
+            post_commit: after,
+            ..self.parts(TestServers::config())
+        })
     }
 
     /// `forebay consume`, not yet started.
@@ -175,19 +179,19 @@ impl Stage {
 }
 
 /// A consumer in this process; stopped when dropped.
-pub struct Running {
+pub struct RunningConsumer {
     consumer: Option<Consumer>,
     pub metrics: Arc<consumer::Metrics>,
 }
 
-impl Running {
-    fn new(parts: ConsumerParts) -> Running {
+impl RunningConsumer {
+    fn new(parts: ConsumerParts) -> RunningConsumer {
         let metrics = Arc::clone(&parts.metrics);
-        Running { consumer: Some(Consumer::start(parts, FatalSignal::default()).unwrap()), metrics }
+        RunningConsumer { consumer: Some(Consumer::start(parts, FatalSignal::default()).unwrap()), metrics }
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningConsumer {
     fn drop(&mut self) {
         if let Some(consumer) = self.consumer.take() {
             consumer.stop(Instant::now() + LONG);
