@@ -1,7 +1,7 @@
 //! Adopts the segments of earlier runs at a start.
 //!
-//! Each segment is taken over, and the open one is sealed. Missing and damaged records are listed durably. A number that
-//! may have been assigned is never assigned again.
+//! Each segment is taken over, and the open one is sealed. Missing and damaged records are listed durably. A number
+//! that may have been assigned is never assigned again.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -62,8 +62,8 @@ impl SegmentAdoption<'_> {
             let failed = |source| OpenError::Io { path: path.clone(), source };
             let behind = segments.peek().map(|next| &next.header);
             let successor = behind.map(|next| next.predecessor).unwrap_or_default();
-            // A segment in the middle, or in `acked/`, may have lost its footer while its successor is missing. Its records are
-            // read all the same, because only they show which numbers were assigned.
+            // A segment in the middle, or in `acked/`, may have lost its footer while its successor is missing. Its
+            // records are read all the same, because only they show which numbers were assigned.
             let is_open = found.footer.is_none() && successor.first != first;
             let mut labels = found.footer.as_ref().map(|footer| footer.labels.clone()).unwrap_or_default();
             let seal = match is_open {
@@ -158,8 +158,8 @@ impl SegmentAdoption<'_> {
         tail.seal(&*self.fs, self.dir)
     }
 
-    /// Whether a damaged range may contain undelivered records. Records in `acked/` were delivered, unless the checkpoint
-    /// contradicts that.
+    /// Whether a damaged range may contain undelivered records. Records in `acked/` were delivered, unless the
+    /// checkpoint contradicts that.
     fn is_undelivered(&self, place: SegmentLocation, range: Range<Lsn>) -> bool {
         place == SegmentLocation::Pending
             || self.checkpoint.is_some_and(|checkpoint| checkpoint.undone_bounds(range).is_some())

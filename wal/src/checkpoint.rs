@@ -166,9 +166,9 @@ impl Checkpoint {
         }
     }
 
-    /// Layout: magic, version, log id, six numbers; then seven numbers and the words of each segment. Version 2 adds the
-    /// number of transactional ids (all ones: unknown), the number of epochs, and incarnation, first LSN and end of each
-    /// epoch. CRC-32 over all bytes at the end.
+    /// Layout: magic, version, log id, six numbers; then seven numbers and the words of each segment. Version 2 adds
+    /// the number of transactional ids (all ones: unknown), the number of epochs, and incarnation, first LSN and end of
+    /// each epoch. CRC-32 over all bytes at the end.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&MAGIC);

@@ -92,8 +92,8 @@ pub struct RecordOutcome {
 pub trait Operator: Send + Sync {
     /// The status document.
     fn status(&self) -> serde_json::Value;
-    /// Puts a dead letter into the log again, durably, and takes it out of the store. Its record's new number. `caller_process`
-    /// is the process that asks.
+    /// Puts a dead letter into the log again, durably, and takes it out of the store. Its record's new number.
+    /// `caller_process` is the process that asks.
     fn requeue(&self, lsn: Lsn, origin: &str) -> Result<Lsn, String>;
     /// Puts delivered records into the log again, durably and in order. Ends at the first that fails.
     fn replay(&self, lsns: &[Lsn], origin: &str) -> Vec<RecordOutcome>;

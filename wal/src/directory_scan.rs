@@ -197,8 +197,8 @@ pub fn scan_read_only(
     Ok(seen)
 }
 
-/// One that was seen twice moved in between, and lies in `acked/` now. Or a crash came between the two steps of the move,
-/// or it is a copy: then the one in `pending/` is the log's.
+/// One that was seen twice moved in between, and lies in `acked/` now. Or a crash came between the two steps of the
+/// move, or it is a copy: then the one in `pending/` is the log's.
 fn remove_duplicates(fs: &dyn Fs, dir: &Path, segments: &mut Vec<ScannedSegment>) -> io::Result<()> {
     segments.sort_by_key(|found| (found.header.first, found.place == SegmentLocation::Acked));
     let mut kept: Vec<ScannedSegment> = Vec::with_capacity(segments.len());

@@ -1,8 +1,9 @@
 //! Failpoints: mistakes that a test sets, to see that the tests find them. A test that cannot fail proves nothing.
 //!
-//! A mistake that a faulty file system produces as well is produced there (`faulty_fs`). Each other one is one condition at
-//! the place that it breaks: `if Failpoint::HalfBatchAccepted.is_set()`. Without the feature `planted-faults`,
-//! [`Failpoint::is_set`] is the constant `false`, and the compiler removes the branch. No release has the feature.
+//! A mistake that a faulty file system produces as well is produced there (`faulty_fs`). Each other one is one
+//! condition at the place that it breaks: `if Failpoint::HalfBatchAccepted.is_set()`. Without the feature
+//! `planted-faults`, [`Failpoint::is_set`] is the constant `false`, and the compiler removes the branch. No release has
+//! the feature.
 
 /// Makes the enum and the list of its variants from one.
 macro_rules! failpoints {

@@ -1,8 +1,8 @@
 //! A file system that fails in the ways that failpoints name: a call that does not reach the disk, or a wrong answer.
 //!
-//! It wraps the real or a simulated file system and behaves like it while none of its failpoints is set. It knows a call
-//! by the file's path and by the last change through the same handle. Only builds with the feature `planted-faults` have
-//! it.
+//! It wraps the real or a simulated file system and behaves like it while none of its failpoints is set. It knows a
+//! call by the file's path and by the last change through the same handle. Only builds with the feature
+//! `planted-faults` have it.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -202,7 +202,8 @@ pub fn check(bytes: &[u8], seed: &ChecksumSeed, offset: u64, room: u64) -> Resul
     Ok(CheckedFrame { meta: FrameMeta::read(frame), payload, crc })
 }
 
-/// The length that a frame's header at the beginning of `byte_array` claims; `None` where there is no such header, or no room.
+/// The length that a frame's header at the beginning of `byte_array` claims; `None` where there is no such header, or
+/// no room.
 pub fn claimed_len(bytes: &[u8], room: u64) -> Option<usize> {
     let head = bytes.first_chunk::<FRAME_HEADER>()?;
     let len = frame_len(u32::from_le_bytes(array(head, 4)) as usize);

@@ -1,7 +1,7 @@
 //! The log of commands: what it promises, and what it does when.
 //!
-//! The crate also has the format of the commands in the log ([`command`]), the daemon's control socket ([`control`]), and
-//! what the other crates share ([`units`], [`secret_file`], [`sync`], [`failpoint`]).
+//! The crate also has the format of the commands in the log ([`command`]), the daemon's control socket ([`control`]),
+//! and what the other crates share ([`units`], [`secret_file`], [`sync`], [`failpoint`]).
 //!
 //! # Example
 //!

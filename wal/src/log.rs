@@ -67,8 +67,8 @@ pub struct Log {
     pub(super) start_lsn: Lsn,
     transactions: Mutex<Transactions>,
     acks: Mutex<AckTracker>,
-    /// One checkpoint at a time, marks and file together: an older one must never replace a newer one. The last one that
-    /// was saved in this life.
+    /// One checkpoint at a time, marks and file together: an older one must never replace a newer one. The last one
+    /// that was saved in this life.
     pub(super) checkpointing: Mutex<Option<Checkpoint>>,
     /// Highest LSN ever marked done: above it nobody need ask the ledger.
     highest_done: AtomicU64,
@@ -137,7 +137,8 @@ impl Log {
         self.end.get()
     }
 
-    /// Blocks until `durable_end() > lsn`, `wake_readers` is called or `timeout` is over. Returns whether `durable_end() > lsn`.
+    /// Blocks until `durable_end() > lsn`, `wake_readers` is called or `timeout` is over. Returns whether
+    /// `durable_end() > lsn`.
     pub fn wait_for(&self, lsn: Lsn, timeout: Duration) -> bool {
         self.end.wait(lsn, timeout, || false)
     }
@@ -208,8 +209,8 @@ impl Log {
         }
     }
 
-    /// Records per label that were accepted before this life and wait, as far as footers tell without a look at records:
-    /// those in segments of which no record is done.
+    /// Records per label that were accepted before this life and wait, as far as footers tell without a look at
+    /// records: those in segments of which no record is done.
     pub fn untouched_labels(&self) -> BTreeMap<String, u64> {
         let mut segments = self.segments();
         segments.retain(|segment| !segment.labels.is_empty());

@@ -25,8 +25,8 @@ pub struct Retention {
 }
 
 impl Log {
-    /// Saves a checkpoint if there is something new to save, then moves what it calls delivered to `acked/` and lets go of
-    /// what was kept long enough. An error costs repeats and room, no record; call it again.
+    /// Saves a checkpoint if there is something new to save, then moves what it calls delivered to `acked/` and lets go
+    /// of what was kept long enough. An error costs repeats and room, no record; call it again.
     pub fn run_maintenance(&self, retention: Retention, now: Timestamp) -> io::Result<()> {
         let complete = self.checkpoint_if(now, |saved, next| !next.is_equivalent(saved))?;
         for segment in self.segments() {

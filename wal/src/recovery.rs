@@ -118,8 +118,8 @@ impl LogContents {
     }
 }
 
-/// Reads the checkpoint, the segments' headers and footers, and the dead letters. Segments in `acked/` that the checkpoint
-/// does not call delivered are moved back.
+/// Reads the checkpoint, the segments' headers and footers, and the dead letters. Segments in `acked/` that the
+/// checkpoint does not call delivered are moved back.
 fn read_contents(
     fs: &Arc<dyn Fs>,
     dir: &Path,
@@ -140,8 +140,8 @@ fn read_contents(
     Ok(LogContents { survey, checkpoint, dead })
 }
 
-/// Takes the segments over, and brings ledger and transactions up to the end of the log. Returns the parts of the log, and
-/// the seal that the next segment's header repeats.
+/// Takes the segments over, and brings ledger and transactions up to the end of the log. Returns the parts of the log,
+/// and the seal that the next segment's header repeats.
 fn restore(
     fs: Arc<dyn Fs>,
     dir: &Path,

@@ -5,9 +5,9 @@
 //! listed, so that every checksum over them fails and they are damage like any other: quarantined, listed, passed.
 //!
 //! A bad sector is told from a disk that is gone by what else can be read. Somewhere in the same file a sector must be
-//! readable, or, for a file that lies in one bad sector, somewhere in the log's other files ([`read_checked`]). Otherwise
-//! the error stays an error. Besides, nothing is passed before its copy in quarantine is flushed to the same disk: a
-//! disk that is gone turns no backlog into dead letters.
+//! readable, or, for a file that lies in one bad sector, somewhere in the log's other files ([`read_checked`]).
+//! Otherwise the error stays an error. Besides, nothing is passed before its copy in quarantine is flushed to the same
+//! disk: a disk that is gone turns no backlog into dead letters.
 
 use std::ops::Range;
 use std::path::Path;

@@ -66,8 +66,8 @@ impl Scanner {
         frame::decode_trusted(self.buffered(offset))
     }
 
-    /// What cannot be read of the frame that should lie at `offset`, where `frame_at` has just found none: of its header, and
-    /// of the bytes that its length claims.
+    /// What cannot be read of the frame that should lie at `offset`, where `frame_at` has just found none: of its
+    /// header, and of the bytes that its length claims.
     pub fn unreadable_at(&self, offset: u64) -> UnreadableRanges {
         self.unreadable.overlapping(&(offset..offset + self.examined as u64))
     }
@@ -107,8 +107,8 @@ impl Scanner {
         least.0..=least.0.saturating_add(self.limit / FRAME_HEADER as u64)
     }
 
-    /// The last offset below the limit, plus one, that does not hold a zero; `lsn_range_from` if all are zero. Bytes that cannot
-    /// be read do not count.
+    /// The last offset below the limit, plus one, that does not hold a zero; `lsn_range_from` if all are zero. Bytes
+    /// that cannot be read do not count.
     pub fn last_written(&mut self, from: u64) -> io::Result<u64> {
         let mut last = from;
         let mut at = from;

@@ -1,9 +1,9 @@
-//! Locks, condition variables and atomics: the standard library's, or, with the feature `shuttle`, ones whose every call
-//! is a point where another thread may go on. No release has the feature: outside of a model its locks panic.
+//! Locks, condition variables and atomics: the standard library's, or, with the feature `shuttle`, ones whose every
+//! call is a point where another thread may go on. No release has the feature: outside of a model its locks panic.
 //!
-//! Locking cannot fail. The standard library's lock returns an error after a thread has panicked while it held the lock.
-//! The owner of that thread notices the panic and ends the process or the request (`task`); the threads that go on until
-//! then must not panic as well.
+//! Locking cannot fail. The standard library's lock returns an error after a thread has panicked while it held the
+//! lock. The owner of that thread notices the panic and ends the process or the request (`task`); the threads that go
+//! on until then must not panic as well.
 
 #[cfg(not(feature = "shuttle"))]
 use std::sync as from;

@@ -19,8 +19,8 @@ impl Log {
     }
 
     /// This life is about to take over from the lives before it, all of which are fenced. `named`: the incarnations in
-    /// Kafka's messages; no other can appear any more. Until [`Self::finish_takeover`] this life reaches no further than
-    /// its beginning: it repeats the positions of others and delivers nothing of its own. Durable when it returns.
+    /// Kafka's messages; no other can appear any more. Until [`Self::finish_takeover`] this life reaches no further
+    /// than its beginning: it repeats the positions of others and delivers nothing of its own. Durable when it returns.
     pub fn begin_takeover(&self, named: &[[u8; 16]]) -> io::Result<()> {
         let life = Epoch { incarnation: self.identity.incarnation, from: self.start_lsn, to: self.start_lsn };
         self.lock_transactions().begin_epoch(life, named);

@@ -55,8 +55,8 @@ impl Transactions {
         found
     }
 
-    /// The last life is over: it ended where the next one's first segment begins, or at the end of the log. Looked up in
-    /// the headers, because that next life may have left no checkpoint.
+    /// The last life is over: it ended where the next one's first segment begins, or at the end of the log. Looked up
+    /// in the headers, because that next life may have left no checkpoint.
     pub(super) fn close(&mut self, segments: &[(Lsn, [u8; 16])], end: Lsn) {
         let Some(last) = self.epochs.last().copied() else { return };
         let later = |(first, of): &&(Lsn, [u8; 16])| *first >= last.from && *of != last.incarnation;

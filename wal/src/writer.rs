@@ -148,8 +148,8 @@ impl Writer {
 
     /// Adds a batch to the buffer; after a crash all of it is there or nothing. `commit` makes it durable.
     ///
-    /// The LSNs of the entries follow `next_lsn()`, which their payloads may depend on. Never waits for the next segment:
-    /// see [`Log::wait_while_preallocating`].
+    /// The LSNs of the entries follow `next_lsn()`, which their payloads may depend on. Never waits for the next
+    /// segment: see [`Log::wait_while_preallocating`].
     pub fn append(&mut self, entries: &[NewRecord<'_>], now: Timestamp) -> Result<Range<Lsn>, AppendError> {
         if let Some(cause) = self.log.poisoned() {
             return Err(AppendError::Poisoned(Poisoned(cause.to_owned())));

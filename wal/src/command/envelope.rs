@@ -1,8 +1,8 @@
 //! The payload of a record: one command with its metadata.
 //!
-//! Layout: version (1 byte, 1), then fields to the end: tag (1 byte), length (4 bytes, little-endian), bytes. An unknown
-//! tag below 128 is an error; a reader may skip an unknown tag from 128 on. A later version thereby chooses which of its
-//! additions an older reader must understand. The time of acceptance is in the frame.
+//! Layout: version (1 byte, 1), then fields to the end: tag (1 byte), length (4 bytes, little-endian), bytes. An
+//! unknown tag below 128 is an error; a reader may skip an unknown tag from 128 on. A later version thereby chooses
+//! which of its additions an older reader must understand. The time of acceptance is in the frame.
 
 use super::{CommandId, Headers};
 use crate::units::{Lsn, Timestamp};
@@ -40,10 +40,10 @@ const CLAIM_LEN: usize = 16;
 
 /// One command with everything that must survive a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-/// Command id.
-    /// Its id.
+pub struct Envelope<'a> {
+    /// Command id.
+    pub id: CommandId,
     /// Kind of the command, as configured when it was accepted.
-    /// Its kind, as configured when it was accepted.
     pub kind: &'a str,
     /// Kafka topic. Stored, because the configuration of the kind may change before the record is sent.
     pub topic: &'a str,
@@ -77,8 +77,8 @@ const CLAIM_LEN: usize = 16;
     pub value: &'a [u8],
 }
 
-/// Digests that identify a repeated request. They are keyed with the log's secret: a plain hash of a body would be a fast
-/// hash of every password or token in it.
+/// Digests that identify a repeated request. They are keyed with the log's secret: a plain hash of a body would be a
+/// fast hash of every password or token in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestDigest {
     /// Digest of principal, method, kind and `Idempotency-Key`.

@@ -1,7 +1,7 @@
 //! Additional headers of a record, such as the attributes of an event.
 
-/// Additional Kafka headers of one record, in order. Layout of each header: length of the name (2 bytes, little-endian),
-/// name, length of the value (4 bytes), value. Name and value are UTF-8.
+/// Additional Kafka headers of one record, in order. Layout of each header: length of the name (2 bytes,
+/// little-endian), name, length of the value (4 bytes), value. Name and value are UTF-8.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Headers<'a>(&'a [u8]);
 
@@ -18,8 +18,8 @@ impl<'a> Headers<'a> {
         Some(Self(bytes))
     }
 
-    /// Encodes the layout. Limits on requests ensure that a name has at most 65,535 bytes and a value less than 4 GiB. A
-    /// longer name or value is truncated.
+    /// Encodes the layout. Limits on requests ensure that a name has at most 65,535 bytes and a value less than 4 GiB.
+    /// A longer name or value is truncated.
     pub fn encode<'h>(headers: impl IntoIterator<Item = (&'h str, &'h str)>) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (name, value) in headers {

@@ -10,9 +10,9 @@
 //! | 16–20 | random |
 //! | 21–24 | seal ([`IdSeal`]), or random while the shared secret is unknown |
 //!
-//! The mask hides the number of accepted commands. The random bytes and the seal make an id impossible to guess, because
-//! the whole id is compared with the one in the record. A requeued command keeps its id; the dead-letter store maps it to
-//! the new record.
+//! The mask hides the number of accepted commands. The random bytes and the seal make an id impossible to guess,
+//! because the whole id is compared with the one in the record. A requeued command keeps its id; the dead-letter store
+//! maps it to the new record.
 
 use std::fmt;
 use std::str::FromStr;

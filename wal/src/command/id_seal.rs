@@ -1,8 +1,8 @@
 //! The seal in command ids. Daemons that share a database recognise each other's ids without a request.
 //!
-//! Four of the nine random bytes of an id are replaced by a digest of the other five, the time and the log's tag. Its key
-//! is the secret that these daemons share. One invented id in 4 billion passes. A client may therefore query an id at any
-//! daemon. A daemon that does not know the secret yet does not seal its ids; its own log recognises them.
+//! Four of the nine random bytes of an id are replaced by a digest of the other five, the time and the log's tag. Its
+//! key is the secret that these daemons share. One invented id in 4 billion passes. A client may therefore query an id
+//! at any daemon. A daemon that does not know the secret yet does not seal its ids; its own log recognises them.
 
 use std::sync::{Arc, OnceLock};
 

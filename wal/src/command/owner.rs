@@ -18,8 +18,9 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Whether this owner sent a command, according to its record. Some records have no `registered_at`: an older version
-    /// wrote them, or the table has no such column. They belong to this owner if accepted at or after the registration.
+    /// Whether this owner sent a command, according to its record. Some records have no `registered_at`: an older
+    /// version wrote them, or the table has no such column. They belong to this owner if accepted at or after the
+    /// registration.
     pub fn owns(
         &self,
         sender: Option<&str>,

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Everything in it was normalised when it was accepted, and is applied as it stands: which number a spelling means
-//! depends on the region that a daemon is configured for, and on tables that change; a record that is delivered again, to
-//! whichever consumer, must have the same result. A password that waits to be hashed stands there as `password`, in an
-//! encrypted log only (`Envelope::sealed`); it never leaves the daemon.
+//! depends on the region that a daemon is configured for, and on tables that change; a record that is delivered again,
+//! to whichever consumer, must have the same result. A password that waits to be hashed stands there as `password`, in
+//! an encrypted log only (`Envelope::sealed`); it never leaves the daemon.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::{Zeroize, Zeroizing};

@@ -2,8 +2,9 @@
 //!
 //! `dead/places`, all numbers little-endian: magic `forebayp`, version (4), zero (4), salt of the letters' file (16);
 //! the entries, then those that left; how many of each (8, 8), where the next entry went (8), CRC-32 of the letters'
-//! bytes before that (4), CRC-32 of all before this (4). An entry: first record, last record, offset, length (8 each); the
-//! highest bit of the length is set where the records could not be read (since version 2). One that left: first record, last record, length, the record it was requeued as or 0 (8 each).
+//! bytes before that (4), CRC-32 of all before this (4). An entry: first record, last record, offset, length (8 each);
+//! the highest bit of the length is set where the records could not be read (since version 2). One that left: first
+//! record, last record, length, the record it was requeued as or 0 (8 each).
 //!
 //! The file says nothing that `dead/letters` does not say. One that is missing, damaged, or of other letters costs the
 //! time of reading them all.

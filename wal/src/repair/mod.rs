@@ -1,8 +1,8 @@
 //! Repairs a log whose daemon is stopped: a plan first, then the work, a copy of whatever is changed in `quarantine/`.
 //!
 //! What a start would do about a log decides here too, because it is a start that does it: the plan is one on a file
-//! system that keeps its changes to itself (`overlay_fs`). Beyond a start, a repair reads every record, writes lost footers
-//! again, cleans the dead-letter store, and moves leftovers away. When it was interrupted, it is begun again.
+//! system that keeps its changes to itself (`overlay_fs`). Beyond a start, a repair reads every record, writes lost
+//! footers again, cleans the dead-letter store, and moves leftovers away. When it was interrupted, it is begun again.
 
 mod footers;
 mod leftovers;
