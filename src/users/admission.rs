@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout_at;
 
-use super::reservations::{InFlightRequest, ReservationGuard, ReservationKey, ReserveOutcome, Stored};
+use super::reservations::{
+    InFlightRequest, ReservationGuard, ReservationKey, ReserveOutcome, StoredReservations,
+};
 use super::{UserError, Users};
 use crate::db::Holder;
 use crate::ingest::Receipt;
@@ -49,26 +51,26 @@ impl Users {
         phone: Option<&str>,
         new: bool,
     ) -> Result<Admitted, UserError> {
-        let claim = self.reservations.life.claim();
-        let guard = match self.reservations.in_flight.enter(&wanted, claim) {
+        let claim = self.reservations.instance.new_claim();
+        let guard = match self.reservations.in_flight.register(&wanted, claim) {
             Ok(guard) => guard,
-            Err(conflict) if conflict.same => return self.after(&conflict.with).await,
+            Err(conflict) if conflict.same => return self.after(&conflict.other).await,
             Err(conflict) => {
-                let refusal = self.behind(&conflict.with, conflict.field);
+                let refusal = self.behind(&conflict.other, conflict.field);
                 // Refused without a look at the markers: what a crash has left of this request goes all the same.
                 let keys = wanted.iter().map(|one| one.key.clone()).collect();
-                return Err(tokio::join!(refusal, self.reservations.sweep_all(keys)).0);
+                return Err(tokio::join!(refusal, self.reservations.remove_orphans(keys)).0);
             }
         };
-        let mut reservation = ReservationGuard { wanted: wanted.into(), claim, guard, stored: None };
-        if reservation.wanted.is_empty() {
+        let mut reservation = ReservationGuard { keys: wanted.into(), claim, guard, stored: None };
+        if reservation.keys.is_empty() {
             return Ok(Admitted::New(reservation));
         }
         let running = self.concurrency.enter().await.ok_or(UserError::Crowded)?;
         let deadline = Instant::now() + self.config.check_timeout.0;
         let claimed = self.set_markers(&mut reservation, deadline).await;
         let free = match &claimed {
-            Ok(ReserveOutcome::Ours) => self.ask_database(name, email, phone, new, deadline).await,
+            Ok(ReserveOutcome::Reserved) => self.ask_database(name, email, phone, new, deadline).await,
             _ => Ok(()),
         };
         match claimed.is_ok() && free.is_ok() {
@@ -78,17 +80,19 @@ impl Users {
             false => drop(running),
         }
         match claimed? {
-            ReserveOutcome::Ours => {}
-            ReserveOutcome::UnderWay(request) => return self.after(&request).await,
+            ReserveOutcome::Reserved => {}
+            ReserveOutcome::InFlight(request) => return self.after(&request).await,
             ReserveOutcome::Repeat(receipt, _) => return Ok(Admitted::Repeat(receipt)),
-            ReserveOutcome::Behind(request, field) => return Err(self.behind(&request, field).await),
+            ReserveOutcome::InFlightConflict(request, field) => {
+                return Err(self.behind(&request, field).await);
+            }
             ReserveOutcome::Taken(field) => return Err(UserError::Taken(field)),
             ReserveOutcome::Undecided => return Err(UserError::UnderWay),
         }
         match free {
             Ok(()) => Ok(Admitted::New(reservation)),
             Err(refusal) => {
-                reservation.give_back().await;
+                reservation.release().await;
                 Err(refusal)
             }
         }
@@ -100,21 +104,24 @@ impl Users {
         deadline: Instant,
     ) -> Result<ReserveOutcome, UserError> {
         let _step = self.step("users.markers");
-        let (claim, wanted) = (reservation.claim, Arc::clone(&reservation.wanted));
+        let (claim, wanted) = (reservation.claim, Arc::clone(&reservation.keys));
         let (reservations, tasks) = (Arc::clone(&self.reservations), Arc::downgrade(&self.tasks));
         // What comes too late is given back when it has come, and not before: on a busy machine what was asked for first
         // is not always what is done first.
         let claiming = self.tasks.begin(async move {
-            let claimed = reservations.claim(&wanted, claim).await?;
-            let ours = matches!(claimed, ReserveOutcome::Ours);
-            Ok::<_, KvError>((claimed, ours.then(|| Stored::new(wanted, claim, reservations, tasks))))
+            let claimed = reservations.reserve(&wanted, claim).await?;
+            let ours = matches!(claimed, ReserveOutcome::Reserved);
+            Ok::<_, KvError>((
+                claimed,
+                ours.then(|| StoredReservations::new(wanted, claim, reservations, tasks)),
+            ))
         });
         match timeout_at(deadline.into(), claiming).await {
             Ok(Ok(Ok((claimed, stored)))) => {
                 reservation.stored = stored;
                 Ok(claimed)
             }
-            _ if self.degrades_without_markers() => Ok(ReserveOutcome::Ours),
+            _ if self.degrades_without_markers() => Ok(ReserveOutcome::Reserved),
             _ => Err(UserError::Markers),
         }
     }

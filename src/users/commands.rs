@@ -53,7 +53,7 @@ impl Users {
         let sealed = match self.seal(&mut value, context.client).await {
             Ok(sealed) => sealed,
             Err(refusal) => {
-                reservation.give_back().await;
+                reservation.release().await;
                 return Err(refusal);
             }
         };
@@ -165,7 +165,7 @@ impl Users {
         value.claim = Some(data_encoding::HEXLOWER.encode(&reservation.claim));
         let request = self.request(kind, value, sealed, context, Some(&reservation));
         // To its end, also when the client hangs up: what becomes of the markers depends on it.
-        let logged = self.tasks.begin(reservation.log(self.ingest.clone(), request, self.steps.clone()));
+        let logged = self.tasks.begin(reservation.submit(self.ingest.clone(), request, self.steps.clone()));
         // Only a panic leaves it without an answer.
         self.accepted(logged.await.unwrap_or(Err(SubmitError::Poisoned)))
     }
@@ -199,7 +199,7 @@ impl Users {
         reservation: Option<&ReservationGuard>,
     ) -> Request {
         value.actor = context.principal.as_ref().map(|owner| owner.name.to_string());
-        let name = reservation.and_then(|reservation| reservation.wanted.iter().find(|one| one.is_name()));
+        let name = reservation.and_then(|reservation| reservation.keys.iter().find(|one| one.is_name()));
         let command = Submission {
             kind: Arc::clone(&self.kinds[kind as usize]),
             topic: Arc::from(USER_TOPIC),

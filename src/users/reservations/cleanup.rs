@@ -8,7 +8,7 @@ use prometheus::IntCounter;
 use crate::sync::Mutex;
 
 /// More than a busy daemon refuses while its store is away for some seconds; about 2 MiB. The oldest go first.
-const MOST: usize = 10_000;
+const MAX_WAITING: usize = 10_000;
 
 /// The markers, in the order they were left.
 pub(in crate::users) struct CleanupQueue<T> {
@@ -24,7 +24,7 @@ impl<T> CleanupQueue<T> {
     pub fn add(&self, left: impl IntoIterator<Item = T>) {
         let mut markers = self.markers.lock();
         markers.extend(left);
-        let excess = markers.len().saturating_sub(MOST);
+        let excess = markers.len().saturating_sub(MAX_WAITING);
         markers.drain(..excess);
         self.bound_hit.inc_by(excess as u64);
     }
@@ -45,10 +45,10 @@ mod tests {
     fn the_oldest_are_forgotten_and_counted_when_there_are_too_many() {
         let counter = IntCounter::new("hit", "hit").unwrap();
         let left = CleanupQueue::new(counter.clone());
-        left.add(0..MOST + 2);
+        left.add(0..MAX_WAITING + 2);
         assert_eq!(counter.get(), 2);
-        let taken = left.take(MOST + 2);
-        assert_eq!((taken.len(), taken[0]), (MOST, 2));
+        let taken = left.take(MAX_WAITING + 2);
+        assert_eq!((taken.len(), taken[0]), (MAX_WAITING, 2));
         assert!(left.take(1).is_empty());
     }
 }

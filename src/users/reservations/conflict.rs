@@ -18,21 +18,21 @@ use crate::kv::reservation_marker::ReservationMarker;
 use crate::kv::{KvError, SetOutcome, reservation_marker};
 
 /// A marker that changes hands while it is judged is judged again, so many times.
-const JUDGEMENTS: usize = 3;
+const MAX_ATTEMPTS: usize = 3;
 /// A daemon that was not heard for three beats is taken for dead.
-pub(in crate::users) const SILENCE: Duration = Duration::from_secs(15);
+pub(in crate::users) const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Logs of daemons, dead or alive; more begin anew.
-const MOST_SILENT: usize = 1_000;
+const MAX_TRACKED_OWNERS: usize = 1_000;
 /// Another daemon writes the id into its marker right after its flush.
-const ID_WITHIN: Duration = Duration::from_millis(500);
-const ID_LOOK: Duration = Duration::from_millis(10);
+const ID_TIMEOUT: Duration = Duration::from_millis(500);
+const ID_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What is to be done about one marker that is not ours.
 enum Resolution {
     TakeOver(ReservationMarker),
     Final(ReserveOutcome),
     /// It is gone meanwhile.
-    Again,
+    Retry,
 }
 
 impl Reservations {
@@ -43,24 +43,24 @@ impl Reservations {
         claim: [u8; 16],
         mut value: Vec<u8>,
     ) -> Result<ReserveOutcome, KvError> {
-        for _ in 0..JUDGEMENTS {
+        for _ in 0..MAX_ATTEMPTS {
             // Another program's value is nothing of ours to judge.
             let Some(marker) = ReservationMarker::decode(&value) else {
                 return Ok(ReserveOutcome::Taken(one.field));
             };
-            match self.judge(one, marker).await? {
+            match self.resolve(one, marker).await? {
                 Resolution::Final(outcome) => return Ok(outcome),
                 Resolution::TakeOver(old) => {
                     let ours = self.marker(one, claim, None).encode();
                     if self.kv.replace(&one.key, &old.encode(), &ours, self.time_to_live()).await? {
-                        return Ok(ReserveOutcome::Ours);
+                        return Ok(ReserveOutcome::Reserved);
                     }
                 }
-                Resolution::Again => {}
+                Resolution::Retry => {}
             }
             let ours = self.marker(one, claim, None).encode();
             match self.kv.set_if_absent(&one.key, &ours, self.time_to_live()).await? {
-                SetOutcome::Owned => return Ok(ReserveOutcome::Ours),
+                SetOutcome::Owned => return Ok(ReserveOutcome::Reserved),
                 SetOutcome::Taken(now) => value = now,
             }
         }
@@ -68,14 +68,14 @@ impl Reservations {
         Ok(ReserveOutcome::Undecided)
     }
 
-    async fn judge(&self, one: &ReservationKey, marker: ReservationMarker) -> Result<Resolution, KvError> {
+    async fn resolve(&self, one: &ReservationKey, marker: ReservationMarker) -> Result<Resolution, KvError> {
         let same = marker.digest == one.digest;
         if same && !one.is_name() {
             // The same user's other command, of whatever log: order decides, not the marker.
             return Ok(Resolution::TakeOver(marker));
         }
         if marker.log == self.log {
-            return Ok(self.judge_own(one, marker, same).await);
+            return Ok(self.resolve_own(one, marker, same).await);
         }
         if self.is_orphan(one, &marker).await? {
             return Ok(Resolution::TakeOver(marker));
@@ -88,22 +88,22 @@ impl Reservations {
                 ReserveOutcome::Undecided
             }));
         }
-        self.first_elsewhere(one, marker).await
+        self.await_remote_id(one, marker).await
     }
 
-    async fn judge_own(&self, one: &ReservationKey, marker: ReservationMarker, same: bool) -> Resolution {
+    async fn resolve_own(&self, one: &ReservationKey, marker: ReservationMarker, same: bool) -> Resolution {
         if let Some(request) = self.in_flight.find(&one.key, &marker.claim) {
             return Resolution::Final(match same {
-                true => ReserveOutcome::UnderWay(request),
-                false => ReserveOutcome::Behind(request, one.field),
+                true => ReserveOutcome::InFlight(request),
+                false => ReserveOutcome::InFlightConflict(request, one.field),
             });
         }
         match self.owner_state(&marker).await {
-            OwnerState::Over => Resolution::TakeOver(marker),
-            OwnerState::Waiting(id) if same => {
-                Resolution::Final(ReserveOutcome::Repeat(repeat_of(id), marker.owner()))
+            OwnerState::Ended => Resolution::TakeOver(marker),
+            OwnerState::Pending(id) if same => {
+                Resolution::Final(ReserveOutcome::Repeat(repeat_receipt(id), marker.owner()))
             }
-            OwnerState::Waiting(_) => Resolution::Final(ReserveOutcome::Taken(one.field)),
+            OwnerState::Pending(_) => Resolution::Final(ReserveOutcome::Taken(one.field)),
             OwnerState::Undecided => Resolution::Final(ReserveOutcome::Undecided),
         }
     }
@@ -112,8 +112,8 @@ impl Reservations {
     /// not hold the command; and the database knows no such row.
     async fn is_orphan(&self, one: &ReservationKey, marker: &ReservationMarker) -> Result<bool, KvError> {
         let sign = self.kv.get(&reservation_marker::heartbeat_key(&marker.log)).await?;
-        let never_logged =
-            marker.id.is_none() && sign.as_ref().is_some_and(|sign| InstanceId::is_over(sign, &marker.claim));
+        let never_logged = marker.id.is_none()
+            && sign.as_ref().is_some_and(|sign| InstanceId::is_of_ended_run(sign, &marker.claim));
         if !self.is_owner_dead(marker.log, sign.is_some(), Instant::now()) && !never_logged {
             return Ok(false);
         }
@@ -135,37 +135,37 @@ impl Reservations {
             silent.remove(&log);
             return false;
         }
-        if silent.len() >= MOST_SILENT {
+        if silent.len() >= MAX_TRACKED_OWNERS {
             silent.clear();
         }
-        now.duration_since(*silent.entry(log).or_insert(now)) >= SILENCE
+        now.duration_since(*silent.entry(log).or_insert(now)) >= HEARTBEAT_TIMEOUT
     }
 
     /// The same request at another daemon: its id, which comes into the marker right after the flush.
-    async fn first_elsewhere(
+    async fn await_remote_id(
         &self,
         one: &ReservationKey,
         mut marker: ReservationMarker,
     ) -> Result<Resolution, KvError> {
-        let deadline = Instant::now() + ID_WITHIN;
+        let deadline = Instant::now() + ID_TIMEOUT;
         loop {
             if let Some(Ok(id)) = marker.id.as_deref().map(str::parse) {
-                return Ok(Resolution::Final(ReserveOutcome::Repeat(repeat_of(id), marker.owner())));
+                return Ok(Resolution::Final(ReserveOutcome::Repeat(repeat_receipt(id), marker.owner())));
             }
             if Instant::now() >= deadline {
                 return Ok(Resolution::Final(ReserveOutcome::Undecided));
             }
-            tokio::time::sleep(ID_LOOK).await;
+            tokio::time::sleep(ID_POLL_INTERVAL).await;
             let now = self.kv.get(&one.key).await?.and_then(|value| ReservationMarker::decode(&value));
             match now {
                 Some(now) if now.claim == marker.claim => marker = now,
-                _ => return Ok(Resolution::Again),
+                _ => return Ok(Resolution::Retry),
             }
         }
     }
 }
 
 /// What the first request was answered.
-fn repeat_of(id: CommandId) -> Receipt {
+fn repeat_receipt(id: CommandId) -> Receipt {
     Receipt { ids: vec![id], accepted_at: id.accepted_at(), replayed: true }
 }

@@ -16,55 +16,59 @@ use crate::sync::{Mutex, MutexGuard};
 /// One request under way.
 pub(in crate::users) struct InFlightRequest {
     pub claim: [u8; 16],
-    wanted: Vec<ReservationKey>,
-    completion: watch::Sender<Completion>,
+    keys: Vec<ReservationKey>,
+    completion: watch::Sender<RequestCompletion>,
 }
 
 /// How a request ended.
 #[derive(Clone, Debug)]
-pub(in crate::users) enum Completion {
-    UnderWay,
+pub(in crate::users) enum RequestCompletion {
+    Pending,
     Accepted(Receipt),
     /// Refused, or nobody waits for it any more.
-    Over,
+    Failed,
 }
 
 #[derive(Default)]
 pub(in crate::users) struct InFlightRequests(Mutex<HashMap<String, Arc<InFlightRequest>>>);
 
 /// An entry of the table; removed when dropped.
-pub(in crate::users) struct Guard {
+pub(in crate::users) struct InFlightGuard {
     in_flight: Arc<InFlightRequests>,
     request: Arc<InFlightRequest>,
 }
 
 /// Who has what a request wants.
-pub(in crate::users) struct Conflict {
+pub(in crate::users) struct RequestConflict {
     pub field: &'static str,
     /// Whether it is the same request once more.
     pub same: bool,
-    pub with: Arc<InFlightRequest>,
+    pub other: Arc<InFlightRequest>,
 }
 
 impl InFlightRequests {
     /// Enters a request under every marker it wants, or says who is there. What the same user's other command wants
     /// too is left to it: commands of one user keep their order.
-    pub fn enter(self: &Arc<Self>, wanted: &[ReservationKey], claim: [u8; 16]) -> Result<Guard, Conflict> {
+    pub fn register(
+        self: &Arc<Self>,
+        wanted: &[ReservationKey],
+        claim: [u8; 16],
+    ) -> Result<InFlightGuard, RequestConflict> {
         let mut table = self.table();
         for one in wanted {
             let Some(with) = table.get(&one.key) else { continue };
-            let theirs = with.wanted.iter().find(|theirs| theirs.key == one.key);
+            let theirs = with.keys.iter().find(|theirs| theirs.key == one.key);
             let same = theirs.is_some_and(|theirs| theirs.digest == one.digest);
             if one.is_name() || !same {
-                return Err(Conflict { field: one.field, same, with: Arc::clone(with) });
+                return Err(RequestConflict { field: one.field, same, other: Arc::clone(with) });
             }
         }
-        let (completion, _) = watch::channel(Completion::UnderWay);
-        let request = Arc::new(InFlightRequest { claim, wanted: wanted.to_vec(), completion });
+        let (completion, _) = watch::channel(RequestCompletion::Pending);
+        let request = Arc::new(InFlightRequest { claim, keys: wanted.to_vec(), completion });
         for one in wanted {
             table.entry(one.key.clone()).or_insert_with(|| Arc::clone(&request));
         }
-        Ok(Guard { in_flight: Arc::clone(self), request })
+        Ok(InFlightGuard { in_flight: Arc::clone(self), request })
     }
 
     /// The request that set this marker, if it is under way here.
@@ -82,34 +86,34 @@ impl InFlightRequest {
     pub async fn receipt(&self) -> Option<Receipt> {
         let mut completion = self.completion.subscribe();
         let ended =
-            completion.wait_for(|completion| !matches!(completion, Completion::UnderWay)).await.ok()?;
+            completion.wait_for(|completion| !matches!(completion, RequestCompletion::Pending)).await.ok()?;
         match &*ended {
-            Completion::Accepted(receipt) => Some(receipt.clone()),
+            RequestCompletion::Accepted(receipt) => Some(receipt.clone()),
             _ => None,
         }
     }
 }
 
-impl Guard {
+impl InFlightGuard {
     /// Tells those who wait for the same.
-    pub fn accepted(&self, receipt: &Receipt) {
-        self.request.completion.send_replace(Completion::Accepted(receipt.clone()));
+    pub fn on_accepted(&self, receipt: &Receipt) {
+        self.request.completion.send_replace(RequestCompletion::Accepted(receipt.clone()));
     }
 }
 
-impl Drop for Guard {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         let mut table = self.in_flight.table();
-        for one in &self.request.wanted {
+        for one in &self.request.keys {
             if table.get(&one.key).is_some_and(|there| Arc::ptr_eq(there, &self.request)) {
                 table.remove(&one.key);
             }
         }
         drop(table);
         self.request.completion.send_if_modified(|completion| {
-            let open = matches!(completion, Completion::UnderWay);
+            let open = matches!(completion, RequestCompletion::Pending);
             if open {
-                *completion = Completion::Over;
+                *completion = RequestCompletion::Failed;
             }
             open
         });
@@ -131,30 +135,33 @@ mod tests {
     #[tokio::test]
     async fn a_repetition_waits_for_the_first_ones_receipt() {
         let in_flight = Arc::<InFlightRequests>::default();
-        let guard = in_flight.enter(&[wanted("name", "n:ada", 1)], [1; 16]).ok().unwrap();
-        let second = in_flight.enter(&[wanted("name", "n:ada", 1)], [2; 16]).err().unwrap();
+        let guard = in_flight.register(&[wanted("name", "n:ada", 1)], [1; 16]).ok().unwrap();
+        let second = in_flight.register(&[wanted("name", "n:ada", 1)], [2; 16]).err().unwrap();
         assert!(second.same);
-        let (waited, ()) = tokio::join!(second.with.receipt(), async { guard.accepted(&receipt()) });
+        let (waited, ()) = tokio::join!(second.other.receipt(), async { guard.on_accepted(&receipt()) });
         assert_eq!(waited, Some(receipt()));
     }
 
     #[tokio::test]
     async fn who_waits_for_a_flight_that_fails_is_told() {
         let in_flight = Arc::<InFlightRequests>::default();
-        let guard = in_flight.enter(&[wanted("name", "n:ada", 1)], [1; 16]).ok().unwrap();
-        let second = in_flight.enter(&[wanted("name", "n:ada", 2)], [2; 16]).err().unwrap();
+        let guard = in_flight.register(&[wanted("name", "n:ada", 1)], [1; 16]).ok().unwrap();
+        let second = in_flight.register(&[wanted("name", "n:ada", 2)], [2; 16]).err().unwrap();
         assert!(!second.same);
         drop(guard);
-        assert_eq!(second.with.receipt().await, None);
-        assert!(in_flight.enter(&[wanted("name", "n:ada", 2)], [2; 16]).is_ok(), "the place is free again");
+        assert_eq!(second.other.receipt().await, None);
+        assert!(
+            in_flight.register(&[wanted("name", "n:ada", 2)], [2; 16]).is_ok(),
+            "the place is free again"
+        );
     }
 
     #[test]
     fn an_address_is_refused_to_others_and_shared_with_the_same_user() {
         let in_flight = Arc::<InFlightRequests>::default();
-        let first = in_flight.enter(&[wanted("email", "e:x", 1)], [1; 16]).ok().unwrap();
-        assert_eq!(in_flight.enter(&[wanted("email", "e:x", 2)], [2; 16]).err().unwrap().field, "email");
-        let second = in_flight.enter(&[wanted("email", "e:x", 1)], [3; 16]).ok().unwrap();
+        let first = in_flight.register(&[wanted("email", "e:x", 1)], [1; 16]).ok().unwrap();
+        assert_eq!(in_flight.register(&[wanted("email", "e:x", 2)], [2; 16]).err().unwrap().field, "email");
+        let second = in_flight.register(&[wanted("email", "e:x", 1)], [3; 16]).ok().unwrap();
         drop(second);
         assert!(in_flight.find("e:x", &[1; 16]).is_some(), "what the first one holds stays its own");
         drop(first);

@@ -10,11 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use data_encoding::HEXLOWER;
 
 /// Of 16 bytes of a claim, those that name the run.
-const RUN: usize = 8;
+const RUN_ID_BYTES: usize = 8;
 
 /// This run.
 pub(in crate::users) struct InstanceId {
-    run: [u8; RUN],
+    run: [u8; RUN_ID_BYTES],
     caught_up: AtomicBool,
 }
 
@@ -24,20 +24,20 @@ impl InstanceId {
     }
 
     /// A claim of this run.
-    pub fn claim(&self) -> [u8; 16] {
+    pub fn new_claim(&self) -> [u8; 16] {
         let mut claim = [0; 16];
-        claim[..RUN].copy_from_slice(&self.run);
-        claim[RUN..].copy_from_slice(&unique());
+        claim[..RUN_ID_BYTES].copy_from_slice(&self.run);
+        claim[RUN_ID_BYTES..].copy_from_slice(&unique());
         claim
     }
 
     /// The markers of what the log holds have their ids.
-    pub fn has_caught_up(&self) {
+    pub fn mark_caught_up(&self) {
         self.caught_up.store(true, Ordering::Release);
     }
 
     /// What the sign of life says.
-    pub fn sign(&self) -> Vec<u8> {
+    pub fn heartbeat_value(&self) -> Vec<u8> {
         match self.caught_up.load(Ordering::Acquire) {
             true => HEXLOWER.encode(&self.run).into_bytes(),
             false => b"-".to_vec(),
@@ -45,17 +45,17 @@ impl InstanceId {
     }
 
     /// Whether the claim is of an earlier run than the one that gives this sign and has caught up.
-    pub fn is_over(sign: &[u8], claim: &[u8; 16]) -> bool {
-        HEXLOWER.decode(sign).is_ok_and(|run| run.len() == RUN && run != claim[..RUN])
+    pub fn is_of_ended_run(sign: &[u8], claim: &[u8; 16]) -> bool {
+        HEXLOWER.decode(sign).is_ok_and(|run| run.len() == RUN_ID_BYTES && run != claim[..RUN_ID_BYTES])
     }
 }
 
 /// Unique is enough: a claim is no secret.
-fn unique() -> [u8; RUN] {
-    let mut bytes = [0; RUN];
+fn unique() -> [u8; RUN_ID_BYTES] {
+    let mut bytes = [0; RUN_ID_BYTES];
     if getrandom::fill(&mut bytes).is_err() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        bytes.copy_from_slice(&now.as_nanos().to_be_bytes()[RUN..]);
+        bytes.copy_from_slice(&now.as_nanos().to_be_bytes()[RUN_ID_BYTES..]);
     }
     bytes
 }
@@ -67,15 +67,21 @@ mod tests {
     #[test]
     fn claims_of_an_earlier_run_are_over_when_the_next_one_has_caught_up() {
         let (before, now) = (InstanceId::new(), InstanceId::new());
-        let (old, new) = (before.claim(), now.claim());
-        assert_ne!(now.claim(), new);
-        assert!(!InstanceId::is_over(&now.sign(), &old), "it may still find the command in its log");
-        now.has_caught_up();
+        let (old, new) = (before.new_claim(), now.new_claim());
+        assert_ne!(now.new_claim(), new);
+        assert!(
+            !InstanceId::is_of_ended_run(&now.heartbeat_value(), &old),
+            "it may still find the command in its log"
+        );
+        now.mark_caught_up();
         assert_eq!(
-            (InstanceId::is_over(&now.sign(), &old), InstanceId::is_over(&now.sign(), &new)),
+            (
+                InstanceId::is_of_ended_run(&now.heartbeat_value(), &old),
+                InstanceId::is_of_ended_run(&now.heartbeat_value(), &new)
+            ),
             (true, false)
         );
         // Of a version that says nothing of runs.
-        assert!(!InstanceId::is_over(b"1", &old));
+        assert!(!InstanceId::is_of_ended_run(b"1", &old));
     }
 }

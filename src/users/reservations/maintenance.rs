@@ -12,7 +12,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::super::{UserError, Users};
 use super::Reservations;
-use super::conflict::SILENCE;
+use super::conflict::HEARTBEAT_TIMEOUT;
 use super::key::ReservationKey;
 use crate::command::UserValue;
 use crate::ingest::ClaimedCommand;
@@ -22,51 +22,51 @@ use crate::task::Task;
 use crate::units::Lsn;
 
 /// Three of them to a daemon's silence.
-const BEAT: Duration = Duration::from_secs(5);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two looks at what was left behind.
-const CLEARED_UP: Duration = Duration::from_secs(5);
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(5);
 /// After a pass that the store or the database did not answer.
-const AFTER_TROUBLE: Duration = Duration::from_secs(5);
+const RETRY_DELAY: Duration = Duration::from_secs(5);
 /// Claims looked at together: one question to the database, one to the store.
-const PAGE: usize = 500;
+const CLAIMS_PER_PAGE: usize = 500;
 /// Said over when the store's connection is lost: it may have forgotten everything.
 const CHANNEL: &str = "forebay:keeper";
 
 /// The keeper's loops; they end with it.
 pub struct ReservationMaintenance {
     _secret: Task,
-    _heart: Task,
-    _broom: Task,
+    _heartbeat: Task,
+    _sweeper: Task,
     _markers: Task,
 }
 
 impl Users {
     /// Begins to keep this daemon's markers.
-    pub fn keep(&self) -> ReservationMaintenance {
+    pub fn start_maintenance(&self) -> ReservationMaintenance {
         let users = self.clone();
         let (heart, broom) = (Arc::clone(&self.reservations), Arc::clone(&self.reservations));
         let (secret, db, seal) = (Arc::clone(&self.secret), self.db.clone(), self.ingest.seal().clone());
         ReservationMaintenance {
             _secret: Task::spawn("users-secret", async move { secret.fetch(&db, &seal).await }),
-            _heart: Task::spawn("users-heart", async move { beat(&heart).await }),
-            _broom: Task::spawn("users-broom", async move { clear_up(&broom).await }),
-            _markers: Task::spawn("users-keeper", async move { users.keep_markers().await }),
+            _heartbeat: Task::spawn("users-heart", async move { run_heartbeat(&heart).await }),
+            _sweeper: Task::spawn("users-broom", async move { run_cleanup(&broom).await }),
+            _markers: Task::spawn("users-keeper", async move { users.refresh_forever().await }),
         }
     }
 
-    async fn keep_markers(&self) {
+    async fn refresh_forever(&self) {
         let mut subscription = self.reservations.kv.subscribe(CHANNEL);
         let mut settled = Lsn::default();
         loop {
-            let pause = match self.pass(settled).await {
+            let pause = match self.refresh_from(settled).await {
                 Ok(now) => {
                     settled = now;
-                    self.reservations.life.has_caught_up();
+                    self.reservations.instance.mark_caught_up();
                     self.config.pending_ttl.0 / 3
                 }
                 Err(error) => {
                     tracing::debug!(%error, "reservations not refreshed; tried again");
-                    AFTER_TROUBLE
+                    RETRY_DELAY
                 }
             };
             let woken =
@@ -76,11 +76,11 @@ impl Users {
     }
 
     /// Goes through all claims from `from` on; returns where the first one that waits stands.
-    async fn pass(&self, from: Lsn) -> Result<Lsn, UserError> {
+    async fn refresh_from(&self, from: Lsn) -> Result<Lsn, UserError> {
         let (mut settled, mut at, mut unbroken) = (from, from, true);
         loop {
-            let (claims, next) = self.ingest.claimed_commands(at, PAGE).await?;
-            unbroken &= !self.keep_page(&claims).await?;
+            let (claims, next) = self.ingest.claimed_commands(at, CLAIMS_PER_PAGE).await?;
+            unbroken &= !self.refresh_page(&claims).await?;
             if unbroken {
                 settled = next;
             }
@@ -92,8 +92,8 @@ impl Users {
     }
 
     /// Whether any of them waits.
-    async fn keep_page(&self, claims: &[ClaimedCommand]) -> Result<bool, UserError> {
-        let known = self.decided(claims.iter()).await?;
+    async fn refresh_page(&self, claims: &[ClaimedCommand]) -> Result<bool, UserError> {
+        let known = self.finished_commands(claims.iter()).await?;
         let (mut waiting, mut over) = (Vec::new(), Vec::new());
         for claimed in claims {
             let Ok(value) = UserValue::parse(&claimed.value) else { continue };
@@ -106,18 +106,18 @@ impl Users {
                 false => over.push((claimed, wanted)),
             }
         }
-        self.reservations.let_go(&over).await?;
+        self.reservations.remove_finished(&over).await?;
         self.reservations.keep(&waiting).await?;
         // What was applied meanwhile had its markers removed before these were set.
-        let known = self.decided(waiting.iter().map(|(claimed, _)| *claimed)).await?;
+        let known = self.finished_commands(waiting.iter().map(|(claimed, _)| *claimed)).await?;
         let waited = waiting.len();
         waiting.retain(|(claimed, _)| known.contains(&claimed.id.to_string()));
-        self.reservations.let_go(&waiting).await?;
+        self.reservations.remove_finished(&waiting).await?;
         Ok(waited > waiting.len())
     }
 
     /// Those that have come to their end.
-    async fn decided(
+    async fn finished_commands(
         &self,
         claims: impl Iterator<Item = &ClaimedCommand>,
     ) -> Result<HashSet<String>, UserError> {
@@ -128,7 +128,7 @@ impl Users {
 
 impl Reservations {
     /// Removes the markers of commands that have come to their end.
-    async fn let_go(&self, over: &[(&ClaimedCommand, Vec<ReservationKey>)]) -> Result<(), KvError> {
+    async fn remove_finished(&self, over: &[(&ClaimedCommand, Vec<ReservationKey>)]) -> Result<(), KvError> {
         let owned = over.iter().flat_map(|(claimed, wanted)| self.owned(wanted, &claimed.claim));
         let markers: Vec<_> = owned.collect();
         self.kv.remove_all(&markers).await.map(drop)
@@ -159,27 +159,29 @@ impl Reservations {
     }
 }
 
-async fn beat(reservations: &Reservations) {
+async fn run_heartbeat(reservations: &Reservations) {
     let key = reservation_marker::heartbeat_key(&reservations.log);
-    let mut beats = every(BEAT);
+    let mut beats = interval(HEARTBEAT_INTERVAL);
     loop {
         beats.tick().await;
-        if let Err(error) = reservations.kv.set(&key, &reservations.life.sign(), SILENCE).await {
+        if let Err(error) =
+            reservations.kv.set(&key, &reservations.instance.heartbeat_value(), HEARTBEAT_TIMEOUT).await
+        {
             tracing::debug!(%error, "heartbeat not written");
         }
     }
 }
 
 /// Beside the sign of life, which waits for nothing.
-async fn clear_up(reservations: &Reservations) {
-    let mut rounds = every(CLEARED_UP);
+async fn run_cleanup(reservations: &Reservations) {
+    let mut rounds = interval(CLEANUP_INTERVAL);
     loop {
         rounds.tick().await;
-        reservations.clear_up().await;
+        reservations.run_cleanup().await;
     }
 }
 
-fn every(period: Duration) -> Interval {
+fn interval(period: Duration) -> Interval {
     let mut interval = tokio::time::interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval

@@ -32,7 +32,7 @@ use crate::sync::Mutex;
 
 pub use maintenance::ReservationMaintenance;
 
-pub(super) use guard::{ReservationGuard, Stored};
+pub(super) use guard::{ReservationGuard, StoredReservations};
 pub(super) use in_flight::InFlightRequest;
 pub(super) use key::ReservationKey;
 
@@ -41,23 +41,23 @@ use in_flight::InFlightRequests;
 use instance::InstanceId;
 
 /// Markers left behind that are removed with one call.
-const REMOVED_AT_ONCE: usize = 1_000;
+const MAX_REMOVED_PER_CALL: usize = 1_000;
 /// Markers left behind that are judged in a row, one by one.
-const JUDGED_AT_ONCE: usize = 100;
+const MAX_RESOLVED_PER_RUN: usize = 100;
 
 /// A key, and the owner whose value may be removed there.
-type Owned = (String, Vec<u8>);
+type OwnedMarker = (String, Vec<u8>);
 
 /// What came of asking for markers.
 pub(in crate::users) enum ReserveOutcome {
     /// All are ours.
-    Ours,
+    Reserved,
     /// The same request is under way in this process.
-    UnderWay(Arc<InFlightRequest>),
+    InFlight(Arc<InFlightRequest>),
     /// The same request was accepted before and is not yet applied; the owner of its markers.
     Repeat(Receipt, Vec<u8>),
     /// Somebody else's request for this is under way in this process.
-    Behind(Arc<InFlightRequest>, &'static str),
+    InFlightConflict(Arc<InFlightRequest>, &'static str),
     /// Somebody else has this.
     Taken(&'static str),
     /// A request for this is under way, the same or somebody else's, and its id not known yet: at another daemon, or while
@@ -67,9 +67,9 @@ pub(in crate::users) enum ReserveOutcome {
 
 /// How the command behind a marker of our own log stands.
 pub(in crate::users) enum OwnerState {
-    Waiting(CommandId),
+    Pending(CommandId),
     /// Never accepted, or at its end.
-    Over,
+    Ended,
     /// The index is rebuilding.
     Undecided,
 }
@@ -82,12 +82,12 @@ pub(in crate::users) struct Reservations {
     pub statuses: Statuses,
     pub in_flight: Arc<InFlightRequests>,
     pub log: [u8; 16],
-    pub life: InstanceId,
+    pub instance: InstanceId,
     pub ttl: Duration,
     pub jitter: Duration,
-    left_behind: CleanupQueue<Owned>,
+    cleanup: CleanupQueue<OwnedMarker>,
     /// Keys of markers that a crash may have left.
-    unjudged: CleanupQueue<String>,
+    unresolved: CleanupQueue<String>,
     /// Daemons that gave no sign of life when they were looked for, and since when.
     pub silent: Mutex<HashMap<[u8; 16], Instant>>,
 }
@@ -112,18 +112,22 @@ impl Reservations {
             statuses,
             in_flight,
             log,
-            life: InstanceId::new(),
+            instance: InstanceId::new(),
             ttl,
             jitter,
-            left_behind: CleanupQueue::new(bound_hit.clone()),
-            unjudged: CleanupQueue::new(bound_hit),
+            cleanup: CleanupQueue::new(bound_hit.clone()),
+            unresolved: CleanupQueue::new(bound_hit),
             silent: Mutex::default(),
         }
     }
 
     /// Asks for all markers of a command side by side. What was set before a refusal or an error is given back.
-    pub async fn claim(&self, wanted: &[ReservationKey], claim: [u8; 16]) -> Result<ReserveOutcome, KvError> {
-        let claimed = self.try_claim(wanted, claim).await;
+    pub async fn reserve(
+        &self,
+        wanted: &[ReservationKey],
+        claim: [u8; 16],
+    ) -> Result<ReserveOutcome, KvError> {
+        let claimed = self.try_reserve(wanted, claim).await;
         if claimed.is_err() {
             // They may have been set although nobody said so.
             self.release(wanted, claim).await;
@@ -131,24 +135,28 @@ impl Reservations {
         claimed
     }
 
-    async fn try_claim(&self, wanted: &[ReservationKey], claim: [u8; 16]) -> Result<ReserveOutcome, KvError> {
+    async fn try_reserve(
+        &self,
+        wanted: &[ReservationKey],
+        claim: [u8; 16],
+    ) -> Result<ReserveOutcome, KvError> {
         let entries: Vec<_> = wanted
             .iter()
             .map(|one| (one.key.clone(), self.marker(one, claim, None).encode(), self.time_to_live()))
             .collect();
         let held = self.kv.set_if_absent_all(&entries).await?;
-        let mut outcome = ReserveOutcome::Ours;
+        let mut outcome = ReserveOutcome::Reserved;
         // The name first: it tells a repetition from somebody else's wish.
         for (one, held) in wanted.iter().zip(held) {
             let SetOutcome::Taken(value) = held else { continue };
             match outcome {
-                ReserveOutcome::Ours => outcome = self.resolve_conflict(one, claim, value).await?,
+                ReserveOutcome::Reserved => outcome = self.resolve_conflict(one, claim, value).await?,
                 // Refused already; what a crash has left behind is not left to its time.
-                _ => self.sweep(&one.key, &value).await?,
+                _ => self.remove_orphan(&one.key, &value).await?,
             }
         }
         match &outcome {
-            ReserveOutcome::Ours => {}
+            ReserveOutcome::Reserved => {}
             ReserveOutcome::Repeat(_, owner) => {
                 self.release(wanted, claim).await;
                 let theirs = |one: &ReservationKey| (one.key.clone(), owner.clone(), self.time_to_live());
@@ -184,28 +192,28 @@ impl Reservations {
     }
 
     /// The markers of a claim, for whoever removes them.
-    pub fn owned(&self, wanted: &[ReservationKey], claim: &[u8; 16]) -> Vec<Owned> {
+    pub fn owned(&self, wanted: &[ReservationKey], claim: &[u8; 16]) -> Vec<OwnedMarker> {
         let owner = reservation_marker::owner(&self.log, claim).into_bytes();
         wanted.iter().map(|one| (one.key.clone(), owner.clone())).collect()
     }
 
     /// Removes some of what could not be removed before, and judges some of what could not be judged.
-    pub async fn clear_up(&self) {
-        let left = self.left_behind.take(REMOVED_AT_ONCE);
+    pub async fn run_cleanup(&self) {
+        let left = self.cleanup.take(MAX_REMOVED_PER_CALL);
         if !left.is_empty() {
             self.remove(left).await;
         }
-        let unjudged = self.unjudged.take(JUDGED_AT_ONCE);
+        let unjudged = self.unresolved.take(MAX_RESOLVED_PER_RUN);
         if !unjudged.is_empty() {
-            self.sweep_all(unjudged).await;
+            self.remove_orphans(unjudged).await;
         }
     }
 
     /// What stays behind is judged by its claim meanwhile, and ends with its time.
-    async fn remove(&self, entries: Vec<Owned>) {
+    async fn remove(&self, entries: Vec<OwnedMarker>) {
         if let Err(error) = self.kv.remove_all(&entries).await {
             tracing::debug!(%error, "reservations not released");
-            self.left_behind.add(entries);
+            self.cleanup.add(entries);
         }
     }
 
@@ -216,7 +224,7 @@ impl Reservations {
         if marker.log != self.log {
             return Ok(true);
         }
-        Ok(!matches!(self.owner_state(&marker).await, OwnerState::Over))
+        Ok(!matches!(self.owner_state(&marker).await, OwnerState::Ended))
     }
 
     pub(in crate::users) async fn owner_state(&self, marker: &ReservationMarker) -> OwnerState {
@@ -228,8 +236,8 @@ impl Reservations {
             },
         };
         match id {
-            Some(id) if self.statuses.is_pending(id).await => OwnerState::Waiting(id),
-            _ => OwnerState::Over,
+            Some(id) if self.statuses.is_pending(id).await => OwnerState::Pending(id),
+            _ => OwnerState::Ended,
         }
     }
 
@@ -243,23 +251,23 @@ impl Reservations {
     }
 
     /// Removes those of these markers that a crash has left. What the store does not answer about is looked at later.
-    pub async fn sweep_all(&self, keys: Vec<String>) {
+    pub async fn remove_orphans(&self, keys: Vec<String>) {
         let swept = async {
             for (key, value) in keys.iter().zip(self.kv.get_all(&keys).await?) {
                 if let Some(value) = value {
-                    self.sweep(key, &value).await?;
+                    self.remove_orphan(key, &value).await?;
                 }
             }
             Ok::<_, KvError>(())
         };
         if let Err(error) = swept.await {
             tracing::debug!(%error, "conflicting reservations not resolved; tried again");
-            self.unjudged.add(keys);
+            self.unresolved.add(keys);
         }
     }
 
     /// Removes a marker of our own log that no command stands behind. Later, while the log does not know that yet.
-    async fn sweep(&self, key: &str, value: &[u8]) -> Result<(), KvError> {
+    async fn remove_orphan(&self, key: &str, value: &[u8]) -> Result<(), KvError> {
         let Some(marker) = ReservationMarker::decode(value).filter(|marker| marker.log == self.log) else {
             return Ok(());
         };
@@ -267,12 +275,12 @@ impl Reservations {
             return Ok(());
         }
         match self.owner_state(&marker).await {
-            OwnerState::Over => self.kv.remove(key, &marker.owner()).await.map(drop),
+            OwnerState::Ended => self.kv.remove(key, &marker.owner()).await.map(drop),
             OwnerState::Undecided => {
-                self.unjudged.add([key.to_owned()]);
+                self.unresolved.add([key.to_owned()]);
                 Ok(())
             }
-            OwnerState::Waiting(_) => Ok(()),
+            OwnerState::Pending(_) => Ok(()),
         }
     }
 }

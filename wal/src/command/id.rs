@@ -231,7 +231,10 @@ mod tests {
             assert_eq!(sealed.lsn(&id), Ok(Lsn(number)), "the seal does not affect the LSN");
             assert_eq!(mint().lsn(&id), Ok(Lsn(number)));
             assert!(id.has_seal(&seal(5)));
-            assert!(!id.has_seal(&seal(6)) && !id.has_seal(&IdSeal::default()), "another secret, or no secret");
+            assert!(
+                !id.has_seal(&seal(6)) && !id.has_seal(&IdSeal::default()),
+                "another secret, or no secret"
+            );
             for byte in (0..LSN_AT).chain(RANDOM_AT..ID_LEN) {
                 let mut changed = id;
                 changed.0[byte] ^= 1;
