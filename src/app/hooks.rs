@@ -6,18 +6,18 @@ use crate::consumer::{HookFuture, PostCommit};
 use crate::drain::{ValueCompletion, ValueResolver};
 use crate::status::Statuses;
 use crate::task::Task;
-use crate::users::{DeferredHasher, Profiles, Unopened};
+use crate::users::{DeferredHashError, DeferredHasher, Profiles};
 
 /// Computes the deferred values of records with the user service's hash pool.
 pub(super) struct DeferredHashResolver(pub(super) DeferredHasher);
 
 impl ValueResolver for DeferredHashResolver {
     fn resolve(&self, envelope: &Envelope<'_>, answer: ValueCompletion) {
-        self.0.open(envelope, move |made| match made {
+        self.0.hash_command(envelope, move |made| match made {
             Ok(value) => answer.complete(value.to_vec()),
-            Err(Unopened::Never(reason)) => answer.dead(reason),
+            Err(DeferredHashError::Never(reason)) => answer.dead(reason),
             // Dropped without a result: the drain requests it again.
-            Err(Unopened::NotNow) => drop(answer),
+            Err(DeferredHashError::NotNow) => drop(answer),
         });
     }
 }

@@ -7,7 +7,7 @@ use crate::http::Tls;
 use crate::kafka::ClusterHealth;
 use crate::ratelimit::Limits;
 use crate::sync::Mutex;
-use crate::users::Unapplied;
+use crate::users::UnappliedMonitor;
 
 use super::auth::Auth;
 use super::problems::{Cluster, DiskChecks, FirstDamage, Pause};
@@ -25,7 +25,7 @@ pub(super) struct ProblemSources {
     pub(super) watched: DiskChecks,
     /// Why users are not served, if they are not.
     pub(super) users_not_served: Option<String>,
-    pub(super) unapplied: Option<Arc<Unapplied>>,
+    pub(super) unapplied: Option<Arc<UnappliedMonitor>>,
     pub(super) limits: Limits,
     pub(super) authenticator: Authenticator,
     pub(super) tls: Option<Tls>,

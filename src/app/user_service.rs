@@ -114,7 +114,7 @@ impl RunningUserService {
     ) -> Self {
         let config = wiring.config;
         let UserStores { db, kv, profiles, metrics } = stores.clone();
-        let users = Users::new(users::Parts {
+        let users = Users::new(users::UsersParts {
             config: config.users.clone(),
             db,
             kv,
@@ -128,13 +128,13 @@ impl RunningUserService {
         let watch = dependencies.watch(Some(stores.db.clone()), stores.kv.clone());
         let mut tasks = vec![profiles.listen(), profiles.notices().repeat(), watch];
         tasks.extend(statuses.watch_outcomes());
-        tasks.push(users.unapplied().follow(statuses.clone()));
+        tasks.push(users.unapplied().track(statuses.clone()));
         let (unapplied, log) = (users.unapplied(), Arc::clone(log));
         tasks.push(Task::spawn("users-earlier", async move {
             let find = move || previous_start::last_user_command(&log, Timestamp::now());
             let found = tokio::task::spawn_blocking(find).await.map_err(|error| error.to_string());
             match found.and_then(|found| found.map_err(|error| error.to_string())) {
-                Ok(last) => last.into_iter().for_each(|id| unapplied.accepted_before(id)),
+                Ok(last) => last.into_iter().for_each(|id| unapplied.on_accepted_earlier(id)),
                 // Readers of the log report the error. Without this command, the next one is followed.
                 Err(error) => tracing::debug!(error, "the last user command of an earlier run is unknown"),
             }

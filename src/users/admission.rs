@@ -17,7 +17,7 @@ use crate::ingest::Receipt;
 use crate::kv::{KvError, reservation_marker};
 
 /// A request that met its own repetition waits for one flush, and one hash.
-const REPEAT_WITHIN: Duration = Duration::from_secs(10);
+const REPEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What came of the checks.
 pub(super) enum Admitted {
@@ -28,7 +28,7 @@ pub(super) enum Admitted {
 
 impl Users {
     /// The markers of a command: of the name where it registers one, of the address and the number it brings.
-    pub(super) async fn wanted(
+    pub(super) async fn reservation_keys(
         &self,
         name: &str,
         fingerprint: Option<[u8; 16]>,
@@ -54,9 +54,9 @@ impl Users {
         let claim = self.reservations.instance.new_claim();
         let guard = match self.reservations.in_flight.register(&wanted, claim) {
             Ok(guard) => guard,
-            Err(conflict) if conflict.same => return self.after(&conflict.other).await,
+            Err(conflict) if conflict.same => return self.wait_for_repeat(&conflict.other).await,
             Err(conflict) => {
-                let refusal = self.behind(&conflict.other, conflict.field);
+                let refusal = self.conflict_error(&conflict.other, conflict.field);
                 // Refused without a look at the markers: what a crash has left of this request goes all the same.
                 let keys = wanted.iter().map(|one| one.key.clone()).collect();
                 return Err(tokio::join!(refusal, self.reservations.remove_orphans(keys)).0);
@@ -66,28 +66,28 @@ impl Users {
         if reservation.keys.is_empty() {
             return Ok(Admitted::New(reservation));
         }
-        let running = self.concurrency.enter().await.ok_or(UserError::Crowded)?;
+        let running = self.concurrency.acquire().await.ok_or(UserError::Overloaded)?;
         let deadline = Instant::now() + self.config.check_timeout.0;
-        let claimed = self.set_markers(&mut reservation, deadline).await;
+        let claimed = self.reserve(&mut reservation, deadline).await;
         let free = match &claimed {
-            Ok(ReserveOutcome::Reserved) => self.ask_database(name, email, phone, new, deadline).await,
+            Ok(ReserveOutcome::Reserved) => self.check_database(name, email, phone, new, deadline).await,
             _ => Ok(()),
         };
         match claimed.is_ok() && free.is_ok() {
-            true => running.in_time(),
-            false if Instant::now() >= deadline => running.late(),
+            true => running.on_success(),
+            false if Instant::now() >= deadline => running.on_timeout(),
             // What failed at once says nothing of how many are too many.
             false => drop(running),
         }
         match claimed? {
             ReserveOutcome::Reserved => {}
-            ReserveOutcome::InFlight(request) => return self.after(&request).await,
+            ReserveOutcome::InFlight(request) => return self.wait_for_repeat(&request).await,
             ReserveOutcome::Repeat(receipt, _) => return Ok(Admitted::Repeat(receipt)),
             ReserveOutcome::InFlightConflict(request, field) => {
-                return Err(self.behind(&request, field).await);
+                return Err(self.conflict_error(&request, field).await);
             }
             ReserveOutcome::Taken(field) => return Err(UserError::Taken(field)),
-            ReserveOutcome::Undecided => return Err(UserError::UnderWay),
+            ReserveOutcome::Undecided => return Err(UserError::InProgress),
         }
         match free {
             Ok(()) => Ok(Admitted::New(reservation)),
@@ -98,7 +98,7 @@ impl Users {
         }
     }
 
-    async fn set_markers(
+    async fn reserve(
         &self,
         reservation: &mut ReservationGuard,
         deadline: Instant,
@@ -122,11 +122,11 @@ impl Users {
                 Ok(claimed)
             }
             _ if self.degrades_without_markers() => Ok(ReserveOutcome::Reserved),
-            _ => Err(UserError::Markers),
+            _ => Err(UserError::ReservationStore),
         }
     }
 
-    async fn ask_database(
+    async fn check_database(
         &self,
         name: &str,
         email: Option<&str>,
@@ -135,9 +135,9 @@ impl Users {
         deadline: Instant,
     ) -> Result<(), UserError> {
         let _step = self.step("users.database");
-        let asked = self.holders(new.then_some(name), email, phone);
+        let asked = self.find_holders(new.then_some(name), email, phone);
         match timeout_at(deadline.into(), asked).await {
-            Ok(Ok(holders)) => free(&holders, name, email, phone, new),
+            Ok(Ok(holders)) => check_holders(&holders, name, email, phone, new),
             _ if self.accepts_without_database() => Ok(()),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(UserError::Database),
@@ -145,23 +145,23 @@ impl Users {
     }
 
     /// Who has what is wanted.
-    async fn holders(
+    async fn find_holders(
         &self,
         name: Option<&str>,
         email: Option<&str>,
         phone: Option<&str>,
     ) -> Result<Vec<Holder>, UserError> {
-        let permit = self.question().await?;
+        let permit = self.query_permit().await?;
         let [name, email, phone] = [name, email, phone].map(|text| text.map(str::to_owned));
         let db = self.db.clone();
         let asked = async move { db.holders(name.as_deref(), email.as_deref(), phone.as_deref()).await };
-        Ok(self.to_its_answer(permit, asked).await.ok_or(UserError::Database)??)
+        Ok(self.run_to_completion(permit, asked).await.ok_or(UserError::Database)??)
     }
 
     /// Lets a question to the database come to its answer, also when it is given up meanwhile: the connection it is on
     /// would be closed otherwise, and a database that is slow already would be connected to again and again. They are few,
     /// one for each permit, and each ends with the statement's time. None: it panicked.
-    pub(super) async fn to_its_answer<T: Send + 'static>(
+    pub(super) async fn run_to_completion<T: Send + 'static>(
         &self,
         permit: OwnedSemaphorePermit,
         asked: impl Future<Output = T> + Send + 'static,
@@ -174,8 +174,8 @@ impl Users {
     }
 
     /// Leave for one question. While the database is away nobody waits for those that were asked before.
-    async fn question(&self) -> Result<OwnedSemaphorePermit, UserError> {
-        let questions = Arc::clone(&self.questions);
+    async fn query_permit(&self) -> Result<OwnedSemaphorePermit, UserError> {
+        let questions = Arc::clone(&self.query_permits);
         match Arc::clone(&questions).try_acquire_owned() {
             Ok(permit) => Ok(permit),
             Err(_) if self.db.is_open() => Err(UserError::Database),
@@ -184,25 +184,25 @@ impl Users {
     }
 
     /// The answer of the request that was here first.
-    async fn after(&self, request: &InFlightRequest) -> Result<Admitted, UserError> {
-        match tokio::time::timeout(REPEAT_WITHIN, request.receipt()).await {
+    async fn wait_for_repeat(&self, request: &InFlightRequest) -> Result<Admitted, UserError> {
+        match tokio::time::timeout(REPEAT_TIMEOUT, request.receipt()).await {
             Ok(Some(receipt)) => Ok(Admitted::Repeat(Receipt { replayed: true, ..receipt })),
             // It was refused, or its client went away: this one may try for itself, with the client's next request.
-            _ => Err(UserError::UnderWay),
+            _ => Err(UserError::InProgress),
         }
     }
 
     /// Somebody else was here first, and has it if they are accepted: of two who ask, one gets it.
-    async fn behind(&self, request: &InFlightRequest, field: &'static str) -> UserError {
-        match tokio::time::timeout(REPEAT_WITHIN, request.receipt()).await {
+    async fn conflict_error(&self, request: &InFlightRequest, field: &'static str) -> UserError {
+        match tokio::time::timeout(REPEAT_TIMEOUT, request.receipt()).await {
             Ok(Some(_)) => UserError::Taken(field),
-            _ => UserError::UnderWay,
+            _ => UserError::InProgress,
         }
     }
 }
 
 /// Whether nobody else has what is wanted. The name is named first, then the address.
-fn free(
+fn check_holders(
     holders: &[Holder],
     name: &str,
     email: Option<&str>,
@@ -231,7 +231,7 @@ mod tests {
     }
 
     fn refused(holders: &[Holder], name: &str, email: &str, phone: &str, new: bool) -> Option<&'static str> {
-        match free(holders, name, Some(email), Some(phone), new) {
+        match check_holders(holders, name, Some(email), Some(phone), new) {
             Ok(()) => None,
             Err(UserError::Taken(field)) => Some(field),
             Err(other) => panic!("{other}"),

@@ -9,25 +9,25 @@ use crate::command::IdSeal;
 use crate::db::Database;
 
 /// Between two questions to a database that is away.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// A request right after the start waits this long for the first answer, yes or no: without the secret it would take the
 /// repetition of what was accepted before the start for somebody else's wish.
-const PATIENCE: Duration = Duration::from_secs(1);
+const FIRST_FETCH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is known of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Known {
-    NotYet,
+enum SecretState {
+    Pending,
     Away,
     Secret([u8; 32]),
 }
 
 /// The secret, once the database has said it.
-pub(super) struct ClusterSecret(watch::Sender<Known>);
+pub(super) struct ClusterSecret(watch::Sender<SecretState>);
 
 impl Default for ClusterSecret {
     fn default() -> Self {
-        Self(watch::Sender::new(Known::NotYet))
+        Self(watch::Sender::new(SecretState::Pending))
     }
 }
 
@@ -39,13 +39,13 @@ impl ClusterSecret {
                 Ok(secret) => {
                     // First: who has waited for the secret accepts commands next.
                     seal.set(&secret);
-                    self.0.send_replace(Known::Secret(secret));
+                    self.0.send_replace(SecretState::Secret(secret));
                     return;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "shared secret not known yet");
-                    self.0.send_replace(Known::Away);
-                    tokio::time::sleep(AGAIN).await;
+                    self.0.send_replace(SecretState::Away);
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             }
         }
@@ -54,9 +54,9 @@ impl ClusterSecret {
     /// None while the database is away.
     pub async fn get(&self) -> Option<[u8; 32]> {
         let mut known = self.0.subscribe();
-        let answered = known.wait_for(|known| *known != Known::NotYet);
-        match tokio::time::timeout(PATIENCE, answered).await.ok()?.ok().as_deref() {
-            Some(Known::Secret(secret)) => Some(*secret),
+        let answered = known.wait_for(|known| *known != SecretState::Pending);
+        match tokio::time::timeout(FIRST_FETCH_TIMEOUT, answered).await.ok()?.ok().as_deref() {
+            Some(SecretState::Secret(secret)) => Some(*secret),
             _ => None,
         }
     }

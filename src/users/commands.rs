@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::admission::Admitted;
-use super::form::{Change, NewUser, PasswordChange};
+use super::form::{NewUser, PasswordChange, UserChange};
 use super::reservations::ReservationGuard;
 use super::{FieldError, UserError, Users};
 use crate::command::{Owner, USER_TOPIC, UserKind, UserValue};
@@ -18,7 +18,7 @@ use crate::ingest::{Idempotency, Receipt, Request, Submission, SubmitError};
 
 /// What belongs to every request.
 #[derive(Clone, Debug)]
-pub struct Context {
+pub struct RequestContext {
     /// W3C trace context.
     pub traceparent: Option<String>,
     /// The client's `Idempotency-Key` with the body it is bound to.
@@ -31,12 +31,13 @@ pub struct Context {
 
 impl Users {
     /// Registers a user.
-    pub async fn register(&self, user: NewUser, context: Context) -> Result<Receipt, UserError> {
-        if let Some(receipt) = self.recognise(&context).await? {
+    pub async fn register(&self, user: NewUser, context: RequestContext) -> Result<Receipt, UserError> {
+        if let Some(receipt) = self.find_repeat(&context).await? {
             return Ok(receipt);
         }
         let body = self.fingerprint(&user).await;
-        let wanted = self.wanted(&user.name, Some(body), Some(&user.email), Some(&user.phone)).await;
+        let wanted =
+            self.reservation_keys(&user.name, Some(body), Some(&user.email), Some(&user.phone)).await;
         let checks = self.check(wanted, &user.name, Some(&user.email), Some(&user.phone), true);
         let reservation = match checks.await? {
             Admitted::New(reservation) => reservation,
@@ -50,24 +51,30 @@ impl Users {
             password: Some(user.password),
             ..UserValue::default()
         };
-        let sealed = match self.seal(&mut value, context.client).await {
+        let sealed = match self.hash_or_defer(&mut value, context.client).await {
             Ok(sealed) => sealed,
             Err(refusal) => {
                 reservation.release().await;
                 return Err(refusal);
             }
         };
-        self.log_held(UserKind::Create, value, sealed, context, reservation).await
+        self.submit_reserved(UserKind::Create, value, sealed, context, reservation).await
     }
 
     /// Changes e-mail address, phone number or nickname.
-    pub async fn update(&self, name: &str, change: Change, context: Context) -> Result<Receipt, UserError> {
-        if let Some(receipt) = self.recognise(&context).await? {
+    pub async fn update(
+        &self,
+        name: &str,
+        change: UserChange,
+        context: RequestContext,
+    ) -> Result<Receipt, UserError> {
+        if let Some(receipt) = self.find_repeat(&context).await? {
             return Ok(receipt);
         }
-        let row = self.exists(name, &context).await?;
-        self.outlive(&row).await?;
-        let wanted = self.wanted(name, None, change.email.as_deref(), change.phone.as_deref()).await;
+        let row = self.require_user(name, &context).await?;
+        self.wait_until_newer(&row).await?;
+        let wanted =
+            self.reservation_keys(name, None, change.email.as_deref(), change.phone.as_deref()).await;
         let checks = self.check(wanted, name, change.email.as_deref(), change.phone.as_deref(), false);
         let reservation = match checks.await? {
             Admitted::New(reservation) => reservation,
@@ -80,7 +87,7 @@ impl Users {
             nickname: change.nickname,
             ..UserValue::default()
         };
-        self.log_held(UserKind::Update, value, false, context, reservation).await
+        self.submit_reserved(UserKind::Update, value, false, context, reservation).await
     }
 
     /// Sets a new password. `trusted`: the caller need not know the old one.
@@ -89,13 +96,13 @@ impl Users {
         name: &str,
         change: PasswordChange,
         trusted: bool,
-        context: Context,
+        context: RequestContext,
     ) -> Result<Receipt, UserError> {
-        if let Some(receipt) = self.recognise(&context).await? {
+        if let Some(receipt) = self.find_repeat(&context).await? {
             return Ok(receipt);
         }
-        let row = self.exists(name, &context).await?;
-        self.outlive(&row).await?;
+        let row = self.require_user(name, &context).await?;
+        self.wait_until_newer(&row).await?;
         match change.old {
             Some(old) => self.verify(row, old, context.client).await?,
             None if trusted => {}
@@ -106,26 +113,26 @@ impl Users {
         }
         let mut value =
             UserValue { name: name.to_owned(), password: Some(change.new), ..UserValue::default() };
-        let sealed = self.seal(&mut value, context.client).await?;
-        self.log(UserKind::Password, value, sealed, context).await
+        let sealed = self.hash_or_defer(&mut value, context.client).await?;
+        self.submit(UserKind::Password, value, sealed, context).await
     }
 
     /// Deletes a user; what is gone may be deleted again.
-    pub async fn delete(&self, name: &str, context: Context) -> Result<Receipt, UserError> {
-        if let Some(receipt) = self.recognise(&context).await? {
+    pub async fn delete(&self, name: &str, context: RequestContext) -> Result<Receipt, UserError> {
+        if let Some(receipt) = self.find_repeat(&context).await? {
             return Ok(receipt);
         }
-        self.outlive_registration(name).await?;
+        self.wait_until_newer_than_registration(name).await?;
         let value = UserValue { name: name.to_owned(), ..UserValue::default() };
-        self.log(UserKind::Delete, value, false, context).await
+        self.submit(UserKind::Delete, value, false, context).await
     }
 
     /// The receipt of an earlier request with the same `Idempotency-Key`.
-    async fn recognise(&self, context: &Context) -> Result<Option<Receipt>, UserError> {
+    async fn find_repeat(&self, context: &RequestContext) -> Result<Option<Receipt>, UserError> {
         if context.idempotency.is_none() {
             return Ok(None);
         }
-        let Context { traceparent, idempotency, principal, .. } = context.clone();
+        let RequestContext { traceparent, idempotency, principal, .. } = context.clone();
         let request = Request { commands: Vec::new(), traceparent, idempotency, principal };
         let _step = self.step("users.recognise");
         Ok(self.ingest.find_repeat(&request).await?)
@@ -133,7 +140,7 @@ impl Users {
 
     /// The user's row; none while only a registration is pending. Refuses users that are known to neither, and a caller
     /// whose account of that name was deleted.
-    async fn exists(&self, name: &str, context: &Context) -> Result<Option<UserRow>, UserError> {
+    async fn require_user(&self, name: &str, context: &RequestContext) -> Result<Option<UserRow>, UserError> {
         let _step = self.step("users.exists");
         // The truth, not the cache: a user deleted a moment ago is not changed.
         let caller = context.principal.as_ref();
@@ -150,16 +157,16 @@ impl Users {
         match self.reservations.is_pending(name).await {
             Ok(true) => Ok(None),
             Ok(false) => Err(UserError::NotFound),
-            Err(_) => Err(UserError::Markers),
+            Err(_) => Err(UserError::ReservationStore),
         }
     }
 
-    async fn log_held(
+    async fn submit_reserved(
         &self,
         kind: UserKind,
         mut value: UserValue,
         sealed: bool,
-        context: Context,
+        context: RequestContext,
         reservation: ReservationGuard,
     ) -> Result<Receipt, UserError> {
         value.claim = Some(data_encoding::HEXLOWER.encode(&reservation.claim));
@@ -167,25 +174,25 @@ impl Users {
         // To its end, also when the client hangs up: what becomes of the markers depends on it.
         let logged = self.tasks.begin(reservation.submit(self.ingest.clone(), request, self.steps.clone()));
         // Only a panic leaves it without an answer.
-        self.accepted(logged.await.unwrap_or(Err(SubmitError::Poisoned)))
+        self.on_submitted(logged.await.unwrap_or(Err(SubmitError::Poisoned)))
     }
 
-    async fn log(
+    async fn submit(
         &self,
         kind: UserKind,
         value: UserValue,
         sealed: bool,
-        context: Context,
+        context: RequestContext,
     ) -> Result<Receipt, UserError> {
         let request = self.request(kind, value, sealed, context, None);
         let _step = self.step("users.log");
-        self.accepted(self.ingest.submit(request).await)
+        self.on_submitted(self.ingest.submit(request).await)
     }
 
-    fn accepted(&self, submitted: Result<Receipt, SubmitError>) -> Result<Receipt, UserError> {
+    fn on_submitted(&self, submitted: Result<Receipt, SubmitError>) -> Result<Receipt, UserError> {
         let receipt = submitted?;
         if let Some(id) = receipt.ids.first().filter(|_| !receipt.replayed) {
-            self.unapplied.accepted(*id);
+            self.unapplied.on_accepted(*id);
         }
         Ok(receipt)
     }
@@ -195,7 +202,7 @@ impl Users {
         kind: UserKind,
         mut value: UserValue,
         sealed: bool,
-        context: Context,
+        context: RequestContext,
         reservation: Option<&ReservationGuard>,
     ) -> Request {
         value.actor = context.principal.as_ref().map(|owner| owner.name.to_string());
@@ -212,7 +219,7 @@ impl Users {
             no_value: false,
             value: Bytes::copy_from_slice(&value.to_bytes()),
         };
-        let Context { traceparent, idempotency, principal, .. } = context;
+        let RequestContext { traceparent, idempotency, principal, .. } = context;
         Request { commands: vec![command], traceparent, idempotency, principal }
     }
 

@@ -11,12 +11,12 @@ use crate::units::{Span, ThreadCount};
 const SECTION: &str = "users";
 
 /// bcrypt begins at 4; 15 takes about two seconds of a core, and a request waits at most five.
-pub(super) const COSTS: RangeInclusive<u32> = 4..=15;
+pub(super) const ALLOWED_COSTS: RangeInclusive<u32> = 4..=15;
 /// A command waits in the log while Kafka or the database is away, and its name must not be given to another.
-const LEAST_PENDING: Span = Span::secs(600);
+const MIN_PENDING_TTL: Span = Span::secs(600);
 /// Less is not enough for a question over a network; a client waits no longer.
-const CHECK_TIMEOUTS: RangeInclusive<Span> = Span::millis(10)..=Span::secs(10);
-const MOST_JITTER: Span = Span::secs(60);
+const ALLOWED_CHECK_TIMEOUTS: RangeInclusive<Span> = Span::millis(10)..=Span::secs(10);
+const MAX_JITTER: Span = Span::secs(60);
 
 /// Configuration of the user service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ impl Default for Config {
             hash_threads: ThreadCount::Auto,
             // Requirement B3.
             check_timeout: Span::millis(50),
-            pending_ttl: LEAST_PENDING,
+            pending_ttl: MIN_PENDING_TTL,
             pending_jitter: Span::secs(5),
             on_marker_failure: OnMarkerFailure::Reject,
             on_database_failure: OnDatabaseFailure::Reject,
@@ -113,19 +113,19 @@ impl Config {
         let mut wrong = |key, found: &dyn std::fmt::Display, allowed: &str| {
             mistakes.push(ConfigError::new(SECTION, key, found, allowed));
         };
-        if !COSTS.contains(&self.password_cost) {
+        if !ALLOWED_COSTS.contains(&self.password_cost) {
             wrong("password_cost", &self.password_cost, "4 to 15");
         }
         if let Some(count) = self.hash_threads.above_max() {
             wrong("hash_threads", &count, ThreadCount::ALLOWED);
         }
-        if !CHECK_TIMEOUTS.contains(&self.check_timeout) {
+        if !ALLOWED_CHECK_TIMEOUTS.contains(&self.check_timeout) {
             wrong("check_timeout", &self.check_timeout, "10ms to 10s");
         }
-        if self.pending_ttl < LEAST_PENDING {
+        if self.pending_ttl < MIN_PENDING_TTL {
             wrong("pending_ttl", &self.pending_ttl, "at least 10m");
         }
-        if self.pending_jitter > MOST_JITTER {
+        if self.pending_jitter > MAX_JITTER {
             wrong("pending_jitter", &self.pending_jitter, "at most 1m");
         }
         if self.cache_ttl.0.is_zero() {

@@ -8,7 +8,7 @@ use crate::command::{Envelope, UserValue};
 
 /// Why there is no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unopened {
+pub enum DeferredHashError {
     /// There will never be one; a reason from a fixed set.
     Never(&'static str),
     /// Not now: the daemon is stopping.
@@ -30,19 +30,19 @@ impl DeferredHasher {
 
     /// Begins to make the value and returns at once; `done` gets it, on a thread of the pool. The same record always has
     /// the same value.
-    pub fn open(
+    pub fn hash_command(
         &self,
         envelope: &Envelope<'_>,
-        done: impl FnOnce(Result<Zeroizing<Vec<u8>>, Unopened>) + Send + 'static,
+        done: impl FnOnce(Result<Zeroizing<Vec<u8>>, DeferredHashError>) + Send + 'static,
     ) {
         let Ok(mut value) = UserValue::parse(envelope.value) else {
-            return done(Err(Unopened::Never("sealed: no user command")));
+            return done(Err(DeferredHashError::Never("sealed: no user command")));
         };
         let Some(password) = value.password.take() else {
-            return done(Err(Unopened::Never("sealed: no password")));
+            return done(Err(DeferredHashError::Never("sealed: no password")));
         };
         // It was logged in this form, unless by a version that knew none.
-        let password = password::normal(password.expose());
+        let password = password::normalized(password.expose());
         let salt = derived_salt(&self.secret, &envelope.id);
         self.pool.ahead(password, salt, move |hashed| {
             done(match hashed {
@@ -50,8 +50,8 @@ impl DeferredHasher {
                     value.password_hash = Some(hash);
                     Ok(value.to_bytes())
                 }
-                Err(HashError::TooLong) => Err(Unopened::Never("sealed: password too long")),
-                Err(HashError::Busy { .. } | HashError::Closing) => Err(Unopened::NotNow),
+                Err(HashError::TooLong) => Err(DeferredHashError::Never("sealed: password too long")),
+                Err(HashError::Busy { .. } | HashError::Closing) => Err(DeferredHashError::NotNow),
             });
         });
     }
@@ -69,14 +69,14 @@ mod tests {
     use crate::users::Config;
     use crate::users::hash::{HashWorkers, Metrics};
 
-    fn unsealer() -> (DeferredHasher, HashWorkers) {
+    fn hasher() -> (DeferredHasher, HashWorkers) {
         let config = Config { password_cost: 4, ..Config::default() };
         let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
         let (pool, workers) = HashPool::start(&config, metrics, &FatalSignal::default()).unwrap();
         (DeferredHasher::new(pool, &[7; 32]), workers)
     }
 
-    fn opened(unsealer: &DeferredHasher, id: u8, value: &str) -> Result<String, Unopened> {
+    fn opened(unsealer: &DeferredHasher, id: u8, value: &str) -> Result<String, DeferredHashError> {
         let envelope = Envelope {
             key: Some(b"ada"),
             sealed: true,
@@ -89,7 +89,7 @@ mod tests {
             )
         };
         let (give, get) = mpsc::channel();
-        unsealer.open(&envelope, move |made| drop(give.send(made)));
+        unsealer.hash_command(&envelope, move |made| drop(give.send(made)));
         let made = get.recv_timeout(Duration::from_secs(60)).unwrap();
         made.map(|value| String::from_utf8(value.to_vec()).unwrap())
     }
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_hash_takes_the_passwords_place_and_nothing_else_changes() {
-        let (unsealer, _workers) = unsealer();
+        let (unsealer, _workers) = hasher();
         let made = opened(&unsealer, 1, SEALED).unwrap();
         assert!(!made.contains("hunter2") && !made.contains("\"password\""), "{made}");
         let (before, after) =
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn what_was_logged_as_it_was_typed_is_hashed_in_the_form_that_logins_compare() {
-        let (unsealer, _workers) = unsealer();
+        let (unsealer, _workers) = hasher();
         let made = opened(&unsealer, 1, &SEALED.replace("hunter2", "cafe\u{301}-au-lait")).unwrap();
         let hash = UserValue::parse(made.as_bytes()).unwrap().password_hash.unwrap();
         assert!(bcrypt::verify("caf\u{e9}-au-lait", &hash).unwrap());
@@ -118,9 +118,9 @@ mod tests {
 
     #[test]
     fn a_record_that_goes_again_is_the_same_record_and_another_commands_is_another() {
-        let (first, _workers) = unsealer();
+        let (first, _workers) = hasher();
         // Another life of the daemon.
-        let (again, _others) = unsealer();
+        let (again, _others) = hasher();
         let made = opened(&first, 1, SEALED);
         assert_eq!(made, opened(&again, 1, SEALED));
         assert_ne!(made, opened(&first, 2, SEALED));
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_can_never_be_hashed_says_so_and_repeats_nothing_of_it() {
-        let (unsealer, workers) = unsealer();
+        let (unsealer, workers) = hasher();
         let long = SEALED.replace("hunter2", &"x".repeat(73));
         let none = r#"{"name":"ada","actor":null}"#;
         for (value, reason) in [
@@ -136,9 +136,9 @@ mod tests {
             (none, "sealed: no password"),
             (&long, "sealed: password too long"),
         ] {
-            assert_eq!(opened(&unsealer, 1, value), Err(Unopened::Never(reason)));
+            assert_eq!(opened(&unsealer, 1, value), Err(DeferredHashError::Never(reason)));
         }
         workers.stop(Duration::from_secs(60));
-        assert_eq!(opened(&unsealer, 1, SEALED), Err(Unopened::NotNow));
+        assert_eq!(opened(&unsealer, 1, SEALED), Err(DeferredHashError::NotNow));
     }
 }

@@ -28,7 +28,7 @@ pub enum UserError {
     WrongPassword,
     /// The same, or what somebody else has asked for, is just being accepted or refused.
     #[error("a request for the same is under way")]
-    UnderWay,
+    InProgress,
     /// What stands there was accepted by a daemon whose clock is ahead: a command of now would be superseded.
     #[error("the clock of another daemon is ahead")]
     ClockBehind {
@@ -37,13 +37,13 @@ pub enum UserError {
     },
     /// The marker store does not answer.
     #[error("the marker store does not answer")]
-    Markers,
+    ReservationStore,
     /// The database does not answer, or the checks took longer than they may.
     #[error("the database does not answer")]
     Database,
     /// More commands wait to be checked than can be in time.
     #[error("too many commands wait to be checked")]
-    Crowded,
+    Overloaded,
     /// More passwords wait to be hashed than can be in time.
     #[error("too many passwords wait to be hashed")]
     Hashing {
@@ -58,7 +58,7 @@ pub enum UserError {
 impl From<KvError> for UserError {
     fn from(error: KvError) -> Self {
         tracing::debug!(%error, "reservation store request failed");
-        Self::Markers
+        Self::ReservationStore
     }
 }
 

@@ -28,7 +28,7 @@ pub struct NewUser {
 
 /// What a `PUT` changes; what is absent stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct UserChange {
     /// The new address.
     pub email: Option<String>,
     /// The new number.
@@ -51,7 +51,7 @@ pub fn new_user(
     members: Map<String, Value>,
     region: Option<PhoneRegion>,
 ) -> Result<NewUser, Vec<FieldError>> {
-    let mut form = Form::new(members);
+    let mut form = FieldReader::new(members);
     let name = form.required("name", field::name);
     let email = form.required("email", field::email);
     let phone = form.required("phone", |text| phone(text, region));
@@ -75,18 +75,18 @@ pub fn change(
     members: Map<String, Value>,
     name: &str,
     region: Option<PhoneRegion>,
-) -> Result<Change, Vec<FieldError>> {
-    let mut form = Form::new(members);
+) -> Result<UserChange, Vec<FieldError>> {
+    let mut form = FieldReader::new(members);
     form.optional("name", |text| match text.trim() == name {
         true => Ok(()),
         false => Err(FieldError::new("name", "the name in the path; a name cannot be changed")),
     });
-    let change = Change {
+    let change = UserChange {
         email: form.optional("email", field::email),
         phone: form.optional("phone", |text| phone(text, region)),
         nickname: form.nullable("nickname", nickname),
     };
-    if form.errors.is_empty() && change == (Change { email: None, phone: None, nickname: None }) {
+    if form.errors.is_empty() && change == (UserChange { email: None, phone: None, nickname: None }) {
         form.errors.push(FieldError::new("", "at least one of `email`, `phone` and `nickname`"));
     }
     form.finish()?;
@@ -95,15 +95,15 @@ pub fn change(
 
 /// `{"old_password","password"}`.
 pub fn password_change(members: Map<String, Value>, name: &str) -> Result<PasswordChange, Vec<FieldError>> {
-    let mut form = Form::new(members);
-    let old = form.optional("old_password", |text| Ok(password::normal(text)));
+    let mut form = FieldReader::new(members);
+    let old = form.optional("old_password", |text| Ok(password::normalized(text)));
     let new = form.required("password", |text| new_password("password", text, &[name]));
     form.finish()?;
     new.map(|new| PasswordChange { old, new }).ok_or_else(Vec::new)
 }
 
 /// A name and its password, as somebody says them who logs in.
-pub struct Credentials {
+pub struct LoginForm {
     /// Trimmed; empty when it cannot be anybody's.
     pub name: String,
     /// In plain, in the form it was set in.
@@ -111,36 +111,36 @@ pub struct Credentials {
 }
 
 /// `{"name","password"}`. Which names and passwords there can be is not said.
-pub fn credentials(members: Map<String, Value>) -> Result<Credentials, Vec<FieldError>> {
-    let mut form = Form::new(members);
+pub fn credentials(members: Map<String, Value>) -> Result<LoginForm, Vec<FieldError>> {
+    let mut form = FieldReader::new(members);
     let name = form.required("name", |text| Ok(field::name(text).unwrap_or_default()));
-    let password = form.required("password", |text| Ok(password::normal(text)));
+    let password = form.required("password", |text| Ok(password::normalized(text)));
     form.finish()?;
-    name.zip(password).map(|(name, password)| Credentials { name, password }).ok_or_else(Vec::new)
+    name.zip(password).map(|(name, password)| LoginForm { name, password }).ok_or_else(Vec::new)
 }
 
 /// `{"refresh_token"}`.
 pub fn refresh_token(members: Map<String, Value>) -> Result<Secret, Vec<FieldError>> {
-    let mut form = Form::new(members);
+    let mut form = FieldReader::new(members);
     let token = form.required("refresh_token", |text| Ok(Secret::new(text.to_owned())));
     form.finish()?;
     token.ok_or_else(Vec::new)
 }
 
 fn new_password(field: &str, text: &str, others: &[&str]) -> Result<Secret, FieldError> {
-    let password = password::normal(text);
+    let password = password::normalized(text);
     let named = |error| FieldError { field: field.to_owned(), ..error };
     password::check(password.expose(), others).map_err(named)?;
     Ok(password)
 }
 
 /// Members, taken out one by one; what is left is unknown.
-struct Form {
+struct FieldReader {
     members: Map<String, Value>,
     errors: BoundedErrors<FieldError, MAX_ERRORS_PER_BODY>,
 }
 
-impl Form {
+impl FieldReader {
     fn new(members: Map<String, Value>) -> Self {
         Self { members, errors: BoundedErrors::default() }
     }
@@ -155,8 +155,8 @@ impl Form {
 
     fn optional<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
         match self.members.remove(name)? {
-            Value::String(text) => self.keep(read(&text)),
-            _ => self.keep(Err(FieldError::new(name, "a string"))),
+            Value::String(text) => self.collect(read(&text)),
+            _ => self.collect(Err(FieldError::new(name, "a string"))),
         }
     }
 
@@ -173,7 +173,7 @@ impl Form {
         self.optional(name, read).map(Some)
     }
 
-    fn keep<T>(&mut self, read: Result<T, FieldError>) -> Option<T> {
+    fn collect<T>(&mut self, read: Result<T, FieldError>) -> Option<T> {
         read.map_err(|error| self.errors.push(error)).ok()
     }
 

@@ -5,18 +5,18 @@
 //!
 //! - `field`, `nickname`, `phone`, `password`, `form`: what clients send, made into what may be logged; `unicode`: the
 //!   properties of characters they need;
-//! - `reservations`: which command asked first; `admission`: all checks in their order; `concurrency`: how many at a time;
-//!   `clocks`: whether a command would be superseded; `commands`: the commands; `hash`: passwords;
+//! - `reservations`: which command asked first; `admission`: all checks in their order; `concurrency_limiter`: how many at a time;
+//!   `clock_skew`: whether a command would be superseded; `commands`: the commands; `hash`: passwords;
 //! - `profile`, `cache`, `generations`, `page`: reading; `notices`: telling other daemons of changes;
-//! - `unapplied`: whether any consumer applies what is sent;
+//! - `unapplied_monitor`: whether any consumer applies what is sent;
 //! - `cluster_secret`: the secret that daemons share; `deferred_hasher`: passwords that are hashed after the answer.
 
 mod admission;
 mod cache;
-mod clocks;
+mod clock_skew;
 mod cluster_secret;
 mod commands;
-mod concurrency;
+mod concurrency_limiter;
 mod config;
 mod deferred_hasher;
 mod error;
@@ -32,7 +32,7 @@ mod password;
 mod phone;
 mod profile;
 mod reservations;
-mod unapplied;
+mod unapplied_monitor;
 mod unicode;
 
 use std::net::IpAddr;
@@ -50,13 +50,13 @@ use crate::task::TaskSet;
 use crate::telemetry::{StepTimer, StepTimers};
 
 pub use cache::Profiles;
-pub use commands::Context;
+pub use commands::RequestContext;
 pub use config::{Config, OnDatabaseFailure, OnMarkerFailure, PasswordHashing};
-pub use deferred_hasher::{DeferredHasher, Unopened};
+pub use deferred_hasher::{DeferredHashError, DeferredHasher};
 pub use error::UserError;
 pub use field::{FieldError, NAME_RULE, name as normal_name};
 pub use form::{
-    Change, Credentials, NewUser, PasswordChange, change, credentials, new_user, password_change,
+    LoginForm, NewUser, PasswordChange, UserChange, change, credentials, new_user, password_change,
     refresh_token,
 };
 pub use hash::{HashPool, HashWorkers, hash_now};
@@ -64,24 +64,24 @@ pub use metrics::Metrics;
 pub use nickname::RULE as NICKNAME_RULE;
 pub use notices::{ALL_USERS, CHANNEL, Notices};
 pub use page::limit as page_limit;
-pub use password::{RULE as PASSWORD_RULE, check as check_password, normal as normal_password};
+pub use password::{RULE as PASSWORD_RULE, check as check_password, normalized as normal_password};
 pub use phone::{PhoneRegion, RULE as PHONE_RULE};
 pub use profile::Profile;
 pub use reservations::ReservationMaintenance;
-pub use unapplied::Unapplied;
+pub use unapplied_monitor::UnappliedMonitor;
 
 use cluster_secret::ClusterSecret;
-use concurrency::Concurrency;
+use concurrency_limiter::ConcurrencyLimiter;
 use reservations::Reservations;
 
 /// How long a request may wait for its password to be hashed; longer ones are refused at once.
-const HASH_WITHIN: Duration = Duration::from_secs(5);
+const HASH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Questions to the database at a time, before a command is accepted: as many as it has connections by default.
-const QUESTIONS: usize = 16;
+const MAX_QUERIES: usize = 16;
 
 /// What the service is made of.
-pub struct Parts {
+pub struct UsersParts {
     /// `[users]`.
     pub config: Config,
     /// Where users are.
@@ -111,17 +111,17 @@ pub struct Users {
     hashing: HashPool,
     profiles: Profiles,
     reservations: Arc<Reservations>,
-    concurrency: Arc<Concurrency>,
+    concurrency: Arc<ConcurrencyLimiter>,
     steps: StepTimers,
     kinds: [Arc<str>; 4],
     json: Arc<str>,
     secret: Arc<ClusterSecret>,
     /// Questions under way to the database, answered in time or not.
-    questions: Arc<Semaphore>,
+    query_permits: Arc<Semaphore>,
     /// What comes to its end whoever waits.
     tasks: Arc<TaskSet>,
     /// Commands whose outcome is awaited, to see that some consumer works.
-    unapplied: Arc<Unapplied>,
+    unapplied: Arc<UnappliedMonitor>,
 }
 
 /// A page of the list of users.
@@ -135,13 +135,13 @@ pub struct Page {
 
 impl Users {
     /// The commands whose outcome is awaited, to see that some consumer works.
-    pub fn unapplied(&self) -> Arc<Unapplied> {
+    pub fn unapplied(&self) -> Arc<UnappliedMonitor> {
         Arc::clone(&self.unapplied)
     }
 
     /// Ties the parts together. Nobody need be there yet.
-    pub fn new(parts: Parts) -> Self {
-        let Parts { config, db, kv, ingest, statuses, hashing, profiles, metrics, slow_step } = parts;
+    pub fn new(parts: UsersParts) -> Self {
+        let UsersParts { config, db, kv, ingest, statuses, hashing, profiles, metrics, slow_step } = parts;
         phone::load();
         let reservations = Reservations::new(&config, kv, db.clone(), ingest.clone(), statuses, &metrics);
         Self {
@@ -151,12 +151,12 @@ impl Users {
             hashing,
             profiles,
             reservations: Arc::new(reservations),
-            concurrency: Concurrency::new(metrics.checks_hit.clone()),
+            concurrency: ConcurrencyLimiter::new(metrics.checks_hit.clone()),
             steps: StepTimers::new(&metrics.step_seconds, slow_step),
             kinds: UserKind::ALL.map(|kind| Arc::from(kind.as_str())),
             json: Arc::from("application/json"),
             secret: Arc::default(),
-            questions: Arc::new(Semaphore::new(QUESTIONS)),
+            query_permits: Arc::new(Semaphore::new(MAX_QUERIES)),
             tasks: Arc::default(),
             unapplied: Arc::default(),
         }
@@ -194,7 +194,7 @@ impl Users {
     pub async fn page(&self, cursor: Option<&str>, limit: u32) -> Result<Option<Page>, UserError> {
         let _step = self.step("users.list");
         let secret = self.secret.get().await.ok_or(UserError::Database)?;
-        let after = match cursor.map(|cursor| page::position(&secret, cursor)) {
+        let after = match cursor.map(|cursor| page::decode_cursor(&secret, cursor)) {
             Some(None) => return Ok(None),
             after => after.flatten(),
         };
@@ -220,14 +220,14 @@ impl Users {
     }
 
     /// Hashes the password in the value now, or leaves it there for later; says whether it waits.
-    async fn seal(&self, value: &mut UserValue, client: IpAddr) -> Result<bool, UserError> {
+    async fn hash_or_defer(&self, value: &mut UserValue, client: IpAddr) -> Result<bool, UserError> {
         if self.config.password_hashing == PasswordHashing::Deferred {
             return Ok(true);
         }
         let Some(password) = value.password.take() else { return Ok(false) };
         let _step = self.step("users.hash");
         let salt = hash::random_salt().map_err(|_| SubmitError::Closing)?;
-        let deadline = Instant::now() + HASH_WITHIN;
+        let deadline = Instant::now() + HASH_TIMEOUT;
         value.password_hash = Some(self.hashing.hash(password, salt, client, deadline).await?);
         Ok(false)
     }
@@ -236,7 +236,7 @@ impl Users {
     async fn verify(&self, row: Option<UserRow>, password: Secret, client: IpAddr) -> Result<(), UserError> {
         let row = row.ok_or(UserError::NotFound)?;
         let _step = self.step("users.verify");
-        let deadline = Instant::now() + HASH_WITHIN;
+        let deadline = Instant::now() + HASH_TIMEOUT;
         match self.hashing.verify(password, &row.password_hash, client, deadline).await? {
             true => Ok(()),
             false => Err(UserError::WrongPassword),

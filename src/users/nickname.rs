@@ -14,7 +14,7 @@ use super::unicode::{
 /// The rule of nicknames, for people.
 pub const RULE: &str = "1 to 64 characters, at least one of which can be seen, and a mark only behind what it belongs to; no \
                         control or direction marks, and joiners only where a script or an emoji needs them";
-const MOST: usize = 64;
+const MAX_CHARACTERS: usize = 64;
 
 const NON_JOINER: char = '\u{200c}';
 const JOINER: char = '\u{200d}';
@@ -28,18 +28,18 @@ pub fn nickname(text: &str) -> Result<String, FieldError> {
     let words: Vec<&str> = text.trim().split(is_space).filter(|word| !word.is_empty()).collect();
     let nickname = composed(&words.join(" ")).into_owned();
     // One more than allowed tells enough.
-    let characters: Vec<char> = nickname.chars().take(MOST + 1).collect();
+    let characters: Vec<char> = nickname.chars().take(MAX_CHARACTERS + 1).collect();
     let begins = characters.first().is_some_and(|first| !is_mark(*first));
-    let is_shown = characters.iter().any(|character| is_seen(*character));
+    let is_shown = characters.iter().any(|character| is_visible(*character));
     let is_plain = (0..characters.len()).all(|at| !is_hidden(characters[at]) || is_needed(&characters, at));
-    match begins && is_shown && is_plain && characters.len() <= MOST {
+    match begins && is_shown && is_plain && characters.len() <= MAX_CHARACTERS {
         true => Ok(nickname),
         false => Err(FieldError::new("nickname", RULE)),
     }
 }
 
 /// Shows something by itself. What is newer than our tables is taken for an emoji.
-fn is_seen(character: char) -> bool {
+fn is_visible(character: char) -> bool {
     let unseen = GeneralCategoryGroup::Mark.union(GeneralCategoryGroup::Separator);
     !unseen.contains(category(character)) && !is_hidden(character) && !BLANK.contains(&character)
 }
@@ -49,13 +49,13 @@ fn is_needed(text: &[char], at: usize) -> bool {
     let before = at.checked_sub(1).map(|before| text[before]);
     let after = text.get(at + 1).copied();
     match text[at] {
-        NON_JOINER => before.is_some_and(is_virama) || parts_letters(&text[..at], &text[at + 1..]),
+        NON_JOINER => before.is_some_and(is_virama) || separates_letters(&text[..at], &text[at + 1..]),
         // Behind a virama, as in Sinhala; before it, as in Bengali and for touching letters.
         JOINER => {
             let precedes_virama = before.is_some_and(is_letter) && after.is_some_and(is_virama);
             before.is_some_and(is_virama) || precedes_virama || joins_emoji(&text[..at], after)
         }
-        character if is_variation(character) => before.is_some_and(is_seen),
+        character if is_variation(character) => before.is_some_and(is_visible),
         // Parts a vowel from its stem in Mongolian.
         '\u{180e}' => before.is_some_and(is_mongolian) && after.is_some_and(is_mongolian),
         character if is_tag(character) => spells_a_flag(&text[..at], &text[at..]),
@@ -64,7 +64,7 @@ fn is_needed(text: &[char], at: usize) -> bool {
 }
 
 /// Between letters that would join without it, marks left out, as in Persian.
-fn parts_letters(before: &[char], after: &[char]) -> bool {
+fn separates_letters(before: &[char], after: &[char]) -> bool {
     let joins = |character: &char| Some(joining(*character)).filter(|how| *how != JoiningType::Transparent);
     let (left, right) = (before.iter().rev().find_map(joins), after.iter().find_map(joins));
     matches!(left, Some(JoiningType::LeftJoining | JoiningType::DualJoining))

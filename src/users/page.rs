@@ -31,7 +31,7 @@ pub fn cursor(secret: &[u8; 32], last: &str) -> String {
 }
 
 /// The name in a cursor of ours.
-pub fn position(secret: &[u8; 32], cursor: &str) -> Option<String> {
+pub fn decode_cursor(secret: &[u8; 32], cursor: &str) -> Option<String> {
     let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok()?;
     let (found, name) = bytes.split_at_checked(DIGEST)?;
     let name = str::from_utf8(name).ok()?;
@@ -62,10 +62,10 @@ mod tests {
     fn only_cursors_of_ours_are_read() {
         let secret = [7; 32];
         let cursor = cursor(&secret, "ada");
-        assert_eq!(position(&secret, &cursor).as_deref(), Some("ada"));
-        assert_eq!(position(&[8; 32], &cursor), None);
+        assert_eq!(decode_cursor(&secret, &cursor).as_deref(), Some("ada"));
+        assert_eq!(decode_cursor(&[8; 32], &cursor), None);
         for forged in ["", "x", "YWRh", &BASE64URL_NOPAD.encode(b"0123456789abcdefada"), &cursor[1..]] {
-            assert_eq!(position(&secret, forged), None, "{forged}");
+            assert_eq!(decode_cursor(&secret, forged), None, "{forged}");
         }
     }
 }

@@ -19,10 +19,10 @@ use crate::command::Secret;
 /// The rule, for people.
 pub const RULE: &str = "at least 8 characters, 5 of them different, and at most 72 bytes in composed UTF-8 (NFC); \
                         not one of the most common passwords, and neither your name nor your e-mail address";
-const LEAST_CHARACTERS: usize = 8;
-const LEAST_DIFFERENT: usize = 5;
+const MIN_CHARACTERS: usize = 8;
+const MIN_DISTINCT: usize = 5;
 /// What bcrypt sees of a password.
-pub const MOST_BYTES: usize = 72;
+pub const MAX_BYTES: usize = 72;
 
 /// Compared without regard to case. From lists of leaked passwords; only those that the other rules would let pass.
 const COMMON: &[&str] = &[
@@ -90,7 +90,7 @@ const COMMON: &[&str] = &[
 ];
 
 /// The form in which a password is set and compared.
-pub fn normal(text: &str) -> Secret {
+pub fn normalized(text: &str) -> Secret {
     // Most are ASCII, which is in this form already.
     if text.is_ascii() {
         return Secret::new(text.to_owned());
@@ -104,7 +104,7 @@ pub fn normal(text: &str) -> Secret {
 /// everybody.
 pub fn check(password: &str, others: &[&str]) -> Result<(), FieldError> {
     let refuse = |why: &str| Err(FieldError::new("password", format!("{why}; a password has {RULE}")));
-    if password.len() > MOST_BYTES {
+    if password.len() > MAX_BYTES {
         return refuse("it is longer than 72 bytes, and would not be hashed whole");
     }
     if password.contains('\0') {
@@ -114,7 +114,7 @@ pub fn check(password: &str, others: &[&str]) -> Result<(), FieldError> {
     if password.chars().any(|character| category(character) == GeneralCategory::Unassigned) {
         return refuse("it holds a character that this version of forebay does not know");
     }
-    if password.chars().count() < LEAST_CHARACTERS {
+    if password.chars().count() < MIN_CHARACTERS {
         return refuse("it is too short");
     }
     let mut characters: Vec<char> = password.chars().collect();
@@ -122,7 +122,7 @@ pub fn check(password: &str, others: &[&str]) -> Result<(), FieldError> {
     characters.dedup();
     let lower = password.to_lowercase();
     let known = others.iter().any(|other| other.to_lowercase() == lower);
-    if characters.len() < LEAST_DIFFERENT || COMMON.contains(&lower.as_str()) || known {
+    if characters.len() < MIN_DISTINCT || COMMON.contains(&lower.as_str()) || known {
         return refuse("it is too easy to guess");
     }
     Ok(())
@@ -144,14 +144,14 @@ mod tests {
     fn one_password_has_one_form_however_it_is_sent() {
         let spellings = ["na\u{ef}ve caf\u{e9}", "nai\u{308}ve cafe\u{301}", "na\u{ef}ve\u{3000}cafe\u{301}"];
         for spelling in spellings {
-            assert_eq!(normal(spelling).expose(), "na\u{ef}ve caf\u{e9}");
+            assert_eq!(normalized(spelling).expose(), "na\u{ef}ve caf\u{e9}");
         }
         for other in ["Plain ASCII\tstays ", "ﬁne", "①", "ＡＢＣ", "Пароль"] {
-            assert_eq!(normal(other).expose(), other, "what looks different is different");
+            assert_eq!(normalized(other).expose(), other, "what looks different is different");
         }
         // 36 letters in 108 bytes, in 72 when composed.
         let decomposed = "e\u{301}a\u{301}i\u{301}o\u{301}u\u{301}y\u{301}".repeat(6);
-        assert!(decomposed.len() > MOST_BYTES && check(normal(&decomposed).expose(), &[]).is_ok());
+        assert!(decomposed.len() > MAX_BYTES && check(normalized(&decomposed).expose(), &[]).is_ok());
         assert!(check("abcdefgh\u{378}", &[]).is_err(), "nobody knows its composed form");
     }
 

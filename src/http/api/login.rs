@@ -25,7 +25,7 @@ pub(super) async fn login<C: CommandService>(
     }
     let client = request.client;
     let members = read(api, request).await?;
-    let users::Credentials { name, password } = users::credentials(members).map_err(UserError::Invalid)?;
+    let users::LoginForm { name, password } = users::credentials(members).map_err(UserError::Invalid)?;
     Ok(respond::json(&login.login(&name, password, client).await?))
 }
 

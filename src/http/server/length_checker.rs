@@ -1,27 +1,29 @@
-//! Notices heads that say twice how long their body is.
+//! Detects request heads that give two lengths for their body.
 //!
-//! hyper settles such a conflict by the rules of RFC 9112 and hands over a clean request; a proxy in front of us may
-//! have settled it otherwise, which is how requests are smuggled. So they are refused, and because hyper has
-//! removed the evidence, the lines are counted on the wire. No message is parsed for it: a head ends with an empty
-//! line, so two such lines with no empty line between them stand in one head. Lines of a body are counted too; one
-//! that reads like a header is not JSON and is refused anyway.
+//! hyper resolves such a conflict by the rules of RFC 9112 and passes on a valid request. A proxy in front of the
+//! daemon may resolve it differently. An attacker can use the difference to smuggle requests. Therefore the daemon
+//! refuses these requests.
+//!
+//! hyper removes the conflicting header, so this module counts the header lines in the received bytes. It does not
+//! parse messages. A head ends with an empty line: two length headers without an empty line between them are in the
+//! same head. Lines of a body are counted too. A body line that looks like a header is not JSON and is refused anyway.
 
 const LENGTH_HEADERS: [&[u8]; 2] = [b"content-length:", b"transfer-encoding:"];
 const MAX_NAME_LEN: usize = LENGTH_HEADERS[1].len();
 
-/// Fed with everything that comes in on one connection.
+/// Checks all bytes that are received on one connection.
 #[derive(Default)]
 pub struct LengthChecker {
-    /// The first bytes of the line being read.
+    /// The first bytes of the current line.
     start: [u8; MAX_NAME_LEN],
     length: usize,
-    /// Lines about length since the last empty one.
+    /// Length headers since the last empty line.
     lengths: u8,
     ambiguous: bool,
 }
 
 impl LengthChecker {
-    /// Whether a head so far was ambiguous. Stays true: such a connection is over.
+    /// Whether any head so far gave two lengths. Stays `true`, because the connection is then closed.
     pub fn is_ambiguous(&self) -> bool {
         self.ambiguous
     }
@@ -69,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_with_two_lengths_is_noticed_however_it_is_written() {
+    fn heads_with_two_lengths_are_detected_in_any_spelling() {
         assert!(ambiguous("POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"));
         assert!(ambiguous(
             "POST / HTTP/1.1\r\ntransfer-encoding:chunked\r\nX: y\r\ncONTENT-lENGTH:3\r\n\r\n"
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn one_length_a_head_is_fine_however_many_heads_there_are() {
+    fn any_number_of_heads_with_one_length_each_is_accepted() {
         let head = "POST / HTTP/1.1\r\nContent-Length: 4\r\nX-Content-Length: 9\r\n\r\n";
         let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
         assert!(!ambiguous(&format!("{head}{{\n}}{head}{{  }}{chunked}{head}")));

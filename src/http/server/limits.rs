@@ -1,20 +1,22 @@
-//! Bounds of a listener and its connections.
+//! Limits of a listener and its connections.
 
 use std::time::Duration;
 
-/// Bounds of one listener; the defaults stand in the `[server]` section of the configuration.
+/// Limits of one listener, from the `[server]` section of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// Bytes of request line and headers.
+    /// Maximum bytes of request line and headers together.
     pub max_headers: usize,
-    /// From the first byte of a head to its last; also how long a new connection may stay silent.
+    /// Maximum time from the first byte of a head to its last. Also the maximum time until a new connection sends its
+    /// first byte.
     pub header_timeout: Duration,
-    /// From the end of a head to the end of its body; also how long a client may leave an answer unread.
+    /// Maximum time from the end of a head to the end of its body. Also the maximum time for which a client may leave
+    /// a response unread.
     pub body_timeout: Duration,
-    /// Between two requests.
+    /// Maximum idle time between two requests.
     pub idle_timeout: Duration,
-    /// Connections open at a time.
+    /// Maximum open connections.
     pub max_connections: usize,
-    /// How long open requests may take to finish after a stop.
+    /// How long requests in progress may continue after a stop.
     pub shutdown_grace: Duration,
 }

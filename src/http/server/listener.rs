@@ -1,4 +1,4 @@
-//! A listener: accepts connections up to a cap, and lets them finish when it is told to stop.
+//! A listener: accepts connections up to a limit, and lets open requests finish when it stops.
 
 use std::future::Future;
 use std::io;
@@ -19,11 +19,11 @@ use super::service::{Service, ServiceRunner};
 use super::tls::Tls;
 use crate::http::metrics::Metrics;
 
-/// Waits after a failed accept: the process is short of something, most often file descriptors.
+/// Delays after a failed accept. The usual cause is that the process has no free file descriptors.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// Connections above the cap that are being told so at a time; the rest is closed without a word. One for each eight that
-/// are served, because each costs a descriptor, within these bounds.
+/// Bounds for the connections above the limit that get a 503 at the same time. The others are closed without a
+/// response. The number is an eighth of `max_connections` within these bounds, because each needs a file descriptor.
 const MIN_REJECTED: usize = 16;
 const MAX_REJECTED: usize = 128;
 
@@ -37,12 +37,12 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Binds an address and listens; port 0 takes a free one.
+    /// Binds an address and listens. Port 0 selects a free port.
     pub fn bind(address: SocketAddr, limits: ConnectionLimits, metrics: &Metrics) -> io::Result<Self> {
         Self::listen(BoundSocket::bind(address)?, limits, metrics)
     }
 
-    /// Lets connections come in. Called on the runtime.
+    /// Starts to listen. Must be called within the tokio runtime.
     pub fn listen(endpoint: BoundSocket, limits: ConnectionLimits, metrics: &Metrics) -> io::Result<Self> {
         Ok(Self {
             listener: endpoint.listen()?,
@@ -53,21 +53,21 @@ impl HttpServer {
         })
     }
 
-    /// Speaks TLS and nothing else, if there is a certificate.
+    /// Requires TLS on every connection if `tls` is given.
     pub fn with_tls(mut self, tls: Option<Tls>) -> Self {
         self.tls = tls;
         self
     }
 
-    /// Where it listens.
+    /// The address on which the server listens.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until `shutdown` completes, then accepts nothing more and gives open requests `shutdown_grace` to
-    /// finish. Says how many connections had to be cut.
+    /// Serves until `shutdown` completes. Then it accepts no more connections, and requests in progress get
+    /// `shutdown_grace` to finish. Returns the number of connections that were closed after this time.
     pub async fn serve<S: Service>(self, service: S, shutdown: impl Future<Output = ()>) -> usize {
-        // An address that cannot be told is checked like loopback, where most is refused.
+        // If the address is unknown, the rules for loopback apply, because they are the strictest.
         let loopback = self.local_addr().map_or(true, |address| is_loopback(address.ip()));
         let runner = Arc::new(ServiceRunner::new(service, loopback));
         let (stop, stopped) = watch::channel(false);
@@ -92,7 +92,7 @@ impl HttpServer {
                             event = "listener.accept_failed",
                             %error,
                             listener.delay_ms = backoff.as_millis() as u64,
-                            "connection not accepted; tried again"
+                            "cannot accept a connection; retrying"
                         );
                         tokio::select! {
                             () = &mut shutdown => break,
@@ -103,7 +103,7 @@ impl HttpServer {
                 },
             }
         }
-        // New connections are refused by the kernel from here on.
+        // After this call, the kernel refuses new connections.
         drop(self.listener);
         stop.send_replace(true);
         let _ = tokio::time::timeout(self.limits.shutdown_grace, finish(&mut open)).await;
@@ -121,7 +121,7 @@ impl HttpServer {
         open: &mut JoinSet<()>,
         rejected: &mut JoinSet<()>,
     ) {
-        // Answers are small and written whole: waiting for more would only delay them.
+        // Each response is small and is written at once. Waiting for more data would only delay it.
         if let Err(error) = tcp.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY not set");
         }
@@ -134,7 +134,7 @@ impl HttpServer {
             return;
         }
         self.connections_hit.inc();
-        // Over TLS a word costs a handshake, which is more than whoever is above the cap may cost.
+        // With TLS, a response needs a handshake. That is too expensive for connections above the limit.
         let most = (self.limits.max_connections / 8).clamp(MIN_REJECTED, MAX_REJECTED);
         if self.tls.is_none() && rejected.len() < most {
             rejected.spawn(connection::reject_over_capacity(tcp, self.limits));
@@ -148,14 +148,14 @@ async fn finish(open: &mut JoinSet<()>) {
     }
 }
 
-/// A panic in a handler ends its connection and nothing else.
+/// Logs a panic of a connection's task. Other connections continue.
 fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(event = "listener.connection_failed", %error, "task of a connection failed");
+        tracing::error!(event = "listener.connection_failed", %error, "connection task failed");
     }
 }
 
-/// Errors that belong to the connection that was to be accepted: the next one may be fine.
+/// Whether the error concerns only the connection that was being accepted. The next accept may succeed.
 fn is_the_clients(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(error.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused | Interrupted)

@@ -1,15 +1,21 @@
-//! A listener and what every listener does, whatever it serves.
+//! The HTTP server that both listeners use.
 //!
 //! ```text
-//! endpoint    an address before connections come in: bound here, or passed by the service manager
-//! listener    accepts up to a cap, and lets connections finish when it is told to stop
-//! connection  the life of one connection; limits: its bounds
-//! tls/        handshakes, certificates
-//! timed_io    the socket under hyper: deadlines and last words; framing: how long a body is, said twice;
-//!             conn_state: what the socket and its requests tell each other
-//! service     one request: refuse, match, answer, measure; route: the table; meter: metrics and access log;
-//!             request_trace: its trace
-//! guard       what web pages may not make a browser do; authority, hosts: the names of the listener
+//! bound_socket     a bound address that does not accept connections yet; may come from the service manager
+//! listener         accepts connections up to a limit, and lets open requests finish at a stop
+//! connection       serves one connection
+//! limits           limits of a listener and its connections
+//! tls/             handshakes and certificates
+//! timed_io         the socket below hyper: deadlines, and problem documents in place of hyper's empty responses
+//! length_checker   detects heads that give two lengths for their body
+//! conn_state       state that a socket and its requests share
+//! service          handles one request: check, match, call, record
+//! route            the route table
+//! request_metrics  metrics and access log
+//! request_trace    the trace of one request
+//! guard            protection against requests from web pages
+//! authority        parser of host and port
+//! hosts            the host names that a listener accepts
 //! ```
 
 pub mod authority;

@@ -1,4 +1,4 @@
-//! Metrics and access log of a listener. Never a path, a key or a body: they may hold people's data.
+//! Metrics and access log of a listener. They never contain paths, keys or bodies, which may contain personal data.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -10,17 +10,17 @@ use super::route::Route;
 use crate::command::CommandId;
 use crate::http::metrics::Metrics;
 
-/// An answer that took longer, though nobody asked for the wait, is worth a warning.
+/// Requests that take longer are logged as warnings, unless the client requested a wait.
 const SLOW: Duration = Duration::from_millis(200);
-/// Method and route of what matched none: a request must not invent labels.
+/// Labels of requests that match no route. Text from a request must not become a label.
 const NO_ROUTE: (&str, &str) = ("other", "none");
-/// Statuses that alerts are about. Every route has a counter of them from the start: an increase from nothing to 1 is
-/// none to Prometheus.
+/// Statuses that alerts use. Every route has a counter for each of them from the start, because Prometheus does not
+/// see an increase when a new counter appears with the value 1.
 const FAILURES: [&str; 2] = ["500", "503"];
-/// The same of routes that write to the log: its disk is full.
+/// The same for routes that write to the log: the disk is full.
 const DISK_FULL: &str = "507";
 
-/// One meter a route, resolved once.
+/// The metrics of each route. Their labels are resolved once.
 pub struct RequestMetrics {
     metrics: Arc<Metrics>,
     routes: Vec<RouteMetrics>,
@@ -29,24 +29,24 @@ pub struct RequestMetrics {
 struct RouteMetrics {
     method: &'static str,
     path: &'static str,
-    /// Made by the first request: the buckets of all routes are hundreds of series.
+    /// Created by the first request, because the buckets of all routes together are hundreds of series.
     duration: OnceLock<Histogram>,
-    /// Made by the first request with a wait.
+    /// Created by the first request with a wait.
     wait_duration: OnceLock<Histogram>,
     success_counter: (u16, IntCounter),
 }
 
-/// What is worth knowing about an answered request.
+/// A completed request, for metrics and the access log.
 pub struct CompletedRequest<'a> {
-    /// Its place in the table of routes.
+    /// Index of the route in the route table.
     pub route: Option<usize>,
     pub status: StatusCode,
     pub duration: Duration,
-    /// Whether the client asked for a wait.
+    /// Whether the client requested a wait.
     pub waits: bool,
     pub request_id: &'a str,
     pub trace_id: &'a str,
-    /// The command it is about, or the first of a batch, and how many there are.
+    /// The request's command or the first command of its batch, and the number of commands.
     pub commands: Option<&'a (CommandId, usize)>,
 }
 
@@ -70,13 +70,13 @@ impl RequestMetrics {
         Self { routes: routes.iter().map(meter).collect(), metrics }
     }
 
-    /// Counts a request for as long as the guard lives, also when its client goes away.
+    /// Counts a request as in progress until the guard is dropped, also if the client disconnects.
     pub fn track(&self) -> InFlightGuard<'_> {
         self.metrics.in_flight.inc();
         InFlightGuard(&self.metrics.in_flight)
     }
 
-    /// Counts and logs an answer.
+    /// Counts and logs a completed request.
     pub fn record(&self, seen: &CompletedRequest<'_>) {
         let meter = seen.route.map(|route| &self.routes[route]);
         let (method, path) = meter.map_or(NO_ROUTE, |meter| (meter.method, meter.path));
@@ -94,7 +94,7 @@ impl RequestMetrics {
             }
             _ => self.metrics.requests.with_label_values(&[method, path, seen.status.as_str()]).inc(),
         }
-        // The level is a constant of the macro, hence twice the same fields.
+        // `tracing` needs a constant level. The macro avoids writing the fields twice.
         macro_rules! log {
             ($level:ident, $message:literal) => {
                 tracing::$level!(

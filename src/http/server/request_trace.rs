@@ -1,4 +1,4 @@
-//! The trace of one request, and which commands it is about.
+//! The trace of one request, and the commands of the request.
 
 use std::sync::OnceLock;
 
@@ -9,16 +9,16 @@ use crate::command::CommandId;
 use crate::http::headers;
 use crate::telemetry::trace::{SampledRequest, Tracer};
 
-/// What is known of a request from its head on, and is filled in by what answers it.
+/// The trace context of a request. The handler adds the commands.
 pub struct RequestTrace {
-    /// What the log keeps: the client's, or that of our own span where the request is sampled.
+    /// The value that the log stores: that of the daemon's span if the request is sampled, else the client's.
     traceparent: Option<String>,
     sampled: Option<SampledRequest>,
     commands: OnceLock<(CommandId, usize)>,
 }
 
 impl RequestTrace {
-    /// Decides whether the request is sampled: the only place that does.
+    /// Starts the trace. This is the only place that decides whether a request is sampled.
     pub(super) fn begin(tracer: &Tracer, headers: &HeaderMap) -> Self {
         let given = headers::traceparent(headers);
         let entered = tracer.start_request(given);
@@ -29,29 +29,29 @@ impl RequestTrace {
         Self { traceparent, sampled: entered, commands: OnceLock::new() }
     }
 
-    /// What the log keeps with each command of the request.
+    /// The value that the log stores with each command of the request.
     pub fn traceparent(&self) -> Option<&str> {
         self.traceparent.as_deref()
     }
 
-    /// The trace, if there is one.
+    /// The trace id. `None` if the request has no trace.
     pub(super) fn trace_id(&self) -> Option<&str> {
         self.traceparent()?.get(3..35)
     }
 
-    /// The request is about these commands.
+    /// Sets the commands of the request.
     pub fn set_commands(&self, ids: &[CommandId]) {
         if let Some(first) = ids.first() {
             let _ = self.commands.set((*first, ids.len()));
         }
     }
 
-    /// The command it is about, or the first of a batch, and how many there are.
+    /// The request's command or the first command of its batch, and the number of commands.
     pub(super) fn commands(&self) -> Option<&(CommandId, usize)> {
         self.commands.get()
     }
 
-    /// The request is answered. `route`: method and path, as the routes have them.
+    /// Ends the span of the request. `route`: method and path of the matching route.
     pub(super) fn finish(
         &self,
         tracer: &Tracer,
@@ -59,7 +59,7 @@ impl RequestTrace {
         route: Option<(&'static str, &'static str)>,
     ) {
         let Some(entered) = &self.sampled else { return };
-        // A request must not invent names: without a route it has those of OpenTelemetry.
+        // Text from a request must not become a name. Without a route, OpenTelemetry's fallback names are used.
         let method = route.map_or("_OTHER", |(method, _)| method);
         let name = route.map_or_else(|| "HTTP".to_owned(), |(method, path)| format!("{method} {path}"));
         let status = seen.status;

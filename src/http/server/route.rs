@@ -1,4 +1,4 @@
-//! One line of a listener's table: matching, metrics and the description of the interface come from it.
+//! Entries of a listener's route table. Matching, metrics and the OpenAPI description use them.
 
 use hyper::Method;
 
@@ -7,33 +7,34 @@ use crate::http::problem::Problem;
 
 /// A method on a path.
 pub struct Route<E: 'static> {
-    /// HTTP method; `GET` serves `HEADINGS` too.
+    /// HTTP method. `GET` also serves `HEAD`.
     pub method: &'static str,
-    /// Path; one of its segments may be `{name}`.
+    /// Path. One segment may be a parameter: `{name}`.
     pub path: &'static str,
-    /// Name of the operation in the description of the interface. Generated clients name their functions after it: once
-    /// published, it stays.
+    /// Operation name in the OpenAPI description. Generated clients use it as a function name. Therefore it must not
+    /// change once published.
     pub operation: &'static str,
-    /// What it does, in a few words.
+    /// Short description of the operation.
     pub summary: &'static str,
-    /// Status of its usual answer.
+    /// Status of the successful response.
     pub success_status: u16,
-    /// Schema of its body, for the description of the interface; none: it has none.
+    /// Schema of the request body, for the OpenAPI description. `None` if the operation has no body.
     pub body: Option<&'static str>,
-    /// Schema of its usual answer.
+    /// Schema of the successful response.
     pub response_schema: &'static str,
-    /// What answers it.
+    /// The handler.
     pub endpoint: E,
 }
 
 impl<E> Route<E> {
-    /// Whether it accepts commands.
+    /// Whether the route accepts commands.
     pub fn is_write(&self) -> bool {
         self.success_status == 202
     }
 }
 
-/// The matching route's place in the table and its parameter, or the refusal.
+/// Finds the route of a request. Returns its index in the table and its parameter (empty without one).
+/// Error: 404 or 405.
 pub fn find<'p, E>(routes: &[Route<E>], method: &Method, path: &'p str) -> Result<(usize, &'p str), Problem> {
     let method = if method == Method::HEAD { "GET" } else { method.as_str() };
     let mut allowed = Vec::new();
@@ -56,13 +57,13 @@ fn parameter<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
 
 fn refusal(allowed: &[&str]) -> Problem {
     if allowed.is_empty() {
-        return Problem::new(&problem::NOT_FOUND, "There is nothing at this path.");
+        return Problem::new(&problem::NOT_FOUND, "No resource has this path.");
     }
     let mut allow = allowed.join(", ");
     if allowed.contains(&"GET") {
         allow.push_str(", HEAD");
     }
-    let mut refusal = Problem::new(&problem::METHOD_NOT_ALLOWED, format!("This path has {allow}."));
+    let mut refusal = Problem::new(&problem::METHOD_NOT_ALLOWED, format!("Methods of this path: {allow}."));
     refusal.allow = Some(allow);
     refusal
 }
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parameter_is_one_segment_wherever_it_stands() {
+    fn path_parameters_match_exactly_one_segment() {
         assert_eq!(parameter("/users", "/users"), Some(""));
         assert_eq!(parameter("/users/{name}", "/users/ada"), Some("ada"));
         assert_eq!(parameter("/users/{name}/password", "/users/ada/password"), Some("ada"));

@@ -1,4 +1,5 @@
-//! What every listener does around its routes: match, name the request, turn refusals into answers, measure.
+//! Handles one request of any listener: checks the head, finds the route, calls the handler, converts problems into
+//! responses, and records metrics.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -23,31 +24,31 @@ use crate::http::problem::Problem;
 use crate::http::{headers, problem};
 use crate::telemetry::trace::Tracer;
 
-/// A listener's routes and what answers them.
+/// The routes of a listener and their handlers.
 pub trait Service: Send + Sync + 'static {
-    /// What answers a route.
+    /// Identifies the handler of a route.
     type Endpoint: Send + Sync + 'static;
 
-    /// All routes.
+    /// The route table.
     const ROUTES: &'static [Route<Self::Endpoint>];
 
-    /// The metrics requests are counted in.
+    /// The metrics in which requests are counted.
     fn metrics(&self) -> &Arc<Metrics>;
 
-    /// What the service's listener refuses before a route is looked for. `loopback`: where the listener is bound.
+    /// The checks before a route is searched. `loopback`: whether the listener is bound to loopback.
     fn guard(&self, loopback: bool) -> Guard;
 
-    /// Who sent a request with these headers to us, over a connection from `peer`.
+    /// The address of the client whose request arrived from `peer` with these headers.
     fn client(&self, peer: IpAddr, _: &HeaderMap) -> IpAddr {
         peer
     }
 
-    /// Who takes the spans of sampled requests. None are sampled by default.
+    /// Receives the spans of sampled requests. By default, no request is sampled.
     fn tracer(&self) -> Tracer {
         Tracer::default()
     }
 
-    /// Answers a request that matched.
+    /// Handles a request that matched a route.
     fn call(
         &self,
         endpoint: &'static Self::Endpoint,
@@ -55,21 +56,21 @@ pub trait Service: Send + Sync + 'static {
     ) -> impl Future<Output = Result<HttpResponse, Problem>> + Send;
 }
 
-/// One matched request.
+/// A request that matched a route.
 pub struct MatchedRequest<'a> {
-    /// Its head; the body is apart.
+    /// The head of the request.
     pub head: hyper::http::request::Parts,
-    /// Its body, unread.
+    /// The unread body.
     pub body: Incoming,
-    /// The `{name}` in its path.
+    /// The value of `{name}` in the path. Empty if the route has no parameter.
     pub parameter: &'a str,
-    /// The address it comes from, seen through proxies that are trusted.
+    /// The address of the client. Behind trusted proxies, it is taken from `X-Forwarded-For`.
     pub client: IpAddr,
     pub conn: &'a ConnState,
     pub trace: &'a RequestTrace,
 }
 
-/// A service with its meters.
+/// A service with its checks, metrics and tracer.
 pub struct ServiceRunner<S: Service> {
     service: S,
     guard: Guard,
@@ -79,14 +80,14 @@ pub struct ServiceRunner<S: Service> {
 }
 
 impl<S: Service> ServiceRunner<S> {
-    /// `loopback`: only processes of this machine reach the listener.
+    /// `loopback`: only processes of this machine can reach the listener.
     pub fn new(service: S, loopback: bool) -> Self {
         let meters = RequestMetrics::new(S::ROUTES, Arc::clone(service.metrics()));
         let (guard, tracer) = (service.guard(loopback), service.tracer());
         Self { service, guard, metrics: meters, ids: RequestIds::new(), tracer }
     }
 
-    /// Answers one request, whatever it is.
+    /// Handles one request. Every request gets a response.
     pub async fn handle(&self, request: Request<Incoming>, peer: IpAddr, conn: &ConnState) -> HttpResponse {
         let started = Instant::now();
         let _in_flight = self.metrics.track();
@@ -109,7 +110,7 @@ impl<S: Service> ServiceRunner<S> {
         };
         let mut answer = outcome.unwrap_or_else(|problem| problem.into_response(trace_id));
         if conn.phase() == Phase::Body || conn.is_ambiguous() {
-            // The body was not read: what follows on this connection cannot be told from it.
+            // The body was not read completely. The next request cannot be told from the rest of the body.
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         conn.enter(Phase::Idle);
@@ -130,7 +131,7 @@ impl<S: Service> ServiceRunner<S> {
         answer
     }
 
-    /// Refuses by the head alone; the body is unread.
+    /// Does the checks that need only the head.
     fn check(&self, head: &hyper::http::request::Parts, conn: &ConnState) -> Result<(), Problem> {
         if conn.is_ambiguous() {
             return Err(problem::ambiguous_length());
@@ -140,7 +141,7 @@ impl<S: Service> ServiceRunner<S> {
     }
 }
 
-/// Names for requests that came without one: a random start, then a count.
+/// Generates ids for requests without `X-Request-Id`: a random prefix and a counter.
 struct RequestIds {
     prefix: u64,
     next: AtomicU64,
@@ -148,7 +149,7 @@ struct RequestIds {
 
 impl RequestIds {
     fn new() -> Self {
-        // Without randomness the ids of two starts look alike, which only makes logs harder to read.
+        // Without randomness, two runs of the daemon use the same ids. This only makes logs harder to read.
         Self { prefix: getrandom::u64().unwrap_or_default(), next: AtomicU64::new(1) }
     }
 

@@ -1,7 +1,8 @@
-//! The socket under hyper: deadlines for each phase of a connection, and last words where hyper has none.
+//! The socket below hyper. It enforces a deadline for each phase of a connection, and sends problem documents where
+//! hyper would send an empty response.
 //!
-//! hyper knows one time-out, for heads, and answers what it cannot parse with an empty body. Here every wait for the
-//! peer has its own bound, and what hyper would say without a body becomes a problem document.
+//! hyper has one time-out only, for request heads. It responds with an empty body to a request that it cannot parse.
+//! `TimedIo` limits every wait for the peer and replaces these empty responses.
 
 use std::future::poll_fn;
 use std::io;
@@ -22,13 +23,13 @@ use crate::http::problem::Problem;
 
 /// First byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// How long what a client still sends is read and dropped after our last answer: closing a socket with unread bytes
-/// resets it, and the client would lose the answer.
+/// How long received bytes are read and dropped after the last response. If a socket is closed with unread bytes, the
+/// kernel resets the connection, and the client loses the response.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What a connection runs on: TCP, or bytes in memory where it is fuzzed.
+/// Transport of a connection: TCP, TLS, or bytes in memory for fuzzing.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin {
-    /// Writes what goes out at once.
+    /// Writes as many bytes as possible without waiting.
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 }
 
@@ -38,6 +39,7 @@ impl Transport for TcpStream {
     }
 }
 
+/// A transport with deadlines.
 pub struct TimedIo<T> {
     tcp: T,
     conn: Arc<ConnState>,
@@ -45,15 +47,15 @@ pub struct TimedIo<T> {
     framing: LengthChecker,
     /// The connection's first byte.
     first_byte: Option<u8>,
-    /// The entry of the phase that `read_by` belongs to.
+    /// The phase count to which `read_by` belongs.
     timed_phase: Option<u32>,
     read_by: Option<Instant>,
     write_by: Option<Instant>,
     linger_by: Option<Instant>,
-    /// Our side is closed.
+    /// Whether the daemon's side is closed.
     is_closed: bool,
-    /// Set to the earliest of the deadlines or earlier: looked at when it fires, so that the usual request, which is
-    /// never waited for, costs no timer.
+    /// Fires at or before the earliest deadline. The deadlines are checked only when it fires. Therefore most requests,
+    /// which never wait, need no timer operation.
     timer: Pin<Box<Sleep>>,
 }
 
@@ -75,15 +77,15 @@ impl<T: Transport> TimedIo<T> {
         }
     }
 
-    /// Says only this, and closes. Whoever hangs up first loses nothing.
+    /// Sends a problem document and closes the connection. Write errors are ignored.
     pub async fn close_with(mut self, problem: &Problem) {
         let words = problem.raw_response();
-        // They fit into the empty buffer of a new socket.
+        // The response fits into the empty buffer of a new socket.
         let _ = poll_fn(|cx| Pin::new(&mut self).poll_write(cx, &words)).await;
         let _ = poll_fn(|cx| Pin::new(&mut self).poll_shutdown(cx)).await;
     }
 
-    /// Whether `deadline` has come; else the task is woken when it has.
+    /// Whether `deadline` has passed. If not, the task is woken at the deadline.
     fn is_due(&mut self, deadline: Instant, cx: &mut Context<'_>) -> bool {
         loop {
             if self.timer.is_elapsed() || self.timer.deadline() > deadline {
@@ -98,7 +100,7 @@ impl<T: Transport> TimedIo<T> {
         }
     }
 
-    /// Nothing came: whether the peer has had its time.
+    /// Whether the read deadline of the current phase has passed.
     fn is_read_due(&mut self, cx: &mut Context<'_>) -> bool {
         let state = self.conn.phase_count();
         if self.timed_phase != Some(state) {
@@ -114,7 +116,7 @@ impl<T: Transport> TimedIo<T> {
         self.read_by.is_some_and(|deadline| self.is_due(deadline, cx))
     }
 
-    /// The peer takes nothing: an error once it has had its time.
+    /// Returns an error if the peer has read nothing before the write deadline.
     fn poll_write_timeout<R>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
         let limit = self.limits.body_timeout;
         let deadline = *self.write_by.get_or_insert_with(|| Instant::now() + limit);
@@ -136,14 +138,14 @@ impl<T: Transport> TimedIo<T> {
         }
     }
 
-    /// An answer nobody waits for. What the socket does not take at once is lost with the connection.
+    /// Writes a response outside of hyper, without waiting. Bytes that do not fit into the socket's buffer are lost.
     fn write_problem(&mut self, problem: &Problem) {
         if self.write_by.is_none() {
             let _ = self.tcp.try_write(&problem.raw_response());
         }
     }
 
-    /// What hyper meant by an answer without a body.
+    /// The problem document for a response of hyper without a body.
     fn explain_status(&self, status: &[u8]) -> Problem {
         match status {
             _ if self.first_byte == Some(TLS_HANDSHAKE) => {
@@ -153,14 +155,15 @@ impl<T: Transport> TimedIo<T> {
             b"414" => Problem::new(&problem::URI_TOO_LONG, "The request target is too long."),
             b"431" => Problem::new(
                 &problem::HEADERS_TOO_LARGE,
-                format!("All headers together may have {} bytes, and be 100.", self.limits.max_headers),
+                format!("Send at most 100 headers with together at most {} bytes.", self.limits.max_headers),
             ),
             _ => Problem::new(&problem::MALFORMED_REQUEST, "The request line or a header is malformed."),
         }
     }
 }
 
-/// Where hyper's own refusal begins in its output, if it ends with one. Our own 4xx answers always have a body.
+/// The offset of hyper's own error response in its output, if the output ends with one. Error responses of the daemon
+/// always have a body.
 fn hyper_refusal_offset(output: &[u8]) -> Option<usize> {
     if !output.ends_with(b"\r\n\r\n") {
         return None;
@@ -183,7 +186,7 @@ impl<T: Transport> AsyncRead for TimedIo<T> {
             return Poll::Pending;
         }
         match this.conn.phase() {
-            // The request that reads it answers.
+            // The handler that reads the body responds.
             Phase::Body => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Phase::Head if this.first_byte.is_some() => {
                 this.write_problem(&Problem::new(
@@ -193,7 +196,7 @@ impl<T: Transport> AsyncRead for TimedIo<T> {
             }
             _ => {}
         }
-        // The end of the stream is what makes hyper let go of it.
+        // The end of the stream makes hyper close the connection.
         Poll::Ready(Ok(()))
     }
 }
@@ -222,9 +225,9 @@ impl<T: Transport> AsyncWrite for TimedIo<T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // After an answer hyper does not read before something wakes it: the wait for the next request begins here.
+        // After a response, hyper does not read until it is woken. Therefore the idle time-out starts here.
         let _ = this.is_read_due(cx);
-        // TLS has a buffer of its own, and what is in it has not left.
+        // TLS has its own buffer. Its content is not sent yet.
         match Pin::new(&mut this.tcp).poll_flush(cx) {
             Poll::Pending => this.poll_write_timeout(cx),
             Poll::Ready(done) => {
@@ -238,7 +241,7 @@ impl<T: Transport> AsyncWrite for TimedIo<T> {
         let this = self.get_mut();
         let deadline = *this.linger_by.get_or_insert_with(|| Instant::now() + LINGER);
         if !this.is_closed {
-            // TLS says goodbye, which a peer that reads nothing does not take.
+            // TLS sends `close_notify`. A peer that reads nothing does not receive it.
             match Pin::new(&mut this.tcp).poll_shutdown(cx) {
                 Poll::Pending if this.is_due(deadline, cx) => return Poll::Ready(Ok(())),
                 done => std::task::ready!(done)?,

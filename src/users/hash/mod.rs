@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use crate::command::{Secret, constant_time_eq};
 use crate::task::{FatalSignal, OnFailure, Thread};
 
-use super::config::{COSTS, Config};
+use super::config::{ALLOWED_COSTS, Config};
 use estimate::Stopwatch;
 use job::{Job, JobInfo, Purpose, Reply};
 use queue::Queue;
@@ -104,7 +104,7 @@ impl HashPool {
         let info = JobInfo { purpose: Purpose::Compare, client: Some(client), cost };
         let found = self.prompt(info, password, salt, deadline).await?;
         if usable.is_none() {
-            let (least, most) = COSTS.into_inner();
+            let (least, most) = ALLOWED_COSTS.into_inner();
             tracing::warn!(
                 event = "password.unusable_hash",
                 cost.min = least,
@@ -210,7 +210,7 @@ pub fn hash_now(password: &Secret, cost: u32) -> Result<String, HashError> {
 /// Cost and salt of a hash; none for what is no hash, or has a cost that ours never have.
 fn parts(hash: &str) -> Option<(u32, [u8; 16])> {
     let parts: bcrypt::HashParts = hash.parse().ok()?;
-    if !COSTS.contains(&parts.get_cost()) {
+    if !ALLOWED_COSTS.contains(&parts.get_cost()) {
         return None;
     }
     // bcrypt's own base 64, which 16 bytes fill with 22 characters and two bits of the last one.

@@ -98,7 +98,7 @@ impl Users {
         for claimed in claims {
             let Ok(value) = UserValue::parse(&claimed.value) else { continue };
             let (email, phone) = (value.email.as_deref(), value.phone.as_deref());
-            let wanted = self.wanted(&value.name, claimed.fingerprint, email, phone).await;
+            let wanted = self.reservation_keys(&value.name, claimed.fingerprint, email, phone).await;
             match !known.contains(&claimed.id.to_string())
                 && self.reservations.statuses.is_live(claimed.id).await
             {

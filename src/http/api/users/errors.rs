@@ -39,7 +39,7 @@ impl From<UserError> for Problem {
             UserError::WrongPassword => {
                 Self::new(&problem::WRONG_PASSWORD, "The old password is wrong.").field("old_password")
             }
-            UserError::UnderWay => Self::new(
+            UserError::InProgress => Self::new(
                 &problem::UNDER_WAY,
                 "Somebody, perhaps you, is just asking for the same; ask again to see who got it.",
             ),
@@ -48,13 +48,13 @@ impl From<UserError> for Problem {
                               daemons right.";
                 Self { retry_after: Some(retry_after), ..Self::new(&problem::CLOCK_BEHIND, detail) }
             }
-            UserError::Markers => {
+            UserError::ReservationStore => {
                 Self::new(&problem::MARKERS_UNAVAILABLE, "Nothing was accepted; try again.")
             }
             UserError::Database => {
                 Self::new(&problem::DATABASE_UNAVAILABLE, "Nothing was accepted; try again.")
             }
-            UserError::Crowded => {
+            UserError::Overloaded => {
                 Self::new(&problem::OVERLOADED, "Too many commands wait to be checked; try again.")
             }
             UserError::Hashing { retry_after } => {

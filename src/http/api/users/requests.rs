@@ -12,12 +12,12 @@ use crate::http::services::CommandService;
 use crate::http::{form, headers};
 use crate::ingest::Idempotency;
 use crate::ratelimit;
-use crate::users::Context;
+use crate::users::RequestContext;
 
 /// A body with what its request's head says.
 pub struct UserRequest {
     pub members: Map<String, Value>,
-    pub context: Context,
+    pub context: RequestContext,
     pub prefer: Prefer,
 }
 
@@ -47,11 +47,15 @@ pub async fn read<C: CommandService>(
 }
 
 /// What the head says, with this body.
-pub fn context(request: &MatchedRequest<'_>, body: Bytes, caller: &Caller) -> Result<Context, Problem> {
+pub fn context(
+    request: &MatchedRequest<'_>,
+    body: Bytes,
+    caller: &Caller,
+) -> Result<RequestContext, Problem> {
     let headers = &request.head.headers;
     let route = format!("{} {}", request.head.method, request.head.uri.path());
     let key = headers::idempotency_key(headers)?;
-    Ok(Context {
+    Ok(RequestContext {
         traceparent: request.trace.traceparent().map(str::to_owned),
         idempotency: key.map(|key| Idempotency { key, body, route: Some(route) }),
         principal: caller.owner(),

@@ -1,4 +1,4 @@
-//! Handshakes, with the certificate that is in use.
+//! TLS handshakes with the current certificate.
 
 use std::io;
 use std::io::Write;
@@ -20,29 +20,29 @@ use crate::http::metrics::{Metrics, TLS_LOST, TLS_REFUSED, TLS_TIMEOUT};
 use crate::http::server::timed_io::Transport;
 use crate::sync::{Mutex, RwLock};
 
-/// What new connections are greeted with. Clones share it.
+/// The current certificate of a listener. Clones share it.
 #[derive(Clone)]
 pub struct Tls {
     pub(super) files: Files,
-    /// Of what was in the files when this was made.
+    /// Fingerprint of the files when this value was created.
     pub(super) first: Fingerprint,
     current: Arc<RwLock<Arc<ServerConfig>>>,
     status: Arc<Mutex<CertificateStatus>>,
     failed: IntCounterVec,
 }
 
-/// The certificate in use, and the files that should replace it.
+/// The state of the current certificate and of the files that replace it.
 #[derive(Clone, Debug, Default)]
 pub struct CertificateStatus {
-    /// Of the certificate in use.
+    /// Validity of the current certificate.
     pub validity: Option<Validity>,
-    /// Why the files cannot be used, if so: the previous certificate stays in use.
+    /// Why the files cannot be used. The previous certificate then stays in use.
     pub file_error: Option<String>,
 }
 
 impl Tls {
-    /// Reads chain and key; none where the configuration names none. The error names every key of the configuration
-    /// whose file is not right. Blocks for the disk.
+    /// Reads chain and private key. Returns `None` if the configuration names no files. The errors name each
+    /// configuration key whose file is invalid. Blocks on disk I/O.
     pub fn load(config: &Config, metrics: &Metrics) -> Result<Option<Self>, Vec<ConfigError>> {
         let Some(files) = Files::of(config) else { return Ok(None) };
         let contents = files.read()?;
@@ -53,20 +53,21 @@ impl Tls {
         Ok(Some(Self { files, first: contents.fingerprint(), current, status: standing, failed }))
     }
 
-    /// What is wrong with the files that the configuration names. Blocks for the disk.
+    /// Errors in the files that the configuration names. Blocks on disk I/O.
     pub fn validate(config: &Config) -> Vec<ConfigError> {
         let Some(files) = Files::of(config) else { return Vec::new() };
         files.read().and_then(|contents| files.load(&contents)).err().unwrap_or_default()
     }
 
-    /// Reads the files again; what is returned puts them in use. Blocks for the disk.
+    /// Reads the files again. The returned function puts the new certificate in use. Blocks on disk I/O.
     pub fn prepare(&self) -> Result<Box<dyn FnOnce() + Send>, Vec<ConfigError>> {
         let fitted = self.files.read().and_then(|contents| self.files.load(&contents))?;
         let this = self.clone();
         Ok(Box::new(move || this.replace(fitted)))
     }
 
-    /// The handshake. None when it failed, which is counted and no more than a debug line: anybody can make it fail.
+    /// Does the handshake. Returns `None` if it fails. A failure is counted and logged at debug level only, because any
+    /// client can cause it.
     pub(in crate::http) async fn accept(
         &self,
         tcp: TcpStream,
@@ -96,12 +97,12 @@ impl Tls {
         *self.status.lock() = CertificateStatus { validity, file_error: None };
     }
 
-    /// The files cannot be used.
+    /// Records why the files cannot be used.
     pub(super) fn set_file_error(&self, why: String) {
         self.status.lock().file_error = Some(why);
     }
 
-    /// The certificate in use, and whether the files can replace it.
+    /// The state of the certificate and of its files.
     pub fn status(&self) -> CertificateStatus {
         self.status.lock().clone()
     }
@@ -118,7 +119,7 @@ impl Transport for TlsStream<TcpStream> {
     }
 }
 
-/// Writes what goes out without waiting.
+/// Writes to the socket without waiting.
 struct NonBlockingWriter<'a>(&'a mut TcpStream);
 
 impl Write for NonBlockingWriter<'_> {

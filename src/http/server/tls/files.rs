@@ -26,29 +26,29 @@ const CHAIN_WANTED: &str =
     "a file with the certificate chain in PEM format, the server's own certificate first";
 const KEY_WANTED: &str = "a file with the certificate's private key in PEM format, without a passphrase";
 
-/// A chain of a few certificates has some kilobytes; more than this is another file.
+/// Maximum bytes of a file. A chain of a few certificates has some kilobytes. A larger file is a different file.
 const MAX_FILE: usize = 1 << 20;
-/// Nothing else is spoken inside.
+/// The only protocol inside TLS.
 const ALPN: &[u8] = b"http/1.1";
 
-/// What tells the contents of the files from others, without being them.
+/// Digest of the contents of both files.
 pub(super) type Fingerprint = [u8; 32];
 
-/// Where chain and key lie.
+/// Paths of the certificate chain and the private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Files {
     pub cert: PathBuf,
     pub key: PathBuf,
 }
 
-/// What a listener needs of them.
+/// A certificate that is ready for use by a listener.
 pub(super) struct LoadedCertificate {
     pub config: Arc<ServerConfig>,
-    /// None where it cannot be told.
+    /// `None` if it cannot be determined.
     pub validity: Option<Validity>,
 }
 
-/// What stands in them. The key is wiped from memory when this is dropped.
+/// Contents of the files. The key is wiped from memory when the value is dropped.
 pub(super) struct FileContents {
     cert: Vec<u8>,
     key: Zeroizing<Vec<u8>>,
@@ -59,7 +59,7 @@ impl Files {
         Some(Self { cert: config.tls_cert_file.clone()?, key: config.tls_key_file.clone()? })
     }
 
-    /// Reads both. Blocks for the disk.
+    /// Reads both files. Blocks on disk I/O.
     pub fn read(&self) -> Result<FileContents, Vec<ConfigError>> {
         let cert = read_bounded(&self.cert).map_err(|error| self.wrong_cert(error));
         let key = secret_file::read(&self.key, MAX_FILE).map_err(|error| self.wrong_key(error));
@@ -67,7 +67,7 @@ impl Files {
         Ok(FileContents { cert, key })
     }
 
-    /// What a listener needs, if the contents are a chain and its key.
+    /// Parses the contents and checks that the key belongs to the chain.
     pub fn load(&self, contents: &FileContents) -> Result<LoadedCertificate, Vec<ConfigError>> {
         let (chain, key) = merge_errors(self.chain(&contents.cert), self.key(&contents.key))?;
         let validity = Validity::of_chain(&chain);
@@ -78,7 +78,7 @@ impl Files {
     fn chain(&self, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(text)
             .collect::<Result<_, _>>()
-            .map_err(|_| self.wrong_cert("what is no PEM"))?;
+            .map_err(|_| self.wrong_cert("not in PEM format"))?;
         if chain.is_empty() {
             return Err(self.wrong_cert("no certificate"));
         }
@@ -90,7 +90,7 @@ impl Files {
     }
 
     fn key(&self, text: &[u8]) -> Result<PrivateKeyDer<'static>, ConfigError> {
-        PrivateKeyDer::from_pem_slice(text).map_err(|_| self.wrong_key("no private key that can be read"))
+        PrivateKeyDer::from_pem_slice(text).map_err(|_| self.wrong_key("no readable private key"))
     }
 
     fn check_pair(
@@ -99,13 +99,15 @@ impl Files {
         key: PrivateKeyDer<'static>,
     ) -> Result<Arc<ServerConfig>, ConfigError> {
         let provider = Arc::new(ring::default_provider());
-        // Its own error is not shown: what it says of a key is not ours to know.
+        // The provider's error is not shown, because it may contain details of the key.
         let signing = provider.key_provider.load_private_key(key);
-        let signing = signing.map_err(|_| self.wrong_key("a private key of a kind that is not supported"))?;
+        let signing = signing.map_err(|_| self.wrong_key("a private key of an unsupported type"))?;
         let certified = CertifiedKey::new(chain, signing);
         match certified.keys_match() {
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
-            Err(_) => return Err(self.wrong_key("the key of another certificate than that in tls_cert_file")),
+            Err(_) => {
+                return Err(self.wrong_key("the key does not belong to the certificate in tls_cert_file"));
+            }
         }
         let builder = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -126,14 +128,14 @@ impl Files {
 }
 
 impl FileContents {
-    /// The same for the same contents.
+    /// A digest of the contents.
     pub fn fingerprint(&self) -> Fingerprint {
         let parts = [Sha256::digest(&self.cert), Sha256::digest(&*self.key)];
         Sha256::digest(parts.concat()).into()
     }
 }
 
-/// Both, or everything that is wrong.
+/// Both values, or the errors of both.
 fn merge_errors<A, B>(
     one: Result<A, ConfigError>,
     other: Result<B, ConfigError>,
@@ -148,7 +150,7 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_FILE {
-        return Err(io::Error::other("more than a mebibyte"));
+        return Err(io::Error::other("larger than 1 MiB"));
     }
     Ok(bytes)
 }

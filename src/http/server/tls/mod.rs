@@ -1,7 +1,7 @@
-//! TLS of the public listener: 1.2 and 1.3, one certificate, exchanged while the daemon runs.
+//! TLS 1.2 and 1.3 of the public listener, with one certificate that can be replaced while the daemon runs.
 //!
-//! A handshake happens in its connection's own task and has the time-out of a head. Each connection keeps the
-//! certificate that it began with; files that change are taken over by [`Tls::watch`] for those that come later.
+//! A handshake runs in the task of its connection and has the time-out of a request head. [`Tls::watch`] loads changed
+//! files. New connections then use the new certificate. Open connections keep the certificate with which they began.
 
 mod acceptor;
 mod files;

@@ -1,7 +1,8 @@
-//! Takes a new certificate over while the daemon runs.
+//! Loads a new certificate while the daemon runs.
 //!
-//! A change counts once it stands still: files that are replaced one after the other, or written in place, are not
-//! looked at half-way. Until chain and key fit together again, the old ones stay in use.
+//! A change is applied when two successive checks find the same contents. Otherwise files that are replaced one after
+//! the other, or written in place, would be loaded half-written. The previous certificate stays in use until chain and
+//! key match again.
 
 use std::time::Duration;
 
@@ -12,14 +13,14 @@ use super::files::{FileContents, Fingerprint};
 use crate::config_error::ConfigError;
 use crate::task::Task;
 
-/// Certificates change every few weeks; two small files are read so often.
+/// Interval of the checks. Certificates change every few weeks, and reading two small files is cheap.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What a look found: the contents' fingerprint, or why there is none.
+/// Result of one check: the fingerprint of the contents, or the read errors.
 type ReadResult = Result<Fingerprint, Vec<ConfigError>>;
 
 impl Tls {
-    /// Takes over what changes in the files, as long as the task is held.
+    /// Loads the files again whenever they change, until the returned `Task` is dropped.
     pub fn watch(&self) -> Task {
         Task::spawn("tls-files", watch(self.clone()))
     }
@@ -30,7 +31,7 @@ async fn watch(tls: Tls) {
     loop {
         tokio::time::sleep(CHECK_INTERVAL).await;
         let files = tls.files.clone();
-        // A look that failed altogether is followed by another.
+        // If the blocking task fails, the next check tries again.
         let Ok(read) = spawn_blocking(move || files.read()).await else { continue };
         if changes.is_stable_change(read.as_ref().map(FileContents::fingerprint).map_err(Clone::clone)) {
             apply(&tls, read);
@@ -42,15 +43,12 @@ fn apply(tls: &Tls, read: Result<FileContents, Vec<ConfigError>>) {
     match read.and_then(|contents| tls.files.load(&contents)) {
         Ok(fitted) => {
             tls.replace(fitted);
-            tracing::info!(
-                event = "tls.reloaded",
-                "new connections use the certificate that is in the files now"
-            );
+            tracing::info!(event = "tls.reloaded", "certificate reloaded; new connections use it");
         }
         Err(mistakes) => {
             let reason: Vec<_> = mistakes.iter().map(ConfigError::to_string).collect();
             let reason = reason.join("; ");
-            // The list of problems gives the reason.
+            // The reason is in the list of problems.
             tracing::warn!(
                 event = "tls.not_reloaded",
                 "changed certificate rejected; the previous one stays in use"
@@ -60,11 +58,11 @@ fn apply(tls: &Tls, read: Result<FileContents, Vec<ConfigError>>) {
     }
 }
 
-/// Tells a change that stands still from one under way.
+/// Distinguishes a complete change from a change in progress.
 struct ChangeDetector {
-    /// What was acted upon.
+    /// The last result that was applied.
     known: ReadResult,
-    /// What the last look found.
+    /// The result of the previous check.
     last: ReadResult,
 }
 
@@ -73,7 +71,8 @@ impl ChangeDetector {
         Self { last: known.clone(), known }
     }
 
-    /// Whether this is new, and the same as at the last look; once for each change.
+    /// Whether `found` differs from the applied result and equals the result of the previous check. Returns `true` once
+    /// per change.
     fn is_stable_change(&mut self, found: ReadResult) -> bool {
         let stands_still = found == self.last;
         self.last = found;
@@ -90,23 +89,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_acted_upon_once_and_only_when_it_stands_still() {
+    fn a_change_is_applied_once_after_two_equal_checks() {
         let gone = || Err(vec![ConfigError::new("server", "tls_cert_file", "gone", "a file")]);
         let mut changes = ChangeDetector::since(Ok([1; 32]));
         let looks = [
             (Ok([1; 32]), false, "nothing changed"),
             (Ok([2; 32]), false, "one of two files is new"),
             (Ok([3; 32]), false, "and the other"),
-            (Ok([3; 32]), true, "it stands still"),
-            (Ok([3; 32]), false, "known"),
+            (Ok([3; 32]), true, "the same twice"),
+            (Ok([3; 32]), false, "already applied"),
             (gone(), false, "being replaced"),
             (Ok([3; 32]), false, "as before"),
             (gone(), false, "gone"),
-            (gone(), true, "and not coming back"),
-            (gone(), false, "said"),
-            (gone(), false, "said, whatever the number of looks"),
+            (gone(), true, "gone twice"),
+            (gone(), false, "already reported"),
+            (gone(), false, "still reported"),
             (Ok([3; 32]), false, "back"),
-            (Ok([3; 32]), true, "to stay"),
+            (Ok([3; 32]), true, "back twice"),
         ];
         for (found, acted_upon, what) in looks {
             assert_eq!(changes.is_stable_change(found), acted_upon, "{what}");

@@ -1,4 +1,4 @@
-//! Until when a certificate is valid.
+//! The validity period of a certificate.
 
 use std::time::Duration;
 
@@ -10,35 +10,36 @@ use tokio_rustls::rustls::{CertificateError, Error, RootCertStore};
 
 use crate::units::Timestamp;
 
-/// Certificates are renewed weeks before their end: later than this, renewal has failed.
+/// A warning is given this long before the end. Certificates are usually renewed weeks earlier, so renewal has failed.
 const WARN_WITHIN: Duration = Duration::from_secs(14 * 86_400);
-/// Certificates that live for days are renewed later: in the last third of their life.
+/// For certificates that are valid for a few days, the warning is given in the last third of the period.
 const WARN_FRACTION: u32 = 3;
-/// No certificate can name an instant after the year 9999 (RFC 5280, section 4.1.2.5).
+/// An instant after the end of every certificate: none is valid after the year 9999 (RFC 5280, section 4.1.2.5).
 const AFTER_ALL: Duration = Duration::from_secs(253_402_300_800);
 
-/// The period in which a certificate is valid.
+/// The validity period of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// Its first instant.
+    /// The first instant.
     pub from: Timestamp,
-    /// Its last instant.
+    /// The last instant.
     pub until: Timestamp,
 }
 
 impl Validity {
-    /// Of the certificate in this PEM text that expires first; `None` when there is none that can be read.
+    /// The period of the certificate in this PEM text that expires first. `None` if no certificate can be read.
     pub fn of_pem(text: &[u8]) -> Option<Self> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
         Self::of_chain(&chain.ok()?)
     }
 
-    /// Of the certificate of this chain that expires first.
+    /// The period of the certificate in this chain that expires first.
     pub(super) fn of_chain(chain: &[CertificateDer<'_>]) -> Option<Self> {
         chain.iter().filter_map(Self::of).min_by_key(|validity| validity.until)
     }
 
-    /// rustls has no getter for the period. It names the bound that is violated at an instant before or after it.
+    /// The period of one certificate. rustls has no getter for it. But its verification error for an instant outside of
+    /// the period contains the violated bound.
     fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let certificate = ParsedCertificate::try_from(certificate).ok()?;
         let refusal = |at| {
@@ -61,7 +62,7 @@ impl Validity {
         Some(Self { from, until })
     }
 
-    /// Whether it should have been renewed by now.
+    /// Whether the certificate should have been renewed by now.
     pub fn is_ending(&self, now: Timestamp) -> bool {
         let lifetime = self.until.since(self.from);
         self.until <= now || self.until.since(now) < WARN_WITHIN.min(lifetime / WARN_FRACTION)
@@ -79,7 +80,7 @@ mod tests {
     const DAY: u64 = 86_400_000;
 
     #[test]
-    fn the_warning_comes_two_weeks_before_the_end_or_in_the_last_third() {
+    fn warning_starts_two_weeks_before_end_or_in_last_third() {
         let year = Validity { from: Timestamp(0), until: Timestamp(365 * DAY) };
         assert!(!year.is_ending(Timestamp(351 * DAY)));
         assert!(year.is_ending(Timestamp(351 * DAY + 1)) && year.is_ending(Timestamp(400 * DAY)));
@@ -89,7 +90,7 @@ mod tests {
         assert!(!week.is_ending(Timestamp(4 * DAY)) && week.is_ending(Timestamp(4 * DAY + 1)));
     }
 
-    /// Made by `openssl req -x509 … -days 2`, valid from now on.
+    /// The certificate is created by `openssl req -x509 … -days 2` and is valid from now on.
     #[test]
     fn the_period_of_a_real_certificate_is_read() {
         let Some(identity) = support::tls::Identity::make("the_period_of_a_real_certificate_is_read") else {

@@ -16,16 +16,16 @@ use crate::sync::Mutex;
 use crate::task::Task;
 
 /// Between two looks: two statements at most.
-const EVERY: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// A consumer that keeps up applies a command within a second of its delivery.
-const OVERDUE: Duration = Duration::from_secs(60);
+const OVERDUE_AFTER: Duration = Duration::from_secs(60);
 
 /// The commands that are followed.
 #[derive(Default)]
-pub struct Unapplied(Mutex<Followed>);
+pub struct UnappliedMonitor(Mutex<TrackedCommands>);
 
 #[derive(Default)]
-struct Followed {
+struct TrackedCommands {
     first: Option<CommandId>,
     /// The later one.
     probe: Option<CommandId>,
@@ -37,18 +37,18 @@ struct Followed {
 
 /// What is known of one command.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Seen {
+enum TrackedState {
     /// In the log: Kafka does not have it yet.
     Waiting,
     /// In Kafka, without an outcome.
     Sent,
     /// Decided, or not known any more.
-    Over,
+    Decided,
 }
 
-impl Unapplied {
+impl UnappliedMonitor {
     /// A command was accepted.
-    pub(super) fn accepted(&self, id: CommandId) {
+    pub(super) fn on_accepted(&self, id: CommandId) {
         let mut followed = self.0.lock();
         if followed.first.is_none() {
             followed.first = Some(id);
@@ -58,28 +58,28 @@ impl Unapplied {
     }
 
     /// An earlier start accepted it. One that came meanwhile is followed already.
-    pub fn accepted_before(&self, id: CommandId) {
+    pub fn on_accepted_earlier(&self, id: CommandId) {
         self.0.lock().first.get_or_insert(id);
     }
 
     /// For how long a command has been in Kafka without an outcome, if that is too long.
     pub fn overdue(&self, now: Instant) -> Option<Duration> {
         let sent = self.0.lock().sent?;
-        Some(now.saturating_duration_since(sent)).filter(|waits| *waits >= OVERDUE)
+        Some(now.saturating_duration_since(sent)).filter(|waits| *waits >= OVERDUE_AFTER)
     }
 
     /// Follows commands for as long as the task is held.
-    pub fn follow(self: Arc<Self>, statuses: Statuses) -> Task {
+    pub fn track(self: Arc<Self>, statuses: Statuses) -> Task {
         Task::spawn("users-outcomes", async move {
             loop {
-                tokio::time::sleep(EVERY).await;
+                tokio::time::sleep(CHECK_INTERVAL).await;
                 let Some((first, probe)) = self.next() else { continue };
-                let first = look(&statuses, first).await;
+                let first = tracked_state(&statuses, first).await;
                 let probe = match probe {
-                    Some(id) => Some(look(&statuses, id).await),
+                    Some(id) => Some(tracked_state(&statuses, id).await),
                     None => None,
                 };
-                self.take(first, probe, Instant::now());
+                self.update(first, probe, Instant::now());
             }
         })
     }
@@ -94,31 +94,31 @@ impl Unapplied {
         Some((first, followed.probe))
     }
 
-    fn take(&self, first: Seen, probe: Option<Seen>, now: Instant) {
+    fn update(&self, first: TrackedState, probe: Option<TrackedState>, now: Instant) {
         let mut followed = self.0.lock();
         match first {
             // One that came meanwhile is followed next.
-            _ if probe == Some(Seen::Over) => {
-                *followed = Followed { first: followed.latest, ..Followed::default() };
+            _ if probe == Some(TrackedState::Decided) => {
+                *followed = TrackedCommands { first: followed.latest, ..TrackedCommands::default() };
             }
-            Seen::Over => {
+            TrackedState::Decided => {
                 let (first, latest) = (followed.probe.or(followed.latest), followed.latest);
                 let latest = latest.filter(|_| followed.probe.is_some());
-                *followed = Followed { first, latest, ..Followed::default() };
+                *followed = TrackedCommands { first, latest, ..TrackedCommands::default() };
             }
-            Seen::Waiting => followed.sent = None,
-            Seen::Sent => {
+            TrackedState::Waiting => followed.sent = None,
+            TrackedState::Sent => {
                 followed.sent.get_or_insert(now);
             }
         }
     }
 }
 
-async fn look(statuses: &Statuses, id: CommandId) -> Seen {
+async fn tracked_state(statuses: &Statuses, id: CommandId) -> TrackedState {
     match statuses.find(id, None, true).await.map(|status| status.state) {
-        Ok(CommandState::Accepted) | Err(StatusError::Unavailable(_)) => Seen::Waiting,
-        Ok(CommandState::Sent) => Seen::Sent,
-        _ => Seen::Over,
+        Ok(CommandState::Accepted) | Err(StatusError::Unavailable(_)) => TrackedState::Waiting,
+        Ok(CommandState::Sent) => TrackedState::Sent,
+        _ => TrackedState::Decided,
     }
 }
 
@@ -135,47 +135,47 @@ mod tests {
 
     #[test]
     fn two_commands_without_an_outcome_are_overdue() {
-        let (unapplied, start) = (Unapplied::default(), Instant::now());
+        let (unapplied, start) = (UnappliedMonitor::default(), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
-        unapplied.accepted(id(1));
+        unapplied.on_accepted(id(1));
         assert_eq!(unapplied.next(), Some((id(1), None)));
-        unapplied.take(Seen::Waiting, None, start);
+        unapplied.update(TrackedState::Waiting, None, start);
         assert_eq!(unapplied.overdue(after(1_000)), None, "Kafka does not have it");
-        unapplied.take(Seen::Sent, None, after(5));
-        unapplied.accepted(id(2));
+        unapplied.update(TrackedState::Sent, None, after(5));
+        unapplied.on_accepted(id(2));
         assert_eq!(unapplied.next(), Some((id(1), Some(id(2)))));
-        unapplied.take(Seen::Sent, Some(Seen::Sent), after(60));
+        unapplied.update(TrackedState::Sent, Some(TrackedState::Sent), after(60));
         assert_eq!(unapplied.overdue(after(64)), None);
         assert_eq!(unapplied.overdue(after(65)), Some(Duration::from_secs(60)));
-        unapplied.accepted(id(3));
+        unapplied.on_accepted(id(3));
         assert_eq!(unapplied.next(), Some((id(1), Some(id(2)))), "not the latest, which had no time");
-        unapplied.take(Seen::Sent, Some(Seen::Over), after(66));
+        unapplied.update(TrackedState::Sent, Some(TrackedState::Decided), after(66));
         assert_eq!(unapplied.overdue(after(1_000)), None, "a later command has an outcome");
         assert_eq!(unapplied.next(), Some((id(3), None)));
     }
 
     #[test]
     fn a_command_of_an_earlier_start_is_followed_until_it_has_an_outcome() {
-        let (unapplied, start) = (Unapplied::default(), Instant::now());
-        unapplied.accepted_before(id(1));
+        let (unapplied, start) = (UnappliedMonitor::default(), Instant::now());
+        unapplied.on_accepted_earlier(id(1));
         assert_eq!(unapplied.next(), Some((id(1), None)));
-        unapplied.take(Seen::Sent, None, start);
-        assert_eq!(unapplied.overdue(start + OVERDUE), Some(OVERDUE));
-        unapplied.take(Seen::Over, None, start);
-        assert_eq!((unapplied.overdue(start + OVERDUE), unapplied.next()), (None, None));
-        unapplied.accepted(id(2));
-        unapplied.accepted_before(id(1));
+        unapplied.update(TrackedState::Sent, None, start);
+        assert_eq!(unapplied.overdue(start + OVERDUE_AFTER), Some(OVERDUE_AFTER));
+        unapplied.update(TrackedState::Decided, None, start);
+        assert_eq!((unapplied.overdue(start + OVERDUE_AFTER), unapplied.next()), (None, None));
+        unapplied.on_accepted(id(2));
+        unapplied.on_accepted_earlier(id(1));
         assert_eq!(unapplied.next(), Some((id(2), None)), "found late: a newer one is followed");
     }
 
     #[test]
     fn after_an_outcome_the_later_command_is_followed() {
-        let (unapplied, now) = (Unapplied::default(), Instant::now());
-        unapplied.accepted(id(1));
-        unapplied.accepted(id(2));
+        let (unapplied, now) = (UnappliedMonitor::default(), Instant::now());
+        unapplied.on_accepted(id(1));
+        unapplied.on_accepted(id(2));
         assert_eq!(unapplied.next(), Some((id(1), Some(id(2)))));
-        unapplied.accepted(id(3));
-        unapplied.take(Seen::Over, Some(Seen::Sent), now);
+        unapplied.on_accepted(id(3));
+        unapplied.update(TrackedState::Decided, Some(TrackedState::Sent), now);
         assert_eq!(unapplied.next(), Some((id(2), Some(id(3)))));
     }
 }

@@ -14,22 +14,22 @@ use tokio::time::timeout;
 use crate::sync::{Mutex, MutexGuard};
 
 /// At the start: as many as the database has connections by default.
-const FIRST: usize = 16;
+const INITIAL_LIMIT: usize = 16;
 /// More are not faster: each asks one connection to the marker store and one of a few to the database.
-const MOST: usize = 256;
+const MAX_LIMIT: usize = 256;
 /// A command that has waited so long is refused: a client that gets no answer for longer gives up, and checking its
 /// request is work for nothing.
-const WAIT: Duration = Duration::from_secs(2);
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// The limit, and who waits for it.
-pub(super) struct Concurrency {
+pub(super) struct ConcurrencyLimiter {
     permits: Arc<Semaphore>,
-    limit: Mutex<Limit>,
+    limit: Mutex<LimitState>,
     wait: Duration,
     refused: IntCounter,
 }
 
-struct Limit {
+struct LimitState {
     /// How many may run.
     allowed: usize,
     /// Permits that exist, with whoever has one: follows `allowed` as permits come back.
@@ -41,52 +41,57 @@ struct Limit {
 }
 
 /// Permit to run one command's checks; given back when dropped.
-pub(super) struct Running {
-    limiter: Arc<Concurrency>,
+pub(super) struct CheckPermit {
+    limiter: Arc<ConcurrencyLimiter>,
     permit: Option<OwnedSemaphorePermit>,
     began: Instant,
 }
 
-impl Concurrency {
+impl ConcurrencyLimiter {
     pub fn new(refused: IntCounter) -> Arc<Self> {
         Arc::new(Self {
-            permits: Arc::new(Semaphore::new(FIRST)),
-            limit: Mutex::new(Limit { allowed: FIRST, permits: FIRST, in_time: 0, lowered: None }),
-            wait: WAIT,
+            permits: Arc::new(Semaphore::new(INITIAL_LIMIT)),
+            limit: Mutex::new(LimitState {
+                allowed: INITIAL_LIMIT,
+                permits: INITIAL_LIMIT,
+                in_time: 0,
+                lowered: None,
+            }),
+            wait: MAX_WAIT,
             refused,
         })
     }
 
     /// Waits for its turn. `None`: there are too many before it.
-    pub async fn enter(self: &Arc<Self>) -> Option<Running> {
+    pub async fn acquire(self: &Arc<Self>) -> Option<CheckPermit> {
         let Ok(Ok(permit)) = timeout(self.wait, Arc::clone(&self.permits).acquire_owned()).await else {
             self.refused.inc();
             return None;
         };
-        Some(Running { limiter: Arc::clone(self), permit: Some(permit), began: Instant::now() })
+        Some(CheckPermit { limiter: Arc::clone(self), permit: Some(permit), began: Instant::now() })
     }
 
-    fn limit(&self) -> MutexGuard<'_, Limit> {
+    fn limit(&self) -> MutexGuard<'_, LimitState> {
         self.limit.lock()
     }
 }
 
-impl Running {
+impl CheckPermit {
     /// The checks were done within their time. Only a limit that was reached grows: others say nothing of what more would
     /// take.
-    pub fn in_time(self) {
+    pub fn on_success(self) {
         if self.limiter.permits.available_permits() == 0 {
             self.limiter.limit().succeeded();
         }
     }
 
     /// The command was refused because they were not.
-    pub fn late(self) {
+    pub fn on_timeout(self) {
         self.limiter.limit().failed(self.began, Instant::now());
     }
 }
 
-impl Drop for Running {
+impl Drop for CheckPermit {
     fn drop(&mut self) {
         let Some(permit) = self.permit.take() else { return };
         let mut limit = self.limiter.limit();
@@ -100,11 +105,11 @@ impl Drop for Running {
     }
 }
 
-impl Limit {
+impl LimitState {
     /// One more for each round of successes.
     fn succeeded(&mut self) {
         self.in_time += 1;
-        if self.in_time >= self.allowed && self.allowed < MOST {
+        if self.in_time >= self.allowed && self.allowed < MAX_LIMIT {
             self.allowed += 1;
             self.in_time = 0;
         }
@@ -125,67 +130,67 @@ mod tests {
     use super::*;
     use crate::metrics::Registry;
 
-    fn limiter(wait: Duration) -> Arc<Concurrency> {
+    fn limiter(wait: Duration) -> Arc<ConcurrencyLimiter> {
         let refused = Registry::new().unwrap().bound_hit("user_checks");
-        Arc::new(Concurrency { wait, ..Arc::into_inner(Concurrency::new(refused)).unwrap() })
+        Arc::new(ConcurrencyLimiter { wait, ..Arc::into_inner(ConcurrencyLimiter::new(refused)).unwrap() })
     }
 
-    async fn all_that_may(limiter: &Arc<Concurrency>) -> Vec<Running> {
+    async fn all_that_may(limiter: &Arc<ConcurrencyLimiter>) -> Vec<CheckPermit> {
         let mut running = Vec::new();
         while limiter.permits.available_permits() > 0 {
-            running.push(limiter.enter().await.unwrap());
+            running.push(limiter.acquire().await.unwrap());
         }
         running
     }
 
     #[tokio::test]
     async fn those_that_are_late_together_halve_the_limit_once() {
-        let limiter = limiter(WAIT);
+        let limiter = limiter(MAX_WAIT);
         let running = all_that_may(&limiter).await;
-        assert_eq!(running.len(), FIRST);
-        running.into_iter().for_each(Running::late);
-        assert_eq!(all_that_may(&limiter).await.len(), FIRST / 2);
+        assert_eq!(running.len(), INITIAL_LIMIT);
+        running.into_iter().for_each(CheckPermit::on_timeout);
+        assert_eq!(all_that_may(&limiter).await.len(), INITIAL_LIMIT / 2);
     }
 
     #[tokio::test]
     async fn one_is_let_through_whatever_was_late_and_the_limit_grows_again() {
-        let limiter = limiter(WAIT);
+        let limiter = limiter(MAX_WAIT);
         for _ in 0..20 {
-            all_that_may(&limiter).await.into_iter().for_each(Running::late);
+            all_that_may(&limiter).await.into_iter().for_each(CheckPermit::on_timeout);
         }
-        for round in 1..=FIRST * 2 {
+        for round in 1..=INITIAL_LIMIT * 2 {
             for _ in 0..round {
                 let mut running = all_that_may(&limiter).await;
                 assert_eq!(running.len(), round);
-                running.swap_remove(0).in_time();
+                running.swap_remove(0).on_success();
             }
         }
-        assert_eq!(all_that_may(&limiter).await.len(), FIRST * 2 + 1);
+        assert_eq!(all_that_may(&limiter).await.len(), INITIAL_LIMIT * 2 + 1);
     }
 
     #[tokio::test]
     async fn a_limit_that_is_not_reached_does_not_grow() {
-        let limiter = limiter(WAIT);
-        for _ in 0..FIRST * 2 {
-            limiter.enter().await.unwrap().in_time();
+        let limiter = limiter(MAX_WAIT);
+        for _ in 0..INITIAL_LIMIT * 2 {
+            limiter.acquire().await.unwrap().on_success();
         }
-        assert_eq!(all_that_may(&limiter).await.len(), FIRST);
+        assert_eq!(all_that_may(&limiter).await.len(), INITIAL_LIMIT);
     }
 
     #[tokio::test]
     async fn a_check_that_is_dropped_leaves_the_limit_as_it_is() {
-        let limiter = limiter(WAIT);
+        let limiter = limiter(MAX_WAIT);
         drop(all_that_may(&limiter).await);
-        assert_eq!(all_that_may(&limiter).await.len(), FIRST);
+        assert_eq!(all_that_may(&limiter).await.len(), INITIAL_LIMIT);
     }
 
     #[tokio::test]
     async fn a_wait_that_takes_too_long_is_refused_and_counted() {
         let limiter = limiter(Duration::ZERO);
         let running = all_that_may(&limiter).await;
-        assert!(limiter.enter().await.is_none());
+        assert!(limiter.acquire().await.is_none());
         assert_eq!(limiter.refused.get(), 1);
         drop(running);
-        assert!(limiter.enter().await.is_some());
+        assert!(limiter.acquire().await.is_some());
     }
 }

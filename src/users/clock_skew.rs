@@ -17,7 +17,7 @@ use crate::units::Timestamp;
 
 impl Users {
     /// Returns when a change that is accepted now is newer than the row.
-    pub(super) async fn outlive(&self, row: &Option<UserRow>) -> Result<(), UserError> {
+    pub(super) async fn wait_until_newer(&self, row: &Option<UserRow>) -> Result<(), UserError> {
         match row {
             Some(row) => self.wait_past(row.version.at).await,
             None => Ok(()),
@@ -26,7 +26,7 @@ impl Users {
 
     /// Returns when a deletion that is accepted now is newer than the registration, as far as that is known: the daemon
     /// accepts it without the database, too.
-    pub(super) async fn outlive_registration(&self, name: &str) -> Result<(), UserError> {
+    pub(super) async fn wait_until_newer_than_registration(&self, name: &str) -> Result<(), UserError> {
         match self.registered_at(name).await {
             Some(at) => self.wait_past(at).await,
             None => Ok(()),
@@ -36,16 +36,16 @@ impl Users {
     /// When the user was registered, if that is heard in time.
     async fn registered_at(&self, name: &str) -> Option<Timestamp> {
         let asked = async {
-            let permit = Arc::clone(&self.questions).acquire_owned().await.ok()?;
+            let permit = Arc::clone(&self.query_permits).acquire_owned().await.ok()?;
             let (profiles, name) = (self.profiles.clone(), name.to_owned());
-            let profile = self.to_its_answer(permit, async move { profiles.get(&name).await }).await?;
+            let profile = self.run_to_completion(permit, async move { profiles.get(&name).await }).await?;
             Some(profile.ok()??.created_at)
         };
         timeout(self.config.check_timeout.0, asked).await.ok()?
     }
 
     async fn wait_past(&self, at: Timestamp) -> Result<(), UserError> {
-        match until_past(at, self.ingest.next_accept_time()) {
+        match time_until_past(at, self.ingest.next_accept_time()) {
             Some(wait) if wait > self.config.check_timeout.0 => {
                 tracing::debug!(
                     event = "users.clock_behind",
@@ -64,7 +64,7 @@ impl Users {
 }
 
 /// How long it takes until what is accepted is newer than what was accepted `at`.
-fn until_past(at: Timestamp, now: Timestamp) -> Option<Duration> {
+fn time_until_past(at: Timestamp, now: Timestamp) -> Option<Duration> {
     (at >= now).then(|| at.since(now) + Duration::from_millis(1))
 }
 
@@ -75,12 +75,12 @@ mod tests {
     #[test]
     fn what_is_newer_than_now_is_waited_for_and_what_is_older_is_not() {
         let millis = |count| Some(Duration::from_millis(count));
-        assert_eq!(until_past(Timestamp(999), Timestamp(1_000)), None);
+        assert_eq!(time_until_past(Timestamp(999), Timestamp(1_000)), None);
         assert_eq!(
-            until_past(Timestamp(1_000), Timestamp(1_000)),
+            time_until_past(Timestamp(1_000), Timestamp(1_000)),
             millis(1),
             "of one instant either may be newer"
         );
-        assert_eq!(until_past(Timestamp(1_030), Timestamp(1_000)), millis(31));
+        assert_eq!(time_until_past(Timestamp(1_030), Timestamp(1_000)), millis(31));
     }
 }
