@@ -44,7 +44,7 @@ impl DeferredHasher {
         // It was logged in this form, unless by a version that knew none.
         let password = password::normalized(password.expose());
         let salt = derived_salt(&self.secret, &envelope.id);
-        self.pool.ahead(password, salt, move |hashed| {
+        self.pool.hash_deferred(password, salt, move |hashed| {
             done(match hashed {
                 Ok(hash) => {
                     value.password_hash = Some(hash);

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 /// One round on a current core; used until the first password was hashed.
-pub(super) const ROUND: Duration = Duration::from_micros(50);
+pub(super) const INITIAL_ROUND_TIME: Duration = Duration::from_micros(50);
 /// Weight of the previous estimate against one measurement: about ten measurements are remembered.
-const PAST: u32 = 9;
+const PREVIOUS_WEIGHT: u32 = 9;
 /// Wall time counts up to this multiple of the CPU time. A busy machine gives a thread a quarter of a core; a machine
 /// that was suspended for a minute says nothing about the next password.
-const MOST_OF_CPU: u32 = 4;
+const MAX_WALL_PER_CPU: u32 = 4;
 
 /// The rounds of a hash.
 pub(super) fn rounds(cost: u32) -> u64 {
@@ -20,13 +20,13 @@ pub(super) fn rounds(cost: u32) -> u64 {
 }
 
 /// The estimate after another hash of that many rounds.
-pub(super) fn updated(round: Duration, measured: Measured, rounds: u64) -> Duration {
+pub(super) fn update_estimate(round: Duration, measured: Measured, rounds: u64) -> Duration {
     let rounds = u32::try_from(rounds.max(1)).unwrap_or(u32::MAX);
-    (round * PAST + measured.counted() / rounds) / (PAST + 1)
+    (round * PREVIOUS_WEIGHT + measured.counted() / rounds) / (PREVIOUS_WEIGHT + 1)
 }
 
 /// When a hash of `own` rounds is ready on one of `threads` that have `before` rounds to do first.
-pub(super) fn wait(round: Duration, before: u64, own: u64, threads: usize) -> Duration {
+pub(super) fn estimate_wait(round: Duration, before: u64, own: u64, threads: usize) -> Duration {
     let threads = u64::try_from(threads.max(1)).unwrap_or(u64::MAX);
     let rounds = u32::try_from(before.div_ceil(threads).saturating_add(own)).unwrap_or(u32::MAX);
     round.saturating_mul(rounds)
@@ -43,7 +43,7 @@ pub(super) struct Measured {
 impl Measured {
     /// Wall time, because that is what a queue waits; without the time in which the machine stood still.
     fn counted(self) -> Duration {
-        self.wall.min(self.cpu * MOST_OF_CPU)
+        self.wall.min(self.cpu * MAX_WALL_PER_CPU)
     }
 }
 
@@ -83,10 +83,10 @@ mod tests {
     fn what_comes_before_is_shared_by_the_threads_and_the_own_rounds_are_not() {
         let round = Duration::from_millis(1);
         assert_eq!(
-            [0, 50, 100, 101].map(|before| wait(round, before, 50, 2).as_millis()),
+            [0, 50, 100, 101].map(|before| estimate_wait(round, before, 50, 2).as_millis()),
             [50, 75, 100, 101]
         );
-        assert_eq!(wait(round, u64::MAX, u64::MAX, 1), round * u32::MAX);
+        assert_eq!(estimate_wait(round, u64::MAX, u64::MAX, 1), round * u32::MAX);
     }
 
     #[test]
@@ -94,20 +94,24 @@ mod tests {
         let round = Duration::from_micros(90);
         for cost in [4, COST, 15] {
             let took = round * u32::try_from(rounds(cost)).unwrap();
-            let estimate =
-                (0..50).fold(ROUND, |before, _| updated(before, measured(took, took), rounds(cost)));
+            let estimate = (0..50).fold(INITIAL_ROUND_TIME, |before, _| {
+                update_estimate(before, measured(took, took), rounds(cost))
+            });
             assert!(estimate > round * 9 / 10 && estimate <= round, "{estimate:?}");
         }
     }
 
     #[test]
     fn time_in_which_the_machine_stood_still_does_not_count() {
-        let cpu = ROUND * u32::try_from(rounds(COST)).unwrap();
+        let cpu = INITIAL_ROUND_TIME * u32::try_from(rounds(COST)).unwrap();
         let suspended = measured(cpu + Duration::from_secs(60), cpu);
-        let after = updated(ROUND, suspended, rounds(COST));
-        assert!(after < ROUND * 3 / 2, "{after:?}");
+        let after = update_estimate(INITIAL_ROUND_TIME, suspended, rounds(COST));
+        assert!(after < INITIAL_ROUND_TIME * 3 / 2, "{after:?}");
         let busy = measured(cpu * 2, cpu);
-        assert!(updated(ROUND, busy, rounds(COST)) > ROUND, "a busy machine is slower");
+        assert!(
+            update_estimate(INITIAL_ROUND_TIME, busy, rounds(COST)) > INITIAL_ROUND_TIME,
+            "a busy machine is slower"
+        );
     }
 
     #[test]

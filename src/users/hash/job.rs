@@ -28,30 +28,30 @@ pub enum HashError {
 }
 
 /// For whom a password is hashed: the address of a client, or none for the daemon itself.
-pub(super) type Client = Option<IpAddr>;
+pub(super) type ClientAddress = Option<IpAddr>;
 
 /// What a password is hashed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum HashPurpose {
     /// To be compared with a stored hash.
     Compare,
     /// To be stored, before the request is answered.
     Store,
     /// To be stored, after the request was answered.
-    Ahead,
+    Deferred,
 }
 
-impl Purpose {
-    pub const ALL: [Self; 3] = [Self::Compare, Self::Store, Self::Ahead];
+impl HashPurpose {
+    pub const ALL: [Self; 3] = [Self::Compare, Self::Store, Self::Deferred];
     /// A client waits for the answer.
-    pub const PROMPT: [Self; 2] = [Self::Compare, Self::Store];
+    pub const INTERACTIVE: [Self; 2] = [Self::Compare, Self::Store];
 }
 
 /// What decides when a job is done.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JobInfo {
-    pub purpose: Purpose,
-    pub client: Client,
+    pub purpose: HashPurpose,
+    pub client: ClientAddress,
     pub cost: u32,
 }
 
@@ -62,16 +62,16 @@ pub(super) struct Job {
     pub salt: [u8; 16],
     /// When nobody waits any more.
     pub deadline: Option<Instant>,
-    pub reply: Reply,
+    pub reply: HashReply,
 }
 
 /// Who gets the hash.
-pub(super) enum Reply {
+pub(super) enum HashReply {
     Waiting(oneshot::Sender<Result<String, HashError>>),
-    Ahead(Box<dyn FnOnce(Result<String, HashError>) + Send>),
+    Callback(Box<dyn FnOnce(Result<String, HashError>) + Send>),
 }
 
-impl Reply {
+impl HashReply {
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::Waiting(reply) if reply.is_closed())
     }
@@ -80,7 +80,7 @@ impl Reply {
         match self {
             // Whoever stopped waiting needs no answer.
             Self::Waiting(reply) => drop(reply.send(hashed)),
-            Self::Ahead(done) => done(hashed),
+            Self::Callback(done) => done(hashed),
         }
     }
 }

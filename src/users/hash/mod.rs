@@ -1,15 +1,15 @@
 //! bcrypt on a few threads of its own, so that passwords take neither the runtime nor all cores.
 //!
-//! Requests are served by a deadline or refused at once; what is hashed ahead for the drain (`ahead`) waits as long as it
+//! Requests are served by a deadline or refused at once; what is hashed ahead for the drain (`hash_deferred`) waits as long as it
 //! takes. Comparing, storing and hashing ahead take turns, and in each of them the addresses of clients do (`queue`,
-//! `turns`), so that none of them starves another. What a password takes is learned from those before it (`estimate`).
+//! `fair_queue`), so that none of them starves another. What a password takes is learned from those before it (`estimate`).
 
 mod estimate;
+mod fair_queue;
 mod job;
 mod metrics;
 mod queue;
 mod salt;
-mod turns;
 
 use std::io;
 use std::net::IpAddr;
@@ -23,15 +23,15 @@ use crate::task::{FatalSignal, OnFailure, Thread};
 
 use super::config::{ALLOWED_COSTS, Config};
 use estimate::Stopwatch;
-use job::{Job, JobInfo, Purpose, Reply};
-use queue::Queue;
+use job::{HashPurpose, HashReply, Job, JobInfo};
+use queue::HashQueue;
 
 pub use job::{HashError, LONGEST_PASSWORD};
 pub use metrics::Metrics;
 pub use salt::{derived_salt, random_salt};
 
 /// Nothing depends on it: a stop wakes who waits.
-const TURN: Duration = Duration::from_secs(1);
+const MAX_SLEEP: Duration = Duration::from_secs(1);
 
 /// The pool. Cheap to clone.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ pub struct HashWorkers {
 
 struct Shared {
     cost: u32,
-    queue: Queue,
+    queue: HashQueue,
     metrics: Metrics,
 }
 
@@ -57,7 +57,7 @@ impl HashPool {
         let count = config.hash_thread_count();
         let shared = Arc::new(Shared {
             cost: config.password_cost,
-            queue: Queue::new(count, estimate::ROUND),
+            queue: HashQueue::new(count, estimate::INITIAL_ROUND_TIME),
             metrics,
         });
         let mut threads = Vec::with_capacity(count);
@@ -82,8 +82,8 @@ impl HashPool {
         deadline: Instant,
     ) -> Result<String, HashError> {
         let cost = self.shared.cost;
-        let info = JobInfo { purpose: Purpose::Store, client: Some(client), cost };
-        self.prompt(info, password, salt, deadline).await
+        let info = JobInfo { purpose: HashPurpose::Store, client: Some(client), cost };
+        self.hash_interactive(info, password, salt, deadline).await
     }
 
     /// Whether this is the password of that hash, before `deadline`. What is no hash, or one that would keep a thread for
@@ -99,10 +99,10 @@ impl HashPool {
         if password.expose().len() > LONGEST_PASSWORD {
             return Ok(false);
         }
-        let usable = parts(hash);
+        let usable = split_hash(hash);
         let (cost, salt) = usable.unwrap_or((self.shared.cost, [0; 16]));
-        let info = JobInfo { purpose: Purpose::Compare, client: Some(client), cost };
-        let found = self.prompt(info, password, salt, deadline).await?;
+        let info = JobInfo { purpose: HashPurpose::Compare, client: Some(client), cost };
+        let found = self.hash_interactive(info, password, salt, deadline).await?;
         if usable.is_none() {
             let (least, most) = ALLOWED_COSTS.into_inner();
             tracing::warn!(
@@ -116,7 +116,7 @@ impl HashPool {
         Ok(usable.is_some() && same_hash(&found, hash))
     }
 
-    async fn prompt(
+    async fn hash_interactive(
         &self,
         info: JobInfo,
         password: Secret,
@@ -127,8 +127,8 @@ impl HashPool {
             return Err(HashError::TooLong);
         }
         let (reply, answer) = oneshot::channel();
-        let reply = Reply::Waiting(reply);
-        self.shared.push_prompt(Job { info, password, salt, deadline: Some(deadline), reply })?;
+        let reply = HashReply::Waiting(reply);
+        self.shared.push_interactive(Job { info, password, salt, deadline: Some(deadline), reply })?;
         match tokio::time::timeout_at(deadline.into(), answer).await {
             Ok(Ok(hashed)) => hashed,
             Ok(Err(_)) => Err(HashError::Closing),
@@ -139,46 +139,46 @@ impl HashPool {
 
     /// The password's hash when its turn comes: `done` is called once, on a thread of the pool or, when the daemon is
     /// stopping, at once. The caller bounds how many it has under way.
-    pub fn ahead(
+    pub fn hash_deferred(
         &self,
         password: Secret,
         salt: [u8; 16],
         done: impl FnOnce(Result<String, HashError>) + Send + 'static,
     ) {
-        let reply = Reply::Ahead(Box::new(done));
+        let reply = HashReply::Callback(Box::new(done));
         if password.expose().len() > LONGEST_PASSWORD {
             return reply.send(Err(HashError::TooLong));
         }
-        let info = JobInfo { purpose: Purpose::Ahead, client: None, cost: self.shared.cost };
+        let info = JobInfo { purpose: HashPurpose::Deferred, client: None, cost: self.shared.cost };
         let job = Job { info, password, salt, deadline: None, reply };
-        if let Err(job) = self.shared.queue.push_ahead(job) {
+        if let Err(job) = self.shared.queue.push_deferred(job) {
             job.reply.send(Err(HashError::Closing));
         }
-        self.shared.count();
+        self.shared.update_metrics();
     }
 }
 
 impl Shared {
-    fn push_prompt(&self, job: Job) -> Result<(), HashError> {
-        let pushed = self.queue.push_prompt(job);
+    fn push_interactive(&self, job: Job) -> Result<(), HashError> {
+        let pushed = self.queue.push_interactive(job);
         if let Err(HashError::Busy { .. }) = pushed {
             self.metrics.queue_hit.inc();
         }
-        self.count();
+        self.update_metrics();
         pushed
     }
 
-    fn count(&self) {
+    fn update_metrics(&self) {
         self.metrics.waiting.set(i64::try_from(self.queue.len()).unwrap_or(i64::MAX));
     }
 
     /// Until the queue is closed.
     fn work(&self) {
-        while let Some(job) = self.queue.take(TURN) {
-            self.count();
+        while let Some(job) = self.queue.take(MAX_SLEEP) {
+            self.update_metrics();
             let Some(Job { info, password, salt, deadline, reply }) = job else { continue };
             if reply.is_closed() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                self.queue.passed_over(info);
+                self.queue.on_skipped(info);
                 reply.send(Err(HashError::Busy { retry_after: self.queue.wait(info) }));
                 continue;
             }
@@ -197,7 +197,7 @@ fn bcrypt(password: &Secret, cost: u32, salt: [u8; 16]) -> Result<String, HashEr
         return Err(HashError::TooLong);
     }
     // The crate's `non_truncating_` functions want room for a final zero and refuse 72 bytes, which bcrypt takes whole.
-    // Costs are validated, in the configuration and in stored hashes (`parts`): nothing else can be wrong.
+    // Costs are validated, in the configuration and in stored hashes (`split_hash`): nothing else can be wrong.
     let parts = bcrypt::hash_with_salt(password.expose(), cost, salt).map_err(|_| HashError::Closing)?;
     Ok(parts.to_string())
 }
@@ -208,13 +208,13 @@ pub fn hash_now(password: &Secret, cost: u32) -> Result<String, HashError> {
 }
 
 /// Cost and salt of a hash; none for what is no hash, or has a cost that ours never have.
-fn parts(hash: &str) -> Option<(u32, [u8; 16])> {
+fn split_hash(hash: &str) -> Option<(u32, [u8; 16])> {
     let parts: bcrypt::HashParts = hash.parse().ok()?;
     if !ALLOWED_COSTS.contains(&parts.get_cost()) {
         return None;
     }
     // bcrypt's own base 64, which 16 bytes fill with 22 characters and two bits of the last one.
-    let salt = salt::decoded(&parts.get_salt())?;
+    let salt = salt::decode_salt(&parts.get_salt())?;
     Some((parts.get_cost(), salt))
 }
 

@@ -7,15 +7,15 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 
 use super::estimate;
 use super::estimate::{Measured, rounds};
-use super::job::{Client, HashError, Job, JobInfo, Purpose};
-use super::turns::{Amount, Turns};
+use super::fair_queue::{FairQueue, JobTotals};
+use super::job::{ClientAddress, HashError, HashPurpose, Job, JobInfo};
 
 /// Requests that wait, whatever their deadlines: each is held open.
-const MOST_PROMPT: usize = 10_000;
+const MAX_INTERACTIVE: usize = 10_000;
 /// Of one client: none can fill the queue.
-const MOST_OF_CLIENT: usize = MOST_PROMPT / 2;
+const MAX_PER_CLIENT: usize = MAX_INTERACTIVE / 2;
 
-pub(super) struct Queue {
+pub(super) struct HashQueue {
     threads: usize,
     state: Mutex<State>,
     ready: Condvar,
@@ -23,39 +23,39 @@ pub(super) struct Queue {
 
 struct State {
     /// By purpose.
-    waiting: [Turns; Purpose::ALL.len()],
+    waiting: [FairQueue; HashPurpose::ALL.len()],
     /// Whose turn it is, if it has a job.
     next: usize,
     /// Taken and not ready.
-    running: Amount,
+    running: JobTotals,
     /// What one round of bcrypt takes.
-    round: Duration,
+    round_time: Duration,
     closed: bool,
 }
 
 impl State {
-    fn of(&self, purpose: Purpose) -> &Turns {
+    fn queue_for(&self, purpose: HashPurpose) -> &FairQueue {
         &self.waiting[purpose as usize]
     }
 
     /// When a job that comes now is ready, after now.
     fn wait(&self, info: JobInfo, threads: usize) -> Duration {
         let JobInfo { purpose, client, cost } = info;
-        let before = self.of(purpose).before(client);
-        let part = |other: &Purpose| {
+        let before = self.queue_for(purpose).jobs_before(client);
+        let part = |other: &HashPurpose| {
             let turns = before + usize::from(*other != purpose);
-            self.of(*other).waiting().rounds_of(turns)
+            self.queue_for(*other).waiting().rounds_of(turns)
         };
-        let rounds_before = self.running.rounds + Purpose::ALL.iter().map(part).sum::<u64>();
-        estimate::wait(self.round, rounds_before, rounds(cost), threads)
+        let rounds_before = self.running.rounds + HashPurpose::ALL.iter().map(part).sum::<u64>();
+        estimate::estimate_wait(self.round_time, rounds_before, rounds(cost), threads)
     }
 
-    fn has_room(&self, client: Client) -> bool {
-        let sum = |count: &dyn Fn(&Turns) -> usize| -> usize {
-            Purpose::PROMPT.iter().map(|purpose| count(self.of(*purpose))).sum()
+    fn has_room(&self, client: ClientAddress) -> bool {
+        let sum = |count: &dyn Fn(&FairQueue) -> usize| -> usize {
+            HashPurpose::INTERACTIVE.iter().map(|purpose| count(self.queue_for(*purpose))).sum()
         };
-        sum(&|turns| turns.waiting().jobs) < MOST_PROMPT
-            && sum(&|turns| turns.waiting_of(client)) < MOST_OF_CLIENT
+        sum(&|turns| turns.waiting().jobs) < MAX_INTERACTIVE
+            && sum(&|turns| turns.waiting_for_client(client)) < MAX_PER_CLIENT
     }
 
     fn len(&self) -> usize {
@@ -74,11 +74,16 @@ impl State {
     }
 }
 
-impl Queue {
-    /// `round`: what one round takes, as long as none was measured.
+impl HashQueue {
+    /// `round_time`: what one round takes, as long as none was measured.
     pub fn new(threads: usize, round: Duration) -> Self {
-        let state =
-            State { waiting: Default::default(), next: 0, running: Amount::default(), round, closed: false };
+        let state = State {
+            waiting: Default::default(),
+            next: 0,
+            running: JobTotals::default(),
+            round_time: round,
+            closed: false,
+        };
         Self { threads, state: Mutex::new(state), ready: Condvar::new() }
     }
 
@@ -88,7 +93,7 @@ impl Queue {
 
     /// Adds a job that would be ready by its deadline, or that a free thread can begin now: if the estimate alone decided,
     /// nothing could correct one that refuses everything.
-    pub fn push_prompt(&self, job: Job) -> Result<(), HashError> {
+    pub fn push_interactive(&self, job: Job) -> Result<(), HashError> {
         let mut state = self.state();
         if state.closed {
             return Err(HashError::Closing);
@@ -106,7 +111,7 @@ impl Queue {
     }
 
     /// Adds a job without a deadline; gives it back when the queue is closed.
-    pub fn push_ahead(&self, job: Job) -> Result<(), Job> {
+    pub fn push_deferred(&self, job: Job) -> Result<(), Job> {
         let mut state = self.state();
         if state.closed {
             return Err(job);
@@ -135,11 +140,11 @@ impl Queue {
     pub fn hashed(&self, info: JobInfo, took: Measured) {
         let mut state = self.state();
         state.running.remove(info.cost);
-        state.round = estimate::updated(state.round, took, rounds(info.cost));
+        state.round_time = estimate::update_estimate(state.round_time, took, rounds(info.cost));
     }
 
     /// A job that was taken was not worth doing any more.
-    pub fn passed_over(&self, info: JobInfo) {
+    pub fn on_skipped(&self, info: JobInfo) {
         self.state().running.remove(info.cost);
     }
 
@@ -168,29 +173,29 @@ impl Queue {
 mod tests {
     use std::net::IpAddr;
 
-    use super::super::job::Reply;
+    use super::super::job::HashReply;
     use super::*;
     use crate::command::Secret;
 
     /// More than any estimate of these tests.
     const SECONDS: Duration = Duration::from_secs(5);
 
-    fn job(purpose: Purpose, client: u8, within: Duration) -> Job {
+    fn job(purpose: HashPurpose, client: u8, within: Duration) -> Job {
         let client = Some(IpAddr::from([192, 0, 2, client]));
         Job {
             info: JobInfo { purpose, client, cost: 10 },
             password: Secret::new(String::new()),
             salt: [0; 16],
             deadline: Some(Instant::now() + within),
-            reply: Reply::Ahead(Box::new(|_| ())),
+            reply: HashReply::Callback(Box::new(|_| ())),
         }
     }
 
     /// A queue that takes no more of client 1, and how many it took.
-    fn full_of_client_1() -> (Queue, usize) {
-        let queue = Queue::new(1, estimate::ROUND);
+    fn full_of_client_1() -> (HashQueue, usize) {
+        let queue = HashQueue::new(1, estimate::INITIAL_ROUND_TIME);
         let mut count = 0;
-        while queue.push_prompt(job(Purpose::Compare, 1, SECONDS)).is_ok() {
+        while queue.push_interactive(job(HashPurpose::Compare, 1, SECONDS)).is_ok() {
             count += 1;
         }
         (queue, count)
@@ -198,17 +203,17 @@ mod tests {
 
     #[test]
     fn an_estimate_that_refuses_everything_is_corrected_by_the_next_job() {
-        let queue = Queue::new(1, estimate::ROUND);
-        queue.push_prompt(job(Purpose::Compare, 1, SECONDS)).unwrap();
+        let queue = HashQueue::new(1, estimate::INITIAL_ROUND_TIME);
+        queue.push_interactive(job(HashPurpose::Compare, 1, SECONDS)).unwrap();
         let info = queue.take(SECONDS).unwrap().unwrap().info;
         // A clock of a suspended machine that counted everything.
         let hours = Duration::from_secs(36_000);
         queue.hashed(info, Measured { wall: hours, cpu: hours });
-        let is_slow = |queue: &Queue| queue.wait(info) > SECONDS;
+        let is_slow = |queue: &HashQueue| queue.wait(info) > SECONDS;
         let mut jobs = 0;
         while is_slow(&queue) {
-            queue.push_prompt(job(Purpose::Compare, 1, SECONDS)).unwrap();
-            let refused = queue.push_prompt(job(Purpose::Compare, 1, SECONDS));
+            queue.push_interactive(job(HashPurpose::Compare, 1, SECONDS)).unwrap();
+            let refused = queue.push_interactive(job(HashPurpose::Compare, 1, SECONDS));
             assert!(matches!(refused, Err(HashError::Busy { .. })), "one at a time");
             queue.take(SECONDS).unwrap().unwrap();
             let took = Duration::from_millis(50);
@@ -223,10 +228,10 @@ mod tests {
         let (queue, count) = full_of_client_1();
         // About 100 of 50 ms each.
         assert!((80..=110).contains(&count), "{count}");
-        let other = job(Purpose::Compare, 2, SECONDS);
+        let other = job(HashPurpose::Compare, 2, SECONDS);
         let client = other.info.client;
-        queue.push_prompt(other).unwrap();
-        queue.push_prompt(job(Purpose::Store, 2, SECONDS)).unwrap();
+        queue.push_interactive(other).unwrap();
+        queue.push_interactive(job(HashPurpose::Store, 2, SECONDS)).unwrap();
         let taken = (0..3).map(|_| queue.take(SECONDS).unwrap().unwrap());
         assert_eq!(
             taken.filter(|job| job.info.client == client).count(),
@@ -237,25 +242,25 @@ mod tests {
 
     #[test]
     fn no_client_fills_the_queue_however_far_its_deadlines_are() {
-        let queue = Queue::new(1, estimate::ROUND);
+        let queue = HashQueue::new(1, estimate::INITIAL_ROUND_TIME);
         let hours = Duration::from_secs(36_000);
-        for _ in 0..MOST_OF_CLIENT {
-            queue.push_prompt(job(Purpose::Store, 1, hours)).unwrap();
+        for _ in 0..MAX_PER_CLIENT {
+            queue.push_interactive(job(HashPurpose::Store, 1, hours)).unwrap();
         }
-        assert!(queue.push_prompt(job(Purpose::Compare, 1, hours)).is_err());
-        queue.push_prompt(job(Purpose::Compare, 2, hours)).unwrap();
+        assert!(queue.push_interactive(job(HashPurpose::Compare, 1, hours)).is_err());
+        queue.push_interactive(job(HashPurpose::Compare, 2, hours)).unwrap();
     }
 
     #[test]
     fn purposes_take_turns() {
-        let queue = Queue::new(1, estimate::ROUND);
+        let queue = HashQueue::new(1, estimate::INITIAL_ROUND_TIME);
         for _ in 0..3 {
-            queue.push_prompt(job(Purpose::Compare, 1, SECONDS)).unwrap();
+            queue.push_interactive(job(HashPurpose::Compare, 1, SECONDS)).unwrap();
         }
-        assert!(queue.push_ahead(job(Purpose::Ahead, 0, SECONDS)).is_ok());
-        queue.push_prompt(job(Purpose::Store, 2, SECONDS)).unwrap();
+        assert!(queue.push_deferred(job(HashPurpose::Deferred, 0, SECONDS)).is_ok());
+        queue.push_interactive(job(HashPurpose::Store, 2, SECONDS)).unwrap();
         let order: Vec<_> = (0..5).map(|_| queue.take(SECONDS).unwrap().unwrap().info.purpose).collect();
-        use Purpose::{Ahead, Compare, Store};
-        assert_eq!(order, [Compare, Store, Ahead, Compare, Compare]);
+        use HashPurpose::{Compare, Deferred, Store};
+        assert_eq!(order, [Compare, Store, Deferred, Compare, Compare]);
     }
 }

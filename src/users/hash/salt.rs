@@ -17,7 +17,7 @@ static BASE64: LazyLock<Option<Encoding>> = LazyLock::new(|| {
 });
 
 /// A salt as it stands in a hash.
-pub(super) fn decoded(text: &str) -> Option<[u8; 16]> {
+pub(super) fn decode_salt(text: &str) -> Option<[u8; 16]> {
     BASE64.as_ref()?.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 

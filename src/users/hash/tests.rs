@@ -31,7 +31,7 @@ fn ahead(pool: &HashPool, count: usize) -> mpsc::Receiver<Result<String, HashErr
     let (give, get) = mpsc::channel();
     for _ in 0..count {
         let give = give.clone();
-        pool.ahead(secret("hunter2"), [1; 16], move |hashed| drop(give.send(hashed)));
+        pool.hash_deferred(secret("hunter2"), [1; 16], move |hashed| drop(give.send(hashed)));
     }
     get
 }
@@ -59,7 +59,7 @@ async fn seventy_two_bytes_are_hashed_whole_and_one_more_is_refused() {
     let refused = pool.hash(secret(&(longest.clone() + "z")), [1; 16], CLIENT, later()).await;
     assert_eq!(refused, Err(HashError::TooLong));
     let (give, get) = mpsc::channel();
-    pool.ahead(secret(&(longest + "z")), [1; 16], move |hashed| drop(give.send(hashed)));
+    pool.hash_deferred(secret(&(longest + "z")), [1; 16], move |hashed| drop(give.send(hashed)));
     assert_eq!(get.recv_timeout(LONG).unwrap(), Err(HashError::TooLong));
 }
 
@@ -106,10 +106,10 @@ async fn who_waits_is_served_between_those_that_are_hashed_ahead() {
     let (serve, served) = mpsc::channel();
     let (begin, begun) = mpsc::channel();
     // The first one holds the thread until somebody waits, and the third one until that one was served.
-    pool.ahead(secret("hunter2"), [1; 16], move |_| begun.recv_timeout(LONG).unwrap());
-    pool.ahead(secret("hunter2"), [1; 16], |_| ());
+    pool.hash_deferred(secret("hunter2"), [1; 16], move |_| begun.recv_timeout(LONG).unwrap());
+    pool.hash_deferred(secret("hunter2"), [1; 16], |_| ());
     let (give, get) = mpsc::channel();
-    pool.ahead(secret("hunter2"), [1; 16], move |_| give.send(served.recv_timeout(LONG)).unwrap());
+    pool.hash_deferred(secret("hunter2"), [1; 16], move |_| give.send(served.recv_timeout(LONG)).unwrap());
     let mut waiting = std::pin::pin!(pool.hash(secret("hunter2"), [1; 16], CLIENT, later()));
     let first = std::future::poll_fn(|context| std::task::Poll::Ready(waiting.as_mut().poll(context))).await;
     assert!(first.is_pending());
@@ -124,7 +124,7 @@ fn a_stop_gives_back_what_waits() {
     let (pool, workers, _) = pool(4, 1);
     // The thread is held until the stop has begun: whoever asks is told that the daemon is stopping.
     let asking = pool.clone();
-    pool.ahead(secret("hunter2"), [1; 16], move |_| {
+    pool.hash_deferred(secret("hunter2"), [1; 16], move |_| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let ask = || runtime.block_on(asking.hash(secret("hunter2"), [1; 16], CLIENT, Instant::now()));
         while ask() != Err(HashError::Closing) {}

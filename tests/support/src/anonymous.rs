@@ -1,4 +1,4 @@
-//! What a client without credentials can ask of each public route, at its most expensive.
+//! The most expensive requests that a client without credentials can send, for each public route.
 
 use std::io;
 
@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::http::{Client, Response};
 
-/// Bodies of the user service's forms have at most this many bytes.
+/// Maximum size of a user service request body, in bytes.
 const MAX_FORM_BYTES: usize = 16 << 10;
-/// A head of a request may have this many bytes; some are for the rest of it.
+/// Size of a long header value, in bytes: below the maximum of a request head, which has other headers too.
 const LONG_HEADER: usize = 12 << 10;
 
-/// Statements that no request waits for: the daemon makes them by itself, or to apply what was accepted.
+/// Statements that no request waits for: background work of the daemon, and applying accepted commands.
 const BACKGROUND_STATEMENTS: [&str; 23] = [
     "ping",
     "check",
@@ -38,19 +38,19 @@ const BACKGROUND_STATEMENTS: [&str; 23] = [
     "secret",
 ];
 
-/// A user that exists, with this password.
+/// Name and password of a user that exists.
 pub const EXISTING_USER: (&str, &str) = ("known", "correct horse known");
 
-/// The one request of them that is done.
+/// Name of the only request that succeeds.
 pub const NEW_USER: &str = "a new user";
 
-/// A request, made anew each time.
+/// A request that is created again for each use.
 pub struct AnonymousRequest {
-    /// As in the table of routes.
+    /// Method and path, as in the table of routes.
     pub route: (&'static str, &'static str),
-    /// What makes it expensive.
+    /// Why it is expensive.
     pub what: &'static str,
-    /// Statements to the database that it may cause.
+    /// Maximum number of database statements that it may cause.
     pub statements: u64,
     request: fn(u64) -> Request,
 }
@@ -62,7 +62,7 @@ struct Request {
 }
 
 impl AnonymousRequest {
-    /// Asks; `number` makes one request differ from the others.
+    /// Sends the request; `number` makes it differ from others.
     pub fn send(&self, http: &mut Client, number: u64) -> io::Result<Response> {
         let request = (self.request)(number);
         let mut headers = vec![("Content-Type", "application/json")];
@@ -71,7 +71,7 @@ impl AnonymousRequest {
     }
 }
 
-/// A daemon that asks for tokens: all its routes, each in its expensive forms.
+/// The expensive requests of every route, for a daemon that requires tokens.
 pub fn anonymous_requests() -> Vec<AnonymousRequest> {
     let probe = |method, path, what, request| AnonymousRequest {
         route: (method, path),
@@ -138,7 +138,7 @@ pub fn anonymous_requests() -> Vec<AnonymousRequest> {
     ]
 }
 
-/// Statements to the database so far that requests caused, from the text of all metrics.
+/// Database statements that requests have caused so far, from the text of all metrics.
 pub fn statements(metrics: &str) -> u64 {
     let counts = metrics.lines().filter_map(|line| line.strip_prefix("db_query_seconds_count{query=\""));
     counts
@@ -156,7 +156,7 @@ fn with_token(mut request: Request, token: &str) -> Request {
     request
 }
 
-/// It has the form of a token of ours, and another signature each time.
+/// An invalid token in the form of forebay's tokens, with another content each time.
 fn forged(number: u64) -> String {
     let part = |value: serde_json::Value| data_encoding::BASE64URL_NOPAD.encode(value.to_string().as_bytes());
     let claims =

@@ -1,8 +1,8 @@
-//! A process that a test starts: a broker, a database, the daemon itself.
+//! A process that a test starts: a broker, a database, the daemon.
 //!
-//! It ends with the test. Dropping kills it by its own pid, also while a panic unwinds; and should the test process
-//! itself be killed, the kernel kills the child (`setpriv --pdeathsig`, which sets that and then becomes the program,
-//! so that the pid is the program's own).
+//! It ends with the test. Dropping the handle kills the process by its pid, also while a panic unwinds. If the test
+//! process itself is killed, the kernel kills the child (`setpriv --pdeathsig`, which sets this and then becomes the
+//! program, so that the pid is the program's own).
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use std::{fs, io, process, thread};
 
 use super::wait;
 
-/// Stopping all threads of a process takes well under a millisecond, unless it waits for a disk.
+/// Timeout for freezing. Stopping all threads of a process takes well under a millisecond, unless it waits for a disk.
 const FREEZE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Enough of a log to see why a process ended, little enough to be read.
+/// Number of log lines shown on failure: enough to see why a process ended, few enough to read.
 const LOG_TAIL_LINES: usize = 60;
 
 /// A running or ended process whose output goes to a file.
@@ -27,12 +27,13 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts `command` without input, its output appended to the file `log`.
+    /// Starts `command` without input. Its output is appended to the file `log`.
     pub fn spawn(name: &str, command: &Command, log: &Path) -> Child {
         Child::spawn_to(name, command, log, open_log(log).into(), open_log(log).into())
     }
 
-    /// Like [`Child::spawn`], with its output and its errors to these; `log` shows nothing of what goes elsewhere.
+    /// Like [`Child::spawn`], with other targets for standard output and standard error; `log` lacks output that goes
+    /// there.
     pub fn spawn_to(name: &str, command: &Command, log: &Path, output: Stdio, errors: Stdio) -> Child {
         let mut tied = tied_to_this_process(command);
         tied.stdin(Stdio::null()).stdout(output).stderr(errors);
@@ -41,10 +42,10 @@ impl Child {
         Child { name: name.to_owned(), process, log: log.to_owned() }
     }
 
-    /// Like [`Child::spawn`], but its standard output comes here.
+    /// Like [`Child::spawn`], but returns a pipe with its standard output.
     pub fn spawn_piped(name: &str, command: &Command, log: &Path) -> (Child, process::ChildStdout) {
         let mut child = Child::spawn_to(name, command, log, Stdio::piped(), open_log(log).into());
-        let output = child.process.stdout.take().expect("a pipe was asked for");
+        let output = child.process.stdout.take().expect("the output is a pipe");
         (child, output)
     }
 
@@ -53,46 +54,46 @@ impl Child {
         self.process.id()
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the process has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.process.try_wait().expect("asking for a child's status")
+        self.process.try_wait().expect("the child's status")
     }
 
-    /// How it ended, waiting for that up to `within`.
+    /// Waits up to `within` for the process to end, and returns its exit status.
     pub fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
         wait::poll(within, || self.ended())
     }
 
-    /// Asks it to end (SIGTERM) and waits; ends the test when it is still there after `within`.
+    /// Asks the process to end (SIGTERM), and waits. Fails the test if it still runs after `within`.
     pub fn terminate(&mut self, within: Duration) -> ExitStatus {
         if self.ended().is_none() {
             self.signal("TERM");
         }
-        self.wait(within).unwrap_or_else(|| panic!("{} goes on {within:?} after SIGTERM", self.name))
+        self.wait(within).unwrap_or_else(|| panic!("{} still runs {within:?} after SIGTERM", self.name))
     }
 
-    /// Kills it (SIGKILL) and waits until it is gone.
+    /// Kills the process (SIGKILL), and waits until it has ended.
     pub fn kill(&mut self) -> ExitStatus {
         // Fails only for a process that has ended and is already waited for.
         let _ = self.process.kill();
         self.process.wait().expect("waiting for a killed child")
     }
 
-    /// Stops it where it is (SIGSTOP); returns when none of its threads runs any more.
+    /// Freezes the process (SIGSTOP). Returns when none of its threads runs any more.
     pub fn freeze(&mut self) {
         self.signal("STOP");
         let tasks = PathBuf::from(format!("/proc/{}/task", self.pid()));
         wait::until_true(&format!("{} is frozen", self.name), FREEZE_WITHIN, || all_stopped(&tasks));
     }
 
-    /// Lets it go on (SIGCONT) after [`Child::freeze`].
+    /// Resumes the process (SIGCONT) after [`Child::freeze`].
     pub fn thaw(&mut self) {
         self.signal("CONT");
     }
 
-    /// Sends a signal by its name without `SIG`; ends the test when the process is gone.
+    /// Sends a signal, named without `SIG`. Fails the test if the process has ended.
     pub fn signal(&mut self, signal: &str) {
-        // Until it is waited for the pid cannot become another process'; `ended` is what waits for it.
+        // The pid cannot be reused until the process is waited for, which only `ended` does.
         if let Some(status) = self.ended() {
             panic!("{} has ended ({status}) before SIG{signal}:\n{}", self.name, self.log_tail());
         }
@@ -103,13 +104,13 @@ impl Child {
         assert!(sent.success(), "SIG{signal} to {}", self.name);
     }
 
-    /// All it has written so far.
+    /// The whole output so far.
     pub fn log(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The last lines it has written.
+    /// The last lines of the output.
     pub fn log_tail(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
@@ -127,21 +128,21 @@ impl Drop for Child {
 }
 
 fn open_log(log: &Path) -> File {
-    // Each handle appends, so that two of them do not overwrite each other.
+    // Each handle appends, so that two handles do not overwrite each other's output.
     File::options().create(true).append(true).open(log).expect("the log file of a child opens")
 }
 
-/// True when every thread under a `/proc/PID/task` is stopped.
+/// Whether every thread under a `/proc/PID/task` is stopped.
 fn all_stopped(tasks: &Path) -> bool {
     let Ok(entries) = fs::read_dir(tasks) else { return false };
     entries.flatten().all(|task| {
         let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-        // "pid (name) state …", where the name may hold anything. A thread that just ended has no line.
+        // "pid (name) state …", where the name may contain any character. A thread that just ended has no line.
         stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('T'))
     })
 }
 
-/// The same command, killed by the kernel when its parent dies.
+/// The same command, which the kernel kills when its parent ends.
 fn tied_to_this_process(command: &Command) -> Command {
     let mut tied = Command::new("setpriv");
     tied.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
@@ -157,8 +158,8 @@ fn tied_to_this_process(command: &Command) -> Command {
     tied
 }
 
-/// Starts a process from a thread that lives as long as this process. To the kernel the "parent" whose death kills the
-/// child is the *thread* that started it, and the thread of a test ends before a service that tests share may.
+/// Starts a process from a thread that lives as long as this process. For the kernel, the "parent" whose end kills the
+/// child is the *thread* that started it, and a test's thread ends before a service that tests share.
 fn spawn_from_lasting_thread(command: Command) -> io::Result<process::Child> {
     type Request = (Command, mpsc::Sender<io::Result<process::Child>>);
     static SPAWNER: OnceLock<mpsc::Sender<Request>> = OnceLock::new();
@@ -166,13 +167,13 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<process::Child> {
         let (sender, requests) = mpsc::channel::<Request>();
         thread::spawn(move || {
             for (mut command, answer) in requests {
-                // Nobody waits any more only if the asking thread is gone.
+                // Fails only if the requesting thread has ended.
                 let _ = answer.send(command.spawn());
             }
         });
         sender
     });
     let (answer, process) = mpsc::channel();
-    spawner.send((command, answer)).expect("the spawning thread lives");
-    process.recv().expect("the spawning thread answers")
+    spawner.send((command, answer)).expect("the spawning thread runs");
+    process.recv().expect("the spawning thread replies")
 }

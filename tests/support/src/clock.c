@@ -1,9 +1,10 @@
 /*
- * A wall clock that a test moves: preloaded into the daemon, it adds the seconds that stand in the file
- * $FOREBAY_TEST_CLOCK (one 64-bit integer) to whatever tells the time of day. The monotonic clock stays true.
+ * A fake wall clock, preloaded into the daemon. It adds the seconds in the file $FOREBAY_TEST_CLOCK (one 64-bit
+ * integer) to every function that returns the time of day. The monotonic clock stays true.
  *
- * Waits until a time of day behave as they do when an operator sets the clock: they end when the moved clock gets
- * there, so earlier or later than was meant. They are done in slices, because nobody tells the kernel.
+ * Waits until a time of day behave as they do when an operator sets the clock: they end when the fake clock reaches
+ * that time, earlier or later than planned. They are split into slices, because the kernel does not know the fake
+ * clock.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -73,11 +74,11 @@ int timespec_get(struct timespec *now, int base) {
     return base;
 }
 
-/* The true time at which a slice of a wait until `until` on the moved clock ends; false: that time has come. */
+/* The true time at which a slice of a wait until `until` on the fake clock ends; false if that time has come. */
 static int slice(const struct timespec *until, struct timespec *end) {
     struct timespec now = moved_time();
     int64_t left = (int64_t)(until->tv_sec - now.tv_sec);
-    /* Not in nanoseconds at once: a wait without an end would overflow. */
+    /* Not in nanoseconds at once: an endless wait would overflow. */
     if (left < 2) left = left * SECOND_NS + until->tv_nsec - now.tv_nsec;
     else left = SLICE_NS;
     if (left <= 0) return 0;
@@ -105,7 +106,7 @@ int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *
     struct timespec end;
     int result = ETIMEDOUT;
     if (!next) next = dlsym(RTLD_NEXT, "pthread_cond_timedwait");
-    /* By the monotonic clock: no machine has been up for thirty years. */
+    /* A monotonic time: no machine has been up for thirty years. */
     if (until->tv_sec < SECOND_NS) return next(condition, mutex, until);
     while (result == ETIMEDOUT && slice(until, &end)) result = next(condition, mutex, &end);
     return result;

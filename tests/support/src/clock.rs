@@ -1,7 +1,7 @@
-//! A wall clock that jumps, for the daemon alone. Its monotonic clock goes on, and nobody else's clock is touched.
+//! A wall clock that jumps, for the daemon only. Its monotonic clock and other processes are not affected.
 //!
-//! `clock.c`, preloaded, tells the daemon the true time and an offset. (libfaketime knows nothing of C11's
-//! `cnd_timedwait`, which librdkafka waits with: such a wait would last as much longer as the clock is ahead.)
+//! `clock.c`, preloaded, gives the daemon the true time plus an offset. (libfaketime does not cover C11's
+//! `cnd_timedwait`, with which librdkafka waits: such a wait would last longer by as much as the clock is ahead.)
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -16,7 +16,7 @@ pub struct FakeClock {
 }
 
 impl FakeClock {
-    /// Gives `forebay` a clock of its own; its files are put into `dir`.
+    /// Gives `forebay` a fake clock; its files are put into `dir`.
     pub fn install(forebay: Forebay, dir: &Path) -> (Forebay, FakeClock) {
         let (library, path) = (dir.join("clock.so"), dir.join("clock"));
         let mut compiler = Command::new("cc");
@@ -32,7 +32,7 @@ impl FakeClock {
         (forebay, clock)
     }
 
-    /// Sets it so many seconds before or after the true time, at once.
+    /// Sets the clock to the true time plus `seconds`, which may be negative. Takes effect at once.
     pub fn set(&self, seconds: i64) {
         // In place: the daemon has these bytes mapped.
         self.offset.write_all_at(&seconds.to_ne_bytes(), 0).expect("the clock's file");

@@ -1,4 +1,4 @@
-//! What is in a topic: all its records, in order within each partition, committed ones only.
+//! Reading all committed records of a topic, in order within each partition.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use super::wait;
 
-/// Reading what a test wrote takes milliseconds; a broker that just came back takes seconds to be found again.
+/// Timeout for reading. Reading a test's records takes milliseconds; reconnecting to a restarted broker takes seconds.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// How long one look for a message blocks. `poll` uses all of it when nothing comes.
+/// Time that one poll for a message blocks. `poll` uses all of it if no message arrives.
 const POLL: Duration = Duration::from_millis(50);
 
-/// A record as a consumer sees it.
+/// A record as a consumer receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The partition it is in.
@@ -34,7 +34,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// The value as text; empty when there is none.
+    /// The value as text; empty if the record has none.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(self.value.as_deref().unwrap_or_default()).into_owned()
     }
@@ -46,14 +46,14 @@ impl Record {
     }
 }
 
-/// Reads a topic from its beginning to its present end.
+/// Reads a topic from its beginning to its current end.
 pub fn read_all(bootstrap: &str, topic: &str) -> Vec<Record> {
     let mut reader = Reader::open(bootstrap, topic);
     reader.read_to_end();
     reader.records
 }
 
-/// Reads a topic from its beginning until what has come `suffices`; ends the test if that takes longer than `within`.
+/// Reads a topic from its beginning until the records satisfy `suffices`. Fails the test after `within`.
 pub fn read_until(
     bootstrap: &str,
     topic: &str,
@@ -66,18 +66,19 @@ pub fn read_until(
         let count = reader.records.len();
         assert!(
             Instant::now() < deadline,
-            "{topic}: not what was awaited within {within:?}; {count} records"
+            "{topic}: the awaited records did not arrive within {within:?}; {count} records"
         );
         reader.poll();
     }
     reader.records
 }
 
-/// A consumer with all partitions of a topic assigned: no group, so no rebalance and nothing committed.
+/// A consumer with all partitions of a topic assigned. It has no group, so no rebalance happens and no offset is
+/// committed.
 struct Reader {
     consumer: BaseConsumer,
     partitions: usize,
-    /// Partitions whose end was reached, and nothing came since.
+    /// Partitions whose end was reached, without a later record.
     ended: BTreeSet<i32>,
     records: Vec<Record>,
 }
@@ -86,14 +87,14 @@ impl Reader {
     fn open(bootstrap: &str, topic: &str) -> Reader {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", bootstrap)
-            // Wanted by the library, used by nobody: partitions are assigned.
+            // Required by the library, but unused: partitions are assigned.
             .set("group.id", "forebay-tests-reader")
             .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
-            // The end is told, also behind an aborted transaction, whose offsets hold no record.
+            // Reports the end, also after an aborted transaction, whose offsets contain no record.
             .set("enable.partition.eof", "true")
             .set("check.crcs", "true")
-            // Brokers go away and come back in tests: ask again soon.
+            // Tests stop and restart brokers: reconnect soon.
             .set("reconnect.backoff.max.ms", "500")
             .create()
             .expect("a consumer");
@@ -114,7 +115,7 @@ impl Reader {
         }
     }
 
-    /// Takes what has come, waiting for it a little.
+    /// Takes the records that have arrived, after a short wait.
     fn poll(&mut self) {
         match self.consumer.poll(POLL) {
             None => {}
@@ -125,7 +126,7 @@ impl Reader {
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 self.ended.insert(partition);
             }
-            // A broker that is away, a leader that moved: the library goes on by itself, and the deadline ends it.
+            // For an unavailable broker or a moved leader the library continues by itself, up to the deadline.
             Some(Err(error)) => eprintln!("while reading: {error}"),
         }
     }

@@ -1,4 +1,4 @@
-//! Holds what is in Kafka against what was answered.
+//! Comparison of the records in Kafka with the acknowledged commands.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::consume::Record;
 use crate::load::SentCommands;
 
-/// What a comparison found.
+/// Numbers of a comparison.
 pub struct DeliveryCounts {
     pub acknowledged: usize,
     pub records: usize,
@@ -22,8 +22,8 @@ impl fmt::Display for DeliveryCounts {
     }
 }
 
-/// Every 202 is there under its id; the first occurrences of each key are in order; nothing is there that was not
-/// sent, and repeats carry the same id.
+/// Checks that every 202 has a record with its id, that the first occurrences of each key are in order, that no record
+/// was never sent, and that repeats have the same id.
 pub fn check(sent: &SentCommands, records: &[Record]) -> DeliveryCounts {
     let mut ids: HashSet<String> = HashSet::new();
     let mut id_of: HashMap<(String, u64), String> = HashMap::new();
@@ -56,7 +56,7 @@ pub fn check(sent: &SentCommands, records: &[Record]) -> DeliveryCounts {
     DeliveryCounts { acknowledged: acknowledged.len(), records: records.len(), repeated }
 }
 
-/// A key of which a record came, for the first time, behind a later one: the key, the later and the earlier number.
+/// A key with a record that first appeared after a later one: the key, the later and the earlier number.
 pub fn out_of_order(records: &[Record]) -> Option<(String, u64, u64)> {
     let mut seen: HashMap<&[u8], (HashSet<u64>, u64)> = HashMap::new();
     for record in records {

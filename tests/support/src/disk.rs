@@ -1,24 +1,24 @@
 //! A small file system in memory, so that a test can fill a disk.
 //!
-//! A static is not dropped and a test process may be killed: as with directories, a shell at the other end of a pipe
-//! unmounts when the pipe closes, however that comes about.
+//! A static is not dropped, and a test process may be killed. As for directories, a shell at the other end of a pipe
+//! unmounts when the pipe closes, whatever the reason.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::{fs, io};
 
-/// A file system of its own, in memory.
+/// A small file system in memory.
 pub struct SmallDisk {
     at: PathBuf,
-    /// Holds our end of the pipe open.
+    /// Holds this process's end of the pipe open.
     janitor: Child,
 }
 
-/// Reads until the pipe closes, then runs what it was given. It must outlive an interrupt from the terminal.
+/// Reads until the pipe closes, then runs its arguments. It must survive an interrupt from the terminal.
 const JANITOR: &str = r#"trap "" INT TERM HUP; cat >/dev/null; exec "$@""#;
 
 impl SmallDisk {
-    /// Mounts it at an empty directory. As root, or by sudo.
+    /// Mounts the file system at an empty directory, as root or with sudo.
     pub fn mount(at: &Path, mebibytes: u32) -> Self {
         let size = format!("size={mebibytes}m,mode=777");
         let mut mount = as_root("mount");
@@ -27,30 +27,30 @@ impl SmallDisk {
         let umount = as_root("umount");
         let mut janitor = Command::new("sh");
         janitor.args(["-c", JANITOR, "sh"]).arg(umount.get_program()).args(umount.get_args());
-        // Lazily: what was killed with us may still be on its way out.
+        // Lazily: processes killed together with this one may still be ending.
         janitor.arg("--lazy").arg(at).current_dir("/");
         janitor.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         Self { at: at.to_owned(), janitor: janitor.spawn().expect("sh starts") }
     }
 
-    /// Bytes that are free.
+    /// Free bytes.
     pub fn free(&self) -> u64 {
-        let figures = rustix::fs::statvfs(&self.at).expect("the figures of a file system");
+        let figures = rustix::fs::statvfs(&self.at).expect("the statistics of the file system");
         figures.f_bavail * figures.f_frsize
     }
 
-    /// Takes all room but this many bytes. More than that stays free if somebody frees it meanwhile.
+    /// Fills the disk except for this many bytes. More stays free if another process frees space meanwhile.
     pub fn fill_but(&self, bytes: u64) -> io::Result<()> {
         let len = self.free().saturating_sub(bytes);
         let ballast = fs::File::create(self.ballast())?;
         match rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, len.max(1)) {
-            // Somebody else took it first: full is what was wanted.
+            // Another process filled the disk first, which is fine.
             Ok(()) | Err(rustix::io::Errno::NOSPC) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Gives back what [`SmallDisk::fill_but`] took.
+    /// Frees the space that [`SmallDisk::fill_but`] took.
     pub fn clear(&self) -> io::Result<()> {
         match fs::remove_file(self.ballast()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -66,7 +66,7 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         drop(self.janitor.stdin.take());
-        // The directory cannot be removed before.
+        // The directory cannot be removed earlier.
         let _ = self.janitor.wait();
     }
 }

@@ -1,35 +1,35 @@
 //! A small blocking HTTP/1.1 client for tests.
 //!
-//! It sends exactly what it is told, so that tests can send what no proper client would; it follows nothing, retries
-//! nothing, and no call outlasts its time-out.
+//! It sends exactly the given bytes, so tests can send invalid requests. It follows no redirect, retries no request,
+//! and no call outlasts its timeout.
 
 use std::io;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Longer than the longest answer the daemon may take (`Prefer: wait=60`), so that only a hanging one runs into it.
+/// Longer than the longest response of the daemon (`Prefer: wait=60`), so only a hanging response exceeds it.
 const READ_WITHIN: Duration = Duration::from_secs(75);
 
-/// Far above any body in the tests; a length beyond it is a mistake of the server's.
+/// Far above any body in the tests; a longer one is an error of the server.
 const MAX_BODY_BYTES: usize = 256 * 1024 * 1024;
 
-/// A status line or header longer than this is a mistake of the server's.
+/// A longer status line or header is an error of the server.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// Its status.
+    /// Status code.
     pub status: u16,
-    /// Its headers in order, names in lower case.
+    /// Headers in order, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// Its body, chunks joined.
+    /// Body, with chunks joined.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// The first header of this name (in lower case).
+    /// The value of the first header with this name (in lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
@@ -39,13 +39,13 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON; ends the test when it is none.
+    /// The body as JSON. Fails the test if it is not JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {}", self.text()))
     }
 }
 
-/// A client of one address, over one connection while the server keeps it open.
+/// A client of one address. It uses one connection while the server keeps it open.
 pub struct Client {
     address: String,
     within: Duration,
@@ -53,23 +53,23 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects when first used.
+    /// A client that connects when first used.
     pub fn new(address: &str) -> Client {
         Client { address: address.to_owned(), within: READ_WITHIN, connection: None }
     }
 
-    /// Waits at most this long for each piece of an answer.
+    /// Sets the maximum wait for each piece of a response.
     pub fn with_read_within(mut self, within: Duration) -> Client {
         self.within = within;
         self
     }
 
-    /// Gives up the connection there is: the next request opens another.
+    /// Closes the connection. The next request opens another.
     pub fn hang_up(&mut self) {
         self.connection = None;
     }
 
-    /// Whether it is connected, connecting if it is not. An error here means that nothing was sent.
+    /// Connects, unless already connected. After an error no byte was sent.
     pub fn connect(&mut self) -> io::Result<()> {
         if self.connection.is_none() {
             let mut connection = Connection::open(&self.address)?;
@@ -79,22 +79,22 @@ impl Client {
         Ok(())
     }
 
-    /// GET.
+    /// Sends a GET request.
     pub fn get(&mut self, path: &str) -> io::Result<Response> {
         self.request("GET", path, &[], b"")
     }
 
-    /// POST of JSON.
+    /// Sends a POST request with JSON.
     pub fn post(&mut self, path: &str, body: &str) -> io::Result<Response> {
         self.request("POST", path, &[("Content-Type", "application/json")], body.as_bytes())
     }
 
-    /// PUT of JSON.
+    /// Sends a PUT request with JSON.
     pub fn put(&mut self, path: &str, body: &str) -> io::Result<Response> {
         self.request("PUT", path, &[("Content-Type", "application/json")], body.as_bytes())
     }
 
-    /// Any request. `Host` and `Content-Length` are added. After an error the next request connects anew.
+    /// Sends any request. `Host` and `Content-Length` are added. After an error the next request reconnects.
     pub fn request(
         &mut self,
         method: &str,
@@ -106,7 +106,7 @@ impl Client {
         for (name, value) in headers {
             message.push_str(&format!("{name}: {value}\r\n"));
         }
-        // A server may take the lack of both a length and chunks for an empty body; for GET that is what is meant.
+        // A server may treat a request without length and chunks as one with an empty body; for GET this is intended.
         if !body.is_empty() || !matches!(method, "GET" | "HEAD") {
             message.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
@@ -121,7 +121,7 @@ impl Client {
                 self.connection.take().ok_or(io::ErrorKind::NotConnected)?
             }
         };
-        // A server may answer and close before it has read all of a body it will not take: the answer counts.
+        // A server may respond and close before it has read all of a refused body: the response counts.
         let sent = connection.send(&message);
         let received = connection.receive(method);
         let response = if received.is_ok() { received? } else { sent.and(received)? };
@@ -132,37 +132,37 @@ impl Client {
     }
 }
 
-/// What a connection runs on: TCP, or TLS over it.
+/// The transport of a connection: TCP, or TLS over TCP.
 pub trait Stream: Read + Write + Send {}
 
 impl<T: Read + Write + Send> Stream for T {}
 
-/// One connection, and whatever bytes a test wants on it.
+/// A connection on which a test can send any bytes.
 pub struct Connection {
     stream: BufReader<Box<dyn Stream>>,
-    /// Below it.
+    /// The TCP socket below the stream.
     tcp: TcpStream,
 }
 
 impl Connection {
-    /// Connects.
+    /// Opens a TCP connection.
     pub fn open(address: &str) -> io::Result<Connection> {
         let tcp = tcp(address)?;
         let stream = Box::new(tcp.try_clone()?);
         Ok(Connection::over(tcp, stream))
     }
 
-    /// A connection whose bytes go through `stream`, which runs on `tcp`.
+    /// A connection over `stream`, which runs on `tcp`.
     pub fn over(tcp: TcpStream, stream: Box<dyn Stream>) -> Connection {
         Connection { stream: BufReader::new(stream), tcp }
     }
 
-    /// Waits at most this long for each piece of an answer, from now on.
+    /// Sets the maximum wait for each piece of later responses.
     pub fn set_read_within(&mut self, within: Duration) -> io::Result<()> {
         self.tcp.set_read_timeout(Some(within))
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes)?;
         self.stream.get_mut().flush()
@@ -176,7 +176,7 @@ impl Connection {
         self.send(&chunk)
     }
 
-    /// Reads one answer to a request with this method, interim ones (1xx) left out.
+    /// Receives the response to a request with this method, and skips interim (1xx) responses.
     pub fn receive(&mut self, method: &str) -> io::Result<Response> {
         loop {
             let response = self.receive_any(method)?;
@@ -186,7 +186,7 @@ impl Connection {
         }
     }
 
-    /// Reads one answer, an interim one too.
+    /// Receives one response, including an interim one.
     pub fn receive_any(&mut self, method: &str) -> io::Result<Response> {
         let status_line = self.line()?;
         let status = status_line
@@ -199,7 +199,7 @@ impl Connection {
         Ok(response)
     }
 
-    /// Returns when the server closes the connection, with what it sent before that.
+    /// Waits until the server closes the connection. Returns the bytes that it sent before.
     pub fn read_to_close(&mut self) -> io::Result<Vec<u8>> {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest)?;
@@ -257,7 +257,7 @@ impl Connection {
         Ok(bytes)
     }
 
-    /// A line without its end.
+    /// A line without its line ending.
     fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
         (&mut self.stream).take(MAX_LINE_BYTES).read_line(&mut line)?;
@@ -266,10 +266,10 @@ impl Connection {
     }
 }
 
-/// A socket on which no wait is endless.
+/// A socket with timeouts for all operations.
 pub fn tcp(address: &str) -> io::Result<TcpStream> {
     let tcp = TcpStream::connect(address)?;
-    // A request goes out whole, but tests also send in pieces, and each piece is to arrive.
+    // A request is sent whole, but tests also send pieces, and each piece must arrive at once.
     tcp.set_nodelay(true)?;
     tcp.set_read_timeout(Some(READ_WITHIN))?;
     tcp.set_write_timeout(Some(READ_WITHIN))?;

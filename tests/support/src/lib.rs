@@ -1,23 +1,22 @@
-//! What integration tests and benches share: real services, the daemon as a process, and clients to look at both.
+//! Shared parts of integration tests and benchmarks: real services, the daemon as a process, and clients of both.
 //!
 //! From the bottom up:
 //!
-//! - [`wait`]: a condition awaited with a deadline; [`poll`]: whether a call waits at all;
-//!   [`scratch`]: directories that go when the test does;
-//!   [`ports`]: ports that stay ours while nobody listens on them;
-//! - [`child`]: any process a test starts, stops, kills and freezes;
-//! - [`kafka`]: one or three brokers; [`mariadb`] and [`postgres`], which have [`sql`] in common; [`pgbouncer`]; [`process`]: the daemon; [`services`]: what a test may ask for, and what
-//!   happens where it is missing;
-//! - [`redis`]: a server or a cluster;
-//! - [`admin`], [`produce`], [`consume`]: topics, and what is in them; [`http`]: requests, also such as no client
-//!   would send; [`tls`]: the same over TLS;
-//! - [`statement_gate`]: a place in a PostgreSQL where statements wait for the test;
-//! - [`proxy`]: a connection that a test can break; [`disk`]: a small file system of its own;
-//!   [`clock`]: a wall clock of the daemon's own; [`output`]: where output fits badly;
-//! - [`daemon`]: what tests ask of the daemon, in one word each; [`load`]: clients that remember every answer; [`delivery_check`]: what is in Kafka
-//!   held against those answers.
+//! - [`wait`]: waiting for a condition, with a deadline; [`poll`]: whether a call waits at all; [`scratch`]: temporary
+//!   directories; [`ports`]: reserved ports.
+//! - [`child`]: a process that a test starts, stops, kills and freezes.
+//! - [`kafka`]: one or three brokers; [`mariadb`] and [`postgres`], with [`sql`] in common; [`pgbouncer`]; [`redis`]: a
+//!   server or a cluster; [`process`]: the daemon; [`services`]: the services that a test can request, and the handling
+//!   of missing ones.
+//! - [`admin`], [`produce`], [`consume`]: topics and their records; [`http`]: requests, including invalid ones;
+//!   [`anonymous`]: the most expensive ones; [`tls`]: connections with TLS.
+//! - [`statement_gate`]: statements that wait inside PostgreSQL; [`proxy`]: a connection that a test can break;
+//!   [`disk`]: a small file system; [`clock`]: a wall clock for the daemon only; [`output`]: targets that accept no
+//!   output.
+//! - [`daemon`]: short forms of requests to the daemon; [`load`]: clients that record every response;
+//!   [`delivery_check`]: comparison of Kafka's records with those responses.
 
-// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+// A failed step of a test's preparation has no caller to return an error to: it names the step and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod admin;

@@ -1,4 +1,4 @@
-//! Clients that send one command after the other for keys of their own, and remember every answer.
+//! Clients that send one command after the other for their own keys, and record every response.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use super::http::Client;
 
-/// Keys a client sends for, in turn.
+/// Keys per client, used in rotation.
 const KEYS: u64 = 5;
 
-/// What was sent: number within its key → the id of its 202, or nothing when the answer never came.
+/// The sent commands: key → number within the key → the id of its 202, or `None` without a response.
 pub type SentCommands = BTreeMap<String, Vec<Option<String>>>;
 
-/// Clients at work.
+/// Running clients.
 pub struct Load {
     stop: Arc<AtomicBool>,
     accepted: Arc<AtomicU64>,
@@ -22,17 +22,17 @@ pub struct Load {
     sent: Arc<Mutex<SentCommands>>,
 }
 
-/// How to send.
+/// Options of the clients.
 #[derive(Clone)]
 pub struct LoadOptions {
     pub address: String,
     pub kind: &'static str,
     pub clients: u64,
-    /// Bytes of filling in each body.
+    /// Bytes of padding in each body.
     pub padding_bytes: usize,
-    /// What its keys begin with: two loads that are to be told apart have two of them.
+    /// Prefix of the keys. Loads that must be distinguished need different prefixes.
     pub prefix: String,
-    /// Told of every 202, by key and number, as soon as it has arrived.
+    /// Called for every 202, with key and number, as soon as it has arrived.
     pub on_accepted: Option<Arc<OnAccepted>>,
 }
 
@@ -80,18 +80,19 @@ impl Load {
         self
     }
 
-    /// Commands answered 202 so far.
+    /// Number of 202 responses so far.
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Returns when `n` more were accepted; ends the test when that does not happen.
+    /// Returns when `n` more commands were accepted. Fails the test if that does not happen.
     pub fn await_accepted(&self, n: u64) {
         let goal = self.accepted() + n;
         super::wait::until_true("commands are accepted", super::daemon::LONG, || self.accepted() >= goal);
     }
 
-    /// The same, but for fewer where the machine is too slow for so many: once one was accepted and `within` has passed.
+    /// Does the same, but accepts fewer if the machine is too slow: it returns once one was accepted and `within` has
+    /// passed.
     pub fn await_accepted_or(&self, n: u64, within: Duration) {
         let goal = self.accepted() + n;
         if super::wait::poll(within, || (self.accepted() >= goal).then_some(())).is_none() {
@@ -118,7 +119,7 @@ fn send(
     let number = {
         let mut sent = sent.lock().unwrap();
         let of_key = sent.entry(key.clone()).or_default();
-        // Before it is sent: what is on its way may arrive.
+        // Before it is sent: a command without a response may still arrive.
         of_key.push(None);
         of_key.len() - 1
     };
@@ -135,7 +136,7 @@ fn send(
             assert!(matches!(answer.status, 503 | 507), "{}: {}", answer.status, answer.text());
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        // Killed, or not up again yet: as a real client would, not at once.
+        // The daemon was killed, or has not started yet: like a real client, do not retry at once.
         Err(_) => std::thread::sleep(std::time::Duration::from_millis(20)),
     }
 }

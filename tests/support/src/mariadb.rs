@@ -1,5 +1,5 @@
-//! A MariaDB of the test's own: started, stopped, killed, frozen, and started again on its port and data. What does not
-//! say where it is, is MariaDB's default.
+//! A MariaDB of one test: start, stop, kill, freeze, and restart with the same port and data. Settings other than
+//! locations are MariaDB's defaults.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,23 +15,23 @@ use super::ports::Port;
 use super::sql::{PASSWORD, SqlServer, USER, block_on};
 use super::{scratch, sql, wait};
 
-/// It takes one to three seconds, and a repair after a kill some more.
+/// Timeout for a start, which takes one to three seconds, and longer with a repair after a kill.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
-/// Where temporary tables lie. Each server its own: one that starts removes what it takes for leftovers there, and
-/// another's statement fails.
+/// Directory of temporary tables, one per server: a starting server removes the files that it takes for leftovers, and
+/// another server's statement would fail.
 const TMPDIR: &str = "TMPDIR";
 
 /// The server, running or not.
 pub struct MariaDb {
-    // First, so that it is gone before its port and directory are.
+    // First, so that it has ended before its port and directory are released.
     child: Mutex<Option<Child>>,
     port: Port,
     dir: TempDir,
 }
 
-/// Where the server's programs are, or what is missing.
+/// The server's program, or the name of the missing package.
 pub fn programs() -> Result<PathBuf, String> {
     // A user's path does not lead to sbin.
     let found = ["/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/libexec"]
@@ -41,7 +41,7 @@ pub fn programs() -> Result<PathBuf, String> {
 }
 
 impl MariaDb {
-    /// A new server with empty data, running.
+    /// Starts a new server with empty data.
     pub fn new() -> Result<MariaDb, String> {
         programs()?;
         let server = MariaDb { child: Mutex::new(None), port: Port::free(), dir: scratch::dir("mariadb") };
@@ -66,7 +66,7 @@ impl MariaDb {
         Ok(server)
     }
 
-    /// The URL of one of its databases by its socket file, which knows no delayed acknowledgements.
+    /// The URL of a database over the socket file, where acknowledgements are not delayed.
     pub fn socket_url(&self, database: &str) -> String {
         let socket = self.dir.path().join("socket");
         format!("mysql://{USER}:{PASSWORD}@localhost/{database}?socket={}", socket.display())
@@ -81,7 +81,7 @@ impl MariaDb {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(programs().expect("looked for when this was made"));
+        let mut command = Command::new(programs().expect("found when this was created"));
         command
             .arg("--no-defaults")
             .arg(format!("--datadir={}", self.data().display()))
@@ -122,7 +122,7 @@ impl SqlServer for MariaDb {
 
     fn start(&self) {
         *self.child() = Some(Child::spawn("mariadb", &self.command(), &self.dir.path().join("log")));
-        wait::until_true("MariaDB answers", READY_WITHIN, || {
+        wait::until_true("MariaDB replies", READY_WITHIN, || {
             let ended = self.running(|child| child.ended().map(|status| (status, child.log_tail())));
             assert!(ended.is_none(), "MariaDB ended: {ended:?}");
             block_on(async { MySqlConnection::connect(&self.url("mysql")).await.is_ok() })
@@ -148,7 +148,7 @@ impl SqlServer for MariaDb {
     }
 }
 
-/// It does not start as root unless told that this is meant.
+/// MariaDB refuses to run as root without this option.
 fn root_user_option() -> Option<&'static str> {
     sql::is_root().then_some("--user=root")
 }

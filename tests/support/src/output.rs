@@ -1,4 +1,4 @@
-//! Places where output of a process fits badly.
+//! Output targets that accept no output.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use rustix::fs::OFlags;
 
-/// A pipe whose reader is gone.
+/// A pipe whose reader is closed.
 pub fn closed_pipe() -> Stdio {
     io::pipe().unwrap().1.into()
 }
@@ -19,14 +19,14 @@ pub fn full_disk() -> Stdio {
     File::options().write(true).open("/dev/full").unwrap().into()
 }
 
-/// A pipe that holds as many dots as it can.
+/// A pipe filled with dots to its capacity.
 pub fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, writer) = io::pipe().unwrap();
-    // By a description of its end that does not wait; whoever gets the other one waits.
+    // Through a non-blocking description of its end; writers of the other description block.
     let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
     let nonblocking = OFlags::NONBLOCK.bits() as i32;
     let mut end = File::options().write(true).custom_flags(nonblocking).open(path).unwrap();
-    // The last bytes one by one: a write of more than fits may write nothing.
+    // The last bytes one by one: a write that does not fit may write nothing.
     for size in [4096, 1] {
         while end.write(&vec![b'.'; size]).is_ok() {}
     }

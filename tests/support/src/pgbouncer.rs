@@ -1,4 +1,4 @@
-//! A PgBouncer of the test's own before a PostgreSQL. What does not say where it is, is PgBouncer's default.
+//! A PgBouncer of one test in front of a PostgreSQL. Settings other than locations are PgBouncer's defaults.
 
 use std::fmt::Write;
 use std::fs;
@@ -16,20 +16,20 @@ use super::sql::{PASSWORD, USER};
 use super::{postgres, scratch, wait};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// `pool_mode = transaction`, and the next session for each transaction: what a session keeps is not found again. Few
-/// sessions, and not for long, because a PostgreSQL that tests share has one pool for each database.
+/// `pool_mode = transaction`, and another session for each transaction: session state is lost. Few sessions with a
+/// short idle timeout, because a PostgreSQL that tests share has one pool per database.
 const TRANSACTION_SETTINGS: [&str; 4] =
     ["pool_mode = transaction", "server_round_robin = 1", "default_pool_size = 4", "server_idle_timeout = 2"];
 
-/// The pooler, running.
+/// A running pooler.
 pub struct PgBouncer {
-    // First, so that it is gone before its port and directory are.
+    // First, so that it has ended before its port and directory are released.
     child: Child,
     port: Port,
     _dir: TempDir,
 }
 
-/// Where the program is, or what is missing. Debian has it where only administrators look.
+/// The program, or the name of the missing package. Debian installs it in sbin.
 fn program() -> Result<PathBuf, String> {
     let mut places =
         ["/usr/sbin", "/usr/bin", "/usr/local/bin"].map(|dir| Path::new(dir).join("pgbouncer")).into_iter();
@@ -37,7 +37,8 @@ fn program() -> Result<PathBuf, String> {
 }
 
 impl PgBouncer {
-    /// Before the server at this address. It pools transactions; further `settings` are lines of its configuration.
+    /// Starts a pooler of transactions in front of the server at this address; `settings` are further lines of its
+    /// configuration.
     pub fn start(server: &str, settings: &[&str]) -> Result<PgBouncer, String> {
         let (program, port, dir) = (program()?, Port::free(), scratch::dir("pgbouncer"));
         postgres::give_to_service_user(dir.path())?;
@@ -51,7 +52,7 @@ impl PgBouncer {
             accounts.display(),
         );
         for setting in TRANSACTION_SETTINGS.iter().chain(settings) {
-            writeln!(text, "{setting}").expect("a string takes everything");
+            writeln!(text, "{setting}").expect("writing to a string");
         }
         write_readable(&file, &text);
         let mut command = postgres::as_service_user(&program);
@@ -65,14 +66,14 @@ impl PgBouncer {
         Ok(PgBouncer { child, port, _dir: dir })
     }
 
-    /// The URL that leads through it to the database of this one.
+    /// The URL of the same database through the pooler.
     pub fn url(&self, direct: &str) -> String {
         let (before, after) = direct.split_once('@').expect("a URL with an account");
         let (_, name) = after.split_once('/').expect("a URL with a database");
         format!("{before}@{}/{name}", self.port.address())
     }
 
-    /// All it has logged.
+    /// The whole log.
     pub fn log(&self) -> String {
         self.child.log()
     }
@@ -84,7 +85,7 @@ pub fn address_of(url: &str) -> &str {
     after.split_once('/').expect("a URL with a database").0
 }
 
-/// The tests' own password is in it, and the pooler's user is another one.
+/// The file contains the tests' own password, and the pooler runs as another user.
 fn write_readable(path: &Path, text: &str) {
     fs::write(path, text).expect("a file of the pooler's");
     fs::set_permissions(path, Permissions::from_mode(0o644)).expect("a readable file");

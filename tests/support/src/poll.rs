@@ -1,10 +1,10 @@
-//! Whether a call waits, told by the call itself and not by a clock.
+//! Checking whether a call waits, without a clock.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-/// What a call answers when it is polled for the first time; `None` when it waits for something. It is dropped then.
+/// The result of a call's first poll; `None` if the call waits. It is dropped then.
 pub async fn at_once<T>(call: impl Future<Output = T>) -> Option<T> {
     let mut call = pin!(call);
     poll_fn(|context| match call.as_mut().poll(context) {

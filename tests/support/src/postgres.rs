@@ -1,5 +1,5 @@
-//! A PostgreSQL of the test's own: started, stopped, killed, frozen, and started again on its port and data. What does
-//! not say where it is, is PostgreSQL's default.
+//! A PostgreSQL of one test: start, stop, kill, freeze, and restart with the same port and data. Settings other than
+//! locations are PostgreSQL's defaults.
 
 use std::fs;
 use std::fs::Permissions;
@@ -22,14 +22,15 @@ const STOP_WITHIN: Duration = Duration::from_secs(60);
 
 /// The server, running or not.
 pub struct Postgres {
-    // First, so that it is gone before its port and directory are.
+    // First, so that it has ended before its port and directory are released.
     child: Mutex<Option<Child>>,
     programs: PathBuf,
     port: Port,
     dir: TempDir,
 }
 
-/// Where the server's programs are, or what is missing. Debian has a directory for each version, on nobody's path.
+/// The directory of the server's programs, or the name of the missing package. Debian has one per version, outside of
+/// PATH.
 pub fn programs() -> Result<PathBuf, String> {
     let mut places: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -45,7 +46,7 @@ pub fn programs() -> Result<PathBuf, String> {
 }
 
 impl Postgres {
-    /// A new server with empty data, running.
+    /// Starts a new server with empty data.
     pub fn new() -> Result<Postgres, String> {
         let programs = programs()?;
         let dir = scratch::dir("postgres");
@@ -55,7 +56,7 @@ impl Postgres {
         fs::write(&password, PASSWORD).expect("the password file");
         fs::set_permissions(&password, Permissions::from_mode(0o644)).expect("a readable password file");
         let mut initdb = server.command("initdb");
-        // Not flushed: the machine does not lose its power between here and the start.
+        // Not flushed: a power failure between here and the start does not matter.
         initdb.args([
             "--username",
             USER,
@@ -71,7 +72,7 @@ impl Postgres {
         Ok(server)
     }
 
-    /// All it has logged.
+    /// The whole log.
     pub fn log(&self) -> String {
         self.running(|child| child.log())
     }
@@ -80,7 +81,7 @@ impl Postgres {
         self.dir.path().join("data")
     }
 
-    /// One of its programs.
+    /// The command of one of its programs.
     fn command(&self, program: &str) -> Command {
         as_service_user(&self.programs.join(program))
     }
@@ -117,7 +118,7 @@ impl SqlServer for Postgres {
             command.arg("-c").arg(setting);
         }
         *self.child() = Some(Child::spawn("postgres", &command, &self.dir.path().join("log")));
-        wait::until_true("PostgreSQL answers", READY_WITHIN, || {
+        wait::until_true("PostgreSQL replies", READY_WITHIN, || {
             let ended = self.running(|child| child.ended().map(|status| (status, child.log_tail())));
             assert!(ended.is_none(), "PostgreSQL ended: {ended:?}");
             block_on(async { PgConnection::connect(&self.url("postgres")).await.is_ok() })
@@ -125,7 +126,7 @@ impl SqlServer for Postgres {
     }
 
     fn stop(&self) {
-        // "Fast": the default waits until every client has gone.
+        // "Fast": the default waits until every client has disconnected.
         self.running(|child| {
             child.signal("INT");
             child.wait(STOP_WITHIN).expect("PostgreSQL stops");
@@ -134,18 +135,18 @@ impl SqlServer for Postgres {
     }
 
     fn kill(&self) {
-        // Its processes know of each other only when they are asked something.
+        // Its processes notice each other's end only at the next request.
         let sessions = self.running(|child| sessions(child.pid()));
         self.running(Child::kill);
         signal("KILL", &sessions);
-        wait::until_true("PostgreSQL's sessions are gone", STOP_WITHIN, || {
+        wait::until_true("PostgreSQL's sessions have ended", STOP_WITHIN, || {
             !sessions.iter().any(|pid| Path::new("/proc").join(pid.to_string()).exists())
         });
         *self.child() = None;
     }
 
     fn freeze(&self) {
-        // First the one that starts the others.
+        // First the process that starts the others.
         self.running(Child::freeze);
         signal("STOP", &self.running(|child| sessions(child.pid())));
     }
@@ -156,8 +157,8 @@ impl SqlServer for Postgres {
     }
 }
 
-/// A program as a user it takes, and ended by the kernel when the test process is: changing the user takes back what
-/// `Child` asks for in that respect.
+/// A command that runs as a user that PostgreSQL accepts, and that the kernel ends together with the test process:
+/// changing the user cancels `Child`'s setting for that.
 pub fn as_service_user(program: &Path) -> Command {
     if !sql::is_root() {
         return Command::new(program);
@@ -168,7 +169,7 @@ pub fn as_service_user(program: &Path) -> Command {
     command
 }
 
-/// PostgreSQL refuses to run as root; with root the directory becomes the `postgres` user's, who has to get there.
+/// Makes the directory accessible to the `postgres` user if the test runs as root: PostgreSQL refuses to run as root.
 pub fn give_to_service_user(dir: &Path) -> Result<(), String> {
     if !sql::is_root() {
         return Ok(());
@@ -183,20 +184,20 @@ pub fn give_to_service_user(dir: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The processes that a process has started.
+/// The child processes of a process.
 fn sessions(parent: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|pid: &u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // "pid (name) state ppid …", where the name may hold anything.
+        // "pid (name) state ppid …", where the name may contain any character.
         let rest = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
         rest.split_whitespace().nth(1) == Some(&parent.to_string())
     })
     .collect()
 }
 
-/// One that has ended meanwhile does not matter.
+/// Sends a signal. Processes that have ended meanwhile are ignored.
 fn signal(name: &str, pids: &[u32]) {
     let mut kill = Command::new("sh");
     kill.args([

@@ -1,10 +1,10 @@
-//! The daemon as a process: the real binary, a configuration of its own, its own data directory and ports.
+//! The daemon as a process: the real binary, with its own configuration, data directory and ports.
 //!
 //! ```ignore
 //! let mut forebay = Forebay::new(env!("CARGO_BIN_EXE_forebay")).set("kafka.brokers", cluster.bootstrap());
 //! forebay.start();
-//! let answer = forebay.http().post("/v1/commands/order.create", r#"{"id":"1","amount":1}"#);
-//! forebay.kill9();
+//! let response = forebay.http().post("/v1/commands/order.create", r#"{"id":"1","amount":1}"#);
+//! forebay.kill();
 //! forebay.start(); // same data, same ports
 //! ```
 
@@ -22,19 +22,19 @@ use super::http::Client;
 use super::ports::Port;
 use super::{scratch, wait};
 
-/// Ready takes tens of milliseconds; this is for a machine whose cores also compile and run brokers.
+/// Timeout for a start, which takes tens of milliseconds; the cores may also compile and run brokers.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// Above the daemon's own `shutdown_grace` (30 s), so that it is the daemon that keeps the deadline, not the test.
+/// Above the daemon's own `shutdown_grace` (30 s), so that the daemon's deadline ends first, not the test's.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
-/// What a shell or systemd gives a process where nobody set anything: 1,024 descriptors, files that others may read.
-/// The shell becomes the daemon, so that the pid is the daemon's.
+/// The default limits of a shell or systemd: 1,024 descriptors, and files that other users may read. The shell becomes
+/// the daemon, so that the pid is the daemon's.
 const DEFAULT_LIMITS: &str = r#"umask 022 && ulimit -S -n 1024 && exec "$@""#;
 
 /// The daemon, running or not.
 pub struct Forebay {
-    // First, so that it is gone before its ports are anybody's again and its directory is removed.
+    // First, so that it has ended before its ports are released and its directory is removed.
     child: Option<Child>,
     binary: PathBuf,
     arguments: Vec<String>,
@@ -44,13 +44,13 @@ pub struct Forebay {
     public: Port,
     admin: Port,
     dir: TempDir,
-    /// Daemons that this one needs.
+    /// Other daemons that live as long as this one.
     companions: Vec<Forebay>,
 }
 
 impl Forebay {
-    /// A daemon not yet started, with its log and everything else in a directory of its own: `forebay serve`, the
-    /// embedded broker, ports that stay the same over restarts.
+    /// A daemon that is not started yet, with a directory of its own: `forebay serve`, the embedded broker, and ports
+    /// that stay the same over restarts.
     pub fn new(binary: impl AsRef<Path>) -> Forebay {
         let forebay = Forebay {
             child: None,
@@ -69,13 +69,13 @@ impl Forebay {
         forebay.set("server.listen", listen).set("server.admin_listen", admin_listen).set("wal.dir", wal)
     }
 
-    /// Sets `section.key` of the configuration, instead of a former value.
+    /// Sets `section.key` of the configuration, replacing an earlier value.
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Forebay {
         self.configure(key, value);
         self
     }
 
-    /// Appends TOML as it is, such as `[[kinds]]` tables.
+    /// Appends TOML text, such as `[[kinds]]` tables.
     pub fn toml(mut self, text: &str) -> Forebay {
         self.toml.push_str(text);
         self.toml.push('\n');
@@ -88,19 +88,19 @@ impl Forebay {
         self
     }
 
-    /// Lets another daemon live as long as this one.
+    /// Keeps another daemon running as long as this one.
     pub fn with_companion(mut self, other: Forebay) -> Forebay {
         self.companions.push(other);
         self
     }
 
-    /// Replaces the subcommand and what follows it; `--config FILE` is added.
+    /// Replaces the subcommand and its arguments; `--config FILE` is added.
     pub fn args(mut self, arguments: &[&str]) -> Forebay {
         self.arguments = arguments.iter().map(|argument| String::from(*argument)).collect();
         self
     }
 
-    /// Starts it through another program, which becomes the daemon: `prlimit`, `setpriv`.
+    /// Starts the daemon through another program that becomes the daemon: `prlimit`, `setpriv`.
     pub fn through(mut self, program: &str, arguments: &[&str]) -> Forebay {
         let binary = std::mem::replace(&mut self.binary, program.into());
         let before =
@@ -114,45 +114,46 @@ impl Forebay {
         self.settings.insert(key.to_owned(), value.into());
     }
 
-    /// Takes a setting away again.
+    /// Removes a setting.
     pub fn unset(&mut self, key: &str) {
         self.settings.remove(key);
     }
 
-    /// Starts it and returns when it is ready; ends the test, showing what it said, when it does not become ready.
+    /// Starts the daemon and returns when it is ready. Fails the test, with the daemon's output, if it does not become
+    /// ready.
     pub fn start(&mut self) {
         self.launch();
         self.await_ready();
     }
 
-    /// Starts it without waiting: for a start that is meant to fail, or to be looked at.
+    /// Starts the daemon without waiting, for a start that should fail or be observed.
     pub fn launch(&mut self) {
         let command = self.command();
         self.child = Some(Child::spawn("forebay", &command, &self.log_file()));
     }
 
-    /// Like [`Forebay::launch`], with its standard output and standard error to these.
+    /// Like [`Forebay::launch`], with other targets for standard output and standard error.
     pub fn launch_to(&mut self, output: impl Into<Stdio>, errors: impl Into<Stdio>) {
         let command = self.command();
         let log = self.log_file();
         self.child = Some(Child::spawn_to("forebay", &command, &log, output.into(), errors.into()));
     }
 
-    /// Writes the configuration file, which a start does by itself. Its path.
+    /// Writes the configuration file, which a start also does. Returns its path.
     pub fn write_config(&self) -> PathBuf {
         let config = self.dir.path().join("forebay.toml");
         fs::write(&config, self.config()).expect("the configuration");
         config
     }
 
-    /// The command line and the environment of the next start; writes the configuration.
+    /// The command line and the environment of the next start. Writes the configuration.
     fn command(&self) -> Command {
         assert!(self.child.is_none(), "forebay is already started");
         let config = self.write_config();
         let mut command = Command::new("sh");
         command.args(["-c", DEFAULT_LIMITS, "sh"]).arg(&self.binary);
         command.args(&self.arguments).arg("--config").arg(&config).current_dir(self.dir.path());
-        // The environment of the test run is not the daemon's: only what the test sets.
+        // The daemon gets only variables that the test sets, not those of the test run.
         for (key, _) in env::vars_os() {
             let foreign = key.to_str().is_some_and(is_configuration);
             if foreign {
@@ -163,12 +164,12 @@ impl Forebay {
         command
     }
 
-    /// Returns when `GET /readyz` on the admin listener, which every role opens, answers 200.
+    /// Returns when `GET /readyz` on the admin listener, which every role opens, returns 200.
     pub fn await_ready(&mut self) {
         self.try_await_ready().unwrap_or_else(|ended| panic!("{ended}"));
     }
 
-    /// The same; an error when it ended before that.
+    /// Does the same. Returns an error if the daemon ended before.
     pub fn try_await_ready(&mut self) -> Result<(), String> {
         wait::until("forebay is ready", READY_WITHIN, || {
             if let Some(status) = self.running().ended() {
@@ -178,20 +179,20 @@ impl Forebay {
         })
     }
 
-    /// Kills it (SIGKILL).
+    /// Kills the daemon (SIGKILL).
     pub fn kill(&mut self) {
         self.running().kill();
         self.child = None;
     }
 
-    /// Asks it to stop (SIGTERM) and returns how it ended.
+    /// Stops the daemon (SIGTERM) and returns its exit status.
     pub fn terminate(&mut self) -> ExitStatus {
         let status = self.running().terminate(STOP_WITHIN);
         self.child = None;
         status
     }
 
-    /// Waits for it to end by itself; ends the test when it is still there after `within`.
+    /// Waits for the daemon to end by itself. Fails the test if it still runs after `within`.
     pub fn wait(&mut self, within: Duration) -> ExitStatus {
         let status = self.running().wait(within);
         let status = status.unwrap_or_else(|| panic!("forebay still runs after {within:?}"));
@@ -199,41 +200,41 @@ impl Forebay {
         status
     }
 
-    /// How it ended, if it was started and has ended by itself.
+    /// The exit status, if the daemon was started and has ended by itself.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.child.as_mut()?.ended()?;
         self.child = None;
         Some(status)
     }
 
-    /// Stops it where it is (SIGSTOP).
+    /// Freezes the daemon (SIGSTOP).
     pub fn freeze(&mut self) {
         self.running().freeze();
     }
 
-    /// Lets it go on after [`Forebay::freeze`].
+    /// Resumes the daemon after [`Forebay::freeze`].
     pub fn thaw(&mut self) {
         self.running().thaw();
     }
 
-    /// Stops it in an orderly way and starts it again with the same data and ports.
+    /// Stops the daemon in an orderly way and starts it again with the same data and ports.
     pub fn restart(&mut self) {
         let status = self.terminate();
         assert!(status.success(), "forebay ended with {status}:\n{}", self.log());
         self.start();
     }
 
-    /// Sends it a signal by its name without `SIG`.
+    /// Sends a signal, named without `SIG`.
     pub fn signal(&mut self, signal: &str) {
         self.running().signal(signal);
     }
 
-    /// Its process id; ends the test when it does not run.
+    /// The process id. Fails the test if the daemon does not run.
     pub fn pid(&mut self) -> u32 {
         self.running().pid()
     }
 
-    /// The number of its thread of this name, as soon as there is one: workers begin after READY.
+    /// The id of the daemon's thread with this name. Waits for it, because workers start after READY.
     pub fn thread(&mut self, name: &str) -> u32 {
         let tasks = format!("/proc/{}/task", self.pid());
         let named =
@@ -254,17 +255,17 @@ impl Forebay {
         Client::new(&self.admin_address())
     }
 
-    /// The public listener.
+    /// The address of the public listener.
     pub fn address(&self) -> String {
         self.public.address()
     }
 
-    /// The admin listener.
+    /// The address of the admin listener.
     pub fn admin_address(&self) -> String {
         self.admin.address()
     }
 
-    /// Where it runs; files of a test's own may lie there too.
+    /// The daemon's working directory; a test may put files there too.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -274,7 +275,7 @@ impl Forebay {
         self.dir.path().join("wal")
     }
 
-    /// What it wrote to stdout and stderr, over all its lives.
+    /// The output to stdout and stderr of all its runs.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()
     }
@@ -283,7 +284,7 @@ impl Forebay {
         self.dir.path().join("forebay.log")
     }
 
-    /// TOML. Strings, numbers, booleans and arrays are written in it as in JSON.
+    /// The configuration as TOML. Strings, numbers, booleans and arrays have the same form as in JSON.
     fn config(&self) -> String {
         let line = |(key, value): (&String, &Value)| format!("{key} = {value}\n");
         let settings: String = self.settings.iter().map(line).collect();
@@ -295,7 +296,7 @@ impl Forebay {
     }
 }
 
-/// Variables the daemon takes for its configuration, or for systemd's.
+/// Whether the variable belongs to the daemon's configuration or to systemd.
 fn is_configuration(key: &str) -> bool {
     key.starts_with("FOREBAY_")
         || key.starts_with("LISTEN_")

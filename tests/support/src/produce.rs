@@ -1,4 +1,4 @@
-//! Records put into a topic by a test itself, and what the broker said to each.
+//! Producing records from a test, and the broker's reply to each.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,15 +9,15 @@ use rdkafka::{ClientConfig, ClientContext, Message};
 
 use super::wait;
 
-/// How long one look for outcomes blocks.
+/// Time that one poll for outcomes blocks.
 const POLL_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// Partition and offset, or why not.
+/// Partition and offset, or the error.
 pub type Outcome = Result<(i32, i64), RDKafkaErrorCode>;
 
-/// Sends records, given as key and value, and returns the broker's word on each, in their order. A record that is not
-/// confirmed within `within` has failed with `MessageTimedOut`. `config` is librdkafka's, over an idempotent
-/// producer's.
+/// Sends records, given as key and value, and returns the outcome of each, in order. A record that is not confirmed
+/// within `within` has failed with `MessageTimedOut`. `config` contains librdkafka's options; an idempotent producer is
+/// the base.
 pub fn produce(
     bootstrap: &str,
     topic: &str,
@@ -27,10 +27,10 @@ pub fn produce(
 ) -> Vec<Outcome> {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true");
-    // What a test has not created, and the daemon neither, must not be there because the test wrote to it.
+    // A write must not create a topic that neither the test nor the daemon has created.
     settings.set("allow.auto.create.topics", "false");
     settings.set("message.timeout.ms", within.as_millis().to_string());
-    // Brokers go away and come back in tests: ask again soon.
+    // Tests stop and restart brokers: reconnect soon.
     settings.set("reconnect.backoff.max.ms", "500");
     for (key, value) in config {
         settings.set(*key, *value);
@@ -39,9 +39,9 @@ pub fn produce(
     let producer: BaseProducer<Outcomes> = settings.create_with_context(outcomes).expect("a producer");
     for (number, (key, value)) in records.iter().enumerate() {
         let record = BaseRecord::with_opaque_to(topic, number).key(*key).payload(*value);
-        producer.send(record).map_err(|(error, _)| error).expect("room in the producer's queue");
+        producer.send(record).map_err(|(error, _)| error).expect("space in the producer's queue");
     }
-    // The library's own time-out makes an end of every record; ours only guards against a library that does not.
+    // The library's own timeout ends every record. This one guards against a library that does not.
     wait::until_true("every record has an outcome", within + Duration::from_secs(30), || {
         producer.poll(POLL_TIMEOUT);
         producer.in_flight_count() == 0
@@ -50,7 +50,7 @@ pub fn produce(
     outcomes.iter().map(|outcome| outcome.expect("every record has an outcome")).collect()
 }
 
-/// Produces and expects every record to be confirmed.
+/// Produces records, all of which must be confirmed.
 pub fn produce_ok(bootstrap: &str, topic: &str, records: &[(&str, &str)]) {
     /// An election after a lost broker takes some seconds.
     const WITHIN: Duration = Duration::from_secs(60);
@@ -59,7 +59,7 @@ pub fn produce_ok(bootstrap: &str, topic: &str, records: &[(&str, &str)]) {
     }
 }
 
-/// One place per record.
+/// One slot per record.
 struct Outcomes(Mutex<Vec<Option<Outcome>>>);
 
 impl ClientContext for Outcomes {}

@@ -1,15 +1,15 @@
-//! A TCP proxy that a test can break: in front of a broker, and of any other service that speaks TCP.
+//! A TCP proxy that a test can break, in front of a broker or another TCP service.
 //!
 //! ```ignore
 //! let proxy = Proxy::start();
 //! proxy.forward_to(&cluster.broker(1).address());
-//! proxy.set(Link::CUT);    // nothing gets through, nobody is told
-//! proxy.set(Link::DEAF);   // requests arrive, answers do not
-//! proxy.refuse();          // nobody listens any more
+//! proxy.set(LinkState::CUT);          // no byte passes, and no error is reported
+//! proxy.set(LinkState::NO_RESPONSES); // requests arrive, responses do not
+//! proxy.refuse();                     // the port is closed
 //! proxy.heal();
 //! ```
 //!
-//! What is held back is not lost: when the link is open again it goes on, as TCP does after a cut. Threads and
+//! Held bytes are not lost: they pass when the link is open again, as with TCP after a cut. The numbers of threads and
 //! connections are bounded, and all of them end with the proxy.
 
 use std::io::{Read, Write};
@@ -22,27 +22,27 @@ use std::{io, thread};
 
 use super::ports::Port;
 
-/// How long a thread may sit in a read, a write or a wait before it looks at what the test wants now.
+/// Time that a thread may block in a read, a write or a wait before it checks the test's settings again.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// A local service takes a connection at once, a frozen one too: the kernel does it.
+/// Timeout for connecting to the target. The kernel accepts a local connection at once, even for a frozen service.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// Two threads each. Far above what clients of a test open.
+/// Maximum number of connections, with two threads each. Far above the number that a test's clients open.
 const MAX_CONNECTIONS: usize = 256;
-/// What is taken at a time, and what a slow link delays as one.
+/// Bytes read at a time, which a slow link delays together.
 const CHUNK: usize = 16 << 10;
 
-/// What happens to the bytes of one direction.
+/// Treatment of the bytes of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// They pass.
+    /// Bytes pass.
     Open,
-    /// Each chunk (16 KiB or less) waits this long, and no more pass in a second.
+    /// Each chunk (16 KiB or less) is delayed, and the rate is limited.
     Slow { delay: Duration, bytes_per_second: usize },
-    /// They wait until this changes.
+    /// Bytes wait until the flow changes.
     Blocked,
 }
 
-/// Both directions, for old and new connections.
+/// State of both directions, for existing and new connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkState {
     pub to_server: Flow,
@@ -51,12 +51,12 @@ pub struct LinkState {
 
 impl LinkState {
     pub const OPEN: Self = Self { to_server: Flow::Open, to_client: Flow::Open };
-    /// A cut cable: connections stay open, new ones are never answered.
+    /// A cut cable: connections stay open, new ones get no response.
     pub const CUT: Self = Self { to_server: Flow::Blocked, to_client: Flow::Blocked };
-    /// Requests arrive, answers do not: whoever asked cannot know what was done.
+    /// Requests arrive, responses do not: the client cannot know what was done.
     pub const NO_RESPONSES: Self = Self { to_server: Flow::Open, to_client: Flow::Blocked };
 
-    /// Both directions slow.
+    /// Both directions are slow.
     pub fn slow(delay: Duration, bytes_per_second: usize) -> Self {
         let flow = Flow::Slow { delay, bytes_per_second };
         Self { to_server: flow, to_client: flow }
@@ -92,7 +92,7 @@ struct Pair {
 }
 
 impl Proxy {
-    /// Listens. Connections wait until it knows where to.
+    /// Starts to listen. Connections wait until a target is set.
     pub fn start() -> Proxy {
         let port = Port::free();
         let address = port.address();
@@ -112,53 +112,53 @@ impl Proxy {
         Proxy { shared, address, acceptor: Some(acceptor) }
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Where connections go.
+    /// Sets the target of connections.
     pub fn forward_to(&self, target: &str) {
         self.change(|state| state.target = Some(target.to_owned()));
     }
 
-    /// Breaks or mends the link, for old connections and new ones.
+    /// Breaks or restores the link, for existing and new connections.
     pub fn set(&self, link: LinkState) {
         self.change(|state| state.link = link);
     }
 
-    /// Closes the port: new connections are refused, old ones reset.
+    /// Closes the port: new connections are refused, existing ones reset.
     pub fn refuse(&self) {
         self.change(|state| state.refusing = true);
         self.reset();
     }
 
-    /// Everything passes again.
+    /// Restores everything.
     pub fn heal(&self) {
         self.change(|state| (state.link, state.refusing) = (LinkState::OPEN, false));
     }
 
-    /// Resets the connections there are. What was on its way is lost.
+    /// Resets the existing connections. Bytes in transit are lost.
     pub fn reset(&self) {
         for pair in &self.shared.lock().open {
             pair.broken.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Tells clients that nothing more will come, on the connections there are, while they may go on sending.
+    /// Closes the direction to the clients on the existing connections; clients may continue to send.
     pub fn half_close(&self) {
         for pair in &self.shared.lock().open {
-            // Fails for one that is closed already.
+            // Fails for a connection that is already closed.
             let _ = pair.client.shutdown(Shutdown::Write);
         }
     }
 
-    /// Open connections.
+    /// Number of open connections.
     pub fn connections(&self) -> usize {
         self.shared.lock().open.len()
     }
 
-    /// How often clients have connected or said something: what they say at once counts once.
+    /// Number of client connects and requests; data sent at once counts once.
     pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::Relaxed)
     }
@@ -200,7 +200,7 @@ impl Shared {
                 listener = None;
             } else if listener.is_none() {
                 listener = Some(listen(port));
-                // Nobody waits for the second time.
+                // No receiver exists the second time.
                 let _ = ready.send(());
             }
             threads.retain(|thread| !thread.is_finished());
@@ -210,9 +210,9 @@ impl Shared {
                     let shared = Arc::clone(self);
                     threads.push(thread::spawn(move || shared.serve(client)));
                 }
-                // More than there should be: closed.
+                // Above the maximum number: closed.
                 Some(Ok(_)) => {}
-                // Nobody came, or nobody may.
+                // No client connected, or the port is closed.
                 Some(Err(_)) | None => thread::sleep(POLL_INTERVAL / 4),
             }
         }
@@ -222,10 +222,10 @@ impl Shared {
         }
     }
 
-    /// One connection from its beginning to its end.
+    /// Serves one connection from its begin to its end.
     fn serve(&self, client: TcpStream) {
         let Some(target) = self.await_target() else { return };
-        // The server is away: so is the client's connection.
+        // The server is unavailable: reset the client's connection.
         let Ok(server) = connect(&target) else { return reset_on_close(&client) };
         let pair = Arc::new(Pair { client, server, broken: AtomicBool::new(false) });
         if pair.prepare().is_err() {
@@ -243,7 +243,7 @@ impl Shared {
         self.lock().open.retain(|other| !Arc::ptr_eq(other, &pair));
     }
 
-    /// The target, once connections may get through to it.
+    /// The target, once the link lets connections pass.
     fn await_target(&self) -> Option<String> {
         let state = self.lock();
         let waits = |state: &mut State| {
@@ -255,13 +255,13 @@ impl Shared {
         state.target.clone().filter(|_| !state.stopped && !state.refusing)
     }
 
-    /// Carries one direction until an end closes, or the connection is to break.
+    /// Forwards one direction until an end closes, or the connection must break.
     fn pump(&self, pair: &Pair, mut from: &TcpStream, mut to: &TcpStream, side: impl Fn(&LinkState) -> Flow) {
         let mut chunk = vec![0; CHUNK];
         while self.await_open(pair, &side) {
             match from.read(&mut chunk) {
                 Ok(0) => {
-                    // The other direction may have more to say.
+                    // The other direction may continue.
                     let _ = to.shutdown(Shutdown::Write);
                     return;
                 }
@@ -277,11 +277,11 @@ impl Shared {
                 Err(_) => break,
             }
         }
-        // Whatever ended this direction ends the other one too.
+        // The end of this direction also ends the other one.
         pair.broken.store(true, Ordering::Relaxed);
     }
 
-    /// Passes a chunk on when it may; false when the connection is to break instead.
+    /// Forwards a chunk when the link allows it; `false` if the connection must break instead.
     fn forward_chunk(
         &self,
         pair: &Pair,
@@ -308,7 +308,7 @@ impl Shared {
         true
     }
 
-    /// Waits while this direction is held; false when the connection is to break.
+    /// Waits while this direction is blocked; `false` if the connection must break.
     fn await_open(&self, pair: &Pair, side: &impl Fn(&LinkState) -> Flow) -> bool {
         let mut state = self.lock();
         loop {
@@ -322,7 +322,7 @@ impl Shared {
         }
     }
 
-    /// A delay that ends early when the connection is to break or the link is mended.
+    /// A delay that ends early if the connection must break or the link is restored.
     fn sleep(&self, delay: Duration, pair: &Pair) {
         let state = self.lock();
         let waits = |state: &mut State| {
@@ -333,7 +333,7 @@ impl Shared {
 }
 
 impl Pair {
-    /// Reads and writes come back often enough to see what the test wants.
+    /// Sets short timeouts, so that reads and writes return often enough to check the test's settings.
     fn prepare(&self) -> io::Result<()> {
         for stream in [&self.client, &self.server] {
             stream.set_nonblocking(false)?;
@@ -346,8 +346,8 @@ impl Pair {
 }
 
 fn listen(port: &Port) -> TcpListener {
-    let listener = TcpListener::bind(port.address()).expect("the proxy's port, which is ours");
-    listener.set_nonblocking(true).expect("a listener that can be asked");
+    let listener = TcpListener::bind(port.address()).expect("the proxy's reserved port");
+    listener.set_nonblocking(true).expect("a non-blocking listener");
     listener
 }
 
@@ -356,9 +356,9 @@ fn connect(target: &str) -> io::Result<TcpStream> {
     TcpStream::connect_timeout(&target, CONNECT_WITHIN)
 }
 
-/// A reset instead of an orderly end, when the last handle closes.
+/// Makes the last close of the socket send a reset instead of an orderly end.
 fn reset_on_close(stream: &TcpStream) {
-    // Fails for one that is closed already.
+    // Fails for a connection that is already closed.
     let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
 }
 

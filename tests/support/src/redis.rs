@@ -1,5 +1,5 @@
-//! Redis servers: one alone, or three that are a cluster. Each on ports and in a directory of its own, with Redis'
-//! defaults for everything else.
+//! Redis servers: a single one, or three that form a cluster. Each has its own ports and directory; other settings are
+//! Redis' defaults.
 
 use std::io;
 use std::io::{Read, Write};
@@ -15,33 +15,33 @@ use super::child::Child;
 use super::ports::Port;
 use super::{scratch, wait};
 
-/// It starts in a few milliseconds, a cluster in about a second; the machine may be busy.
+/// Timeout for a start, which takes a few milliseconds, for a cluster about a second; the machine may be busy.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(30);
-/// One answer of a server that is well.
+/// Timeout of a healthy server's reply.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const SLOTS: usize = 16_384;
-/// What each of three nodes has of them, the last one less.
+/// Slots of each of three nodes; the last one has fewer.
 const SLOTS_PER_NODE: usize = SLOTS.div_ceil(3);
 
-/// A server, running or not. Methods take `&self`, so that a test can stop it while others use it.
+/// A server, running or not. Methods take `&self`, so that a test can stop it while other threads use it.
 pub struct Redis {
-    // First, so that it is gone before its ports are anybody's again.
+    // First, so that it has ended before its ports are released.
     child: Mutex<Option<Child>>,
     dir: TempDir,
     port: Port,
-    /// Of the talk among the nodes of a cluster.
+    /// Port for the messages among the nodes of a cluster.
     bus: Option<Port>,
     options: Vec<String>,
 }
 
 impl Redis {
-    /// A server that runs and answers.
+    /// Starts a server and waits for its replies.
     pub fn start() -> Redis {
         Redis::start_with(&[])
     }
 
-    /// With further options, such as `["--requirepass", "secret"]`.
+    /// Starts a server with further options, such as `["--requirepass", "secret"]`.
     pub fn start_with(options: &[&str]) -> Redis {
         let redis = Redis::prepare(None, options);
         redis.restart();
@@ -53,8 +53,8 @@ impl Redis {
         Redis { child: Mutex::new(None), dir: scratch::dir("redis"), port: Port::free(), bus, options }
     }
 
-    /// Starts it again on its port, with what it saved: all of it after an orderly stop; after a kill nothing, unless
-    /// 10,000 changes within a minute made it save (the defaults of `save`).
+    /// Starts the server again on its port, with its saved data. After an orderly stop this is all data. After a kill
+    /// it is none, unless 10,000 changes within a minute triggered a save (the defaults of `save`).
     pub fn restart(&self) {
         let mut child = self.child();
         assert!(child.is_none(), "redis {} is already started", self.address());
@@ -66,7 +66,7 @@ impl Redis {
         }
         server.args(&self.options);
         let mut started = Child::spawn("redis", &server, &self.log_file());
-        wait::until_true("redis answers", READY_WITHIN, || {
+        wait::until_true("redis replies", READY_WITHIN, || {
             assert!(started.ended().is_none(), "redis ended:\n{}", started.log_tail());
             self.command(&["PING"]).is_ok()
         });
@@ -78,34 +78,34 @@ impl Redis {
         self.port.address()
     }
 
-    /// For clients.
+    /// The URL for clients.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address())
     }
 
-    /// Stops it in an orderly way (SIGTERM).
+    /// Stops the server in an orderly way (SIGTERM).
     pub fn stop(&self) {
         self.running(|child| child.terminate(STOP_WITHIN));
         *self.child() = None;
     }
 
-    /// Kills it (SIGKILL).
+    /// Kills the server (SIGKILL).
     pub fn kill(&self) {
         self.running(Child::kill);
         *self.child() = None;
     }
 
-    /// Stops it where it is (SIGSTOP): connections stay open and nobody answers.
+    /// Freezes the server (SIGSTOP): connections stay open, and no request gets a reply.
     pub fn freeze(&self) {
         self.running(Child::freeze);
     }
 
-    /// Lets it go on after [`Redis::freeze`].
+    /// Resumes the server after [`Redis::freeze`].
     pub fn thaw(&self) {
         self.running(Child::thaw);
     }
 
-    /// Sends one command over a connection of its own and returns the answer as it comes over the wire.
+    /// Sends one command over a new connection and returns the reply in its wire format.
     pub fn command(&self, command: &[&str]) -> io::Result<String> {
         let mut stream = TcpStream::connect(self.address())?;
         stream.set_read_timeout(Some(ANSWER_WITHIN))?;
@@ -116,7 +116,7 @@ impl Redis {
         stream.write_all(request.as_bytes())?;
         let mut answer = vec![0; 64 << 10];
         let mut len = 0;
-        // Long answers are not asked for: the first bytes and what comes with them suffice, up to a whole bulk string.
+        // No command has a long reply: the first bytes and what arrives with them suffice, up to a whole bulk string.
         while len < answer.len() {
             len += match stream.read(&mut answer[len..])? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -134,7 +134,7 @@ impl Redis {
     }
 
     fn child(&self) -> MutexGuard<'_, Option<Child>> {
-        // A test that panicked with the lock held has left a child that can still be killed.
+        // A test that panicked with the lock held leaves a child that can still be killed.
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -144,7 +144,7 @@ impl Redis {
     }
 }
 
-/// Whether an answer has come to its end: a line, or a string with its length before it.
+/// Whether a reply is complete: a line, or a string with its length before it.
 fn is_whole(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(answer);
     let Some((head, rest)) = text.split_once("\r\n") else { return false };
@@ -159,18 +159,18 @@ fn slots(number: usize) -> (String, String) {
     ((number * SLOTS_PER_NODE).to_string(), (((number + 1) * SLOTS_PER_NODE).min(SLOTS) - 1).to_string())
 }
 
-/// Three masters that share the slots.
+/// Three primaries that share the slots.
 pub struct RedisCluster {
     nodes: Vec<Redis>,
 }
 
 impl RedisCluster {
-    /// A cluster that serves.
+    /// Starts a cluster and waits until it serves.
     pub fn start() -> RedisCluster {
         RedisCluster::start_with(&[])
     }
 
-    /// With further options of its nodes.
+    /// Starts a cluster with further options of its nodes.
     pub fn start_with(options: &[&str]) -> RedisCluster {
         let nodes: Vec<Redis> = (0..3).map(|_| Redis::prepare(Some(Port::free()), options)).collect();
         nodes.iter().for_each(Redis::restart);
@@ -191,7 +191,7 @@ impl RedisCluster {
         cluster
     }
 
-    /// Returns when every node knows of all slots and all nodes.
+    /// Returns when every node knows all slots and all nodes.
     pub fn await_ready(&self) {
         for node in &self.nodes {
             wait::until_true("the cluster serves", READY_WITHIN, || {
@@ -206,33 +206,33 @@ impl RedisCluster {
         &self.nodes[number]
     }
 
-    /// The number of the node that has a key. Asks node 0.
+    /// The number of the node that has a key, according to node 0.
     pub fn node_of(&self, key: &str) -> usize {
         let answer = self.nodes[0].command(&["CLUSTER", "KEYSLOT", key]).expect("node 0 runs");
         answer.trim().trim_start_matches(':').parse::<usize>().expect("a slot") / SLOTS_PER_NODE
     }
 
-    /// Gives the slots of one node to another, as a failover does. The first need not answer.
+    /// Moves the slots of one node to another, as a failover does. The first node may be unavailable.
     pub fn take_over(&self, from: usize, to: usize) {
         let (first, last) = slots(from);
         let ask = |command: &[&str]| self.nodes[to].command(command).expect("the node runs");
         wait::until_true("the slots are taken over", READY_WITHIN, || {
-            // They may be nobody's already.
+            // The slots may already have no owner.
             ask(&["CLUSTER", "DELSLOTSRANGE", &first, &last]);
             ask(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]) == "+OK\r\n"
         });
-        // With a word that is newer than that of the node before it, others believe it.
+        // With an epoch newer than that of the previous owner, the other nodes accept the change.
         let newer = ask(&["CLUSTER", "BUMPEPOCH"]);
         assert!(newer.starts_with("+BUMPED"), "{newer}");
     }
 
-    /// For clients: all its nodes.
+    /// The URL for clients, with all nodes.
     pub fn url(&self) -> String {
         self.nodes.iter().map(Redis::url).collect::<Vec<_>>().join(",")
     }
 }
 
-/// Whether there is a server to start.
+/// Whether redis-server is installed.
 pub fn find() -> Result<(), String> {
     let found = Command::new("redis-server").arg("--version").output();
     found.map(drop).map_err(|error| format!("no redis-server (Debian's package of that name): {error}"))

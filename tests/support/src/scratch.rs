@@ -1,10 +1,10 @@
-//! Temporary directories that go when the test does, however it ends.
+//! Temporary directories that are removed with the test, however it ends.
 //!
-//! A `TempDir` removes itself when dropped. That is not enough here: statics are not dropped (the broker that tests
-//! share is one), and a test process may be killed. So all directories lie in one root per test process, and a shell
-//! at the other end of a pipe removes that root when the pipe closes, which the kernel does in every case.
+//! A `TempDir` removes itself when dropped. That is not sufficient here: statics are not dropped (the shared broker is
+//! one), and a test process may be killed. So all directories are in one root per test process. A shell at the other
+//! end of a pipe removes that root when the pipe closes, which the kernel does in every case.
 //!
-//! `FOREBAY_TEST_KEEP=1` keeps everything, for a look at what a failed test left behind.
+//! `FOREBAY_TEST_KEEP=1` keeps everything, to examine a failed test's files.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,13 +16,13 @@ use tempfile::{Builder, TempDir};
 /// The directory of this test process, and the shell that removes it.
 struct Root {
     path: PathBuf,
-    /// Holds our end of the pipe open.
+    /// Holds this process's end of the pipe open.
     _janitor: Option<Child>,
 }
 
-/// Reads until the pipe closes, then removes. It must outlive an interrupt from the terminal, which reaches all of
-/// the process group. Children of the test process die at the same moment; one that still wrote a file into a
-/// directory just being removed makes a second attempt necessary.
+/// Reads until the pipe closes, then removes the directory. It must survive an interrupt from the terminal, which
+/// reaches the whole process group. Children of the test process end at the same moment. If one of them still wrote a
+/// file into a directory being removed, a second attempt is necessary.
 const JANITOR: &str =
     r#"trap "" INT TERM HUP; cat >/dev/null; rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }"#;
 
@@ -37,7 +37,7 @@ pub fn dir(name: &str) -> TempDir {
         .expect("a temporary directory")
 }
 
-/// Copies a directory and what is in it, but not locks and sockets. Somebody may be writing there.
+/// Copies a directory and its content, except locks and sockets. Another process may be writing there.
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -47,7 +47,7 @@ pub fn copy(from: &Path, to: &Path) {
             copy(&path, &target);
         } else if kind.is_file() && entry.file_name() != "LOCK" {
             match fs::copy(&path, &target) {
-                // A live log replaces its checkpoint now and then.
+                // A running daemon replaces its checkpoint now and then.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 copied => drop(copied.unwrap()),
             }
@@ -75,7 +75,7 @@ fn make_root() -> Root {
 }
 
 fn start_janitor(root: &Path) -> Child {
-    // Its output goes nowhere: an inherited pipe would keep whoever reads the tests' output waiting for it.
+    // Its output is discarded: an inherited pipe would keep a reader of the tests' output waiting.
     Command::new("sh")
         .args(["-c", JANITOR, "sh"])
         .arg(root)

@@ -1,8 +1,8 @@
-//! What services a test may ask for, and what happens where they are missing.
+//! Services that a test can request, and the handling of missing ones.
 //!
-//! `cargo test` alone must work on a machine that has fetched nothing: a test whose service is missing leaves itself
-//! out, and says so on stdout. `tests/run` sets `FOREBAY_TEST_SERVICES=required`: there such a test fails, so that no
-//! test can be left out in the complete run.
+//! `cargo test` alone must work on a machine that has fetched nothing: a test whose service is missing skips itself,
+//! and reports this on stdout. `tests/run` sets `FOREBAY_TEST_SERVICES=required`: then such a test fails, so that the
+//! complete run skips no test.
 //!
 //! ```ignore
 //! let Some(kafka) = services::kafka("name_of_the_test") else { return };         // its own cluster
@@ -26,17 +26,17 @@ use super::redis::{Redis, RedisCluster};
 use super::sql::SqlServer;
 use super::{pgbouncer, redis};
 
-/// `required` makes a missing service an error.
+/// The value `required` makes a missing service an error.
 const SERVICES: &str = "FOREBAY_TEST_SERVICES";
 
-/// `host:port` of a broker that runs already, for tests that only use one.
+/// `host:port` of a running broker, for tests that do not control theirs.
 const EXTERNAL_KAFKA: &str = "FOREBAY_TEST_KAFKA";
 
-/// More clusters than this at once would measure the machine: three brokers hold a gigabyte.
+/// Maximum number of clusters at once; more would exhaust the machine: three brokers use a gigabyte.
 const MAX_CLUSTERS: usize = 4;
 
-/// Leave to run one cluster of one's own. Holds one of a few places until dropped, so bind it for the whole test and
-/// ask once per test: a test that asked twice could wait for itself.
+/// A permit to run one cluster. It occupies one of a few slots until dropped, so bind it for the whole test and request
+/// it once per test: a second request could wait for the first.
 pub struct KafkaPermit {
     jars: Jars,
 }
@@ -59,10 +59,10 @@ impl Drop for KafkaPermit {
 static CLUSTERS_RUNNING: Mutex<usize> = Mutex::new(0);
 static CLUSTER_STOPPED: Condvar = Condvar::new();
 
-/// For a test that controls its own brokers. `None`: leave the test out; that has been said.
+/// A permit for a test that controls its own brokers. `None`: skip the test, which has been reported.
 pub fn kafka(test: &str) -> Option<KafkaPermit> {
     let jars = available(test, "Apache Kafka", jars())?;
-    // As many clusters at a time as there are cores: each keeps about one busy while it starts.
+    // As many clusters at a time as cores: each occupies about one core while it starts.
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let places = cores.min(MAX_CLUSTERS);
     let taken = CLUSTERS_RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,25 +72,25 @@ pub fn kafka(test: &str) -> Option<KafkaPermit> {
     Some(KafkaPermit { jars })
 }
 
-/// For a test that needs a broker and no control over it: the address of one that other tests use too, so its topics
-/// need names of their own (`admin::unique_name`). Tests' own clients create none by using them.
+/// For a test that needs a broker but does not control it: the address of a shared broker, so topics need unique names
+/// (`admin::unique_name`). The tests' own clients do not create topics by using them.
 pub fn shared_kafka(test: &str) -> Option<String> {
     if let Ok(external) = env::var(EXTERNAL_KAFKA) {
         return Some(external);
     }
     let jars = available(test, "Apache Kafka", jars())?;
-    // Never dropped. The kernel kills the broker when this process ends, and its files are removed then.
+    // Never dropped. The kernel kills the broker when this process ends, and its files are then removed.
     static SHARED: OnceLock<Kafka> = OnceLock::new();
     let kafka = SHARED.get_or_init(|| jars.start(ClusterOptions::single()));
     Some(kafka.bootstrap())
 }
 
-/// For a test of TLS, logins and permissions: one broker that other tests use too, so topics, users and groups need names
-/// of their own. `None`: leave the test out; that has been said.
+/// For a test of TLS, logins and permissions: a shared broker, so topics, users and groups need unique names. `None`:
+/// skip the test, which has been reported.
 pub fn secure_kafka(test: &str) -> Option<&'static Kafka> {
     let jars = available(test, "Apache Kafka", jars())?;
     available(test, "openssl", has_openssl())?;
-    // Never dropped, like the other one.
+    // Never dropped, like the other shared broker.
     static SHARED: OnceLock<Kafka> = OnceLock::new();
     Some(SHARED.get_or_init(|| jars.start(ClusterOptions::single().secure())))
 }
@@ -100,37 +100,37 @@ fn has_openssl() -> Result<(), String> {
     run.map(drop).map_err(|error| format!("no openssl: {error}"))
 }
 
-/// For a test that controls its own Redis. `None`: leave the test out; that has been said.
+/// For a test that controls its own Redis. `None`: skip the test, which has been reported.
 pub fn redis(test: &str) -> Option<RedisStarter> {
     available(test, "redis-server", redis::find()).map(|()| RedisStarter)
 }
 
-/// Leave to start Redis servers. They are small: any number at a time.
+/// A permit to start Redis servers. They are small, so their number is not limited.
 pub struct RedisStarter;
 
 impl RedisStarter {
-    /// One server.
+    /// Starts one server.
     pub fn start(&self) -> Redis {
         Redis::start()
     }
 
-    /// One server with further options.
+    /// Starts one server with further options.
     pub fn start_with(&self, options: &[&str]) -> Redis {
         Redis::start_with(options)
     }
 
-    /// Three that are a cluster.
+    /// Starts a cluster of three servers.
     pub fn start_cluster(&self) -> RedisCluster {
         RedisCluster::start()
     }
 
-    /// The same with further options.
+    /// Starts a cluster of three servers with further options.
     pub fn start_cluster_with(&self, options: &[&str]) -> RedisCluster {
         RedisCluster::start_with(options)
     }
 }
 
-/// For a test that needs a MariaDB and no control over it: the URL of a new database on one that other tests use too.
+/// For a test that needs a MariaDB but does not control it: the URL of a new database on a shared server.
 pub fn mariadb(test: &str) -> Option<String> {
     // Never dropped, like the shared broker.
     static SHARED: OnceLock<Result<MariaDb, String>> = OnceLock::new();
@@ -138,20 +138,20 @@ pub fn mariadb(test: &str) -> Option<String> {
     available(test, "MariaDB", server).map(SqlServer::create_database)
 }
 
-/// For a test that stops, kills or freezes its MariaDB, or fills it.
+/// For a test that stops, kills, freezes or fills its MariaDB.
 pub fn own_mariadb(test: &str) -> Option<MariaDb> {
     available(test, "MariaDB", MariaDb::new())
 }
 
-/// For a test that needs a PostgreSQL and no control over it: the URL of a new database on one that other tests use too.
+/// For a test that needs a PostgreSQL but does not control it: the URL of a new database on a shared server.
 pub fn postgres(test: &str) -> Option<String> {
     static SHARED: OnceLock<Result<Postgres, String>> = OnceLock::new();
     let server = SHARED.get_or_init(Postgres::new).as_ref().map_err(Clone::clone);
     available(test, "PostgreSQL", server).map(SqlServer::create_database)
 }
 
-/// For a test that reaches a PostgreSQL through a pooler: the URL of a new database on one that other tests use too, and
-/// the URL that leads there through a PgBouncer that they share as well.
+/// For a test that reaches a PostgreSQL through a pooler: the URLs of a new database on a shared server, directly and
+/// through a shared PgBouncer.
 pub fn pooled_postgres(test: &str) -> Option<(String, String)> {
     static SHARED: OnceLock<Result<PgBouncer, String>> = OnceLock::new();
     let direct = postgres(test)?;
@@ -161,12 +161,12 @@ pub fn pooled_postgres(test: &str) -> Option<(String, String)> {
     Some((direct, pooled))
 }
 
-/// A PgBouncer of the test's own before the server of this URL, with further lines in its configuration.
+/// A PgBouncer of one test in front of this URL's server, with further lines in its configuration.
 pub fn own_pgbouncer(test: &str, direct: &str, settings: &[&str]) -> Option<PgBouncer> {
     available(test, "PgBouncer", PgBouncer::start(pgbouncer::address_of(direct), settings))
 }
 
-/// For a test that stops, kills or freezes its PostgreSQL, or fills it.
+/// For a test that stops, kills, freezes or fills its PostgreSQL.
 pub fn own_postgres(test: &str) -> Option<Postgres> {
     available(test, "PostgreSQL", Postgres::new())
 }
@@ -176,7 +176,7 @@ fn jars() -> Result<Jars, String> {
     FOUND.get_or_init(Jars::find).clone()
 }
 
-/// What was found, or `None` after saying that `test` is left out, or a failed test where that is not allowed.
+/// The service, or `None` after reporting that `test` is skipped. Fails the test if skipping is not allowed.
 pub fn available<T>(test: &str, service: &str, found: Result<T, String>) -> Option<T> {
     let missing = match found {
         Ok(found) => return Some(found),
@@ -186,7 +186,7 @@ pub fn available<T>(test: &str, service: &str, found: Result<T, String>) -> Opti
         env::var(SERVICES).as_deref() != Ok("required"),
         "{test} needs {service}, and {SERVICES}=required: {missing}"
     );
-    // Not println: what a test prints is shown only when it fails, and this one is about to pass.
-    writeln!(io::stdout(), "left out: {test}: {missing}").expect("stdout");
+    // Not `println!`: the output of a test is shown only if it fails, and this test is about to pass.
+    writeln!(io::stdout(), "skipped: {test}: {missing}").expect("stdout");
     None
 }

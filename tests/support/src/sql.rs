@@ -1,6 +1,6 @@
-//! What a test does with a database server, whichever it is.
+//! Common operations on a test's database server.
 //!
-//! Both servers are as durable as in production: a commit is answered after its flush.
+//! Both servers are as durable as in production: a commit returns after its flush.
 
 use std::future::Future;
 use std::os::unix::fs::MetadataExt;
@@ -14,23 +14,23 @@ pub const USER: &str = "forebay";
 /// Its password.
 pub const PASSWORD: &str = "geheim";
 
-/// A server of the test's own, or one that tests share.
+/// A server of one test, or one that tests share.
 pub trait SqlServer: Send + Sync {
     /// The URL of one of its databases.
     fn url(&self, database: &str) -> String;
     /// Runs statements in one of its databases, as an administrator; they must succeed.
     fn sql(&self, database: &str, statements: &str);
-    /// The database that is there from the beginning.
+    /// The database that exists from the beginning.
     fn default_database(&self) -> &'static str;
-    /// Starts it on its port and data, and returns when it answers.
+    /// Starts the server with its port and data, and returns when it replies.
     fn start(&self);
-    /// Stops it in an orderly way, whoever is connected.
+    /// Stops the server in an orderly way, even with connected clients.
     fn stop(&self);
-    /// Kills it, with all its processes.
+    /// Kills the server, with all its processes.
     fn kill(&self);
-    /// Stops it where it is: connections stay open and nobody answers.
+    /// Freezes the server: connections stay open, and no request gets a reply.
     fn freeze(&self);
-    /// Lets it go on after [`SqlServer::freeze`].
+    /// Resumes the server after [`SqlServer::freeze`].
     fn thaw(&self);
 
     /// The URL of a new, empty database.
@@ -42,7 +42,7 @@ pub trait SqlServer: Send + Sync {
     }
 }
 
-/// Completes a future on a thread and a runtime of its own, so that it can be called from within a runtime.
+/// Completes a future on a separate thread and runtime, so that it can be called from within a runtime.
 pub fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
     thread::scope(|scope| {
         let run = || Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future);
@@ -50,7 +50,7 @@ pub fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
     })
 }
 
-/// Whether this test runs as root, which neither server likes to.
+/// Whether this test runs as root, which neither server accepts by default.
 pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }

@@ -1,12 +1,12 @@
-//! A place in a PostgreSQL where statements wait for the test, so that a race has one course.
+//! A gate in a PostgreSQL where statements wait for the test, which makes the order of a race deterministic.
 //!
 //! ```ignore
-//! let mut gate = Gate::new(&url);
+//! let mut gate = StatementGate::new(&url);
 //! gate.sql("CREATE VIEW v AS SELECT * FROM t WHERE pass_gate()");
 //! gate.close();
 //! // … a statement on another connection reads `v` …
-//! gate.await_one();
-//! gate.let_others_pass();   // the one that waits goes on waiting
+//! gate.await_waiter();
+//! gate.unlock_new();   // the waiting statement continues to wait
 //! gate.open();
 //! ```
 
@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::daemon::LONG;
 use super::wait;
 
-/// A statement begins to wait only while the gate is closed, and waits until the lock is free.
+/// A statement waits only if the gate is closed, and until the lock is released.
 const SETUP: &str = "CREATE TABLE gate (closed BOOLEAN NOT NULL);
     INSERT INTO gate VALUES (false);
     CREATE FUNCTION pass_gate() RETURNS BOOLEAN LANGUAGE plpgsql VOLATILE AS $$ BEGIN
@@ -33,14 +33,14 @@ const SETUP: &str = "CREATE TABLE gate (closed BOOLEAN NOT NULL);
 const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-/// The gate, open at first, and a connection of its own. For threads that are none of a runtime's.
+/// The gate, open at first, with its own connection. For threads outside of a runtime.
 pub struct StatementGate {
     runtime: Runtime,
     connection: PgConnection,
 }
 
 impl StatementGate {
-    /// In the database of this URL.
+    /// Creates the gate in the database of this URL.
     pub fn new(url: &str) -> StatementGate {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let connection = runtime.block_on(PgConnection::connect(url)).expect("a connection");
@@ -49,13 +49,13 @@ impl StatementGate {
         gate
     }
 
-    /// Runs statements of the test's own.
+    /// Runs statements of the test.
     pub fn sql(&mut self, statements: &str) {
         let run = sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut self.connection);
         self.runtime.block_on(run).expect(statements);
     }
 
-    /// From now on statements wait here.
+    /// Closes the gate: new statements wait.
     pub fn close(&mut self) {
         self.sql("SELECT pg_advisory_lock(4711); UPDATE gate SET closed = true");
     }
@@ -68,7 +68,7 @@ impl StatementGate {
         });
     }
 
-    /// New statements pass; those that wait go on waiting.
+    /// New statements pass; waiting ones continue to wait.
     pub fn unlock_new(&mut self) {
         self.sql("UPDATE gate SET closed = false");
     }

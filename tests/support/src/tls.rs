@@ -1,4 +1,4 @@
-//! Certificates of a test's own, and connections that want to see one of them.
+//! Certificates of one test, and connections that require one of them.
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{
 use super::http::Connection;
 use super::{http, scratch, services};
 
-/// Makes a key and a certificate that nobody but itself has signed, for 127.0.0.1.
+/// Creates a key and a self-signed certificate for 127.0.0.1.
 const MAKE: &str = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test \
                     -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=IP:127.0.0.1 \
                     -keyout key.pem -out cert.pem";
@@ -28,7 +28,7 @@ pub struct Identity {
     pub key: String,
 }
 
-/// Where they lie for a daemon.
+/// The certificate files of a daemon.
 pub struct CertificateFiles {
     pub cert: PathBuf,
     pub key: PathBuf,
@@ -37,14 +37,14 @@ pub struct CertificateFiles {
 /// A connection after its handshake.
 pub struct TlsConnection {
     pub connection: Connection,
-    /// What the server showed.
+    /// The server's certificate.
     pub cert: CertificateDer<'static>,
-    /// The protocol inside that both agreed upon.
+    /// The negotiated application protocol.
     pub alpn: Option<Vec<u8>>,
 }
 
 impl Identity {
-    /// Another one each time. `None`: leave the test out; that has been said.
+    /// Creates a new identity. `None`: skip the test, which has been reported.
     pub fn make(test: &str) -> Option<Identity> {
         let dir = scratch::dir("certificate");
         let made = Command::new("openssl").args(MAKE.split_whitespace()).current_dir(&dir).output();
@@ -61,7 +61,7 @@ impl Identity {
 }
 
 impl CertificateFiles {
-    /// With this certificate and its key.
+    /// Writes this certificate and its key to the directory.
     pub fn with(dir: &Path, identity: &Identity) -> CertificateFiles {
         let place = CertificateFiles { cert: dir.join("tls-cert.pem"), key: dir.join("tls-key.pem") };
         replace(&place.cert, &identity.cert);
@@ -70,16 +70,16 @@ impl CertificateFiles {
     }
 }
 
-/// Replaces a file as a whole: nobody sees a part of it.
+/// Replaces a file atomically: no reader sees a part of it.
 pub fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).expect("a file");
-    // A key that everybody may read is refused.
+    // A key that every user may read is refused.
     fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).expect("a private file");
     fs::rename(new, path).expect("its name");
 }
 
-/// Connects; an error unless the server shows one of these certificates and owns its key.
+/// Connects. Fails unless the server shows one of these certificates and owns its key.
 pub fn connect(
     address: &str,
     known: &[&Identity],

@@ -1,16 +1,16 @@
-//! Waiting for a condition of another process, with an end.
+//! Waiting for a condition of another process, with a deadline.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A condition is looked at this often: short beside what tests wait for, long beside the cost of a look.
+/// Time between two checks of a condition: short compared to what tests wait for, long compared to a check.
 const POLL: Duration = Duration::from_millis(10);
 
-/// The first value `look` finds, or `None` when `within` has passed. Looks at least once.
+/// The first value that `look` finds, or `None` when `within` has passed. Calls `look` at least once.
 pub fn poll<T>(within: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + within;
     loop {
-        // Taken before the look: a look that itself takes long still gets its last chance.
+        // Computed before the check: a check that itself takes long still gets its last chance.
         let late = Instant::now() >= deadline;
         if let Some(found) = look() {
             return Some(found);
@@ -22,12 +22,12 @@ pub fn poll<T>(within: Duration, mut look: impl FnMut() -> Option<T>) -> Option<
     }
 }
 
-/// The first value `look` finds; ends the test, naming `what`, when `within` has passed without one.
+/// The first value that `look` finds. Fails the test with `what` when `within` has passed without one.
 pub fn until<T>(what: &str, within: Duration, look: impl FnMut() -> Option<T>) -> T {
     poll(within, look).unwrap_or_else(|| panic!("not within {within:?}: {what}"))
 }
 
-/// Returns once `holds` does; ends the test, naming `what`, when `within` has passed before that.
+/// Returns when `holds` is true. Fails the test with `what` when `within` has passed before.
 pub fn until_true(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
     until(what, within, || holds().then_some(()));
 }

@@ -1,5 +1,5 @@
-//! The tests' own tools: processes that end with the test, ports, directories, the HTTP client.
-// clippy.toml allows this in test functions; what they call is no different.
+//! Tests of the test tools: processes that end with the test, ports, directories, the HTTP client.
+// clippy.toml allows this in test functions; their helper functions are no different.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{ErrorKind, Read, Write};
@@ -16,10 +16,10 @@ use support::ports::Port;
 use support::proxy::{Flow, LinkState, Proxy};
 use support::{scratch, wait};
 
-/// Above what a process needs to start or to end, on a busy machine too.
+/// A timeout above the time that a process needs to start or to end, on a busy machine too.
 const LONG: Duration = Duration::from_secs(30);
 
-/// What a read waits for that is to get nothing.
+/// Timeout of a read that must receive nothing.
 const NOTHING: Duration = Duration::from_millis(150);
 
 /// Set in the process that [`nothing_survives_a_killed_test_process`] starts and kills.
@@ -44,11 +44,11 @@ fn nothing_survives_a_killed_test_process() {
 
     victim.kill().unwrap();
     victim.wait().unwrap();
-    wait::until_true("the child is gone", LONG, || has_ended(&process));
-    wait::until_true("the directory is gone", LONG, || !directory.exists());
+    wait::until_true("the child has ended", LONG, || has_ended(&process));
+    wait::until_true("the directory is removed", LONG, || !directory.exists());
 }
 
-/// The process the test above kills. By itself it does nothing.
+/// The process that the test above kills. On its own it does nothing.
 #[test]
 fn a_test_process_to_be_killed() {
     let Some(report) = env::var_os(VICTIM) else { return };
@@ -60,7 +60,7 @@ fn a_test_process_to_be_killed() {
 }
 
 #[test]
-fn a_child_outlives_the_thread_that_started_it_and_no_more() {
+fn a_child_outlives_its_thread_but_not_the_process() {
     let dir = scratch::dir("thread");
     let mut child = thread::scope(|scope| scope.spawn(|| sleeper(dir.path())).join().unwrap());
     child.freeze();
@@ -72,18 +72,18 @@ fn a_child_outlives_the_thread_that_started_it_and_no_more() {
 }
 
 #[test]
-fn a_child_ends_when_asked_and_leaves_its_words() {
+fn a_child_ends_on_request_and_its_output_remains() {
     let dir = scratch::dir("words");
     let mut command = Command::new("sh");
     command.args(["-c", r#"trap "echo bye; exit 7" TERM; echo hello; while :; do sleep 0.01; done"#]);
     let mut child = Child::spawn("sh", &command, &dir.path().join("log"));
-    wait::until_true("it has begun", LONG, || child.log() == "hello\n");
+    wait::until_true("the child has started", LONG, || child.log() == "hello\n");
     assert_eq!(child.terminate(LONG).code(), Some(7));
     assert_eq!(child.log(), "hello\nbye\n");
 }
 
 #[test]
-fn a_port_is_given_out_once() {
+fn a_port_is_reserved_once() {
     let first = Port::free();
     let second = Port::free();
     assert_ne!(first.number(), second.number());
@@ -91,7 +91,7 @@ fn a_port_is_given_out_once() {
 }
 
 #[test]
-fn the_http_client_understands_lengths_chunks_and_closing() {
+fn the_http_client_reads_lengths_chunks_and_closed_bodies() {
     let address = scripted_server(&[
         "HTTP/1.1 202 Accepted\r\nContent-Length: 8\r\nX-Two:  b \r\n\r\n{\"a\": 1}",
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: 1\r\n\r\n",
@@ -105,12 +105,12 @@ fn the_http_client_understands_lengths_chunks_and_closing() {
     assert_eq!(client.get("/").unwrap().text(), "abcde");
     assert_eq!(client.put("/", "{}").unwrap().status, 204);
     assert_eq!(client.get("/").unwrap().text(), "until the end");
-    assert!(client.get("/").is_err(), "nobody accepts any more");
+    assert!(client.get("/").is_err(), "no server accepts any more");
 }
 
 #[test]
 fn the_http_client_does_not_hang() {
-    // Accepts by the backlog alone, and never answers.
+    // The kernel's backlog accepts the connection; no response is ever sent.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut connection = Connection::open(&silent.local_addr().unwrap().to_string()).unwrap();
     connection.set_read_within(Duration::from_millis(20)).unwrap();
@@ -125,12 +125,12 @@ fn sleeper(dir: &Path) -> Child {
     Child::spawn("sleep", &command, &dir.join("log"))
 }
 
-/// True when the process is gone, or only its number is left until somebody asks how it ended.
+/// Whether the process has ended; a zombie counts as ended.
 fn has_ended(process: &Path) -> bool {
     fs::read_to_string(process.join("stat")).map_or(true, |stat| stat.contains(") Z "))
 }
 
-/// Answers one connection's requests with these, one each, and goes.
+/// A server that answers the requests of one connection with these responses, and ends.
 fn scripted_server(answers: &[&'static str]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -139,7 +139,7 @@ fn scripted_server(answers: &[&'static str]) -> String {
         let (mut stream, _) = listener.accept().unwrap();
         drop(listener);
         for answer in answers {
-            // A request of the tests is short and comes in one piece.
+            // The tests' requests are short and arrive in one piece.
             let mut request = [0; 4096];
             assert!(stream.read(&mut request).unwrap() > 0);
             stream.write_all(answer.as_bytes()).unwrap();
@@ -158,7 +158,7 @@ fn connected() -> (Proxy, TcpListener, TcpStream, TcpStream) {
     for stream in [&client, &accepted] {
         stream.set_read_timeout(Some(LONG)).unwrap();
     }
-    wait::until_true("the connection is known", LONG, || proxy.connections() == 1);
+    wait::until_true("the proxy has the connection", LONG, || proxy.connections() == 1);
     (proxy, server, client, accepted)
 }
 
@@ -181,7 +181,7 @@ fn gets_nothing(mut to: &TcpStream) {
 }
 
 #[test]
-fn a_proxy_holds_what_a_cut_holds_and_passes_it_on_afterwards() {
+fn a_cut_link_delays_bytes_without_losing_them() {
     let (proxy, server, client, accepted) = connected();
     passes(&client, &accepted, b"there");
     passes(&accepted, &client, b"and back");
@@ -190,7 +190,7 @@ fn a_proxy_holds_what_a_cut_holds_and_passes_it_on_afterwards() {
     (&accepted).write_all(b"kept").unwrap();
     gets_nothing(&accepted);
     gets_nothing(&client);
-    // Taken by the kernel, answered by nobody.
+    // Accepted by the kernel, but without a response.
     let second = TcpStream::connect(proxy.address()).unwrap();
     server.set_nonblocking(true).unwrap();
     gets_nothing(&second);
@@ -204,7 +204,7 @@ fn a_proxy_holds_what_a_cut_holds_and_passes_it_on_afterwards() {
 }
 
 #[test]
-fn a_deaf_link_delivers_requests_and_keeps_answers() {
+fn a_link_without_responses_delivers_requests() {
     let (proxy, _server, client, accepted) = connected();
     proxy.set(LinkState::NO_RESPONSES);
     passes(&client, &accepted, b"request");
@@ -215,23 +215,23 @@ fn a_deaf_link_delivers_requests_and_keeps_answers() {
 }
 
 #[test]
-fn a_slow_link_takes_its_time() {
+fn a_slow_link_delays_and_limits_bytes() {
     let (proxy, _server, client, accepted) = connected();
     let delay = Duration::from_millis(100);
     let slow = Flow::Slow { delay, bytes_per_second: 1 << 20 };
     proxy.set(LinkState { to_server: slow, to_client: Flow::Open });
     let begun = Instant::now();
     passes(&client, &accepted, &[7; 100_000]);
-    // A tenth of a second for 100,000 bytes, and the delay of the first chunk at least.
+    // At least a tenth of a second for 100,000 bytes, and the delay of the first chunk.
     assert!(begun.elapsed() >= delay + Duration::from_millis(90), "{:?}", begun.elapsed());
     passes(&accepted, &client, b"quick");
 }
 
 #[test]
-fn a_proxy_refuses_resets_and_closes_half_of_a_connection() {
+fn a_proxy_can_refuse_reset_and_half_close() {
     let (proxy, server, client, accepted) = connected();
     proxy.half_close();
-    assert_eq!((&client).read(&mut [0]).unwrap(), 0, "nothing more will come");
+    assert_eq!((&client).read(&mut [0]).unwrap(), 0, "the server's direction is closed");
     passes(&client, &accepted, b"but goes");
     proxy.reset();
     let error = (&accepted).read(&mut [0]).unwrap_err();
@@ -248,11 +248,11 @@ fn a_proxy_refuses_resets_and_closes_half_of_a_connection() {
     };
     wait::until_true("connections are refused", LONG, refused);
     proxy.heal();
-    wait::until_true("connections are taken", LONG, || TcpStream::connect(proxy.address()).is_ok());
+    wait::until_true("connections are accepted", LONG, || TcpStream::connect(proxy.address()).is_ok());
 }
 
 #[test]
-fn a_proxy_that_goes_ends_its_connections() {
+fn dropping_a_proxy_ends_its_connections() {
     let (proxy, _server, client, accepted) = connected();
     proxy.set(LinkState::CUT);
     drop(proxy);
@@ -262,7 +262,7 @@ fn a_proxy_that_goes_ends_its_connections() {
 }
 
 #[test]
-fn a_small_disk_is_full_and_has_room_again() {
+fn a_small_disk_can_be_filled_and_cleared() {
     let dir = scratch::dir("disk");
     let disk = SmallDisk::mount(dir.path(), 2);
     disk.fill_but(100_000).unwrap();
@@ -271,5 +271,5 @@ fn a_small_disk_is_full_and_has_room_again() {
     disk.clear().unwrap();
     fs::write(&file, vec![1; 200_000]).unwrap();
     drop(disk);
-    assert!(!file.exists(), "it is gone with all that was on it");
+    assert!(!file.exists(), "the file system and its files are removed");
 }

@@ -1,4 +1,4 @@
-//! The services other tests rely on: do they do what those tests take for granted?
+//! Tests of the services that other tests rely on.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use support::kafka::{CLIENT_PASSWORD, CLIENT_USER, ClusterOptions, Resource};
 use support::produce::{produce, produce_ok};
 use support::{services, wait};
 
-/// Above any election and any answer, on a busy machine too.
+/// A timeout above any election and any reply, on a busy machine too.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A producer that is to fail gives up after this: longer than a broker that is well takes to answer.
+/// Timeout of a producer that must fail: longer than a healthy broker takes to reply.
 const SHORT: Duration = Duration::from_secs(3);
 
 #[test]
-fn one_broker_keeps_records_through_kill_stop_and_freeze() {
-    let Some(kafka) = services::kafka("one_broker_keeps_records_through_kill_stop_and_freeze") else {
+fn a_broker_keeps_records_through_kill_stop_and_freeze() {
+    let Some(kafka) = services::kafka("a_broker_keeps_records_through_kill_stop_and_freeze") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single());
@@ -51,8 +51,8 @@ fn one_broker_keeps_records_through_kill_stop_and_freeze() {
 }
 
 #[test]
-fn three_brokers_go_on_when_a_leader_is_killed() {
-    let Some(kafka) = services::kafka("three_brokers_go_on_when_a_leader_is_killed") else { return };
+fn three_brokers_continue_after_a_killed_leader() {
+    let Some(kafka) = services::kafka("three_brokers_continue_after_a_killed_leader") else { return };
     let cluster = kafka.start(ClusterOptions::three());
     let bootstrap = cluster.bootstrap();
     let admin = Admin::new(&bootstrap);
@@ -72,8 +72,8 @@ fn three_brokers_go_on_when_a_leader_is_killed() {
 }
 
 #[test]
-fn a_permission_can_be_taken_away_and_given_back() {
-    let Some(kafka) = services::kafka("a_permission_can_be_taken_away_and_given_back") else { return };
+fn a_permission_can_be_denied_and_granted_again() {
+    let Some(kafka) = services::kafka("a_permission_can_be_denied_and_granted_again") else { return };
     let cluster = kafka.start(ClusterOptions::single().acls());
     let bootstrap = cluster.bootstrap();
     Admin::new(&bootstrap).create_topic("orders", 1, 1, &[]);
@@ -85,7 +85,7 @@ fn a_permission_can_be_taken_away_and_given_back() {
         write() == Err(RDKafkaErrorCode::TopicAuthorizationFailed)
     });
     cluster.undeny("Write", Resource::Topic("orders"));
-    wait::until_true("the broker takes it", LONG, || write().is_ok());
+    wait::until_true("the broker accepts the record", LONG, || write().is_ok());
 
     let login = |password| {
         let sasl = [
@@ -111,7 +111,7 @@ fn topics_change_on_a_shared_broker() {
     assert_eq!(write(), Err(RDKafkaErrorCode::MessageSizeTooLarge));
 
     admin.set_topic_config(&topic, &[("max.message.bytes", "10000")]);
-    wait::until_true("the longer record is taken", LONG, || write().is_ok());
+    wait::until_true("the longer record is accepted", LONG, || write().is_ok());
     assert_eq!(read_all(&bootstrap, &topic).len(), 1);
 
     admin.set_partitions(&topic, 4);
@@ -119,5 +119,5 @@ fn topics_change_on_a_shared_broker() {
     admin.delete_topic(&topic);
     assert_eq!(admin.leader(&topic, 0), None);
     let gone = produce(&bootstrap, &topic, &[("a", "1")], SHORT, &[]);
-    assert!(gone[0].is_err(), "a topic is not made by writing to it");
+    assert!(gone[0].is_err(), "a write does not create a topic");
 }

@@ -1,8 +1,8 @@
-//! Taking a permission away from clients, and giving it back.
+//! Denying permissions to clients, and granting them again.
 //!
-//! In a cluster with [`ClusterOptions::acls`](super::ClusterOptions::acls) clients may do everything to begin with, by
-//! explicit permissions; a denial beats a permission. Each change runs Kafka's own tool, which takes a second. It
-//! returns when the controller has the change; brokers follow within milliseconds, which a test has to await.
+//! In a cluster with [`ClusterOptions::acls`](super::ClusterOptions::acls) clients are first allowed everything, by
+//! explicit permissions; a denial overrides a permission. Each change runs Kafka's own tool, which takes a second. It
+//! returns when the controller has the change. Brokers follow within milliseconds, which a test has to await.
 
 use std::process::Command;
 use std::{fs, io};
@@ -11,7 +11,7 @@ use super::options::{ADMIN_PASSWORD, ADMIN_USER, CLIENT_USER};
 use super::wire::Acl;
 use super::{Kafka, wire};
 
-/// What a permission is about.
+/// The resource of a permission.
 #[derive(Clone, Copy, Debug)]
 pub enum Resource<'a> {
     /// A topic, or `*` for all of them.
@@ -24,9 +24,9 @@ pub enum Resource<'a> {
     Cluster,
 }
 
-/// What a user does, by the protocol's numbers.
+/// Operations of a user, by the protocol's numbers.
 #[derive(Clone, Copy, Debug)]
-#[expect(missing_docs, reason = "the names Kafka gives them")]
+#[expect(missing_docs, reason = "Kafka's own names")]
 pub enum Operation {
     Read = 3,
     Write = 4,
@@ -62,12 +62,12 @@ impl Resource<'_> {
 }
 
 impl Kafka {
-    /// Forbids clients an operation by its name in Kafka's tools (`PendingWrite`, `Describe`, `Create`, `All`, …).
+    /// Denies clients an operation, named as in Kafka's tools (`Write`, `Describe`, `Create`, `All`, …).
     pub fn deny(&self, operation: &str, resource: Resource<'_>) {
         self.change_acl("--add", operation, resource);
     }
 
-    /// Takes back what [`Kafka::deny`] said in the same words.
+    /// Reverses [`Kafka::deny`] with the same arguments.
     pub fn undeny(&self, operation: &str, resource: Resource<'_>) {
         self.change_acl("--remove", operation, resource);
     }
@@ -77,7 +77,7 @@ impl Kafka {
         self.change_of_user(wire::create_acl, user, operation, resource);
     }
 
-    /// Takes back what [`Kafka::deny_user`] said in the same words.
+    /// Reverses [`Kafka::deny_user`] with the same arguments.
     pub fn undeny_user(&self, user: &str, operation: Operation, resource: Resource<'_>) {
         self.change_of_user(wire::delete_acl, user, operation, resource);
     }
@@ -94,7 +94,7 @@ impl Kafka {
         change(&self.bootstrap(), &acl).expect("the change of a permission");
     }
 
-    /// What a secure cluster begins with. Its super users are the brokers and who connects without a name.
+    /// Grants the initial permissions of a secure cluster. Its super users are the brokers and anonymous clients.
     pub(super) fn allow_everybody_everything(&self) {
         let all = ["*", "*", CLUSTER, "*"].into_iter().zip(2..);
         for (name, resource) in all {
@@ -103,7 +103,7 @@ impl Kafka {
         }
     }
 
-    /// Makes a user of SCRAM-SHA-512 known.
+    /// Adds a user of SCRAM-SHA-512.
     pub fn add_scram_user(&self, user: &str, password: &str) {
         let config = format!("SCRAM-SHA-512=[password={password}]");
         self.run_tool("kafka.admin.ConfigCommand", |tool| {
@@ -111,7 +111,7 @@ impl Kafka {
         });
     }
 
-    /// What a cluster begins with.
+    /// Grants the initial permissions of a cluster.
     pub(super) fn allow_everything(&self) {
         self.run_acl_tool(|tool| {
             tool.arg("--add").args(principals("--allow-principal")).args(["--operation", "All"]);
@@ -120,12 +120,12 @@ impl Kafka {
     }
 
     fn change_acl(&self, change: &str, operation: &str, resource: Resource<'_>) {
-        assert!(self.options.has_acls(), "a cluster without ClusterOptions::acls asks nobody for permission");
+        assert!(self.options.has_acls(), "a cluster without ClusterOptions::acls checks no permissions");
         self.run_acl_tool(|tool| {
             tool.arg(change).args(principals("--deny-principal")).args(["--operation", operation]);
             resource.name_to(tool);
             if change == "--remove" {
-                tool.arg("--force"); // does not ask whether it is meant
+                tool.arg("--force"); // no confirmation
             }
         });
     }
@@ -149,7 +149,7 @@ impl Kafka {
     }
 }
 
-/// Everybody a client of a test can be.
+/// All users that clients of tests can be.
 fn principals(option: &str) -> [String; 4] {
     [option.to_owned(), "User:ANONYMOUS".to_owned(), option.to_owned(), format!("User:{CLIENT_USER}")]
 }

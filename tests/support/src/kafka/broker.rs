@@ -1,4 +1,4 @@
-//! One broker of a cluster: started, stopped, killed, frozen, and started again on its ports and data.
+//! One broker of a cluster: start, stop, kill, freeze, and restart with the same ports and data.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,12 +14,13 @@ use crate::child::Child;
 use crate::ports::Port;
 use crate::wait;
 
-/// An orderly stop takes under a second; a broker whose controllers are gone waits for them in vain.
+/// Timeout of an orderly stop, which takes under a second. A broker without reachable controllers waits for them in
+/// vain.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
 /// A broker, running or not. Methods take `&self`, so that a test can stop it while other threads produce.
 pub struct Broker {
-    // First, so that it is gone before its ports are anybody's again.
+    // First, so that it has ended before its ports are released.
     child: Mutex<Option<Child>>,
     id: i32,
     dir: PathBuf,
@@ -27,15 +28,15 @@ pub struct Broker {
     cluster_id: String,
     heap: &'static str,
     client_port: Port,
-    /// Of a listener that only some clusters have: for clients with a password, or for brokers among each other.
+    /// Port of a listener that only some clusters have: for clients with a password, or between brokers.
     internal_port: Port,
     controller_port: Port,
-    /// Of further listeners.
+    /// Ports of further listeners.
     secure: Option<[(Listener, Port); 4]>,
 }
 
 impl Broker {
-    /// The brokers of a cluster, with ports, directories and properties, not yet formatted or started.
+    /// The brokers of a cluster, with ports, directories and properties, neither formatted nor started.
     pub(super) fn prepare_all(
         jars: &Jars,
         options: &ClusterOptions,
@@ -66,7 +67,7 @@ impl Broker {
         controllers.into_iter().zip(1..).map(broker).collect()
     }
 
-    /// Its node id.
+    /// The node id.
     pub fn id(&self) -> i32 {
         self.id
     }
@@ -76,24 +77,24 @@ impl Broker {
         self.client_port.address()
     }
 
-    /// Starts it and returns when it answers and takes part in the cluster, which needs a majority of controllers.
+    /// Starts the broker. Returns when it replies and takes part in the cluster, which needs a majority of controllers.
     pub fn start(&self) {
         self.launch();
         self.await_ready();
     }
 
-    /// Starts it without waiting, for a test that brings several back at once.
+    /// Starts the broker without waiting, for a test that restarts several at once.
     pub fn launch(&self) {
         let mut child = self.child();
         assert!(child.is_none(), "broker {} is already started", self.id);
-        // Libraries that it unpacks stay where they are when it is killed.
+        // Libraries that it unpacks are not deleted when it is killed.
         let temporary = format!("-Djava.io.tmpdir={}", self.dir.display());
         let mut java = self.jars.java(&[self.heap, "-Dorg.apache.logging.log4j.level=WARN", &temporary]);
         java.arg("kafka.Kafka").arg(self.properties_file());
         *child = Some(Child::spawn(&format!("broker {}", self.id), &java, &self.dir.join("broker.log")));
     }
 
-    /// Returns when it answers and counts itself among the cluster's brokers.
+    /// Returns when the broker replies and lists itself among the cluster's brokers.
     pub fn await_ready(&self) {
         wait::until_true(&format!("broker {} is ready", self.id), READY_WITHIN, || {
             self.assert_running();
@@ -101,29 +102,29 @@ impl Broker {
         });
     }
 
-    /// Stops it in an orderly way (SIGTERM): it hands over its partitions and closes its logs.
+    /// Stops the broker in an orderly way (SIGTERM): it hands over its partitions and closes its logs.
     pub fn stop(&self) {
         self.running(|child| child.terminate(STOP_WITHIN));
         *self.child() = None;
     }
 
-    /// Kills it (SIGKILL).
+    /// Kills the broker (SIGKILL).
     pub fn kill(&self) {
         self.running(Child::kill);
         *self.child() = None;
     }
 
-    /// Stops it where it is (SIGSTOP): connections stay open and nobody answers.
+    /// Freezes the broker (SIGSTOP): connections stay open, and no request gets a reply.
     pub fn freeze(&self) {
         self.running(Child::freeze);
     }
 
-    /// Lets it go on after [`Broker::freeze`].
+    /// Resumes the broker after [`Broker::freeze`].
     pub fn thaw(&self) {
         self.running(Child::thaw);
     }
 
-    /// What it has logged, warnings and worse, over all its lives.
+    /// The log of all its runs: warnings and worse.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.join("broker.log")).unwrap_or_default()
     }
@@ -138,7 +139,7 @@ impl Broker {
         Some(port.address())
     }
 
-    /// Prepares its empty data directory.
+    /// Formats its empty data directory.
     pub(super) fn format(&self) {
         let id = ["-t", &self.cluster_id, "-c"];
         self.jars.run("kafka.tools.StorageTool", &self.dir, |java| {
@@ -149,12 +150,12 @@ impl Broker {
         });
     }
 
-    /// The brokers it knows to be in the cluster, if it answers.
+    /// The members of the cluster that this broker knows, if it replies.
     pub(super) fn members(&self) -> Option<Vec<i32>> {
         wire::members(&self.address()).ok()
     }
 
-    /// Ends the test when the broker is not there any more.
+    /// Fails the test if the broker has ended.
     pub(super) fn assert_running(&self) {
         let end = self.running(|child| child.ended().map(|status| (status, child.log_tail())));
         if let Some((status, log)) = end {
@@ -185,19 +186,19 @@ impl Broker {
     }
 
     fn child(&self) -> MutexGuard<'_, Option<Child>> {
-        // A test that panicked with the lock held has left a child that can still be killed.
+        // A test that panicked with the lock held leaves a child that can still be killed.
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with the process, which must have been started.
+    /// Calls `act` with the process, which must have been started.
     fn running<T>(&self, act: impl FnOnce(&mut Child) -> T) -> T {
         let mut child = self.child();
         act(child.as_mut().unwrap_or_else(|| panic!("broker {} is not started", self.id)))
     }
 }
 
-/// Kafka's form of 16 bytes: 22 characters of base64, of which hexadecimal digits are some; the last one carries only
-/// two bits. Differs from cluster to cluster, so that a broker that reached another cluster's port would be refused.
+/// Kafka's form of 16 bytes: 22 characters of base64, to which hexadecimal digits belong; the last character has only
+/// two bits. It differs per cluster, so a broker that reaches another cluster's port is refused.
 fn new_cluster_id() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

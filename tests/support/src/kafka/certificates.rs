@@ -1,10 +1,10 @@
-//! Certificates of a cluster's brokers and of its clients: two authorities, of which brokers know one.
+//! Certificates of a cluster's brokers and clients: two authorities, of which brokers trust one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
-/// Signed by the authority that everybody trusts: their names, extensions and times of validity.
+/// Certificates of the trusted authority: names, extensions and validity periods.
 const SIGNED: [(&str, &str, &str); 5] = [
     ("broker", "subjectAltName=IP:127.0.0.1", NOW),
     ("expired-broker", "subjectAltName=IP:127.0.0.1", LONG_AGO),
@@ -15,18 +15,18 @@ const SIGNED: [(&str, &str, &str); 5] = [
 const NOW: &str = "-days 2";
 const LONG_AGO: &str = "-startdate 20200101000000Z -enddate 20200201000000Z";
 const NEW_KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-/// `openssl x509` takes no time in the past before OpenSSL 3.4; `openssl ca` does, and wants this and an index.
+/// `openssl x509` accepts no date in the past before OpenSSL 3.4; `openssl ca` does, and needs this and an index.
 const AUTHORITY: &str = "[ca]\ndefault_ca=own\n[own]\ndatabase=index.txt\nnew_certs_dir=.\ncertificate=ca.pem\n\
     private_key=ca.key\ndefault_md=sha256\nrand_serial=yes\nunique_subject=no\npolicy=any\n[any]\ncommonName=supplied\n";
 
-/// The files, in a directory of the cluster.
+/// The certificate files, in a directory of the cluster.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     dir: PathBuf,
 }
 
 impl Certificates {
-    /// Makes them by `openssl`, which takes a moment.
+    /// Creates them with `openssl`, which takes a moment.
     pub(super) fn make(dir: &Path) -> Certificates {
         let made = Certificates { dir: dir.join("certificates") };
         fs::create_dir_all(&made.dir).expect("a directory for certificates");
@@ -53,7 +53,7 @@ impl Certificates {
         made
     }
 
-    /// Of the authority that signed all the others; `other-ca.pem` is one that signed none.
+    /// Certificate of the authority that signed all the others. `other-ca.pem` belongs to one that signed none.
     pub fn ca(&self) -> String {
         self.text_of("ca.pem")
     }
@@ -63,7 +63,7 @@ impl Certificates {
         self.file(name).display().to_string()
     }
 
-    /// Key and chain in one file, as Kafka wants them.
+    /// Key and chain in one file, as Kafka requires.
     pub(super) fn store(&self, name: &str) -> String {
         self.text_of(&format!("{name}.store.pem"))
     }

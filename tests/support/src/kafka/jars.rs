@@ -1,4 +1,4 @@
-//! The jars that `tests/services/fetch` put into the cache, and Java to run them.
+//! The jars that `tests/services/fetch` put into the cache, and the Java command that runs them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,17 +7,17 @@ use std::time::Duration;
 use super::{ClusterOptions, Kafka};
 use crate::child::Child;
 
-/// The console tools give up after a minute without an answer by themselves; this is for a Java that hangs.
+/// Timeout of a console tool. The tools time out after a minute without a reply; this is for a hanging Java.
 const TOOL_WITHIN: Duration = Duration::from_secs(120);
 
-/// Kafka, fetched and with a Java to run it.
+/// The fetched Kafka, with a Java to run it.
 #[derive(Clone, Debug)]
 pub struct Jars {
     dir: PathBuf,
 }
 
 impl Jars {
-    /// Finds what is needed, or says what is missing.
+    /// Finds the jars and Java. The error names what is missing.
     pub fn find() -> Result<Jars, String> {
         let fetch = concat!(env!("CARGO_MANIFEST_DIR"), "/../services/fetch");
         let found = Command::new("bash")
@@ -30,7 +30,7 @@ impl Jars {
         }
         let has_java = Command::new("java").arg("-version").stdin(Stdio::null()).output();
         if !has_java.is_ok_and(|output| output.status.success()) {
-            return Err("there is no java (Debian: openjdk-17-jre-headless)".to_owned());
+            return Err("java is missing (Debian: openjdk-17-jre-headless)".to_owned());
         }
         let dir = String::from_utf8(found.stdout).map_err(|error| error.to_string())?;
         Ok(Jars { dir: PathBuf::from(dir.trim_end()) })
@@ -41,22 +41,22 @@ impl Jars {
         Kafka::start(self, options)
     }
 
-    /// A Java with everything on its class path; the class to run is still to be named.
+    /// A Java command with everything on its class path; the class to run is still missing.
     pub fn java(&self, flags: &[&str]) -> Command {
         let mut java = Command::new("java");
-        // What suits a short life on few cores. `fetch` made the class archive with the same flags; without the file,
-        // or if it does not fit this Java, the start just takes longer.
+        // Flags for a short run on few cores. `fetch` created the class archive with the same flags. Without the file,
+        // or if it does not fit this Java, the start only takes longer.
         java.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Xlog:cds=off"]);
         java.arg(format!("-XX:SharedArchiveFile={}", self.dir.join("kafka.jsa").display()));
         java.args(flags);
         java.arg("-cp").arg(self.dir.join("libs/*"));
-        // Whatever options this shell has for other programs would show up in ours.
+        // The shell's options for other Java programs would affect this one too.
         java.env_remove("JAVA_TOOL_OPTIONS").env_remove("_JAVA_OPTIONS").env_remove("CLASSPATH");
         java
     }
 
-    /// Runs a console tool with the arguments `configure` gives it, and returns what it printed. Takes about a
-    /// second. Ends the test when the tool fails.
+    /// Runs a console tool with the arguments that `configure` adds, and returns its output. Takes about a second.
+    /// Fails the test if the tool fails.
     pub(super) fn run(&self, class: &str, dir: &Path, configure: impl FnOnce(&mut Command)) -> String {
         let mut java = self.java(&["-Dorg.apache.logging.log4j.level=WARN"]);
         java.arg(class);

@@ -1,5 +1,5 @@
-//! Apache Kafka for tests: a cluster of one or three brokers, each broker and controller at once (KRaft), on loopback
-//! ports, with its data in a temporary directory.
+//! Apache Kafka for tests: a cluster of one or three brokers, each also a controller (KRaft), on loopback ports, with
+//! its data in a temporary directory.
 //!
 //! ```ignore
 //! let Some(kafka) = services::kafka("name_of_the_test") else { return };
@@ -29,7 +29,7 @@ pub use secure::Listener;
 
 use super::{scratch, wait};
 
-/// A cluster answers after 1 s on an idle machine. This is for one whose two cores also compile.
+/// Timeout for a start. A cluster replies after 1 s on an idle machine; the two cores may also compile.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// A running cluster. Dropping it kills its brokers and removes their data.
@@ -38,12 +38,12 @@ pub struct Kafka {
     jars: Jars,
     options: ClusterOptions,
     certificates: Option<Certificates>,
-    // After the brokers: they are dropped in this order, and write until they are gone.
+    // After the brokers: fields are dropped in this order, and brokers write until they have ended.
     dir: TempDir,
 }
 
 impl Kafka {
-    /// Formats the storage, starts the brokers and returns when each of them sees all of them.
+    /// Formats the storage, starts the brokers and returns when each of them knows all of them.
     pub fn start(jars: &Jars, options: ClusterOptions) -> Kafka {
         let dir = scratch::dir("kafka");
         let certificates = options.is_secure().then(|| Certificates::make(dir.path()));
@@ -66,54 +66,54 @@ impl Kafka {
         cluster
     }
 
-    /// Where clients connect, without authentication: `host:port,host:port,…`.
+    /// Addresses for clients without authentication: `host:port,host:port,…`.
     pub fn bootstrap(&self) -> String {
         addresses(&self.brokers, Broker::address)
     }
 
-    /// Where clients connect by SASL/PLAIN over plain TCP, as [`CLIENT_USER`]; only in a cluster with ACLs.
+    /// Addresses for clients with SASL/PLAIN over plain TCP, as [`CLIENT_USER`]; only in a cluster with ACLs.
     pub fn sasl_bootstrap(&self) -> String {
         assert!(self.options.has_acls(), "a cluster without ClusterOptions::acls has no SASL listener");
         addresses(&self.brokers, Broker::second_address)
     }
 
-    /// Where clients connect by TLS; only in a cluster with [`ClusterOptions::secure`].
+    /// Address for clients with TLS; only in a cluster with [`ClusterOptions::secure`].
     pub fn secure_address(&self, listener: Listener) -> String {
         let address = self.brokers.first().and_then(|broker| broker.secure_address(listener));
         address.expect("a cluster without ClusterOptions::secure has no TLS")
     }
 
-    /// The files of its certificates; only in such a cluster.
+    /// The certificate files; only in a cluster with [`ClusterOptions::secure`].
     pub fn certificates(&self) -> &Certificates {
         self.certificates.as_ref().expect("a cluster without ClusterOptions::secure has no certificates")
     }
 
-    /// Where brokers connect to each other, past whatever stands in front of them; only in a cluster that advertises
-    /// other addresses.
+    /// Addresses that brokers use among each other, without the proxy in front of them; only in a cluster that
+    /// advertises other addresses.
     pub fn internal_bootstrap(&self) -> String {
         assert!(
             self.options.has_inner(),
-            "a cluster without ClusterOptions::advertise has no inner listener"
+            "a cluster without ClusterOptions::advertise has no internal listener"
         );
         addresses(&self.brokers, Broker::second_address)
     }
 
-    /// Where its jars are, for another of Kafka's programs.
+    /// The jars, to run another of Kafka's programs.
     pub fn jars(&self) -> &Jars {
         &self.jars
     }
 
-    /// The broker with this node id, beginning with 1: the number partition leaders are named by.
+    /// The broker with this node id, beginning with 1. Partition leaders are identified by the same number.
     pub fn broker(&self, id: i32) -> &Broker {
         self.brokers.iter().find(|broker| broker.id() == id).unwrap_or_else(|| panic!("no broker {id}"))
     }
 
-    /// All brokers, by rising id.
+    /// All brokers, in ascending order of their ids.
     pub fn brokers(&self) -> &[Broker] {
         &self.brokers
     }
 
-    /// Returns when each broker sees all of them.
+    /// Returns when each broker knows all of them.
     fn await_members(&self) {
         for broker in &self.brokers {
             wait::until_true(&format!("broker {} sees the cluster", broker.id()), READY_WITHIN, || {

@@ -1,4 +1,4 @@
-//! What a test asks of a cluster, and the properties of a broker that follow from it.
+//! Options of a cluster, and the broker properties that result from them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,17 +6,17 @@ use std::path::Path;
 use super::certificates::Certificates;
 use super::secure::{Listener, listeners};
 
-/// May do everything; brokers are this user to each other.
+/// The user with all permissions, which brokers also use among each other.
 pub const ADMIN_USER: &str = "admin";
-/// Its password, and that of [`CLIENT_USER`] likewise: the listener is on loopback and gone in seconds.
+/// The password of [`ADMIN_USER`]. It need not be secret: the listener is on loopback and closes after seconds.
 pub const ADMIN_PASSWORD: &str = "admin-secret";
-/// Who a client is that connects to `Kafka::sasl_bootstrap`.
+/// The user of clients that connect to `Kafka::sasl_bootstrap`.
 pub const CLIENT_USER: &str = "forebay";
 /// The password of [`CLIENT_USER`].
 pub const CLIENT_PASSWORD: &str = "forebay-secret";
 
-/// Numbers of brokers, and their properties. What a test does not set is Kafka's own default, so that the daemon meets
-/// brokers as most of its users run them; the exceptions are in `ClusterOptions::needed`.
+/// Number of brokers, and their properties. Properties that a test does not set have Kafka's defaults, so that the
+/// daemon meets brokers as most users run them. The exceptions are in `ClusterOptions::needed`.
 #[derive(Clone, Debug)]
 pub struct ClusterOptions {
     brokers: usize,
@@ -29,7 +29,7 @@ pub struct ClusterOptions {
     broker_properties: Vec<(i32, String, String)>,
 }
 
-/// Heap of one broker. It works in half of that; the tests' records and indexes get the rest.
+/// Heap of one broker. It works in half of that; the rest is for the tests' records and indexes.
 const HEAP: &str = "-Xmx256m";
 
 impl ClusterOptions {
@@ -38,7 +38,7 @@ impl ClusterOptions {
         ClusterOptions::of(1)
     }
 
-    /// Three brokers, for tests about replication: topics have three replicas, two of which must confirm, unless set
+    /// Three brokers, for replication tests: topics have three replicas, two of which must confirm, unless set
     /// otherwise.
     pub fn three() -> ClusterOptions {
         ClusterOptions::of(3).set("default.replication.factor", "3").set("min.insync.replicas", "2")
@@ -50,21 +50,21 @@ impl ClusterOptions {
         self
     }
 
-    /// Sets a property of the broker with this id alone.
+    /// Sets a property of a single broker.
     pub fn set_on(mut self, broker: i32, key: &str, value: &str) -> ClusterOptions {
         self.broker_properties.push((broker, key.to_owned(), value.to_owned()));
         self
     }
 
-    /// The name under which brokers tell clients to find them, instead of 127.0.0.1: for clients that are elsewhere.
-    /// For brokers without [`ClusterOptions::acls`].
+    /// The host name that brokers advertise instead of 127.0.0.1, for clients on another host. For brokers without
+    /// [`ClusterOptions::acls`].
     pub fn host(mut self, host: &'static str) -> ClusterOptions {
         self.host = host;
         self
     }
 
-    /// Switches authorization on. Everybody may do everything until `Kafka::deny`, and there is a second listener that
-    /// wants SASL/PLAIN (`Kafka::sasl_bootstrap`).
+    /// Turns on authorization. All operations are allowed until `Kafka::deny`, and a second listener requires
+    /// SASL/PLAIN (`Kafka::sasl_bootstrap`).
     pub fn acls(mut self) -> ClusterOptions {
         self.acls = true;
         self
@@ -73,21 +73,21 @@ impl ClusterOptions {
     /// Like [`ClusterOptions::acls`], with further listeners: TLS with client certificates, TLS with SASL of every
     /// mechanism, and two with a certificate that no client accepts (`Kafka::secure_address`). For one broker.
     pub fn secure(mut self) -> ClusterOptions {
-        assert!(self.brokers == 1, "a port for each of the listeners is there once");
+        assert!(self.brokers == 1, "each of the listeners has only one port");
         self.secure = true;
         self.acls().set("super.users", &format!("User:{ADMIN_USER};User:ANONYMOUS"))
     }
 
-    /// Names these addresses, one a broker, to clients instead of the brokers' own, so that they go through something
-    /// that stands in front. Brokers talk to each other directly, and so does who connects to
-    /// `Kafka::internal_bootstrap`. Not together with ACLs.
+    /// Advertises these addresses, one per broker, instead of the brokers' own, so that clients connect through a
+    /// proxy. Brokers connect to each other directly, and so do clients of `Kafka::internal_bootstrap`. Cannot be
+    /// combined with ACLs.
     pub fn advertise(mut self, addresses: Vec<String>) -> ClusterOptions {
-        assert!(addresses.len() == self.brokers && !self.acls, "one address a broker, and no ACLs");
+        assert!(addresses.len() == self.brokers && !self.acls, "one address per broker, and no ACLs");
         self.advertised = addresses;
         self
     }
 
-    /// Gives each broker this much heap, as an option of Java's (`-Xmx384m`).
+    /// Sets the heap of each broker, as a Java option (`-Xmx384m`).
     pub fn heap(mut self, option: &'static str) -> ClusterOptions {
         self.heap = option;
         self
@@ -146,33 +146,34 @@ impl ClusterOptions {
         }
     }
 
-    /// What these clusters need and Kafka does not do on its own.
+    /// Properties that tests need and that differ from Kafka's defaults.
     fn needed(&self) -> Properties {
         let replicas = self.brokers.to_string();
         let in_sync = if self.brokers > 1 { "2" } else { "1" };
         properties(&[
-            // Not Kafka's own 1: clusters in use have several, and a client that counts on one is to be found out.
+            // Not Kafka's default of 1: production clusters have several, and tests must detect a client that relies on
+            // one.
             ("num.partitions", "6"),
-            // Kafka's own topics have three replicas by default, which one broker cannot hold.
+            // Kafka's own topics have three replicas by default, which one broker cannot store.
             ("offsets.topic.replication.factor", &replicas),
             ("transaction.state.log.replication.factor", &replicas),
             ("transaction.state.log.min.isr", in_sync),
-            // 50 each by default: their files cost every cluster a second before its first commit.
+            // The default is 50 each: their files delay every cluster by a second before its first commit.
             ("offsets.topic.num.partitions", "4"),
             ("transaction.state.log.num.partitions", "4"),
-            // Waiting only: nobody else is about to join a test's consumer group.
+            // No wait: no other member is about to join a test's consumer group.
             ("group.initial.rebalance.delay.ms", "0"),
-            // Waiting only: a dead broker is noticed, and one that was killed may come back, after 3 s instead of 9. A
-            // broker that is only slow has missed six heartbeats by then.
+            // Shorter waits: a dead broker is detected, and a killed one may return, after 3 s instead of 9. A broker
+            // that is only slow has missed six heartbeats by then.
             ("broker.session.timeout.ms", "3000"),
             ("broker.heartbeat.interval.ms", "500"),
-            // The default of 128 MiB is half of the heap that these brokers get.
+            // The default of 128 MiB is half of these brokers' heap.
             ("log.cleaner.dedupe.buffer.size", "16777216"),
         ])
     }
 }
 
-/// Where one broker is and whom it knows.
+/// The addresses of a broker, and of the controllers.
 pub(super) struct Node<'a> {
     pub id: i32,
     pub data: &'a Path,
@@ -181,7 +182,7 @@ pub(super) struct Node<'a> {
     pub controller_port: u16,
     /// `id@host:port` of every controller.
     pub voters: &'a str,
-    /// What further listeners have.
+    /// Certificates and ports of the further listeners.
     pub secure: Option<(&'a Certificates, [(Listener, u16); 4])>,
 }
 
@@ -211,7 +212,7 @@ impl Node<'_> {
         ])
     }
 
-    /// Listeners without authentication: one for clients, who are told another address for it, and one for brokers.
+    /// Listeners without authentication: one for clients, with another advertised address, and one for brokers.
     fn behind(&self, advertised: &str) -> Properties {
         let client = format!("CLIENT://127.0.0.1:{}", self.client_port);
         let inner = format!("INNER://127.0.0.1:{}", self.second_port);
@@ -224,8 +225,8 @@ impl Node<'_> {
         ])
     }
 
-    /// Listeners and authorization. Clients without authentication are `User:ANONYMOUS` and no super user, so brokers
-    /// must not be anonymous to each other: their listeners want a password.
+    /// Listeners with authorization. Clients without authentication are `User:ANONYMOUS` and not super users. So
+    /// brokers must not be anonymous to each other: their listeners require a password.
     fn secured(&self) -> Properties {
         let client = format!("CLIENT://127.0.0.1:{}", self.client_port);
         let sasl = format!("SASL://127.0.0.1:{}", self.second_port);

@@ -1,21 +1,22 @@
-//! Listeners with TLS, and with TLS and SASL, beside those that a cluster with ACLs has.
+//! Listeners with TLS, and with TLS and SASL, in addition to those of a cluster with ACLs.
 
 use super::certificates::Certificates;
 use super::options::{ADMIN_PASSWORD, ADMIN_USER, CLIENT_PASSWORD, CLIENT_USER, Properties};
 
-/// Users of SASL/PLAIN and SCRAM beside [`CLIENT_USER`], with its password. Each is for a test that denies it something.
+/// Users of SASL/PLAIN and SCRAM in addition to [`CLIENT_USER`], with its password. Each is for a test that denies it
+/// an operation.
 const OTHER_USERS: [&str; 4] = ["no-topic", "no-transactions", "no-idempotence", "no-group"];
 
-/// A listener that clients reach by TLS.
+/// A listener with TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
-    /// Wants a certificate of the client's. Its user is the subject.
+    /// Requires a client certificate. The user is its subject.
     ClientCertificate,
     /// SASL: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER (unsecured tokens, whose `sub` is the user).
     Sasl,
-    /// Its own certificate has expired.
+    /// The listener's certificate has expired.
     Expired,
-    /// Its own certificate is for another name.
+    /// The listener's certificate is for another name.
     OtherName,
 }
 
@@ -23,7 +24,7 @@ impl Listener {
     pub(super) const ALL: [Listener; 4] =
         [Listener::ClientCertificate, Listener::Sasl, Listener::Expired, Listener::OtherName];
 
-    /// Kafka's name, protocol and certificate.
+    /// Kafka's name, protocol and certificate of the listener.
     fn settings(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Listener::ClientCertificate => ("TLS", "SSL", "broker"),
@@ -34,7 +35,7 @@ impl Listener {
     }
 }
 
-/// Adds them to the properties of a broker.
+/// Adds the listeners to the properties of a broker.
 pub(super) fn listeners(all: &mut Properties, certificates: &Certificates, ports: &[(Listener, u16); 4]) {
     let mut add = |key: &str, more: String| {
         let value = all.entry(key.to_owned()).or_default();
@@ -78,7 +79,7 @@ pub(super) fn listeners(all: &mut Properties, certificates: &Certificates, ports
     }
 }
 
-/// What the storage tool is told about users of SCRAM.
+/// The storage tool's arguments for SCRAM users.
 pub(super) fn scram_users() -> Vec<String> {
     let of_each = |user: &'static str| {
         let user = format!("[name={user},password={CLIENT_PASSWORD}]");

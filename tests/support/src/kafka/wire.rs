@@ -1,21 +1,21 @@
-//! Asking a broker by its own protocol, where that is quicker than a library or a tool.
+//! Requests to a broker in its own protocol, where that is quicker than a library or a tool.
 //!
-//! - Who is in the cluster: a broker accepts connections before it takes part in the cluster, so an open port proves
-//!   nothing; the metadata it answers with name the brokers that are alive and not fenced.
-//! - Permissions: Kafka's tool takes a second for each change, and librdkafka's Rust binding has none.
+//! - Members of the cluster: a broker accepts connections before it takes part in the cluster, so an open port proves
+//!   nothing. Its metadata reply lists the brokers that are alive and not fenced.
+//! - Permissions: Kafka's tool takes a second per change, and librdkafka's Rust binding has no such call.
 
 use std::io;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// An idle broker answers within milliseconds, a frozen one never.
+/// An idle broker replies within milliseconds, a frozen one never.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// Far above what three brokers and no topics amount to; guards against an answer that is not Kafka's.
+/// Far above the size for three brokers without topics; guards against a reply that is not Kafka's.
 const MAX_ANSWER_BYTES: u32 = 64 * 1024;
 
-/// Metadata, version 1, correlation id 1, no client id, an empty list of topics (which means none).
+/// A metadata request, version 1, correlation id 1, no client id, an empty list of topics (which means none).
 #[rustfmt::skip]
 const REQUEST: [u8; 18] = [
     0, 0, 0, 14, // length of what follows
@@ -26,12 +26,12 @@ const REQUEST: [u8; 18] = [
     0, 0, 0, 0,  // no topics
 ];
 
-/// The node ids of the brokers that the broker at `address` knows to be alive.
+/// The node ids of the brokers that are alive according to the broker at `address`.
 pub fn members(address: &str) -> io::Result<Vec<i32>> {
     node_ids(&ask(address, &REQUEST)?)
 }
 
-/// The answer to a request, without its length.
+/// The reply to a request, without its length.
 fn ask(address: &str, request: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
@@ -40,14 +40,14 @@ fn ask(address: &str, request: &[u8]) -> io::Result<Vec<u8>> {
     stream.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length);
     if length > MAX_ANSWER_BYTES {
-        return Err(io::Error::other("not an answer of Kafka's"));
+        return Err(io::Error::other("not a reply of Kafka"));
     }
     let mut answer = vec![0; length as usize];
     stream.read_exact(&mut answer)?;
     Ok(answer)
 }
 
-/// One permission, or its denial, by the protocol's numbers.
+/// A permission or a denial, by the protocol's numbers.
 pub struct Acl<'a> {
     /// 2 topic, 3 group, 4 cluster, 5 transactional id.
     pub resource: i8,
@@ -62,7 +62,7 @@ pub struct Acl<'a> {
 
 const CREATE_ACLS: i16 = 30;
 const DELETE_ACLS: i16 = 31;
-/// The name is the resource's own, or `*`.
+/// Pattern type: the name is the resource's own, or `*`.
 const LITERAL: i8 = 3;
 const EVERY_HOST: &str = "*";
 
@@ -78,24 +78,24 @@ impl Acl<'_> {
     }
 }
 
-/// Adds a permission, as an anonymous client that may.
+/// Adds a permission, as an anonymous client that is allowed to.
 pub fn create_acl(address: &str, acl: &Acl<'_>) -> io::Result<()> {
     change_acl(address, CREATE_ACLS, acl)
 }
 
-/// Removes it.
+/// Removes a permission.
 pub fn delete_acl(address: &str, acl: &Acl<'_>) -> io::Result<()> {
     change_acl(address, DELETE_ACLS, acl)
 }
 
-/// Both requests have the same form in version 1: a list of permissions, or of filters. So do the beginnings of their
-/// answers: correlation id, throttle time, and for each an error.
+/// Both requests have the same form in version 1: a list of permissions, or of filters. Their replies begin the same:
+/// correlation id, throttle time, and an error for each.
 fn change_acl(address: &str, api: i16, acl: &Acl<'_>) -> io::Result<()> {
     let mut body = api.to_be_bytes().to_vec();
     body.extend(1_i16.to_be_bytes()); // version
     body.extend(1_i32.to_be_bytes()); // correlation id
     body.extend((-1_i16).to_be_bytes()); // no client id
-    body.extend(1_i32.to_be_bytes()); // one of them
+    body.extend(1_i32.to_be_bytes()); // list length 1
     body.extend(acl.encode());
     let mut request = (body.len() as u32).to_be_bytes().to_vec();
     request.extend(body);
@@ -114,7 +114,7 @@ fn push_string(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
-/// The ids in an answer: correlation id, then for each broker its id, host, port and rack.
+/// The ids in a reply: correlation id, then for each broker its id, host, port and rack.
 fn node_ids(mut rest: &[u8]) -> io::Result<Vec<i32>> {
     let _correlation_id = int32(&mut rest)?;
     let count = int32(&mut rest)?;
@@ -134,7 +134,7 @@ fn int32(rest: &mut &[u8]) -> io::Result<i32> {
     Ok(i32::from_be_bytes(bytes))
 }
 
-/// A string is its length in 16 bits and that many bytes; no string at all has the length −1.
+/// A string is its length in 16 bits and that many bytes; the length −1 means no string.
 fn skip_string(rest: &mut &[u8]) -> io::Result<()> {
     let mut bytes = [0; 2];
     rest.read_exact(&mut bytes)?;

@@ -3,16 +3,16 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::estimate::rounds;
-use super::job::{Client, Job};
+use super::job::{ClientAddress, Job};
 
 /// Jobs, and the rounds they take together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Amount {
+pub(super) struct JobTotals {
     pub jobs: usize,
     pub rounds: u64,
 }
 
-impl Amount {
+impl JobTotals {
     pub fn add(&mut self, cost: u32) {
         self.jobs += 1;
         self.rounds = self.rounds.saturating_add(rounds(cost));
@@ -34,14 +34,14 @@ impl Amount {
 
 /// Jobs of one purpose.
 #[derive(Default)]
-pub(super) struct Turns {
-    queues: HashMap<Client, VecDeque<Job>>,
+pub(super) struct FairQueue {
+    queues: HashMap<ClientAddress, VecDeque<Job>>,
     /// Clients with at least one job; the first one is next.
-    order: VecDeque<Client>,
-    waiting: Amount,
+    order: VecDeque<ClientAddress>,
+    waiting: JobTotals,
 }
 
-impl Turns {
+impl FairQueue {
     pub fn push(&mut self, job: Job) {
         self.waiting.add(job.info.cost);
         let queue = self.queues.entry(job.info.client).or_default();
@@ -65,18 +65,18 @@ impl Turns {
         Some(job)
     }
 
-    pub fn waiting(&self) -> Amount {
+    pub fn waiting(&self) -> JobTotals {
         self.waiting
     }
 
-    pub fn waiting_of(&self, client: Client) -> usize {
+    pub fn waiting_for_client(&self, client: ClientAddress) -> usize {
         self.queues.get(&client).map_or(0, VecDeque::len)
     }
 
     /// How many jobs, at most, are taken before one that this client adds now: its own, and of each other client one for
     /// each of these and for the new one.
-    pub fn before(&self, client: Client) -> usize {
-        let own = self.waiting_of(client);
+    pub fn jobs_before(&self, client: ClientAddress) -> usize {
+        let own = self.waiting_for_client(client);
         let others = self.order.len() - usize::from(own > 0);
         own + (self.waiting.jobs - own).min(others.saturating_mul(own + 1))
     }
@@ -88,42 +88,42 @@ mod tests {
 
     use super::*;
     use crate::command::Secret;
-    use crate::users::hash::job::{JobInfo, Purpose, Reply};
+    use crate::users::hash::job::{HashPurpose, HashReply, JobInfo};
 
-    fn client(number: u8) -> Client {
+    fn client(number: u8) -> ClientAddress {
         Some(IpAddr::from([192, 0, 2, number]))
     }
 
     /// Told apart by their cost.
     fn job(number: u8, cost: u32) -> Job {
         Job {
-            info: JobInfo { purpose: Purpose::Compare, client: client(number), cost },
+            info: JobInfo { purpose: HashPurpose::Compare, client: client(number), cost },
             password: Secret::new(String::new()),
             salt: [0; 16],
             deadline: None,
-            reply: Reply::Ahead(Box::new(|_| ())),
+            reply: HashReply::Callback(Box::new(|_| ())),
         }
     }
 
     #[test]
     fn clients_take_turns_whoever_has_most() {
-        let mut turns = Turns::default();
+        let mut turns = FairQueue::default();
         for cost in 4..9 {
             turns.push(job(1, cost));
         }
-        assert_eq!((turns.before(client(1)), turns.before(client(2))), (5, 1));
+        assert_eq!((turns.jobs_before(client(1)), turns.jobs_before(client(2))), (5, 1));
         turns.push(job(2, 14));
         turns.push(job(3, 15));
         turns.push(job(3, 16));
-        assert_eq!((turns.before(client(3)), turns.before(client(4))), (2 + 6, 3), "at most");
+        assert_eq!((turns.jobs_before(client(3)), turns.jobs_before(client(4))), (2 + 6, 3), "at most");
         let order: Vec<u32> = std::iter::from_fn(|| turns.pop()).map(|job| job.info.cost).collect();
         assert_eq!(order, [4, 14, 15, 5, 16, 6, 7, 8]);
-        assert_eq!((turns.waiting(), turns.before(client(1))), (Amount::default(), 0));
+        assert_eq!((turns.waiting(), turns.jobs_before(client(1))), (JobTotals::default(), 0));
     }
 
     #[test]
     fn a_part_of_the_jobs_takes_its_part_of_the_rounds() {
-        let mut amount = Amount::default();
+        let mut amount = JobTotals::default();
         assert_eq!(amount.rounds_of(3), 0);
         amount.add(4);
         amount.add(5);
