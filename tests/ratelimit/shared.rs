@@ -68,7 +68,7 @@ async fn a_limit_holds_while_permits_come_back() {
     let came_back = || limit as f64 * began.elapsed().as_secs_f64() / window.as_secs_f64();
     let (mut accepted, mut at_least) = (0, 0.0);
     while began.elapsed() < window / 2 {
-        // The permits available at the begin of a round are used up by it, however late it runs.
+        // The permits available when a round begins are used up by it, however late it runs.
         at_least = came_back();
         accepted += used_up(&daemons, client(0)).await;
         tokio::task::yield_now().await;

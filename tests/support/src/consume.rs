@@ -19,17 +19,17 @@ const POLL: Duration = Duration::from_millis(50);
 /// A record as a consumer receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The partition it is in.
+    /// Partition of the record.
     pub partition: i32,
-    /// Its place there.
+    /// Offset in the partition.
     pub offset: i64,
-    /// When it was produced, in milliseconds.
+    /// Time of production, in milliseconds.
     pub timestamp: i64,
-    /// Its key, if it has one.
+    /// Key, if the record has one.
     pub key: Option<Vec<u8>>,
-    /// Its value; none in a tombstone.
+    /// Value; `None` for a tombstone.
     pub value: Option<Vec<u8>>,
-    /// Names and values in the order they came; a header may lack a value.
+    /// Names and values of the headers in their order; a header may lack a value.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 

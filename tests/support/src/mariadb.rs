@@ -33,7 +33,7 @@ pub struct MariaDb {
 
 /// The server's program, or the name of the missing package.
 pub fn programs() -> Result<PathBuf, String> {
-    // A user's path does not lead to sbin.
+    // A user's PATH does not contain sbin.
     let found = ["/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/libexec"]
         .map(|dir| PathBuf::from(dir).join("mariadbd"));
     let found = found.into_iter().find(|program| program.is_file());

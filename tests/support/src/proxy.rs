@@ -222,7 +222,7 @@ impl Shared {
         }
     }
 
-    /// Serves one connection from its begin to its end.
+    /// Serves one connection from its beginning to its end.
     fn serve(&self, client: TcpStream) {
         let Some(target) = self.await_target() else { return };
         // The server is unavailable: reset the client's connection.
