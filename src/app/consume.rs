@@ -19,7 +19,7 @@ use crate::kv::Kv;
 use crate::problems::{Code, Observation, Problem, Problems};
 use crate::systemd::Heartbeat;
 use crate::task::{OnFailure, Thread};
-use crate::users::Profiles;
+use crate::users::ProfileCache;
 use crate::{consumer, db, http, kv, systemd, task, users};
 
 use super::bound_sockets::{ActivatedSockets, BoundSockets};
@@ -111,8 +111,8 @@ async fn consumer_parts(wiring: &Wiring<'_>) -> Result<ConsumerParts, Failure> {
     let after: Arc<dyn PostCommit> = match &kv {
         Some(kv) => {
             let metrics = wiring.metrics(users::Metrics::register)?;
-            let profiles = Profiles::new(&config.users, kv.clone(), db.clone(), &metrics);
-            let notices = profiles.notices().repeat();
+            let profiles = ProfileCache::new(&config.users, kv.clone(), db.clone(), &metrics);
+            let notices = profiles.notices().retry_unpublished();
             Arc::new(PostCommitHook { profiles, generations: None, statuses: None, _notices: Some(notices) })
         }
         None => Arc::new(Noop),

@@ -6,7 +6,7 @@ use crate::consumer::{HookFuture, PostCommit};
 use crate::drain::{ValueCompletion, ValueResolver};
 use crate::status::Statuses;
 use crate::task::Task;
-use crate::users::{DeferredHashError, DeferredHasher, Profiles};
+use crate::users::{DeferredHashError, DeferredHasher, ProfileCache};
 
 /// Computes the deferred values of records with the user service's hash pool.
 pub(super) struct DeferredHashResolver(pub(super) DeferredHasher);
@@ -24,7 +24,7 @@ impl ValueResolver for DeferredHashResolver {
 
 /// Runs after the consumer has applied commands: invalidates the cached users concerned and answers waiting requests.
 pub(super) struct PostCommitHook {
-    pub(super) profiles: Profiles,
+    pub(super) profiles: ProfileCache,
     /// Cached data of tokens and passwords. `None` in a process without clients, such as a consumer alone.
     pub(super) generations: Option<CacheGenerations>,
     /// `None` in a process without waiting requests, such as a consumer alone.
@@ -40,7 +40,7 @@ impl PostCommit for PostCommitHook {
         if let Some(generations) = &self.generations {
             names.iter().for_each(|name| generations.invalidate(name));
         }
-        Box::pin(self.profiles.changed(names))
+        Box::pin(self.profiles.invalidate(names))
     }
 
     fn commands_finished<'a>(&'a self, ids: &'a [CommandId]) -> HookFuture<'a> {

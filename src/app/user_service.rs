@@ -12,7 +12,7 @@ use crate::kv::{Kv, KvError};
 use crate::status::Statuses;
 use crate::task::Task;
 use crate::units::Timestamp;
-use crate::users::{HashPool, Profiles, ReservationMaintenance, Users};
+use crate::users::{HashPool, ProfileCache, ReservationMaintenance, Users};
 use crate::wal::Log;
 use crate::{db, kv, users};
 
@@ -28,7 +28,7 @@ const EMBEDDED_STORE: &str = "markers";
 pub(super) struct UserStores {
     pub(super) db: Database,
     pub(super) kv: Kv,
-    pub(super) profiles: Profiles,
+    pub(super) profiles: ProfileCache,
     metrics: Arc<users::Metrics>,
 }
 
@@ -52,7 +52,7 @@ impl UserStores {
         let db = database(config, &db_metrics).await.map_err(|error| format!("database: {error}"));
         let kv = store(config, log, kv_metrics).map_err(|error| format!("reservation store: {error}"));
         Ok(db.and_then(|db| Ok((db, kv?))).map(|(db, kv)| {
-            let profiles = Profiles::new(&config.users, kv.clone(), db.clone(), &metrics);
+            let profiles = ProfileCache::new(&config.users, kv.clone(), db.clone(), &metrics);
             Self { db, kv, profiles, metrics }
         }))
     }
@@ -126,7 +126,7 @@ impl RunningUserService {
             slow_step: config.telemetry.slow_step.0,
         });
         let watch = dependencies.watch(Some(stores.db.clone()), stores.kv.clone());
-        let mut tasks = vec![profiles.listen(), profiles.notices().repeat(), watch];
+        let mut tasks = vec![profiles.listen(), profiles.notices().retry_unpublished(), watch];
         tasks.extend(statuses.watch_outcomes());
         tasks.push(users.unapplied().track(statuses.clone()));
         let (unapplied, log) = (users.unapplied(), Arc::clone(log));

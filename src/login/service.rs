@@ -17,7 +17,7 @@ use crate::ratelimit::Limits;
 use crate::task::Task;
 use crate::telemetry::{StepTimer, StepTimers};
 use crate::units::Timestamp;
-use crate::users::{HashPool, Notices};
+use crate::users::{ChangeNotices, HashPool};
 use crate::{auth, ratelimit, users};
 
 /// How long a login may wait for its password to be compared.
@@ -42,7 +42,7 @@ pub struct LoginParts {
     /// Over which daemons hear of changes.
     pub kv: Kv,
     /// Over which they are told of them.
-    pub notices: Notices,
+    pub notices: ChangeNotices,
     /// How many wrong passwords are too many.
     pub limits: Limits,
     /// Compares passwords.
@@ -68,7 +68,7 @@ struct Inner {
     generations: CacheGenerations,
     db: Database,
     kv: Kv,
-    notices: Notices,
+    notices: ChangeNotices,
     limits: Limits,
     hashing: HashPool,
     nobody: String,
@@ -222,7 +222,7 @@ impl Login {
     /// Lets every daemon look again at what it remembers of a user.
     async fn tell(&self, name: &str) {
         self.0.generations.invalidate(name);
-        self.0.notices.tell(std::iter::once(name)).await;
+        self.0.notices.publish(std::iter::once(name)).await;
     }
 
     /// Listens to what changes about users, for as long as the task is held.

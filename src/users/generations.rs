@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const STRIPES: usize = 4096;
 
 /// Counts the changes of all users.
-pub(super) struct Generations(Box<[AtomicU64]>);
+pub(super) struct UserGenerations(Box<[AtomicU64]>);
 
-impl Default for Generations {
+impl Default for UserGenerations {
     fn default() -> Self {
         Self((0..STRIPES).map(|_| AtomicU64::new(0)).collect())
     }
 }
 
-impl Generations {
+impl UserGenerations {
     /// The present one of a name.
-    pub fn of(&self, name: &str) -> u64 {
+    pub fn current(&self, name: &str) -> u64 {
         self.0[stripe(name)].load(Ordering::SeqCst)
     }
 
@@ -37,15 +37,15 @@ impl Generations {
     }
 
     /// The present ones of all names.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot(self.0.iter().map(|stripe| stripe.load(Ordering::SeqCst)).collect())
+    pub fn snapshot(&self) -> GenerationSnapshot {
+        GenerationSnapshot(self.0.iter().map(|stripe| stripe.load(Ordering::SeqCst)).collect())
     }
 }
 
 /// The generations of all names at one moment.
-pub(super) struct Snapshot(Box<[u64]>);
+pub(super) struct GenerationSnapshot(Box<[u64]>);
 
-impl Snapshot {
+impl GenerationSnapshot {
     /// That of a name.
     pub fn of(&self, name: &str) -> u64 {
         self.0[stripe(name)]
@@ -64,16 +64,16 @@ mod tests {
 
     #[test]
     fn a_change_of_one_name_or_of_all_begins_another_generation() {
-        let generations = Generations::default();
-        let (ada, before) = (generations.of("ada"), generations.snapshot());
+        let generations = UserGenerations::default();
+        let (ada, before) = (generations.current("ada"), generations.snapshot());
         assert_eq!(before.of("ada"), ada);
-        assert_eq!(generations.advance("ada"), generations.of("ada"));
-        assert_ne!(generations.of("ada"), before.of("ada"));
+        assert_eq!(generations.advance("ada"), generations.current("ada"));
+        assert_ne!(generations.current("ada"), before.of("ada"));
         let others = (0..100).map(|number| format!("user{number}"));
-        let changed = others.filter(|name| generations.of(name) != before.of(name)).count();
+        let changed = others.filter(|name| generations.current(name) != before.of(name)).count();
         assert!(changed < 10, "a change of one name is none of most others: {changed}");
-        let (ada, bob) = (generations.of("ada"), generations.of("bob"));
+        let (ada, bob) = (generations.current("ada"), generations.current("bob"));
         generations.advance_all();
-        assert!(generations.of("ada") != ada && generations.of("bob") != bob);
+        assert!(generations.current("ada") != ada && generations.current("bob") != bob);
     }
 }

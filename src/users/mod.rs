@@ -7,12 +7,12 @@
 //!   properties of characters they need;
 //! - `reservations`: which command asked first; `admission`: all checks in their order; `concurrency_limiter`: how many at a time;
 //!   `clock_skew`: whether a command would be superseded; `commands`: the commands; `hash`: passwords;
-//! - `profile`, `cache`, `generations`, `page`: reading; `notices`: telling other daemons of changes;
+//! - `profile`, `profile_cache`, `generations`, `page`: reading; `change_notices`: telling other daemons of changes;
 //! - `unapplied_monitor`: whether any consumer applies what is sent;
 //! - `cluster_secret`: the secret that daemons share; `deferred_hasher`: passwords that are hashed after the answer.
 
 mod admission;
-mod cache;
+mod change_notices;
 mod clock_skew;
 mod cluster_secret;
 mod commands;
@@ -26,11 +26,11 @@ mod generations;
 pub mod hash;
 mod metrics;
 mod nickname;
-mod notices;
 mod page;
 mod password;
 mod phone;
 mod profile;
+mod profile_cache;
 mod reservations;
 mod unapplied_monitor;
 mod unicode;
@@ -49,7 +49,7 @@ use crate::status::Statuses;
 use crate::task::TaskSet;
 use crate::telemetry::{StepTimer, StepTimers};
 
-pub use cache::Profiles;
+pub use change_notices::{ALL_USERS, CHANNEL, ChangeNotices};
 pub use commands::RequestContext;
 pub use config::{Config, OnDatabaseFailure, OnMarkerFailure, PasswordHashing};
 pub use deferred_hasher::{DeferredHashError, DeferredHasher};
@@ -62,11 +62,11 @@ pub use form::{
 pub use hash::{HashPool, HashWorkers, hash_now};
 pub use metrics::Metrics;
 pub use nickname::RULE as NICKNAME_RULE;
-pub use notices::{ALL_USERS, CHANNEL, Notices};
 pub use page::limit as page_limit;
 pub use password::{RULE as PASSWORD_RULE, check as check_password, normalized as normal_password};
 pub use phone::{PhoneRegion, RULE as PHONE_RULE};
 pub use profile::Profile;
+pub use profile_cache::ProfileCache;
 pub use reservations::ReservationMaintenance;
 pub use unapplied_monitor::UnappliedMonitor;
 
@@ -95,7 +95,7 @@ pub struct UsersParts {
     /// Hashes passwords.
     pub hashing: HashPool,
     /// Profiles.
-    pub profiles: Profiles,
+    pub profiles: ProfileCache,
     /// Where steps are timed.
     pub metrics: Arc<Metrics>,
     /// A step that takes longer is logged.
@@ -109,7 +109,7 @@ pub struct Users {
     db: Database,
     ingest: Ingest,
     hashing: HashPool,
-    profiles: Profiles,
+    profiles: ProfileCache,
     reservations: Arc<Reservations>,
     concurrency: Arc<ConcurrencyLimiter>,
     steps: StepTimers,
@@ -210,12 +210,12 @@ impl Users {
         let mut left = self.config.cache_size;
         while left > 0 {
             let limit = left.min(u64::from(page::MAX_PAGE)) as u32;
-            let before = self.profiles.before();
+            let before = self.profiles.generations();
             let Ok(rows) = self.db.users_after(after.as_deref(), limit).await else { return };
             let Some(last) = rows.last() else { return };
             after = Some(last.name.clone());
             left -= u64::from(limit);
-            self.profiles.warm(&before, rows).await;
+            self.profiles.insert_rows(&before, rows).await;
         }
     }
 

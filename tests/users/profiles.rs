@@ -6,7 +6,7 @@ use forebay::db::{Database, UserRow, Version};
 use forebay::kv::{Kv, Subscription, SubscriptionEvent};
 use forebay::metrics::Registry;
 use forebay::units::{Span, Timestamp};
-use forebay::users::Profiles;
+use forebay::users::ProfileCache;
 use forebay::{db, kv, users};
 use tokio::runtime::Runtime;
 
@@ -51,17 +51,17 @@ impl Place {
         Some(Place { runtime, db, gate })
     }
 
-    fn profiles(&self, kv: &Kv) -> Profiles {
+    fn profiles(&self, kv: &Kv) -> ProfileCache {
         let metrics = users::Metrics::register(&Registry::new().unwrap()).unwrap();
-        Profiles::new(&users::Config::default(), kv.clone(), self.db.clone(), &metrics)
+        ProfileCache::new(&users::Config::default(), kv.clone(), self.db.clone(), &metrics)
     }
 
-    fn changed(&self, profiles: &Profiles) {
-        self.runtime.block_on(profiles.changed(&["ada".to_owned()]));
+    fn changed(&self, profiles: &ProfileCache) {
+        self.runtime.block_on(profiles.invalidate(&["ada".to_owned()]));
     }
 
     /// Who ada is, as far as these know: the nickname.
-    fn nickname(&self, profiles: &Profiles) -> Option<String> {
+    fn nickname(&self, profiles: &ProfileCache) -> Option<String> {
         let known = self.runtime.block_on(profiles.get("ada")).expect("the database answers");
         known.map(|ada| ada.nickname.clone().expect("a nickname"))
     }
@@ -175,7 +175,7 @@ fn a_change_that_redis_did_not_take_is_told_when_it_is_back() {
     let (redis, proxy) = (redis.start(), Proxy::start());
     proxy.forward_to(&redis.address());
     let profiles = place.profiles(&store(&format!("redis://{}", proxy.address())));
-    let _repeats = place.runtime.block_on(async { profiles.notices().repeat() });
+    let _repeats = place.runtime.block_on(async { profiles.notices().retry_unpublished() });
     let mut heard = store(&redis.url()).subscribe(users::CHANNEL);
     assert_eq!(place.next(&mut heard), SubscriptionEvent::MessagesMissed, "it listens");
     assert_eq!(place.nickname(&profiles).as_deref(), Some("old"));
@@ -200,16 +200,16 @@ fn no_entry_of_before_a_notice_to_all_users_is_read_from_redis() {
     let redis = redis.start();
     let kv = store(&redis.url());
     let (one, listening, late) = (place.profiles(&kv), place.profiles(&kv), place.profiles(&kv));
-    let _tasks = place.runtime.block_on(async { [one.notices().repeat(), listening.listen()] });
+    let _tasks = place.runtime.block_on(async { [one.notices().retry_unpublished(), listening.listen()] });
     assert_eq!(place.nickname(&one).as_deref(), Some("old"));
     place.gate.sql(RENAMED);
     // As if ada's name was among those that were given up: one more waits than may.
     let many: Vec<_> = (0..50_001).map(|number| format!("user{number}")).collect();
-    place.runtime.block_on(one.changed(&many));
+    place.runtime.block_on(one.invalidate(&many));
     wait::until_true("the notice is noted", LONG, || {
         redis.command(&["EXISTS", "user:profile:*"]).is_ok_and(|answer| answer == ":1\r\n")
     });
-    let is_new = |profiles: &Profiles| place.nickname(profiles).as_deref() == Some("new");
+    let is_new = |profiles: &ProfileCache| place.nickname(profiles).as_deref() == Some("new");
     wait::until_true("a daemon that listens reads the change", LONG, || is_new(&listening));
     let _task = place.runtime.block_on(async { late.listen() });
     wait::until_true("a daemon that starts after it reads the change", LONG, || is_new(&late));

@@ -1,4 +1,4 @@
-//! Completes records: by a confirmation or as a dead letter. Tells the fate of a record.
+//! Completes records: after Kafka's acknowledgement, or as dead letters. Also reports the state of a record.
 
 use std::io;
 
@@ -10,8 +10,8 @@ use super::types::{Confirmation, DeadLetter, RecordState};
 use crate::units::Lsn;
 
 impl Log {
-    /// Notes where the broker put these records and counts them as done. Not durable before the next checkpoint:
-    /// a crash costs a repeat.
+    /// Stores the Kafka positions of these records in the delivery index, and marks the records as done. Durable with
+    /// the next checkpoint only: a crash before it causes duplicate deliveries.
     pub fn confirm(&self, confirmations: &[Confirmation]) {
         let mut sorted = confirmations.to_vec();
         sorted.sort_unstable_by_key(|confirmation| confirmation.lsn);
@@ -24,10 +24,7 @@ impl Log {
             let next = segment.flushed().0;
             let (these, others) = rest.split_at(rest.partition_point(|c| c.lsn < next).max(1));
             if let Err(e) = self.delivery_index.record(segment.first, these) {
-                self.report(Event::TransientError {
-                    what: "note where records were put",
-                    error: e.to_string(),
-                });
+                self.report(Event::TransientError { what: "write delivery positions", error: e.to_string() });
             }
             rest = others;
         }
@@ -39,26 +36,26 @@ impl Log {
         self.mark_done(done);
     }
 
-    /// Stores these records as dead letters, durably, and then counts them as done. On an error none of them is:
-    /// they stay in the log and hold their lane.
+    /// Stores these records as dead letters, durably, and then marks them as done. On an error none of them is marked:
+    /// they stay in the log and block their lane.
     pub fn store_dead_letters(&self, letters: &[DeadLetter]) -> io::Result<()> {
         self.poison_on_error(self.dead_letters.add(letters))?;
         self.mark_done(letters.iter().map(|letter| (letter.lsn, self.record_len(letter))));
         Ok(())
     }
 
-    /// Lists records that cannot be read, durably.
+    /// Lists unreadable records as damage, durably.
     pub(super) fn add_damage(&self, damage: DamagedRange) -> io::Result<()> {
         self.poison_on_error(self.dead_letters.add_damage(damage))
     }
 
-    /// Removes a dead letter from the store, durably. Says whether it was there.
+    /// Removes a dead letter from the store, durably. Returns `false` if the store did not contain it.
     pub fn remove_dead_letter(&self, lsn: Lsn, removal: Removal) -> io::Result<bool> {
         self.poison_on_error(self.dead_letters.remove(lsn, removal))
     }
 
-    /// A failed write or flush of the dead-letter store is final for the log too: it could store no dead letter any
-    /// more, and each would hold its lane until a restart.
+    /// A failed write or flush of the dead-letter store is final for the log too. Otherwise the store would accept no
+    /// more dead letters, and each of them would block its lane until a restart.
     pub(super) fn poison_on_error<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &outcome
             && self.dead_letters.is_broken()
@@ -69,12 +66,12 @@ impl Log {
         outcome
     }
 
-    /// Bytes the letter's record takes in the log; 0 when it is no longer kept.
+    /// Bytes of the dead letter's record in the log; 0 if the record is no longer retained.
     fn record_len(&self, letter: &DeadLetter) -> u64 {
         self.segments.containing(letter.lsn).map_or(0, |segment| segment.frame_len(letter.payload.len()))
     }
 
-    /// What became of a record.
+    /// The state of a record.
     pub fn record_state(&self, lsn: Lsn) -> io::Result<RecordState> {
         if lsn >= self.end() {
             return Ok(RecordState::Unknown);
@@ -99,7 +96,7 @@ impl Log {
             return Ok(RecordState::Waiting);
         }
         let note = self.delivery_index.get(segment.first, lsn)?;
-        // Done, and nobody noted where to: it may be one of many that were lost together.
+        // Done, but without a delivery position: it may be inside a damaged range.
         match if note.is_none() { self.dead_letters.damage_covering(lsn)? } else { None } {
             Some(damage) => Ok(RecordState::Dead { reason: damage.reason, at: damage.found_at }),
             None => Ok(RecordState::Sent(note)),

@@ -1,6 +1,8 @@
-//! The control socket: how an operator's tool asks a running daemon, which alone may write to its log.
+//! The control socket, through which an operator's tool sends requests to a running daemon. Only the daemon may write
+//! to its log.
 //!
-//! `DIR/control.sock` is a Unix socket for the service user alone. One JSON request a line, one JSON answer a line:
+//! `DIR/control.sock` is a Unix socket that only the service user can open. Requests and responses are one JSON document
+//! per line:
 //!
 //! ```text
 //! {"cmd":"status"}                   {"status":{"backlog":3,…}}
@@ -27,81 +29,82 @@ use crate::Lsn;
 
 /// The socket's name in the log's directory.
 pub const FILE: &str = "control.sock";
-/// Longest line: an answer about `MAX_REPLAY` records has at most 64 KiB, a status document of many segments some 100.
+/// Longest line. A response about `MAX_REPLAY` records has at most 64 KiB, a status document of many segments about
+/// 100 KiB.
 const MAX_LINE: u64 = 1 << 20;
-/// Dead letters in one request: each costs two flushes, and others wait for the socket.
+/// Maximum number of dead letters per request: each needs two flushes, and other requests wait meanwhile.
 pub const MAX_DEAD_LETTERS: usize = 100;
-/// Delivered records in one request: they share flushes, and 1,000 of 1 MiB take some seconds.
+/// Maximum number of delivered records per request: they share flushes, and 1,000 of 1 MiB take some seconds.
 pub const MAX_REPLAY: usize = 1_000;
-/// A request is written at once; who takes longer than this is not our tool.
+/// The tool writes its request at once. A client that takes longer is not the tool.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
-/// A hundred letters on a slow disk: two flushes of 100 ms each, and a margin.
+/// 100 dead letters on a slow disk: two flushes of 100 ms each per dead letter, and a margin.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often the server looks for a caller. A person does not notice, and ten looks a second cost nothing.
+/// Interval between checks for a connection. A person does not notice it, and ten checks per second cost nothing.
 const ACCEPT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What a tool may ask.
+/// A request of a tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cmd", rename_all = "lowercase")]
 pub enum Request {
-    /// The exact figures of the moment.
+    /// The current status document.
     Status,
-    /// Puts dead letters into the log again.
+    /// Appends dead letters to the log again.
     Requeue {
-        /// Which.
+        /// Numbers of the dead letters.
         lsns: Vec<Lsn>,
     },
-    /// Delivers delivered records again.
+    /// Delivers already delivered records again.
     Replay {
-        /// Which, in order.
+        /// Numbers of the records, in order.
         lsns: Vec<Lsn>,
     },
-    /// Gives dead letters up.
+    /// Drops dead letters.
     Drop {
-        /// Which.
+        /// Numbers of the dead letters.
         lsns: Vec<Lsn>,
     },
 }
 
-/// What it is answered.
+/// The response to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ControlResponse {
     /// The status document, as `wal-tools status --json` prints it.
     Status(serde_json::Value),
-    /// What became of each record, in the order of the request. A replay ends at the first that fails.
+    /// The outcome per record, in the order of the request. A replay ends at the first failure.
     Done(Vec<RecordOutcome>),
-    /// The request was not understood.
+    /// The request is invalid.
     Error(String),
 }
 
-/// What became of one dead letter, or delivered record.
+/// The outcome for one dead letter or delivered record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordOutcome {
-    /// Which.
+    /// Number of the record.
     pub lsn: Lsn,
-    /// Its record's new number.
+    /// Number of the new record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requeued_as: Option<Lsn>,
-    /// Why nothing was done.
+    /// Reason of the failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// What a daemon can be asked to do. Called from the server's thread, one call at a time.
+/// The operations of a daemon. Called from the server's thread, one call at a time.
 pub trait Operator: Send + Sync {
     /// The status document.
     fn status(&self) -> serde_json::Value;
     /// Puts a dead letter into the log again, durably, and takes it out of the store. Its record's new number.
     /// `caller_process` is the process that asks.
     fn requeue(&self, lsn: Lsn, origin: &str) -> Result<Lsn, String>;
-    /// Puts delivered records into the log again, durably and in order. Ends at the first that fails.
+    /// Appends delivered records to the log again, durably and in order. Ends at the first failure.
     fn replay(&self, lsns: &[Lsn], origin: &str) -> Vec<RecordOutcome>;
     /// Removes a dead letter from the store, durably.
     fn drop_dead_letter(&self, lsn: Lsn, origin: &str) -> Result<(), String>;
 }
 
-/// Answers on the socket until it is stopped.
+/// Serves requests on the socket until it is stopped.
 pub struct Server {
     path: PathBuf,
     stop: Arc<AtomicBool>,
@@ -109,7 +112,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the socket in `dir`, whose lock the caller has: a socket found there is a dead daemon's.
+    /// Opens the socket in `dir`. The caller has the log's lock, so an existing socket belongs to a dead daemon.
     pub fn start(dir: &Path, operator: Arc<dyn Operator>) -> io::Result<Self> {
         let path = dir.join(FILE);
         match std::fs::remove_file(&path) {
@@ -127,13 +130,13 @@ impl Server {
         Ok(Self { path, stop, thread })
     }
 
-    /// Finishes the request at hand, and removes the socket.
+    /// Finishes the current request, stops the server, and removes the socket.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
         self.thread.thread().unpark();
-        // Its requests' panics end in it.
+        // Panics of requests are caught inside the thread.
         let _ = self.thread.join();
-        // One that is left over is removed by the next start.
+        // If this fails, the next start removes the socket.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -141,16 +144,16 @@ impl Server {
 fn serve(listener: &UnixListener, stop: &AtomicBool, operator: &dyn Operator) {
     while !stop.load(Ordering::Acquire) {
         match listener.accept() {
-            // A caller that goes away, or says nothing in time, is its own misfortune.
-            // A request that panics, which is logged, costs no more than itself.
+            // A client that disconnects or sends nothing in time only loses its own request. The same is true of a
+            // request that panics; the panic is logged.
             Ok((stream, _)) => drop(catch_unwind(AssertUnwindSafe(|| handle_connection(stream, operator)))),
-            // Nobody there, or out of descriptors for the moment: look again.
+            // No connection, or temporarily no file descriptors: check again later.
             Err(_) => std::thread::park_timeout(ACCEPT_INTERVAL),
         }
     }
 }
 
-/// One request, one answer: a caller with more to ask calls again, and another may come between.
+/// Handles one request per connection. A client with more requests connects again, and others may be served between.
 fn handle_connection(stream: UnixStream, operator: &dyn Operator) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(SERVER_TIMEOUT))?;
@@ -158,14 +161,14 @@ fn handle_connection(stream: UnixStream, operator: &dyn Operator) -> io::Result<
     let answer = match read_line(&stream)? {
         Some(line) => match serde_json::from_str(&line) {
             Ok(request) => handle_request(request, &caller_process(&stream), operator),
-            Err(e) => ControlResponse::Error(format!("not a request: {e}")),
+            Err(e) => ControlResponse::Error(format!("invalid request: {e}")),
         },
-        None => ControlResponse::Error("a request is one line, and not that long".to_owned()),
+        None => ControlResponse::Error("the request is too long, or has no line end".to_owned()),
     };
     write_line(&stream, &answer)
 }
 
-/// The process at the other end, as the kernel knows it.
+/// The process at the other end, as reported by the kernel.
 fn caller_process(stream: &UnixStream) -> String {
     match rustix::net::sockopt::socket_peercred(stream) {
         Ok(peer) => {
@@ -178,7 +181,7 @@ fn caller_process(stream: &UnixStream) -> String {
 fn handle_request(request: Request, origin: &str, operator: &dyn Operator) -> ControlResponse {
     let each = |lsns: Vec<Lsn>, act: &dyn Fn(Lsn) -> Result<Option<Lsn>, String>| {
         if lsns.len() > MAX_DEAD_LETTERS {
-            return ControlResponse::Error(format!("at most {MAX_DEAD_LETTERS} dead letters a request"));
+            return ControlResponse::Error(format!("at most {MAX_DEAD_LETTERS} dead letters per request"));
         }
         let outcomes = lsns.into_iter().map(|lsn| match act(lsn) {
             Ok(requeued_as) => RecordOutcome { lsn, requeued_as, error: None },
@@ -190,25 +193,25 @@ fn handle_request(request: Request, origin: &str, operator: &dyn Operator) -> Co
         Request::Status => ControlResponse::Status(operator.status()),
         Request::Requeue { lsns } => each(lsns, &|lsn| operator.requeue(lsn, origin).map(Some)),
         Request::Replay { lsns } if lsns.len() > MAX_REPLAY => {
-            ControlResponse::Error(format!("at most {MAX_REPLAY} records a request"))
+            ControlResponse::Error(format!("at most {MAX_REPLAY} records per request"))
         }
         Request::Replay { lsns } => ControlResponse::Done(operator.replay(&lsns, origin)),
         Request::Drop { lsns } => each(lsns, &|lsn| operator.drop_dead_letter(lsn, origin).map(|()| None)),
     }
 }
 
-/// Why a daemon gave no answer.
+/// Why a request got no response.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// There is none, or it has no socket.
+    /// No daemon runs, or it has no socket.
     #[error("no daemon listens on {0}")]
     NotRunning(PathBuf),
-    /// It did not answer, or not in words we know.
-    #[error("the daemon behind {0} did not answer: {1}")]
+    /// The daemon did not respond, or its response is not valid.
+    #[error("the daemon behind {0} did not respond: {1}")]
     Failed(PathBuf, String),
 }
 
-/// Asks the daemon of the log in `dir`.
+/// Sends a request to the daemon of the log in `dir`.
 pub fn send_request(dir: &Path, request: &Request) -> Result<ControlResponse, RequestError> {
     let path = dir.join(FILE);
     let Ok(stream) = UnixStream::connect(&path) else { return Err(RequestError::NotRunning(path)) };
@@ -220,10 +223,12 @@ fn exchange(stream: &UnixStream, request: &Request) -> io::Result<ControlRespons
     stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
     write_line(stream, request)?;
     let line = read_line(stream)?;
-    Ok(serde_json::from_str(&line.ok_or_else(|| io::Error::other("the answer is too long, or cut"))?)?)
+    Ok(serde_json::from_str(
+        &line.ok_or_else(|| io::Error::other("the response is too long or incomplete"))?,
+    )?)
 }
 
-/// A whole line; `None` when it does not end within the limit.
+/// One complete line; `None` if it does not end within the limit.
 fn read_line(stream: &UnixStream) -> io::Result<Option<String>> {
     let mut line = String::new();
     BufReader::new(stream.take(MAX_LINE)).read_line(&mut line)?;

@@ -1,4 +1,4 @@
-//! Reads flushed records in order: from memory while the reader keeps up, from files when it lags.
+//! Reads flushed records in order: from memory while the reader keeps up, and from files while it lags.
 
 use std::io;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use super::types::{DeadLetter, ReadError, Record, RecordRef};
 use super::{damage, dead_letters, frame};
 use crate::units::{Lsn, Timestamp};
 
-/// A reader of the log. It holds at most one block and one file.
+/// A reader of the log. It holds at most one block and one open file.
 ///
-/// It passes records that are done, and those that its caller does not want:
+/// It skips done records, and those that its caller does not want:
 ///
 /// ```
 /// # use std::sync::Arc;
-/// # use forebay_wal::{Entry, Keys, Lsn, Options, open_locked, units::Timestamp};
+/// # use forebay_wal::{AppendRequest, Keys, Lsn, Options, open_locked, units::Timestamp};
 /// # let home = tempfile::tempdir()?;
 /// # let (keys, label, observer) = (Keys::default(), |_: &[u8]| None, Arc::new(|_: &_| {}));
 /// # let options = Options { segment_size: 1 << 20, reserve_space: 0, redeliver: false, keys, label, observer };
@@ -29,7 +29,7 @@ use crate::units::{Lsn, Timestamp};
 /// # let (_lock, opened) = open_locked(&home.path().join("wal"), &options, now)?;
 /// # let (mut writer, log) = (opened.writer, opened.log);
 /// let batch = [(1, "a"), (2, "b"), (1, "c")];
-/// let batch = batch.map(|(lane, text)| Entry { lane, label: "note", payload: text.as_bytes() });
+/// let batch = batch.map(|(lane, text)| AppendRequest { lane, label: "note", payload: text.as_bytes() });
 /// writer.append(&batch, now)?;
 /// writer.commit()?;
 ///
@@ -45,29 +45,29 @@ pub struct Cursor {
     log: Arc<Log>,
     next: Lsn,
     position: Option<ReadPosition>,
-    /// Where the record handed out last lies.
+    /// Offset and number of the record that was returned last.
     last: Option<(u64, Lsn)>,
-    /// The payload of the record handed out, where it is encrypted in the log.
+    /// The decrypted payload of the returned record, if the log is encrypted.
     decrypted: Vec<u8>,
 }
 
-/// Where in which segment the reader stands.
+/// The reader's position in a segment.
 struct ReadPosition {
     segment: Arc<Segment>,
     offset: u64,
-    /// The number of the record at `offset`; below `next` while the reader walks to it.
+    /// The number of the record at `offset`. Smaller than `next` while the reader advances to it.
     lsn: Lsn,
     block: Option<RecentBlock>,
     scanner: Option<Scanner>,
 }
 
 impl Log {
-    /// A reader of flushed records from `bytes_from` on (or from the oldest kept one).
+    /// A reader of flushed records, beginning at `from` or at the oldest retained record.
     pub fn cursor(self: &Arc<Self>, from: Lsn) -> Cursor {
         Cursor { log: Arc::clone(self), next: from, position: None, last: None, decrypted: Vec::new() }
     }
 
-    /// One flushed record; `None` when it is not flushed yet, no longer kept, or damaged.
+    /// Reads one flushed record; `None` if it is not flushed yet, no longer retained, or damaged.
     pub fn read(self: &Arc<Self>, lsn: Lsn) -> Result<Option<Record>, ReadError> {
         if lsn >= self.end() || self.segments.containing(lsn).is_none() {
             return Ok(None);
@@ -77,8 +77,8 @@ impl Log {
         Ok(found.map(|f| Record { lsn, at: f.at, lane: f.lane, payload: f.payload.to_vec() }))
     }
 
-    /// The same, and for a record whose segment was deleted what a stored dead letter has of it: its own, or the one of
-    /// the record that took it up again.
+    /// Reads a record as [`Self::read`] does. If its segment was deleted, reads the payload from the stored dead
+    /// letter: that of the record, or of the record that requeued it.
     pub fn read_or_dead_letter(self: &Arc<Self>, mut lsn: Lsn) -> Result<Option<Record>, ReadError> {
         let failed = |source| ReadError::Io { path: self.dir.join(dead_letters::RELATIVE_PATH), source };
         loop {
@@ -90,14 +90,14 @@ impl Log {
                 return Ok(Some(Record { lsn, at, lane: 0, payload }));
             }
             match self.dead_letters.removal(lsn) {
-                // Each has a larger number than the one before.
+                // Each requeued record has a larger number than the one before it.
                 Some(Removal::Requeued(next)) if next > lsn => lsn = next,
                 _ => return Ok(None),
             }
         }
     }
 
-    /// When the record at or after `lsn` was accepted, for ages; `None` when there is none.
+    /// Acceptance time of the first retained record at or after `lsn`; `None` if none exists. Used for ages.
     pub fn accepted_at(self: &Arc<Self>, lsn: Lsn) -> Result<Option<Timestamp>, ReadError> {
         if lsn >= self.end() {
             return Ok(None);
@@ -107,14 +107,14 @@ impl Log {
 }
 
 impl Cursor {
-    /// The next record that is not done and for which `wanted(lsn, lane)` holds; `None` when all flushed records
-    /// were looked at.
+    /// The next record that is not done and for which `wanted(lsn, lane)` holds; `None` at the end of the flushed
+    /// records.
     pub fn next(&mut self, wanted: impl Fn(Lsn, u8) -> bool) -> Result<Option<RecordRef<'_>>, ReadError> {
         let mut most = u64::MAX;
         self.next_within(&mut most, wanted)
     }
 
-    /// As [`Self::next`], but looks at `most` records at most and counts them off; `None` also when none are left.
+    /// As [`Self::next`], but checks at most `most` records and decrements it; also returns `None` when it reaches 0.
     pub fn next_within(
         &mut self,
         most: &mut u64,
@@ -132,7 +132,7 @@ impl Cursor {
         Ok(None)
     }
 
-    /// Goes back before the record that the last [`Self::next_within`] handed out.
+    /// Moves back to the record that the last [`Self::next_within`] returned.
     pub fn step_back(&mut self) {
         if let (Some(spot), Some((offset, lsn))) = (&mut self.position, self.last.take()) {
             (spot.offset, spot.lsn) = (offset, lsn);
@@ -140,7 +140,7 @@ impl Cursor {
         }
     }
 
-    /// The next record that is kept, done or not.
+    /// The next retained record, done or not.
     pub fn next_retained(&mut self) -> Result<Option<RecordRef<'_>>, ReadError> {
         while let Some(found) = self.advance()? {
             if self.open(&found)? {
@@ -150,19 +150,19 @@ impl Cursor {
         Ok(None)
     }
 
-    /// The number the next call looks at first.
+    /// The number of the record that the next call checks first.
     pub fn position(&self) -> Lsn {
         self.next
     }
 
-    /// Moves behind the next record and says where it was.
+    /// Moves past the next record and returns its location.
     fn advance(&mut self) -> Result<Option<FoundRecord>, ReadError> {
         while self.next < self.log.end() {
             self.locate()?;
             let Some(spot) = &mut self.position else { return Ok(None) };
             let (behind, length) = spot.segment.extent();
             if spot.offset >= length {
-                // The segment's end; a number that is missing behind it lies in no segment.
+                // End of the segment. A number that is missing after it is in no segment.
                 self.next = self.next.max(behind);
                 self.position = None;
                 continue;
@@ -170,7 +170,7 @@ impl Cursor {
             let found = match spot.find_record(&self.log, length) {
                 Ok(found) => found,
                 Err(_) if self.log.segments.containing(spot.lsn).is_none() => {
-                    // Delivered and let go of while this reader stood in it.
+                    // The segment expired while this reader was in it.
                     self.position = None;
                     continue;
                 }
@@ -190,7 +190,7 @@ impl Cursor {
         Ok(None)
     }
 
-    /// Goes on behind the damage at the spot. On an error the spot stays before it.
+    /// Moves past the damage at the current position. On an error the position does not change.
     fn skip_damage(&mut self) -> Result<(), ReadError> {
         let Some(spot) = &mut self.position else { return Ok(()) };
         let damaged = DamageLocation { segment: &spot.segment, offset: spot.offset, lsn: spot.lsn };
@@ -199,8 +199,8 @@ impl Cursor {
         Ok(())
     }
 
-    /// Decrypts the record that was just found, where it is encrypted. False: it is not what was written, whatever
-    /// its checksum says, and was passed as damage.
+    /// Decrypts the record just found, if it is encrypted. Returns `false` if decryption fails: the record was altered,
+    /// although its checksum is correct, and the reader skipped it as damage.
     fn open(&mut self, found: &FoundRecord) -> Result<bool, ReadError> {
         let Some(spot) = &mut self.position else { return Ok(false) };
         if matches!(spot.segment.access, PayloadAccess::Plain) {
@@ -218,7 +218,7 @@ impl Cursor {
         Ok(false)
     }
 
-    /// Finds the spot of the next record anew when a segment was left.
+    /// Locates the next record again after the reader left a segment.
     fn locate(&mut self) -> Result<(), ReadError> {
         if self.position.is_some() {
             return Ok(());
@@ -244,7 +244,7 @@ impl Cursor {
     }
 }
 
-/// A record that was found at its place.
+/// Location of a record that was found.
 struct FoundRecord {
     offset: u64,
     lsn: Lsn,
@@ -253,7 +253,7 @@ struct FoundRecord {
 }
 
 impl ReadPosition {
-    /// The record at the spot; `None` when what lies there is not the record that should.
+    /// The record at the position; `None` if the bytes there are not the expected record.
     fn find_record(&mut self, log: &Log, length: u64) -> io::Result<Option<FoundRecord>> {
         let (first, offset, lsn) = (self.segment.first, self.offset, self.lsn);
         if self.block.as_ref().and_then(|block| block.bytes_from(first, offset)).is_none() {
@@ -274,7 +274,7 @@ impl ReadPosition {
         if let Some(block) = &self.block
             && let Some(bytes) = block.bytes_from(self.segment.first, offset)
         {
-            // Straight from the writer's own memory: its length and its checksum are right.
+            // A copy of the writer's own memory: length and checksum are correct.
             return Ok(frame::decode_trusted(bytes));
         }
         match &mut self.scanner {
@@ -283,7 +283,7 @@ impl ReadPosition {
         }
     }
 
-    /// The frame that was just found at `offset`, not checked a second time.
+    /// The frame just found at `offset`, without another check.
     fn cached_frame(&self, offset: u64) -> Option<DecodedFrame<'_>> {
         match self.block.as_ref().and_then(|block| block.bytes_from(self.segment.first, offset)) {
             Some(bytes) => frame::decode_trusted(bytes),

@@ -1,6 +1,6 @@
-//! How a reader passes damage: the damaged bytes are copied to `quarantine/`, the lost records are stored as a dead
-//! letter, and the reader continues at the next readable record. It passes nothing before both are durable, and reports
-//! each loss.
+//! Skips damage that a reader meets. The damaged bytes are copied to `quarantine/`, the lost records are stored as a
+//! dead letter, and the reader continues at the next readable record. The reader moves on only after both are durable,
+//! and reports each loss.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,19 +16,19 @@ use super::types::ReadError;
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
-/// Where a reader met damage.
+/// The location at which a reader met damage.
 #[derive(Clone, Copy)]
 pub struct DamageLocation<'a> {
-    /// In which segment.
+    /// The segment.
     pub segment: &'a Segment,
-    /// At which byte.
+    /// Offset of the damage.
     pub offset: u64,
-    /// Which record should lie there.
+    /// The record expected at that offset.
     pub lsn: Lsn,
 }
 
-/// Finds the way on behind damage: the next readable record of the segment, or its end. If records were lost
-/// that are not done, they are quarantined first.
+/// Returns the position after the damage: the next readable record of the segment, or its end. If undelivered records
+/// were lost, the bytes are copied to quarantine and the loss is stored first.
 pub fn skip_damage(log: &Log, damaged: DamageLocation<'_>) -> Result<(u64, Lsn), ReadError> {
     let hole = DamagedRegion::find_end(log, damaged)?;
     if let Some(first) = hole.first_undelivered(log).filter(|_| !Failpoint::DamageSkipped.is_set()) {
@@ -38,8 +38,8 @@ pub fn skip_damage(log: &Log, damaged: DamageLocation<'_>) -> Result<(u64, Lsn),
     Ok(hole.resume_at)
 }
 
-/// The same for an operator who wants to know of all damage: where only delivered records were lost, the bytes are
-/// kept aside all the same, once. Says what was found and was not set aside before.
+/// The same for an operator who checks the whole log. The bytes are copied to quarantine, once, even if only delivered
+/// records were lost. Returns the finding, unless it was quarantined earlier.
 pub fn quarantine_damage(
     log: &Log,
     damaged: DamageLocation<'_>,
@@ -55,11 +55,11 @@ pub fn quarantine_damage(
     Ok((hole.resume_at, Some(hole.finding())))
 }
 
-/// A stretch that cannot be read.
+/// A damaged range of a segment.
 struct DamagedRegion<'a> {
     from: DamageLocation<'a>,
     resume_at: (u64, Lsn),
-    /// What of it the disk cannot read, in words.
+    /// Description of the sectors in it that the disk cannot read.
     unreadable: Option<String>,
     path: PathBuf,
 }
@@ -71,7 +71,7 @@ impl<'a> DamagedRegion<'a> {
         let (end_lsn, length) = segment.flushed();
         let io = |source| ReadError::Io { path: path.clone(), source };
         let mut scanner = segment.scanner(&*log.fs, &log.dir).map_err(io)?;
-        // A number beyond the segment's end belongs to another one, whatever the checksum beside it says.
+        // A number at or after the segment's end belongs to another segment, even if the checksum is correct.
         let numbers = lsn.0 + 1..=end_lsn.0.saturating_sub(1);
         let behind = scanner.resync(offset + ALIGN as u64, numbers).map_err(io)?;
         let behind = behind.map_or((length, end_lsn), |(at, meta)| (at, meta.lsn));
@@ -79,8 +79,8 @@ impl<'a> DamagedRegion<'a> {
         Ok(Self { from, resume_at: behind, unreadable, path })
     }
 
-    /// The first record that is lost and owed to somebody. The ones before may be dead letters, which keep their
-    /// entries: one is found by its first number.
+    /// The first lost record that is undelivered. Lost records before it may be dead letters, which keep their entries:
+    /// an entry is found by its first number.
     fn first_undelivered(&self, log: &Log) -> Option<Lsn> {
         (self.from.lsn.0..self.resume_at.1.0).map(Lsn).find(|&lost| !log.is_done(lost))
     }
@@ -95,7 +95,7 @@ impl<'a> DamagedRegion<'a> {
         Finding { segment: segment_name(segment.first), offset, kind: FindingKind::Damaged, detail }
     }
 
-    /// Makes it a dead letter, with a copy aside.
+    /// Quarantines the bytes and stores the lost records as a dead letter.
     fn store(&self, log: &Log, first: Lsn) -> Result<(), ReadError> {
         let DamageLocation { lsn, .. } = self.from;
         let next = self.resume_at.1;

@@ -1,4 +1,4 @@
-//! The four commands of the user service, as they travel: the value of a record, in the log and in Kafka.
+//! The four commands of the user service: the value of a record, in the log and in Kafka.
 //!
 //! ```json
 //! {"name":"ada","email":"ada@example.org","phone":"+4917012345","nickname":null,"password_hash":"$2b$…",
@@ -13,31 +13,31 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-/// The one topic of all users' commands, keyed by name (docs/http-api.md#records-in-kafka).
+/// The topic of all user commands, keyed by name (docs/http-api.md#records-in-kafka).
 pub const USER_TOPIC: &str = "user.commands.v1";
-/// Where commands wait that could not be applied.
+/// Topic for commands that could not be applied yet and are retried.
 pub const USER_RETRY_TOPIC: &str = "user.retry.v1";
-/// Where commands end that never could be applied.
+/// Topic for commands that can never be applied.
 pub const USER_DEAD_TOPIC: &str = "user.dead.v1";
 
-/// Which of the four.
+/// The kind of a user command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UserKind {
-    /// Register.
+    /// Registers a user.
     Create,
-    /// Change e-mail, phone or nickname.
+    /// Changes e-mail, phone or nickname.
     Update,
-    /// Change the password.
+    /// Changes the password.
     Password,
-    /// Delete.
+    /// Deletes the user.
     Delete,
 }
 
 impl UserKind {
-    /// All of them.
+    /// All four kinds.
     pub const ALL: [Self; 4] = [Self::Create, Self::Update, Self::Password, Self::Delete];
 
-    /// The command's kind.
+    /// Name of the kind, as in a record.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Create => "user.create",
@@ -47,87 +47,87 @@ impl UserKind {
         }
     }
 
-    /// From the command's kind.
+    /// The kind with this name.
     pub fn parse(kind: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.as_str() == kind)
     }
 }
 
-/// The longest name of a caller, in characters: what the columns hold.
+/// Longest name of a caller, in characters. The database columns have this size.
 pub const MAX_ACTOR_CHARS: usize = 255;
 
-/// Whether the tables hold this as a caller's name. MySQL refuses longer ones, PostgreSQL a NUL.
+/// Whether the tables can store this as a caller's name. MySQL refuses longer names, PostgreSQL refuses NUL characters.
 pub fn is_storable_actor(name: &str) -> bool {
     name.chars().nth(MAX_ACTOR_CHARS).is_none() && !name.chars().any(char::is_control)
 }
 
-/// Whether commands of this kind are applied by a consumer of ours, so that `sent` is not their end.
+/// Whether a forebay consumer applies commands of this kind, so that `sent` is not their final state.
 pub fn has_consumer(kind: &str) -> bool {
     kind.starts_with("user.")
 }
 
-/// The value of any of the four commands. Which members stand in it follows from the kind: `Create` has all but
-/// `nickname` for certain, `Update` what changes, `Password` the new password, `Delete` the name alone.
+/// The value of any of the four commands. The kind decides which members it has: `Create` has all, except that
+/// `nickname` is optional. `Update` has the changed ones, `Password` the new password, and `Delete` only the name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserValue {
-    /// Whose command it is; also the record's key.
+    /// Name of the user; also the key of the record.
     pub name: String,
-    /// Normalised.
+    /// Normalised e-mail address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// In E.164.
+    /// Phone number in E.164.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone: Option<String>,
-    /// Absent: unchanged. Null: none.
+    /// Nickname. Absent: unchanged. Null: none.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub nickname: Option<Option<String>>,
-    /// bcrypt.
+    /// bcrypt hash of the password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<String>,
-    /// Waiting to be hashed; only in an encrypted log.
+    /// A password that is not hashed yet; only in an encrypted log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
-    /// The claim that its pending markers name, in hexadecimal.
+    /// Owner id in the command's reservations, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<String>,
-    /// Who asked for it; none in open mode. From our door always one that [`is_storable_actor`].
+    /// The caller that sent the command; none in mode `open`. The HTTP interface only accepts an [`is_storable_actor`].
     #[serde(default)]
     pub actor: Option<String>,
 }
 
 impl UserValue {
-    /// Reads the value of a record. The error names no content.
+    /// Parses the value of a record. The error contains nothing of the value.
     pub fn parse(value: &[u8]) -> Result<Self, UnknownValue> {
         serde_json::from_slice(value).map_err(|error| UnknownValue { column: error.column() })
     }
 
-    /// As it stands in a record.
+    /// The bytes of the value, as stored in a record.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        // Strings and options of strings: this cannot fail.
+        // Only strings and options of strings: serialization cannot fail.
         Zeroizing::new(serde_json::to_vec(self).unwrap_or_default())
     }
 }
 
-/// The value of a record is not a user command this version knows.
+/// The value of a record is not a user command that this version knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the value is not a user command this version of forebay knows (column {column})")]
 pub struct UnknownValue {
     column: usize,
 }
 
-/// A password; not shown, and wiped when it goes.
+/// A password. It is not printed, and its memory is overwritten when it is dropped.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the text over.
+    /// Takes ownership of the text.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The text itself.
+    /// The text.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -145,7 +145,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// A member that is there is `AnySectors`, null or not.
+/// A member that is present is `Some`, whether it is null or not.
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
     Option::<String>::deserialize(from).map(Some)
 }

@@ -1,4 +1,4 @@
-//! One entry: how it lies in its frame, and what of it is sealed.
+//! Entries of the dead-letter store: their encoding in a frame, and which part is encrypted.
 
 use std::io;
 
@@ -13,17 +13,17 @@ use crate::units::{Lsn, Timestamp};
 
 const PURPOSE: &str = "forebay dead letter";
 
-/// What stands before the record.
+/// The JSON header of an entry.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "lowercase")]
 pub enum EntryHeader {
-    /// A letter; the record follows.
+    /// A dead letter. The record follows.
     Letter { accepted_at: Timestamp, died_at: Timestamp, reason: String, attempts: u32 },
-    /// A letter; what follows is sealed: the length of the reason (4), the reason, the record.
+    /// An encrypted dead letter. The encrypted part follows: length of the reason (4), reason, record.
     Sealed { accepted_at: Timestamp, died_at: Timestamp, attempts: u32 },
     /// Records that could not be read.
     Damage(DamagedRange),
-    /// An earlier entry of this number is gone; of a range, all of it.
+    /// The earlier entry with this number was removed; for a range, all of it.
     Removed {
         requeued_as: Option<u64>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,17 +31,17 @@ pub enum EntryHeader {
     },
 }
 
-/// An entry on its way into the file.
+/// An entry to be written to the file.
 pub struct EncodedEntry {
-    /// The record's number.
+    /// Number of the (first) record.
     pub lsn: Lsn,
-    /// What it is.
+    /// JSON header.
     pub head: EntryHeader,
     body: Vec<u8>,
 }
 
 impl EncodedEntry {
-    /// A letter, sealed if there is a key.
+    /// Encodes a dead letter, encrypted if a key is given.
     pub fn from_letter(letter: &DeadLetter, key: Option<&DataKey>) -> io::Result<Self> {
         let DeadLetter { lsn, accepted_at, died_at, ref reason, attempts, ref payload } = *letter;
         let Some(key) = key else {
@@ -57,12 +57,12 @@ impl EncodedEntry {
         Ok(Self { lsn, head, body })
     }
 
-    /// A damaged range.
+    /// Encodes a damaged range.
     pub fn from_damage(damage: DamagedRange) -> Self {
         Self { lsn: Lsn(damage.lsn_from), head: EntryHeader::Damage(damage), body: Vec::new() }
     }
 
-    /// The removal of an entry that spoke of the records up to `to`.
+    /// Encodes the removal of an entry that covers the records up to `to`.
     pub fn from_removal(lsn: Lsn, to: Lsn, removal: Removal) -> Self {
         let requeued_as = match removal {
             Removal::Dropped => None,
@@ -72,7 +72,7 @@ impl EncodedEntry {
         Self { lsn, head: EntryHeader::Removed { requeued_as, lsn_to }, body: Vec::new() }
     }
 
-    /// Appends it to `out`, to be written at `offset`. Returns its length.
+    /// Appends the entry to `out`, to be written at `offset`. Returns its length.
     pub fn encode(
         &self,
         out: &mut Vec<u8>,
@@ -80,7 +80,7 @@ impl EncodedEntry {
         offset: u64,
         flushed: u64,
     ) -> io::Result<usize> {
-        // A promise that does not fit is a weaker one: more is rewritten at the next start.
+        // A durable offset that does not fit is capped: the next start rewrites more than necessary.
         let flushed = u32::try_from(flushed).unwrap_or(u32::MAX);
         let json = serde_json::to_vec(&self.head)?;
         let mut payload = (json.len() as u32).to_le_bytes().to_vec();
@@ -99,14 +99,14 @@ impl EncodedEntry {
     }
 }
 
-/// Takes a frame's payload apart.
+/// Splits a frame's payload into JSON header and body.
 pub fn split(payload: &[u8]) -> Option<(EntryHeader, &[u8])> {
     let (len, rest) = payload.split_first_chunk::<4>()?;
     let (json, body) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
     Some((serde_json::from_slice(json).ok()?, body))
 }
 
-/// What an operator sees of an entry; `None` for a removal. An error: it was changed by somebody.
+/// The entry as an operator sees it; `None` for a removal. Fails if the entry was altered.
 pub fn read(
     lsn: Lsn,
     head: EntryHeader,
@@ -142,11 +142,11 @@ pub fn read(
     }))
 }
 
-/// A sealed letter that does not open with the store's key.
+/// An encrypted dead letter that does not authenticate with the store's key.
 #[derive(Debug)]
 pub struct ForgedEntry;
 
-/// What shows of a sealed letter is bound to what does not.
+/// The unencrypted fields, which are authenticated together with the encrypted part.
 fn associated_data(lsn: Lsn, accepted_at: Timestamp, died_at: Timestamp, attempts: u32) -> Vec<u8> {
     [lsn.0, accepted_at.0, died_at.0, attempts.into()]
         .iter()

@@ -1,4 +1,4 @@
-//! What is known of the store's entries: which there are, where they lie, which left. Only memory: no file is asked.
+//! Index of the store's entries, in memory: which exist, their locations, and which were removed. Reads no file.
 
 use std::collections::BTreeMap;
 
@@ -6,49 +6,49 @@ use super::entry::EntryHeader;
 use super::types::Removal;
 use crate::units::Lsn;
 
-/// Places read from memory at once.
+/// Number of locations read from the index under one lock.
 pub const PAGE_ENTRIES: usize = 1024;
 
-/// Where an entry lies.
+/// The location of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryLocation {
-    /// Its frame's first byte.
+    /// Offset of its frame.
     pub offset: u64,
-    /// Bytes of its frame.
+    /// Length of its frame in bytes.
     pub len: usize,
-    /// The last record it speaks of.
+    /// The last record it covers.
     pub to: Lsn,
-    /// Whether these records could not be read.
+    /// Whether it lists unreadable records.
     pub is_damage: bool,
 }
 
-/// How an entry left.
+/// An entry that was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemovedEntry {
-    /// Why.
+    /// How it was removed.
     pub removal: Removal,
-    /// The last record it spoke of.
+    /// The last record it covered.
     pub to: Lsn,
-    /// Bytes of the entry that says so.
+    /// Length in bytes of the removal entry.
     pub len: usize,
 }
 
-/// All entries of a file.
+/// Index of all entries of a file.
 #[derive(Default)]
 pub struct EntryIndex {
-    /// The entries that are not removed.
+    /// Entries that are not removed.
     entries: BTreeMap<Lsn, EntryLocation>,
     removed: BTreeMap<Lsn, RemovedEntry>,
-    /// Of the entries, those that speak of several records.
+    /// The entries that cover several records.
     ranges: BTreeMap<Lsn, Lsn>,
-    /// Of the entries, those about damage, also of one record.
+    /// The damage entries, including those of one record.
     damage: BTreeMap<Lsn, Lsn>,
-    /// Bytes of both: what a file written anew would have.
+    /// Bytes of entries and removals: the size of a rewritten file.
     live_bytes: u64,
 }
 
 impl EntryIndex {
-    /// Takes an entry into account that lies at `offset`.
+    /// Applies an entry at `offset`.
     pub fn apply(&mut self, lsn: Lsn, head: &EntryHeader, offset: u64, len: usize) {
         let before = (self.entries.remove(&lsn), self.removed.remove(&lsn));
         self.ranges.remove(&lsn);
@@ -68,13 +68,13 @@ impl EntryIndex {
         self.insert(lsn, EntryLocation { offset, len, to, is_damage });
     }
 
-    /// Takes over an entry as it was saved.
+    /// Adds an entry from a saved index.
     pub fn add_saved(&mut self, (lsn, place): (Lsn, EntryLocation)) {
         self.live_bytes += place.len as u64;
         self.insert(lsn, place);
     }
 
-    /// Takes over what was saved of an entry that left.
+    /// Adds a removed entry from a saved index.
     pub fn add_saved_removed(&mut self, (lsn, gone): (Lsn, RemovedEntry)) {
         self.live_bytes += gone.len as u64;
         self.removed.insert(lsn, gone);
@@ -90,17 +90,17 @@ impl EntryIndex {
         }
     }
 
-    /// How many entries there are.
+    /// Number of entries.
     pub fn len(&self) -> u64 {
         self.entries.len() as u64
     }
 
-    /// How many records could not be read.
+    /// Number of records that could not be read.
     pub fn damaged_records(&self) -> u64 {
         self.damage.iter().map(|(from, to)| (to.0 - from.0).saturating_add(1)).sum()
     }
 
-    /// The first entry about damage.
+    /// The first damage entry.
     pub fn first_damage(&self) -> Option<Lsn> {
         self.damage.first_key_value().map(|(&lsn, _)| lsn)
     }
@@ -110,54 +110,54 @@ impl EntryIndex {
         Some((*self.entries.first_key_value()?.0, *self.entries.last_key_value()?.0))
     }
 
-    /// Where an entry lies, if it is here.
+    /// The location of an entry, if it exists.
     pub fn location(&self, lsn: Lsn) -> Option<EntryLocation> {
         self.entries.get(&lsn).copied()
     }
 
-    /// The entry of several records that speaks of this one, with its first record.
+    /// The entry of several records that covers this one, with its first record.
     pub fn range_covering(&self, lsn: Lsn) -> Option<(Lsn, EntryLocation)> {
         let (from, _) = self.ranges.range(..=lsn).rev().find(|(_, to)| **to >= lsn)?;
         Some((*from, self.location(*from)?))
     }
 
-    /// The entries, oldest record first.
+    /// All entries, oldest record first.
     pub fn entries(&self) -> impl Iterator<Item = (Lsn, EntryLocation)> {
         self.entries.iter().map(|(&lsn, &place)| (lsn, place))
     }
 
-    /// The first of the entries from `lsn` on.
+    /// The first `most` entries from `lsn` on.
     pub fn entries_from(&self, lsn: Lsn, most: usize) -> Vec<(Lsn, EntryLocation)> {
         self.entries.range(lsn..).take(most).map(|(&lsn, &place)| (lsn, place)).collect()
     }
 
-    /// The entries that were here and left.
+    /// All removed entries.
     pub fn removed(&self) -> impl Iterator<Item = (Lsn, RemovedEntry)> {
         self.removed.iter().map(|(&lsn, &gone)| (lsn, gone))
     }
 
-    /// The first of them from `lsn` on.
+    /// The first `most` removed entries from `lsn` on.
     pub fn removed_from(&self, lsn: Lsn, most: usize) -> Vec<(Lsn, RemovedEntry)> {
         self.removed.range(lsn..).take(most).map(|(&lsn, &gone)| (lsn, gone)).collect()
     }
 
-    /// The last record of the entry that speaks of this one, whether it is here or left.
+    /// The last record of the entry that covers this one, whether the entry was removed or not.
     pub fn last_covered(&self, lsn: Lsn) -> Option<Lsn> {
         let here = self.entries.range(..=lsn).next_back().map(|(_, place)| place.to);
         let gone = self.removed.range(..=lsn).next_back().map(|(_, gone)| gone.to);
         here.max(gone).filter(|&to| to >= lsn)
     }
 
-    /// How the entry left, if it was here.
+    /// How the entry was removed, if it was.
     pub fn removal(&self, lsn: Lsn) -> Option<Removal> {
         self.removed.get(&lsn).map(|gone| gone.removal)
     }
 
-    /// Forgets entries that left and whose records, all below `oldest`, nobody can ask for any more. One that was
-    /// requeued is remembered as long as what became of it: the command's id names its first record.
+    /// Drops removed entries whose records are all below `oldest` and can no longer be queried. A requeued entry stays
+    /// until the new record's own state can be dropped, because the command's id contains the LSN of the first record.
     pub fn drop_removed_below(&mut self, oldest: Lsn) {
         let mut kept = BTreeMap::new();
-        // A requeued record has a larger number: what became of it is decided by then.
+        // A requeued record has a larger number, so its state is decided before that of the first record.
         while let Some((lsn, gone)) = self.removed.pop_last() {
             let lives_on = match gone.removal {
                 Removal::Requeued(next) => {
@@ -174,7 +174,7 @@ impl EntryIndex {
         self.removed = kept;
     }
 
-    /// Bytes a file written anew would have, but for its head.
+    /// Size in bytes of a rewritten file, without its header.
     pub fn live_bytes(&self) -> u64 {
         self.live_bytes
     }

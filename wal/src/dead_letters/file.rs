@@ -1,4 +1,4 @@
-//! The store's file: how it is read, and what a start makes of it.
+//! Reads the file of the dead-letter store, and repairs it at a start.
 
 use std::io;
 use std::path::Path;
@@ -16,10 +16,10 @@ use super::file_header::{DataKey, FileHeader};
 use super::types::{DeadEntry, FILE, RELATIVE_PATH};
 use crate::units::Lsn;
 
-/// What was read at the start is rewritten in pieces of this size.
+/// What was read at the start is rewritten in chunks of this size.
 const CHUNK: usize = 1 << 20;
 
-/// An open file. Cheap to clone; reading takes no lock.
+/// An open file. Cheap to clone. Reads take no lock.
 #[derive(Clone)]
 pub struct DeadLetterFile {
     pub(super) file: Arc<dyn File>,
@@ -27,42 +27,42 @@ pub struct DeadLetterFile {
     head: Arc<FileHeader>,
 }
 
-/// What a file holds.
+/// The content of a file.
 pub struct LoadedFile {
     /// The file.
     pub letters: DeadLetterFile,
-    /// Its entries.
+    /// Index of its entries.
     pub index: EntryIndex,
-    /// Where the next entry goes.
+    /// Offset for the next entry.
     pub end: u64,
-    /// Where bytes are no entry, and no promise covers them.
+    /// Range without a valid entry, above every durable offset.
     pub torn: Option<(u64, u64)>,
-    /// Whether there are entries behind those bytes: the file wants to be written anew, because the next entry's
-    /// promise will cover them.
+    /// Whether valid entries follow that range. The file must then be rewritten, because the durable offset of the next
+    /// entry would cover the range.
     pub has_gap: bool,
-    /// What of it cannot be read, in words.
+    /// Description of the parts that cannot be read.
     pub read_error: Option<String>,
-    /// Everything below was flushed, by the word of the last entry that could be read.
+    /// Durable offset: all bytes below it were flushed, according to the last readable entry.
     durable_end: u64,
 }
 
 impl DeadLetterFile {
-    /// The file with this head.
+    /// A file with this header.
     pub fn new(file: Arc<dyn File>, head: FileHeader) -> Self {
         Self { file, seed: ChecksumSeed::new(&head.salt), head: Arc::new(head) }
     }
 
-    /// Whether letters are sealed.
+    /// Whether dead letters are encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.head.is_encrypted()
     }
 
-    /// A letter as this file keeps it.
+    /// Encodes a dead letter for this file.
     pub fn seal(&self, letter: &DeadLetter) -> io::Result<EncodedEntry> {
         EncodedEntry::from_letter(letter, self.key())
     }
 
-    /// One entry.
+    /// Reads one entry.
     pub fn read(&self, lsn: Lsn, place: EntryLocation) -> io::Result<Option<DeadEntry>> {
         let EntryLocation { offset, len, .. } = place;
         let mut bytes = vec![0; len];
@@ -78,23 +78,23 @@ impl DeadLetterFile {
         Scanner::new(Arc::clone(&self.file), self.seed.clone(), limit)
     }
 
-    /// The key letters are sealed under, where there is one and it is known.
+    /// The key that encrypts dead letters, if there is one and it is known.
     pub fn key(&self) -> Option<&DataKey> {
         self.head.key.as_ref()
     }
 
-    /// What its checksums begin with.
+    /// The salt of the checksums.
     pub fn salt(&self) -> &[u8; 16] {
         &self.head.salt
     }
 
-    /// Reads the whole file, through a bounded buffer.
+    /// Reads the whole file through a bounded buffer.
     pub fn load_all(self) -> io::Result<LoadedFile> {
         let begin = self.head.len;
         self.load_from(EntryIndex::default(), begin)
     }
 
-    /// Reads what was added behind `end`; `index` lies before it.
+    /// Reads what was appended after `end`. `known` indexes the entries before it.
     pub fn load_from(self, mut known: EntryIndex, mut end: u64) -> io::Result<LoadedFile> {
         let len = self.file.size()?;
         let mut scanner = self.scanner(len);
@@ -105,11 +105,12 @@ impl DeadLetterFile {
             if let Ok(found) = scanner.frame_at(end)? {
                 if let Some((head, body)) = entry::split(found.payload) {
                     let lsn = found.meta.lsn;
-                    // Nothing of a letter that somebody changed is believed, not even that it is one.
+                    // Nothing of an altered dead letter is trusted, not even its kind.
                     match entry::read(lsn, head.clone(), body, self.key()) {
                         Ok(_) => known.apply(lsn, &head, end, found.len),
                         Err(entry::ForgedEntry) => {
-                            trouble = Some(format!("the letter of record {lsn} in dead/letters was changed"));
+                            trouble =
+                                Some(format!("the dead letter of record {lsn} in dead/letters was altered"));
                         }
                     }
                 }
@@ -123,16 +124,16 @@ impl DeadLetterFile {
             end = next;
         }
         let (mut torn, mut has_hole) = (None, false);
-        // A crash may leave any part of the last write, also a later one without an earlier one. What an entry
-        // promises was there once.
+        // After a crash, any part of the last write may be missing, even with later parts present. Bytes below a
+        // durable offset were complete once.
         if let Some((from, to)) = holes.iter().rfind(|(from, _)| *from < promised) {
             trouble = Some(format!("bytes {from} to {to} of dead/letters are damaged; the rest was read"));
         } else if let Some(&(from, to)) = holes.first() {
             (torn, has_hole) = (Some((from, to)), true);
         }
-        // The last entries are promised by nothing: what cannot be read may have been flushed.
+        // No durable offset covers the last entries, so unreadable bytes may have been flushed.
         if let Some(detail) = scanner.unreadable(&(0..len)).detail(RELATIVE_PATH) {
-            trouble = Some(format!("some letters are lost, the rest was read; {detail}"));
+            trouble = Some(format!("some dead letters are lost, the rest was read; {detail}"));
         }
         if end < len {
             torn = Some((torn.map_or(end, |(from, _)| from), len));
@@ -150,8 +151,8 @@ impl DeadLetterFile {
 }
 
 impl LoadedFile {
-    /// Rewrites what was read and never promised, because after a failed flush the next life reads what never
-    /// reached the disk; keeps what a crash tore aside, and cuts off what lies behind the last entry.
+    /// Rewrites what was read above the durable offset: after a failed flush, the next start may read data that never
+    /// reached the disk. Copies the torn range to quarantine, and truncates the file after the last entry.
     pub fn make_durable(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
         let file = &*self.letters.file;
         if let Some((from, _)) = self.torn {
@@ -170,7 +171,7 @@ impl LoadedFile {
     }
 }
 
-/// Copies the file from `from` on into quarantine, durably, and says where.
+/// Copies the file from offset `from` on to quarantine, durably. Returns the path of the copy in the log's directory.
 pub fn copy_to_quarantine(
     fs: &dyn Fs,
     dir: &Path,

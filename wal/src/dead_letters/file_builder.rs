@@ -1,4 +1,4 @@
-//! A file written anew, entry by entry, through a bounded buffer.
+//! Builds a new file, entry by entry, through a bounded buffer.
 
 use std::io;
 use std::path::Path;
@@ -12,27 +12,27 @@ use super::file::DeadLetterFile;
 use super::file_header;
 use super::types::DeadEntry;
 
-/// Written in pieces of this size.
+/// Size of a write.
 const CHUNK: usize = 1 << 20;
 
-/// A file on its way. It has a temporary name until `rename`.
+/// A file under construction. It has a temporary name until it is renamed.
 pub struct FileBuilder {
     letters: DeadLetterFile,
     known: EntryIndex,
     buffer: Vec<u8>,
-    /// Where the buffer goes.
+    /// File offset of the buffer.
     at: u64,
 }
 
 impl FileBuilder {
-    /// Begins a file, encrypted if there is a master key.
+    /// Begins a file, encrypted if a master key is given.
     pub fn begin(fs: &dyn Fs, path: &Path, keys: &Keys) -> io::Result<Self> {
         let (buffer, head) = file_header::new_header(keys)?;
         let file = fs.open(path, OpenMode::Create)?;
         Ok(Self { letters: DeadLetterFile::new(file, head), known: EntryIndex::default(), buffer, at: 0 })
     }
 
-    /// Adds an entry of another file. False: it cannot be read without a key that is not given.
+    /// Adds an entry of another file. Returns `false` if it cannot be decrypted, because its key is not given.
     pub fn add(&mut self, dead: DeadEntry) -> io::Result<bool> {
         let entry = match dead {
             DeadEntry::Letter(letter) => self.letters.seal(&letter)?,
@@ -45,19 +45,19 @@ impl FileBuilder {
     /// Adds an entry.
     pub fn add_entry(&mut self, entry: &EncodedEntry) -> io::Result<()> {
         let offset = self.end();
-        // The file gets its name when all of it is flushed.
+        // The file gets its final name only after all of it was flushed.
         let len = entry.encode(&mut self.buffer, &self.letters.seed, offset, offset)?;
         self.known.apply(entry.lsn, &entry.head, offset, len);
         if self.buffer.len() >= CHUNK { self.write() } else { Ok(()) }
     }
 
-    /// Writes and flushes what was added so far.
+    /// Writes and flushes everything added so far.
     pub fn flush(&mut self) -> io::Result<()> {
         self.write()?;
         self.letters.file.sync_all()
     }
 
-    /// What it holds, and where the next entry goes.
+    /// The file, its index, and the offset for the next entry.
     pub fn finish(self) -> (DeadLetterFile, EntryIndex, u64) {
         let end = self.end();
         (self.letters, self.known, end)

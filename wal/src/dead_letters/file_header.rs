@@ -1,7 +1,8 @@
-//! The first bytes of `dead/letters`.
+//! The header of `dead/letters`.
 //!
-//! Version 1, nothing encrypted: 32 bytes: magic `forebayd`, version (4), zero (4), salt of the checksums (16).
-//! Version 2, letters sealed: 4096 bytes: the same, zeros, and the wrapped data key in two slots (`crypt/slots.rs`).
+//! Version 1, not encrypted, has 32 bytes: magic `forebayd`, version (4), zero (4), salt of the checksums (16). Version
+//! 2, with encrypted dead letters, has 4096 bytes: the same fields, zeros, and the wrapped data key in two slots
+//! (`encryption/key_slots.rs`).
 
 use std::io;
 use std::path::Path;
@@ -23,26 +24,26 @@ const ENCRYPTED_LEN: usize = 4096;
 /// The data key of a store.
 pub type DataKey = Zeroizing<[u8; 32]>;
 
-/// What a head says.
+/// The parsed header of a file.
 pub struct FileHeader {
-    /// What the checksums begin with.
+    /// Salt of the checksums.
     pub salt: [u8; 16],
-    /// Where the entries begin.
+    /// Offset of the first entry.
     pub len: u64,
-    /// The key letters are sealed under, where the store is encrypted and the master key given.
+    /// The key that encrypts dead letters, if the file is encrypted and the master key is given.
     pub key: Option<DataKey>,
-    /// Where it is encrypted and no key opens it: the ids of those that would.
+    /// If the file is encrypted and no given key opens it: the ids of the keys that would.
     pub locked: Option<Vec<KeyId>>,
 }
 
 impl FileHeader {
-    /// Whether letters are sealed.
+    /// Whether dead letters are encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.len == ENCRYPTED_LEN as u64
     }
 }
 
-/// The block of a new file, encrypted if there is a master key, with its salt and key.
+/// The header block of a new file, encrypted if a master key is given, and the parsed header.
 pub fn new_header(keys: &Keys) -> io::Result<(Vec<u8>, FileHeader)> {
     let salt: [u8; 16] = random()?;
     let encrypted = keys.current().is_some();
@@ -62,14 +63,14 @@ pub fn new_header(keys: &Keys) -> io::Result<(Vec<u8>, FileHeader)> {
     Ok((block, FileHeader { salt, len: len as u64, key, locked: None }))
 }
 
-/// Whether a block is the head of a store whose letters are sealed.
+/// Whether a block is the header of a file with encrypted dead letters.
 pub fn is_encrypted(block: &[u8]) -> bool {
     block.len() >= ENCRYPTED_LEN
         && block[..8] == MAGIC
         && u32::from_le_bytes(array(block, 8)) == VERSION_ENCRYPTED
 }
 
-/// The first block of the store of the log in `dir`, as far as there is one, and what of it the disk cannot read.
+/// The first block of the file of the log in `dir`, as far as it exists, and the ranges that the disk cannot read.
 pub fn read_block(fs: &dyn Fs, dir: &Path, file: &dyn File) -> io::Result<(Vec<u8>, UnreadableRanges)> {
     let mut block = vec![0; ENCRYPTED_LEN];
     let salvage::SalvagedRead { len, unreadable } = salvage::read_checked(fs, dir, file, &mut block, 0)?;
@@ -77,14 +78,14 @@ pub fn read_block(fs: &dyn Fs, dir: &Path, file: &dyn File) -> io::Result<(Vec<u
     Ok((block, unreadable))
 }
 
-/// Whether the head of a store is spoilt, so that nothing behind it can be read by anyone. A version that is not known
-/// is not: another forebay may know it.
+/// Whether the header is damaged, so that nothing after it can be read with any key. An unknown version is not damage:
+/// another version of forebay may know it.
 pub fn is_damaged(block: &[u8], keys: &Keys) -> bool {
     let unlockable = || !matches!(key_slots::open(block, keys), Err(SlotError::Damaged));
     block.len() < PLAIN_LEN || block[..8] != MAGIC || (is_encrypted(block) && !unlockable())
 }
 
-/// Reads the head of a store from its first block.
+/// Parses the header from the first block.
 pub fn read(block: &[u8], keys: &Keys) -> io::Result<FileHeader> {
     let plain = block.len() >= PLAIN_LEN
         && block[..8] == MAGIC
@@ -104,8 +105,8 @@ pub fn read(block: &[u8], keys: &Keys) -> io::Result<FileHeader> {
         Err(SlotError::MissingKey(ids)) => head.locked = Some(ids),
         Err(SlotError::Shredded | SlotError::Damaged) => {
             return Err(io::Error::other(
-                "both copies of the key of dead/letters are damaged: put the file back from a backup, or move it \
-                 away to go on without its letters",
+                "both copies of the key of dead/letters are damaged: restore the file from a backup, or move it \
+                 away to continue without its dead letters",
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! Maintenance: rewrites the file, saves the places of entries, and copies entries for an operator.
+//! Maintenance of the store: rewrites the file, saves the index, and copies entries to quarantine for an operator.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,8 @@ use super::types::RELATIVE_PATH;
 use crate::sync::atomic::Ordering;
 use crate::units::Lsn;
 
-/// A start reads so much of the letters at most, and what one write added: a few milliseconds. Tests cross it often.
+/// A start reads at most this much of the file, plus one write: a few milliseconds. Smaller in tests, to cross it
+/// often.
 const SAVE_INTERVAL_BYTES: u64 = if cfg!(test) { 2 << 10 } else { 8 << 20 };
 
 impl DeadLetterStore {
@@ -36,13 +37,13 @@ impl DeadLetterStore {
         rewritten
     }
 
-    /// Writes the store anew, without what cannot be read and without what was removed.
+    /// Rewrites the file without unreadable and removed entries.
     pub(crate) fn compact(&self) -> io::Result<()> {
         self.rewrite()
     }
 
-    /// Saves the places if enough was added since they were saved. What is added or removed meanwhile may be among
-    /// them or not: a start reads it in the letters again.
+    /// Saves the index if enough was appended since the last save. Concurrent changes may or may not be in it; a start
+    /// reads them from the file again.
     pub(super) fn save_index(&self) -> io::Result<()> {
         let _one = self.rewriting.lock();
         let (letters, end) = {
@@ -52,13 +53,13 @@ impl DeadLetterStore {
         if end < self.saved_to.load(Ordering::Relaxed) + SAVE_INTERVAL_BYTES {
             return Ok(());
         }
-        // Also when it fails, on a full disk: it can wait for as much again.
+        // Also if saving fails, on a full disk: the next attempt waits for as much again.
         self.saved_to.store(end, Ordering::Relaxed);
         saved_index::save(&*self.fs, &self.path, &letters, end, self.entries(), self.removed_entries())
     }
 
-    /// Copies these entries into a store of their own in `quarantine/`, durably; where that takes a key that is not
-    /// given, the whole file. Says what the copy is called.
+    /// Copies these entries to a file of their own in `quarantine/`, durably. Copies the whole file if an entry needs a
+    /// key that is not given. Returns the name of the copy.
     pub fn copy_to_quarantine(&self, lsns: &[Lsn]) -> io::Result<String> {
         let log = self.path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
         let path = match self.write_excerpt(log, lsns)? {

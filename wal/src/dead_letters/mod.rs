@@ -1,13 +1,18 @@
-//! The dead-letter store: one append-only file of entries, durable before any position passes their records.
+//! The dead-letter store: one append-only file. An entry is durable before any position passes its record.
 //!
-//! `dead/letters`: a head (`head.rs`), then frames as in a segment, never encrypted as a whole. A frame's LSN is the
-//! letter's; its payload is the length of a JSON head (four bytes), the head, and for a letter the record, whole. In
-//! an encrypted store reason and record of a letter are sealed (`entry.rs`); its number, instants and attempts show,
-//! as do damaged ranges and removals, which hold nobody's data. A removal is an entry too. When removed entries are
-//! most of the file it is written anew by the housekeeping thread (`rewrite.rs`), and at a start when encryption was
-//! turned on or off since it was made. In memory there are only the places of entries, which are saved as the file
-//! grows (`places.rs`): a start reads what came since, an inspection and a repair read everything.
-//! A start rewrites what no later entry's promise covers, and takes out what is no entry there, a copy aside.
+//! `dead/letters` consists of a header (`file_header.rs`) and frames as in a segment. Frames are never encrypted as a whole.
+//! The LSN of a frame is that of the dead letter. Its payload is the length of a JSON header (4 bytes), the JSON
+//! header, and for a dead letter the whole record.
+//!
+//! In an encrypted store, reason and record are encrypted (`entry.rs`). Number, times and attempts are not. Neither are
+//! damaged ranges and removals, because they contain no user data. A removal is an entry too.
+//!
+//! The maintenance thread rewrites the file when most of it is removed entries (`rewrite.rs`). A start rewrites it when
+//! encryption was turned on or off.
+//!
+//! Only the locations of entries are in memory. They are saved as the file grows (`saved_index.rs`), so a start reads
+//! only later entries; an inspection and a repair read everything. A start also rewrites the entries above the last
+//! durable offset. Bytes there that are no valid entry are copied to quarantine and removed.
 
 mod entry;
 mod entry_index;

@@ -1,4 +1,4 @@
-//! Opens the store, for writing or for reading.
+//! Opens the store, read-write or read-only.
 
 use std::io;
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::types::{DIR, FILE, RELATIVE_PATH};
 use super::{file, file_header, saved_index};
 use crate::sync::atomic::Ordering;
 
-/// The ids of the master keys of which one opens the store of the log in `dir`, if none of them is given.
+/// The ids of the master keys that can open the store of the log in `dir`, if none of them is given.
 pub fn missing_keys(fs: &dyn Fs, dir: &Path, keys: &Keys) -> io::Result<Option<Vec<KeyId>>> {
     match fs.open(&dir.join(DIR).join(FILE), OpenMode::Read) {
         Ok(file) => {
@@ -30,14 +30,14 @@ pub fn missing_keys(fs: &dyn Fs, dir: &Path, keys: &Keys) -> io::Result<Option<V
     }
 }
 
-/// What is said of a store whose head cannot be read; its letters are in this file.
+/// The message for a store with a damaged header. Its dead letters are in `file`.
 fn header_error(file: &str, unreadable: &UnreadableRanges) -> String {
     let detail = unreadable.detail(RELATIVE_PATH).map(|detail| format!("; {detail}")).unwrap_or_default();
-    format!("the head of dead/letters is damaged, its letters are in {file}{detail}")
+    format!("the header of dead/letters is damaged, its dead letters are in {file}{detail}")
 }
 
-/// What the file holds, and the end of it when its places were saved. A file that is to be written anew is read whole,
-/// so that what is damaged in it stays behind.
+/// Loads the file, and the offset up to which the saved index covered it. A file that will be rewritten is read
+/// completely, so that damaged entries are not copied.
 fn load(fs: &dyn Fs, dir: &Path, letters: DeadLetterFile, keys: &Keys) -> io::Result<(LoadedFile, u64)> {
     let is_kept = letters.is_encrypted() == keys.current().is_some();
     if let Some(saved) = is_kept.then(|| saved_index::load(fs, dir, &letters)).flatten() {
@@ -51,7 +51,7 @@ fn load(fs: &dyn Fs, dir: &Path, letters: DeadLetterFile, keys: &Keys) -> io::Re
 }
 
 impl DeadLetterStore {
-    /// Opens the store of the log in `dir`, making it if missing. Says what of it could not be read.
+    /// Opens the store of the log in `dir`, or creates it. Also returns a description of what could not be read.
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, keys: &Keys) -> io::Result<(Self, Option<String>)> {
         let path = dir.join(DIR).join(FILE);
         let mut lost = None;
@@ -82,20 +82,19 @@ impl DeadLetterStore {
         let (has_hole, mut trouble) = (loaded.has_gap, lost.or(loaded.read_error.clone()));
         let store = Self::from_loaded(fs, path, keys, loaded);
         store.saved_to.store(saved_to, Ordering::Relaxed);
-        // No plaintext stays behind once encryption is on, and no key is needed any more once it is off.
+        // No plaintext remains after encryption is turned on, and no key is needed after it is turned off.
         let is_due = || store.lock_state().file.is_encrypted() != keys.current().is_some();
         if has_hole || is_due() {
             store.rewrite()?;
         }
         if is_due() {
-            let detail =
-                "some letters in dead/letters cannot be read: the file stays as it was, encrypted or not";
+            let detail = "some dead letters in dead/letters cannot be read: the file stays as it was, encrypted or not";
             trouble.get_or_insert_with(|| detail.to_owned());
         }
         Ok((store, trouble))
     }
 
-    /// The same without the right to write; no store when there is none, or its head cannot be read.
+    /// The same, read-only. Returns no store if the file does not exist or its header cannot be read.
     pub fn open_read_only(
         fs: Arc<dyn Fs>,
         dir: &Path,
@@ -115,11 +114,11 @@ impl DeadLetterStore {
         Ok((Some(Self::from_loaded(fs, path, keys, loaded)), trouble))
     }
 
-    /// What a start took out, a copy aside: what a crash left of a write, or spoilt entries that no later one promises.
+    /// The range that a start truncated after copying it: a torn write, or damaged entries above every durable offset.
     pub fn truncation(&self) -> Option<String> {
         self.torn.map(|(from, to)| {
             format!(
-                "bytes {from} to {to} of dead/letters are no entry; cut, a copy lies in {}",
+                "bytes {from} to {to} of dead/letters are not a valid entry; they were cut and copied to {}",
                 quarantine::DIR
             )
         })

@@ -1,7 +1,7 @@
-//! Writes the file anew, through bounded buffers, while others read it and add to it.
+//! Rewrites the file through bounded buffers, concurrently with readers and writers.
 //!
-//! What lies below the end at the beginning is copied and flushed first, by the places known. What was added meanwhile
-//! is copied in the order of the file while writers wait: little. Readers never wait.
+//! Entries below the initial end are copied and flushed first, by their indexed locations. The few entries appended
+//! meanwhile are copied in file order while writers wait. Readers never wait.
 
 use std::io;
 
@@ -17,8 +17,8 @@ use crate::sync::atomic::Ordering;
 use crate::units::Lsn;
 
 impl DeadLetterStore {
-    /// Writes the file anew, with what is in it now, encrypted if there is a master key. The file stays as it is when
-    /// a letter needs a key that is not given.
+    /// Rewrites the file with its current entries, encrypted if a master key is given. The file stays unchanged if a
+    /// dead letter needs a key that is not given.
     pub(super) fn rewrite(&self) -> io::Result<()> {
         let _one = self.rewriting.lock();
         let (old, from) = {
@@ -35,17 +35,17 @@ impl DeadLetterStore {
         let end = self.lock_state().end;
         copy_added(&old, from, end, &mut fresh)?;
         fresh.flush()?;
-        // From here on nobody knows which file a crash leaves: adding to one of them might be in vain.
+        // After an error here it is unknown which file a crash leaves, so an entry added to either could be lost.
         fs::durable_rename(&*self.fs, &temporary, &self.path).map_err(|error| self.mark_broken(error))?;
         let (letters, known, end) = fresh.finish();
         self.count.store(known.len(), Ordering::Release);
-        // What was saved was of the old file.
+        // The saved index belonged to the old file.
         self.saved_to.store(0, Ordering::Relaxed);
         *self.lock_state() = StoreState { file: letters, index: known, end };
         Ok(())
     }
 
-    /// Copies the entries that lie below `end`. False: one of them needs a key that is not given.
+    /// Copies the entries below `end`. Returns `false` if one of them needs a key that is not given.
     fn copy_indexed(&self, old: &DeadLetterFile, end: u64, fresh: &mut FileBuilder) -> io::Result<bool> {
         for (lsn, place) in self.entries().filter(|(_, place)| place.offset < end) {
             let is_added = old.read(lsn, place)?.map_or(Ok(false), |dead| fresh.add(dead))?;
@@ -60,9 +60,9 @@ impl DeadLetterStore {
     }
 }
 
-/// Copies what was added between two ends, in order.
+/// Copies the entries between two offsets, in order.
 fn copy_added(old: &DeadLetterFile, from: u64, end: u64, fresh: &mut FileBuilder) -> io::Result<()> {
-    let changed = || io::Error::other("the dead-letter store changed while it was written anew");
+    let changed = || io::Error::other("the dead-letter store changed during its rewrite");
     let mut scanner = old.scanner(end);
     let mut at = from;
     while at < end {

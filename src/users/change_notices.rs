@@ -27,9 +27,9 @@ pub const CHANNEL: &str = "forebay:users";
 /// Stands for all users; none is called so. A daemon of an earlier version takes it for a name.
 pub const ALL_USERS: &str = "*";
 /// Names told at once.
-const TOGETHER: usize = 500;
+const NAMES_PER_MESSAGE: usize = 500;
 /// Names that wait, some megabytes. Above it all users may have changed.
-const MOST_WAITING: usize = 50_000;
+const MAX_WAITING: usize = 50_000;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -40,21 +40,21 @@ pub(super) fn shared_key(name: &str) -> String {
 
 /// Changes that daemons are told. Clones share what waits.
 #[derive(Clone)]
-pub struct Notices(Arc<Inner>);
+pub struct ChangeNotices(Arc<Inner>);
 
 struct Inner {
     kv: Kv,
     /// How long entries of the shared level live.
     entries_live: Duration,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<UnpublishedNames>,
     /// Something waits, and the task that repeats is to tell it.
-    left: Notify,
+    pending: Notify,
     bound_hit: IntCounter,
 }
 
 /// What was not told yet.
 #[derive(Default)]
-struct Waiting {
+struct UnpublishedNames {
     /// Grows with every change.
     last: u64,
     /// The newest change of each name.
@@ -62,23 +62,29 @@ struct Waiting {
     /// Too many names waited; the newest of their changes.
     all_users: Option<u64>,
     /// Whether that the store does not answer was logged.
-    said: bool,
+    is_failure_logged: bool,
 }
 
-impl Notices {
+impl ChangeNotices {
     /// For the daemons that share `kv`, whose entries of users live for `entries_live`.
     pub fn new(kv: Kv, entries_live: Duration, metrics: &Metrics) -> Self {
         let bound_hit = metrics.notices_hit.clone();
-        Self(Arc::new(Inner { kv, entries_live, waiting: Mutex::default(), left: Notify::new(), bound_hit }))
+        Self(Arc::new(Inner {
+            kv,
+            entries_live,
+            waiting: Mutex::default(),
+            pending: Notify::new(),
+            bound_hit,
+        }))
     }
 
-    /// Tells of these names. What the store does not take now it is told later (see [`Notices::repeat`]), also when this
+    /// Tells of these names. What the store does not take now it is told later (see [`ChangeNotices::retry_unpublished`]), also when this
     /// future is dropped.
-    pub async fn tell<'a>(&self, names: impl Iterator<Item = &'a str>) {
+    pub async fn publish<'a>(&self, names: impl Iterator<Item = &'a str>) {
         let names: Vec<String> = names.map(str::to_owned).collect();
         let change = self.0.add(&names);
-        let _rest = Rest(&self.0);
-        for names in names.chunks(TOGETHER) {
+        let _rest = WakeOnDrop(&self.0);
+        for names in names.chunks(NAMES_PER_MESSAGE) {
             if self.0.send(names, change).await.is_err() {
                 return;
             }
@@ -86,13 +92,13 @@ impl Notices {
     }
 
     /// Tells what could not be told, for as long as the task is held.
-    pub fn repeat(&self) -> Task {
+    pub fn retry_unpublished(&self) -> Task {
         let inner = Arc::clone(&self.0);
         Task::spawn("users-notices", async move {
             let mut delays = Backoff::new(RETRY_MIN, RETRY_MAX);
             loop {
-                let Some((names, change)) = inner.table().some() else {
-                    inner.left.notified().await;
+                let Some((names, change)) = inner.table().next_batch() else {
+                    inner.pending.notified().await;
                     continue;
                 };
                 match inner.send(&names, change).await {
@@ -120,15 +126,15 @@ impl Inner {
         let mut waiting = self.table();
         match &sent {
             Ok(()) => {
-                waiting.told(names, change);
-                if waiting.is_empty() && std::mem::take(&mut waiting.said) {
+                waiting.on_published(names, change);
+                if waiting.is_empty() && std::mem::take(&mut waiting.is_failure_logged) {
                     tracing::info!(
                         event = "users.notices_sent",
                         "other daemons are notified of every changed user again"
                     );
                 }
             }
-            Err(error) if !std::mem::replace(&mut waiting.said, true) => {
+            Err(error) if !std::mem::replace(&mut waiting.is_failure_logged, true) => {
                 tracing::warn!(
                     event = "users.notices_delayed",
                     %error,
@@ -155,19 +161,19 @@ impl Inner {
         removed.and(noted).and(published)
     }
 
-    fn table(&self) -> MutexGuard<'_, Waiting> {
+    fn table(&self) -> MutexGuard<'_, UnpublishedNames> {
         self.waiting.lock()
     }
 }
 
-impl Waiting {
+impl UnpublishedNames {
     /// Adds a change of these names. Returns its number, and whether names were given up for it.
     fn add(&mut self, names: &[String]) -> (u64, bool) {
         self.last += 1;
         for name in names {
             self.names.insert(name.clone(), self.last);
         }
-        let is_too_much = self.names.len() > MOST_WAITING;
+        let is_too_much = self.names.len() > MAX_WAITING;
         if is_too_much {
             self.names.clear();
             self.all_users = Some(self.last);
@@ -176,16 +182,16 @@ impl Waiting {
     }
 
     /// Some that wait, with the newest change there is.
-    fn some(&self) -> Option<(Vec<String>, u64)> {
+    fn next_batch(&self) -> Option<(Vec<String>, u64)> {
         let names: Vec<String> = match self.all_users {
             Some(_) => vec![ALL_USERS.to_owned()],
-            None => self.names.keys().take(TOGETHER).cloned().collect(),
+            None => self.names.keys().take(NAMES_PER_MESSAGE).cloned().collect(),
         };
         (!names.is_empty()).then_some((names, self.last))
     }
 
     /// These were told, up to this change. One that came meanwhile waits on.
-    fn told(&mut self, names: &[String], change: u64) {
+    fn on_published(&mut self, names: &[String], change: u64) {
         for name in names {
             if self.names.get(name).is_some_and(|newest| *newest <= change) {
                 self.names.remove(name);
@@ -202,12 +208,12 @@ impl Waiting {
 }
 
 /// Wakes the task that tells the rest, however telling ended.
-struct Rest<'a>(&'a Inner);
+struct WakeOnDrop<'a>(&'a Inner);
 
-impl Drop for Rest<'_> {
+impl Drop for WakeOnDrop<'_> {
     fn drop(&mut self) {
         if !self.0.table().is_empty() {
-            self.0.left.notify_one();
+            self.0.pending.notify_one();
         }
     }
 }
@@ -222,25 +228,29 @@ mod tests {
 
     #[test]
     fn a_change_that_comes_while_an_earlier_one_is_told_waits_on() {
-        let mut waiting = Waiting::default();
+        let mut waiting = UnpublishedNames::default();
         let (first, _) = waiting.add(&names(&["ada", "bob"]));
         let (second, _) = waiting.add(&names(&["ada"]));
-        waiting.told(&names(&["ada", "bob"]), first);
-        assert_eq!(waiting.some(), Some((names(&["ada"]), second)));
-        waiting.told(&names(&["ada"]), second);
-        assert!(waiting.is_empty() && waiting.some().is_none());
+        waiting.on_published(&names(&["ada", "bob"]), first);
+        assert_eq!(waiting.next_batch(), Some((names(&["ada"]), second)));
+        waiting.on_published(&names(&["ada"]), second);
+        assert!(waiting.is_empty() && waiting.next_batch().is_none());
     }
 
     #[test]
     fn too_many_names_are_all_users_and_no_change_is_lost() {
-        let mut waiting = Waiting::default();
-        let many: Vec<String> = (0..MOST_WAITING).map(|number| format!("user{number}")).collect();
+        let mut waiting = UnpublishedNames::default();
+        let many: Vec<String> = (0..MAX_WAITING).map(|number| format!("user{number}")).collect();
         assert!(!waiting.add(&many).1);
         let (change, is_too_much) = waiting.add(&names(&["one more"]));
         assert!(is_too_much && waiting.names.is_empty());
         let (later, _) = waiting.add(&names(&["ada"]));
-        assert_eq!(waiting.some(), Some((names(&[ALL_USERS]), later)));
-        waiting.told(&names(&[ALL_USERS]), change);
-        assert_eq!(waiting.some(), Some((names(&["ada"]), later)), "what came later is told by its name");
+        assert_eq!(waiting.next_batch(), Some((names(&[ALL_USERS]), later)));
+        waiting.on_published(&names(&[ALL_USERS]), change);
+        assert_eq!(
+            waiting.next_batch(),
+            Some((names(&["ada"]), later)),
+            "what came later is told by its name"
+        );
     }
 }
