@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::login::party;
-use super::people;
+use super::login::accounts;
+use super::test_users;
 use support::anonymous;
 use support::anonymous::AnonymousRequest;
 use support::http::Client;
@@ -18,7 +18,7 @@ const ANSWER: usize = 8 << 10;
 
 #[test]
 fn no_public_route_costs_an_anonymous_client_more_than_its_share() {
-    let mut forebay = party::guarded()
+    let mut forebay = accounts::guarded()
         .set("rate_limit.enabled", false)
         // A question that was given up counts as well.
         .set("users.check_timeout", "10s");
@@ -27,7 +27,7 @@ fn no_public_route_costs_an_anonymous_client_more_than_its_share() {
     let (name, password) = anonymous::EXISTING_USER;
     let known =
         json!({"name": name, "email": "known@example.org", "phone": "+491700000000", "password": password});
-    people::expect(&people::register_and_wait(http, &known), 201, "");
+    test_users::expect(&test_users::register_and_wait(http, &known), 201, "");
     let mut over = Vec::new();
     for probe in anonymous::anonymous_requests() {
         let before = statements(&forebay);
@@ -46,7 +46,7 @@ fn no_public_route_costs_an_anonymous_client_more_than_its_share() {
 
 #[test]
 fn every_public_route_is_looked_at() {
-    let mut forebay = people::embedded();
+    let mut forebay = test_users::embedded();
     forebay.start();
     let described = forebay.http().get("/openapi.json").unwrap().json();
     let mut routes = BTreeSet::new();
@@ -65,7 +65,7 @@ fn every_public_route_is_looked_at() {
 
 /// The size of an answer.
 fn answer(probe: &AnonymousRequest, http: &mut Client, number: u64) -> usize {
-    let answer = people::patiently(|| probe.send(http, number).expect("an answer"));
+    let answer = test_users::retry_on_timeout(|| probe.send(http, number).expect("an answer"));
     assert!(answer.status < 500, "{:?}, {}: {}", probe.route, probe.what, answer.text());
     answer.body.len()
 }

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::people::{embedded, expect, register, somebody};
+use super::test_users::{embedded, expect, new_user, register};
 
 fn with(member: &str, value: Value) -> Value {
-    let mut user = somebody(1);
+    let mut user = new_user(1);
     user[member] = value;
     user
 }
@@ -64,7 +64,7 @@ fn the_answer_does_not_grow_with_the_mistakes() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();
-    let mut user = somebody(1);
+    let mut user = new_user(1);
     for number in 0..1_000 {
         user[format!("unknown-{number}")] = json!(1);
     }
@@ -77,7 +77,7 @@ fn the_answer_does_not_grow_with_the_mistakes() {
 fn a_form_larger_than_any_user_is_refused_unread() {
     let mut forebay = embedded();
     forebay.start();
-    let large = somebody(1).to_string() + &" ".repeat(16 << 10);
+    let large = new_user(1).to_string() + &" ".repeat(16 << 10);
     for (method, path) in [
         ("POST", "/v1/users"),
         ("PUT", "/v1/users/ada"),
@@ -105,9 +105,9 @@ fn bodies_that_are_no_single_user_are_refused() {
         expect(&http.post("/v1/users", body).unwrap(), 400, "malformed_body");
     }
     let lines = [("Content-Type", "application/x-ndjson")];
-    let refused = http.request("POST", "/v1/users", &lines, somebody(1).to_string().as_bytes()).unwrap();
+    let refused = http.request("POST", "/v1/users", &lines, new_user(1).to_string().as_bytes()).unwrap();
     expect(&refused, 415, "unsupported_media_type");
-    expect(&http.post("/v1/commands/user.create", &somebody(1).to_string()).unwrap(), 404, "unknown_kind");
+    expect(&http.post("/v1/commands/user.create", &new_user(1).to_string()).unwrap(), 404, "unknown_kind");
     expect(&http.put("/v1/users/ada", "{}").unwrap(), 422, "invalid_user");
     expect(&http.put("/v1/users/ada", r#"{"name":"bob","nickname":"x"}"#).unwrap(), 422, "invalid_user");
 }

@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use super::people::{expect, register, register_once, somebody};
+use super::test_users::{expect, new_user, register, register_once};
 use support::http::{Client, Response};
 use support::process::Forebay;
 use support::{daemon, wait};
@@ -15,7 +15,7 @@ use support::{daemon, wait};
 const BURST: usize = 1_000;
 const CLIENTS: usize = 4;
 /// Sixty-four times half a second on one thread: far more than the five seconds of an answer.
-const AT_ONCE: usize = 64;
+const CONCURRENT_REQUESTS: usize = 64;
 
 /// What is answered to people of these numbers by so many clients, each of whom asks like this.
 fn burst(
@@ -35,7 +35,7 @@ fn burst(
                     if number >= people.end {
                         return;
                     }
-                    let answer = ask(&mut http, &somebody(number));
+                    let answer = ask(&mut http, &new_user(number));
                     answers.lock().unwrap().push(answer);
                 }
             });
@@ -70,7 +70,7 @@ fn hashing_before_the_answer_refuses_what_it_cannot_do_in_time() {
     let mut answers = Vec::new();
     wait::until_true("hashing is refused", daemon::LONG, || {
         let from = answers.len();
-        answers.extend(burst(&forebay, from..from + AT_ONCE, AT_ONCE, register_once));
+        answers.extend(burst(&forebay, from..from + CONCURRENT_REQUESTS, CONCURRENT_REQUESTS, register_once));
         answers.iter().any(busy)
     });
     let (accepted, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 202);
@@ -95,7 +95,7 @@ fn hashing_before_the_answer_refuses_what_it_cannot_do_in_time() {
     forebay.configure("users.password_cost", 4);
     forebay.restart();
     for number in 0..people {
-        let answer = register(&mut forebay.http(), &somebody(number));
+        let answer = register(&mut forebay.http(), &new_user(number));
         assert!([202, 409].contains(&answer.status), "{}", answer.text());
     }
     assert_eq!(daemon::metric(&forebay, "forebay_wal_append_total"), (people - accepted.len()) as f64);

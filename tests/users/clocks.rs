@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::people::{expect, patiently, register_and_wait, somebody, write};
-use super::stage::{Sql, Stage};
+use super::test_servers::{DatabaseKind, TestServers};
+use super::test_users::{expect, new_user, register_and_wait, retry_on_timeout, write};
 
 const USER: &str = "/v1/users/user-1";
 const RENAME: &str = r#"{"nickname":"Zoë"}"#;
@@ -12,12 +12,12 @@ const CHANGE: &str = r#"{"old_password":"correct horse 1","password":"another ho
 #[test]
 fn a_change_that_would_be_superseded_is_refused_or_waits_until_it_would_not() {
     let test = "a_change_that_would_be_superseded_is_refused_or_waits_until_it_would_not";
-    let Some(stage) = Stage::new(test, Sql::Postgres) else { return };
+    let Some(stage) = TestServers::new(test, DatabaseKind::Postgres) else { return };
     // A deletion that does not hear in time when the user was registered is accepted.
-    let mut forebay = stage.whole().set("users.check_timeout", "10s");
+    let mut forebay = stage.daemon_with_consumer().set("users.check_timeout", "10s");
     forebay.start();
     let http = &mut forebay.http();
-    expect(&register_and_wait(http, &somebody(1)), 201, "");
+    expect(&register_and_wait(http, &new_user(1)), 201, "");
     // As if another daemon, whose clock is ahead, had accepted the newest change.
     let ahead = |column: &str, millis: u64| {
         let now = "(extract(epoch FROM clock_timestamp()) * 1000)::BIGINT";
@@ -29,7 +29,7 @@ fn a_change_that_would_be_superseded_is_refused_or_waits_until_it_would_not() {
         [("PUT", USER, RENAME), ("PUT", &*format!("{USER}/password"), CHANGE), ("DELETE", USER, "")]
     {
         let headers = [("Content-Type", "application/json")];
-        let answer = patiently(|| http.request(method, path, &headers, body.as_bytes()).unwrap());
+        let answer = retry_on_timeout(|| http.request(method, path, &headers, body.as_bytes()).unwrap());
         let refusal = expect(&answer, 503, "clock_behind");
         assert_eq!(refusal["retryable"], true, "{method}");
         let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();

@@ -8,22 +8,22 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::people::somebody;
+use super::test_users::new_user;
 use support::http::{Client, Response};
 use support::wait;
 
 /// Clients at a time.
 const CLIENTS: usize = 64;
 /// A repetition, or somebody with the same name, comes this many requests later: while the first is pending.
-const NEAR: usize = 37;
+const REPEAT_DISTANCE: usize = 37;
 /// Between two tries of a request that was refused for a moment.
-const PATIENCE: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// For a crowd to be registered, with everything killed once in between.
-const LONG: Duration = Duration::from_secs(300);
+const CROWD_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What one request was answered in the end.
 #[derive(Clone, Debug)]
-struct Answered {
+struct FinalResponse {
     body: Value,
     status: u16,
     /// Of a 202.
@@ -39,13 +39,13 @@ struct Answered {
 pub struct Crowd {
     clients: Vec<thread::JoinHandle<()>>,
     done: Arc<AtomicUsize>,
-    answers: Arc<Mutex<Vec<Answered>>>,
-    refusals: Arc<Refusals>,
+    answers: Arc<Mutex<Vec<FinalResponse>>>,
+    refusals: Arc<RefusalCounts>,
 }
 
 /// How often somebody was asked to come again, by the reason; for whoever reads why a crowd was not answered.
 #[derive(Default)]
-struct Refusals(Mutex<BTreeMap<String, usize>>);
+struct RefusalCounts(Mutex<BTreeMap<String, usize>>);
 
 impl Crowd {
     /// `total` requests, spread over the daemons at these addresses: 20 % repetitions, 10 % with somebody else's name,
@@ -54,7 +54,7 @@ impl Crowd {
         let bodies = Arc::new((0..total).map(body).collect::<Vec<_>>());
         let (next, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let answers = Arc::new(Mutex::new(Vec::new()));
-        let refusals = Arc::<Refusals>::default();
+        let refusals = Arc::<RefusalCounts>::default();
         let clients = (0..CLIENTS).map(|client| {
             let address = addresses[client % addresses.len()].clone();
             let (bodies, next, done) = (Arc::clone(&bodies), Arc::clone(&next), Arc::clone(&done));
@@ -62,7 +62,7 @@ impl Crowd {
             thread::spawn(move || {
                 let mut http = Client::new(&address);
                 while let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let answered = ask(&mut http, body, &refusals);
+                    let answered = send_until_final(&mut http, body, &refusals);
                     answers.lock().unwrap().push(answered);
                     done.fetch_add(1, Ordering::Relaxed);
                 }
@@ -77,19 +77,20 @@ impl Crowd {
         let answered = || (self.done.load(Ordering::Relaxed) >= count).then_some(());
         let refused =
             || format!("of {count} {:?} are answered; refusals since: {:?}", self.done, self.refusals.0);
-        wait::poll(LONG, answered).unwrap_or_else(|| panic!("not within {LONG:?}: {}", refused()));
+        wait::poll(CROWD_TIMEOUT, answered)
+            .unwrap_or_else(|| panic!("not within {CROWD_TIMEOUT:?}: {}", refused()));
     }
 
     /// Returns when all are.
-    pub fn finish(self) -> Outcome {
+    pub fn finish(self) -> CrowdResult {
         for client in self.clients {
             client.join().expect("a client");
         }
-        Outcome { answers: std::mem::take(&mut self.answers.lock().unwrap()) }
+        CrowdResult { answers: std::mem::take(&mut self.answers.lock().unwrap()) }
     }
 }
 
-impl Refusals {
+impl RefusalCounts {
     fn count(&self, reason: &str) {
         *self.0.lock().unwrap().entry(reason.to_owned()).or_default() += 1;
     }
@@ -97,33 +98,35 @@ impl Refusals {
 
 /// The body of the n-th request.
 fn body(n: usize) -> Value {
-    let earlier = n.saturating_sub(NEAR);
+    let earlier = n.saturating_sub(REPEAT_DISTANCE);
     match n % 10 {
-        0 | 5 => somebody(base(earlier)),
+        0 | 5 => new_user(original_number(earlier)),
         7 => {
-            let mut user = somebody(n);
+            let mut user = new_user(n);
             let field = ["name", "email", "phone"][n / 10 % 3];
-            user[field] = somebody(base(earlier))[field].clone();
+            user[field] = new_user(original_number(earlier))[field].clone();
             user
         }
-        _ => somebody(n),
+        _ => new_user(n),
     }
 }
 
 /// The nearest number whose request is somebody's own.
-fn base(n: usize) -> usize {
+fn original_number(n: usize) -> usize {
     if matches!(n % 10, 0 | 5 | 7) { n + 1 } else { n }
 }
 
 /// Asks until the answer is final.
-fn ask(http: &mut Client, body: &Value, refusals: &Refusals) -> Answered {
+fn send_until_final(http: &mut Client, body: &Value, refusals: &RefusalCounts) -> FinalResponse {
     let mut uncertain = false;
     loop {
         match http.post("/v1/users", &body.to_string()) {
-            Ok(answer) if answer.status == 202 => return Answered { uncertain, ..accepted(body, &answer) },
+            Ok(answer) if answer.status == 202 => {
+                return FinalResponse { uncertain, ..accepted(body, &answer) };
+            }
             Ok(answer) if answer.status == 409 => {
                 let field = answer.json()["field"].as_str().map(str::to_owned);
-                return Answered {
+                return FinalResponse {
                     body: body.clone(),
                     status: 409,
                     id: None,
@@ -136,30 +139,30 @@ fn ask(http: &mut Client, body: &Value, refusals: &Refusals) -> Answered {
                 assert_eq!(answer.status, 503, "{}", answer.text());
                 assert!(answer.header("retry-after").is_some());
                 refusals.count(answer.json()["code"].as_str().unwrap_or_default());
-                thread::sleep(PATIENCE);
+                thread::sleep(RETRY_DELAY);
             }
             // The daemon is down: as a real client would, not at once.
             Err(error) => {
                 refusals.count(&error.kind().to_string());
                 uncertain = true;
-                thread::sleep(PATIENCE);
+                thread::sleep(RETRY_DELAY);
             }
         }
     }
 }
 
-fn accepted(body: &Value, answer: &Response) -> Answered {
+fn accepted(body: &Value, answer: &Response) -> FinalResponse {
     let id = answer.json()["id"].as_str().expect("an id").to_owned();
     let replayed = answer.header("idempotency-replayed").is_some();
-    Answered { body: body.clone(), status: 202, id: Some(id), replayed, field: None, uncertain: false }
+    FinalResponse { body: body.clone(), status: 202, id: Some(id), replayed, field: None, uncertain: false }
 }
 
 /// What a crowd was answered.
-pub struct Outcome {
-    answers: Vec<Answered>,
+pub struct CrowdResult {
+    answers: Vec<FinalResponse>,
 }
 
-impl Outcome {
+impl CrowdResult {
     /// Waits until every command is final, and compares it all: exactly the right rows, each refusal with its reason.
     pub fn check(&self, http: &mut Client) {
         let commands = self.commands();
@@ -225,7 +228,7 @@ impl Outcome {
     fn final_states(&self, http: &mut Client, commands: &HashMap<String, &Value>) -> HashMap<String, String> {
         let mut states = HashMap::new();
         for (id, body) in commands {
-            let state = wait::until(&format!("{} is decided", body["name"]), LONG, || {
+            let state = wait::until(&format!("{} is decided", body["name"]), CROWD_TIMEOUT, || {
                 let path = format!("/v1/commands/{id}");
                 let status = http.request("GET", &path, &[("Prefer", "wait=30")], b"").ok()?;
                 let state = status.json()["state"].as_str()?.to_owned();

@@ -3,7 +3,7 @@
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection};
 
-use super::people::{embedded, expect, register_and_wait, somebody, write};
+use super::test_users::{embedded, expect, new_user, register_and_wait, write};
 use support::daemon::{LONG, metric, metric_if_any};
 use support::process::Forebay;
 use support::{sql, wait};
@@ -26,7 +26,7 @@ fn what_an_overloaded_database_is_spared_is_seen_by_everybody_and_merged_later()
     let mut forebay = embedded().set("consumer.degraded", "on").set("users.cache_ttl", "1ms");
     forebay.start();
     let http = &mut forebay.http();
-    let mut user = somebody(1);
+    let mut user = new_user(1);
     user["nickname"] = json!("Zoë");
     expect(&register_and_wait(http, &user), 201, "");
     assert_eq!(put_off(&forebay), 1);
@@ -51,7 +51,7 @@ fn a_warmed_up_cache_answers_without_the_database() {
     let mut forebay = embedded();
     forebay.start();
     for number in 0..5 {
-        expect(&register_and_wait(&mut forebay.http(), &somebody(number)), 201, "");
+        expect(&register_and_wait(&mut forebay.http(), &new_user(number)), 201, "");
     }
     forebay.configure("users.contact_warmup", true);
     // What an embedded broker delivers again after a start is read once more.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::people::{embedded, expect, register, register_and_wait, somebody, write};
+use super::test_users::{embedded, expect, new_user, register, register_and_wait, write};
 use support::daemon::LONG;
 use support::http::Client;
 use support::wait;
@@ -18,7 +18,7 @@ fn a_user_lives_from_registration_to_deletion() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();
-    let accepted = register(http, &somebody(1));
+    let accepted = register(http, &new_user(1));
     let document = expect(&accepted, 202, "");
     assert_eq!((&document["state"], &document["durability"]), (&json!("accepted"), &json!("fsync")));
     let location = accepted.header("location").unwrap().to_owned();
@@ -55,19 +55,19 @@ fn who_waits_gets_what_the_database_decided() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();
-    let created = register_and_wait(http, &somebody(1));
+    let created = register_and_wait(http, &new_user(1));
     let status = expect(&created, 201, "");
     assert_eq!((&status["state"], &status["kind"]), (&json!("applied"), &json!("user.create")));
     assert_eq!(created.header("location"), Some("/v1/users/user-1"));
     for (field, value) in
         [("name", "user-1"), ("email", " USER-1@example.org"), ("phone", "+49 170 000-0001")]
     {
-        let mut other = somebody(2);
+        let mut other = new_user(2);
         other[field] = json!(value);
         let refusal = expect(&register_and_wait(http, &other), 409, "taken");
         assert_eq!(refusal["field"], field);
     }
-    expect(&register_and_wait(http, &somebody(2)), 201, "");
+    expect(&register_and_wait(http, &new_user(2)), 201, "");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn what_was_acknowledged_is_applied_after_a_kill() {
     forebay.start();
     let mut locations = Vec::new();
     for number in 0..50 {
-        let accepted = register(&mut forebay.http(), &somebody(number));
+        let accepted = register(&mut forebay.http(), &new_user(number));
         expect(&accepted, 202, "");
         locations.push(accepted.header("location").unwrap().to_owned());
     }
@@ -96,20 +96,20 @@ fn the_repetition_of_a_registration_has_the_first_ones_id() {
     let http = &mut forebay.http();
     // Nothing is applied meanwhile.
     forebay.admin_http().post("/admin/drain/pause", "").unwrap();
-    let first = expect(&register(http, &somebody(1)), 202, "");
-    let second = register(http, &somebody(1));
+    let first = expect(&register(http, &new_user(1)), 202, "");
+    let second = register(http, &new_user(1));
     assert_eq!(expect(&second, 202, "")["id"], first["id"]);
     assert_eq!(second.header("idempotency-replayed"), Some("true"));
-    let mut other = somebody(1);
+    let mut other = new_user(1);
     other["password"] = json!("another horse");
     assert_eq!(expect(&register(http, &other), 409, "taken")["field"], "name");
     for field in ["email", "phone"] {
-        let mut other = somebody(2);
-        other[field] = somebody(1)[field].clone();
+        let mut other = new_user(2);
+        other[field] = new_user(1)[field].clone();
         assert_eq!(expect(&register(http, &other), 409, "taken")["field"], field);
     }
     // What was refused left nothing behind.
-    expect(&register(http, &somebody(2)), 202, "");
+    expect(&register(http, &new_user(2)), 202, "");
     // A user that is still to come may be changed.
     expect(&http.put("/v1/users/user-1", r#"{"email":"new@example.org"}"#).unwrap(), 202, "");
     forebay.admin_http().post("/admin/drain/resume", "").unwrap();
@@ -126,7 +126,7 @@ fn an_idempotency_key_is_recognised_after_the_user_is_there() {
     let http = &mut forebay.http();
     let send = |http: &mut Client, user: usize, key: &str| {
         let headers = [("Idempotency-Key", key), ("Prefer", "wait=30")];
-        let body = somebody(user).to_string();
+        let body = new_user(user).to_string();
         http.request("POST", "/v1/users", &headers, body.as_bytes()).expect("an answer")
     };
     let first = expect(&send(http, 1, "k"), 201, "");
@@ -151,7 +151,7 @@ fn the_list_goes_from_page_to_page() {
     forebay.start();
     let http = &mut forebay.http();
     for number in 0..7 {
-        expect(&register_and_wait(http, &somebody(number)), 201, "");
+        expect(&register_and_wait(http, &new_user(number)), 201, "");
     }
     let (mut names, mut path) = (Vec::new(), "/v1/users?limit=3".to_owned());
     loop {

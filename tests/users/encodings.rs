@@ -3,7 +3,7 @@
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection};
 
-use super::people::{embedded, expect, patiently, register_and_wait, somebody};
+use super::test_users::{embedded, expect, new_user, register_and_wait, retry_on_timeout};
 use support::daemon::LONG;
 use support::process::Forebay;
 use support::sql::block_on;
@@ -30,7 +30,7 @@ fn sql(url: &str, statement: &str) {
 }
 
 /// Makes the database `{name of url}_{suffix}` beside that of `url`, and says where it is.
-fn beside(url: &str, suffix: &str, how: &str) -> String {
+fn create_database(url: &str, suffix: &str, how: &str) -> String {
     let name = format!("{}_{suffix}", url.rsplit_once('/').unwrap().1);
     sql(url, &format!("CREATE DATABASE {name} {how}"));
     format!("{}/{name}", url.rsplit_once('/').unwrap().0)
@@ -50,7 +50,7 @@ fn a_postgres_database_that_is_not_utf_8_is_refused_by_migrate() {
     let Some(url) = services::postgres(test) else { return };
     for encoding in ["LATIN1", "SQL_ASCII"] {
         let how = format!("ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
-        let other = beside(&url, &encoding.to_lowercase(), &how);
+        let other = create_database(&url, &encoding.to_lowercase(), &how);
         refused(&other, encoding, "ENCODING 'UTF8'");
         let tables =
             "SELECT 1 / (SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'public')::int";
@@ -84,15 +84,15 @@ fn on(url: &str) -> Forebay {
 fn the_default_character_set_of_a_mariadb_database_does_not_matter() {
     let test = "the_default_character_set_of_a_mariadb_database_does_not_matter";
     let Some(url) = services::mariadb(test) else { return };
-    let url = beside(&url, "latin1", "CHARACTER SET latin1");
+    let url = create_database(&url, "latin1", "CHARACTER SET latin1");
     let (code, said) = daemon::migrate(&url, &[]);
     assert_eq!(code, Some(0), "{said}");
     let forebay = on(&url);
-    let mut user = somebody(1);
+    let mut user = new_user(1);
     user["nickname"] = json!(NICKNAME);
     let http = &mut forebay.http();
     expect(&register_and_wait(http, &user), 201, "");
-    let read = patiently(|| http.get("/v1/users/user-1").unwrap());
+    let read = retry_on_timeout(|| http.get("/v1/users/user-1").unwrap());
     assert_eq!(expect(&read, 200, "")["nickname"], NICKNAME);
 }
 
@@ -108,9 +108,9 @@ fn a_daemon_says_that_its_database_is_not_utf_8_and_applies_nothing_to_it() {
         assert_eq!(ready.status, 200, "commands are accepted");
         ready.text().contains("users.nickname")
     });
-    let mut user = somebody(1);
+    let mut user = new_user(1);
     user["nickname"] = json!(NICKNAME);
-    let accepted = super::people::register(&mut forebay.http(), &user);
+    let accepted = super::test_users::register(&mut forebay.http(), &user);
     let location = format!("/v1/commands/{}", expect(&accepted, 202, "")["id"].as_str().unwrap());
     wait::until_true("the consumer says so", LONG, || forebay.log().contains("consumer.database_not_ready"));
     let state = |forebay: &Forebay| forebay.http().get(&location).unwrap().json()["state"].clone();

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::people::{expect, register_and_wait, register_once, somebody};
-use super::stage::{Sql, Stage};
+use super::test_servers::{DatabaseKind, TestServers};
+use super::test_users::{expect, new_user, register_and_wait, register_once};
 use support::daemon::LONG;
 use support::http::{Client, Response};
 use support::process::Forebay;
@@ -30,31 +30,31 @@ struct Expected {
 }
 
 /// While nothing hangs.
-const WELL: Expected = Expected { written: (202, ""), read: (404, "not_found") };
+const HEALTHY: Expected = Expected { written: (202, ""), read: (404, "not_found") };
 
 /// One answer.
-struct Answer {
+struct RequestResult {
     response: Response,
     written: bool,
 }
 
 /// A daemon and the clients that ask it.
-struct Counter {
+struct RequestDriver {
     forebay: Forebay,
     next: AtomicUsize,
 }
 
-impl Counter {
-    fn new(forebay: Forebay, first: usize) -> Counter {
+impl RequestDriver {
+    fn new(forebay: Forebay, first: usize) -> RequestDriver {
         let timeout = format!("{}s", TIMEOUT.as_secs());
         let keys = ["redis.timeout", "database.acquire_timeout", "database.statement_timeout"];
         let mut forebay = keys.into_iter().fold(forebay, |forebay, key| forebay.set(key, timeout.as_str()));
         forebay.start();
-        Counter { forebay, next: AtomicUsize::new(first) }
+        RequestDriver { forebay, next: AtomicUsize::new(first) }
     }
 
     /// A registration, then a read, and so on: `count` requests of several clients.
-    fn ask(&self, count: usize) -> Vec<Answer> {
+    fn send_requests(&self, count: usize) -> Vec<RequestResult> {
         thread::scope(|scope| {
             let clients: Vec<_> = (0..CLIENTS)
                 .map(|_| {
@@ -62,7 +62,7 @@ impl Counter {
                         // Above what a request may wait, so that the daemon ends it and not the client.
                         let mut http = self.forebay.http().with_read_within(LONG);
                         (0..count / CLIENTS)
-                            .map(|turn| self.one(&mut http, turn % 2 == 0))
+                            .map(|turn| self.send_one(&mut http, turn % 2 == 0))
                             .collect::<Vec<_>>()
                     })
                 })
@@ -71,13 +71,13 @@ impl Counter {
         })
     }
 
-    fn one(&self, http: &mut Client, written: bool) -> Answer {
+    fn send_one(&self, http: &mut Client, written: bool) -> RequestResult {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let response = match written {
-            true => register_once(http, &somebody(number)),
+            true => register_once(http, &new_user(number)),
             false => http.get(&format!("/v1/users/nobody-{number}")).expect("an answer"),
         };
-        Answer { response, written }
+        RequestResult { response, written }
     }
 
     fn is_open(&self, dependency: &str) -> bool {
@@ -86,36 +86,36 @@ impl Counter {
     }
 
     /// The whole story: the server hangs, requests find out, most of them do not ask it, and it comes back.
-    fn hang(&self, dependency: &str, proxy: &Proxy, expected: &Expected) {
-        self.passes(dependency);
+    fn assert_bounded_hang(&self, dependency: &str, proxy: &Proxy, expected: &Expected) {
+        self.await_recovery(dependency);
         proxy.set(LinkState::NO_RESPONSES);
         // Each request has an end, or its client ends the test.
         wait::until_true(&format!("{dependency} is not asked any more"), LONG, || {
-            self.ask(2 * CLIENTS);
+            self.send_requests(2 * CLIENTS);
             self.is_open(dependency)
         });
-        self.refuses(dependency, proxy, expected);
+        self.assert_refused(dependency, proxy, expected);
         proxy.heal();
-        self.passes(dependency);
+        self.await_recovery(dependency);
     }
 
     /// Returns when nothing keeps requests from their answers.
-    fn passes(&self, dependency: &str) {
+    fn await_recovery(&self, dependency: &str) {
         wait::until_true("requests pass", LONG, || {
-            let answers = self.ask(2 * CLIENTS);
-            !self.is_open(dependency) && answers.iter().all(|answer| answer.is(&WELL))
+            let answers = self.send_requests(2 * CLIENTS);
+            !self.is_open(dependency) && answers.iter().all(|answer| answer.matches(&HEALTHY))
         });
     }
 
     /// The breaker is open.
-    fn refuses(&self, dependency: &str, proxy: &Proxy, expected: &Expected) {
+    fn assert_refused(&self, dependency: &str, proxy: &Proxy, expected: &Expected) {
         let before = proxy.requests();
-        let answers = self.ask(MANY);
+        let answers = self.send_requests(MANY);
         let asked = proxy.requests() - before;
         assert!(asked < FEW, "{dependency} was asked {asked} times for {MANY} requests");
         // Who is not asked is not waited for. On a busy machine the 50 ms for all checks may pass without anybody's
         // fault, which the answers of `HURRIED` say.
-        for answer in answers.iter().filter(|answer| !answer.is(expected)) {
+        for answer in answers.iter().filter(|answer| !answer.matches(expected)) {
             let code = answer.response.json()["code"].clone();
             assert!(HURRIED.iter().any(|hurried| code == *hurried), "{}", answer.response.text());
         }
@@ -123,9 +123,9 @@ impl Counter {
     }
 }
 
-impl Answer {
+impl RequestResult {
     /// Whether it is as expected, and says when to come again where that helps.
-    fn is(&self, expected: &Expected) -> bool {
+    fn matches(&self, expected: &Expected) -> bool {
         let (status, code) = if self.written { expected.written } else { expected.read };
         let (response, retry_after) = (&self.response, self.response.header("retry-after").is_some());
         response.status == status
@@ -135,59 +135,65 @@ impl Answer {
 }
 
 /// Numbers of one daemon's people are not another's.
-const OTHERS: usize = 100_000;
+const NUMBERS_PER_DAEMON: usize = 100_000;
 
 #[test]
 fn a_redis_that_hangs_costs_few_requests_its_time_out() {
-    let Some(stage) = Stage::with_front("a_redis_that_hangs_costs_few_requests_its_time_out", Sql::MariaDb)
+    let Some(stage) =
+        TestServers::with_front("a_redis_that_hangs_costs_few_requests_its_time_out", DatabaseKind::MariaDb)
     else {
         return;
     };
-    let strict = Counter::new(stage.daemon(), 0);
+    let strict = RequestDriver::new(stage.daemon(), 0);
     let rejected = Expected { written: (503, "markers_unavailable"), read: (404, "not_found") };
-    strict.hang("redis", &stage.front().redis, &rejected);
+    strict.assert_bounded_hang("redis", &stage.front().redis, &rejected);
     drop(strict);
-    let lenient = Counter::new(stage.daemon().set("users.on_marker_failure", "degrade"), OTHERS);
+    let lenient =
+        RequestDriver::new(stage.daemon().set("users.on_marker_failure", "degrade"), NUMBERS_PER_DAEMON);
     let degraded = Expected { written: (202, ""), read: (404, "not_found") };
-    lenient.hang("redis", &stage.front().redis, &degraded);
+    lenient.assert_bounded_hang("redis", &stage.front().redis, &degraded);
 }
 
 #[test]
 fn a_database_that_hangs_costs_few_requests_its_time_out() {
-    let Some(stage) =
-        Stage::with_front("a_database_that_hangs_costs_few_requests_its_time_out", Sql::MariaDb)
-    else {
+    let Some(stage) = TestServers::with_front(
+        "a_database_that_hangs_costs_few_requests_its_time_out",
+        DatabaseKind::MariaDb,
+    ) else {
         return;
     };
-    let strict = Counter::new(stage.daemon(), 0);
+    let strict = RequestDriver::new(stage.daemon(), 0);
     let unavailable = (503, "database_unavailable");
     let rejected = Expected { written: unavailable, read: unavailable };
-    strict.hang("database", &stage.front().sql, &rejected);
+    strict.assert_bounded_hang("database", &stage.front().sql, &rejected);
     drop(strict);
-    let lenient = Counter::new(stage.daemon().set("users.on_database_failure", "accept"), OTHERS);
+    let lenient =
+        RequestDriver::new(stage.daemon().set("users.on_database_failure", "accept"), NUMBERS_PER_DAEMON);
     let accepted = Expected { written: (202, ""), read: unavailable };
-    lenient.hang("database", &stage.front().sql, &accepted);
+    lenient.assert_bounded_hang("database", &stage.front().sql, &accepted);
 }
 
 #[test]
 fn a_kafka_that_hangs_costs_no_request_anything() {
-    let Some(stage) = Stage::with_front("a_kafka_that_hangs_costs_no_request_anything", Sql::MariaDb) else {
+    let Some(stage) =
+        TestServers::with_front("a_kafka_that_hangs_costs_no_request_anything", DatabaseKind::MariaDb)
+    else {
         return;
     };
-    let counter = Counter::new(stage.whole(), 1);
-    counter.passes("database");
-    expect(&register_and_wait(&mut counter.forebay.http(), &somebody(0)), 201, "");
+    let counter = RequestDriver::new(stage.daemon_with_consumer(), 1);
+    counter.await_recovery("database");
+    expect(&register_and_wait(&mut counter.forebay.http(), &new_user(0)), 201, "");
     for link in [LinkState::NO_RESPONSES, LinkState::CUT] {
         stage.front().kafka.set(link);
         // An answer that waited for Kafka would never come: it is deaf, and nothing here has a time-out.
-        for answer in counter.ask(MANY).iter().filter(|answer| !answer.is(&WELL)) {
+        for answer in counter.send_requests(MANY).iter().filter(|answer| !answer.matches(&HEALTHY)) {
             let code = answer.response.json()["code"].clone();
             assert!(HURRIED.iter().any(|hurried| code == *hurried), "{}", answer.response.text());
         }
         let last = counter.next.fetch_add(1, Ordering::Relaxed);
         let mut http = counter.forebay.http();
         let asked = wait::until("somebody is registered", LONG, || {
-            let asked = register_once(&mut http, &somebody(last));
+            let asked = register_once(&mut http, &new_user(last));
             (asked.status == 202).then_some(asked)
         });
         let status = http.get(asked.header("location").unwrap()).unwrap();

@@ -18,14 +18,14 @@ use support::{scratch, services, wait};
 const ENTRY: &str = "user:profile:ada";
 
 /// A database with one user, whose reads can be held after they have seen it.
-struct Place {
+struct ProfileDatabase {
     runtime: Runtime,
     db: Database,
     gate: StatementGate,
 }
 
-impl Place {
-    fn new(test: &str) -> Option<Place> {
+impl ProfileDatabase {
+    fn new(test: &str) -> Option<ProfileDatabase> {
         let url = services::postgres(test)?;
         let runtime = Runtime::new().unwrap();
         // Reads are held for as long as the test likes.
@@ -48,7 +48,7 @@ impl Place {
             "ALTER TABLE users RENAME TO stored_users; \
              CREATE VIEW users AS SELECT * FROM stored_users WHERE pass_gate()",
         );
-        Some(Place { runtime, db, gate })
+        Some(ProfileDatabase { runtime, db, gate })
     }
 
     fn profiles(&self, kv: &Kv) -> ProfileCache {
@@ -87,7 +87,8 @@ const RENAMED: &str = "UPDATE stored_users SET nickname = 'new'";
 
 #[test]
 fn a_fetch_that_was_overtaken_by_a_change_is_not_remembered() {
-    let Some(mut place) = Place::new("a_fetch_that_was_overtaken_by_a_change_is_not_remembered") else {
+    let Some(mut place) = ProfileDatabase::new("a_fetch_that_was_overtaken_by_a_change_is_not_remembered")
+    else {
         return;
     };
     let dir = scratch::dir("kv");
@@ -106,7 +107,9 @@ fn a_fetch_that_was_overtaken_by_a_change_is_not_remembered() {
 
 #[test]
 fn a_slow_load_does_not_take_the_place_of_a_newer_fetch() {
-    let Some(mut place) = Place::new("a_slow_load_does_not_take_the_place_of_a_newer_fetch") else { return };
+    let Some(mut place) = ProfileDatabase::new("a_slow_load_does_not_take_the_place_of_a_newer_fetch") else {
+        return;
+    };
     let dir = scratch::dir("kv");
     let profiles = place.profiles(&Kv::embedded(dir.path()).unwrap());
     place.gate.close();
@@ -128,7 +131,7 @@ fn a_slow_load_does_not_take_the_place_of_a_newer_fetch() {
 #[test]
 fn a_deleted_user_does_not_come_back_into_the_shared_cache() {
     let test = "a_deleted_user_does_not_come_back_into_the_shared_cache";
-    let (Some(mut place), Some(redis)) = (Place::new(test), services::redis(test)) else { return };
+    let (Some(mut place), Some(redis)) = (ProfileDatabase::new(test), services::redis(test)) else { return };
     let redis = redis.start();
     let kv = store(&redis.url());
     let (slow, consumer, other) = (place.profiles(&kv), place.profiles(&kv), place.profiles(&kv));
@@ -151,7 +154,7 @@ fn a_deleted_user_does_not_come_back_into_the_shared_cache() {
 #[test]
 fn what_is_read_without_a_change_is_shared_and_entries_of_earlier_versions_are_read() {
     let test = "what_is_read_without_a_change_is_shared";
-    let (Some(mut place), Some(redis)) = (Place::new(test), services::redis(test)) else { return };
+    let (Some(mut place), Some(redis)) = (ProfileDatabase::new(test), services::redis(test)) else { return };
     let redis = redis.start();
     let kv = store(&redis.url());
     assert_eq!(place.nickname(&place.profiles(&kv)).as_deref(), Some("old"));
@@ -171,7 +174,7 @@ fn what_is_read_without_a_change_is_shared_and_entries_of_earlier_versions_are_r
 #[test]
 fn a_change_that_redis_did_not_take_is_told_when_it_is_back() {
     let test = "a_change_that_redis_did_not_take_is_told_when_it_is_back";
-    let (Some(mut place), Some(redis)) = (Place::new(test), services::redis(test)) else { return };
+    let (Some(mut place), Some(redis)) = (ProfileDatabase::new(test), services::redis(test)) else { return };
     let (redis, proxy) = (redis.start(), Proxy::start());
     proxy.forward_to(&redis.address());
     let profiles = place.profiles(&store(&format!("redis://{}", proxy.address())));
@@ -196,7 +199,7 @@ fn a_change_that_redis_did_not_take_is_told_when_it_is_back() {
 #[test]
 fn no_entry_of_before_a_notice_to_all_users_is_read_from_redis() {
     let test = "no_entry_of_before_a_notice_to_all_users_is_read_from_redis";
-    let (Some(mut place), Some(redis)) = (Place::new(test), services::redis(test)) else { return };
+    let (Some(mut place), Some(redis)) = (ProfileDatabase::new(test), services::redis(test)) else { return };
     let redis = redis.start();
     let kv = store(&redis.url());
     let (one, listening, late) = (place.profiles(&kv), place.profiles(&kv), place.profiles(&kv));
@@ -216,7 +219,7 @@ fn no_entry_of_before_a_notice_to_all_users_is_read_from_redis() {
     assert!(redis.command(&["GET", ENTRY]).unwrap().contains(r#""old""#), "the entry is still there");
 }
 
-impl Place {
+impl ProfileDatabase {
     fn next(&self, subscription: &mut Subscription) -> SubscriptionEvent {
         let next = async { tokio::time::timeout(LONG, subscription.next()).await };
         self.runtime.block_on(next).expect("an event")

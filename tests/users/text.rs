@@ -3,14 +3,14 @@
 
 use serde_json::{Value, json};
 
-use super::login::party::{login, write_file};
-use super::people::{embedded, expect, register_and_wait, somebody, write};
+use super::login::accounts::{login, write_file};
+use super::test_users::{embedded, expect, new_user, register_and_wait, write};
 use support::daemon::{LONG, metric};
 use support::http::Client;
 use support::{daemon, wait};
 
 fn registered(http: &mut Client, member: &str, value: &str) -> Value {
-    let mut user = somebody(1);
+    let mut user = new_user(1);
     user[member] = json!(value);
     let answer = register_and_wait(http, &user);
     expect(&answer, 201, "");
@@ -83,16 +83,16 @@ fn spellings_of_one_phone_number_are_one_user() {
         "\u{202a}+49301234567\u{202c}",
     ];
     for spelling in others {
-        let mut other = somebody(2);
+        let mut other = new_user(2);
         other["phone"] = json!(spelling);
         let refusal = expect(&register_and_wait(http, &other), 409, "taken");
         assert_eq!(refusal["field"], "phone", "{spelling}");
     }
-    expect(&register_and_wait(http, &somebody(3)), 201, "");
+    expect(&register_and_wait(http, &new_user(3)), 201, "");
     let change = json!({"phone": "(030) 123 45 67"}).to_string();
     expect(&write(http, "PUT", "/v1/users/user-3", &change), 409, "taken");
     // Of another country, and of the same digits.
-    let mut abroad = somebody(4);
+    let mut abroad = new_user(4);
     abroad["phone"] = json!("+43 1 234567");
     expect(&register_and_wait(http, &abroad), 201, "");
 }
@@ -103,7 +103,7 @@ fn without_a_region_numbers_need_their_country_code() {
     forebay.start();
     let http = &mut forebay.http();
     for national in ["030 1234567", "0049 30 1234567", "49301234567"] {
-        let mut user = somebody(1);
+        let mut user = new_user(1);
         user["phone"] = json!(national);
         let refusal = expect(&register_and_wait(http, &user), 422, "invalid_user");
         assert_eq!(refusal["field"], "phone", "{national}");

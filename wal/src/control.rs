@@ -1,8 +1,8 @@
 //! The control socket, through which an operator's tool sends requests to a running daemon. Only the daemon may write
 //! to its log.
 //!
-//! `DIR/control.sock` is a Unix socket that only the service user can open. Requests and responses are one JSON document
-//! per line:
+//! `DIR/control.sock` is a Unix socket that only the service user can open. Each request and each response is one line
+//! of JSON:
 //!
 //! ```text
 //! {"cmd":"status"}                   {"status":{"backlog":3,…}}
@@ -95,8 +95,8 @@ pub struct RecordOutcome {
 pub trait Operator: Send + Sync {
     /// The status document.
     fn status(&self) -> serde_json::Value;
-    /// Puts a dead letter into the log again, durably, and takes it out of the store. Its record's new number.
-    /// `caller_process` is the process that asks.
+    /// Appends a dead letter to the log again, durably, and removes it from the store. Returns the new record's number.
+    /// `origin` identifies the requesting process.
     fn requeue(&self, lsn: Lsn, origin: &str) -> Result<Lsn, String>;
     /// Appends delivered records to the log again, durably and in order. Ends at the first failure.
     fn replay(&self, lsns: &[Lsn], origin: &str) -> Vec<RecordOutcome>;

@@ -60,8 +60,8 @@
 //!
 //! # Files
 //!
-//! `docs/wal-format.md` describes every file to the byte, and `tests/format/read` is a reader that was written from that
-//! page. `docs/encryption.md` says what an encrypted log shows without its key.
+//! `docs/wal-format.md` describes every file to the byte, and `tests/format/read` is a reader that was written from
+//! that page. `docs/encryption.md` says what an encrypted log shows without its key.
 //!
 //! # What happens when
 //!

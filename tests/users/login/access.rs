@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::party::{Tokens, call, guarded, registered};
+use super::accounts::{Tokens, call, guarded, registered};
 use support::http::{Client, Response};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,9 +1,9 @@
 //! What is remembered of a password or a token, on two daemons that share a database and a Redis.
 
-use super::party;
-use super::party::{Tokens, call, get, login, refresh, registered};
-use crate::people::expect;
-use crate::stage::{Sql, Stage};
+use super::accounts;
+use super::accounts::{Tokens, call, get, login, refresh, registered};
+use crate::test_servers::{DatabaseKind, TestServers};
+use crate::test_users::expect;
 use support::daemon::{LONG, metric};
 use support::http::Client;
 use support::process::Forebay;
@@ -17,7 +17,7 @@ fn hits(forebay: &Forebay, cache: &str) -> f64 {
 }
 
 fn guarded(forebay: Forebay) -> Forebay {
-    let file = party::write_file(&forebay, "jwt.keys", party::SECRET);
+    let file = accounts::write_file(&forebay, "jwt.keys", accounts::SECRET);
     // Nothing here may be due to something remembered coming to its end.
     forebay
         .set("auth.mode", "jwt")
@@ -27,10 +27,12 @@ fn guarded(forebay: Forebay) -> Forebay {
 
 #[test]
 fn a_change_at_one_daemon_ends_what_another_remembers() {
-    let Some(stage) = Stage::new("a_change_at_one_daemon_ends_what_another_remembers", Sql::Postgres) else {
+    let Some(stage) =
+        TestServers::new("a_change_at_one_daemon_ends_what_another_remembers", DatabaseKind::Postgres)
+    else {
         return;
     };
-    let (mut one, mut other) = (guarded(stage.whole()), guarded(stage.daemon()));
+    let (mut one, mut other) = (guarded(stage.daemon_with_consumer()), guarded(stage.daemon()));
     one.start();
     other.start();
     let (here, there) = (&mut one.http(), &mut other.http());
@@ -65,12 +67,13 @@ fn a_change_at_one_daemon_ends_what_another_remembers() {
 
 #[test]
 fn who_is_logged_in_works_on_without_redis_and_without_the_database() {
-    let Some(stage) =
-        Stage::new("who_is_logged_in_works_on_without_redis_and_without_the_database", Sql::MariaDb)
-    else {
+    let Some(stage) = TestServers::new(
+        "who_is_logged_in_works_on_without_redis_and_without_the_database",
+        DatabaseKind::MariaDb,
+    ) else {
         return;
     };
-    let mut forebay = guarded(stage.whole());
+    let mut forebay = guarded(stage.daemon_with_consumer());
     forebay.start();
     let http = &mut forebay.http();
     registered(http, 1);
@@ -97,12 +100,13 @@ fn who_is_logged_in_works_on_without_redis_and_without_the_database() {
 
 #[test]
 fn a_password_that_was_changed_lets_nobody_in_while_redis_is_away() {
-    let Some(stage) =
-        Stage::new("a_password_that_was_changed_lets_nobody_in_while_redis_is_away", Sql::Postgres)
-    else {
+    let Some(stage) = TestServers::new(
+        "a_password_that_was_changed_lets_nobody_in_while_redis_is_away",
+        DatabaseKind::Postgres,
+    ) else {
         return;
     };
-    let mut forebay = guarded(stage.whole());
+    let mut forebay = guarded(stage.daemon_with_consumer());
     forebay.start();
     let http = &mut forebay.http();
     registered(http, 1);
@@ -125,9 +129,9 @@ fn a_password_that_was_changed_lets_nobody_in_while_redis_is_away() {
 #[test]
 fn a_change_that_redis_did_not_take_reaches_the_others_when_it_does() {
     let test = "a_change_that_redis_did_not_take_reaches_the_others_when_it_does";
-    let Some(stage) = Stage::with_front(test, Sql::Postgres) else { return };
+    let Some(stage) = TestServers::with_front(test, DatabaseKind::Postgres) else { return };
     // Only the one that applies the change is cut off.
-    let mut one = guarded(stage.whole());
+    let mut one = guarded(stage.daemon_with_consumer());
     let mut other = guarded(stage.daemon().set("redis.url", stage.redis.url()));
     one.start();
     other.start();

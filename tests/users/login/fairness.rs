@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use serde_json::json;
 
-use super::party::{Tokens, guarded, registered};
-use crate::people;
-use crate::people::expect;
+use super::accounts::{Tokens, guarded, registered};
+use crate::test_users;
+use crate::test_users::expect;
 use support::daemon::LONG;
 use support::http::{Client, Response};
 use support::process::Forebay;
@@ -53,7 +53,7 @@ fn during_a_flood<T>(forebay: &Forebay, meanwhile: impl FnOnce() -> T) -> T {
         while !stop.load(Relaxed) {
             let number = next.fetch_add(1, Relaxed);
             let answer = match registers {
-                true => post_from(&mut http, ATTACKER, "/v1/users", &people::somebody(number)),
+                true => post_from(&mut http, ATTACKER, "/v1/users", &test_users::new_user(number)),
                 false => login_from(&mut http, ATTACKER, number),
             };
             // A registration may also be refused because the checks before the hash took too long.
@@ -94,8 +94,8 @@ fn one_address_with_many_connections_keeps_nobody_else_out() {
             }));
         }
         for number in 1..=3 {
-            let user = people::somebody(VICTIMS + number);
-            expect(&people::patiently(|| post_from(http, OTHERS, "/v1/users", &user)), 202, "");
+            let user = test_users::new_user(VICTIMS + number);
+            expect(&test_users::retry_on_timeout(|| post_from(http, OTHERS, "/v1/users", &user)), 202, "");
         }
     });
 }

@@ -1,7 +1,7 @@
 //! Keys are exchanged without logging anybody out.
 
-use super::party::{SECRET, Tokens, call, get, guarded, part, refresh, registered, write_file};
-use crate::people::expect;
+use super::accounts::{SECRET, Tokens, call, get, guarded, part, refresh, registered, write_file};
+use crate::test_users::expect;
 use support::daemon::LONG;
 use support::wait;
 

@@ -1,12 +1,12 @@
 //! Logging in, and who may do what, seen from outside.
 
 mod access;
+pub(super) mod accounts;
 mod caches;
 mod fairness;
 mod keys;
 mod modes;
 mod owners;
-pub(super) mod party;
 mod principals;
 mod rules;
 mod secrets;

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::party::{SECRET, Tokens, await_status, call, get, guarded, login, registered, write_file};
-use crate::people::{embedded, expect, on_lent_broker};
+use super::accounts::{SECRET, Tokens, await_status, call, get, guarded, login, registered, write_file};
+use crate::test_users::{embedded, expect, on_shared_broker};
 use support::daemon::LONG;
 use support::process::Forebay;
 use support::wait;
@@ -19,7 +19,7 @@ fn digest(token: &str) -> String {
 }
 
 fn with_tokens(lines: &str) -> Forebay {
-    let forebay = on_lent_broker();
+    let forebay = on_shared_broker();
     let file = write_file(&forebay, "tokens", lines);
     forebay.set("auth.mode", "token").set("auth.tokens_file", file.display().to_string())
 }
@@ -40,7 +40,7 @@ fn in_open_mode_nobody_is_asked_and_logins_can_be_tried() {
     registered(http, 1);
     assert_eq!(http.get("/v1/users").unwrap().status, 200);
     let tokens = Tokens::of_user(http, 1);
-    Tokens::of(&super::party::refresh(http, &tokens.refresh));
+    Tokens::of(&super::accounts::refresh(http, &tokens.refresh));
     assert_eq!(get(http, "nonsense", "/v1/users"), 200, "nothing shown is looked at");
     expect(&login(http, "user-1", "wrong horse"), 401, "wrong_credentials");
 }
@@ -182,7 +182,7 @@ fn a_token_that_openssl_signed_is_as_good_as_one_of_ours() {
     let mut forebay = forebay.set("auth.jwt_key_file", key.display().to_string());
     forebay.start();
     let http = &mut forebay.http();
-    let kid = super::party::part(&Tokens::of_admin(http).access, 0)["kid"].clone();
+    let kid = super::accounts::part(&Tokens::of_admin(http).access, 0)["kid"].clone();
     let encode =
         |value: serde_json::Value| data_encoding::BASE64URL_NOPAD.encode(value.to_string().as_bytes());
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();

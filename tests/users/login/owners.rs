@@ -1,7 +1,7 @@
 //! A deleted user's name may be registered again. What the former user has sent does not pass to the next one.
 
-use super::party::{Tokens, await_status, call, get, guarded, part, registered, signed};
-use crate::people::expect;
+use super::accounts::{Tokens, await_status, call, get, guarded, part, registered, signed};
+use crate::test_users::expect;
 use support::daemon;
 use support::http::{Client, Response};
 use support::process::Forebay;

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::party;
-use super::party::{SECRET, Tokens, call, login, part, registered, write_file};
-use crate::people::{expect, on_lent_broker, somebody};
+use super::accounts;
+use super::accounts::{SECRET, Tokens, call, login, part, registered, write_file};
+use crate::test_users::{expect, new_user, on_shared_broker};
 use support::http::Client;
 use support::process::Forebay;
 use support::{daemon, services};
@@ -14,7 +14,7 @@ const ME: &str = "/v1/users/user-1";
 /// In mode `jwt` on this database, with `user-1`.
 fn guarded(url: &str) -> Forebay {
     daemon::migrated(url, &[]);
-    let forebay = on_lent_broker().set("database.url", url).set("auth.mode", "jwt");
+    let forebay = on_shared_broker().set("database.url", url).set("auth.mode", "jwt");
     let file = write_file(&forebay, "jwt.keys", SECRET);
     let mut forebay = forebay.set("auth.jwt_key_file", file.display().to_string());
     forebay.start();
@@ -24,7 +24,7 @@ fn guarded(url: &str) -> Forebay {
 
 /// The `kid` of the key that signs.
 fn kid(http: &mut Client) -> Value {
-    let password = somebody(1)["password"].as_str().unwrap().to_owned();
+    let password = new_user(1)["password"].as_str().unwrap().to_owned();
     part(&Tokens::of(&login(http, "user-1", &password)).access, 0)["kid"].clone()
 }
 
@@ -33,7 +33,7 @@ fn signed(kid: &Value, members: &Value) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let mut claims = json!({"iss": "forebay", "aud": "forebay", "admin": true, "exp": now + 600});
     claims.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
-    party::signed(&json!({"alg": "HS256", "typ": "at+jwt", "kid": kid}), &claims)
+    accounts::signed(&json!({"alg": "HS256", "typ": "at+jwt", "kid": kid}), &claims)
 }
 
 #[test]

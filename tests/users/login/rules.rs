@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::party::{ADMIN, Tokens, call, guarded, registered};
-use crate::people::{expect, register, somebody};
+use super::accounts::{ADMIN, Tokens, call, guarded, registered};
+use crate::test_users::{expect, new_user, register};
 use support::http::Client;
 
 fn without(http: &mut Client, method: &str, path: &str, body: &str) -> (u16, String) {
@@ -97,7 +97,7 @@ fn one_key_of_two_callers_without_a_token_makes_two_registrations() {
     let http = &mut forebay.http();
     let send = |http: &mut Client, user: usize| {
         let headers = [("Idempotency-Key", "k"), ("Prefer", "wait=30")];
-        http.request("POST", "/v1/users", &headers, somebody(user).to_string().as_bytes()).unwrap()
+        http.request("POST", "/v1/users", &headers, new_user(user).to_string().as_bytes()).unwrap()
     };
     let ids: Vec<_> = [1, 2].map(|user| expect(&send(http, user), 201, "")["id"].clone()).into();
     assert_ne!(ids[0], ids[1]);
@@ -113,7 +113,7 @@ fn anybody_may_register_and_follow_the_registration() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
-    let accepted = register(http, &somebody(1));
+    let accepted = register(http, &new_user(1));
     expect(&accepted, 202, "");
     let location = accepted.header("location").unwrap().to_owned();
     let headers = [("Prefer", "wait=30")];
@@ -131,9 +131,9 @@ fn an_administrator_is_one_by_the_database_and_not_for_the_life_of_a_token() {
     let http = &mut forebay.http();
     registered(http, 1);
     let (admin, user) = (Tokens::of_admin(http).access, Tokens::of_user(http, 1).access);
-    assert_eq!(super::party::part(&admin, 1)["admin"], true);
-    assert_eq!(super::party::part(&user, 1)["admin"], false);
-    assert_eq!(super::party::part(&admin, 1)["sub"], ADMIN);
+    assert_eq!(super::accounts::part(&admin, 1)["admin"], true);
+    assert_eq!(super::accounts::part(&user, 1)["admin"], false);
+    assert_eq!(super::accounts::part(&admin, 1)["sub"], ADMIN);
     // A new administrator's change of itself does not make it less of one.
     expect(&call(http, &admin, "PUT", "/v1/users/root", r#"{"nickname":"R"}"#), 200, "");
     assert_eq!(call(http, &admin, "GET", "/v1/users", "").status, 200);

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::party::{ADMIN_PASSWORD, SECRET, Tokens, call, guarded, login, refresh};
-use crate::people::{expect, register_and_wait};
+use super::accounts::{ADMIN_PASSWORD, SECRET, Tokens, call, guarded, login, refresh};
+use crate::test_users::{expect, register_and_wait};
 use support::http::Response;
 
 const PLANTED: &str = "planted-hunter2-password";

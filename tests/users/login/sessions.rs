@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::party;
-use super::party::{Tokens, call, get, guarded, login, refresh, registered};
-use crate::people::expect;
+use super::accounts;
+use super::accounts::{Tokens, call, get, guarded, login, refresh, registered};
+use crate::test_users::expect;
 use support::daemon::LONG;
 use support::http::Client;
 use support::wait;
@@ -66,7 +66,7 @@ fn who_lost_the_answer_to_a_refresh_may_ask_once_more() {
     let (one, other) = (Tokens::of(&refresh(http, &first.refresh)), refresh(http, &first.refresh));
     // Two tabs of one browser do the same.
     let other = Tokens::of(&other);
-    assert_eq!(party::part(&one.refresh, 1)["gen"], party::part(&other.refresh, 1)["gen"]);
+    assert_eq!(accounts::part(&one.refresh, 1)["gen"], accounts::part(&other.refresh, 1)["gen"]);
     Tokens::of(&refresh(http, &other.refresh));
 }
 
@@ -80,14 +80,14 @@ fn another_password_ends_every_login_and_so_does_the_end_of_the_user() {
     assert_eq!(get(http, &before.access, ME), 200);
     let change = json!({"old_password": "correct horse 1", "password": "another horse"}).to_string();
     expect(&call(http, &before.access, "PUT", "/v1/users/user-1/password", &change), 200, "");
-    party::await_status(http, &before.access, ME, 401);
+    accounts::await_status(http, &before.access, ME, 401);
     expect(&refresh(http, &before.refresh), 401, "invalid_token");
     expect(&login(http, "user-1", "correct horse 1"), 401, "wrong_credentials");
 
     let after = Tokens::of(&login(http, "user-1", "another horse"));
     let admin = Tokens::of_admin(http);
     expect(&call(http, &admin.access, "DELETE", ME, ""), 200, "");
-    party::await_status(http, &after.access, ME, 401);
+    accounts::await_status(http, &after.access, ME, 401);
     expect(&refresh(http, &after.refresh), 401, "invalid_token");
     expect(&login(http, "user-1", "another horse"), 401, "wrong_credentials");
     // Somebody else of that name is somebody else.

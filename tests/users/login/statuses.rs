@@ -1,7 +1,7 @@
 //! Who may ask what became of a command, and what it costs the database.
 
-use super::party::{Tokens, call, guarded, guarded_on};
-use crate::people::{expect, register, somebody};
+use super::accounts::{Tokens, call, guarded, guarded_on};
+use crate::test_users::{expect, new_user, register};
 use support::daemon::{LONG, metric_if_any};
 use support::http::{Client, Response};
 use support::process::Forebay;
@@ -28,7 +28,7 @@ fn id_of(answer: &Response) -> String {
 /// Registers without a token and waits until that is applied.
 fn registered_id(forebay: &Forebay, number: usize) -> String {
     let http = &mut forebay.http();
-    let id = id_of(&register(http, &somebody(number)));
+    let id = id_of(&register(http, &new_user(number)));
     wait::until_true("it is applied", LONG, || status(http, &id).json()["state"] == "applied");
     id
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde_json::json;
 
-use super::party::{Tokens, call, guarded, login, registered};
-use crate::people::expect;
+use super::accounts::{Tokens, call, guarded, login, registered};
+use crate::test_users::expect;
 use support::daemon::metric;
 use support::http::{Client, Response};
 

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::party::{guarded, login, registered};
-use crate::people::expect;
+use super::accounts::{guarded, login, registered};
+use crate::test_users::expect;
 use support::http::Client;
 
 /// Of each kind, in turn.

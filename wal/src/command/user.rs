@@ -5,10 +5,10 @@
 //!  "claim":"0f…","actor":null}
 //! ```
 //!
-//! Everything in it was normalised when it was accepted, and is applied as it stands: which number a spelling means
-//! depends on the region that a daemon is configured for, and on tables that change; a record that is delivered again,
-//! to whichever consumer, must have the same result. A password that waits to be hashed stands there as `password`, in
-//! an encrypted log only (`Envelope::sealed`); it never leaves the daemon.
+//! Everything in a value was normalised when it was accepted, and is applied unchanged. The meaning of a phone number,
+//! for example, depends on the region that a daemon is configured for, and on tables that change. A record that is
+//! delivered again, to any consumer, must have the same result. A password that is not hashed yet is stored as
+//! `password`, in an encrypted log only (`Envelope::sealed`). It never leaves the daemon.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::{Zeroize, Zeroizing};

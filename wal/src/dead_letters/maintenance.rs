@@ -16,8 +16,8 @@ use crate::units::Lsn;
 const SAVE_INTERVAL_BYTES: u64 = if cfg!(test) { 2 << 10 } else { 8 << 20 };
 
 impl DeadLetterStore {
-    /// Writes the file anew if removed entries are most of it, and saves the places if it grew. For a thread that has
-    /// time.
+    /// Rewrites the file if most of it is removed entries, and saves the index if the file grew. Call it from a
+    /// background thread.
     pub fn maintain(&self) -> io::Result<()> {
         self.rewrite_if_sparse()?;
         if self.is_broken() { Ok(()) } else { self.save_index() }

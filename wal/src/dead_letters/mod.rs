@@ -1,7 +1,7 @@
 //! The dead-letter store: one append-only file. An entry is durable before any position passes its record.
 //!
-//! `dead/letters` consists of a header (`file_header.rs`) and frames as in a segment. Frames are never encrypted as a whole.
-//! The LSN of a frame is that of the dead letter. Its payload is the length of a JSON header (4 bytes), the JSON
+//! `dead/letters` consists of a header (`file_header.rs`) and frames as in a segment. Frames are never encrypted as a
+//! whole. The LSN of a frame is that of the dead letter. Its payload is the length of a JSON header (4 bytes), the JSON
 //! header, and for a dead letter the whole record.
 //!
 //! In an encrypted store, reason and record are encrypted (`entry.rs`). Number, times and attempts are not. Neither are

@@ -9,7 +9,7 @@ use support::process::Forebay;
 use support::{daemon, wait};
 
 /// Somebody whose name, e-mail and phone are nobody else's.
-pub fn somebody(number: usize) -> Value {
+pub fn new_user(number: usize) -> Value {
     json!({
         "name": format!("user-{number}"),
         "email": format!("user-{number}@example.org"),
@@ -20,7 +20,7 @@ pub fn somebody(number: usize) -> Value {
 
 /// `POST /v1/users`.
 pub fn register(http: &mut Client, user: &Value) -> Response {
-    patiently(|| register_once(http, user))
+    retry_on_timeout(|| register_once(http, user))
 }
 
 /// The same for a test that shows what the door says when it has no time.
@@ -36,12 +36,12 @@ pub fn register_and_wait(http: &mut Client, user: &Value) -> Response {
 /// A write that waits for what becomes of it.
 pub fn write(http: &mut Client, method: &str, path: &str, body: &str) -> Response {
     let headers = [("Content-Type", "application/json"), ("Prefer", "wait=30")];
-    patiently(|| http.request(method, path, &headers, body.as_bytes()).expect("an answer"))
+    retry_on_timeout(|| http.request(method, path, &headers, body.as_bytes()).expect("an answer"))
 }
 
 /// Asks again while the door says that its checks took longer than they may: on a machine that also builds, 50 ms may not
 /// be enough, and clients do the same.
-pub fn patiently(mut ask: impl FnMut() -> Response) -> Response {
+pub fn retry_on_timeout(mut ask: impl FnMut() -> Response) -> Response {
     wait::until("the door has the time", LONG, || {
         let answer = ask();
         let hurried = ["markers_unavailable", "database_unavailable"];
@@ -58,7 +58,7 @@ pub fn embedded() -> Forebay {
 
 /// The same for a test with authentication, which an embedded broker excludes: the broker is that of another daemon. It
 /// lives as long as this one.
-pub fn on_lent_broker() -> Forebay {
+pub fn on_shared_broker() -> Forebay {
     // A group of its own: both consumers are to read everything.
     let mut lender = embedded().set("consumer.group", "lender");
     lender.start();

@@ -3,8 +3,8 @@
 use std::thread;
 
 use super::crowd::Crowd;
-use super::people::{expect, register_and_wait, somebody, write};
-use super::stage::{Sql, Stage};
+use super::test_servers::{DatabaseKind, TestServers};
+use super::test_users::{expect, new_user, register_and_wait, write};
 use support::daemon::LONG;
 use support::http::Client;
 use support::wait;
@@ -18,7 +18,8 @@ const FEW: usize = 1_000;
 
 #[test]
 fn a_crowd_behind_a_pooler_becomes_exactly_the_right_rows() {
-    let Some(stage) = Stage::behind_pooler("a_crowd_behind_a_pooler_becomes_exactly_the_right_rows") else {
+    let Some(stage) = TestServers::behind_pooler("a_crowd_behind_a_pooler_becomes_exactly_the_right_rows")
+    else {
         return;
     };
     let (mut forebay, mut consumer) = (stage.daemon(), stage.consumer());
@@ -29,9 +30,9 @@ fn a_crowd_behind_a_pooler_becomes_exactly_the_right_rows() {
 }
 
 /// Everything is killed and started again while the crowd registers: Redis, the database, the daemon, Kafka.
-fn outages_cost_patience_and_nothing_else(test: &str, sql: Sql) {
-    let Some(stage) = Stage::new(test, sql) else { return };
-    let mut forebay = stage.whole();
+fn outages_cost_patience_and_nothing_else(test: &str, sql: DatabaseKind) {
+    let Some(stage) = TestServers::new(test, sql) else { return };
+    let mut forebay = stage.daemon_with_consumer();
     forebay.start();
     let crowd = Crowd::start(MANY, &[forebay.address()]);
     crowd.await_answered(MANY / 8);
@@ -55,7 +56,7 @@ fn outages_cost_patience_and_nothing_else(test: &str, sql: Sql) {
 fn ten_thousand_become_exactly_the_right_rows_in_mariadb_whatever_is_killed() {
     outages_cost_patience_and_nothing_else(
         "ten_thousand_become_exactly_the_right_rows_in_mariadb_whatever_is_killed",
-        Sql::MariaDb,
+        DatabaseKind::MariaDb,
     );
 }
 
@@ -63,13 +64,13 @@ fn ten_thousand_become_exactly_the_right_rows_in_mariadb_whatever_is_killed() {
 fn ten_thousand_become_exactly_the_right_rows_in_postgres_whatever_is_killed() {
     outages_cost_patience_and_nothing_else(
         "ten_thousand_become_exactly_the_right_rows_in_postgres_whatever_is_killed",
-        Sql::Postgres,
+        DatabaseKind::Postgres,
     );
 }
 
 /// Two daemons and two consumers on one database; one of each is killed in the middle, the daemon again and again.
-fn daemons_and_consumers_share(test: &str, sql: Sql) {
-    let Some(stage) = Stage::new(test, sql) else { return };
+fn daemons_and_consumers_share(test: &str, sql: DatabaseKind) {
+    let Some(stage) = TestServers::new(test, sql) else { return };
     let (mut one, mut other) = (stage.daemon(), stage.daemon());
     let (mut first, mut second) = (stage.consumer(), stage.consumer());
     thread::scope(|scope| {
@@ -92,26 +93,30 @@ fn daemons_and_consumers_share(test: &str, sql: Sql) {
 
 #[test]
 fn two_daemons_and_two_consumers_share_one_mariadb() {
-    daemons_and_consumers_share("two_daemons_and_two_consumers_share_one_mariadb", Sql::MariaDb);
+    daemons_and_consumers_share("two_daemons_and_two_consumers_share_one_mariadb", DatabaseKind::MariaDb);
 }
 
 #[test]
 fn two_daemons_and_two_consumers_share_one_postgres() {
-    daemons_and_consumers_share("two_daemons_and_two_consumers_share_one_postgres", Sql::Postgres);
+    daemons_and_consumers_share("two_daemons_and_two_consumers_share_one_postgres", DatabaseKind::Postgres);
 }
 
 #[test]
 fn a_change_at_one_daemon_leaves_the_cache_of_another() {
-    let Some(stage) = Stage::new("a_change_at_one_daemon_leaves_the_cache_of_another", Sql::Postgres) else {
+    let Some(stage) =
+        TestServers::new("a_change_at_one_daemon_leaves_the_cache_of_another", DatabaseKind::Postgres)
+    else {
         return;
     };
     // Nothing ends by itself within this test.
-    let (mut one, mut other) =
-        (stage.whole().set("users.cache_ttl", "1h"), stage.daemon().set("users.cache_ttl", "1h"));
+    let (mut one, mut other) = (
+        stage.daemon_with_consumer().set("users.cache_ttl", "1h"),
+        stage.daemon().set("users.cache_ttl", "1h"),
+    );
     one.start();
     other.start();
     let (here, there) = (&mut one.http(), &mut other.http());
-    expect(&register_and_wait(here, &somebody(1)), 201, "");
+    expect(&register_and_wait(here, &new_user(1)), 201, "");
     let shows = |http: &mut Client, nickname: &str| {
         let user = http.get("/v1/users/user-1").unwrap();
         user.status == 200 && user.json()["nickname"] == nickname

@@ -8,8 +8,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::people;
-use crate::people::expect;
+use crate::test_users;
+use crate::test_users::expect;
 use support::daemon::LONG;
 use support::http::{Client, Response};
 use support::process::Forebay;
@@ -34,7 +34,7 @@ pub fn guarded_on(other: &Forebay) -> Forebay {
 }
 
 fn in_mode_jwt() -> Forebay {
-    let forebay = people::on_lent_broker();
+    let forebay = test_users::on_shared_broker();
     let file = write_file(&forebay, "jwt.keys", SECRET);
     forebay.set("auth.mode", "jwt").set("auth.jwt_key_file", file.display().to_string())
 }
@@ -62,7 +62,7 @@ fn with_admin(forebay: &mut Forebay) {
 
 /// Registers `user-{number}` and waits until it is there.
 pub fn registered(http: &mut Client, number: usize) {
-    let registered = people::register_and_wait(http, &people::somebody(number));
+    let registered = test_users::register_and_wait(http, &test_users::new_user(number));
     expect(&registered, 201, "");
 }
 

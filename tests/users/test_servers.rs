@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::crowd::Outcome;
+use super::crowd::CrowdResult;
 use support::admin::Admin;
 use support::kafka::{ClusterOptions, Kafka};
 use support::pgbouncer::PgBouncer;
@@ -15,7 +15,7 @@ use support::{daemon, services, wait};
 
 /// A consumer that is killed may leave markers of what it applied: the daemon's keeper comes by after a third of their
 /// ten minutes.
-const KEPT: Duration = Duration::from_secs(300);
+const SEGMENT_RETENTION: Duration = Duration::from_secs(300);
 /// Partitions of the commands' topic.
 const PARTITIONS: usize = 4;
 /// The keys of all markers.
@@ -23,18 +23,18 @@ const MARKERS: &str = "user:pending:*";
 const MIGRATED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Everything but the daemon, each a server of the test's own.
-pub struct Stage {
+pub struct TestServers {
     pub sql: Box<dyn SqlServer>,
     pub redis: Redis,
     pub kafka: Kafka,
     database: String,
-    front: Option<Front>,
+    front: Option<ServerProxies>,
     pooler: Option<PgBouncer>,
     _place: KafkaPermit,
 }
 
 /// What stands between daemons and the servers, and can be broken.
-pub struct Front {
+pub struct ServerProxies {
     pub sql: Proxy,
     pub redis: Proxy,
     pub kafka: Proxy,
@@ -42,36 +42,36 @@ pub struct Front {
 
 /// Which database server.
 #[derive(Clone, Copy)]
-pub enum Sql {
+pub enum DatabaseKind {
     MariaDb,
     Postgres,
 }
 
-impl Stage {
+impl TestServers {
     /// None: the test is left out; that has been said.
-    pub fn new(test: &str, sql: Sql) -> Option<Stage> {
+    pub fn new(test: &str, sql: DatabaseKind) -> Option<TestServers> {
         Self::with(test, sql, None)
     }
 
     /// The same with a proxy before each server.
-    pub fn with_front(test: &str, sql: Sql) -> Option<Stage> {
-        let front = Front { sql: Proxy::start(), redis: Proxy::start(), kafka: Proxy::start() };
+    pub fn with_front(test: &str, sql: DatabaseKind) -> Option<TestServers> {
+        let front = ServerProxies { sql: Proxy::start(), redis: Proxy::start(), kafka: Proxy::start() };
         Self::with(test, sql, Some(front))
     }
 
     /// The same with PostgreSQL behind a PgBouncer.
-    pub fn behind_pooler(test: &str) -> Option<Stage> {
-        let mut stage = Self::with(test, Sql::Postgres, None)?;
+    pub fn behind_pooler(test: &str) -> Option<TestServers> {
+        let mut stage = Self::with(test, DatabaseKind::Postgres, None)?;
         stage.pooler = Some(services::own_pgbouncer(test, &stage.database, &[])?);
         Some(stage)
     }
 
-    fn with(test: &str, sql: Sql, front: Option<Front>) -> Option<Stage> {
+    fn with(test: &str, sql: DatabaseKind, front: Option<ServerProxies>) -> Option<TestServers> {
         let place = services::kafka(test)?;
         let redis = services::redis(test)?.start();
         let sql: Box<dyn SqlServer> = match sql {
-            Sql::MariaDb => Box::new(services::own_mariadb(test)?),
-            Sql::Postgres => Box::new(services::own_postgres(test)?),
+            DatabaseKind::MariaDb => Box::new(services::own_mariadb(test)?),
+            DatabaseKind::Postgres => Box::new(services::own_postgres(test)?),
         };
         let (kafka, direct) = match &front {
             None => {
@@ -91,7 +91,7 @@ impl Stage {
             admin.create_topic(topic, PARTITIONS, 1, &[]);
         }
         let database = sql.create_database();
-        let stage = Stage { database, sql, redis, kafka, front, pooler: None, _place: place };
+        let stage = TestServers { database, sql, redis, kafka, front, pooler: None, _place: place };
         stage.forward();
         stage.migrate();
         Some(stage)
@@ -106,7 +106,7 @@ impl Stage {
     }
 
     /// `forebay serve` that applies, too.
-    pub fn whole(&self) -> Forebay {
+    pub fn daemon_with_consumer(&self) -> Forebay {
         self.daemon().set("consumer.enabled", true)
     }
 
@@ -117,10 +117,10 @@ impl Stage {
     }
 
     /// Compares everything, and waits until no marker is left.
-    pub fn check(&self, outcome: &Outcome, forebay: &Forebay) {
+    pub fn check(&self, outcome: &CrowdResult, forebay: &Forebay) {
         outcome.check(&mut forebay.http());
         let none = || self.redis.command(&["KEYS", MARKERS]).is_ok_and(|keys| keys.trim() == "*0");
-        let gone = wait::poll(KEPT, || none().then_some(()));
+        let gone = wait::poll(SEGMENT_RETENTION, || none().then_some(()));
         assert!(gone.is_some(), "markers are left: {:#?}\n{}", self.markers(), forebay.log());
     }
 
@@ -141,7 +141,7 @@ impl Stage {
     }
 
     /// What stands before the servers, where something does.
-    pub fn front(&self) -> &Front {
+    pub fn front(&self) -> &ServerProxies {
         self.front.as_ref().expect("a stage with a front")
     }
 
@@ -164,7 +164,7 @@ impl Stage {
     }
 
     fn redis_url(&self) -> String {
-        let behind = |front: &Front| format!("redis://{}", front.redis.address());
+        let behind = |front: &ServerProxies| format!("redis://{}", front.redis.address());
         self.front.as_ref().map_or_else(|| self.redis.url(), behind)
     }
 
@@ -173,7 +173,7 @@ impl Stage {
             return pooler.url(&self.database);
         }
         let (before, _, name) = self.database_parts();
-        let behind = |front: &Front| format!("{before}@{}/{name}", front.sql.address());
+        let behind = |front: &ServerProxies| format!("{before}@{}/{name}", front.sql.address());
         self.front.as_ref().map_or_else(|| self.database.clone(), behind)
     }
 

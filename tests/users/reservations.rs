@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
-use super::people::{expect, register, register_once, somebody};
+use super::test_users::{expect, new_user, register, register_once};
 use support::daemon::LONG;
 use support::http::Response;
 use support::ports::Port;
@@ -19,36 +19,36 @@ use support::redis::Redis;
 use support::{daemon, services, sql, wait};
 
 /// Requests being answered: two, and the one that asks how many.
-const UNDER_WAY: f64 = 3.0;
+const REQUESTS_IN_FLIGHT: f64 = 3.0;
 /// Clients that hang up.
-const HASTY: usize = 200;
+const ABORTING_CLIENTS: usize = 200;
 
 /// What daemons share.
-struct House {
+struct SharedServers {
     redis: Redis,
     url: String,
     nobody: Port,
 }
 
 /// The table of users, for nobody else.
-struct Locked {
+struct TableLock {
     release: Option<mpsc::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-impl Drop for Locked {
+impl Drop for TableLock {
     fn drop(&mut self) {
         self.release = None;
         drop(self.thread.take().map(thread::JoinHandle::join));
     }
 }
 
-impl House {
-    fn new(test: &str) -> Option<House> {
+impl SharedServers {
+    fn new(test: &str) -> Option<SharedServers> {
         let redis = services::redis(test)?.start();
         let url = services::postgres(test)?;
         daemon::migrated(&url, &[]);
-        Some(House { redis, url, nobody: Port::free() })
+        Some(SharedServers { redis, url, nobody: Port::free() })
     }
 
     fn daemon(&self) -> Forebay {
@@ -77,7 +77,7 @@ impl House {
     }
 
     /// Whoever asks for users waits until this is dropped.
-    fn lock_users(&self) -> Locked {
+    fn lock_users(&self) -> TableLock {
         let (url, (release, released), (locked, is_locked)) =
             (self.url.clone(), mpsc::channel(), mpsc::channel());
         let thread = thread::spawn(move || {
@@ -91,7 +91,7 @@ impl House {
             });
         });
         is_locked.recv().expect("the table is locked");
-        Locked { release: Some(release), thread: Some(thread) }
+        TableLock { release: Some(release), thread: Some(thread) }
     }
 
     fn sql(&self, statement: &'static str) {
@@ -121,12 +121,13 @@ fn id(document: &Value) -> String {
 
 #[test]
 fn a_marker_that_no_command_stands_behind_is_taken_over_by_its_own_log() {
-    let Some(house) = House::new("a_marker_that_no_command_stands_behind_is_taken_over_by_its_own_log")
+    let Some(house) =
+        SharedServers::new("a_marker_that_no_command_stands_behind_is_taken_over_by_its_own_log")
     else {
         return;
     };
     let mut forebay = house.daemon();
-    expect(&register(&mut forebay.http(), &somebody(1)), 202, "");
+    expect(&register(&mut forebay.http(), &new_user(1)), 202, "");
     let log = house.marker("user-1").unwrap()[0].clone();
     // As after a crash between the marker and the log.
     let nothing = "0123456789abcdef0123456789abcdef";
@@ -135,7 +136,7 @@ fn a_marker_that_no_command_stands_behind_is_taken_over_by_its_own_log() {
     }
     forebay.kill();
     forebay.start();
-    let second = expect(&register(&mut forebay.http(), &somebody(2)), 202, "");
+    let second = expect(&register(&mut forebay.http(), &new_user(2)), 202, "");
     let marker = house.marker("user-2").unwrap();
     assert_eq!((marker[0].as_str(), marker[3].clone()), (log.as_str(), id(&second)));
     assert_ne!(marker[1], nothing);
@@ -143,40 +144,42 @@ fn a_marker_that_no_command_stands_behind_is_taken_over_by_its_own_log() {
 
 #[test]
 fn a_command_that_was_accepted_keeps_its_marker_over_a_crash() {
-    let Some(house) = House::new("a_command_that_was_accepted_keeps_its_marker_over_a_crash") else { return };
+    let Some(house) = SharedServers::new("a_command_that_was_accepted_keeps_its_marker_over_a_crash") else {
+        return;
+    };
     let mut forebay = house.daemon();
-    let first = expect(&register(&mut forebay.http(), &somebody(1)), 202, "");
+    let first = expect(&register(&mut forebay.http(), &new_user(1)), 202, "");
     let parts = house.marker("user-1").unwrap();
     // As after a crash before the id came into the marker: only the claim leads to the command.
     house.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
     forebay.kill();
     forebay.start();
-    let again = register(&mut forebay.http(), &somebody(1));
+    let again = register(&mut forebay.http(), &new_user(1));
     assert_eq!(id(&expect(&again, 202, "")), id(&first));
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
-    let mut other = somebody(1);
+    let mut other = new_user(1);
     other["password"] = json!("another horse");
     assert_eq!(expect(&register(&mut forebay.http(), &other), 409, "taken")["field"], "name");
 }
 
 #[test]
 fn another_daemons_marker_is_believed_while_that_daemon_lives() {
-    let Some(house) = House::new("another_daemons_marker_is_believed_while_that_daemon_lives") else {
+    let Some(house) = SharedServers::new("another_daemons_marker_is_believed_while_that_daemon_lives") else {
         return;
     };
     let (mut one, two) = (house.daemon(), house.daemon());
-    let first = expect(&register(&mut one.http(), &somebody(1)), 202, "");
-    let again = register(&mut two.http(), &somebody(1));
+    let first = expect(&register(&mut one.http(), &new_user(1)), 202, "");
+    let again = register(&mut two.http(), &new_user(1));
     assert_eq!(id(&expect(&again, 202, "")), id(&first), "the first one's id");
     for field in ["name", "email", "phone"] {
-        let mut other = somebody(2);
-        other[field] = somebody(1)[field].clone();
+        let mut other = new_user(2);
+        other[field] = new_user(1)[field].clone();
         assert_eq!(expect(&register(&mut two.http(), &other), 409, "taken")["field"], field);
     }
     one.kill();
     // Its sign of life ends, and the database knows no such user.
     let taken_over = wait::until("the marker is taken over", LONG, || {
-        let answer = register(&mut two.http(), &somebody(1));
+        let answer = register(&mut two.http(), &new_user(1));
         let document = expect(&answer, 202, "");
         (id(&document) != id(&first)).then_some(answer)
     });
@@ -185,34 +188,35 @@ fn another_daemons_marker_is_believed_while_that_daemon_lives() {
 
 #[test]
 fn what_is_only_being_asked_for_is_not_taken_yet() {
-    let Some(house) = House::new("what_is_only_being_asked_for_is_not_taken_yet") else { return };
+    let Some(house) = SharedServers::new("what_is_only_being_asked_for_is_not_taken_yet") else { return };
     let (one, two) = (house.daemon(), house.daemon());
-    expect(&register(&mut one.http(), &somebody(1)), 202, "");
+    expect(&register(&mut one.http(), &new_user(1)), 202, "");
     let theirs =
         wait::until("the marker has its id", LONG, || house.marker("user-1").filter(|parts| parts[3] != "-"));
     // As another request of a living daemon leaves it between marker and flush: it may still be refused.
     let claim = sibling(&theirs[1]);
     house.set_marker("user-2", &[&theirs[0], &claim, &"cd".repeat(16), "-"]);
     let refusal = wait::until("the door has the time", LONG, || {
-        let document = expect_status(&register_once(&mut two.http(), &somebody(2)), 503);
+        let document = expect_status(&register_once(&mut two.http(), &new_user(2)), 503);
         (document["code"] == "under_way").then_some(document)
     });
     assert_eq!(refusal["retryable"], true);
     // It was accepted.
     house.set_marker("user-2", &[&theirs[0], &claim, &"cd".repeat(16), &theirs[3]]);
-    expect_name_taken(&two, &somebody(2));
+    expect_name_taken(&two, &new_user(2));
 }
 
 #[test]
 fn what_a_crash_left_behind_goes_with_the_refusal_of_who_comes_again() {
-    let Some(house) = House::new("what_a_crash_left_behind_goes_with_the_refusal_of_who_comes_again") else {
+    let Some(house) = SharedServers::new("what_a_crash_left_behind_goes_with_the_refusal_of_who_comes_again")
+    else {
         return;
     };
     let forebay = house.daemon();
-    expect(&register(&mut forebay.http(), &somebody(1)), 202, "");
+    expect(&register(&mut forebay.http(), &new_user(1)), 202, "");
     let own = house.marker("user-1").unwrap();
     // Somebody asked for the first one's name with a phone of their own; the daemon died between markers and log.
-    let phone = format!("phone:{}", somebody(2)["phone"].as_str().unwrap());
+    let phone = format!("phone:{}", new_user(2)["phone"].as_str().unwrap());
     house.set_marker(&phone, &[&own[0], &"ab".repeat(16), &"cd".repeat(16), "-"]);
     let other = namesake();
     expect_name_taken(&forebay, &other);
@@ -222,7 +226,7 @@ fn what_a_crash_left_behind_goes_with_the_refusal_of_who_comes_again() {
 #[test]
 fn what_a_crash_left_behind_goes_with_a_refusal_that_needed_no_look_at_the_markers() {
     let test = "what_a_crash_left_behind_goes_with_a_refusal_that_needed_no_look_at_the_markers";
-    let Some(house) = House::new(test) else { return };
+    let Some(house) = SharedServers::new(test) else { return };
     refuse_behind_another(&house, "+get", |left| {
         assert_eq!(left.iter().find_map(|key| house.marker(key)), None);
     });
@@ -230,7 +234,8 @@ fn what_a_crash_left_behind_goes_with_a_refusal_that_needed_no_look_at_the_marke
 
 #[test]
 fn what_a_crash_left_behind_and_nobody_could_look_at_goes_later() {
-    let Some(house) = House::new("what_a_crash_left_behind_and_nobody_could_look_at_goes_later") else {
+    let Some(house) = SharedServers::new("what_a_crash_left_behind_and_nobody_could_look_at_goes_later")
+    else {
         return;
     };
     refuse_behind_another(&house, "-get", |left| {
@@ -243,21 +248,23 @@ fn what_a_crash_left_behind_and_nobody_could_look_at_goes_later() {
 /// Registers somebody with the address of another who is under way, after a run had set name and phone number for them
 /// and died before the log had it. Redis allows what `rule` says from then on; `check` gets the two keys after the
 /// refusal.
-fn refuse_behind_another(house: &House, rule: &str, check: impl Fn(&[String; 2])) {
+fn refuse_behind_another(house: &SharedServers, rule: &str, check: impl Fn(&[String; 2])) {
     let daemon = house.daemon();
-    let mut other = somebody(2);
-    other["email"] = somebody(1)["email"].clone();
+    let mut other = new_user(2);
+    other["email"] = new_user(1)["email"].clone();
     let left = ["user-2".to_owned(), format!("phone:{}", other["phone"].as_str().unwrap())];
     let locked = house.lock_users();
     thread::scope(|scope| {
-        let first = scope.spawn(|| register_once(&mut daemon.http(), &somebody(1)));
+        let first = scope.spawn(|| register_once(&mut daemon.http(), &new_user(1)));
         let own = wait::until("the first is under way", LONG, || house.marker("user-1"));
         for key in &left {
             house.set_marker(key, &[&own[0], &"ab".repeat(16), &"cd".repeat(16), "-"]);
         }
         house.allow(rule);
         let second = scope.spawn(|| register_once(&mut daemon.http(), &other));
-        wait::until_true("both are", LONG, || daemon::metric(&daemon, "http_in_flight") >= UNDER_WAY);
+        wait::until_true("both are", LONG, || {
+            daemon::metric(&daemon, "http_in_flight") >= REQUESTS_IN_FLIGHT
+        });
         drop(locked);
         expect(&first.join().unwrap(), 202, "");
         assert_eq!(expect(&second.join().unwrap(), 409, "taken")["field"], "email");
@@ -267,12 +274,13 @@ fn refuse_behind_another(house: &House, rule: &str, check: impl Fn(&[String; 2])
 
 #[test]
 fn what_a_crash_left_behind_blocks_no_other_daemon_once_its_own_runs_again() {
-    let Some(house) = House::new("what_a_crash_left_behind_blocks_no_other_daemon_once_its_own_runs_again")
+    let Some(house) =
+        SharedServers::new("what_a_crash_left_behind_blocks_no_other_daemon_once_its_own_runs_again")
     else {
         return;
     };
     let (mut one, two) = (house.daemon(), house.daemon());
-    let first = expect(&register(&mut one.http(), &somebody(1)), 202, "");
+    let first = expect(&register(&mut one.http(), &new_user(1)), 202, "");
     let parts = house.marker("user-1").unwrap();
     // Of the same run: one is in the log, its id not yet in the marker; the other never came so far.
     house.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
@@ -281,17 +289,18 @@ fn what_a_crash_left_behind_blocks_no_other_daemon_once_its_own_runs_again() {
     one.kill();
     one.start();
     wait::until_true("the name is free again", LONG, || {
-        let answer = register_once(&mut two.http(), &somebody(2));
+        let answer = register_once(&mut two.http(), &new_user(2));
         assert!([202, 503].contains(&answer.status), "{}", answer.text());
         answer.status == 202
     });
-    let again = register(&mut two.http(), &somebody(1));
+    let again = register(&mut two.http(), &new_user(1));
     assert_eq!(id(&expect(&again, 202, "")), id(&first), "what is in the log keeps its marker");
 }
 
 #[test]
 fn whoever_hangs_up_before_the_log_has_the_command_leaves_no_marker() {
-    let Some(house) = House::new("whoever_hangs_up_before_the_log_has_the_command_leaves_no_marker") else {
+    let Some(house) = SharedServers::new("whoever_hangs_up_before_the_log_has_the_command_leaves_no_marker")
+    else {
         return;
     };
     let daemon = house.daemon();
@@ -303,27 +312,28 @@ fn whoever_hangs_up_before_the_log_has_the_command_leaves_no_marker() {
     wait::until_true("the marker is gone", LONG, || house.marker("user-1").is_none());
     drop(locked);
     let other = house.daemon();
-    assert_eq!(expect(&register(&mut other.http(), &somebody(1)), 202, "")["state"], "accepted");
+    assert_eq!(expect(&register(&mut other.http(), &new_user(1)), 202, "")["state"], "accepted");
 }
 
 #[test]
 fn whoever_hangs_up_around_the_flush_leaves_markers_with_an_id_or_none() {
-    let Some(house) = House::new("whoever_hangs_up_around_the_flush_leaves_markers_with_an_id_or_none")
+    let Some(house) =
+        SharedServers::new("whoever_hangs_up_around_the_flush_leaves_markers_with_an_id_or_none")
     else {
         return;
     };
     let forebay = house.daemon();
     // Within this time a registration is answered, more or less: they hang up at all stages of it.
     let began = Instant::now();
-    expect(&register(&mut forebay.http(), &somebody(0)), 202, "");
+    expect(&register(&mut forebay.http(), &new_user(0)), 202, "");
     let answered_within = began.elapsed().min(Duration::from_millis(50));
-    for number in 1..=HASTY {
+    for number in 1..=ABORTING_CLIENTS {
         let mut client = TcpStream::connect(forebay.address()).unwrap();
         client.write_all(&raw_registration(number)).unwrap();
-        thread::sleep(answered_within.mul_f64(number as f64 / HASTY as f64));
+        thread::sleep(answered_within.mul_f64(number as f64 / ABORTING_CLIENTS as f64));
     }
     let undecided = || {
-        let markers = (1..=HASTY).filter_map(|number| house.marker(&format!("user-{number}")));
+        let markers = (1..=ABORTING_CLIENTS).filter_map(|number| house.marker(&format!("user-{number}")));
         markers.filter(|parts| parts[3] == "-").count()
     };
     wait::until_true("every marker is gone or has its id", LONG, || undecided() == 0);
@@ -331,11 +341,12 @@ fn whoever_hangs_up_around_the_flush_leaves_markers_with_an_id_or_none() {
 
 #[test]
 fn what_could_not_be_given_back_with_a_refusal_is_given_back_later() {
-    let Some(house) = House::new("what_could_not_be_given_back_with_a_refusal_is_given_back_later") else {
+    let Some(house) = SharedServers::new("what_could_not_be_given_back_with_a_refusal_is_given_back_later")
+    else {
         return;
     };
     let forebay = house.daemon();
-    expect(&register(&mut forebay.http(), &somebody(1)), 202, "");
+    expect(&register(&mut forebay.http(), &new_user(1)), 202, "");
     // Markers can be set and read, and not be removed.
     house.allow("-eval");
     let other = namesake();
@@ -348,14 +359,14 @@ fn what_could_not_be_given_back_with_a_refusal_is_given_back_later() {
 
 /// Somebody with the first one's name, and an address and a phone of their own.
 fn namesake() -> Value {
-    let mut other = somebody(2);
-    other["name"] = somebody(1)["name"].clone();
+    let mut other = new_user(2);
+    other["name"] = new_user(1)["name"].clone();
     other
 }
 
 /// A registration for who writes it by hand.
 fn raw_registration(number: usize) -> Vec<u8> {
-    let body = somebody(number).to_string();
+    let body = new_user(number).to_string();
     let head =
         "POST /v1/users HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length:";
     format!("{head} {}\r\n\r\n{body}", body.len()).into_bytes()
@@ -379,20 +390,20 @@ fn expect_status(answer: &Response, status: u16) -> Value {
 
 #[test]
 fn a_redis_that_forgot_everything_is_told_again() {
-    let Some(house) = House::new("a_redis_that_forgot_everything_is_told_again") else { return };
+    let Some(house) = SharedServers::new("a_redis_that_forgot_everything_is_told_again") else { return };
     let (one, two) = (house.daemon(), house.daemon());
-    let first = expect(&register(&mut one.http(), &somebody(1)), 202, "");
+    let first = expect(&register(&mut one.http(), &new_user(1)), 202, "");
     house.redis.kill();
-    expect(&register_once(&mut one.http(), &somebody(2)), 503, "markers_unavailable");
+    expect(&register_once(&mut one.http(), &new_user(2)), 503, "markers_unavailable");
     house.redis.restart();
     wait::until_true("the marker is there again", LONG, || house.marker("user-1").is_some());
-    let again = register(&mut two.http(), &somebody(1));
+    let again = register(&mut two.http(), &new_user(1));
     assert_eq!(id(&expect(&again, 202, "")), id(&first), "a repetition is recognised all the same");
 }
 
 #[test]
 fn without_markers_or_database_the_settings_decide() {
-    let Some(house) = House::new("without_markers_or_database_the_settings_decide") else { return };
+    let Some(house) = SharedServers::new("without_markers_or_database_the_settings_decide") else { return };
     let strict = house.daemon();
     let lenient = |forebay: Forebay| {
         let mut forebay = forebay
@@ -404,23 +415,23 @@ fn without_markers_or_database_the_settings_decide() {
     };
     let without_redis = lenient(house.on_parts(daemon::forebay(&house.nobody.address())));
     house.redis.kill();
-    let refused = register_once(&mut strict.http(), &somebody(1));
+    let refused = register_once(&mut strict.http(), &new_user(1));
     expect(&refused, 503, "markers_unavailable");
     assert!(refused.header("retry-after").is_some());
     assert_eq!(daemon::backlog_value(&strict, "backlog"), 0, "nothing is logged");
-    expect(&register(&mut without_redis.http(), &somebody(1)), 202, "");
+    expect(&register(&mut without_redis.http(), &new_user(1)), 202, "");
     house.redis.restart();
 
     let gone = format!("postgres://nobody@{}/nothing", house.nobody.address());
     let without_database = house.on_parts(daemon::forebay(&house.nobody.address())).set("database.url", gone);
     let without_database = lenient(without_database);
-    expect(&register(&mut without_database.http(), &somebody(3)), 202, "");
+    expect(&register(&mut without_database.http(), &new_user(3)), 202, "");
 }
 
 #[test]
 fn a_daemon_that_redis_does_not_let_subscribe_or_publish_says_so_as_an_error() {
     let test = "a_daemon_that_redis_does_not_let_subscribe_or_publish_says_so_as_an_error";
-    let Some(house) = House::new(test) else { return };
+    let Some(house) = SharedServers::new(test) else { return };
     let daemon = house.daemon();
     house.allow("resetchannels");
     for event in ["kv.subscription_failed", "kv.denied"] {
@@ -433,7 +444,7 @@ fn a_daemon_that_redis_does_not_let_subscribe_or_publish_says_so_as_an_error() {
 
 #[test]
 fn a_database_that_answers_reads_only_is_not_well() {
-    let Some(house) = House::new("a_database_that_answers_reads_only_is_not_well") else { return };
+    let Some(house) = SharedServers::new("a_database_that_answers_reads_only_is_not_well") else { return };
     let daemon = house.daemon();
     let is_well = || daemon.admin_http().get("/readyz").unwrap().json()["dependencies"]["database"] == "ok";
     wait::until_true("it is well", LONG, is_well);
