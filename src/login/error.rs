@@ -12,7 +12,7 @@ use crate::users::hash::HashError;
 pub enum LoginError {
     /// No user has this name and this password; which of the two nobody is told.
     #[error("name or password is wrong")]
-    Wrong,
+    WrongCredentials,
     /// The token is not good, or what it stands for has ended.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -51,7 +51,7 @@ impl From<HashError> for LoginError {
         match error {
             HashError::Busy { retry_after } => Self::Hashing { retry_after },
             // Nobody has a password that long.
-            HashError::TooLong => Self::Wrong,
+            HashError::TooLong => Self::WrongCredentials,
             HashError::Closing => Self::Stopping,
         }
     }

@@ -7,11 +7,11 @@
 //! A login writes nothing that it waits for: its refresh token is signed and names a session of which the database
 //! learns when it is prolonged or ended. That it happened is written behind (`last_login`).
 
-mod busy;
 mod config;
-mod credentials;
+mod credential_cache;
 mod error;
 mod last_login;
+mod login_limiter;
 mod metrics;
 mod service;
 mod session;

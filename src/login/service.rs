@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::busy::InProgress;
-use super::credentials::{Account, Credentials};
+use super::credential_cache::{Account, CredentialCache};
+use super::login_limiter::InProgress;
 use super::metrics::Metrics;
 use super::session::{Session, Sessions};
 use super::{Config, LastLogins, LoginError, TokenPair};
@@ -21,11 +21,11 @@ use crate::users::{ChangeNotices, HashPool};
 use crate::{auth, ratelimit, users};
 
 /// How long a login may wait for its password to be compared.
-const COMPARE_WITHIN: Duration = Duration::from_secs(5);
+const COMPARE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Whoever did not get the answer to a refresh may ask once more. Later the same token is somebody else's.
-const REPEAT_WITHIN: Duration = Duration::from_secs(10);
+const REFRESH_RETRY_WINDOW: Duration = Duration::from_secs(10);
 /// A hash of nobody's password: an unknown name costs what a wrong password costs. The cost stands between the halves.
-const NOBODY: [&str; 2] = ["$2b$", "$....................................................."];
+const DUMMY_HASH: [&str; 2] = ["$2b$", "$....................................................."];
 
 /// What the service is made of.
 pub struct LoginParts {
@@ -60,9 +60,9 @@ pub struct LoginParts {
 pub struct Login(Arc<Inner>);
 
 struct Inner {
-    busy: InProgress,
+    limiter: InProgress,
     busy_message: String,
-    credentials: Credentials,
+    credentials: CredentialCache,
     sessions: Sessions,
     last_logins: LastLogins,
     generations: CacheGenerations,
@@ -71,7 +71,7 @@ struct Inner {
     notices: ChangeNotices,
     limits: Limits,
     hashing: HashPool,
-    nobody: String,
+    dummy_hash: String,
     metrics: Arc<Metrics>,
     steps: StepTimers,
 }
@@ -82,11 +82,11 @@ impl Login {
         let LoginParts { config, auth, keyring, generations, db, kv, notices, limits, hashing, .. } = parts;
         let (metrics, slow_step) = (parts.metrics, parts.slow_step);
         let (ttl, size) = (config.credential_cache_ttl.0, config.credential_cache_size);
-        let [before, after] = NOBODY;
+        let [before, after] = DUMMY_HASH;
         Ok(Self(Arc::new(Inner {
-            busy: InProgress::new(config.fast_fail_threshold),
+            limiter: InProgress::new(config.fast_fail_threshold),
             busy_message: config.fast_fail_message.clone(),
-            credentials: Credentials::new(ttl, size, generations.clone(), &metrics)?,
+            credentials: CredentialCache::new(ttl, size, generations.clone(), &metrics)?,
             sessions: Sessions { keyring, access_ttl: auth.access_ttl.0, refresh_ttl: auth.refresh_ttl.0 },
             last_logins: LastLogins::new(config.last_logins(), db.clone(), &metrics),
             generations,
@@ -95,7 +95,7 @@ impl Login {
             notices,
             limits,
             hashing,
-            nobody: format!("{before}{:02}{after}", parts.password_cost),
+            dummy_hash: format!("{before}{:02}{after}", parts.password_cost),
             steps: StepTimers::new(&metrics.step_seconds, slow_step),
             metrics,
         })))
@@ -106,7 +106,7 @@ impl Login {
         let result = self.try_login(name, password, client).await;
         let label = match &result {
             Ok(_) => "ok",
-            Err(LoginError::Wrong) => "wrong",
+            Err(LoginError::WrongCredentials) => "wrong",
             Err(LoginError::Busy(_) | LoginError::Hashing { .. }) => "busy",
             Err(LoginError::Limited(_)) => "limited",
             Err(_) => "failed",
@@ -117,7 +117,7 @@ impl Login {
 
     async fn try_login(&self, name: &str, password: Secret, client: IpAddr) -> Result<TokenPair, LoginError> {
         let inner = &*self.0;
-        let Some(_seat) = inner.busy.enter(ratelimit::client_network(client)) else {
+        let Some(_seat) = inner.limiter.try_acquire(ratelimit::client_network(client)) else {
             inner.metrics.logins_hit.inc();
             return Err(LoginError::Busy(inner.busy_message.clone()));
         };
@@ -128,7 +128,7 @@ impl Login {
         let now = Timestamp::now();
         let session = Session::begin(name, &account)?;
         let tokens = inner.sessions.issue(&session, &account, now)?;
-        inner.last_logins.note(name, now).await;
+        inner.last_logins.record(name, now).await;
         Ok(tokens)
     }
 
@@ -137,7 +137,7 @@ impl Login {
     async fn verify(&self, name: &str, password: Secret, client: IpAddr) -> Result<Account, LoginError> {
         let tried = self.0.limits.password_attempt(name, client).await?;
         let compared = self.compare(name, password, client).await;
-        if !matches!(compared, Err(LoginError::Wrong)) {
+        if !matches!(compared, Err(LoginError::WrongCredentials)) {
             tried.give_back().await;
         }
         compared
@@ -148,12 +148,12 @@ impl Login {
         let inner = &*self.0;
         let generation = inner.generations.current(name);
         let row = self.row(name).await?;
-        let hash = row.as_ref().map_or(&inner.nobody, |row| &row.password_hash);
+        let hash = row.as_ref().map_or(&inner.dummy_hash, |row| &row.password_hash);
         let _step = self.step("login.compare");
-        let deadline = Instant::now() + COMPARE_WITHIN;
+        let deadline = Instant::now() + COMPARE_TIMEOUT;
         let right =
             inner.hashing.verify(password.clone(), hash, ratelimit::client_network(client), deadline).await?;
-        let Some(row) = row.filter(|_| right) else { return Err(LoginError::Wrong) };
+        let Some(row) = row.filter(|_| right) else { return Err(LoginError::WrongCredentials) };
         let account = account(&row);
         inner.credentials.insert(name, &password, account.clone(), generation);
         Ok(account)
@@ -177,8 +177,9 @@ impl Login {
         }
         let _step = self.step("login.rotate");
         let now = Timestamp::now();
-        let ends = inner.sessions.end(now);
-        let rotation = inner.db.rotate_session(&session.id, session.generation, now, ends, REPEAT_WITHIN);
+        let ends = inner.sessions.last_expiry(now);
+        let rotation =
+            inner.db.rotate_session(&session.id, session.generation, now, ends, REFRESH_RETRY_WINDOW);
         match rotation.await? {
             Rotation::Rotated | Rotation::Repeated => {
                 let next = Session { generation: session.generation + 1, ..session };
@@ -191,7 +192,7 @@ impl Login {
                     "refresh token used a second time; its session has ended"
                 );
                 inner.metrics.results.with_label_values(&["reused"]).inc();
-                self.tell(&session.name).await;
+                self.publish_change(&session.name).await;
                 Err(TokenError::Invalid.into())
             }
         }
@@ -200,27 +201,27 @@ impl Login {
     /// Ends the session of a refresh token.
     pub async fn logout_by_refresh_token(&self, token: &str) -> Result<(), LoginError> {
         let session = self.0.sessions.read(token)?;
-        self.end(&session.name, &session.id).await
+        self.end_session(&session.name, &session.id).await
     }
 
     /// Ends the session that an access token came from.
     pub async fn logout(&self, principal: &Principal) -> Result<(), LoginError> {
         let session = principal.session.as_ref().ok_or(TokenError::Invalid)?;
-        self.end(&principal.name, session).await
+        self.end_session(&principal.name, session).await
     }
 
-    async fn end(&self, name: &str, session: &str) -> Result<(), LoginError> {
+    async fn end_session(&self, name: &str, session: &str) -> Result<(), LoginError> {
         let _step = self.step("login.end");
         let now = Timestamp::now();
-        let ended = self.0.db.end_session(session, now, self.0.sessions.end(now)).await;
+        let ended = self.0.db.end_session(session, now, self.0.sessions.last_expiry(now)).await;
         // Also after an error: the session may have ended, and only the database's answer be lost.
-        self.tell(name).await;
+        self.publish_change(name).await;
         ended?;
         Ok(())
     }
 
     /// Lets every daemon look again at what it remembers of a user.
-    async fn tell(&self, name: &str) {
+    async fn publish_change(&self, name: &str) {
         self.0.generations.invalidate(name);
         self.0.notices.publish(std::iter::once(name)).await;
     }
@@ -274,7 +275,7 @@ mod tests {
     #[test]
     fn nobodys_hash_reads_as_one_of_every_cost() {
         for cost in [4_u32, 10, 15] {
-            let [before, after] = NOBODY;
+            let [before, after] = DUMMY_HASH;
             let hash = format!("{before}{cost:02}{after}");
             let parts: bcrypt::HashParts = hash.parse().unwrap();
             assert_eq!(parts.get_cost(), cost);

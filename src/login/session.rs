@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::LoginError;
-use super::credentials::Account;
+use super::credential_cache::Account;
 use crate::auth::{Claims, Keyring, MAX_ACCESS_TTL, TokenError, TokenUse};
 use crate::units::Timestamp;
 
@@ -93,7 +93,7 @@ impl Sessions {
 
     /// When the last token of a session that is prolonged or ended now expires. An access token may outlive the refresh
     /// token, and may have been issued under a setting that was since shortened: the longest that may be set counts.
-    pub fn end(&self, now: Timestamp) -> Timestamp {
+    pub fn last_expiry(&self, now: Timestamp) -> Timestamp {
         let longest = self.refresh_ttl.max(MAX_ACCESS_TTL.0);
         Timestamp(now.0 + u64::try_from(longest.as_millis()).unwrap_or(u64::MAX))
     }
@@ -112,7 +112,11 @@ mod tests {
                 access_ttl: Duration::from_secs(60),
                 refresh_ttl: Duration::from_secs(refresh_ttl),
             };
-            assert_eq!(sessions.end(Timestamp(5)), Timestamp(remembered * 1_000 + 5), "{refresh_ttl}");
+            assert_eq!(
+                sessions.last_expiry(Timestamp(5)),
+                Timestamp(remembered * 1_000 + 5),
+                "{refresh_ttl}"
+            );
         }
     }
 }

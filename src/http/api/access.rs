@@ -1,4 +1,4 @@
-//! Who may call a route, and the proof that the route's handler gets of it.
+//! Access rules of routes. A handler receives a value that proves that its rule was checked.
 
 use hyper::header;
 use percent_encoding::percent_decode_str;
@@ -10,14 +10,14 @@ use crate::http::{headers, problem};
 use crate::users;
 use crate::users::UserError;
 
-/// Who may call a route.
+/// The callers that may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Everybody. `Authorization` is ignored.
+    /// All callers. `Authorization` is ignored.
     Public,
-    /// Everybody. A token is not required, but an invalid one is refused.
+    /// All callers. A token is not required, but an invalid token is refused.
     Optional,
-    /// Every caller with a valid token.
+    /// Callers with a valid token.
     Authenticated,
     /// The user whose name is in the path, and administrators.
     SelfOrAdmin,
@@ -25,16 +25,16 @@ pub enum Access {
     Admin,
 }
 
-/// The caller of a route for [`Access::Authenticated`]. Only [`authenticated`] makes one.
+/// The caller of a route with [`Access::Authenticated`]. Only [`authenticated`] creates it.
 pub struct Authenticated(Caller);
 
-/// The caller of a route for [`Access::SelfOrAdmin`]. Only [`self_or_admin`] makes one.
+/// The caller of a route with [`Access::SelfOrAdmin`]. Only [`self_or_admin`] creates it.
 pub struct SelfOrAdmin {
     caller: Caller,
     user: String,
 }
 
-/// The caller of a route for [`Access::Admin`]. Only [`admin`] makes one.
+/// The caller of a route with [`Access::Admin`]. Only [`admin`] creates it.
 pub struct Administrator(Caller);
 
 impl Authenticated {
@@ -48,7 +48,7 @@ impl SelfOrAdmin {
         &self.caller
     }
 
-    /// The name in the path.
+    /// The user name in the path.
     pub fn user(&self) -> &str {
         &self.user
     }
@@ -60,7 +60,7 @@ impl Administrator {
     }
 }
 
-/// Who calls, by the `Authorization` header.
+/// The caller, from the `Authorization` header. Error: the header or its token is invalid.
 pub async fn caller(authenticator: &Authenticator, request: &MatchedRequest<'_>) -> Result<Caller, Problem> {
     let header = headers::single(&request.head.headers, &header::AUTHORIZATION)?;
     Ok(authenticator.caller(header.map(|value| value.as_bytes())).await?)
@@ -76,7 +76,7 @@ pub fn authenticated(caller: Caller) -> Result<Authenticated, Problem> {
     }
 }
 
-/// Refuses all callers but administrators.
+/// Refuses all callers except administrators.
 pub fn admin(caller: Caller) -> Result<Administrator, Problem> {
     let Authenticated(caller) = authenticated(caller)?;
     match caller.is_admin() {
@@ -85,8 +85,8 @@ pub fn admin(caller: Caller) -> Result<Administrator, Problem> {
     }
 }
 
-/// Refuses all callers but administrators and the user in the path. The refusal does not depend on whether the user
-/// exists.
+/// Refuses all callers except administrators and the user in the path. The response does not depend on whether the
+/// user exists.
 pub fn self_or_admin(caller: Caller, parameter: &str) -> Result<SelfOrAdmin, Problem> {
     let user = user_name(parameter)?;
     let Authenticated(caller) = authenticated(caller)?;
@@ -96,7 +96,7 @@ pub fn self_or_admin(caller: Caller, parameter: &str) -> Result<SelfOrAdmin, Pro
     }
 }
 
-/// The user's name in a path. A text that cannot be a name is no user's.
+/// The user name in a path. Text that is not a valid name gets the same error as an unknown user.
 pub fn user_name(parameter: &str) -> Result<String, Problem> {
     let decoded = percent_decode_str(parameter).decode_utf8().ok();
     let exact = decoded.and_then(|text| users::normal_name(&text).ok().filter(|name| *name == *text));
@@ -116,11 +116,11 @@ impl From<AuthError> for Problem {
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         let detail = match error {
-            TokenError::Expired => "The token has expired; refresh it, or log in again.",
+            TokenError::Expired => "The token has expired. Refresh it, or log in again.",
             TokenError::UserChanged => {
-                "The token's `sub` must have 1 to 255 characters, and no control character among them."
+                "The token's `sub` must have 1 to 255 characters, without control characters."
             }
-            TokenError::Invalid => "The token is not valid, or not any more; log in again.",
+            TokenError::Invalid => "The token is invalid, or it was revoked. Log in again.",
         };
         Self::new(&problem::INVALID_TOKEN, detail)
     }

@@ -1,4 +1,4 @@
-//! Whether one command may enter, and what the log gets of it.
+//! Decides whether a command is accepted, and creates its entry for the log.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use crate::http::problem::Problem;
 use crate::ingest::Submission;
 use crate::kinds::{Kind, Kinds};
 
-/// Kafka counts a batch's header (61 bytes), and a record's lengths and deltas (at most 27).
+/// Bytes that Kafka adds to a record: the header of its batch (61), and the record's lengths and deltas (at most 27).
 const RECORD_OVERHEAD: usize = 61 + 27;
-/// The headers that a record may have whatever it is.
+/// Number of headers that every record may have.
 const HEADERS: usize = 6;
-/// Two lengths of each header.
+/// Maximum bytes of the two lengths of a header.
 const HEADER_OVERHEAD: usize = 10;
-/// Names of these headers, and the values whose length never changes: command id (40), instant (24).
+/// Bytes of the names of these headers and of the values with a fixed length: command id (40), time (24).
 const FIXED_HEADERS: usize = "forebay-command-id".len()
     + 40
     + "forebay-kind".len()
@@ -28,17 +28,17 @@ const FIXED_HEADERS: usize = "forebay-command-id".len()
     + "traceparent".len()
     + "forebay-idempotency-key".len();
 
-/// The kind of this name.
+/// The kind with this name. Error: no such kind.
 pub(super) fn kind<'a>(kinds: &'a Kinds, name: &str) -> Result<&'a Arc<Kind>, Problem> {
     let unknown = || Problem::new(&problem::UNKNOWN_KIND, "No kind of this name is configured.");
     kinds.get(name).ok_or_else(unknown)
 }
 
-/// Decides which commands of one request may enter.
+/// Checks the commands of one request.
 pub(super) struct AdmissionChecker {
     pub(super) kind: Arc<Kind>,
     json: Arc<str>,
-    /// What the headers of each record of this request take, whatever the record.
+    /// Bytes of the headers that depend on the request only. Each record of the request has them.
     headers_len: usize,
     max_body: usize,
     message_max: usize,
@@ -46,13 +46,13 @@ pub(super) struct AdmissionChecker {
     record_hit: Option<IntCounter>,
 }
 
-/// What Kafka gets of a command.
+/// The parts of a command that are sent to Kafka.
 pub(super) struct KafkaRecord {
     pub(super) key: Option<Bytes>,
     pub(super) content_type: Arc<str>,
-    /// As [`Headers::encode`] writes them.
+    /// Headers in the format of [`Headers::encode`].
     pub(super) headers: Bytes,
-    /// What headers take that come with the record, and are neither its own nor the request's.
+    /// Bytes of headers that depend on the record but are not in `headers`.
     pub(super) more_len: usize,
     pub(super) value: Option<Bytes>,
 }
@@ -75,16 +75,16 @@ impl AdmissionChecker {
         }
     }
 
-    /// Of a body that no client sends.
+    /// A checker for `check-config --body`, where no request exists.
     pub(super) fn for_dry_run(kind: &Arc<Kind>, max_body: usize, message_max: usize) -> Self {
         let (kind, json) = (Arc::clone(kind), Arc::from(JSON));
         Self { kind, json, headers_len: 0, max_body, message_max, record_hit: None }
     }
 
-    /// Checks one command that is JSON. `content_type` is the media type for Kafka, by default `application/json`. `key` is
-    /// that of the request, if it has one.
+    /// Checks one JSON command. `content_type` is the media type for Kafka (default: `application/json`). `key` is the
+    /// key of the request, if it has one.
     ///
-    /// Its size comes first: parsed, a document takes about 20 times the memory of its text.
+    /// The size is checked first, because a parsed document takes about 20 times the memory of its text.
     pub(super) fn json(
         &self,
         value: Bytes,
@@ -101,7 +101,7 @@ impl AdmissionChecker {
         self.submission(record)
     }
 
-    /// A command that is bytes.
+    /// Checks one command with opaque bytes.
     pub(super) fn opaque(
         &self,
         value: Bytes,
@@ -112,7 +112,7 @@ impl AdmissionChecker {
         self.submission(KafkaRecord::new(key, content_type, value))
     }
 
-    /// Whether a command of this size may enter.
+    /// Checks the size of a command, in bytes.
     pub(super) fn check_size(&self, bytes: usize) -> Result<(), Problem> {
         if bytes <= self.max_body {
             return Ok(());
@@ -121,7 +121,7 @@ impl AdmissionChecker {
         Err(Problem::new(&problem::BODY_TOO_LARGE, detail))
     }
 
-    /// What the log gets, unless it is too large for Kafka.
+    /// Creates the entry for the log. Error: the record is too large for Kafka.
     pub(super) fn submission(&self, record: KafkaRecord) -> Result<Submission, Problem> {
         self.check_record(&record)?;
         Ok(Submission {
@@ -144,12 +144,12 @@ impl AdmissionChecker {
             return Ok(());
         }
         self.record_hit.iter().for_each(IntCounter::inc);
-        let detail = format!("As a Kafka record this takes {size} bytes; at most {} pass.", self.message_max);
+        let detail = format!("The Kafka record would have {size} bytes; the limit is {}.", self.message_max);
         Err(Problem::new(&problem::RECORD_TOO_LARGE, detail))
     }
 }
 
-/// The most bytes Kafka may count for the record of a command, without headers that depend on its request.
+/// Maximum size in bytes that Kafka counts for the record of a command, without the headers that depend on its request.
 pub(super) fn max_record_size(submission: &Submission) -> usize {
     let record = KafkaRecord {
         key: submission.key.clone(),
@@ -161,14 +161,14 @@ pub(super) fn max_record_size(submission: &Submission) -> usize {
     record_size(&submission.kind, &record, 0)
 }
 
-/// The most bytes Kafka may count for a record that is sent alone.
+/// Maximum size in bytes that Kafka counts for a record that is sent alone.
 fn record_size(kind: &str, record: &KafkaRecord, headers_len: usize) -> usize {
     let own = Headers::parse(&record.headers).unwrap_or_default();
     let own: usize = own.iter().map(|(name, value)| HEADER_OVERHEAD + name.len() + value.len()).sum();
     let key = record.key.as_ref().map_or(0, Bytes::len);
     let value = record.value.as_ref().map_or(0, Bytes::len);
     let fixed = RECORD_OVERHEAD + HEADERS * HEADER_OVERHEAD + FIXED_HEADERS;
-    // Nearly every content type is this one; a batch's bound does not depend on it.
+    // At least the length of the usual content type, so that the limit for the lines of a batch does not depend on it.
     let content_type = record.content_type.len().max(JSON.len());
     fixed + kind.len() + key + value + content_type + headers_len + record.more_len + own
 }
@@ -180,7 +180,7 @@ mod tests {
     use crate::units::Timestamp;
 
     #[test]
-    fn the_size_at_the_door_covers_every_header_kafka_gets() {
+    fn checked_size_includes_every_header_sent_to_kafka() {
         let (traceparent, key) = ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "abc");
         let id = CommandId::from_bytes([255; 25]);
         let content_type = "application/vnd.an.example+avro; schema=5";

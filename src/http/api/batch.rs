@@ -1,4 +1,4 @@
-//! A batch: one command a line, all of them or none.
+//! Batches with one command per line. All commands are accepted, or none.
 
 use bytes::Bytes;
 
@@ -6,22 +6,22 @@ use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_RESPONSE};
 use crate::http::problem;
 use crate::http::problem::{ErrorDetail, Problem};
 
-/// The most commands in one request.
+/// Maximum number of commands in one request.
 pub const MAX_LINES: usize = 10_000;
 
-/// Checks each line with `admit`, and returns what that made of them, in order. A full batch takes a tenth of a second.
+/// Checks each line with `admit` and returns the results in order. A full batch takes about 0.1 s.
 pub fn check_lines<T>(
     body: &Bytes,
     mut admit: impl FnMut(Bytes) -> Result<T, Problem>,
 ) -> Result<Vec<T>, Problem> {
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(Problem::new(&problem::EMPTY_BATCH, "Send one JSON object a line."));
+        return Err(Problem::new(&problem::EMPTY_BATCH, "Send one JSON object per line."));
     }
-    // The last line end is an end, not a beginning.
+    // The final line feed ends the last line. It does not begin an empty one.
     let text = body.strip_suffix(b"\n").unwrap_or(body);
     let count = text.iter().filter(|byte| **byte == b'\n').count() + 1;
     if count > MAX_LINES {
-        let detail = format!("A batch may hold at most {MAX_LINES} commands.");
+        let detail = format!("A batch may have at most {MAX_LINES} commands.");
         return Err(Problem::new(&problem::TOO_MANY_LINES, detail));
     }
     let mut admitted = Vec::with_capacity(count);
@@ -39,22 +39,23 @@ pub fn check_lines<T>(
     refusals.into_result(admitted)
 }
 
-/// What is wrong, command by command.
+/// Errors of the commands in a batch.
 #[derive(Default)]
 pub(super) struct BatchErrors {
     errors: BoundedErrors<ErrorDetail, MAX_ERRORS_PER_RESPONSE>,
-    /// The kind of problem that decides the answer's status: what cannot be read comes before what is not allowed.
+    /// The problem type that decides the status of the response: the one with the lowest status. Unreadable commands
+    /// (400) come before commands that are not allowed (422).
     status_type: Option<&'static problem::Type>,
 }
 
 impl BatchErrors {
-    /// Adds what is wrong with one command. `at` says where in the batch that is.
+    /// Adds the errors of one command. `at` adds the position in the batch to an error.
     pub(super) fn add(&mut self, problem: &Problem, at: impl Fn(ErrorDetail) -> ErrorDetail) {
         if self.status_type.is_none_or(|worst| problem.kind.status < worst.status) {
             self.status_type = Some(problem.kind);
         }
         if problem.errors.is_empty() {
-            // Other fields are names: of a header, or of a member that stands twice.
+            // A field that is not a pointer is a name, of a header or of a duplicate member.
             let pointer = problem.field.as_deref().filter(|field| field.starts_with('/'));
             self.errors.push(at(ErrorDetail::new(pointer.unwrap_or_default(), &*problem.detail)));
         }
@@ -63,15 +64,15 @@ impl BatchErrors {
         }
     }
 
-    /// Whether no more will be reported.
+    /// Whether the maximum number of reported errors is reached.
     pub(super) fn is_full(&self) -> bool {
         self.errors.is_full()
     }
 
-    /// `admitted`, if nothing is wrong.
+    /// Returns `admitted` if no error was added.
     pub(super) fn into_result<T>(self, admitted: Vec<T>) -> Result<Vec<T>, Problem> {
         let Some(kind) = self.status_type else { return Ok(admitted) };
-        let mut problem = Problem::new(kind, "Nothing of the batch was accepted; see `errors`.");
+        let mut problem = Problem::new(kind, "No command of the batch was accepted. See `errors`.");
         problem.errors = self.errors;
         Err(problem)
     }

@@ -1,4 +1,4 @@
-//! Where bodies are checked: small ones where they were read, large ones on a thread that may block.
+//! Runs the checks of bodies: small bodies on the async runtime, large bodies on a thread that may block.
 
 use std::sync::Arc;
 
@@ -8,13 +8,15 @@ use tokio::task::spawn_blocking;
 use crate::http::problem;
 use crate::http::problem::Problem;
 
-/// The largest body that is checked on the runtime: every form and most commands, whose checks cost little.
+/// Maximum bytes of a body that is checked on the runtime. Every form and most commands are smaller, and their checks
+/// are cheap.
 pub const MAX_INLINE_BYTES: usize = 16 << 10;
-/// Large bodies checked at a time. A document takes about 20 times the memory of its text, so that four of them, at the
-/// default `max_body`, take 80 MiB. Further bodies wait; their bytes are counted in the budget of all bodies.
+/// Maximum number of large bodies that are checked at the same time. A parsed document takes about 20 times the memory
+/// of its text: four of them take 80 MiB at the default `max_body`. More bodies wait. Their bytes count against the
+/// budget of all bodies.
 pub const MAX_CONCURRENT: usize = 4;
 
-/// The bound on checks of large bodies. Clones share it.
+/// Limits the concurrent checks of large bodies. Clones share the limit.
 #[derive(Clone)]
 pub struct BodyChecks(Arc<Semaphore>);
 
@@ -25,7 +27,7 @@ impl Default for BodyChecks {
 }
 
 impl BodyChecks {
-    /// Runs `check` on a body of this many bytes.
+    /// Runs `check`. `bytes` is the size of the body.
     pub async fn run<T: Send + 'static>(
         &self,
         bytes: usize,
@@ -35,16 +37,16 @@ impl BodyChecks {
             return check();
         }
         let failed = || Problem::new(&problem::INTERNAL, "The body could not be checked.");
-        let turn = Arc::clone(&self.0).acquire_owned().await.map_err(|_| failed())?;
+        let permit = Arc::clone(&self.0).acquire_owned().await.map_err(|_| failed())?;
         let checked = spawn_blocking(move || {
-            // Held also when the client hangs up: the check goes on.
-            let _turn = turn;
+            // Held until the check ends, because the check continues when the client disconnects.
+            let _permit = permit;
             check()
         });
         checked.await.map_err(|_| failed())?
     }
 
-    /// Takes every turn until the answer is dropped.
+    /// Acquires all permits until the returned value is dropped.
     #[cfg(test)]
     pub async fn acquire_all(&self) -> tokio::sync::OwnedSemaphorePermit {
         Arc::clone(&self.0).acquire_many_owned(MAX_CONCURRENT as u32).await.unwrap()
@@ -59,9 +61,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_large_body_is_checked_while_the_runtime_goes_on() {
+    async fn checks_of_large_bodies_do_not_block_the_runtime() {
         let (runtime, sign) = mpsc::channel();
-        // Bounded, so that a check on the runtime fails this test instead of never ending it.
+        // With a time-out, so that this test fails if the check blocks the runtime, instead of hanging.
         let check = move || Ok(sign.recv_timeout(Duration::from_secs(60)));
         let checks = BodyChecks::default();
         let (checked, ()) = tokio::join!(checks.run(MAX_INLINE_BYTES + 1, check), async {
@@ -71,7 +73,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_small_body_is_checked_at_once_whatever_large_ones_do() {
+    async fn small_bodies_do_not_wait_for_checks_of_large_ones() {
         let checks = BodyChecks::default();
         let _busy = checks.acquire_all().await;
         let here = std::thread::current().id();

@@ -1,4 +1,4 @@
-//! What the body of a request is to its kind: JSON, bytes, or events; one command or many.
+//! The format of a request body: JSON, opaque bytes or CloudEvents, with one command or a batch.
 
 use std::sync::Arc;
 
@@ -16,18 +16,18 @@ use crate::http::media_type::{Format, MediaType};
 use crate::http::problem::Problem;
 use crate::kinds::{Content, Kind};
 
-/// How a body is read.
+/// The format of a body.
 pub(super) enum BodyFormat {
-    /// JSON commands, one or one a line. `content_type`: none for `application/json`.
+    /// JSON: one command, or one command per line. `content_type` is `None` for `application/json`.
     Json { format: Format, content_type: Option<Arc<str>>, key: Option<Bytes> },
-    /// One command that is bytes.
+    /// One command with opaque bytes.
     Opaque { content_type: Arc<str>, key: Option<Bytes> },
     /// CloudEvents.
     Events(EventReader),
 }
 
 impl BodyFormat {
-    /// What the headers say of the body, or why the kind does not take it.
+    /// Determines the format from the headers. Error: the kind does not accept it.
     pub(super) fn from_headers(kind: &Kind, headers: &HeaderMap) -> Result<Self, Problem> {
         let media_type = MediaType::of(headers)?;
         if kind.takes_events() {
@@ -57,7 +57,7 @@ impl BodyFormat {
         }
     }
 
-    /// One command, or a batch.
+    /// Whether the body has one command or a batch.
     pub(super) fn format(&self) -> Format {
         match self {
             Self::Json { format, .. } => *format,
@@ -69,7 +69,7 @@ impl BodyFormat {
         }
     }
 
-    /// Checks the body, and returns the commands in it.
+    /// Checks the body and returns its commands.
     pub(super) fn read_commands(
         self,
         body: &Bytes,
@@ -87,20 +87,20 @@ impl BodyFormat {
             }
             Self::Events(events) => return events.read_commands(body, admission),
         };
-        // Under another key it is another command.
-        let bound_to = key.map(|key| key_and_body_digest(&key, body));
-        Ok(ParsedBody { commands, event_key: None, key_scope: bound_to, traceparent: None })
+        // The same body with a different key is a different command.
+        let key_scope = key.map(|key| key_and_body_digest(&key, body));
+        Ok(ParsedBody { commands, event_key: None, key_scope, traceparent: None })
     }
 }
 
-/// What tells a key and a body from every other two, and is no second copy of the body.
+/// A digest that identifies a key and a body without a copy of the body.
 fn key_and_body_digest(key: &[u8], body: &[u8]) -> Bytes {
     let length = (key.len() as u64).to_le_bytes();
     let digest = Sha256::new_with_prefix(length).chain_update(key).chain_update(body).finalize();
     Bytes::copy_from_slice(&digest)
 }
 
-/// Whether Kafka is told `application/json`, whatever the spelling.
+/// Whether the content type of the Kafka record is `application/json`.
 fn is_plain_json(essence: Option<&str>) -> bool {
     matches!(essence, Some("application/json" | "application/x-www-form-urlencoded"))
 }

@@ -1,4 +1,4 @@
-//! The kinds that may enter, exchanged while the daemon runs.
+//! The accepted kinds. They can be replaced while the daemon runs.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,29 +7,29 @@ use bytes::Bytes;
 use crate::kinds::Kinds;
 use crate::sync::RwLock;
 
-/// What counts now. Clones share it; a request goes on with what counted when it began.
+/// The current kinds. Clones share them. A request uses the version that was current when it began.
 #[derive(Clone)]
 pub struct Catalogue(Arc<RwLock<Arc<CatalogueVersion>>>);
 
-/// One state of it.
+/// One version of the catalogue.
 pub(super) struct CatalogueVersion {
     pub(super) kinds: Kinds,
-    /// Made when it is first asked for.
+    /// The OpenAPI description, created by the first request for it.
     description: OnceLock<Bytes>,
 }
 
 impl Catalogue {
-    /// These kinds.
+    /// A catalogue with these kinds.
     pub fn new(kinds: Kinds) -> Self {
         Self(Arc::new(RwLock::new(CatalogueVersion::new(kinds))))
     }
 
-    /// From now on these kinds.
+    /// Replaces the kinds for requests that begin after this call.
     pub fn replace(&self, kinds: Kinds) {
         *self.0.write() = CatalogueVersion::new(kinds);
     }
 
-    /// The topic that records of this kind go to now.
+    /// The current topic for records of this kind. `None` if no such kind is configured.
     pub fn topic_of(&self, kind: &str) -> Option<Arc<str>> {
         self.current().kinds.get(kind).map(|kind| Arc::clone(kind.topic()))
     }
@@ -44,7 +44,7 @@ impl CatalogueVersion {
         Arc::new(Self { kinds, description: OnceLock::new() })
     }
 
-    /// The description of the interface, which names the kinds. `describe` makes it when it is first asked for.
+    /// The OpenAPI description, which includes the kinds. The first call creates it with `describe`.
     pub(super) fn description(&self, describe: impl FnOnce(&Kinds) -> Bytes) -> Bytes {
         self.description.get_or_init(|| describe(&self.kinds)).clone()
     }

@@ -1,4 +1,4 @@
-//! `POST /v1/commands/{kind}`: from bytes on a socket to a receipt.
+//! The handler of `POST /v1/commands/{kind}`.
 
 use super::access::Authenticated;
 use super::admission_checker::AdmissionChecker;
@@ -40,20 +40,20 @@ pub(super) async fn post<C: CommandService>(
     let client = request.client;
     let body = api.bodies.read(request.body, limit, request.conn).await?;
 
-    // What the headers of each record of this request take, whatever the record.
+    // Bytes of the headers that depend on the request only. Each record of the request has them.
     let headers_len = traceparent.as_ref().map_or(0, String::len) + key.as_ref().map_or(0, String::len);
     let admission = AdmissionChecker::new(api, kind, headers_len);
     let bytes = body.bytes.clone();
     let mut taken =
         api.checks.run(body.bytes.len(), move || intake.read_commands(&bytes, &admission)).await?;
     if taken.commands.is_empty() {
-        // Of a batch of no events, which is valid, nothing has to be on stable storage.
+        // A batch without events is valid, and nothing must be stored for it.
         let receipt = Receipt { ids: Vec::new(), accepted_at: Timestamp::now(), replayed: false };
         return Ok(receipt::accepted_response(&receipt, format, prefer));
     }
     api.check_batch_rate_limit(name.as_deref(), client, taken.commands.len()).await?;
     let idempotency = taken.idempotency(key, &body.bytes);
-    // That of the request, then the event's, then one that the sampler has begun.
+    // The first of: the `traceparent` of the request, that of the event, that of the daemon's sampled span.
     let given = headers::traceparent(headers).is_some();
     let traceparent = if given { traceparent } else { taken.traceparent.or(traceparent) };
     let request = Request { commands: taken.commands, traceparent, idempotency, principal: caller.owner() };
@@ -62,7 +62,7 @@ pub(super) async fn post<C: CommandService>(
         Problem::from_submit_error(&error, retry_after)
     })?;
     trace.set_commands(&receipt.ids);
-    // A wait may be long, and the log holds the body now.
+    // The wait may be long, and the log has the body. So its memory is released.
     drop(body);
     if let Some(wait) = prefer.wait
         && let Some(statuses) = status::final_statuses(&api.commands, &receipt.ids, false, wait).await

@@ -1,4 +1,4 @@
-//! What the API answers. The description of the interface is derived from these types.
+//! Response documents of the API. The OpenAPI description is derived from these types.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -7,7 +7,7 @@ use crate::command::{CommandId, CommandState, CommandStatus, KafkaPosition};
 use crate::units::Timestamp;
 use crate::users::Profile;
 
-/// What a 202 promises; there is no weaker setting.
+/// The durability of an accepted command: it is flushed to disk. No setting weakens it.
 const DURABILITY: &str = "fsync";
 const ACCEPTED: &str = "accepted";
 
@@ -24,7 +24,7 @@ pub struct Accepted<'a> {
     accepted_at: Timestamp,
 }
 
-/// An accepted batch, in the order of its lines.
+/// An accepted batch. The commands are in the order of its lines.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "accepted_batch")]
 pub struct AcceptedBatch {
@@ -54,15 +54,15 @@ impl AcceptedBatch {
     }
 }
 
-/// The final statuses of a batch, in the order of its lines.
+/// The final statuses of a batch's commands, in the order of its lines.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "final_batch")]
 pub struct FinalBatch<'a> {
     pub commands: Vec<StatusDocument<'a>>,
 }
 
-/// Where a command is.
-// A copy: the command format knows nothing of HTTP.
+/// The status of a command.
+// A separate type, because the `command` module must not depend on HTTP.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "status")]
 pub struct StatusDocument<'a> {

@@ -1,4 +1,4 @@
-//! What would happen to a body: `forebay check-config --body`.
+//! Checks a body without a running daemon, for `forebay check-config --body`.
 
 use std::sync::Arc;
 
@@ -13,29 +13,30 @@ use crate::ingest::Submission;
 use crate::kinds::{Content, JSON, Kind, Kinds};
 use crate::units::ByteSize;
 
-/// What would happen to a body that is accepted.
+/// The result for a body that would be accepted.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct DryRun {
-    /// Its kind.
+    /// The kind.
     pub kind: String,
-    /// The topic of its record.
+    /// The topic of the record.
     pub topic: String,
-    /// The key of its record. None where the kind has no key, or a request says it beside the body.
+    /// The key of the record. `None` if the kind has no key, or if the key is in a header of the request.
     pub key: Option<String>,
-    /// What of a request is the key, where the body has none.
+    /// The part of a request that contains the key, if the key is not in the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_from: Option<String>,
-    /// Bytes of its value.
+    /// Bytes of the record's value.
     pub body_bytes: usize,
-    /// The most bytes that Kafka may count for its record, without what a request adds: a key beside the body, trace,
-    /// idempotency key, attributes of an event.
+    /// Maximum size in bytes that Kafka counts for the record. It does not include what a request adds: a key in a header,
+    /// the trace context, the idempotency key, the attributes of an event.
     pub record_bytes: usize,
     /// `[kafka] message_max`.
     pub message_max: usize,
 }
 
-/// Checks a body as `POST /v1/commands/{kind}` does: of `application/json` where the kind takes that, else of the first media
-/// type that it takes; of an event, its data. An error is the problem document that the client would get.
+/// Checks a body as `POST /v1/commands/{kind}` does. The media type is `application/json` if the kind accepts it, else
+/// the first media type of the kind. For kinds of CloudEvents, the body is the data of an event. The error is the problem
+/// document that the client would get.
 pub fn dry_run(
     config: &Config,
     message_max: ByteSize,
@@ -74,7 +75,7 @@ fn admitted(kind: &Kind, admission: &AdmissionChecker, body: Bytes) -> Result<Su
     }
 }
 
-/// The data of an event that is valid.
+/// Checks the data of an otherwise valid event.
 fn data(
     kind: &Kind,
     admission: &AdmissionChecker,
@@ -85,7 +86,7 @@ fn data(
     admission.check_size(body.len())?;
     let (key, value) = match content {
         Some(Content::Json) => {
-            // Nothing is no JSON.
+            // An empty body is not JSON: the event then has no data.
             let data = Some(body).filter(|body| !body.is_empty());
             (kind.admit_data(data.as_ref())?.key, data)
         }
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn json_of_another_name_is_read_as_json() {
+    fn media_types_ending_in_json_are_read_as_json() {
         let plus = || kind("application/vnd.a+json", CloudEvents::Off);
         assert_eq!(tried(plus(), "no JSON").unwrap_err(), "malformed_body");
         assert_eq!(tried(plus(), "[]").unwrap_err(), "malformed_body");
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_event_its_data_is_read() {
+    fn body_of_an_event_kind_is_checked_as_data() {
         for cloudevents in [CloudEvents::Binary, CloudEvents::Structured] {
             let event = || kind("application/json", cloudevents);
             for data in ["[1]", "null", ""] {
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_a_header_is_named() {
+    fn result_names_the_header_with_the_key() {
         let named = KindConfig {
             key_header: Some("File-Name".to_owned()),
             ..kind("application/json", CloudEvents::Off)

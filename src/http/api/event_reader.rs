@@ -1,4 +1,4 @@
-//! CloudEvents over HTTP, in the three content modes of the protocol binding.
+//! Reads CloudEvents from HTTP requests, in the three content modes of the protocol binding.
 
 use bytes::Bytes;
 use hyper::HeaderMap;
@@ -19,39 +19,39 @@ use crate::http::problem::{ErrorDetail, Problem};
 use crate::ingest::Submission;
 use crate::kinds::{CloudEvents, Content, EVENTS, JSON, Kind, MAX_KEY_BYTES, UNKNOWN};
 
-/// The attribute that is the key of an event's record.
+/// The attribute with the key of the record.
 const KEY: &str = "partitionkey";
-/// The media types of the formats that are read.
+/// Media types of the supported event formats.
 const STRUCTURED_TYPE: &str = "application/cloudevents+json";
 const BATCH_TYPE: &str = "application/cloudevents-batch+json";
 
 /// A content mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Attributes in headers, the data as the body.
+    /// The attributes are in headers, the data is the body.
     Binary,
-    /// One document.
+    /// The body is one JSON document.
     Structured,
-    /// An array of documents.
+    /// The body is an array of JSON documents.
     Batch,
 }
 
-/// How the events of a request are read.
+/// Reads the events of one request.
 pub(super) struct EventReader {
     mode: Mode,
-    /// What the headers say of an event in binary mode.
+    /// The attributes in the headers, in binary mode.
     builder: EventBuilder,
 }
 
-/// One event, and where it stands.
+/// An event and its source text.
 struct ParsedEvent {
     event: Event,
-    /// As it came, in a mode that has documents.
+    /// The received document. `None` in binary mode.
     document: Option<Bytes>,
 }
 
 impl EventReader {
-    /// The mode, and what the headers say; or why the kind does not take it.
+    /// Determines the mode and reads the attributes in the headers. Error: the kind does not accept the media type.
     pub(super) fn of(
         kind: &Kind,
         media_type: Option<&MediaType<'_>>,
@@ -69,7 +69,7 @@ impl EventReader {
             return is_utf8.then_some(events).ok_or_else(|| unsupported("Send events in UTF-8."));
         }
         let content_type = media_type.map(|media_type| match &*media_type.essence {
-            // What curl sends unasked.
+            // curl's default.
             "application/x-www-form-urlencoded" if kind.takes_json() => JSON,
             _ => media_type.text,
         });
@@ -81,7 +81,7 @@ impl EventReader {
         self.mode
     }
 
-    /// Checks the events in a body, and returns their commands.
+    /// Checks the events in a body and returns their commands.
     pub(super) fn read_commands(
         self,
         body: &Bytes,
@@ -97,8 +97,8 @@ impl EventReader {
                 (vec![submission(found, admission)?], traceparent)
             }
         };
-        let (own_key, bound_to) = identity.finish();
-        Ok(ParsedBody { commands, event_key: Some(own_key), key_scope: Some(bound_to), traceparent })
+        let (event_key, key_scope) = identity.finish();
+        Ok(ParsedBody { commands, event_key: Some(event_key), key_scope: Some(key_scope), traceparent })
     }
 
     fn read_one(self, body: &Bytes, admission: &AdmissionChecker) -> Result<ParsedEvent, Problem> {
@@ -108,7 +108,7 @@ impl EventReader {
             return Ok(ParsedEvent { event, document: Some(body.clone()) });
         }
         let content_type = self.builder.get("datacontenttype");
-        // Nothing is no JSON.
+        // An empty body is not JSON: the event then has no data.
         let has_data = !body.is_empty() || content_type.is_some_and(|name| !is_json(name));
         let is_json = admission.kind.content(None) == Some(Content::Json);
         let event = self.builder.finish(has_data.then(|| body.clone()), is_json);
@@ -119,7 +119,7 @@ impl EventReader {
     }
 }
 
-/// The events of a batch: all, or none.
+/// Reads the events of a batch. All are accepted, or none.
 fn batch(
     body: &Bytes,
     admission: &AdmissionChecker,
@@ -145,7 +145,7 @@ fn batch(
     refusals.into_result(admitted)
 }
 
-/// What the log gets of an event.
+/// Creates the log entry of an event.
 fn submission(found: ParsedEvent, admission: &AdmissionChecker) -> Result<Submission, Problem> {
     let ParsedEvent { event, document } = found;
     let kind = &admission.kind;
@@ -170,11 +170,11 @@ fn submission(found: ParsedEvent, admission: &AdmissionChecker) -> Result<Submis
     admission.submission(KafkaRecord { key, content_type: content_type.into(), headers, more_len, value })
 }
 
-/// What the data is read as, if there is any.
+/// How the data is read. `None` if the event has no data.
 fn content(event: &Event, kind: &Kind, is_document: bool) -> Result<Option<Content>, Problem> {
     let media_type = match event.get("datacontenttype").map(MediaType::parse) {
-        // `Content-Type` has been read as one.
-        Some(None) => return Err(invalid("datacontenttype", "it is not a media type", is_document)),
+        // Only in documents: in binary mode, `Content-Type` was already parsed.
+        Some(None) => return Err(invalid("datacontenttype", "must be a media type", is_document)),
         Some(known) => known,
         None => None,
     };
@@ -184,7 +184,7 @@ fn content(event: &Event, kind: &Kind, is_document: bool) -> Result<Option<Conte
     let essence = media_type.as_ref().map(|media_type| &*media_type.essence);
     let content = match essence {
         Some(_) => kind.content(essence),
-        // Data in base64: bytes, where the kind takes any.
+        // Data in base64 without a media type is opaque if the kind accepts opaque bytes.
         None => kind.content(Some(UNKNOWN)).or_else(|| kind.content(None)),
     };
     match (content, &media_type) {
@@ -199,7 +199,7 @@ fn content(event: &Event, kind: &Kind, is_document: bool) -> Result<Option<Conte
 fn partition_key(key: &str, is_document: bool) -> Result<Bytes, Problem> {
     match key.len() {
         1..=MAX_KEY_BYTES => Ok(Bytes::copy_from_slice(key.as_bytes())),
-        _ => Err(invalid(KEY, "it must have 1 to 1024 bytes: it is the command's key", is_document)),
+        _ => Err(invalid(KEY, "must have 1 to 1024 bytes, because it is the command's key", is_document)),
     }
 }
 
@@ -213,17 +213,17 @@ fn traceparent(event: &Event) -> Option<&str> {
     event.get("traceparent").filter(|value| headers::is_traceparent(value))
 }
 
-/// `before`: what stands before an attribute's name where it is: `/` in a document, `ce-` in headers.
+/// The problem for an event error. `before` is the prefix of attribute names: `/` in a document, `ce-` in headers.
 fn problem_of(error: EventError, before: &str) -> Problem {
     let faults = match error {
         EventError::Unreadable(rejection) => return rejection.into(),
         EventError::TooMany => {
-            let detail = format!("A batch may hold at most {MAX_EVENTS} events.");
+            let detail = format!("A batch may have at most {MAX_EVENTS} events.");
             return Problem::new(&problem::TOO_MANY_LINES, detail);
         }
         EventError::Invalid(faults) => faults,
     };
-    let mut problem = Problem::new(&problem::INVALID_EVENT, "The event is not valid; see `errors`.");
+    let mut problem = Problem::new(&problem::INVALID_EVENT, "The event is not valid. See `errors`.");
     problem.field = faults.first().map(|fault| format!("{before}{}", fault.attribute).into());
     let place = |fault: &AttributeError| {
         let pointer = if before == "/" { format!("/{}", fault.attribute) } else { String::new() };

@@ -1,4 +1,5 @@
-//! What answers a route. Its kind states who may call the route, and the handler gets the caller that was verified.
+//! Handlers of routes. The variant of a handler states which callers may use the route. The handler receives the
+//! verified caller.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,11 +14,12 @@ use crate::http::server::service::MatchedRequest;
 use crate::login::Login;
 use crate::users::Users;
 
-/// Boxed: the largest handler would make every connection's future as large.
+/// The future of a handler. It is boxed, because otherwise the future of every connection would be as large as the
+/// largest handler's.
 pub type ResponseFuture<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, Problem>> + Send + 'a>>;
 
-/// A handler, by what it has to know of its caller. The handlers of users' own routes get the user service too, because
-/// there are no users without it, and that of sessions the logins.
+/// A handler with its access rule. Handlers of user routes also get the user service, and handlers of sessions the login
+/// service. Without the service, the route responds with 404.
 pub enum Handler<C: 'static> {
     /// See [`Access::Public`].
     Public(for<'a> fn(&'a Api<C>, MatchedRequest<'a>) -> ResponseFuture<'a>),
@@ -34,7 +36,7 @@ pub enum Handler<C: 'static> {
 }
 
 impl<C: Send + Sync> Handler<C> {
-    /// Who may call it.
+    /// The access rule.
     pub fn access(&self) -> Access {
         match self {
             Self::Public(_) => Access::Public,
@@ -45,7 +47,7 @@ impl<C: Send + Sync> Handler<C> {
         }
     }
 
-    /// Verifies the caller and answers.
+    /// Verifies the caller and runs the handler.
     pub async fn call(&self, api: &Api<C>, request: MatchedRequest<'_>) -> Result<HttpResponse, Problem> {
         let caller = || access::caller(&api.authenticator, &request);
         match self {
@@ -55,7 +57,7 @@ impl<C: Send + Sync> Handler<C> {
                 handle(api, request, caller).await
             }
             Self::Session(handle) => {
-                // Without logins there is no such path, whoever calls.
+                // Without the login service, the path does not exist for any caller.
                 let login = api.login()?;
                 let caller = caller().await?;
                 handle(api, login, request, caller).await
@@ -78,7 +80,7 @@ impl<C: Send + Sync> Handler<C> {
     }
 }
 
-/// A handler of the table: `handler!(Admin users::delete)`.
+/// Creates a handler for the route table: `handler!(Admin users::delete)`.
 macro_rules! handler {
     (Public $handle:path) => {
         Handler::Public(|api, request| Box::pin($handle(api, request)))

@@ -1,4 +1,4 @@
-//! `POST /login`, `/refresh`, `/logout`.
+//! Handlers of `POST /login`, `/refresh` and `/logout`.
 
 use serde_json::{Map, Value};
 
@@ -39,7 +39,7 @@ pub(super) async fn refresh<C: CommandService>(
     Ok(respond::json(&login.refresh(token.expose()).await?))
 }
 
-/// `POST /logout`: by the access token in `Authorization`, or by a refresh token in the body.
+/// `POST /logout`, with the access token in `Authorization` or a refresh token in the body.
 pub(super) async fn logout<C: CommandService>(
     api: &Api<C>,
     login: &Login,
@@ -65,20 +65,23 @@ async fn read<C: CommandService>(
 impl From<LoginError> for Problem {
     fn from(error: LoginError) -> Self {
         match error {
-            LoginError::Wrong => Self::new(&problem::WRONG_CREDENTIALS, "The name or the password is wrong."),
+            LoginError::WrongCredentials => {
+                Self::new(&problem::WRONG_CREDENTIALS, "The name or the password is wrong.")
+            }
             LoginError::Token(error) => error.into(),
             LoginError::Busy(message) => Self::new(&problem::BUSY, message),
             LoginError::Hashing { retry_after } => {
-                let busy = Self::new(&problem::BUSY, "Too many passwords wait to be compared; try again.");
+                let busy =
+                    Self::new(&problem::BUSY, "Too many passwords wait to be checked. Try again later.");
                 Self { retry_after: Some(retry_after), ..busy }
             }
             LoginError::Limited(limited) => limited.into(),
             LoginError::Database => {
-                Self::new(&problem::DATABASE_UNAVAILABLE, "Nobody was logged in; try again.")
+                Self::new(&problem::DATABASE_UNAVAILABLE, "The login failed. Try again later.")
             }
-            LoginError::Stopping => Self::new(&problem::STOPPING, "Nobody was logged in; try again."),
+            LoginError::Stopping => Self::new(&problem::STOPPING, "The login failed. Try again later."),
             LoginError::NoKeys => {
-                Self::new(&problem::NOT_FOUND, "Nobody logs in here: there is no key that signs.")
+                Self::new(&problem::NOT_FOUND, "Logins are disabled: no signing key is configured.")
             }
         }
     }

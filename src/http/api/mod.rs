@@ -1,13 +1,19 @@
 //! The public listener.
 //!
 //! ```text
-//! routes     the table: what answers each route, and who may call it
-//! handler    verifies the caller before the handler runs; access: the rules, and the proofs that handlers get
-//! commands, batch, status · users/ · login   the handlers
-//! admission  which bodies may enter; trial: what would happen to a body
-//! receipt    answers to accepted commands; documents: all answers, as types
-//! state      what the handlers work with; catalogue: the kinds that may enter; checks: where bodies are checked
-//! openapi/   the description of the interface
+//! routes             the route table: handler and access rule of each route
+//! handler            verifies the caller before a handler runs
+//! access             the access rules, and the proofs that handlers receive
+//! commands, status, users/, login   the handlers
+//! admission_checker  decides which commands are accepted
+//! body_format        the format of a body; batch: one command per line; event_reader: CloudEvents
+//! body_checks        runs the checks of bodies
+//! dry_run            checks a body without a running daemon
+//! receipt            responses to accepted commands
+//! documents          response documents
+//! state              dependencies of the handlers
+//! catalogue          the accepted kinds
+//! openapi/           the OpenAPI description
 //! ```
 
 pub mod access;

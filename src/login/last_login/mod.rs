@@ -21,14 +21,14 @@ use crate::sync::Mutex;
 use crate::task::Task;
 use crate::units::Timestamp;
 
-use queue::Queue;
+use queue::LastLoginQueue;
 
 /// A batch that was in the way of another transaction is written again at once, this often in all.
-const TRIES: u32 = 3;
+const MAX_ATTEMPTS: u32 = 3;
 /// A database that is away is tried again after this long at first,
-const FIRST_RETRY: Duration = Duration::from_millis(100);
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// and after this long in the end.
-const LAST_RETRY: Duration = Duration::from_secs(5);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// How login times are written.
 #[derive(Clone, Copy, Debug)]
@@ -50,11 +50,11 @@ pub struct LastLogins(Arc<Inner>);
 struct Inner {
     config: LastLoginConfig,
     db: Database,
-    queue: Mutex<Queue>,
+    queue: Mutex<LastLoginQueue>,
     /// Rung when there is a whole batch.
-    full: Notify,
+    batch_ready: Notify,
     /// Whose turn it is to write.
-    turn: tokio::sync::Mutex<()>,
+    write_lock: tokio::sync::Mutex<()>,
     waiting: IntGauge,
     overflow: IntCounter,
     lost: IntCounter,
@@ -64,11 +64,11 @@ impl LastLogins {
     /// Nothing is written in the background before [`LastLogins::run`].
     pub fn new(config: LastLoginConfig, db: Database, metrics: &Metrics) -> Self {
         Self(Arc::new(Inner {
-            queue: Mutex::new(Queue::new(config.buffer)),
+            queue: Mutex::new(LastLoginQueue::new(config.buffer)),
             config,
             db,
-            full: Notify::new(),
-            turn: tokio::sync::Mutex::default(),
+            batch_ready: Notify::new(),
+            write_lock: tokio::sync::Mutex::default(),
             waiting: metrics.last_logins_waiting.clone(),
             overflow: metrics.last_logins_hit.clone(),
             lost: metrics.last_logins_lost.clone(),
@@ -77,11 +77,11 @@ impl LastLogins {
 
     /// Remembers that `name` logged in. Waits for the database only when there is no room, and then no longer than the
     /// time-out of a batch.
-    pub async fn note(&self, name: &str, at: Timestamp) {
+    pub async fn record(&self, name: &str, at: Timestamp) {
         let inner = &self.0;
-        let (kept, len) = inner.with(|queue| (queue.put(name, at), queue.len()));
+        let (kept, len) = inner.with_queue(|queue| (queue.put(name, at), queue.len()));
         if len >= inner.config.batch_size {
-            inner.full.notify_one();
+            inner.batch_ready.notify_one();
         }
         if kept {
             return;
@@ -102,16 +102,16 @@ impl LastLogins {
     /// Writes all that waits, for the stop, and says in the log what is left `within` that time.
     pub async fn flush(&self, within: Duration) {
         let inner = &self.0;
-        let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
+        let mut backoff = Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
         let all = async {
-            while inner.with(|queue| queue.len()) > 0 {
+            while inner.with_queue(|queue| queue.len()) > 0 {
                 if inner.write_batch().await.is_err() {
                     sleep(backoff.delay()).await;
                 }
             }
         };
         if timeout(within, all).await.is_err() {
-            let left = inner.with(|queue| queue.len());
+            let left = inner.with_queue(|queue| queue.len());
             tracing::warn!(
                 event = "login.times_lost",
                 login.times = left,
@@ -123,11 +123,11 @@ impl LastLogins {
 
 impl Inner {
     async fn write_behind(&self) {
-        let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
+        let mut backoff = Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
         let mut well = true;
         loop {
             // Either is a reason.
-            let _ = timeout(self.config.flush_interval, self.full.notified()).await;
+            let _ = timeout(self.config.flush_interval, self.batch_ready.notified()).await;
             while let Err(error) = self.write_whole_batches().await {
                 if std::mem::replace(&mut well, false) {
                     tracing::warn!(
@@ -149,15 +149,18 @@ impl Inner {
     async fn write_whole_batches(&self) -> Result<(), DbError> {
         loop {
             self.write_batch().await?;
-            if self.with(|queue| queue.len()) < self.config.batch_size {
+            if self.with_queue(|queue| queue.len()) < self.config.batch_size {
                 return Ok(());
             }
         }
     }
 
     async fn write_batch(&self) -> Result<(), DbError> {
-        let _turn = self.turn.lock().await;
-        let mut taken = Taken { inner: self, logins: self.with(|queue| queue.take(self.config.batch_size)) };
+        let _turn = self.write_lock.lock().await;
+        let mut taken = UnwrittenBatch {
+            inner: self,
+            logins: self.with_queue(|queue| queue.take(self.config.batch_size)),
+        };
         if !taken.logins.is_empty() {
             self.write(&taken.logins).await?;
             taken.logins.clear();
@@ -171,7 +174,7 @@ impl Inner {
             let mut tries = 1;
             loop {
                 match self.db.set_last_logins(logins).await {
-                    Err(DbError::Busy(_)) if tries < TRIES => tries += 1,
+                    Err(DbError::Busy(_)) if tries < MAX_ATTEMPTS => tries += 1,
                     other => return other.map(drop),
                 }
             }
@@ -180,7 +183,7 @@ impl Inner {
         timeout(self.config.timeout, written).await.unwrap_or_else(late)
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Queue) -> T) -> T {
+    fn with_queue<T>(&self, act: impl FnOnce(&mut LastLoginQueue) -> T) -> T {
         let mut queue = self.queue.lock();
         let done = act(&mut queue);
         self.waiting.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
@@ -189,15 +192,15 @@ impl Inner {
 }
 
 /// A batch that goes back to the queue, unless it was written: also when nobody waits for that any more.
-struct Taken<'a> {
+struct UnwrittenBatch<'a> {
     inner: &'a Inner,
     logins: Vec<(String, Timestamp)>,
 }
 
-impl Drop for Taken<'_> {
+impl Drop for UnwrittenBatch<'_> {
     fn drop(&mut self) {
         let logins = std::mem::take(&mut self.logins);
-        let missed = self.inner.with(|queue| queue.put_back(logins));
+        let missed = self.inner.with_queue(|queue| queue.put_back(logins));
         self.inner.lost.inc_by(u64::try_from(missed).unwrap_or(u64::MAX));
     }
 }

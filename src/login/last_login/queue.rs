@@ -6,17 +6,17 @@ use std::sync::Arc;
 use crate::units::Timestamp;
 
 /// A bounded queue. Whoever came first is written first, however often the time changed meanwhile.
-pub(super) struct Queue {
+pub(super) struct LastLoginQueue {
     times: HashMap<Arc<str>, Timestamp>,
     /// The names in `times`, each once.
     order: VecDeque<Arc<str>>,
-    most: usize,
+    max: usize,
 }
 
-impl Queue {
-    /// For at most `most` accounts.
+impl LastLoginQueue {
+    /// For at most `max` accounts.
     pub(super) fn new(most: usize) -> Self {
-        Self { times: HashMap::new(), order: VecDeque::new(), most }
+        Self { times: HashMap::new(), order: VecDeque::new(), max: most }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -50,7 +50,7 @@ impl Queue {
             *newest = at.max(*newest);
             return true;
         }
-        if self.order.len() >= self.most {
+        if self.order.len() >= self.max {
             return false;
         }
         let name: Arc<str> = name.into();
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_newest_time_of_an_account_waits_in_its_first_place() {
-        let mut queue = Queue::new(2);
+        let mut queue = LastLoginQueue::new(2);
         for (name, at, room) in [("ada", 5, true), ("bob", 1, true), ("ada", 9, true), ("ada", 7, true)] {
             assert_eq!(queue.put(name, Timestamp(at)), room);
         }
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn what_comes_back_is_first_again_and_older_than_what_came_meanwhile() {
-        let mut queue = Queue::new(3);
+        let mut queue = LastLoginQueue::new(3);
         for name in ["ada", "bob", "cid"] {
             queue.put(name, Timestamp(1));
         }

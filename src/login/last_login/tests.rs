@@ -53,7 +53,7 @@ impl Fixture {
     }
 
     /// Returns when it is written.
-    async fn written(&self, name: &str, at: u64) {
+    async fn wait_until_written(&self, name: &str, at: u64) {
         let seen = async {
             while self.last_login(name).await != Some(at) {
                 tokio::task::yield_now().await;
@@ -77,13 +77,13 @@ async fn a_whole_batch_is_written_at_once_with_the_newest_time_of_each() {
     let logins = fixture.logins(100, 3, LONG);
     let _task = logins.run();
     for (name, at) in [("ada", 5), ("ada", 9), ("ada", 7), ("bob", 1)] {
-        logins.note(name, Timestamp(at)).await;
+        logins.record(name, Timestamp(at)).await;
     }
     assert_eq!(fixture.waiting(), 2);
     assert_eq!(fixture.last_login("ada").await, None);
-    logins.note("cid", Timestamp(2)).await;
+    logins.record("cid", Timestamp(2)).await;
     for (name, at) in [("ada", 9), ("bob", 1), ("cid", 2)] {
-        fixture.written(name, at).await;
+        fixture.wait_until_written(name, at).await;
     }
     assert_eq!(fixture.waiting(), 0);
 }
@@ -94,8 +94,8 @@ async fn what_is_less_than_a_batch_is_written_at_the_interval() {
     let logins = fixture.logins(100, 100, Duration::from_millis(10));
     let _task = logins.run();
     for at in 1..4 {
-        logins.note("ada", Timestamp(at)).await;
-        fixture.written("ada", at).await;
+        logins.record("ada", Timestamp(at)).await;
+        fixture.wait_until_written("ada", at).await;
     }
 }
 
@@ -104,7 +104,7 @@ async fn what_there_is_no_room_for_is_written_by_itself() {
     let fixture = Fixture::new().await;
     let logins = fixture.logins(2, 2, LONG);
     for name in ["ada", "bob", "cid", "ada"] {
-        logins.note(name, Timestamp(5)).await;
+        logins.record(name, Timestamp(5)).await;
     }
     assert_eq!(fixture.hit("last_logins"), 1);
     assert_eq!(fixture.last_login("cid").await, Some(5));
@@ -118,16 +118,16 @@ async fn what_the_database_does_not_take_stays_and_is_written_when_it_does() {
     fixture.rename("users", "elsewhere").await;
     let logins = fixture.logins(3, 3, LONG);
     for name in ["ada", "bob", "cid"] {
-        logins.note(name, Timestamp(5)).await;
+        logins.record(name, Timestamp(5)).await;
     }
     logins.flush(Duration::from_millis(1)).await;
     assert_eq!(fixture.waiting(), 3);
-    logins.note("dan", Timestamp(5)).await;
+    logins.record("dan", Timestamp(5)).await;
     assert_eq!((fixture.hit("last_logins"), fixture.hit("last_logins_lost")), (1, 1));
     let _task = logins.run();
     fixture.rename("elsewhere", "users").await;
     for name in ["ada", "bob", "cid"] {
-        fixture.written(name, 5).await;
+        fixture.wait_until_written(name, 5).await;
     }
     assert_eq!(fixture.last_login("dan").await, None);
 }
@@ -137,7 +137,7 @@ async fn a_batch_that_nobody_waits_for_any_more_goes_back() {
     let fixture = Fixture::new().await;
     let logins = fixture.logins(3, 2, LONG);
     for name in ["ada", "bob", "cid"] {
-        logins.note(name, Timestamp(5)).await;
+        logins.record(name, Timestamp(5)).await;
     }
     // SQLite has one writer at a time.
     let other = fixture.db.begin().await.unwrap();

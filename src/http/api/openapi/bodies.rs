@@ -1,4 +1,4 @@
-//! What a configured kind takes: the bodies and headers of its path.
+//! Request bodies and headers of a configured kind's path.
 
 use serde_json::{Map, Value, json};
 
@@ -9,14 +9,14 @@ use crate::kinds::Kind;
 
 const NDJSON: &str = "application/x-ndjson";
 
-/// Each media type that a kind takes, with the schema of its bodies.
+/// The media types that a kind accepts, each with the schema of its bodies.
 pub fn content(kind: &DescribedKind<'_>) -> Value {
     let mut content = Map::new();
     for name in kind.kind.content_types() {
         content.insert(name.clone(), media_type(name, kind));
     }
     if kind.kind.takes_events() {
-        let batch = json!({"type": "array", "maxItems": 10_000, "items": event(), "description": "All are accepted or none"});
+        let batch = json!({"type": "array", "maxItems": 10_000, "items": event(), "description": "All events are accepted, or none"});
         content.insert("application/cloudevents+json".to_owned(), json!({"schema": event()}));
         content.insert("application/cloudevents-batch+json".to_owned(), json!({"schema": batch}));
     } else if kind.kind.takes_json() {
@@ -25,16 +25,16 @@ pub fn content(kind: &DescribedKind<'_>) -> Value {
     Value::Object(content)
 }
 
-/// Headers that the kind knows: name, description, and whether it requires them.
+/// Headers of the kind: name, description, and whether the header is required.
 pub fn headers(kind: &Kind) -> Vec<(String, String, bool)> {
     let key = kind.key_header().map(|name| (name.to_owned(), "The key of the record.".to_owned(), true));
     let names: &[&str] = if kind.takes_events() { &["specversion", "id", "source", "type"] } else { &[] };
     let attributes = names.iter().map(|name| {
-        let text = format!("The attribute `{name}` of an event in binary mode, which requires it.");
+        let text = format!("The attribute `{name}` of an event. Required in binary mode.");
         (format!("ce-{name}"), text, false)
     });
     let partition_key = (kind.takes_events() && kind.key().is_none()).then(|| {
-        let text = "The attribute `partitionkey` of an event in binary mode: the key of the record.";
+        let text = "The attribute `partitionkey` of an event in binary mode. It is the key of the record.";
         ("ce-partitionkey".to_owned(), text.to_owned(), false)
     });
     key.into_iter().chain(attributes).chain(partition_key).collect()
@@ -42,7 +42,7 @@ pub fn headers(kind: &Kind) -> Vec<(String, String, bool)> {
 
 fn media_type(name: &str, kind: &DescribedKind<'_>) -> Value {
     if !is_json(name) {
-        // Any bytes: in OpenAPI 3.1 they have no schema.
+        // In OpenAPI 3.1, arbitrary bytes have no schema.
         return json!({});
     }
     let mut one = json!({"schema": reference(&kind.component())});
@@ -53,7 +53,7 @@ fn media_type(name: &str, kind: &DescribedKind<'_>) -> Value {
 }
 
 fn lines(kind: &DescribedKind<'_>) -> Value {
-    let text = "One object a line, at most 10,000; all of them are accepted or none";
+    let text = "One object per line, at most 10,000 lines; all commands are accepted, or none";
     let mut batch = json!({"schema": {"type": "string", "description": text}});
     if let Some(example) = &kind.example {
         batch["example"] = json!(format!("{example}\n{example}\n"));
@@ -65,7 +65,7 @@ fn event() -> Value {
     let text = json!({"type": "string", "minLength": 1});
     json!({
         "type": "object",
-        "description": "A CloudEvent 1.0; further members are extension attributes",
+        "description": "A CloudEvent 1.0; all other members are extension attributes",
         "required": ["specversion", "id", "source", "type"],
         "properties": {
             "specversion": {"const": "1.0"}, "id": text, "source": text, "type": text,

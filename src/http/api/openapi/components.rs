@@ -1,15 +1,15 @@
-//! The components of the description: references to them, and which of them are used.
+//! Components of the OpenAPI description: references to them, and removal of unused ones.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-/// What a reference to a schema begins with.
+/// Prefix of a reference to a schema.
 pub(super) const SCHEMAS: &str = "#/components/schemas/";
-/// What a reference to a response begins with.
+/// Prefix of a reference to a response.
 pub(super) const RESPONSES: &str = "#/components/responses/";
 
-/// Removes the components that nothing refers to, neither `users` nor a component that stays.
+/// Removes components that are not referenced by `users` or, directly or indirectly, by a used component.
 pub(super) fn remove_unused(
     components: &mut Map<String, Value>,
     prefix: &str,
@@ -27,7 +27,7 @@ pub(super) fn remove_unused(
     components.retain(|name, _| used.contains(name));
 }
 
-/// Adds the components below `prefix` that `value` refers to.
+/// Adds the components below `prefix` that `value` references.
 fn references(value: &Value, prefix: &str, found: &mut Vec<String>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| references(item, prefix, found)),
@@ -41,7 +41,7 @@ fn references(value: &Value, prefix: &str, found: &mut Vec<String>) {
     }
 }
 
-/// A body of this type: the schema, by the name of its component.
+/// The content of a body: its media type and a reference to its schema.
 pub(super) fn content(media_type: &str, schema: &str) -> Value {
     json!({media_type: {"schema": reference(schema)}})
 }

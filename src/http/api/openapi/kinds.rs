@@ -1,4 +1,4 @@
-//! The configured kinds: the name, schema and example of each.
+//! Name, schema and example of each configured kind.
 
 use std::collections::BTreeSet;
 
@@ -7,16 +7,16 @@ use serde_json::{Map, Value, json};
 use super::schema_translator;
 use crate::kinds::{Kind, Kinds};
 
-/// One kind as it is described.
+/// A kind with the data for its description.
 pub struct DescribedKind<'a> {
     pub kind: &'a Kind,
-    /// What generated clients can name their functions and types after: unique, and made of letters, digits and `_`.
+    /// Unique identifier of letters, digits and `_`. Generated clients can use it in names of functions and types.
     pub identifier: String,
-    /// A body that the kind admits.
+    /// A body that the kind accepts.
     pub example: Option<Value>,
 }
 
-/// All kinds, by name.
+/// All kinds, sorted by name.
 pub fn described(kinds: &Kinds) -> Vec<DescribedKind<'_>> {
     let mut kinds: Vec<&Kind> = kinds.iter().collect();
     kinds.sort_unstable_by(|one, other| one.name().cmp(other.name()));
@@ -32,15 +32,15 @@ pub fn described(kinds: &Kinds) -> Vec<DescribedKind<'_>> {
 }
 
 impl DescribedKind<'_> {
-    /// The name of the component that is its schema.
+    /// The name of the schema's component.
     pub fn component(&self) -> String {
         format!("command_{}", self.identifier)
     }
 
-    /// Its schema, and the definitions of that.
+    /// The schema of the kind and its definitions, each with the name of its component.
     pub fn schemas(&self) -> Vec<(String, Value)> {
         let opaque = |schema: Value| vec![(self.component(), schema)];
-        // What a body is whatever its schema says.
+        // What is known of a body without its schema.
         let any = match self.kind.takes_events() && self.kind.key().is_none() {
             true => json!({}),
             false => json!({"type": "object"}),
@@ -51,13 +51,13 @@ impl DescribedKind<'_> {
             Some(schema) => schema_translator::translate(schema, &self.component()).unwrap_or_else(|| {
                 let mut schema = any;
                 schema["description"] =
-                    json!("The kind has a JSON Schema, with references that OpenAPI cannot express.");
+                    json!("The kind has a JSON Schema with references that OpenAPI cannot express.");
                 opaque(schema)
             }),
         }
     }
 
-    /// What there is to say about it.
+    /// The description of the kind's operation.
     pub fn description(&self) -> String {
         let kind = self.kind;
         let (commands, demands) = match kind.takes_events() {
@@ -67,7 +67,7 @@ impl DescribedKind<'_> {
         format!("{commands} of the kind `{}`. {demands} {}", kind.name(), key_of(kind))
     }
 
-    /// Whether each request has a body: an event may have no data.
+    /// Whether every request needs a body. An event may have no data.
     pub fn needs_body(&self) -> bool {
         !self.kind.takes_events() || self.kind.admit_data(None).is_err()
     }
@@ -102,20 +102,20 @@ fn key_of(kind: &Kind) -> String {
         (Some(pointer), _) => format!("The value at `{pointer}`"),
         (None, Some(header)) => format!("The header `{header}`"),
         (None, None) if kind.takes_events() => {
-            return "The attribute `partitionkey` is the key: events of one key stay in order. Events without it may overtake \
-                    each other."
+            return "The attribute `partitionkey` is the key. Events with the same key stay in order. Events without it may \
+                    be reordered."
                 .to_owned();
         }
-        (None, None) => return "The kind has no key: commands may overtake each other.".to_owned(),
+        (None, None) => return "The kind has no key: commands may be reordered.".to_owned(),
     };
-    format!("{place} is the key: commands of one key stay in order.")
+    format!("{place} is the key. Commands with the same key stay in order.")
 }
 
-/// The only demand of a kind without a schema: its key is a string or a number.
+/// The schema of a kind without one: only the key is required, as a string or a number.
 fn keyed(pointer: Option<&str>) -> Value {
     let mut schema = json!({"type": ["string", "number"]});
     for name in pointer.unwrap_or_default().split('/').skip(1).collect::<Vec<_>>().into_iter().rev() {
-        // An index may be one of an array.
+        // A number may be an index of an array, which this schema cannot express.
         if name.bytes().all(|byte| byte.is_ascii_digit()) {
             return json!({"type": "object"});
         }
@@ -126,7 +126,7 @@ fn keyed(pointer: Option<&str>) -> Value {
     if schema["type"] == "object" { schema } else { json!({"type": "object"}) }
 }
 
-/// `order.create` as `order_create`. Kinds that differ in punctuation or case alone get a number.
+/// Converts `order.create` to `order_create`. Kinds that differ only in punctuation or case get a number.
 fn identifier(kind: &str, taken: &mut BTreeSet<String>) -> String {
     let plain: String = kind.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let mut identifier = plain.clone();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_without_a_schema_demands_its_key() {
+    fn schemaless_kinds_require_only_their_key() {
         let key = json!({"type": ["string", "number"]});
         let inner = json!({"type": "object", "required": ["c"], "properties": {"c": key}});
         let expected = json!({"type": "object", "required": ["a/b"], "properties": {"a/b": inner}});

@@ -1,12 +1,18 @@
-//! `GET /openapi.json`, from the same tables that route and refuse.
+//! The OpenAPI description (`GET /openapi.json`). It is generated from the tables that the daemon uses to route and check
+//! requests.
 //!
 //! ```text
-//! operation   one route: who may call it, what it takes; responses: what it answers
-//! kinds       the configured kinds, each with a path, a schema and an example; dialect: JSON Schema as OpenAPI has it
-//! requests    bodies; answers: documents, by the types that are serialised
+//! operation          one route as an operation: callers, parameters, body
+//! responses          the responses of a route
+//! kinds              the configured kinds, each with a path, a schema and an example
+//! bodies             bodies and headers of a kind
+//! schema_translator  translates JSON Schema for OpenAPI
+//! requests           schemas of forms
+//! response_schemas   schemas of response documents, from the serialised types
+//! components         references to components
 //! ```
 //!
-//! Redocly's rules for OpenAPI apply to it (`tests/openapi/run`).
+//! The description must pass Redocly's lint rules (`tests/openapi/run`).
 
 mod bodies;
 mod components;
@@ -26,12 +32,13 @@ use crate::kinds::Kinds;
 
 use components::{RESPONSES, SCHEMAS, remove_unused};
 
-/// The route that stands for one path per kind. As a pattern it would be the same path as that of statuses.
+/// The route that becomes one path per kind in the description. As a pattern, it would be the same path as the route for
+/// statuses.
 pub(super) const KIND_PATH: &str = "/v1/commands/{kind}";
 
-const ROLES: &str = "A token. Roles: `self` is the user in the path, `admin` an administrator.";
+const ROLES: &str = "A bearer token. Roles: `self` is the user in the path, `admin` is an administrator.";
 
-/// The description of a listener with these routes and kinds. `asks`: whether callers have to say who they are.
+/// Creates the description of a listener with these routes and kinds. `asks`: whether callers must authenticate.
 pub(super) fn describe<'a, C: Send + Sync + 'static>(
     routes: impl Iterator<Item = &'a Route<Handler<C>>>,
     kinds: &Kinds,
@@ -62,7 +69,7 @@ pub(super) fn describe<'a, C: Send + Sync + 'static>(
     let description = json!({
         "openapi": "3.1.0",
         "info": info(),
-        // The address that the description was fetched from, whatever proxy is in front of it.
+        // Relative, so that it is the address from which the description was fetched, also behind a proxy.
         "servers": [{"url": "/", "description": "This daemon"}],
         "tags": operation::tags(),
         "paths": paths,
@@ -80,8 +87,8 @@ fn info() -> Value {
         "title": "forebay",
         "summary": "Create commands, durable on local disk before they are acknowledged",
         "version": env!("CARGO_PKG_VERSION"),
-        "description": "Every write is answered after it was flushed to the log of the daemon (202), and is delivered to Kafka \
-                        later. Errors are problem documents (RFC 9457): decide by `code` and `retryable`.",
+        "description": "The daemon responds to a write (202) after it has flushed the write to its log, and delivers it to \
+                        Kafka later. Errors are problem documents (RFC 9457). Clients should use `code` and `retryable`.",
         "contact": {"name": "forebay maintainers", "email": "maintainers@forebay.invalid"},
         "license": {"name": "Apache License 2.0", "identifier": env!("CARGO_PKG_LICENSE")},
     })

@@ -1,4 +1,4 @@
-//! One route as an operation.
+//! Describes one route as an OpenAPI operation.
 
 use serde_json::{Value, json};
 
@@ -9,10 +9,11 @@ use crate::http::api::access::Access;
 use crate::http::api::state::JSON;
 use crate::http::server::route::Route;
 
-const IDEMPOTENCY_KEY: &str = "1 to 255 printable ASCII characters, quoted or not. A repetition gets the first answer; \
-                               another body is a conflict (422), or another request where the caller has no token.";
-const WRITE: &str =
-    "202 means that it is on stable storage; Kafka gets it later. `Prefer: wait=N` waits for the outcome.";
+const IDEMPOTENCY_KEY: &str = "1 to 255 printable ASCII characters, with or without quotes. A repeated request gets the \
+                               first response. A different body is a conflict (422), except for callers without a \
+                               token, where it is a different request.";
+const WRITE: &str = "202 means that the command is on stable storage. It is sent to Kafka later. `Prefer: wait=N` waits \
+                     for the final state.";
 const COMMANDS: &str = "commands";
 const USERS: &str = "users";
 const LOGINS: &str = "logins";
@@ -22,14 +23,14 @@ const DAEMON: &str = "daemon";
 pub fn tags() -> Value {
     let tag = |name: &str, description: &str| json!({"name": name, "description": description});
     json!([
-        tag(COMMANDS, "Commands of the configured kinds, and what became of any command"),
-        tag(USERS, "Users: their changes are commands too"),
-        tag(LOGINS, "Tokens for a name and a password"),
-        tag(DAEMON, "The daemon itself"),
+        tag(COMMANDS, "Commands of the configured kinds, and the status of any command"),
+        tag(USERS, "Users; changes of users are commands too"),
+        tag(LOGINS, "Logins with name and password, and their tokens"),
+        tag(DAEMON, "Health and description of the daemon"),
     ])
 }
 
-/// A route whose path stands as it is.
+/// The operation of a route whose path is used unchanged.
 pub fn of_route<E>(route: &Route<E>, access: Access, asks: bool) -> Value {
     let mut operation = common(route, access, asks);
     operation["operationId"] = json!(route.operation);
@@ -43,7 +44,7 @@ pub fn of_route<E>(route: &Route<E>, access: Access, asks: bool) -> Value {
     operation
 }
 
-/// The route for commands of a kind, with the name of the kind in its path.
+/// The operation for commands of a kind, with the name of the kind in its path.
 pub fn of_kind<E>(route: &Route<E>, access: Access, asks: bool, kind: &DescribedKind<'_>) -> Value {
     let mut operation = common(route, access, asks);
     operation["operationId"] = json!(format!("{}_{}", route.operation, kind.identifier));
@@ -61,7 +62,7 @@ pub fn of_kind<E>(route: &Route<E>, access: Access, asks: bool, kind: &Described
     operation
 }
 
-/// What does not depend on the kind.
+/// The part of an operation that does not depend on the kind.
 fn common<E>(route: &Route<E>, access: Access, asks: bool) -> Value {
     json!({
         "tags": [tag(route.path)],
@@ -82,18 +83,18 @@ fn tag(path: &str) -> &'static str {
 
 fn remarks<E>(route: &Route<E>, access: Access, asks: bool) -> String {
     let callers = match access {
-        Access::Public => "Everybody may call it.",
-        _ if !asks => "Everybody may call it: this daemon runs in the mode `open`.",
-        Access::Optional => "A token is not required, but an invalid one is refused.",
-        Access::Authenticated => "Every caller with a valid token may call it.",
-        Access::SelfOrAdmin => "The user in the path and administrators may call it.",
-        Access::Admin => "Administrators may call it.",
+        Access::Public => "All callers may use it.",
+        _ if !asks => "All callers may use it, because this daemon runs in mode `open`.",
+        Access::Optional => "A token is not required, but an invalid token is refused.",
+        Access::Authenticated => "Callers with a valid token may use it.",
+        Access::SelfOrAdmin => "The user in the path and administrators may use it.",
+        Access::Admin => "Administrators may use it.",
     };
     if route.is_write() { format!("{WRITE} {callers}") } else { callers.to_owned() }
 }
 
-/// The tokens that a route takes; an empty list: it looks at none. `asks`: whether it can require one; in open mode none is
-/// required.
+/// The tokens that a route accepts. An empty list means that the route ignores tokens. `asks`: whether callers must
+/// authenticate. In open mode they need not.
 fn security(access: Access, asks: bool) -> Value {
     let roles: &[&[&str]] = match access {
         Access::Public => return json!([]),
@@ -117,11 +118,11 @@ fn parameters<E>(route: &Route<E>) -> Vec<Value> {
     if route.is_write() {
         let pattern = json!({"type": "string", "pattern": "^[!#-~]([ -~]{0,253}[!-~])?$"});
         parameters.push(parameter("header", "Idempotency-Key", IDEMPOTENCY_KEY, pattern));
-        let trace = "W3C trace context, kept with the record.";
+        let trace = "W3C trace context, stored with the record.";
         parameters.push(parameter("header", "traceparent", trace, json!({"type": "string"})));
     }
     if route.response_schema == "users" {
-        let limit = "How many; more than 1000 are 1000.";
+        let limit = "Maximum number of users on the page. Values above 1000 are reduced to 1000.";
         parameters.push(parameter("query", "limit", limit, json!({"type": "integer", "minimum": 1})));
         let cursor = "`next_cursor` of the previous page.";
         parameters.push(parameter("query", "cursor", cursor, json!({"type": "string"})));
@@ -129,7 +130,7 @@ fn parameters<E>(route: &Route<E>) -> Vec<Value> {
     parameters
 }
 
-/// The `{name}` in the path. That of a kind is not one: each kind has a path of its own.
+/// The `{name}` in the path. `None` for `{kind}`, because each kind has a path of its own.
 fn path_parameter(path: &str) -> Option<Value> {
     let (_, name) = path.split_once('{')?;
     let (name, _) = name.split_once('}')?;

@@ -1,5 +1,5 @@
-//! What a client may send. Written by hand: `users` reads forms member by member, to name every mistake at once, and no
-//! type is deserialised.
+//! Schemas of request bodies. They are written by hand, because `users` deserialises no types: it reads forms member by
+//! member to report all errors at once.
 
 use serde_json::{Map, Value, json};
 
@@ -23,7 +23,7 @@ pub fn schemas() -> [(&'static str, Value); 6] {
         "additionalProperties": false,
         "minProperties": 1,
         "properties": {
-            "name": {"type": "string", "description": "The one in the path"},
+            "name": {"type": "string", "description": "Must equal the name in the path"},
             "email": email(), "phone": phone(), "nickname": nickname,
         },
     });
@@ -37,7 +37,7 @@ pub fn schemas() -> [(&'static str, Value); 6] {
         "type": "object",
         "additionalProperties": false,
         "properties": {"refresh_token": {"type": "string"}},
-        "description": "Nothing where the access token is shown in `Authorization`",
+        "description": "Empty if the access token is in `Authorization`",
     });
     [
         ("new_user", new_user),
@@ -49,7 +49,7 @@ pub fn schemas() -> [(&'static str, Value); 6] {
     ]
 }
 
-/// A body of this name.
+/// An example of the body with this schema.
 pub fn example(body: &str) -> Value {
     match body {
         "new_user" => json!({
@@ -62,20 +62,20 @@ pub fn example(body: &str) -> Value {
     }
 }
 
-/// An object with these members, all of them text.
+/// The schema of an object with these members, all of them strings.
 fn strings(members: &[&str]) -> Value {
     let properties: Map<String, Value> =
         members.iter().map(|member| ((*member).to_owned(), json!({"type": "string"}))).collect();
     json!({"type": "object", "required": members, "additionalProperties": false, "properties": properties})
 }
 
-/// Blanks around it are taken away.
+/// Schema of a user name. The daemon removes spaces around it.
 fn name() -> Value {
     let pattern = "^ *[A-Za-z0-9][A-Za-z0-9._-]{0,63} *$";
     json!({"type": "string", "pattern": pattern, "description": crate::users::NAME_RULE})
 }
 
-/// RFC 5322's dot-atom at a host name; blanks around it are taken away.
+/// Schema of an email address: a dot-atom of RFC 5322, `@`, and a host name. The daemon removes spaces around it.
 fn email() -> Value {
     let atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
     let label = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
@@ -83,12 +83,13 @@ fn email() -> Value {
     json!({"type": "string", "pattern": pattern, "maxLength": 254})
 }
 
-/// Digits and what people write between them; how many there are depends on the country, and no pattern says it.
+/// Schema of a phone number: digits with the usual separators. The number of digits depends on the country, so the
+/// pattern does not check it exactly.
 fn phone() -> Value {
     let rule = crate::users::PHONE_RULE;
     let description = format!(
-        "It is {rule}. It is kept in E.164, such as `+4930123456`. Without `+` and a country code only where the operator \
-         has set a region (`[users] phone_region`)."
+        "It is {rule}. It is stored in E.164 format, such as `+4930123456`. `+` and the country code may be omitted only if \
+         the operator has set a region (`[users] phone_region`)."
     );
     let pattern = r"^ *[(\[]?\+?[ ./()-]*[0-9]([ ./()\[\]-]*[0-9]){3,19}[ ./()-]*$";
     let examples = ["+49 30 1234567"];

@@ -1,4 +1,4 @@
-//! What the daemon answers, by the types that it serialises.
+//! Schemas of response documents, generated from the serialised types.
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -11,13 +11,13 @@ use crate::http::readiness::Readiness;
 use crate::login::TokenPair;
 use crate::users::Profile;
 
-/// Final states of commands that the daemon itself does not apply.
+/// Final states of commands that the daemon does not apply itself.
 const FINAL: [&str; 2] = ["sent", "dead"];
 /// Final states of commands about users.
 const USER_FINAL: [&str; 3] = [APPLIED, "rejected", "dead"];
 const APPLIED: &str = "applied";
 
-/// The schema of each answer, under the name that its type gives it.
+/// The schema of each response document, with the name that its type declares.
 pub fn schemas() -> Map<String, Value> {
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.definitions_path = "/components/schemas".into();
@@ -38,7 +38,7 @@ pub fn schemas() -> Map<String, Value> {
     schemas
 }
 
-/// Answers after a wait are statuses too, in fewer states.
+/// Adds the schemas of statuses after a wait. These statuses have final states only.
 fn add_final(schemas: &mut Map<String, Value>) {
     let status = schemas.get("status").cloned().unwrap_or_default();
     let mut add = |name: &str, description: &str, states: &[&str]| {
@@ -87,19 +87,19 @@ mod tests {
     }
 
     #[test]
-    fn a_waited_status_has_the_states_that_end_a_wait() {
+    fn final_status_schemas_have_exactly_the_final_states() {
         for state in ALL {
             let (name, is_final) = shown("user.create", state);
             assert_eq!(USER_FINAL.iter().any(|known| name == *known), is_final, "{name}");
             let (name, is_final) = shown("order.create", state);
-            // Only a consumer applies or rejects.
+            // Only the consumer applies or rejects a command.
             let is_possible = !matches!(state, CommandState::Applied | CommandState::Rejected);
             assert_eq!(FINAL.iter().any(|known| name == *known), is_final && is_possible, "{name}");
         }
     }
 
     #[test]
-    fn every_status_has_the_states_of_its_name() {
+    fn each_status_schema_lists_its_states() {
         let schemas = schemas();
         for (name, states) in [
             ("status", json!(["accepted", "sent", "applied", "rejected", "dead"])),

@@ -48,9 +48,9 @@ impl Tls {
         let contents = files.read()?;
         let LoadedCertificate { config: current, validity } = files.load(&contents)?;
         let current = Arc::new(RwLock::new(current));
-        let standing = Arc::new(Mutex::new(CertificateStatus { validity, file_error: None }));
+        let status = Arc::new(Mutex::new(CertificateStatus { validity, file_error: None }));
         let failed = metrics.tls_handshakes_failed.clone();
-        Ok(Some(Self { files, first: contents.fingerprint(), current, status: standing, failed }))
+        Ok(Some(Self { files, first: contents.fingerprint(), current, status, failed }))
     }
 
     /// Errors in the files that the configuration names. Blocks on disk I/O.

@@ -1,4 +1,4 @@
-//! Certificate chain and private key, read from their files and fitted together.
+//! Reads the certificate chain and the private key from their files, and checks that they belong together.
 
 use std::fs::File;
 use std::io;

@@ -9,21 +9,21 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// Logins in progress.
 pub(super) struct InProgress {
-    seats: Mutex<Seats>,
-    most: usize,
-    most_of_one: usize,
+    state: Mutex<LimiterState>,
+    max: usize,
+    max_per_address: usize,
 }
 
 #[derive(Default)]
-struct Seats {
-    taken: usize,
+struct LimiterState {
+    in_progress: usize,
     /// Of each address that has any.
     by_address: HashMap<IpAddr, usize>,
 }
 
 /// One of them.
-pub(super) struct Seat<'a> {
-    logins: &'a InProgress,
+pub(super) struct LoginPermit<'a> {
+    limiter: &'a InProgress,
     address: IpAddr,
 }
 
@@ -31,30 +31,30 @@ impl InProgress {
     pub fn new(most: usize) -> Self {
         // Of one seat none can be left to others.
         let most_of_one = (most - most.div_ceil(4)).max(1);
-        Self { seats: Mutex::default(), most, most_of_one }
+        Self { state: Mutex::default(), max: most, max_per_address: most_of_one }
     }
 
     /// A seat for a login from this address, or its network. None: there are too many, or too many of it.
-    pub fn enter(&self, address: IpAddr) -> Option<Seat<'_>> {
-        let mut seats = self.seats();
+    pub fn try_acquire(&self, address: IpAddr) -> Option<LoginPermit<'_>> {
+        let mut seats = self.state();
         let own = seats.by_address.get(&address).copied().unwrap_or(0);
-        if seats.taken >= self.most || own >= self.most_of_one {
+        if seats.in_progress >= self.max || own >= self.max_per_address {
             return None;
         }
-        seats.taken += 1;
+        seats.in_progress += 1;
         seats.by_address.insert(address, own + 1);
-        Some(Seat { logins: self, address })
+        Some(LoginPermit { limiter: self, address })
     }
 
-    fn seats(&self) -> MutexGuard<'_, Seats> {
-        self.seats.lock()
+    fn state(&self) -> MutexGuard<'_, LimiterState> {
+        self.state.lock()
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for LoginPermit<'_> {
     fn drop(&mut self) {
-        let mut seats = self.logins.seats();
-        seats.taken -= 1;
+        let mut seats = self.limiter.state();
+        seats.in_progress -= 1;
         match seats.by_address.get_mut(&self.address) {
             Some(own) if *own > 1 => *own -= 1,
             _ => drop(seats.by_address.remove(&self.address)),
@@ -73,25 +73,25 @@ mod tests {
     #[test]
     fn a_seat_is_free_again_when_its_login_ends_or_was_refused() {
         let logins = InProgress::new(2);
-        let (one, two) = (logins.enter(address(1)), logins.enter(address(2)));
+        let (one, two) = (logins.try_acquire(address(1)), logins.try_acquire(address(2)));
         assert!(one.is_some() && two.is_some());
-        assert!(logins.enter(address(3)).is_none() && logins.enter(address(3)).is_none());
+        assert!(logins.try_acquire(address(3)).is_none() && logins.try_acquire(address(3)).is_none());
         drop(one);
-        let third = logins.enter(address(3));
+        let third = logins.try_acquire(address(3));
         assert!(third.is_some());
         drop((two, third));
-        let seats = logins.seats();
-        assert!(seats.taken == 0 && seats.by_address.is_empty());
+        let seats = logins.state();
+        assert!(seats.in_progress == 0 && seats.by_address.is_empty());
     }
 
     #[test]
     fn one_address_leaves_seats_to_others_whatever_its_limits() {
         for (most, of_one) in [(1_000, 750), (4, 3), (3, 2), (2, 1)] {
             let logins = InProgress::new(most);
-            let taken: Vec<_> = (0..most).filter_map(|_| logins.enter(address(1))).collect();
+            let taken: Vec<_> = (0..most).filter_map(|_| logins.try_acquire(address(1))).collect();
             assert_eq!(taken.len(), of_one);
-            assert!(logins.enter(address(2)).is_some());
+            assert!(logins.try_acquire(address(2)).is_some());
         }
-        assert!(InProgress::new(1).enter(address(1)).is_some(), "the only seat is somebody's");
+        assert!(InProgress::new(1).try_acquire(address(1)).is_some(), "the only seat is somebody's");
     }
 }

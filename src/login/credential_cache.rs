@@ -24,22 +24,22 @@ pub(super) struct Account {
 }
 
 /// The cache.
-pub(super) struct Credentials {
+pub(super) struct CredentialCache {
     key: KeyedDigest,
-    entries: Cache<String, Entry>,
+    entries: Cache<String, CachedCredential>,
     generations: CacheGenerations,
     hits: IntCounter,
     misses: IntCounter,
 }
 
 #[derive(Clone)]
-struct Entry {
+struct CachedCredential {
     digest: [u8; 16],
     account: Account,
     generation: Generation,
 }
 
-impl Credentials {
+impl CredentialCache {
     /// Those of the users who logged in last, at most `size`; each for at most `ttl`.
     pub fn new(
         ttl: Duration,
@@ -75,7 +75,7 @@ impl Credentials {
     /// Remembers a password that is right. `generation`: taken before the database was asked.
     pub fn insert(&self, name: &str, password: &Secret, account: Account, generation: Generation) {
         let digest = self.digest(name, password);
-        self.entries.insert(name.to_owned(), Entry { digest, account, generation });
+        self.entries.insert(name.to_owned(), CachedCredential { digest, account, generation });
     }
 
     fn digest(&self, name: &str, password: &Secret) -> [u8; 16] {
@@ -101,7 +101,7 @@ mod tests {
         let generations = CacheGenerations::new(10);
         let minute = Duration::from_secs(60);
         let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
-        let cache = Credentials::new(minute, 10, generations.clone(), &metrics).unwrap();
+        let cache = CredentialCache::new(minute, 10, generations.clone(), &metrics).unwrap();
         cache.insert("ada", &secret("right"), account(), generations.current("ada"));
         assert_eq!(cache.get("ada", &secret("right")), Some(account()));
         assert_eq!(cache.get("ada", &secret("wrong")), None);
