@@ -1,4 +1,4 @@
-//! The commit thread: takes what waits, appends it, flushes once, answers.
+//! The commit thread: takes the waiting requests, appends them, flushes once, and replies.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,20 +18,20 @@ use crate::failpoint::Failpoint;
 use crate::units::Timestamp;
 use crate::wal::{AppendError, Lsn, NewRecord, Writer};
 
-/// Longest sleep: the watchdog wants a sign of life, and an old segment is to be sealed.
+/// Maximum sleep: the watchdog expects a heartbeat, and old segments must be sealed.
 const MAX_SLEEP: Duration = Duration::from_millis(500);
-/// A group larger than this is written and flushed before more is taken: it takes as long as a flush by itself,
-/// and everyone in it waits for all of it.
+/// A group larger than this is written and flushed before more requests are taken. Writing it takes as long as a flush,
+/// and every request in the group waits for all of it.
 const GROUP_BYTES: usize = 4 << 20;
-/// How long the first group that needs the next segment waits while it is being filled: 64 MiB of zeros take 0.2 s on the
-/// disks we know. Groups after it are refused at once until the segment is there.
+/// How long the first group that needs the next segment waits for its preallocation. 64 MiB of zeros take 0.2 s on the
+/// disks measured. Later groups are rejected at once until the segment is ready.
 const SEGMENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Random bytes are fetched from the system for many ids at once.
 const RANDOM_POOL: usize = 9 * 256;
 
 type Reply = oneshot::Sender<Result<CommitOutcome, SubmitError>>;
 
-/// What is answered when the flush has returned.
+/// A reply that is sent when the flush has returned.
 enum PendingReply {
     Receipt(Reply, Receipt),
     Repeat(Reply, Lsn),
@@ -44,17 +44,17 @@ pub(super) struct Committer {
     mint: IdGenerator,
     segment_max_age: Duration,
     gather: GroupGatherer,
-    /// The segment behind which the next one was awaited in vain.
+    /// The segment after which the wait for the next one timed out.
     awaited_after: Option<Lsn>,
     random: Vec<u8>,
-    /// Appended, not yet flushed.
+    /// Replies to appended requests that are not yet flushed.
     pending_replies: Vec<PendingReply>,
-    /// Keys of the group that is being written.
+    /// Idempotency keys of the current group.
     group_keys: HashMap<ScopeDigest, Lsn>,
-    /// Keys and claims of that group: they enter the index after the flush.
+    /// Keys and claims of the current group. They are added to the index after the flush.
     index_entries: Vec<IndexEntry>,
     payloads: Vec<u8>,
-    /// Records of that group, by topic.
+    /// Records of the current group, by topic.
     topics: Vec<(Arc<str>, u64)>,
     traced: TracedGroup,
 }
@@ -80,7 +80,7 @@ impl Committer {
         }
     }
 
-    /// Until the queue is closed and empty, or the log is poisoned.
+    /// Runs until the queue is closed and empty, or the log is poisoned.
     pub fn run(mut self) {
         let _abandon = AbandonOnDrop(Arc::clone(&self.shared));
         let mut taken = Vec::new();
@@ -98,7 +98,7 @@ impl Committer {
             self.gather.on_group_answered(count, Instant::now());
             if last_look.elapsed() >= MAX_SLEEP {
                 last_look = Instant::now();
-                // Full or poisoned shows at the next append; an old segment can wait for it.
+                // A full or poisoned log shows at the next append; sealing an old segment can wait until then.
                 let _ = self.writer.seal_if_older(self.segment_max_age, Timestamp::now());
             }
             if self.shared.log.poisoned().is_some() {
@@ -110,7 +110,7 @@ impl Committer {
         }
     }
 
-    /// Tells the watchdog that the thread is alive.
+    /// Reports a heartbeat to the watchdog.
     fn beat(&self) {
         self.shared.heartbeat.fetch_add(1, Ordering::Relaxed);
     }
@@ -124,7 +124,7 @@ impl Committer {
                         self.traced.add(traced, first..self.writer.next_lsn());
                         self.pending_replies.push(answer.into_pending(reply));
                     }
-                    // Whoever stopped waiting needs no answer.
+                    // A client that no longer waits needs no reply.
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
@@ -137,7 +137,7 @@ impl Committer {
         }
     }
 
-    /// Appends; where the next segment is still being filled, once more when it is there, or has been awaited.
+    /// Appends. If the next segment is not ready, waits for it and tries once more.
     fn with_segment<T>(
         &mut self,
         append: impl Fn(&mut Self) -> Result<T, SubmitError>,
@@ -148,7 +148,8 @@ impl Committer {
         }
     }
 
-    /// Waits for the next segment, once behind each; says whether it waited. What is flushed is answered before.
+    /// Waits for the next segment, once per segment, and returns whether it waited. Flushed requests are answered
+    /// first.
     fn await_segment(&mut self) -> bool {
         let behind = Some(self.writer.segment());
         if self.awaited_after == behind {
@@ -235,7 +236,7 @@ impl Committer {
         Ok(lsn)
     }
 
-    /// A record of this topic is in the group.
+    /// Counts a record of this topic in the group.
     fn count(&mut self, topic: &Arc<str>) {
         match self.topics.iter_mut().find(|(known, _)| known == topic) {
             Some((_, records)) => *records += 1,
@@ -243,19 +244,19 @@ impl Committer {
         }
     }
 
-    /// A password lies in an encrypted log only.
+    /// Rejects a password unless the log is encrypted.
     fn check_encryption(&self, sealed: bool) -> Result<(), SubmitError> {
         if sealed && !self.shared.log.is_encrypting() { Err(SubmitError::Unencrypted) } else { Ok(()) }
     }
 
-    /// The record's claim, if it has one, is to enter the index.
+    /// Queues the record's claim, if it has one, for the index.
     fn add_claim(&mut self, claim: Option<[u8; 16]>, lsn: Lsn) {
         if let Some(claim) = claim {
             self.index_entries.push((self.shared.digests.claim_digest(&claim), lsn));
         }
     }
 
-    /// An earlier request with the same key: of this group, or from the index.
+    /// The earlier request with the same idempotency key: in this group, or in the index.
     fn find_earlier(&self, keyed: &KeyedRequest) -> Result<Option<Lsn>, SubmitError> {
         let scope = &keyed.repeat.scope;
         if let Some(first) = self.group_keys.get(scope) {
@@ -267,7 +268,7 @@ impl Committer {
         }
     }
 
-    /// Writes and flushes the group, then answers everyone in it; an error reaches all of them.
+    /// Writes and flushes the group, then answers every request in it. An error reaches all of them.
     fn flush(&mut self) {
         if Failpoint::AnswerBeforeFlush.is_set() {
             self.pending_replies.drain(..).for_each(|answer| answer.send(true));
@@ -289,7 +290,7 @@ impl Committer {
         self.index_entries.clear();
         if Failpoint::ReadersBeforeAnswers.is_set() {
             self.shared.log.wake_ready_readers();
-            // A lock, so that the model's scheduler may let a reader go on here.
+            // The lock lets the model's scheduler run a reader at this point.
             let _ = self.shared.queue.is_closed();
         }
         if Failpoint::FollowersNotTold.is_set() && committed.is_err() {
@@ -298,7 +299,7 @@ impl Committer {
         for answer in self.pending_replies.drain(..) {
             answer.send(committed.is_ok());
         }
-        // After the answers: a reader would take the processor from the threads that send them.
+        // After the replies: readers would compete for the processor with the threads that send the replies.
         self.shared.log.wake_ready_readers();
         self.traced.report(committed.is_ok());
         if Failpoint::FailureLate.is_set()
@@ -321,7 +322,7 @@ impl Committer {
     }
 }
 
-/// However the thread ends, also by a panic: nobody waits for an answer that cannot come.
+/// Abandons the queue when the thread ends, also after a panic, so that no request waits for a reply that cannot come.
 struct AbandonOnDrop(Arc<Shared>);
 
 impl Drop for AbandonOnDrop {
@@ -332,7 +333,7 @@ impl Drop for AbandonOnDrop {
     }
 }
 
-/// What a request is answered with once it is flushed.
+/// The result of an append; it becomes the reply after the flush.
 enum Appended {
     Receipt(Receipt),
     Repeat(Lsn),
@@ -349,7 +350,7 @@ impl Appended {
 
 impl PendingReply {
     fn send(self, flushed: bool) {
-        // Whoever stopped waiting needs no answer.
+        // A client that no longer waits needs no reply.
         match (self, flushed) {
             (Self::Receipt(reply, receipt), true) => drop(reply.send(Ok(CommitOutcome::New(receipt)))),
             (Self::Repeat(reply, first), true) => drop(reply.send(Ok(CommitOutcome::Repeat(first)))),

@@ -1,4 +1,4 @@
-//! What waits for the commit thread: bounded in count and bytes, handed over whole.
+//! The queue of the commit thread, bounded in count and bytes. Its content is handed over as a whole.
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -11,29 +11,29 @@ use crate::failpoint::Failpoint;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::wal::Lsn;
 
-/// What recognises a repetition of a request.
+/// An idempotent request: the digests that recognise its repetitions.
 #[derive(Clone, Copy)]
 pub(super) struct KeyedRequest {
     pub repeat: RequestDigest,
-    /// No earlier request with its key lies below.
+    /// No earlier request with this key has a lower LSN.
     pub since: Lsn,
 }
 
-/// One thing to commit, and whom to tell.
+/// One job for the commit thread, with its reply channel.
 pub(super) enum CommitJob {
     Submit {
         request: Request,
         keyed: Option<KeyedRequest>,
-        /// In a box: few requests are sampled, and all wait in the queue.
+        // In a box: few requests are sampled, but every job has the field.
         traced: Option<Box<TracedRequest>>,
         reply: oneshot::Sender<Result<CommitOutcome, SubmitError>>,
     },
-    /// A dead letter's payload goes into the log again.
+    /// Appends a dead letter's payload to the log again.
     Requeue { payload: Vec<u8>, from: Lsn, reply: oneshot::Sender<Result<Lsn, SubmitError>> },
 }
 
 impl CommitJob {
-    /// Whether nobody waits for the answer any more.
+    /// Whether the receiver of the reply was dropped.
     fn is_cancelled(&self) -> bool {
         match self {
             Self::Submit { reply, .. } => reply.is_closed(),
@@ -54,7 +54,7 @@ struct State {
     waiting: Vec<CommitJob>,
     bytes: usize,
     closed: bool,
-    /// How many must wait to wake the commit thread; `None` while it is awake.
+    /// How many jobs must wait before the commit thread is woken; `None` while it is awake.
     wake_at: Option<usize>,
 }
 
@@ -72,7 +72,7 @@ impl CommitQueue {
         Self { max_count, max_bytes, state: Mutex::default(), ready: Condvar::new() }
     }
 
-    /// Adds work that holds `bytes`. One piece larger than the whole queue is let in when it is alone.
+    /// Adds a job that holds `bytes`. A job larger than the whole queue is accepted when the queue is empty.
     pub fn push(&self, work: CommitJob, bytes: usize) -> Result<(), SubmitError> {
         if Failpoint::WakeBeforeEnqueue.is_set() {
             self.ready.notify_one();
@@ -96,8 +96,8 @@ impl CommitQueue {
         Ok(())
     }
 
-    /// Everything that waits, put into `taken`, once `group_gatherer` has what it waits for; nothing after `max_wait`. False:
-    /// closed and empty.
+    /// Moves all waiting jobs into `taken` once `group_gatherer` has its target, or nothing after `max_wait`. Returns
+    /// `false` if the queue is closed and empty.
     pub fn take(&self, taken: &mut Vec<CommitJob>, patience: Duration, gather: &GroupGatherer) -> bool {
         let mut state = self.state.lock();
         if state.waiting.is_empty() && !state.closed {
@@ -119,7 +119,7 @@ impl CommitQueue {
         !(state.closed && taken.is_empty())
     }
 
-    /// Until `count` pieces wait, the queue is closed or `max_wait` is over.
+    /// Sleeps until `count` jobs wait, the queue is closed, or `max_wait` has passed.
     fn sleep<'a>(
         &self,
         mut state: MutexGuard<'a, State>,
@@ -142,7 +142,7 @@ impl CommitQueue {
         self.ready.notify_one();
     }
 
-    /// Nobody will take what waits: whoever waits for an answer is told by the end of its channel.
+    /// Drops the waiting jobs. Their closed reply channels notify the callers.
     pub fn abandon(&self) {
         let waiting = {
             let mut state = self.state.lock();
@@ -152,7 +152,7 @@ impl CommitQueue {
         drop(waiting);
     }
 
-    /// How many wait, and their bytes.
+    /// Number of waiting jobs, and their bytes.
     #[cfg(all(test, feature = "shuttle"))]
     pub fn held(&self) -> (usize, usize) {
         let state = self.state.lock();
@@ -176,7 +176,7 @@ mod tests {
         queue.push(CommitJob::Requeue { payload: Vec::new(), from: Lsn(1), reply }, 1).unwrap();
     }
 
-    /// Waits an hour for three requests; what ends the wait is `end`.
+    /// Gathers three requests with a timeout of one hour; `end` ends the wait earlier.
     fn gathered(end: impl FnOnce(&CommitQueue)) -> usize {
         let queue = CommitQueue::new(10, 1000);
         let mut gather = GroupGatherer::new(GatherRule { above: 1, max_wait: HOUR, recent: HOUR });
@@ -200,7 +200,7 @@ mod tests {
     fn a_group_that_gathers_is_taken_when_as_many_have_come_and_not_before() {
         let taken = gathered(|queue| {
             push(queue);
-            assert_eq!(queue.state.lock().wake_at, Some(3), "two do not wake it");
+            assert_eq!(queue.state.lock().wake_at, Some(3), "two requests must not wake the thread");
             push(queue);
         });
         assert_eq!(taken, 3);

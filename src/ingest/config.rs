@@ -1,4 +1,4 @@
-//! Section `[wal]`: where the log lies, how large it may become, who may wait for it.
+//! Section `[wal]`: the log's directory, size limits, retention, encryption and the commit queue.
 
 use std::path::PathBuf;
 
@@ -10,13 +10,13 @@ use crate::wal::{KeyFileError, Keys, MasterKey};
 
 const SECTION: &str = "wal";
 
-/// Smaller segments would spend more time on rotation than on records.
+/// Below this size, rotation would take more time than records.
 const SMALLEST_SEGMENT: ByteSize = ByteSize::mib(1);
 
-/// A frame's length is bounded by this; recovery rewrites at most one segment.
+/// Bounds the length of a frame, and the work of a recovery: it rewrites at most one segment.
 const LARGEST_SEGMENT: ByteSize = ByteSize::mib(1024);
 
-/// Configuration of the log and of the way into it.
+/// Configuration of the log and its commit queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -24,31 +24,31 @@ pub struct Config {
     pub dir: PathBuf,
     /// Size of one segment file.
     pub segment_size: ByteSize,
-    /// Undelivered bytes from which on commands are refused; none: what the disk has above the reserve.
+    /// Limit of undelivered bytes; at the limit, commands are rejected. `None`: all disk space above the reserve.
     pub max_backlog_size: Option<ByteSize>,
     /// Bytes of the file system that acceptance leaves free.
     pub reserve_space: ByteSize,
-    /// An open segment with records is sealed at this age.
+    /// Age at which an open segment with records is sealed.
     pub segment_max_age: Span,
-    /// How long delivered segments are kept.
+    /// How long delivered segments are retained.
     pub retain_acked_age: Span,
-    /// How many bytes of delivered segments are kept.
+    /// How many bytes of delivered segments are retained.
     pub retain_acked_size: ByteSize,
-    /// File of the master key; none: nothing is encrypted.
+    /// File of the master key. `None` disables encryption.
     pub encryption_key_file: Option<PathBuf>,
-    /// Files of master keys of before, which only open what they encrypted.
+    /// Files of previous master keys. They only decrypt what they encrypted.
     pub encryption_old_key_files: Vec<PathBuf>,
-    /// What may wait for a flush.
+    /// Limits of the queue before the commit thread.
     pub commit_queue: CommitQueueConfig,
 }
 
-/// Bounds of the queue before the commit thread.
+/// Limits of the queue before the commit thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CommitQueueConfig {
-    /// Requests.
+    /// Maximum number of requests.
     pub requests: usize,
-    /// Their bytes.
+    /// Maximum bytes of these requests.
     pub bytes: ByteSize,
 }
 
@@ -76,12 +76,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The master keys, read from their files.
+    /// Reads the master keys from their files.
     pub fn keys(&self) -> Result<Keys, KeyFileError> {
         Keys::read(self.encryption_key_file.as_deref(), &self.encryption_old_key_files)
     }
 
-    /// What is wrong with the key files. Reads them, so it is asked for by name.
+    /// Errors in the key files. Separate from [`Self::validate`], because it reads the files.
     pub fn key_mistakes(&self) -> Vec<ConfigError> {
         let current = self.encryption_key_file.iter().map(|path| ("encryption_key_file", path));
         let old = self.encryption_old_key_files.iter().map(|path| ("encryption_old_key_files", path));
@@ -91,13 +91,13 @@ impl Config {
                 SECTION,
                 key,
                 error,
-                "a file with 64 hexadecimal digits that not everyone may read",
+                "a file with 64 hexadecimal digits that is not readable by everyone",
             ))
         });
         wrong.collect()
     }
 
-    /// What is wrong with the section by itself.
+    /// Errors of this section, checked without the others.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut check = |right: bool, key: &str, found: String, allowed: &str| {

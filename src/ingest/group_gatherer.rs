@@ -1,19 +1,19 @@
-//! When the commit thread waits for more requests before it writes and flushes.
+//! Decides when the commit thread waits for more requests before it writes and flushes.
 //!
-//! Under load the clients of the last group send their next requests within a fraction of a millisecond. A flush that
-//! begins with the first of them makes all others wait for a second flush. A lone request has no company to wait for:
-//! it is flushed at once.
+//! Under load, the clients of the last group send their next requests within a fraction of a millisecond. A flush that
+//! starts with the first of these makes all others wait for a second flush. A single request without load is flushed at
+//! once.
 
 use std::time::{Duration, Instant};
 
-/// When to gather. The default is what was measured to be best; models of the commit path gather always.
+/// When to gather. The default has the best measured values. Models of the commit path always gather.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GatherRule {
-    /// Groups of at most so many requests are no load.
+    /// Groups of at most this many requests do not count as load.
     pub above: usize,
-    /// How long to wait at most: about one flush.
+    /// Maximum wait: about one flush.
     pub max_wait: Duration,
-    /// A group that was answered longer ago says nothing about what comes: about ten flushes.
+    /// Maximum age of the previous group, about ten flushes. An older group does not predict new requests.
     pub recent: Duration,
 }
 
@@ -23,16 +23,16 @@ impl Default for GatherRule {
     }
 }
 
-/// What to wait for, and until when.
+/// How many requests to wait for, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GatherTarget {
-    /// As many requests as this.
+    /// Number of requests that ends the wait.
     pub count: usize,
-    /// Not longer than this.
+    /// Deadline of the wait.
     pub until: Instant,
 }
 
-/// Remembers the previous group. Takes the time as an argument.
+/// Remembers the previous group. The caller passes the time.
 #[derive(Debug)]
 pub(super) struct GroupGatherer {
     rule: GatherRule,
@@ -44,12 +44,12 @@ impl GroupGatherer {
         Self { rule, last: None }
     }
 
-    /// A group of so many requests was answered.
+    /// Records that a group of this many requests was answered.
     pub fn on_group_answered(&mut self, count: usize, now: Instant) {
         self.last = Some((count, now));
     }
 
-    /// What to wait for now that `waiting` requests are there; `None`: flush them.
+    /// What to wait for when `waiting` requests are queued; `None`: flush them now.
     pub fn target(&self, waiting: usize, now: Instant) -> Option<GatherTarget> {
         let (count, at) = self.last?;
         let under_load = count > self.rule.above && now.saturating_duration_since(at) <= self.rule.recent;
@@ -82,12 +82,12 @@ mod tests {
     #[test]
     fn a_lone_request_never_waits() {
         let now = Instant::now();
-        assert_eq!(GroupGatherer::new(GatherRule::default()).target(1, now), None, "the first one");
+        assert_eq!(GroupGatherer::new(GatherRule::default()).target(1, now), None, "first request");
         let (gather, now) = after(1);
-        assert_eq!(gather.target(1, now), None, "after another lone one");
+        assert_eq!(gather.target(1, now), None, "after another single request");
         let (gather, now) = after(8);
-        assert_eq!(gather.target(1, now), None, "after a few");
+        assert_eq!(gather.target(1, now), None, "after a small group");
         let (gather, now) = after(1000);
-        assert_eq!(gather.target(1, now + 1001 * US), None, "when the load is over");
+        assert_eq!(gather.target(1, now + 1001 * US), None, "after the load has ended");
     }
 }

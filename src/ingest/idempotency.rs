@@ -1,4 +1,4 @@
-//! Requests whose `Idempotency-Key` was used before: found by the index, answered from the log.
+//! Recognises requests whose `Idempotency-Key` was used before: found in the index, answered from the log.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use crate::command::{Envelope, RequestDigest};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 
-/// Above this a body is digested on a thread that may block: 64 KiB take about 50 µs.
+/// Larger bodies are digested on a blocking thread: 64 KiB take about 50 µs.
 const DIGEST_ON_RUNTIME: usize = 64 << 10;
 
 /// The earlier request with the same key.
 pub(super) enum EarlierRequest {
-    /// It had the same body, and was answered with this.
+    /// It had the same body and got this receipt.
     Receipt(Receipt),
-    /// There is none below `since`.
+    /// No earlier request exists below `since`.
     None { since: Lsn },
 }
 
-/// What the log has under a key.
+/// What the log contains under a key.
 enum LoggedRequest {
     Receipt(Receipt),
     /// A request with another body.
@@ -41,7 +41,7 @@ impl LoggedRequest {
         }
     }
 
-    /// Whether it is an earlier request of this one's sender, found by what the first versions wrote.
+    /// Whether this is an earlier request of the same sender, found by the digest of the first versions.
     fn is_from_sender(&self, older: &LegacyKey) -> bool {
         match self {
             Self::Receipt(receipt) => receipt.accepted_at >= older.since,
@@ -65,7 +65,7 @@ impl Shared {
         digest.await.map_err(|_| SubmitError::Closing)
     }
 
-    /// The earlier request with this key. A new key costs no thread and no read.
+    /// The earlier request with this key. A new key costs neither a thread nor a disk read.
     pub(super) async fn earlier(
         self: &Arc<Self>,
         digests: &KeyDigests,
@@ -90,7 +90,7 @@ impl Shared {
         found.await.map_err(|_| SubmitError::Closing)?
     }
 
-    /// The receipt of the request whose records begin here, which the index found for this key.
+    /// The receipt of the request whose records begin at this LSN. The index found the LSN for this key.
     pub(super) async fn receipt(
         self: &Arc<Self>,
         first: Lsn,
@@ -100,12 +100,12 @@ impl Shared {
         let read = tokio::task::spawn_blocking(move || shared.read_receipt(first, &repeat));
         match read.await.map_err(|_| SubmitError::Closing)??.into_earlier()? {
             EarlierRequest::Receipt(receipt) => Ok(receipt),
-            // Retention took it between the look-up and here, or it is damaged: the next try finds it unused.
+            // Retention deleted it after the look-up, or it is damaged: a retry finds the key unused.
             EarlierRequest::None { .. } => Err(SubmitError::IndexRebuilding),
         }
     }
 
-    /// Blocks.
+    /// Reads the index and the log for the key. Blocks.
     fn earlier_blocking(&self, repeat: &RequestDigest) -> Result<LoggedRequest, SubmitError> {
         let found = self.index.find(&repeat.scope, Lsn(0)).map_err(|_| SubmitError::IndexRebuilding)?;
         match found {
@@ -114,8 +114,8 @@ impl Shared {
         }
     }
 
-    /// The receipt of the request whose records begin here, checked against the first of them; none if that is not
-    /// kept, or damaged. Blocks.
+    /// The receipt of the request whose records begin at `first`, checked against the first record. `None` if the
+    /// record is expired or damaged. Blocks.
     fn read_receipt(&self, first: Lsn, repeat: &RequestDigest) -> Result<LoggedRequest, SubmitError> {
         let mut receipt = Receipt { ids: Vec::new(), accepted_at: Default::default(), replayed: true };
         let mut cursor = self.log.cursor(first);
@@ -127,7 +127,7 @@ impl Shared {
             let frame = cursor.next_retained().map_err(|_| SubmitError::IndexRebuilding)?;
             let here = frame.filter(|frame| frame.lsn == first.plus(n.into()));
             let Some(frame) = here else {
-                // A batch of which a part is damaged: its ids are not known.
+                // Part of the batch is damaged: its ids are not known.
                 return if n == 0 {
                     Ok(LoggedRequest::None { since: first.next() })
                 } else {
@@ -147,7 +147,7 @@ impl Shared {
         Ok(LoggedRequest::Receipt(receipt))
     }
 
-    /// How many records the request has whose first one this is; none where its body is another one.
+    /// How many records the request that begins with this record has; `None` if its body is another one.
     fn record_count(
         &self,
         envelope: Option<&Envelope<'_>>,

@@ -1,4 +1,4 @@
-//! Two threads that keep the log going beside the commit path: one fills the next segment's file, one takes
+//! Two threads that maintain the log next to the commit path. One preallocates the next segment's file. The other takes
 //! checkpoints and retires segments.
 
 use std::io;
@@ -11,7 +11,7 @@ use crate::task::{FatalSignal, OnFailure, StopSignal, Thread};
 use crate::units::Timestamp;
 use crate::wal::{Log, Retention};
 
-/// How soon room is looked for again on a full disk: acceptance resumes within a second of the cause's end.
+/// How often free space is checked on a full disk. Commands are accepted again within a second after the cause ends.
 const ROOM_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) struct Maintenance {
@@ -40,7 +40,7 @@ impl Maintenance {
         Ok(Self { threads: [keeper, filler] })
     }
 
-    /// Ends both threads, the first one with a last checkpoint; waits for each at most this long. Blocks.
+    /// Ends both threads, the first one with a last checkpoint. Waits for each for at most `within`. Blocks.
     pub fn stop(self, within: Duration) {
         for thread in self.threads {
             if let Err(late) = thread.stop(within) {
@@ -52,7 +52,7 @@ impl Maintenance {
 
 fn run_preallocation(log: &Log, stop: &StopSignal, segment_size: u64, reserve: u64) {
     loop {
-        // A poisoned log wants a file for ever and gets none: nothing would ever wait.
+        // A poisoned log always reports that it wants a file, and never takes one: the loop would never sleep.
         let poisoned = log.poisoned().is_some();
         let wanted = !poisoned && log.wait_for_preallocation_request(ROOM_CHECK_INTERVAL);
         let failed = wanted && !log.preallocate_segment(segment_size, reserve);
@@ -63,7 +63,7 @@ fn run_preallocation(log: &Log, stop: &StopSignal, segment_size: u64, reserve: u
     }
 }
 
-/// The first time at once: until there is a checkpoint of this life, whoever looks takes the log for an older one.
+/// Runs at once the first time. Without a checkpoint of this start, the log looks like an older copy to a reader.
 fn run_maintenance(shared: &Shared, stop: &StopSignal, retention: Retention, every: Duration) {
     let mut stopping = false;
     loop {

@@ -1,4 +1,4 @@
-//! What the way into the log counts.
+//! Metrics of the commit path.
 
 use prometheus::{Error, Histogram, IntCounter, IntCounterVec};
 
@@ -18,7 +18,7 @@ pub struct Metrics {
     pub deadline_hit: IntCounter,
     /// The backlog is full.
     pub backlog_hit: IntCounter,
-    /// The disk has no room for a record.
+    /// The disk has too little free space for a record.
     pub disk_hit: IntCounter,
     /// The next segment was not ready in time.
     pub segment_hit: IntCounter,
@@ -27,7 +27,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         Ok(Self {
             topics: registry.topics(),

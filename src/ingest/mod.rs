@@ -1,9 +1,11 @@
-//! From a parsed command to its receipt after the flush.
+//! Commits parsed commands to the log and acknowledges them after the flush.
 //!
-//! Requests wait in one bounded queue; one thread, the only writer of the log, takes all that wait, writes and
-//! flushes them together, and answers. The next group gathers meanwhile, and under load a little longer (`group_gatherer`). No
-//! timer delays a lone request: the thread is asleep on the queue and begins at once. (Flushing on the caller's own thread would save one hand-over,
-//! about 20 µs, and block a thread of the runtime for the flush.)
+//! Requests wait in one bounded queue. The commit thread is the only writer of the log. It takes all waiting requests,
+//! writes and flushes them together, and replies. The next group forms during the flush, and under load for a little
+//! longer (`group_gatherer`).
+//!
+//! No timer delays a single request: the thread sleeps on the queue and starts at once. A flush on the caller's own
+//! thread would save one hand-over, about 20 µs, but would block a runtime thread for the whole flush.
 
 mod commit;
 mod commit_queue;
@@ -52,28 +54,28 @@ use request::CommitOutcome;
 use request_spans::TracedRequest;
 use shared::Shared;
 
-/// How long a refused client should wait: a flush takes milliseconds, a backlog or a disk does not empty at once.
+/// How long a rejected client should wait. A flush takes milliseconds; a backlog or a full disk takes longer to clear.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 const RETRY_LATER: Duration = Duration::from_secs(10);
-/// How long a request waits for its flush. A disk that needs longer answers no client in useful time, and a stop gives
-/// requests as long.
+/// How long a request waits for its flush, and how long a shutdown waits for requests. With a slower disk no client
+/// gets a useful answer.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The way into the log. Cheap to clone.
+/// Submits requests to the log. Cheap to clone.
 #[derive(Clone)]
 pub struct Ingest {
     shared: Arc<Shared>,
     flush_deadline: Duration,
 }
 
-/// The threads behind it; whoever holds this stops them.
+/// The threads of [`Ingest`]. The owner must stop them.
 pub struct IngestThreads {
     shared: Arc<Shared>,
     committer: Thread,
     maintenance: Maintenance,
 }
 
-/// What ingest needs to start.
+/// The dependencies and settings of [`start`].
 pub struct IngestParts {
     /// The only writer of the log.
     pub writer: Writer,
@@ -81,15 +83,15 @@ pub struct IngestParts {
     pub config: Config,
     /// How often a checkpoint is taken (`[drain] checkpoint_interval`).
     pub checkpoint_interval: Duration,
-    /// Where figures go.
+    /// Metrics of ingest.
     pub metrics: Arc<Metrics>,
-    /// Who is told when the commit thread fails.
+    /// Receives the failure of the commit thread.
     pub alarm: FatalSignal,
-    /// Who takes the spans of sampled requests.
+    /// Receives the spans of sampled requests.
     pub tracer: Tracer,
 }
 
-/// Starts the commit thread and the housekeeper.
+/// Starts the commit thread and the maintenance threads.
 pub fn start(parts: IngestParts) -> std::io::Result<(Ingest, IngestThreads)> {
     let IngestParts { writer, config, checkpoint_interval, metrics, alarm, tracer } = parts;
     let index = DiskIndex::open(Arc::clone(writer.log()), Arc::clone(&metrics), &alarm)?;
@@ -106,8 +108,8 @@ pub fn start(parts: IngestParts) -> std::io::Result<(Ingest, IngestThreads)> {
 }
 
 impl Ingest {
-    /// Commits the request and returns after the flush that covers it, or when that does not come in time. If the future
-    /// is dropped, the request may or may not have been accepted.
+    /// Commits the request and returns after the flush that covers it, or at the flush deadline. If the future is
+    /// dropped, the request may or may not have been accepted.
     pub async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
         match tokio::time::timeout(self.flush_deadline, self.commit(request)).await {
             Ok(committed) => committed,
@@ -118,7 +120,7 @@ impl Ingest {
         }
     }
 
-    /// The same, however long it takes.
+    /// [`Self::submit`] without the deadline.
     async fn commit(&self, request: Request) -> Result<Receipt, SubmitError> {
         let started = Instant::now();
         let keyed = match &request.idempotency {
@@ -141,7 +143,7 @@ impl Ingest {
                 }
             },
         )?;
-        // A committer that is gone without an answer has failed: what it held is "maybe".
+        // A commit thread that ended without a reply has failed: its pending requests are undecided.
         let committed = answer.await.unwrap_or(Err(SubmitError::Poisoned))?;
         self.shared.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         match (committed, keyed) {
@@ -151,8 +153,8 @@ impl Ingest {
         }
     }
 
-    /// What [`Self::submit`] would answer to a request whose key was used before, without submitting anything; none if
-    /// it was not, or if its first use is still on its way.
+    /// The response that [`Self::submit`] would give to a repeated key, without submitting anything. `None` if the key
+    /// is unused, or if its first use is not yet committed.
     pub async fn find_repeat(&self, request: &Request) -> Result<Option<Receipt>, SubmitError> {
         let Some(idempotency) = &request.idempotency else { return Ok(None) };
         let digests = self.shared.digest(request, idempotency).await?;
@@ -162,19 +164,20 @@ impl Ingest {
         }
     }
 
-    /// The command that was accepted with this claim, if it is flushed and still kept.
+    /// The command that was accepted with this claim, if it is flushed and still retained.
     pub async fn find_claimed(&self, claim: &[u8; 16]) -> Result<Option<CommandId>, SubmitError> {
         let (shared, claim) = (Arc::clone(&self.shared), *claim);
         let found = tokio::task::spawn_blocking(move || shared.find_claimed(&claim));
         found.await.map_err(|_| SubmitError::Closing)?
     }
 
-    /// The instant that a command accepted now gets, at least. It is never before that of an earlier one of this log.
+    /// The earliest acceptance time of a command accepted now. It is never before that of an earlier record of this
+    /// log.
     pub fn next_accept_time(&self) -> Timestamp {
         Timestamp::now().max(Timestamp(self.shared.last_accepted_ms.load(Ordering::Relaxed)))
     }
 
-    /// What a create would be answered now.
+    /// Whether a create would be accepted now.
     pub fn admission(&self) -> Admission {
         let shared = &self.shared;
         if shared.log.poisoned().is_some() {
@@ -196,7 +199,7 @@ impl Ingest {
         Admission::Open
     }
 
-    /// How long a refused client should wait before it tries again, for `Retry-After`.
+    /// How long a rejected client should wait before it retries, for `Retry-After`.
     pub fn retry_after(&self, error: &SubmitError) -> Duration {
         match error {
             SubmitError::QueueFull | SubmitError::IndexRebuilding | SubmitError::SegmentNotReady => {
@@ -206,8 +209,8 @@ impl Ingest {
         }
     }
 
-    /// For how long a repeated `Idempotency-Key` is recognised, as far as anyone can say now: until a segment was let go
-    /// of early, the time it is kept; from then on, the age of the oldest kept record.
+    /// For how long a repeated `Idempotency-Key` is recognised. Normally the retention time of delivered segments. Once
+    /// a segment was deleted early, the age of the oldest retained record.
     pub fn idempotency_window(&self) -> Duration {
         let (log, age) = (&self.shared.log, self.shared.retained_for);
         let oldest = log.oldest_retained();
@@ -218,8 +221,8 @@ impl Ingest {
         accepted.map_or(Duration::ZERO, |at| Timestamp::now().since(at)).min(age)
     }
 
-    /// Puts a dead letter into the log again, under its own command id and a new number, and takes it out of the
-    /// dead-letter store. Blocks: for a thread that may.
+    /// Appends a dead letter to the log again, under its own command id and a new LSN, and removes it from the
+    /// dead-letter store. Blocks on disk I/O.
     pub fn requeue(&self, letter: &DeadLetter) -> Result<Lsn, String> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         let work = CommitJob::Requeue { payload: letter.payload.clone(), from: letter.lsn, reply };
@@ -235,17 +238,17 @@ impl Ingest {
 }
 
 impl IngestThreads {
-    /// Counts the commit thread's turns: at least one in two seconds while it is well.
+    /// Counter of the commit thread's loops. A healthy thread increments it at least every two seconds.
     pub fn heartbeat(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.shared.heartbeat)
     }
 
-    /// Takes nothing new, flushes and answers what waits, and ends the commit thread.
+    /// Rejects new requests, flushes and answers the waiting ones, and ends the commit thread.
     pub fn close(&self) {
         self.shared.queue.close();
     }
 
-    /// Ends the threads after `close`, with a last checkpoint. Waits for each at most this long. Blocks.
+    /// Ends the threads after `close`, with a last checkpoint. Waits for each for at most `within`. Blocks.
     pub fn join(self, within: Duration) {
         self.shared.queue.close();
         if let Err(late) = self.committer.stop(within) {

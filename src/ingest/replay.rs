@@ -1,4 +1,4 @@
-//! Delivered records on their way into the log once more.
+//! Appends delivered records to the log again.
 
 use std::collections::VecDeque;
 
@@ -9,20 +9,20 @@ use super::request::SubmitError;
 use super::{Admission, Ingest};
 use crate::wal::{Cursor, Log, Lsn};
 
-/// A record, and the number it has now or why it has none.
+/// The LSN of a replayed record, and its new LSN or the reason of the failure.
 pub type ReplayResult = (Lsn, Result<Lsn, String>);
 
-/// Records under way at once: others want the commit thread too.
+/// Replayed records in flight at once. The bound leaves room in the commit queue for requests.
 const MAX_IN_FLIGHT: usize = 256;
-/// Their bytes, as a group of the commit thread has at most.
+/// Bytes of replayed records in flight, equal to the maximum group of the commit thread.
 const MAX_IN_FLIGHT_BYTES: usize = 4 << 20;
 
 type ReplayReply = oneshot::Receiver<Result<Lsn, SubmitError>>;
 
 impl Ingest {
-    /// Puts delivered records into the log again, each under its own command id and a new number, in this order. They
-    /// are admitted as new ones are, recognise no repetitions, and change no status: what was sent stays sent. Ends
-    /// at the first that fails; those before it are durable. Blocks: for a thread that may.
+    /// Appends delivered records again, in this order, each under its own command id and a new LSN. They are admitted
+    /// like new records, but without a check for repetitions, and their delivery status does not change. Stops at the
+    /// first failure; the records before it are durable. Blocks.
     pub fn replay(&self, lsns: &[Lsn]) -> Vec<ReplayResult> {
         let mut done = Vec::new();
         let mut under_way = InFlightReplays::default();
@@ -60,25 +60,25 @@ impl Ingest {
     }
 }
 
-/// The record `lsn`, if it was delivered; the cursor stands at it or before it.
+/// Reads the record `lsn`, if it was delivered. The cursor must be at or before it.
 fn read_delivered(cursor: &mut Cursor, log: &Log, lsn: Lsn) -> Result<Vec<u8>, String> {
     if !log.is_done(lsn) {
-        return Err("it is not delivered yet".to_owned());
+        return Err("the record is not delivered yet".to_owned());
     }
     if log.dead_letters().contains(lsn) || log.dead_letters().removal(lsn).is_some() {
-        return Err("it is, or was, a dead letter".to_owned());
+        return Err("the record is, or was, a dead letter".to_owned());
     }
     loop {
         match cursor.next_retained() {
             Ok(Some(frame)) if frame.lsn < lsn => {}
             Ok(Some(frame)) if frame.lsn == lsn => return Ok(frame.payload.to_vec()),
-            Ok(_) => return Err("it is damaged, or no longer kept".to_owned()),
+            Ok(_) => return Err("the record is damaged or no longer retained".to_owned()),
             Err(error) => return Err(error.to_string()),
         }
     }
 }
 
-/// Records that the commit thread has, oldest first.
+/// Replayed records that the commit thread has not yet answered, oldest first.
 #[derive(Default)]
 struct InFlightReplays {
     waiting: VecDeque<(Lsn, ReplayReply, usize)>,
@@ -91,8 +91,8 @@ impl InFlightReplays {
         self.waiting.push_back((lsn, answer, bytes));
     }
 
-    /// Waits until at most so many are left; false at the first that failed. Those behind it fail as it did, or are
-    /// repeats of which nobody is told.
+    /// Waits until at most `left` records remain. Returns `false` at the first failure. Later records fail in the same
+    /// way, or are appended and not reported.
     fn finish(&mut self, left: usize, done: &mut Vec<ReplayResult>) -> bool {
         while self.waiting.len() > left || (left > 0 && self.bytes > MAX_IN_FLIGHT_BYTES) {
             let Some((lsn, answer, bytes)) = self.waiting.pop_front() else { break };

@@ -1,4 +1,4 @@
-//! What is handed in, what is handed out, and the digests that recognise a repetition.
+//! Requests, receipts and errors of the commit path, and the digests that recognise a repetition.
 
 use std::sync::Arc;
 
@@ -8,134 +8,134 @@ use crate::command::{CommandId, KeyedDigest, Owner, RequestDigest};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 
-/// A command that may enter: parsed, validated, its key found.
+/// A parsed and validated command, ready to be appended.
 #[derive(Clone, Debug)]
 pub struct Submission {
-    /// Its kind.
+    /// Command kind.
     pub kind: Arc<str>,
-    /// Where it goes.
+    /// Kafka topic.
     pub topic: Arc<str>,
-    /// Its Kafka key.
+    /// Kafka key.
     pub key: Option<Bytes>,
-    /// Media type of the value; empty where it has none.
+    /// Media type of the value; empty if unknown.
     pub content_type: Arc<str>,
-    /// Headers for Kafka beside those that every record has, as [`Headers::encode`](crate::command::Headers::encode)
-    /// writes them.
+    /// Kafka headers in addition to those of every record, encoded by
+    /// [`Headers::encode`](crate::command::Headers::encode).
     pub headers: Bytes,
-    /// What its pending markers name as their owner; none for commands without markers.
+    /// The claim: the owner that the command's reservations name. `None` for commands without reservations.
     pub claim: Option<[u8; 16]>,
-    /// Keyed digest of the normalised body, by which a repetition is recognised once its markers were lost.
+    /// Keyed digest of the normalised body. It recognises a repetition after the reservations were lost.
     pub fingerprint: Option<[u8; 16]>,
-    /// Whether a password in the value waits to be hashed.
+    /// Whether the value holds a password that is not yet hashed.
     pub sealed: bool,
-    /// Whether Kafka gets no value, which is not the same as an empty one.
+    /// Whether the Kafka record has a null value, which differs from an empty one.
     pub no_value: bool,
-    /// What Kafka gets, byte for byte, unless it is sealed.
+    /// The Kafka value, byte for byte, unless `sealed` is set.
     pub value: Bytes,
 }
 
-/// One request: one command or a batch, all or nothing.
+/// One request: one command or a batch, committed all or nothing.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// In the order of the answer.
+    /// The commands, in the order of the response.
     pub commands: Vec<Submission>,
     /// W3C trace context.
     pub traceparent: Option<String>,
     /// `Idempotency-Key`, and the body it is bound to.
     pub idempotency: Option<Idempotency>,
-    /// Who sends it; none in open mode.
+    /// The authenticated sender; `None` in open mode.
     pub principal: Option<Owner>,
 }
 
-/// A client's word that a repetition of this request is the same request.
+/// An idempotency key, with the body it is bound to.
 #[derive(Clone, Debug)]
 pub struct Idempotency {
     /// The header's value.
     pub key: String,
     /// The request body as sent, byte for byte.
     pub body: Bytes,
-    /// Method and path, where the key is bound to them; none: to POST and the commands' kind.
+    /// Method and path, if the key is bound to them. `None` binds it to POST and the commands' kind.
     pub route: Option<String>,
 }
 
-/// The acknowledgement: everything in it is on stable storage.
+/// The acknowledgement. All its commands are on stable storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// The ids in the order of the commands.
     pub ids: Vec<CommandId>,
     /// When the request was accepted.
     pub accepted_at: Timestamp,
-    /// Whether an earlier request with the same key is answered again.
+    /// Whether this repeats the receipt of an earlier request with the same idempotency key.
     pub replayed: bool,
 }
 
-/// Why a request was not accepted. Nothing of it is in the log, unless [`SubmitError::is_undecided`].
+/// Why a request was not accepted. None of it is in the log, unless [`SubmitError::is_undecided`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
-    /// The waiting queue is at its bound.
+    /// The commit queue is full.
     #[error("too many requests wait for a flush")]
     QueueFull,
-    /// `max_backlog_size` is reached.
+    /// The backlog has reached `max_backlog_size`.
     #[error("the backlog has reached its limit of {limit} bytes")]
     BacklogFull {
-        /// The limit.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// The next segment cannot be filled.
-    #[error("the disk has no room for another segment")]
+    /// Not enough free space for the next segment.
+    #[error("the disk has not enough free space for another segment")]
     DiskFull,
-    /// The next segment is still being filled.
+    /// The next segment is still being preallocated.
     #[error("the disk is slow: the next segment of the log is not ready yet")]
     SegmentNotReady,
-    /// The disk has not confirmed the request in time. It may still be accepted.
+    /// The flush exceeded its deadline. The request may still be accepted.
     #[error(
         "the disk has not confirmed this request in time, and it may still be accepted; a repetition with the same \
          Idempotency-Key is accepted once"
     )]
     Undecided,
-    /// A write or flush failed. Final.
-    #[error("the log failed and takes nothing more")]
+    /// A write or flush failed. Final until a restart.
+    #[error("the log failed and accepts no more records")]
     Poisoned,
-    /// Shutting down.
+    /// The daemon is shutting down.
     #[error("the daemon is stopping")]
     Closing,
-    /// Same key, another body.
+    /// The key was used with another body.
     #[error("the idempotency key was used with another body")]
     KeyConflict,
-    /// It cannot be told whether the key was used.
+    /// The index cannot currently tell whether the key was used.
     #[error("the index of idempotency keys is being rebuilt")]
     IndexRebuilding,
-    /// A password waits to be hashed in it, and it would lie in the log as it is.
-    #[error("it holds a password, and the log is not encrypted")]
+    /// The request holds a password that is not yet hashed, and the log is not encrypted.
+    #[error("the request holds a password, and the log is not encrypted")]
     Unencrypted,
     /// One batch must fit into one segment.
     #[error("{bytes} bytes do not fit into one segment; at most {limit} do")]
     TooLarge {
-        /// What it takes.
+        /// Size of the batch in the log.
         bytes: u64,
-        /// What there is.
+        /// Maximum size.
         limit: u64,
     },
 }
 
 impl SubmitError {
-    /// Whether the log may hold the request all the same.
+    /// Whether the log may hold the request despite the error.
     pub fn is_undecided(&self) -> bool {
         matches!(self, Self::Poisoned | Self::Undecided)
     }
 }
 
-/// Whether creates would be accepted now.
+/// Whether creates are accepted now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// They would.
+    /// Creates are accepted.
     Open,
-    /// Each would get this answer.
+    /// Creates are rejected with this error.
     Closed(SubmitError),
 }
 
 impl Request {
-    /// What it takes in memory, roughly: bounds the queue.
+    /// Approximate memory of the request; it bounds the queue.
     pub(super) fn bytes(&self) -> usize {
         // Envelope, frame, queue entry and channel of one command.
         const OVERHEAD: usize = 512;
@@ -146,26 +146,27 @@ impl Request {
     }
 }
 
-/// What an earlier request with the same key is recognised by.
+/// The digests that recognise a repetition of a request.
 #[derive(Clone, Copy)]
 pub(super) struct KeyDigests {
-    /// What is written into the log.
+    /// The digest written into the log.
     pub repeat: RequestDigest,
-    /// What the first versions wrote, where that was something else.
+    /// The digest that the first versions wrote, if it differs.
     pub legacy: Option<LegacyKey>,
 }
 
-/// The key of a caller without a token was not bound to its body then, and the one of a user to the name alone.
+/// The key digest of the first versions. For a client without a token it did not cover the body; for a user it covered
+/// the name only.
 #[derive(Clone, Copy)]
 pub(super) struct LegacyKey {
     pub repeat: RequestDigest,
-    /// What was accepted before this is an older user's of the name.
+    /// Registration of the user. Requests accepted earlier belong to an earlier user of the name.
     pub since: Timestamp,
-    /// Whether another body under it is a mistake of the sender's; without a token it may be another sender's.
+    /// Whether another body under this key is the client's error. Without a token it may come from another client.
     pub is_unique_to_client: bool,
 }
 
-/// Digests under the log's secret.
+/// Digests keyed with the log's secret.
 pub(super) struct RequestDigests(KeyedDigest);
 
 impl RequestDigests {
@@ -173,9 +174,9 @@ impl RequestDigests {
         Self(KeyedDigest::new(secret))
     }
 
-    /// What a repetition of the request is recognised by. A caller without a token is told from the others by its body
-    /// only: two of them may use one key, each for a request of its own. A user is told from earlier users of the name by
-    /// the registration.
+    /// The digests that recognise a repetition of the request. Only the body distinguishes clients without a token: two
+    /// of them may use the same key for different requests. Only the registration distinguishes a user from earlier
+    /// users of the name.
     pub fn for_request(&self, request: &Request, idempotency: &Idempotency) -> KeyDigests {
         let body = self.0.of(&[b"body", &idempotency.body]);
         let count = request.commands.len() as u32;
@@ -194,8 +195,8 @@ impl RequestDigests {
         }
     }
 
-    /// The scope is principal, and method and kind or route, beside the key itself; every command of a request has one
-    /// kind. What it is made of stands in every log so far: keys in them must be recognised.
+    /// Digest of principal, key, and either the route or method and kind. All commands of a request have one kind. The
+    /// inputs are fixed: existing logs hold these digests.
     fn scope(&self, request: &Request, idempotency: &Idempotency) -> [u8; 16] {
         let principal = request.principal.as_ref().map_or("", |owner| &owner.name).as_bytes();
         let key = idempotency.key.as_bytes();
@@ -208,20 +209,20 @@ impl RequestDigests {
         }
     }
 
-    /// What tells a record from every other one.
+    /// Digest that identifies a record by its payload.
     pub fn record_digest(&self, payload: &[u8]) -> [u8; 16] {
         self.0.of(&[b"record", payload])
     }
 
-    /// Where the index has a claim; no key's scope is made of the same parts.
+    /// The scope of a claim in the index. It differs from every key's scope, because the inputs differ.
     pub fn claim_digest(&self, claim: &[u8; 16]) -> [u8; 16] {
         self.0.of(&[b"claim", claim])
     }
 }
 
-/// What a request was answered with.
+/// The result of a committed request.
 pub(super) enum CommitOutcome {
     New(Receipt),
-    /// An earlier request had the same key; its records begin here.
+    /// An earlier request had the same key; its records begin at this LSN.
     Repeat(Lsn),
 }

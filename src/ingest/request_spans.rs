@@ -1,4 +1,4 @@
-//! Spans of sampled requests: the wait for the commit thread, and the flush.
+//! Trace spans of sampled requests: the wait for the commit thread, and the flush.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use crate::telemetry::trace::{Span, TraceContext, Tracer};
 use crate::wal::Lsn;
 
-/// A sampled request on its way to the commit thread.
+/// A sampled request in the commit queue.
 #[derive(Clone, Copy)]
 pub(super) struct TracedRequest {
     parent: TraceContext,
@@ -15,23 +15,23 @@ pub(super) struct TracedRequest {
 }
 
 impl TracedRequest {
-    /// A request that is queued now; none where it is not sampled.
+    /// Starts the trace of a request that is queued now; `None` if it is not sampled.
     pub(super) fn begin(tracer: &Tracer, traceparent: Option<&str>) -> Option<Box<Self>> {
         let parent = tracer.sampled_parent(traceparent)?;
         Some(Box::new(Self { parent, queued_at: SystemTime::now() }))
     }
 }
 
-/// The sampled requests of the group that is being written.
+/// The sampled requests of the current group.
 pub(super) struct TracedGroup {
     tracer: Tracer,
     requests: Vec<TracedRequest>,
-    /// From the first one's first record to the end of the last one's.
+    /// From the first record of the first request to the end of the last request.
     records: Option<Range<Lsn>>,
     flush: Option<FlushSpan>,
 }
 
-/// A flush of sampled requests.
+/// The flush of a group with sampled requests.
 #[derive(Clone, Copy)]
 struct FlushSpan {
     started_at: SystemTime,
@@ -41,12 +41,12 @@ struct FlushSpan {
 }
 
 impl TracedGroup {
-    /// An empty one; `tracer` takes its spans.
+    /// An empty group that reports to `tracer`.
     pub(super) fn new(tracer: &Tracer) -> Self {
         Self { tracer: tracer.clone(), requests: Vec::new(), records: None, flush: None }
     }
 
-    /// A request was appended, with these records.
+    /// Adds an appended request with its records.
     pub(super) fn add(&mut self, request: Option<Box<TracedRequest>>, records: Range<Lsn>) {
         let Some(request) = request else { return };
         self.requests.push(*request);
@@ -54,7 +54,7 @@ impl TracedGroup {
         self.records = Some(start..records.end);
     }
 
-    /// The flush begins, of so many records by topic.
+    /// Records the start of the flush, with its record counts by topic.
     pub(super) fn on_flush_started(&mut self, topics: &[(Arc<str>, u64)]) {
         if !self.requests.is_empty() {
             let (now, records) = (SystemTime::now(), topics.iter().map(|(_, records)| records).sum());
@@ -62,7 +62,7 @@ impl TracedGroup {
         }
     }
 
-    /// The flush has ended. Before anybody is told: the records may be sent at once.
+    /// Records the end of the flush. Called before the replies, because the records may be sent at once.
     pub(super) fn on_flush_ended(&mut self) {
         if let (Some(flush), Some(records)) = (&mut self.flush, self.records.take()) {
             flush.ended_at = SystemTime::now();
@@ -70,8 +70,8 @@ impl TracedGroup {
         }
     }
 
-    /// Hands in the spans of all, and forgets them. They share the flush: the spans of it have the same times, and each
-    /// but the first has a link to the first.
+    /// Reports the spans of all requests and clears the group. The flush spans have the same times; each but the first
+    /// is linked to the first.
     pub(super) fn report(&mut self, flushed: bool) {
         let Some(FlushSpan { started_at: began, ended_at: ended, records }) = self.flush.take() else {
             return;
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(second.links[0].span_context.span_id(), first.span_context.span_id());
         let records = first.attributes.iter().find(|one| one.key.as_str() == "forebay.flush.records");
         assert_eq!(records.map(|one| one.value.to_string()).as_deref(), Some("5"));
-        // Nothing twice, and nothing of a group without samples.
+        // No span is reported twice, and none for a group without samples.
         group.add(None, Lsn(4)..Lsn(5));
         group.on_flush_started(&[("t".into(), 1)]);
         group.on_flush_ended();

@@ -1,4 +1,4 @@
-//! Commands in the log that hold reservations, read again.
+//! Reads commands that hold reservations from the log.
 
 use std::sync::Arc;
 
@@ -7,24 +7,24 @@ use super::request::SubmitError;
 use crate::command::{CommandId, Envelope, IdSeal};
 use crate::wal::Lsn;
 
-/// Records read before an answer, however few claims are among them.
+/// Maximum number of records read per call, even if few of them have a claim.
 const MAX_SCANNED_RECORDS: usize = 10_000;
 
-/// A command with a claim, as it stands in the log.
+/// A command with a claim, as recorded in the log.
 pub struct ClaimedCommand {
-    /// Its id.
+    /// Command id.
     pub id: CommandId,
-    /// What its markers name as their owner.
+    /// The owner that its reservations name.
     pub claim: [u8; 16],
-    /// Keyed digest of its normalised body; of registrations.
+    /// Keyed digest of the normalised body; only for registrations.
     pub fingerprint: Option<[u8; 16]>,
-    /// Its value.
+    /// Command value.
     pub value: zeroize::Zeroizing<Vec<u8>>,
 }
 
 impl Ingest {
-    /// At most `limit` commands with a claim from `from` on, in their order, and where to go on; the same place when
-    /// there is nothing more.
+    /// At most `limit` commands with a claim, in order, starting at `from`, and the LSN where the next call should
+    /// start. The LSN equals `from` when no more records exist.
     pub async fn claimed_commands(
         &self,
         from: Lsn,
@@ -54,12 +54,12 @@ impl Ingest {
         read.await.map_err(|_| SubmitError::Closing)?
     }
 
-    /// The log's secret, for digests that must not be guessed.
+    /// The log's secret, for digests that must not be guessable.
     pub fn secret(&self) -> &[u8; 32] {
         &self.shared.log.identity().secret
     }
 
-    /// The seal on the ids of commands, for whoever knows its secret or has to tell such ids from invented ones.
+    /// The seal on command ids. It distinguishes issued ids from invented ones.
     pub fn seal(&self) -> &IdSeal {
         &self.shared.seal
     }

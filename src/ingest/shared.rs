@@ -1,4 +1,4 @@
-//! The state that requests, the commit thread and housekeeping share.
+//! State shared by requests, the commit thread and maintenance.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -15,22 +15,22 @@ use crate::telemetry::trace::Tracer;
 use crate::units::Timestamp;
 use crate::wal::{Log, Lsn, Writer};
 
-/// What everyone on the way into the log shares.
+/// State shared by requests, the commit thread and maintenance.
 pub(super) struct Shared {
     pub(super) log: Arc<Log>,
     pub(super) queue: CommitQueue,
     pub(super) index: Box<dyn IdempotencyIndex>,
     pub(super) digests: RequestDigests,
-    /// On the ids of commands.
+    /// Seal on command ids.
     pub(super) seal: IdSeal,
     pub(super) metrics: Arc<Metrics>,
-    /// How long delivered segments are kept, unless room is needed (`[wal] retain_acked_age`).
+    /// How long delivered segments are retained, unless space is needed (`[wal] retain_acked_age`).
     pub(super) retained_for: Duration,
-    /// Backlog bytes above which nothing more is accepted.
+    /// Backlog limit in bytes; above it, no more commands are accepted.
     pub(super) max_backlog: u64,
-    /// Whether the last batch found no room.
+    /// Whether the last batch failed for lack of disk space.
     pub(super) is_disk_full: AtomicBool,
-    /// When the last record was accepted, in milliseconds.
+    /// When the last record was accepted, in milliseconds since the epoch.
     pub(super) last_accepted_ms: AtomicU64,
     pub(super) heartbeat: Arc<AtomicU64>,
     pub(super) tracer: Tracer,
@@ -60,18 +60,18 @@ impl Shared {
         }
     }
 
-    /// With somebody who takes spans.
+    /// Sets the receiver of spans.
     pub(super) fn with_tracer(self, tracer: Tracer) -> Self {
         Self { tracer, ..self }
     }
 
-    /// Blocks.
+    /// The command that was accepted with this claim. Blocks.
     pub(super) fn find_claimed(&self, claim: &[u8; 16]) -> Result<Option<CommandId>, SubmitError> {
         let scope = self.digests.claim_digest(claim);
         let found = self.index.find(&scope, Lsn(0)).map_err(|_| SubmitError::IndexRebuilding)?;
         let IndexLookup::Found(first) = found else { return Ok(None) };
         let record = self.log.read(first).map_err(|_| SubmitError::IndexRebuilding)?;
-        // Retention may take the segment between the look-up and here: then it is not kept.
+        // Retention may delete the segment after the look-up; the record is then no longer retained.
         let Some(record) = record else { return Ok(None) };
         match Envelope::decode(&record.payload) {
             Ok(envelope) if envelope.claim == Some(*claim) => Ok(Some(envelope.id)),

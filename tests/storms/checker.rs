@@ -4,19 +4,19 @@ use std::collections::{HashMap, HashSet};
 
 use crate::command::{Command, Key, Kind};
 use crate::findings::{Findings, Violation};
-use crate::journal::{Entry, Journal, Outcome};
-use crate::sightings::{Sighting, State};
+use crate::journal::{Journal, JournalEntry, RequestOutcome};
+use crate::status_observation::{ObservedState, StatusObservation};
 
 /// What is promised about repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum DeliveryMode {
     AtLeastOnce,
     ExactlyOnce,
 }
 
 /// A record as Kafka's own consumer printed it.
 #[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
+pub struct TopicRecord<'a> {
     pub kind: Kind,
     pub partition: i32,
     pub offset: i64,
@@ -27,11 +27,11 @@ pub struct Record<'a> {
 }
 
 /// Where a record lies: partition and offset.
-pub type Place = (i32, i64);
+pub type RecordPosition = (i32, i64);
 
 /// What was counted on the way.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
+pub struct CheckCounts {
     pub acknowledged: u64,
     /// Of them, those that are missing because not everything was delivered in the end.
     pub waiting: u64,
@@ -43,7 +43,7 @@ pub struct Counts {
     pub records: u64,
     pub repeats: u64,
     /// There under several ids, because their key's time was over.
-    pub beyond_window: u64,
+    pub key_expired: u64,
     pub keys: u64,
     pub statuses: u64,
     pub statuses_gone: u64,
@@ -52,14 +52,14 @@ pub struct Counts {
 /// Takes records in the order of each partition.
 pub struct Checker<'a> {
     seed: u64,
-    delivery: Delivery,
+    delivery: DeliveryMode,
     journals: &'a [Journal],
     findings: &'a Findings,
-    counts: Counts,
+    counts: CheckCounts,
     /// The first place of each command, by client and serial.
-    first: Vec<Vec<Option<Place>>>,
+    first: Vec<Vec<Option<RecordPosition>>>,
     /// The other places of those that have any.
-    more: HashMap<(u32, u32), Vec<Place>>,
+    repeats: HashMap<(u32, u32), Vec<RecordPosition>>,
     /// The ids of commands without an answer, and further ids of those whose key's time was over.
     ids: HashMap<(u32, u32), HashSet<Box<str>>>,
     /// The partition of a key in its topic, and its last command so far.
@@ -68,7 +68,7 @@ pub struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    pub fn new(seed: u64, delivery: Delivery, journals: &'a [Journal], findings: &'a Findings) -> Self {
+    pub fn new(seed: u64, delivery: DeliveryMode, journals: &'a [Journal], findings: &'a Findings) -> Self {
         let first = journals.iter().map(|journal| vec![None; journal.entries().len()]).collect();
         let (more, ids, keys) = (HashMap::new(), HashMap::new(), HashMap::new());
         Self {
@@ -76,9 +76,9 @@ impl<'a> Checker<'a> {
             delivery,
             journals,
             findings,
-            counts: Counts::default(),
+            counts: CheckCounts::default(),
             first,
-            more,
+            repeats: more,
             ids,
             keys,
             is_drained: true,
@@ -91,7 +91,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Judges one record.
-    pub fn record(&mut self, record: &Record<'_>) {
+    pub fn record(&mut self, record: &TopicRecord<'_>) {
         self.counts.records += 1;
         let at = format!("{} {}/{}", record.kind.topic(), record.partition, record.offset);
         let named = Command::identify(record.value);
@@ -103,7 +103,7 @@ impl<'a> Checker<'a> {
         let command = entry.command;
         let at = format!("{at}, {command}");
         self.compare(record, &entry, &at);
-        if entry.outcome == Outcome::Refused {
+        if entry.outcome == RequestOutcome::Refused {
             self.findings.add(Violation::Invented, format!("{at}: every answer refused it"));
         }
         if command.is_poison() {
@@ -113,11 +113,11 @@ impl<'a> Checker<'a> {
             return self.findings.add(Violation::Altered, format!("{at}: no command id"));
         };
         let new_id = self.identify(id, &entry, &at);
-        self.place(record, &command, new_id, &at);
+        self.check_order(record, &command, new_id, &at);
     }
 
     /// Bytes, key and headers are those that were sent.
-    fn compare(&self, record: &Record<'_>, entry: &Entry, at: &str) {
+    fn compare(&self, record: &TopicRecord<'_>, entry: &JournalEntry, at: &str) {
         let command = &entry.command;
         let altered = |what: &str| self.findings.add(Violation::Altered, format!("{at}: another {what}"));
         if record.kind != command.kind || header(record.headers, "forebay-kind") != Some(command.kind.name())
@@ -137,38 +137,39 @@ impl<'a> Checker<'a> {
     }
 
     /// One command has one id. True for an id not seen with it before, except the first.
-    fn identify(&mut self, id: &str, entry: &Entry, at: &str) -> bool {
+    fn identify(&mut self, id: &str, entry: &JournalEntry, at: &str) -> bool {
         let command = &entry.command;
-        if let Outcome::Acknowledged(told) = &entry.outcome {
+        if let RequestOutcome::Acknowledged(told) = &entry.outcome {
             if **told == *id {
                 return false;
             }
-            if !entry.beyond_window {
+            if !entry.key_expired {
                 self.findings.add(Violation::TwoIds, format!("{at}: id {id}, acknowledged as {told}"));
             }
         }
         let ids = self.ids.entry((command.client, command.serial)).or_default();
         let is_new = ids.insert(id.into());
-        let is_another = is_new && (ids.len() > 1 || matches!(entry.outcome, Outcome::Acknowledged(_)));
-        if is_another && entry.beyond_window {
-            self.counts.beyond_window += 1;
-        } else if is_another && entry.outcome == Outcome::Unknown {
+        let is_another =
+            is_new && (ids.len() > 1 || matches!(entry.outcome, RequestOutcome::Acknowledged(_)));
+        if is_another && entry.key_expired {
+            self.counts.key_expired += 1;
+        } else if is_another && entry.outcome == RequestOutcome::Unknown {
             self.findings.add(Violation::TwoIds, format!("{at}: ids {ids:?}"));
         }
         is_another
     }
 
     /// Order and repeats.
-    fn place(&mut self, record: &Record<'_>, command: &Command, another_id: bool, at: &str) {
+    fn check_order(&mut self, record: &TopicRecord<'_>, command: &Command, another_id: bool, at: &str) {
         let place = (record.partition, record.offset);
         let first = &mut self.first[command.client as usize][command.serial as usize];
         if let Some(first) = *first {
-            self.more.entry((command.client, command.serial)).or_default().push(place);
+            self.repeats.entry((command.client, command.serial)).or_default().push(place);
             if another_id {
                 return;
             }
             self.counts.repeats += 1;
-            if self.delivery == Delivery::ExactlyOnce {
+            if self.delivery == DeliveryMode::ExactlyOnce {
                 self.findings.add(Violation::Repeated, format!("{at}: also at {first:?}"));
             }
             return;
@@ -187,7 +188,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Judges one answer about a command, given the whole topic.
-    fn status(&mut self, sighting: &Sighting) {
+    fn status(&mut self, sighting: &StatusObservation) {
         self.counts.statuses += 1;
         let Some(entry) = self.entry(sighting.client, sighting.serial) else {
             return self.findings.add(Violation::Storm, format!("a status of nobody: {sighting:?}"));
@@ -199,31 +200,33 @@ impl<'a> Checker<'a> {
             self.findings.add(Violation::Status, told);
         };
         match (sighting.state, sighting.place) {
-            (State::Sent, Some(place)) if !found.contains(&place) => wrong("it is not where the status says"),
-            (State::Sent, None) if found.is_empty() => wrong("sent, and not in the topic"),
-            (State::Dead, _) if !entry.command.is_poison() => wrong("a dead letter without a reason"),
-            (State::Accepted, _) if sighting.is_final && self.is_drained => {
+            (ObservedState::Sent, Some(place)) if !found.contains(&place) => {
+                wrong("it is not where the status says")
+            }
+            (ObservedState::Sent, None) if found.is_empty() => wrong("sent, and not in the topic"),
+            (ObservedState::Dead, _) if !entry.command.is_poison() => wrong("a dead letter without a reason"),
+            (ObservedState::Accepted, _) if sighting.is_final && self.is_drained => {
                 wrong("waiting, with nothing left to deliver")
             }
-            (State::Gone, _) => self.counts.statuses_gone += 1,
+            (ObservedState::Gone, _) => self.counts.statuses_gone += 1,
             _ => {}
         }
     }
 
     /// The end of the topics is reached: what is missing, and which statuses were wrong.
-    pub fn finish(mut self, sightings: &[Sighting]) -> Counts {
+    pub fn finish(mut self, sightings: &[StatusObservation]) -> CheckCounts {
         let mut ids = HashSet::new();
         let mut known = 0;
         for journal in self.journals {
             for entry in journal.entries() {
-                self.judge(entry);
-                if let Outcome::Acknowledged(id) = &entry.outcome {
+                self.check_command(entry);
+                if let RequestOutcome::Acknowledged(id) = &entry.outcome {
                     known += 1;
                     ids.insert(&**id);
                 }
             }
             if self.is_drained {
-                self.judge_batches(journal);
+                self.check_batches(journal);
             }
         }
         if ids.len() != known {
@@ -237,20 +240,20 @@ impl<'a> Checker<'a> {
         self.counts
     }
 
-    fn judge(&mut self, entry: &Entry) {
+    fn check_command(&mut self, entry: &JournalEntry) {
         let command = &entry.command;
         let found = self.first[command.client as usize][command.serial as usize].is_some();
         match &entry.outcome {
-            Outcome::Refused => self.counts.refused += 1,
-            Outcome::Unknown => {
+            RequestOutcome::Refused => self.counts.refused += 1,
+            RequestOutcome::Unknown => {
                 self.counts.unknown += 1;
                 self.counts.unknown_found += u64::from(found);
             }
-            Outcome::Acknowledged(_) if command.is_poison() => {
+            RequestOutcome::Acknowledged(_) if command.is_poison() => {
                 self.counts.acknowledged += 1;
                 self.counts.dead_expected += 1;
             }
-            Outcome::Acknowledged(id) => {
+            RequestOutcome::Acknowledged(id) => {
                 self.counts.acknowledged += 1;
                 if !found && !self.is_drained {
                     self.counts.waiting += 1;
@@ -261,11 +264,12 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// All of a batch without an answer, or nothing. (Of an acknowledged one all, which `judge` sees.)
-    fn judge_batches(&self, journal: &Journal) {
-        let deliverable = |entry: &&Entry| !entry.command.is_poison() && entry.outcome == Outcome::Unknown;
+    /// All of a batch without an answer, or nothing. (Of an acknowledged one all, which `check_command` sees.)
+    fn check_batches(&self, journal: &Journal) {
+        let deliverable =
+            |entry: &&JournalEntry| !entry.command.is_poison() && entry.outcome == RequestOutcome::Unknown;
         for batch in journal.entries().chunk_by(|one, next| one.batch == next.batch) {
-            let parts: Vec<&Entry> = batch.iter().filter(deliverable).collect();
+            let parts: Vec<&JournalEntry> = batch.iter().filter(deliverable).collect();
             let found = parts.iter().filter(|part| {
                 let command = &part.command;
                 self.first[command.client as usize][command.serial as usize].is_some()
@@ -278,13 +282,13 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn entry(&self, client: u32, serial: u32) -> Option<&'a Entry> {
+    fn entry(&self, client: u32, serial: u32) -> Option<&'a JournalEntry> {
         self.journals.get(client as usize)?.entries().get(serial as usize)
     }
 
-    fn places(&self, client: u32, serial: u32) -> Vec<Place> {
+    fn places(&self, client: u32, serial: u32) -> Vec<RecordPosition> {
         let first = self.first[client as usize][serial as usize];
-        let more = self.more.get(&(client, serial)).into_iter().flatten().copied();
+        let more = self.repeats.get(&(client, serial)).into_iter().flatten().copied();
         first.into_iter().chain(more).collect()
     }
 }

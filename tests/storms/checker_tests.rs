@@ -1,16 +1,16 @@
 //! The checker on made-up topics: each lie is found, and the truth is not called one.
 
-use crate::checker::{Checker, Counts, Delivery, Record, idempotency_key};
+use crate::checker::{CheckCounts, Checker, DeliveryMode, TopicRecord, idempotency_key};
 use crate::command::{Command, Key, Kind};
 use crate::findings::{Findings, Violation};
-use crate::journal::{Journal, Outcome};
-use crate::sightings::{Sighting, State};
+use crate::journal::{Journal, RequestOutcome};
+use crate::status_observation::{ObservedState, StatusObservation};
 
 const SEED: u64 = 42;
 
 /// A record that can be spoiled.
 #[derive(Clone, Debug)]
-struct Made {
+struct TestRecord {
     kind: Kind,
     partition: i32,
     offset: i64,
@@ -19,18 +19,18 @@ struct Made {
     value: String,
 }
 
-impl Made {
-    fn record(&self) -> Record<'_> {
+impl TestRecord {
+    fn record(&self) -> TopicRecord<'_> {
         let Self { kind, partition, offset, key, headers, value } = self;
         let (kind, partition, offset) = (*kind, *partition, *offset);
-        Record { kind, partition, offset, key: key.as_deref(), headers, value }
+        TopicRecord { kind, partition, offset, key: key.as_deref(), headers, value }
     }
 }
 
 /// A client's life: a few orders of one key, one of which got no answer, one refused; a batch; a note; a poison.
-struct Life {
+struct ClientHistory {
     journal: Journal,
-    topic: Vec<Made>,
+    topic: Vec<TestRecord>,
 }
 
 fn order(serial: u32) -> Command {
@@ -38,13 +38,13 @@ fn order(serial: u32) -> Command {
     Command { client: 0, serial, kind: Kind::Order, key, filling: 30 }
 }
 
-fn made(command: &Command, keyed: bool, batch: u32, offset: i64) -> Made {
+fn test_record(command: &Command, keyed: bool, batch: u32, offset: i64) -> TestRecord {
     let idempotency = match keyed {
         true => format!(",forebay-idempotency-key:{}", idempotency_key(SEED, 0, batch)),
         false => String::new(),
     };
     let (kind, id) = (command.kind.name(), id(command.serial));
-    Made {
+    TestRecord {
         kind: command.kind,
         partition: 1,
         offset,
@@ -58,7 +58,7 @@ fn id(serial: u32) -> String {
     format!("ID{serial}")
 }
 
-impl Life {
+impl ClientHistory {
     fn new() -> Self {
         let mut life = Self { journal: Journal::new(None), topic: Vec::new() };
         life.single(order(0), true, true);
@@ -74,9 +74,9 @@ impl Life {
 
     fn single(&mut self, command: Command, keyed: bool, delivered: bool) {
         self.journal.begin(command, command.serial, keyed);
-        self.journal.end(command.serial, &Outcome::Unknown, &[id(command.serial).into()], false, "");
+        self.journal.end(command.serial, &RequestOutcome::Unknown, &[id(command.serial).into()], false, "");
         if delivered {
-            self.topic.push(made(&command, keyed, command.serial, i64::from(command.serial)));
+            self.topic.push(test_record(&command, keyed, command.serial, i64::from(command.serial)));
         }
     }
 
@@ -84,17 +84,17 @@ impl Life {
         let batch = commands[0].serial;
         for command in commands {
             self.journal.begin(*command, batch, false);
-            self.topic.push(made(command, false, batch, i64::from(command.serial)));
+            self.topic.push(test_record(command, false, batch, i64::from(command.serial)));
         }
-        self.journal.end(batch, &Outcome::Unknown, &[], false, "");
+        self.journal.end(batch, &RequestOutcome::Unknown, &[], false, "");
     }
 
     fn refused(&mut self, command: Command) {
         self.journal.begin(command, command.serial, false);
-        self.journal.end(command.serial, &Outcome::Refused, &[], false, "");
+        self.journal.end(command.serial, &RequestOutcome::Refused, &[], false, "");
     }
 
-    fn judge(&self, delivery: Delivery, sightings: &[Sighting]) -> (Counts, Findings) {
+    fn judge(&self, delivery: DeliveryMode, sightings: &[StatusObservation]) -> (CheckCounts, Findings) {
         let (findings, journals) = (Findings::default(), [Journal::copy(&self.journal)]);
         let mut checker = Checker::new(SEED, delivery, &journals, &findings);
         self.topic.iter().for_each(|made| checker.record(&made.record()));
@@ -104,7 +104,7 @@ impl Life {
 
     /// Exactly one violation of this sort, and none of another.
     fn finds(&self, violation: Violation) {
-        let (_, findings) = self.judge(Delivery::AtLeastOnce, &[]);
+        let (_, findings) = self.judge(DeliveryMode::AtLeastOnce, &[]);
         assert_eq!(findings.count(violation), 1, "{findings}");
         assert_eq!(
             findings.to_string().lines().filter(|line| !line.starts_with(' ')).count(),
@@ -116,7 +116,7 @@ impl Life {
 
 #[test]
 fn a_true_topic_is_called_true() {
-    let (counts, findings) = Life::new().judge(Delivery::ExactlyOnce, &[]);
+    let (counts, findings) = ClientHistory::new().judge(DeliveryMode::ExactlyOnce, &[]);
     assert!(findings.is_empty(), "{findings}");
     assert_eq!((counts.acknowledged, counts.refused, counts.unknown), (4, 1, 4));
     assert_eq!((counts.records, counts.repeats, counts.unknown_found, counts.dead_expected), (7, 0, 4, 1));
@@ -125,26 +125,26 @@ fn a_true_topic_is_called_true() {
 
 #[test]
 fn what_got_no_answer_may_be_missing() {
-    let mut life = Life::new();
+    let mut life = ClientHistory::new();
     life.topic.retain(|made| !(2..=6).contains(&made.offset));
-    let (counts, findings) = life.judge(Delivery::ExactlyOnce, &[]);
+    let (counts, findings) = life.judge(DeliveryMode::ExactlyOnce, &[]);
     assert!(findings.is_empty(), "{findings}");
     assert_eq!((counts.unknown, counts.unknown_found), (4, 0));
 }
 
 #[test]
 fn an_acknowledged_command_that_is_missing_is_lost() {
-    let mut life = Life::new();
+    let mut life = ClientHistory::new();
     life.topic.retain(|made| made.offset != 1);
     life.finds(Violation::Lost);
 }
 
 #[test]
 fn what_still_waits_is_not_lost() {
-    let mut life = Life::new();
+    let mut life = ClientHistory::new();
     life.topic.retain(|made| made.offset != 1 && made.offset != 5);
     let (findings, journals) = (Findings::default(), [Journal::copy(&life.journal)]);
-    let mut checker = Checker::new(SEED, Delivery::ExactlyOnce, &journals, &findings);
+    let mut checker = Checker::new(SEED, DeliveryMode::ExactlyOnce, &journals, &findings);
     checker.not_drained();
     life.topic.iter().for_each(|made| checker.record(&made.record()));
     assert_eq!(checker.finish(&[]).waiting, 1);
@@ -153,20 +153,20 @@ fn what_still_waits_is_not_lost() {
 
 #[test]
 fn a_repeat_is_one_only_where_that_is_promised() {
-    let mut life = Life::new();
-    let repeat = Made { offset: 20, ..life.topic[0].clone() };
+    let mut life = ClientHistory::new();
+    let repeat = TestRecord { offset: 20, ..life.topic[0].clone() };
     life.topic.push(repeat);
-    let (counts, findings) = life.judge(Delivery::AtLeastOnce, &[]);
+    let (counts, findings) = life.judge(DeliveryMode::AtLeastOnce, &[]);
     assert!(findings.is_empty(), "{findings}");
     assert_eq!(counts.repeats, 1);
-    let (_, findings) = life.judge(Delivery::ExactlyOnce, &[]);
+    let (_, findings) = life.judge(DeliveryMode::ExactlyOnce, &[]);
     assert_eq!(findings.count(Violation::Repeated), 1, "{findings}");
 }
 
 #[test]
 fn a_repeat_under_another_id_is_found() {
     for serial in [0, 2] {
-        let mut life = Life::new();
+        let mut life = ClientHistory::new();
         let mut repeat = life.topic[serial].clone();
         repeat.offset = 20;
         repeat.headers = repeat.headers.replace(&format!("ID{serial}"), "ID99");
@@ -177,8 +177,8 @@ fn a_repeat_under_another_id_is_found() {
 
 #[test]
 fn one_id_for_two_commands_is_found() {
-    let mut life = Life::new();
-    life.journal.end(7, &Outcome::Unknown, &[id(0).into()], false, "");
+    let mut life = ClientHistory::new();
+    life.journal.end(7, &RequestOutcome::Unknown, &[id(0).into()], false, "");
     life.topic.iter_mut().find(|made| made.offset == 7).unwrap().headers =
         "forebay-command-id:ID0,forebay-kind:note.create".to_owned();
     // From 7 on, the poison has no id now: it was not acknowledged, and need not be there.
@@ -187,15 +187,15 @@ fn one_id_for_two_commands_is_found() {
 
 #[test]
 fn a_repeat_with_another_body_key_or_header_is_found() {
-    let spoil: [fn(&mut Made); 4] = [
+    let spoil: [fn(&mut TestRecord); 4] = [
         |made| made.value = made.value.replace("\"}", "x\"}"),
         |made| made.key = Some("c0-k0-e9".to_owned()),
         |made| made.headers = made.headers.replace("order.create", "note.create"),
         |made| made.headers = made.headers.replace("storm-42-0-0", "storm-42-0-1"),
     ];
     for spoil in spoil {
-        let mut life = Life::new();
-        let mut repeat = Made { offset: 20, ..life.topic[0].clone() };
+        let mut life = ClientHistory::new();
+        let mut repeat = TestRecord { offset: 20, ..life.topic[0].clone() };
         spoil(&mut repeat);
         life.topic.push(repeat);
         life.finds(Violation::Altered);
@@ -204,25 +204,25 @@ fn a_repeat_with_another_body_key_or_header_is_found() {
 
 #[test]
 fn a_record_before_its_predecessor_is_found() {
-    let mut life = Life::new();
+    let mut life = ClientHistory::new();
     life.topic.swap(0, 1);
     life.finds(Violation::OutOfOrder);
 }
 
 #[test]
 fn a_key_in_two_partitions_is_found() {
-    let mut life = Life::new();
+    let mut life = ClientHistory::new();
     life.topic[1].partition = 0;
     life.finds(Violation::OutOfOrder);
 }
 
 #[test]
 fn a_key_has_an_order_in_each_topic_by_itself() {
-    let mut life = Life::new();
+    let mut life = ClientHistory::new();
     life.single(Command { kind: Kind::Small, ..order(9) }, false, true);
     let last = life.topic.pop().unwrap();
-    life.topic.insert(0, Made { partition: 0, ..last });
-    let (_, findings) = life.judge(Delivery::ExactlyOnce, &[]);
+    life.topic.insert(0, TestRecord { partition: 0, ..last });
+    let (_, findings) = life.judge(DeliveryMode::ExactlyOnce, &[]);
     assert!(findings.is_empty(), "{findings}");
 }
 
@@ -231,62 +231,63 @@ fn what_nobody_sent_or_was_refused_is_invented() {
     let nobody = Command { serial: 500, ..order(0) };
     let stranger = Command { client: 7, ..order(0) };
     for command in [nobody, stranger, order(3)] {
-        let mut life = Life::new();
+        let mut life = ClientHistory::new();
         // Where it belongs in the order of its key.
-        life.topic.insert(3, made(&command, false, command.serial, 20));
+        life.topic.insert(3, test_record(&command, false, command.serial, 20));
         life.finds(Violation::Invented);
     }
-    let mut life = Life::new();
-    life.topic.push(Made { offset: 20, value: "{}".to_owned(), ..life.topic[0].clone() });
+    let mut life = ClientHistory::new();
+    life.topic.push(TestRecord { offset: 20, value: "{}".to_owned(), ..life.topic[0].clone() });
     life.finds(Violation::Invented);
 }
 
 #[test]
 fn a_part_of_a_batch_is_found() {
-    let mut life = Life::new();
+    let mut life = ClientHistory::new();
     life.topic.retain(|made| made.offset != 5);
     life.finds(Violation::HalfBatch);
 }
 
 #[test]
 fn a_status_that_the_topic_contradicts_is_found() {
-    let sighting = |serial, state, place| Sighting { client: 0, serial, state, place, is_final: false };
-    let mut life = Life::new();
-    life.topic.push(Made { offset: 20, ..life.topic[0].clone() });
+    let sighting =
+        |serial, state, place| StatusObservation { client: 0, serial, state, place, is_final: false };
+    let mut life = ClientHistory::new();
+    life.topic.push(TestRecord { offset: 20, ..life.topic[0].clone() });
     let truths = [
-        sighting(0, State::Sent, Some((1, 0))),
-        sighting(0, State::Sent, Some((1, 20))),
-        sighting(0, State::Sent, None),
-        sighting(0, State::Accepted, None),
-        sighting(0, State::Gone, None),
-        sighting(8, State::Dead, None),
-        Sighting { is_final: true, ..sighting(8, State::Dead, None) },
+        sighting(0, ObservedState::Sent, Some((1, 0))),
+        sighting(0, ObservedState::Sent, Some((1, 20))),
+        sighting(0, ObservedState::Sent, None),
+        sighting(0, ObservedState::Accepted, None),
+        sighting(0, ObservedState::Gone, None),
+        sighting(8, ObservedState::Dead, None),
+        StatusObservation { is_final: true, ..sighting(8, ObservedState::Dead, None) },
     ];
-    let (counts, findings) = life.judge(Delivery::AtLeastOnce, &truths);
+    let (counts, findings) = life.judge(DeliveryMode::AtLeastOnce, &truths);
     assert!(findings.is_empty(), "{findings}");
     assert_eq!((counts.statuses, counts.statuses_gone), (7, 1));
     let lies = [
-        sighting(0, State::Sent, Some((1, 1))),
-        sighting(0, State::Sent, Some((0, 0))),
-        sighting(0, State::Dead, None),
-        sighting(8, State::Sent, None),
-        Sighting { is_final: true, ..sighting(0, State::Accepted, None) },
+        sighting(0, ObservedState::Sent, Some((1, 1))),
+        sighting(0, ObservedState::Sent, Some((0, 0))),
+        sighting(0, ObservedState::Dead, None),
+        sighting(8, ObservedState::Sent, None),
+        StatusObservation { is_final: true, ..sighting(0, ObservedState::Accepted, None) },
     ];
     for lie in lies {
-        let (_, findings) = life.judge(Delivery::AtLeastOnce, &[lie]);
+        let (_, findings) = life.judge(DeliveryMode::AtLeastOnce, &[lie]);
         assert_eq!(findings.count(Violation::Status), 1, "{lie:?}: {findings}");
     }
 }
 
 #[test]
 fn two_ids_are_right_when_the_time_of_the_key_was_over() {
-    let mut life = Life::new();
+    let mut life = ClientHistory::new();
     let mut again = life.topic[0].clone();
     again.offset = 20;
     again.headers = again.headers.replace("ID0", "ID99");
     life.topic.push(again);
-    life.journal.went_beyond_window(0, 1);
-    let (counts, findings) = life.judge(Delivery::ExactlyOnce, &[]);
+    life.journal.mark_key_expired(0, 1);
+    let (counts, findings) = life.judge(DeliveryMode::ExactlyOnce, &[]);
     assert!(findings.is_empty(), "{findings}");
-    assert_eq!((counts.beyond_window, counts.repeats), (1, 0));
+    assert_eq!((counts.key_expired, counts.repeats), (1, 0));
 }

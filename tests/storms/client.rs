@@ -9,43 +9,43 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::answer::Answer;
 use crate::checker::idempotency_key;
 use crate::command::{Command, Key, Kind};
+use crate::create_outcome::CreateOutcome;
 use crate::findings::Violation;
-use crate::journal::{Journal, Outcome};
+use crate::journal::{Journal, RequestOutcome};
 use crate::rng::Rng;
-use crate::shared::{Known, Shared};
-use crate::sightings::Sighting;
+use crate::shared::{AcknowledgedCommand, Shared};
+use crate::status_observation::StatusObservation;
 use support::http;
 
 /// Shorter than the longest freeze: some requests are answered too late.
-const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Longer than any fault, shorter than the time in which the daemon keeps what it delivered.
 const RETRY_FOR: Duration = Duration::from_secs(60);
 /// Between two rounds of faults there is this much less load.
-const CALM: u32 = 10;
+const CALM_LOAD_DIVISOR: u32 = 10;
 /// How often a request without a key is sent again after a refusal.
 const RETRIES: usize = 3;
 /// Keys of each client at a time.
-const SLOTS: u64 = 5;
+const KEYS_PER_CLIENT: u64 = 5;
 /// Accepted requests that may be sent once more.
-const REMEMBERED: usize = 32;
+const MAX_REMEMBERED: usize = 32;
 
 /// Who sends.
-pub struct Client {
+pub struct LoadClient {
     number: u32,
     shared: Arc<Shared>,
     rng: Rng,
     http: http::Client,
     journal: Journal,
     epoch: u32,
-    accepted: VecDeque<Accepted>,
+    accepted: VecDeque<AcceptedRequest>,
 }
 
 /// A request as it is sent, perhaps more than once.
 #[derive(Clone)]
-struct Request {
+struct ClientRequest {
     kind: Kind,
     batch: u32,
     commands: Vec<Command>,
@@ -55,20 +55,20 @@ struct Request {
 }
 
 /// A request with a key that was accepted.
-struct Accepted {
-    request: Request,
+struct AcceptedRequest {
+    request: ClientRequest,
     ids: Vec<Box<str>>,
     at: Instant,
     evictions: u64,
 }
 
-impl Client {
+impl LoadClient {
     pub fn new(number: u32, shared: &Arc<Shared>, journal: &Path) -> Self {
         Self {
             number,
             shared: Arc::clone(shared),
             rng: Rng::new(shared.seed, 1_000 + u64::from(number)),
-            http: http::Client::new(&shared.address).with_read_within(ANSWER_WITHIN),
+            http: http::Client::new(&shared.address).with_read_within(RESPONSE_TIMEOUT),
             journal: Journal::new(Some(journal)),
             epoch: 0,
             accepted: VecDeque::new(),
@@ -83,17 +83,18 @@ impl Client {
             let commands = request.commands.len();
             self.send(request);
             if self.rng.chance(10) {
-                self.send_again();
+                self.repeat_accepted();
             }
             // What an outage kept from being sent is not made up for all at once.
-            let pause = if self.shared.is_calm.load(Ordering::Relaxed) { pause * CALM } else { pause };
+            let pause =
+                if self.shared.is_calm.load(Ordering::Relaxed) { pause * CALM_LOAD_DIVISOR } else { pause };
             next = (next + pause * commands as u32).max(Instant::now() - Duration::from_secs(1));
             thread::sleep(next.saturating_duration_since(Instant::now()));
         }
         self.journal
     }
 
-    fn compose(&mut self) -> Request {
+    fn compose(&mut self) -> ClientRequest {
         let rng = &mut self.rng;
         let kind = match rng.below(100) {
             0..60 => Kind::Order,
@@ -110,7 +111,7 @@ impl Client {
                 0..4 => 2_000,
                 _ => 20 + rng.below(300) as u32,
             };
-            let slot = rng.below(SLOTS) as u32;
+            let slot = rng.below(KEYS_PER_CLIENT) as u32;
             let key = kind.has_key().then_some(Key { client: self.number, slot, epoch: self.epoch });
             let serial = self.journal.next_serial();
             let command = Command { client: self.number, serial, kind, key, filling };
@@ -119,11 +120,11 @@ impl Client {
         }
         let wait = rng.chance(3);
         let body: Vec<String> = commands.iter().map(|command| command.body(self.shared.seed)).collect();
-        Request { kind, batch, commands, keyed, wait, body: body.join("\n") }
+        ClientRequest { kind, batch, commands, keyed, wait, body: body.join("\n") }
     }
 
     /// Sends until it is known what became of it, as far as the client can know.
-    fn send(&mut self, request: Request) {
+    fn send(&mut self, request: ClientRequest) {
         let deadline = Instant::now() + RETRY_FOR;
         let evictions = self.shared.evictions();
         let mut maybe = false;
@@ -133,22 +134,22 @@ impl Client {
             attempts += 1;
             let given_up = self.rng.chance(1);
             match self.attempt(&request, given_up) {
-                Answer::Accepted { ids, documents } => {
-                    self.known(&request, &ids, &documents, evictions);
-                    break (Outcome::Unknown, ids);
+                CreateOutcome::Accepted { ids, documents } => {
+                    self.record_acknowledged(&request, &ids, &documents, evictions);
+                    break (RequestOutcome::Unknown, ids);
                 }
-                Answer::Refused(code) => notes.push(code),
-                Answer::Lost => {
+                CreateOutcome::Refused(code) => notes.push(code),
+                CreateOutcome::ConnectionLost => {
                     maybe = true;
                     notes.push("lost".to_owned());
                 }
-                Answer::Late => {
+                CreateOutcome::TimedOut => {
                     maybe = true;
                     notes.push("late".to_owned());
                     // It may still come, in any order with what follows.
                     self.epoch += 1;
                 }
-                Answer::Wrong(what) => {
+                CreateOutcome::Unexpected(what) => {
                     self.shared.findings.add(Violation::Answer, &what);
                     maybe = true;
                     notes.push(what);
@@ -156,20 +157,20 @@ impl Client {
             }
             let spent = if request.keyed { Instant::now() >= deadline } else { maybe || attempts > RETRIES };
             if spent {
-                break (if maybe { Outcome::Unknown } else { Outcome::Refused }, Vec::new());
+                break (if maybe { RequestOutcome::Unknown } else { RequestOutcome::Refused }, Vec::new());
             }
             thread::sleep(self.rng.millis(20, 200));
         };
         let beyond_window = request.keyed && attempts > 1 && self.shared.may_have_evicted(evictions);
         self.journal.end(request.batch, &outcome, &ids, beyond_window, &notes.join(", "));
         if request.keyed && !ids.is_empty() {
-            self.accepted.truncate(REMEMBERED - 1);
-            self.accepted.push_front(Accepted { request, ids, at: Instant::now(), evictions });
+            self.accepted.truncate(MAX_REMEMBERED - 1);
+            self.accepted.push_front(AcceptedRequest { request, ids, at: Instant::now(), evictions });
         }
     }
 
     /// Once. `is_released`: the client hangs up before the answer can be there.
-    fn attempt(&mut self, request: &Request, given_up: bool) -> Answer {
+    fn attempt(&mut self, request: &ClientRequest, given_up: bool) -> CreateOutcome {
         self.shared.requests.fetch_add(1, Ordering::Relaxed);
         let key = idempotency_key(self.shared.seed, self.number, request.batch);
         let is_batch = request.commands.len() > 1;
@@ -187,18 +188,24 @@ impl Client {
             let hasty = http::Client::new(&self.shared.address);
             let mut hasty = hasty.with_read_within(Duration::from_millis(1));
             if hasty.connect().is_err() {
-                return Answer::Refused("not sent".to_owned());
+                return CreateOutcome::Refused("not sent".to_owned());
             }
-            return Answer::of(hasty.request("POST", &path, &headers, body), request.commands.len());
+            return CreateOutcome::of(hasty.request("POST", &path, &headers, body), request.commands.len());
         }
         if self.http.connect().is_err() {
-            return Answer::Refused("not sent".to_owned());
+            return CreateOutcome::Refused("not sent".to_owned());
         }
-        Answer::of(self.http.request("POST", &path, &headers, body), request.commands.len())
+        CreateOutcome::of(self.http.request("POST", &path, &headers, body), request.commands.len())
     }
 
-    fn known(&self, request: &Request, ids: &[Box<str>], documents: &[Value], evictions: u64) {
-        let known = request.commands.iter().zip(ids).map(|(command, id)| Known {
+    fn record_acknowledged(
+        &self,
+        request: &ClientRequest,
+        ids: &[Box<str>],
+        documents: &[Value],
+        evictions: u64,
+    ) {
+        let known = request.commands.iter().zip(ids).map(|(command, id)| AcknowledgedCommand {
             client: command.client,
             serial: command.serial,
             kind: command.kind,
@@ -215,15 +222,15 @@ impl Client {
             if document["kind"].is_null() {
                 continue;
             }
-            match Sighting::read(command.client, command.serial, command.kind, document) {
-                Ok(sighting) => self.shared.saw(sighting),
+            match StatusObservation::read(command.client, command.serial, command.kind, document) {
+                Ok(sighting) => self.shared.add_observation(sighting),
                 Err(what) => self.shared.findings.add(Violation::Status, what),
             }
         }
     }
 
     /// A request that was accepted, with the same key: the same ids.
-    fn send_again(&mut self) {
+    fn repeat_accepted(&mut self) {
         if self.accepted.is_empty() {
             return;
         }
@@ -234,20 +241,20 @@ impl Client {
         self.journal.note(&format!("batch {} once more", earlier.request.batch));
         let answer = self.attempt(&earlier.request, false);
         self.shared.replays.fetch_add(1, Ordering::Relaxed);
-        if let Answer::Late = answer {
+        if let CreateOutcome::TimedOut = answer {
             self.epoch += 1;
         }
         if self.shared.may_have_evicted(earlier.evictions) {
             // Its key may be forgotten by now, and then it was accepted anew.
-            self.journal.went_beyond_window(earlier.request.batch, earlier.request.commands.len());
+            self.journal.mark_key_expired(earlier.request.batch, earlier.request.commands.len());
             return;
         }
         match answer {
-            Answer::Accepted { ids, .. } if ids != earlier.ids => {
+            CreateOutcome::Accepted { ids, .. } if ids != earlier.ids => {
                 let told = format!("{}: {ids:?} after {:?}", earlier.request.commands[0], earlier.ids);
                 self.shared.findings.add(Violation::Key, told);
             }
-            Answer::Wrong(what) => self.shared.findings.add(Violation::Answer, what),
+            CreateOutcome::Unexpected(what) => self.shared.findings.add(Violation::Answer, what),
             _ => self.accepted.push_back(earlier),
         }
     }

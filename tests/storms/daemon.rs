@@ -10,20 +10,20 @@ use crate::shared::Shared;
 use support::process::Forebay;
 
 /// Recovery of small segments takes milliseconds; this is for a machine that has no time.
-const UP_WITHIN: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often one looks whether it is still there.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// systemd's `RestartSec`, in small.
-const RESTART: Duration = Duration::from_millis(200);
+const RESTART_DELAY: Duration = Duration::from_millis(200);
 /// The data directory is of no use (EX_CANTCREAT), and an error on the log (EX_IOERR).
 const DISK_CODES: [i32; 2] = [73, 74];
 
 /// How much room the disk has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Room {
+pub enum DiskSpace {
     /// Enough.
-    Fine,
+    Enough,
     /// Less than the reserve, and some: the daemon has to live with that.
     Scarce,
     /// None at all, and lately so: it may end with an error on the log, and has to come back.
@@ -31,19 +31,19 @@ pub enum Room {
 }
 
 /// The daemon.
-pub struct Daemon {
+pub struct SupervisedDaemon {
     pub forebay: Forebay,
     shared: Arc<Shared>,
-    room: AtomicU8,
+    disk_space: AtomicU8,
 }
 
-impl Daemon {
+impl SupervisedDaemon {
     pub fn new(forebay: Forebay, shared: &Arc<Shared>) -> Self {
-        Self { forebay, shared: Arc::clone(shared), room: AtomicU8::new(Room::Fine as u8) }
+        Self { forebay, shared: Arc::clone(shared), disk_space: AtomicU8::new(DiskSpace::Enough as u8) }
     }
 
-    pub fn set_room(&self, room: Room) {
-        self.room.store(room as u8, Ordering::SeqCst);
+    pub fn set_disk_space(&self, room: DiskSpace) {
+        self.disk_space.store(room as u8, Ordering::SeqCst);
     }
 
     /// Starts it and returns when it answers.
@@ -60,25 +60,25 @@ impl Daemon {
 
     /// Returns when it answers; starts it again when it ended instead.
     pub fn await_up(&mut self) {
-        let deadline = Instant::now() + UP_WITHIN;
+        let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            self.tend();
+            self.restart_if_ended();
             let up =
                 self.forebay.admin_http().with_read_within(Duration::from_secs(1)).get("/healthz").is_ok();
             if up {
                 return;
             }
             if Instant::now() >= deadline {
-                let what = format!("not up within {UP_WITHIN:?}:\n{}", tail(&self.forebay.log()));
+                let what = format!("not up within {START_TIMEOUT:?}:\n{}", tail(&self.forebay.log()));
                 return self.shared.findings.add(Violation::Daemon, what);
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
     /// SIGKILL.
     pub fn kill(&mut self) {
-        self.tend();
+        self.restart_if_ended();
         self.shared.crashes.fetch_add(1, Ordering::SeqCst);
         self.forebay.kill();
         self.shared.crashes.fetch_add(1, Ordering::SeqCst);
@@ -86,33 +86,33 @@ impl Daemon {
 
     /// SIGTERM, which has to end well.
     pub fn stop(&mut self) {
-        self.tend();
+        self.restart_if_ended();
         let status = self.forebay.terminate();
         if !status.success() {
-            self.ended(status.code());
+            self.on_exit(status.code());
         }
     }
 
     /// Waits, and looks that it lives.
-    pub fn tend_for(&mut self, time: Duration) {
+    pub fn supervise_for(&mut self, time: Duration) {
         let until = Instant::now() + time;
         while Instant::now() < until {
-            self.tend();
-            thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
+            self.restart_if_ended();
+            thread::sleep(POLL_INTERVAL.min(until.saturating_duration_since(Instant::now())));
         }
     }
 
     /// Starts it again if it has ended by itself.
-    pub fn tend(&mut self) {
+    pub fn restart_if_ended(&mut self) {
         let Some(status) = self.forebay.ended() else { return };
         self.shared.crashes.fetch_add(2, Ordering::SeqCst);
-        self.ended(status.code());
-        thread::sleep(RESTART);
+        self.on_exit(status.code());
+        thread::sleep(RESTART_DELAY);
         self.launch();
     }
 
-    fn ended(&self, code: Option<i32>) {
-        let full = self.room.load(Ordering::SeqCst) == Room::None as u8;
+    fn on_exit(&self, code: Option<i32>) {
+        let full = self.disk_space.load(Ordering::SeqCst) == DiskSpace::None as u8;
         if full && code.is_some_and(|code| DISK_CODES.contains(&code)) {
             return self.shared.count(&format!("ended by itself with {} on a full disk", code.unwrap_or(0)));
         }

@@ -36,7 +36,7 @@ pub enum Violation {
 }
 
 /// Of each violation this many are told in words.
-const TOLD: usize = 10;
+const MAX_DETAILS: usize = 10;
 
 /// All that was found.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ impl Findings {
         let mut found = self.lock();
         let (count, told) = found.entry(violation).or_default();
         *count += 1;
-        if told.len() < TOLD {
+        if told.len() < MAX_DETAILS {
             let what = what.to_string();
             eprintln!("storm: {violation:?}: {what}");
             told.push(what);

@@ -8,7 +8,7 @@ use crate::command::Command;
 
 /// What the client knows in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// No answer came: it may be there or not.
     Unknown,
     /// It was told that it is not accepted, each time it asked, or nothing was sent.
@@ -19,20 +19,20 @@ pub enum Outcome {
 
 /// One command.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct JournalEntry {
     pub command: Command,
     /// The serial of its request's first command.
     pub batch: u32,
     /// Sent with an `Idempotency-Key`.
     pub keyed: bool,
     /// It was sent again when its key may have been forgotten already: it may be there under more than one id.
-    pub beyond_window: bool,
-    pub outcome: Outcome,
+    pub key_expired: bool,
+    pub outcome: RequestOutcome,
 }
 
 /// The commands of one client, by serial. A file tells them to people.
 pub struct Journal {
-    entries: Vec<Entry>,
+    entries: Vec<JournalEntry>,
     file: Option<BufWriter<File>>,
 }
 
@@ -48,7 +48,7 @@ impl Journal {
         Self { entries: of.entries.clone(), file: None }
     }
 
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[JournalEntry] {
         &self.entries
     }
 
@@ -59,16 +59,29 @@ impl Journal {
 
     /// Before it is sent: what is on its way may arrive.
     pub fn begin(&mut self, command: Command, batch: u32, keyed: bool) {
-        self.entries.push(Entry { command, batch, keyed, beyond_window: false, outcome: Outcome::Unknown });
+        self.entries.push(JournalEntry {
+            command,
+            batch,
+            keyed,
+            key_expired: false,
+            outcome: RequestOutcome::Unknown,
+        });
     }
 
     /// What became of a request. `ids` are those of its commands when it was accepted.
-    pub fn end(&mut self, batch: u32, outcome: &Outcome, ids: &[Box<str>], beyond_window: bool, note: &str) {
+    pub fn end(
+        &mut self,
+        batch: u32,
+        outcome: &RequestOutcome,
+        ids: &[Box<str>],
+        beyond_window: bool,
+        note: &str,
+    ) {
         let start = batch as usize;
         for (n, entry) in self.entries[start..].iter_mut().enumerate() {
-            entry.beyond_window = beyond_window;
+            entry.key_expired = beyond_window;
             entry.outcome = match ids.get(n) {
-                Some(id) => Outcome::Acknowledged(id.clone()),
+                Some(id) => RequestOutcome::Acknowledged(id.clone()),
                 None => outcome.clone(),
             };
         }
@@ -82,9 +95,9 @@ impl Journal {
     }
 
     /// The commands of a request were sent again when its key may have been forgotten.
-    pub fn went_beyond_window(&mut self, batch: u32, commands: usize) {
+    pub fn mark_key_expired(&mut self, batch: u32, commands: usize) {
         for entry in &mut self.entries[batch as usize..][..commands] {
-            entry.beyond_window = true;
+            entry.key_expired = true;
         }
     }
 

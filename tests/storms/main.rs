@@ -5,29 +5,29 @@
 // A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod answer;
-mod asker;
 mod checker;
 #[cfg(test)]
 mod checker_tests;
 mod client;
 mod command;
+mod create_outcome;
 mod daemon;
 mod faults;
 mod findings;
 mod journal;
 mod options;
-mod parts;
-mod reader;
 mod report;
 mod rng;
 mod shared;
-mod sightings;
+mod status_observation;
+mod status_poller;
 mod storm;
+mod storm_parts;
+mod topic_reader;
 
 use std::sync::Mutex;
 
-use checker::Delivery;
+use checker::DeliveryMode;
 use options::Options;
 use shared::lock;
 use support::services;
@@ -35,7 +35,7 @@ use support::services;
 /// Two storms at once would measure the machine.
 static ALONE: Mutex<()> = Mutex::new(());
 
-fn storm(test: &str, delivery: Delivery) {
+fn storm(test: &str, delivery: DeliveryMode) {
     let Some(kafka) = services::kafka(test) else { return };
     let _alone = lock(&ALONE);
     let options = Options::new(delivery);
@@ -53,10 +53,10 @@ fn storm(test: &str, delivery: Delivery) {
 
 #[test]
 fn storm_at_least_once() {
-    storm("storm_at_least_once", Delivery::AtLeastOnce);
+    storm("storm_at_least_once", DeliveryMode::AtLeastOnce);
 }
 
 #[test]
 fn storm_exactly_once() {
-    storm("storm_exactly_once", Delivery::ExactlyOnce);
+    storm("storm_exactly_once", DeliveryMode::ExactlyOnce);
 }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use crate::checker::Delivery;
+use crate::checker::DeliveryMode;
 use support::daemon;
 
 /// What one storm is to be.
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub delivery: Delivery,
+    pub delivery: DeliveryMode,
     pub length: Duration,
     pub seed: u64,
     /// Commands a second.
@@ -27,7 +27,7 @@ const SHORT_MINUTES: f64 = 1.2;
 
 impl Options {
     /// A short storm unless the environment says otherwise.
-    pub fn new(delivery: Delivery) -> Self {
+    pub fn new(delivery: DeliveryMode) -> Self {
         let minutes: f64 = variable("MINUTES").unwrap_or(SHORT_MINUTES);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -42,7 +42,7 @@ impl Options {
     }
 }
 
-impl Delivery {
+impl DeliveryMode {
     /// As in the daemon's configuration.
     pub fn name(self) -> &'static str {
         match self {

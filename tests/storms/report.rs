@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use crate::findings::Violation;
 use crate::options::Options;
-use crate::storm::Verdict;
+use crate::storm::StormResult;
 use support::daemon;
 
 /// Promises, in the words of a report.
@@ -23,7 +23,7 @@ const PROMISES: [(&str, &[Violation]); 8] = [
 ];
 
 /// Writes it to stdout, and to a file where one is wanted.
-pub fn write(options: &Options, verdict: &Verdict) {
+pub fn write(options: &Options, verdict: &StormResult) {
     let text = text(options, verdict);
     println!("{text}");
     if let Some(path) = &options.report {
@@ -31,7 +31,7 @@ pub fn write(options: &Options, verdict: &Verdict) {
     }
 }
 
-fn text(options: &Options, verdict: &Verdict) -> String {
+fn text(options: &Options, verdict: &StormResult) -> String {
     let (shared, counts) = (&verdict.shared, &verdict.counts);
     let mut text = String::new();
     let minutes = options.length.as_secs_f64() / 60.0;
@@ -54,18 +54,18 @@ fn text(options: &Options, verdict: &Verdict) -> String {
         ("of them in the topic", counts.unknown_found),
         ("records in the topics", counts.records),
         ("of them repeats of the same id", counts.repeats),
-        ("of them accepted anew after the time of their key", counts.beyond_window),
+        ("of them accepted anew after the time of their key", counts.key_expired),
         ("keys with an order", counts.keys),
         ("dead letters", verdict.dead),
         ("of them expected because acknowledged", counts.dead_expected),
         ("statuses checked", counts.statuses),
         ("of them no longer kept", counts.statuses_gone),
-        ("statuses that said less after a crash", shared.forgotten.load(Ordering::Relaxed)),
+        ("statuses that said less after a crash", shared.statuses_lost.load(Ordering::Relaxed)),
         ("largest backlog", shared.largest_backlog.load(Ordering::Relaxed)),
-        ("longest time without an acknowledgement, ms", shared.longest_quiet().as_millis() as u64),
+        ("longest time without an acknowledgement, ms", shared.longest_ack_gap().as_millis() as u64),
         ("rounds of faults, the backlog drained after each", verdict.drains.len() as u64),
         ("longest of these drains, ms", longest.as_millis() as u64),
-        ("in all, s", verdict.took.as_secs()),
+        ("in all, s", verdict.elapsed.as_secs()),
     ];
     text.push_str("| counted | |\n|---|---:|\n");
     for (what, count) in rows {

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::command::Kind;
 use crate::findings::Findings;
-use crate::sightings::Sighting;
+use crate::status_observation::StatusObservation;
 
 /// Acknowledged commands one may ask about.
 const RECENT: usize = 4_096;
 
 /// An acknowledged command.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct AcknowledgedCommand {
     pub client: u32,
     pub serial: u32,
     pub kind: Kind,
@@ -42,15 +42,15 @@ pub struct Shared {
     pub evictions: AtomicU64,
     pub largest_backlog: AtomicU64,
     /// Statuses that said less after a crash than before.
-    pub forgotten: AtomicU64,
-    pub sightings: Mutex<Vec<Sighting>>,
-    recent: Mutex<Vec<Known>>,
+    pub statuses_lost: AtomicU64,
+    pub sightings: Mutex<Vec<StatusObservation>>,
+    recent: Mutex<Vec<AcknowledgedCommand>>,
     tally: Mutex<BTreeMap<String, u64>>,
-    quiet: Mutex<Quiet>,
+    ack_gap: Mutex<AckGap>,
 }
 
 /// How long nothing was acknowledged.
-struct Quiet {
+struct AckGap {
     since: Instant,
     longest: Duration,
 }
@@ -69,11 +69,11 @@ impl Shared {
             crashes: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
             largest_backlog: AtomicU64::new(0),
-            forgotten: AtomicU64::new(0),
+            statuses_lost: AtomicU64::new(0),
             sightings: Mutex::default(),
             recent: Mutex::default(),
             tally: Mutex::default(),
-            quiet: Mutex::new(Quiet { since: Instant::now(), longest: Duration::ZERO }),
+            ack_gap: Mutex::new(AckGap { since: Instant::now(), longest: Duration::ZERO }),
         }
     }
 
@@ -87,7 +87,7 @@ impl Shared {
     }
 
     /// Commands were acknowledged.
-    pub fn acknowledged(&self, known: impl IntoIterator<Item = Known>) {
+    pub fn acknowledged(&self, known: impl IntoIterator<Item = AcknowledgedCommand>) {
         let mut recent = lock(&self.recent);
         for known in known {
             let count = self.accepted.fetch_add(1, Ordering::Relaxed) as usize;
@@ -97,19 +97,19 @@ impl Shared {
             }
         }
         drop(recent);
-        let mut quiet = lock(&self.quiet);
+        let mut quiet = lock(&self.ack_gap);
         let now = Instant::now();
         quiet.longest = quiet.longest.max(now - quiet.since);
         quiet.since = now;
     }
 
     /// The longest time without an acknowledgement so far.
-    pub fn longest_quiet(&self) -> Duration {
-        lock(&self.quiet).longest
+    pub fn longest_ack_gap(&self) -> Duration {
+        lock(&self.ack_gap).longest
     }
 
     /// One of the recently acknowledged commands.
-    pub fn recent(&self, choice: u64) -> Option<Known> {
+    pub fn recent(&self, choice: u64) -> Option<AcknowledgedCommand> {
         let recent = lock(&self.recent);
         recent.get(choice as usize % recent.len().max(1)).cloned()
     }
@@ -123,7 +123,7 @@ impl Shared {
         evictions % 2 == 1 || self.evictions() != evictions
     }
 
-    pub fn saw(&self, sighting: Sighting) {
+    pub fn add_observation(&self, sighting: StatusObservation) {
         lock(&self.sightings).push(sighting);
     }
 }

@@ -8,42 +8,42 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use std::{panic, thread};
 
-use crate::asker::{Asker, ask};
-use crate::checker::{Checker, Counts};
-use crate::client::Client;
+use crate::checker::{CheckCounts, Checker};
+use crate::client::LoadClient;
 use crate::faults::{DaemonFaults, DaemonSchedule, KafkaFaults, KafkaSchedule};
 use crate::findings::Violation;
-use crate::journal::{Journal, Outcome};
+use crate::journal::{Journal, RequestOutcome};
 use crate::options::Options;
-use crate::parts::{Parts, RESERVE_MIB, build, keep_or_remove};
-use crate::reader;
-use crate::shared::{Known, Shared, lock};
+use crate::shared::{AcknowledgedCommand, Shared, lock};
+use crate::status_poller::{Asker, request_status};
+use crate::storm_parts::{RESERVE_MIB, StormParts, build, keep_or_remove};
+use crate::topic_reader;
 use support::daemon::backlog;
 use support::kafka::Jars;
 
 const CLIENTS: u32 = 16;
 /// The load goes on for so long after the last fault.
-const CALM: Duration = Duration::from_secs(3);
+const LOAD_AFTER_FAULTS: Duration = Duration::from_secs(3);
 /// Several times the longest fault of the daemon.
-const QUIET_AT_MOST: Duration = Duration::from_secs(60);
+const MAX_ACK_GAP: Duration = Duration::from_secs(60);
 /// Faults for so long, then a calm in which the backlog drains.
-const ROUND: Duration = Duration::from_secs(90);
+const ROUND_DURATION: Duration = Duration::from_secs(90);
 /// Seconds of the load in a calm: it never stops.
 const FEW: u64 = 200;
 /// A backlog that has not been smaller for this long, with everything well, does not drain.
-const HALT: Duration = Duration::from_secs(120);
-const LOOK: Duration = Duration::from_millis(100);
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
+const DRAIN_STALL_TIMEOUT: Duration = Duration::from_secs(120);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+const POLL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statuses asked for in the end: the newest of each client, and some of all.
 const NEWEST: usize = 500;
 const OTHERS: usize = 5_000;
 
 /// What came of it.
-pub struct Verdict {
+pub struct StormResult {
     pub shared: Arc<Shared>,
-    pub counts: Counts,
+    pub counts: CheckCounts,
     pub dead: u64,
-    pub took: Duration,
+    pub elapsed: Duration,
     pub drains: Vec<Duration>,
     /// What is kept when something was found.
     pub dir: PathBuf,
@@ -51,49 +51,49 @@ pub struct Verdict {
 
 /// What a life that came to its end tells.
 #[derive(Default)]
-struct Lived {
-    counts: Counts,
+struct RunResult {
+    counts: CheckCounts,
     dead: u64,
     drains: Vec<Duration>,
 }
 
 /// Runs it. A part that fails is a finding like any other: what there is by then is judged and kept.
-pub fn run(jars: &Jars, options: &Options) -> Verdict {
+pub fn run(jars: &Jars, options: &Options) -> StormResult {
     let began = Instant::now();
     println!("storm: seed {}, {:?}, {}", options.seed, options.length, options.delivery.name());
     let mut parts = build(jars, options);
-    let lived = panic::catch_unwind(AssertUnwindSafe(|| live(&mut parts, options)));
-    let Lived { counts, dead, drains } = noted(&parts.shared, lived).unwrap_or_default();
+    let lived = panic::catch_unwind(AssertUnwindSafe(|| run_load_and_check(&mut parts, options)));
+    let RunResult { counts, dead, drains } = join_result(&parts.shared, lived).unwrap_or_default();
     keep_or_remove(&parts, options);
-    let Parts { shared, dir, .. } = parts;
-    Verdict { shared, counts, dead, took: began.elapsed(), drains, dir }
+    let StormParts { shared, dir, .. } = parts;
+    StormResult { shared, counts, dead, elapsed: began.elapsed(), drains, dir }
 }
 
-fn live(parts: &mut Parts, options: &Options) -> Lived {
+fn run_load_and_check(parts: &mut StormParts, options: &Options) -> RunResult {
     parts.daemon.start();
-    let (journals, drains) = rage(parts, options);
+    let (journals, drains) = run_faults_under_load(parts, options);
     let is_drained = await_drained(parts, 0).is_some();
     let dead = backlog(&parts.daemon.forebay)["dead"].as_u64().unwrap_or(0);
     // What it says must be true after a start, too.
     parts.daemon.stop();
     parts.daemon.start();
-    ask_in_the_end(parts, &journals);
+    check_final_statuses(parts, &journals);
     parts.daemon.stop();
     let counts = check(parts, options, &journals, is_drained);
     if is_drained {
-        judge_dead(&parts.shared, &journals, dead);
+        check_dead_letters(&parts.shared, &journals, dead);
     }
-    judge_quiet(&parts.shared);
-    Lived { counts, dead, drains }
+    check_ack_gap(&parts.shared);
+    RunResult { counts, dead, drains }
 }
 
 /// Load and faults at once, until the time is over. Everything is well again afterwards.
-fn rage(parts: &mut Parts, options: &Options) -> (Vec<Journal>, Vec<Duration>) {
+fn run_faults_under_load(parts: &mut StormParts, options: &Options) -> (Vec<Journal>, Vec<Duration>) {
     let (shared, dir) = (&parts.shared, &parts.dir);
     let pause = Duration::from_secs(1) * CLIENTS / options.rate.max(1);
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
-            let client = Client::new(number, shared, &dir.join(format!("client-{number}.journal")));
+            let client = LoadClient::new(number, shared, &dir.join(format!("client-{number}.journal")));
             thread::spawn(move || client.run(pause))
         })
         .collect();
@@ -102,22 +102,22 @@ fn rage(parts: &mut Parts, options: &Options) -> (Vec<Journal>, Vec<Duration>) {
     let drains = rounds(parts, options);
     let shared = &parts.shared;
     shared.stop.store(true, Ordering::Relaxed);
-    noted(shared, asker.join());
-    let journals = clients.into_iter().map(|client| noted(shared, client.join()));
+    join_result(shared, asker.join());
+    let journals = clients.into_iter().map(|client| join_result(shared, client.join()));
     let journals = journals.map(|journal| journal.unwrap_or_else(|| Journal::new(None))).collect();
     (journals, drains)
 }
 
 /// Rounds of faults until the time is over. After each everything is well, and the backlog has to drain; how long
 /// that took.
-fn rounds(parts: &mut Parts, options: &Options) -> Vec<Duration> {
+fn rounds(parts: &mut StormParts, options: &Options) -> Vec<Duration> {
     let end = Instant::now() + options.length;
     let (mut of_daemon, mut of_kafka) = (DaemonSchedule::of(options.seed), KafkaSchedule::of(options.seed));
     let mut drains = Vec::new();
     loop {
         // Not a last round of a few seconds.
         let left = end.saturating_duration_since(Instant::now());
-        let length = if left < ROUND * 3 / 2 { left } else { ROUND };
+        let length = if left < ROUND_DURATION * 3 / 2 { left } else { ROUND_DURATION };
         round(parts, &mut of_daemon, &mut of_kafka, length);
         parts.shared.is_calm.store(true, Ordering::Relaxed);
         let drain = await_drained(parts, FEW);
@@ -130,7 +130,12 @@ fn rounds(parts: &mut Parts, options: &Options) -> Vec<Duration> {
 }
 
 /// Faults of both kinds at once.
-fn round(parts: &mut Parts, of_daemon: &mut DaemonSchedule, of_kafka: &mut KafkaSchedule, length: Duration) {
+fn round(
+    parts: &mut StormParts,
+    of_daemon: &mut DaemonSchedule,
+    of_kafka: &mut KafkaSchedule,
+    length: Duration,
+) {
     let (shared, reserve) = (&parts.shared, RESERVE_MIB << 20);
     let (disk, clock) = (&parts.disk, &parts.clock);
     let on_daemon = DaemonFaults { shared, daemon: &mut parts.daemon, disk, clock, reserve };
@@ -139,14 +144,14 @@ fn round(parts: &mut Parts, of_daemon: &mut DaemonSchedule, of_kafka: &mut Kafka
         let on_daemon = scope.spawn(move || on_daemon.run(of_daemon, length));
         let on_kafka = scope.spawn(move || on_kafka.run(of_kafka, length));
         for lane in [on_daemon, on_kafka] {
-            noted(shared, lane.join());
+            join_result(shared, lane.join());
         }
     });
-    parts.daemon.tend_for(CALM);
+    parts.daemon.supervise_for(LOAD_AFTER_FAULTS);
 }
 
 /// What a thread left, or a finding.
-fn noted<T>(shared: &Shared, ended: Result<T, Box<dyn Any + Send>>) -> Option<T> {
+fn join_result<T>(shared: &Shared, ended: Result<T, Box<dyn Any + Send>>) -> Option<T> {
     ended
         .map_err(|panic| {
             let said = panic.downcast_ref::<String>().cloned();
@@ -157,12 +162,12 @@ fn noted<T>(shared: &Shared, ended: Result<T, Box<dyn Any + Send>>) -> Option<T>
 }
 
 /// Waits until no more than `few` records are left to deliver. How long that took; nothing when it came to a halt.
-fn await_drained(parts: &mut Parts, few: u64) -> Option<Duration> {
+fn await_drained(parts: &mut StormParts, few: u64) -> Option<Duration> {
     let began = Instant::now();
     let (mut least, mut moved) = (u64::MAX, Instant::now());
-    while moved.elapsed() < HALT {
-        parts.daemon.tend();
-        let answer = parts.daemon.forebay.admin_http().with_read_within(LOOK_WITHIN).get("/admin/backlog");
+    while moved.elapsed() < DRAIN_STALL_TIMEOUT {
+        parts.daemon.restart_if_ended();
+        let answer = parts.daemon.forebay.admin_http().with_read_within(POLL_TIMEOUT).get("/admin/backlog");
         let waiting = answer.ok().and_then(|answer| answer.json()["backlog"].as_u64()).unwrap_or(u64::MAX);
         if waiting <= few {
             return Some(began.elapsed());
@@ -170,15 +175,16 @@ fn await_drained(parts: &mut Parts, few: u64) -> Option<Duration> {
         if waiting < least {
             (least, moved) = (waiting, Instant::now());
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
     }
-    let what = format!("the drain came to a halt: {least} records waited at least, for {HALT:?}");
+    let what =
+        format!("the drain came to a halt: {least} records waited at least, for {DRAIN_STALL_TIMEOUT:?}");
     parts.shared.findings.add(Violation::Stuck, what);
     None
 }
 
 /// Statuses when everything is delivered: none may say that it waits.
-fn ask_in_the_end(parts: &Parts, journals: &[Journal]) {
+fn check_final_statuses(parts: &StormParts, journals: &[Journal]) {
     let shared = &parts.shared;
     let mut http = parts.daemon.forebay.http();
     let total: usize = journals.iter().map(|journal| journal.entries().len()).sum();
@@ -187,48 +193,57 @@ fn ask_in_the_end(parts: &Parts, journals: &[Journal]) {
         let entries = journal.entries();
         for (index, entry) in entries.iter().enumerate() {
             let chosen = index + NEWEST >= entries.len() || index % step == 0 || entry.command.is_poison();
-            let Outcome::Acknowledged(id) = &entry.outcome else { continue };
+            let RequestOutcome::Acknowledged(id) = &entry.outcome else { continue };
             if !chosen {
                 continue;
             }
             let (client, serial, kind) = (entry.command.client, entry.command.serial, entry.command.kind);
-            let known = Known { client, serial, kind, id: id.clone(), at: Instant::now(), evictions: 0 };
-            if let Some(mut sighting) = ask(&mut http, shared, &known) {
+            let known = AcknowledgedCommand {
+                client,
+                serial,
+                kind,
+                id: id.clone(),
+                at: Instant::now(),
+                evictions: 0,
+            };
+            if let Some(mut sighting) = request_status(&mut http, shared, &known) {
                 sighting.is_final = true;
-                shared.saw(sighting);
+                shared.add_observation(sighting);
             }
         }
     }
 }
 
-fn check(parts: &Parts, options: &Options, journals: &[Journal], is_drained: bool) -> Counts {
+fn check(parts: &StormParts, options: &Options, journals: &[Journal], is_drained: bool) -> CheckCounts {
     let findings = &parts.shared.findings;
     let mut checker = Checker::new(options.seed, options.delivery, journals, findings);
     if !is_drained {
         checker.not_drained();
     }
-    if let Err(what) = reader::read_all(&parts.cluster, parts.home.path(), |record| checker.record(record)) {
+    if let Err(what) =
+        topic_reader::read_all(&parts.cluster, parts.home.path(), |record| checker.record(record))
+    {
         findings.add(Violation::Stuck, what);
     }
     checker.finish(&lock(&parts.shared.sightings))
 }
 
 /// Accepting does not wait for Kafka, and the other faults last seconds.
-fn judge_quiet(shared: &Shared) {
-    let longest = shared.longest_quiet();
-    if longest > QUIET_AT_MOST {
+fn check_ack_gap(shared: &Shared) {
+    let longest = shared.longest_ack_gap();
+    if longest > MAX_ACK_GAP {
         shared.findings.add(Violation::Stuck, format!("nothing was acknowledged for {longest:?}"));
     }
 }
 
 /// Exactly the records that cannot be delivered are dead letters.
-fn judge_dead(shared: &Shared, journals: &[Journal], dead: u64) {
+fn check_dead_letters(shared: &Shared, journals: &[Journal], dead: u64) {
     let poison = journals.iter().flat_map(Journal::entries).filter(|entry| entry.command.is_poison());
     let (mut certain, mut possible) = (0, 0);
     for entry in poison {
-        certain += u64::from(matches!(entry.outcome, Outcome::Acknowledged(_)));
+        certain += u64::from(matches!(entry.outcome, RequestOutcome::Acknowledged(_)));
         // One whose key's time was over may have died twice.
-        possible += u64::from(entry.outcome == Outcome::Unknown) + u64::from(entry.beyond_window);
+        possible += u64::from(entry.outcome == RequestOutcome::Unknown) + u64::from(entry.key_expired);
     }
     if dead < certain || dead > certain + possible {
         let what = format!("{dead} dead letters, where {certain} to {} must be", certain + possible);

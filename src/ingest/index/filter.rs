@@ -1,17 +1,17 @@
-//! A Bloom filter in blocks of one cache line: most scopes that a part does not hold are told apart without reading it.
+//! A Bloom filter in blocks of one cache line. It rejects most scopes that a part does not hold, without a disk read.
 
 use super::ScopeDigest;
 
-/// At 10 bits a key, 7 of them set in one block, about one in 60 scopes that are not in the part passes.
+/// At 10 bits per key, with 7 bits set in one block, about one in 60 absent scopes passes.
 const BITS_PER_KEY: u64 = 10;
 const BITS_SET: u32 = 7;
 /// A block is 512 bits: 8 words of 64.
 const WORDS: usize = 8;
 const BLOCK_BITS: u64 = 512;
-/// Bytes of a block.
+/// Bytes per block.
 pub const BLOCK_BYTES: usize = WORDS * 8;
 
-/// The filter of one part. Scopes are keyed digests: their own bits serve as hashes.
+/// The filter of one part. Scopes are keyed digests, so their bits serve as hashes.
 pub struct BloomFilter(Vec<[u64; WORDS]>);
 
 impl BloomFilter {
@@ -27,23 +27,23 @@ impl BloomFilter {
         bits.for_each(|(word, mask)| self.0[block][word] |= mask);
     }
 
-    /// False: the scope was not added.
+    /// Returns `false` if the scope was certainly not added.
     pub fn may_hold(&self, scope: &ScopeDigest) -> bool {
         let (block, mut bits) = bit_positions(scope, self.0.len());
         bits.all(|(word, mask)| self.0[block][word] & mask != 0)
     }
 
-    /// Bytes it takes in memory and on disk.
+    /// Size in memory and on disk, in bytes.
     pub fn bytes(&self) -> usize {
         self.0.len() * BLOCK_BYTES
     }
 
-    /// As it lies on disk.
+    /// Encodes the filter as stored on disk.
     pub fn encode(&self) -> Vec<u8> {
         self.0.iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
     }
 
-    /// Reads it back; `None` if these are no whole blocks.
+    /// Decodes a filter; `None` if the length is not a whole number of blocks.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (words, rest) = bytes.as_chunks::<8>();
         let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
@@ -52,10 +52,10 @@ impl BloomFilter {
     }
 }
 
-/// The block of a scope, and the words and bits in it.
+/// The block of a scope, and its words and bits in that block.
 fn bit_positions(scope: &ScopeDigest, blocks: usize) -> (usize, impl Iterator<Item = (usize, u64)>) {
     let number = u128::from_be_bytes(*scope);
-    // The upper half says which block, the lower one which bits.
+    // The upper half of the digest selects the block, the lower half the bits.
     let block = ((number >> 64) * blocks as u128) >> 64;
     let bits = (0..BITS_SET).map(move |n| (number >> (n * 9)) as usize % BLOCK_BITS as usize);
     (block as usize, bits.map(|bit| (bit / 64, 1 << (bit % 64))))

@@ -1,6 +1,6 @@
-//! How a part lies on disk. Integers are little-endian, checksums are CRC-32 as in the log.
+//! On-disk format of a part. Integers are little-endian; checksums are CRC-32 as in the log.
 //!
-//! A header block, blocks of entries in the order of their scopes, the filter.
+//! A part consists of a header block, blocks of entries sorted by scope, and the filter.
 //!
 //! | offset | size | header, 4096 bytes |
 //! |---|---|---|
@@ -10,29 +10,29 @@
 //! | 16 | 16 | log id |
 //! | 32 | 8 | first LSN that the part covers |
 //! | 40 | 8 | LSN after the last one that it covers |
-//! | 48 | 8 | how many of these were kept when it was written |
+//! s#how many of these were kept when it was written#how many of these were retained when the part was written#
 //! | 56 | 8 | entries |
 //! | 64 | 8 | bytes of the filter (0: none) |
 //! | 72 | 16 | keyed digest of the last record's payload (0: the record could not be read) |
 //! | 88 | 4 | CRC of bytes 0–87 |
 //!
-//! A block of entries is 4096 bytes: 204 entries (the last block: the rest), zeros, and at 4092 the CRC of the log id,
-//! both LSNs, the block's number and its first 4092 bytes. An entry is a scope (16 bytes) and the LSN of its first
-//! record, relative to the part's first LSN (4 bytes).
+//! A block of entries has 4096 bytes: 204 entries (the last block: the rest), zeros, and at offset 4092 a CRC. The CRC
+//! covers the log id, both LSNs, the block's number and the block's first 4092 bytes. An entry is a scope (16 bytes)
+//! and the LSN of its first record, relative to the part's first LSN (4 bytes).
 
 use crate::wal::Lsn;
 
 /// Keyed digest of a key or claim.
 pub type ScopeDigest = [u8; 16];
 
-/// A scope and the first record of it.
+/// A scope and the LSN of its first record.
 pub type IndexEntry = (ScopeDigest, Lsn);
 
 /// Bytes of the header and of every block of entries.
 pub const BLOCK: usize = 4096;
 /// Entries of a full block.
 pub const ENTRIES: usize = (BLOCK - CRC) / ENTRY;
-/// A part covers fewer numbers than this: what an entry can tell apart.
+/// Maximum LSN span of a part: entries hold 32-bit relative LSNs.
 pub const MAX_SPAN: u64 = u32::MAX as u64;
 
 const MAGIC: [u8; 8] = *b"fbindex\n";
@@ -41,7 +41,7 @@ const ENTRY: usize = 20;
 const CRC: usize = 4;
 const HEADER_CRC_AT: usize = 88;
 
-/// Which part of which log: covers its LSNs from `from` up to `to`.
+/// The log and the LSNs of a part: `from` up to, but without, `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartRange {
     pub log_id: [u8; 16],
@@ -49,7 +49,7 @@ pub struct PartRange {
     pub to: Lsn,
 }
 
-/// What the header says.
+/// Content of the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartHeader {
     pub range: PartRange,
@@ -61,7 +61,7 @@ pub struct PartHeader {
 }
 
 impl PartHeader {
-    /// The header block.
+    /// Encodes the header block.
     pub fn encode(&self) -> Vec<u8> {
         let mut block = Vec::with_capacity(BLOCK);
         block.extend_from_slice(&MAGIC);
@@ -76,7 +76,7 @@ impl PartHeader {
         block
     }
 
-    /// Reads a header block; `None` if it is damaged, of another format or makes no sense.
+    /// Decodes a header block; `None` if it is damaged, of another format or inconsistent.
     pub fn decode(block: &[u8]) -> Option<Self> {
         let number = |at: usize| Some(u64::from_le_bytes(block.get(at..at + 8)?.try_into().ok()?));
         let short = |at: usize| Some(u32::from_le_bytes(block.get(at..at + 4)?.try_into().ok()?));
@@ -97,23 +97,23 @@ impl PartHeader {
         })
     }
 
-    /// Blocks of entries.
+    /// Number of entry blocks.
     pub fn blocks(&self) -> u64 {
         self.entries.div_ceil(ENTRIES as u64)
     }
 
-    /// Entries of one block.
+    /// Number of entries in one block.
     pub fn entries_of(&self, block: u64) -> usize {
         (self.entries - block * ENTRIES as u64).min(ENTRIES as u64) as usize
     }
 
-    /// Where the filter begins.
+    /// File offset of the filter.
     pub fn filter_at(&self) -> u64 {
         offset_of(self.blocks())
     }
 }
 
-/// Where a block of entries begins.
+/// File offset of a block of entries.
 pub fn offset_of(block: u64) -> u64 {
     (block + 1) * BLOCK as u64
 }
@@ -124,7 +124,7 @@ pub fn put_entry(entries: &mut Vec<u8>, range: &PartRange, scope: &ScopeDigest, 
     entries.extend_from_slice(&((lsn.0 - range.from.0) as u32).to_le_bytes());
 }
 
-/// The entry at this place of a block.
+/// The entry at index `at` of a block.
 pub fn entry(block: &[u8], range: &PartRange, at: usize) -> (ScopeDigest, Lsn) {
     let bytes = &block[at * ENTRY..(at + 1) * ENTRY];
     let (mut scope, mut distance) = ([0; 16], [0; 4]);
@@ -133,14 +133,14 @@ pub fn entry(block: &[u8], range: &PartRange, at: usize) -> (ScopeDigest, Lsn) {
     (scope, range.from.plus(u32::from_le_bytes(distance).into()))
 }
 
-/// Makes a block of the entries in `block`.
+/// Completes a block of entries: pads it with zeros and appends the checksum.
 pub fn seal_block(block: &mut Vec<u8>, range: &PartRange, number: u64) {
     block.resize(BLOCK - CRC, 0);
     let crc = checksum(block, range, number);
     block.extend_from_slice(&crc.to_le_bytes());
 }
 
-/// Whether this is the block that was written there.
+/// Whether the checksum matches this part and block number.
 pub fn is_valid_block(block: &[u8], range: &PartRange, number: u64) -> bool {
     let (content, crc) = block.split_at(BLOCK - CRC);
     crc == checksum(content, range, number).to_le_bytes()

@@ -1,4 +1,5 @@
-//! The thread that keeps the index: reads gaps from the log, writes down what is in memory, merges and removes parts.
+//! The maintenance thread of the index: reads gaps from the log, flushes the map in memory, and merges and removes
+//! parts.
 
 use std::error::Error;
 use std::io;
@@ -10,12 +11,12 @@ use super::view::MemTable;
 use super::{IndexPart, IndexState, merge};
 use crate::task::StopSignal;
 
-/// Between two looks at what is to be done.
+/// Interval between two maintenance runs.
 const TURN_INTERVAL: Duration = Duration::from_millis(500);
-/// After a failure of the disk.
+/// Delay after a disk error.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// The map in memory becomes a part when it has so many keys, or covers so many records: more than one part in a
-/// second costs more flushes, and a start reads what is in no part.
+/// The map in memory is flushed to a part at this many keys or covered records. More than one part per second would
+/// cost more flushes; and a start must read all records that are in no part.
 const FLUSH_KEYS: usize = 1 << 15;
 const FLUSH_RECORDS: u64 = 1 << 16;
 
@@ -33,12 +34,12 @@ impl IndexState {
         self.log_state_change(written.map_err(Into::into), &mut false);
     }
 
-    /// Says once when it begins to fail, and once when it works again.
+    /// Logs the first failure, and the first success after it.
     fn log_state_change(&self, done: Result<(), Box<dyn Error>>, failing: &mut bool) {
         match (&done, *failing) {
             (Err(error), false) => tracing::warn!(
                 event = "index.upkeep_failed", path = %self.dir.display(), %error,
-                "the idempotency index cannot be maintained; it is tried again every second"
+                "the idempotency index cannot be maintained; retrying every second"
             ),
             (Ok(()), true) => {
                 tracing::info!(event = "index.upkeep_resumed", "the idempotency index is maintained again")
@@ -48,7 +49,7 @@ impl IndexState {
         *failing = done.is_err();
     }
 
-    /// Everything that is to be done now.
+    /// Performs all maintenance that is due.
     pub fn run_once(&self, stop: &dyn Fn() -> bool) -> Result<(), Box<dyn Error>> {
         self.fill_gaps(stop)?;
         self.flush_recent(is_due)?;
@@ -74,7 +75,7 @@ impl IndexState {
         }
     }
 
-    /// Writes the map in memory as a part, if it is due, or the one whose writing failed.
+    /// Flushes the map in memory to a part if it is due, or retries the previous failed flush.
     pub fn flush_recent(&self, due: impl Fn(&MemTable) -> bool) -> io::Result<()> {
         let mut view = self.write();
         if view.frozen.is_none() && due(&view.recent) {
@@ -86,7 +87,7 @@ impl IndexState {
         let Some(run) = frozen else { return Ok(()) };
         let part = self.write_part(&run)?;
         let mut view = self.write();
-        // The index may have been given up meanwhile.
+        // The index may have been cleared meanwhile.
         let current = view.frozen.take_if(|frozen| Arc::ptr_eq(frozen, &run)).is_some();
         if current {
             view.insert(part);
@@ -97,10 +98,10 @@ impl IndexState {
         Ok(())
     }
 
-    /// Removes parts of which nothing is kept, and merges the others.
+    /// Removes parts without retained records, and merges others.
     fn compact(&self, stop: &dyn Fn() -> bool) -> io::Result<()> {
         while !stop() {
-            // Before the gaps are filled, neighbours may not be neighbours.
+            // Until the gaps are filled, adjacent parts may not be adjacent in the log.
             let Ok(view) = self.read() else { return Ok(()) };
             let parts = view.parts.clone();
             drop(view);
@@ -121,7 +122,7 @@ impl IndexState {
 
     fn replace(&self, inputs: &[Arc<IndexPart>], merged: Arc<IndexPart>) {
         let mut view = self.write();
-        // One that could not be read was dropped meanwhile, or all were.
+        // A part that could not be read, or the whole index, was dropped meanwhile.
         let all = inputs.iter().filter(|part| view.remove(part)).count() == inputs.len();
         if all {
             view.insert(merged);

@@ -1,4 +1,4 @@
-//! Parts written anew as one: so that there are few, and they hold little that is no longer kept.
+//! Merges parts, so that few parts exist and they hold few expired keys.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,25 +10,26 @@ use super::writer::PartWriter;
 use super::{IndexState, ScopeDigest};
 use crate::wal::Lsn;
 
-/// Neighbours of one tier that become a part of the next tier.
+/// Number of adjacent parts of one tier that are merged into one part of the next tier.
 const FANOUT: usize = 4;
-/// Entries of a part of the lowest tier. Each tier has `FANOUT` times as many.
+/// Maximum entries of a part of the lowest tier. Each tier has `FANOUT` times as many.
 const LOWEST_TIER: u64 = 1 << 16;
-/// Above this the two smallest neighbours are merged whatever their tiers: bounds the reads of a look-up.
+/// Above this number of parts, the two smallest adjacent parts are merged whatever their tiers. This bounds the reads
+/// of a look-up.
 const MAX_PARTS: usize = 24;
 
-/// What the choice depends on.
+/// The properties of a part that select it for a merge.
 #[derive(Clone, Copy, Debug)]
 pub struct Weight {
     pub entries: u64,
-    /// Kept LSNs in its range when it was written, and now.
+    /// Retained LSNs in its range when it was written, and now.
     pub kept_then: u64,
     pub kept_now: u64,
-    /// LSNs of its range.
+    /// Number of LSNs in its range.
     pub span: u64,
 }
 
-/// Which neighbours to write anew as one part.
+/// Selects adjacent parts to merge into one.
 pub fn choose_merge(parts: &[Weight]) -> Option<ops::Range<usize>> {
     let outdated = |part: &Weight| part.entries > 0 && part.kept_now < part.kept_then / 2;
     if let Some(at) = parts.iter().position(outdated) {
@@ -46,7 +47,7 @@ pub fn choose_merge(parts: &[Weight]) -> Option<ops::Range<usize>> {
     if parts.len() > MAX_PARTS { smallest() } else { None }
 }
 
-/// The first run of neighbours with `FANOUT` of this tier or more, and none of a higher one.
+/// The first run of at least `FANOUT` adjacent parts of at most this tier.
 fn find_run(parts: &[Weight], limit: u32) -> Option<ops::Range<usize>> {
     let mut begin = 0;
     for run in parts.chunk_by(|a, b| tier(a) <= limit && tier(b) <= limit) {
@@ -77,8 +78,8 @@ impl IndexState {
         }
     }
 
-    /// Writes neighbours anew as one part, without what is no longer kept. An error is one of writing. `None`: stopped,
-    /// or a part could not be read and was dropped.
+    /// Merges adjacent parts into one, without expired records. An error is a write error. `None`: stopped, or a part
+    /// could not be read and was dropped.
     pub fn merge(
         &self,
         inputs: &[Arc<IndexPart>],
@@ -104,7 +105,7 @@ impl IndexState {
         writer.finish(kept, last.header.anchor, &self.budget).map(|part| Some(Arc::new(part)))
     }
 
-    /// Takes the lowest scope out of all streams, and the newest record of it that is kept.
+    /// Takes the lowest scope of all streams, and its newest retained record.
     fn next(
         &self,
         streams: &mut [PartStream<'_>],
@@ -130,7 +131,7 @@ impl IndexState {
 /// A part could not be read and was dropped.
 struct PartDropped;
 
-/// The entries of one part, in their order.
+/// The entries of one part, in order.
 struct PartStream<'a> {
     part: &'a Arc<IndexPart>,
     next_block: u64,
@@ -150,7 +151,7 @@ impl<'a> PartStream<'a> {
         Ok(self.entries.front().map(|(scope, _)| *scope))
     }
 
-    /// The record of the next entry, if it is of this scope.
+    /// The record of the next entry, if the entry has this scope.
     fn take(&mut self, scope: &ScopeDigest) -> Option<Lsn> {
         self.entries.pop_front_if(|(next, _)| next == scope).map(|(_, lsn)| lsn)
     }
@@ -174,7 +175,7 @@ mod tests {
         assert_eq!(
             choose_merge(&[large, large, small, large, large]),
             Some(0..5),
-            "small ones go with their tier"
+            "a small part is merged with its tier"
         );
         assert_eq!(choose_merge(&[]), None);
     }
@@ -184,7 +185,7 @@ mod tests {
         let half = Weight { kept_now: 499, ..part(1000) };
         assert_eq!(choose_merge(&[part(1000), half]), Some(1..2));
         assert_eq!(choose_merge(&[part(1000), Weight { kept_now: 500, ..half }]), None);
-        assert_eq!(choose_merge(&[Weight { entries: 0, ..half }]), None, "there is nothing to drop");
+        assert_eq!(choose_merge(&[Weight { entries: 0, ..half }]), None, "no record to drop");
     }
 
     #[test]

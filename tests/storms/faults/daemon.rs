@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::Schedule;
-use crate::daemon::{Daemon, Room};
+use super::FaultSchedule;
+use crate::daemon::{DiskSpace, SupervisedDaemon};
 use crate::shared::Shared;
 use support::clock::FakeClock;
 use support::disk::SmallDisk;
 
 #[derive(Clone, Copy, Debug)]
-pub enum Fault {
+pub enum DaemonFault {
     Kill,
     KillAndWait,
     KillInRecovery,
@@ -29,35 +29,35 @@ pub enum Fault {
     ClockSteps,
 }
 
-const FAULTS: [Fault; 14] = [
+const FAULTS: [DaemonFault; 14] = [
     // The commonest of all comes more often.
-    Fault::Kill,
-    Fault::Kill,
-    Fault::Kill,
-    Fault::KillAndWait,
-    Fault::KillInRecovery,
-    Fault::Terminate,
-    Fault::Freeze,
-    Fault::ChangeWorkers,
-    Fault::DiskScarce,
-    Fault::DiskFull,
-    Fault::KillOnFullDisk,
-    Fault::ClockHoursAhead,
-    Fault::ClockHoursBehind,
-    Fault::ClockSteps,
+    DaemonFault::Kill,
+    DaemonFault::Kill,
+    DaemonFault::Kill,
+    DaemonFault::KillAndWait,
+    DaemonFault::KillInRecovery,
+    DaemonFault::Terminate,
+    DaemonFault::Freeze,
+    DaemonFault::ChangeWorkers,
+    DaemonFault::DiskScarce,
+    DaemonFault::DiskFull,
+    DaemonFault::KillOnFullDisk,
+    DaemonFault::ClockHoursAhead,
+    DaemonFault::ClockHoursBehind,
+    DaemonFault::ClockSteps,
 ];
 
 /// Half an hour, a little more than the hour that a broker lets a record's time be ahead, and nearly a day, after
 /// which delivered segments would have to go.
-const HOURS_S: [i64; 3] = [1_800, 4_000, 80_000];
+const CLOCK_OFFSETS_S: [i64; 3] = [1_800, 4_000, 80_000];
 /// At most this far to and fro, in seconds.
-const STEP_S: u64 = 5;
+const MAX_CLOCK_STEP_S: u64 = 5;
 
 /// From one worker to more than there are partitions.
 const WORKERS: [u64; 6] = [1, 2, 3, 5, 8, 16];
 
 /// What comes when.
-pub type DaemonSchedule = Schedule<Fault>;
+pub type DaemonSchedule = FaultSchedule<DaemonFault>;
 
 impl DaemonSchedule {
     /// The one of this seed.
@@ -69,7 +69,7 @@ impl DaemonSchedule {
 /// Who does it.
 pub struct DaemonFaults<'a> {
     pub shared: &'a Arc<Shared>,
-    pub daemon: &'a mut Daemon,
+    pub daemon: &'a mut SupervisedDaemon,
     pub disk: &'a SmallDisk,
     pub clock: &'a FakeClock,
     /// The daemon's `reserve_space`.
@@ -81,25 +81,25 @@ impl DaemonFaults<'_> {
     pub fn run(mut self, schedule: &mut DaemonSchedule, length: Duration) {
         let until = Instant::now() + length;
         while let Some((calm, fault)) = schedule.next(until) {
-            self.daemon.tend_for(calm);
+            self.daemon.supervise_for(calm);
             eprintln!("storm: daemon: {fault:?}");
             self.shared.count(&format!("daemon: {fault:?}"));
-            self.strike(fault, &mut schedule.rng);
+            self.inject(fault, &mut schedule.rng);
         }
     }
 
-    fn strike(&mut self, fault: Fault, rng: &mut crate::rng::Rng) {
+    fn inject(&mut self, fault: DaemonFault, rng: &mut crate::rng::Rng) {
         match fault {
-            Fault::Kill => {
+            DaemonFault::Kill => {
                 self.daemon.kill();
                 self.daemon.start();
             }
-            Fault::KillAndWait => {
+            DaemonFault::KillAndWait => {
                 self.daemon.kill();
                 std::thread::sleep(rng.millis(500, 6_000));
                 self.daemon.start();
             }
-            Fault::KillInRecovery => {
+            DaemonFault::KillInRecovery => {
                 for _ in 0..3 {
                     self.daemon.kill();
                     self.daemon.launch();
@@ -107,17 +107,17 @@ impl DaemonFaults<'_> {
                 }
                 self.daemon.await_up();
             }
-            Fault::Terminate => {
+            DaemonFault::Terminate => {
                 self.daemon.stop();
                 self.daemon.start();
             }
-            Fault::Freeze => {
-                self.daemon.tend();
+            DaemonFault::Freeze => {
+                self.daemon.restart_if_ended();
                 self.daemon.forebay.freeze();
                 std::thread::sleep(rng.millis(300, 6_000));
                 self.daemon.forebay.thaw();
             }
-            Fault::ChangeWorkers => {
+            DaemonFault::ChangeWorkers => {
                 if rng.chance(50) {
                     self.daemon.kill()
                 } else {
@@ -126,52 +126,56 @@ impl DaemonFaults<'_> {
                 self.daemon.forebay.configure("drain.workers", rng.pick(&WORKERS));
                 self.daemon.start();
             }
-            Fault::DiskScarce => {
+            DaemonFault::DiskScarce => {
                 let room = self.reserve / 2 + rng.below(self.reserve / 2);
-                self.with_full_disk(Room::Scarce, room, |this| {
-                    this.daemon.tend_for(rng.millis(1_000, 6_000))
+                self.with_full_disk(DiskSpace::Scarce, room, |this| {
+                    this.daemon.supervise_for(rng.millis(1_000, 6_000))
                 });
             }
-            Fault::DiskFull => {
-                self.with_full_disk(Room::None, 0, |this| this.daemon.tend_for(rng.millis(1_000, 6_000)));
+            DaemonFault::DiskFull => {
+                self.with_full_disk(DiskSpace::None, 0, |this| {
+                    this.daemon.supervise_for(rng.millis(1_000, 6_000))
+                });
             }
-            Fault::KillOnFullDisk => self.with_full_disk(Room::None, rng.below(self.reserve), |this| {
-                this.daemon.tend_for(rng.millis(100, 2_000));
-                this.daemon.kill();
-                this.daemon.launch();
-                this.daemon.tend_for(rng.millis(100, 2_000));
-            }),
-            Fault::ClockHoursAhead => {
-                self.clock.set(rng.pick(&HOURS_S));
-                self.daemon.tend_for(rng.millis(1_000, 6_000));
+            DaemonFault::KillOnFullDisk => {
+                self.with_full_disk(DiskSpace::None, rng.below(self.reserve), |this| {
+                    this.daemon.supervise_for(rng.millis(100, 2_000));
+                    this.daemon.kill();
+                    this.daemon.launch();
+                    this.daemon.supervise_for(rng.millis(100, 2_000));
+                })
+            }
+            DaemonFault::ClockHoursAhead => {
+                self.clock.set(rng.pick(&CLOCK_OFFSETS_S));
+                self.daemon.supervise_for(rng.millis(1_000, 6_000));
                 self.restart_with_clock(0);
             }
-            Fault::ClockHoursBehind => {
-                self.restart_with_clock(-rng.pick(&HOURS_S));
-                self.daemon.tend_for(rng.millis(1_000, 6_000));
+            DaemonFault::ClockHoursBehind => {
+                self.restart_with_clock(-rng.pick(&CLOCK_OFFSETS_S));
+                self.daemon.supervise_for(rng.millis(1_000, 6_000));
                 self.clock.set(0);
             }
-            Fault::ClockSteps => {
+            DaemonFault::ClockSteps => {
                 for _ in 0..4 {
-                    self.clock.set(rng.below(2 * STEP_S) as i64 - STEP_S as i64);
-                    self.daemon.tend_for(rng.millis(200, 2_000));
+                    self.clock.set(rng.below(2 * MAX_CLOCK_STEP_S) as i64 - MAX_CLOCK_STEP_S as i64);
+                    self.daemon.supervise_for(rng.millis(200, 2_000));
                 }
                 self.clock.set(0);
             }
         }
     }
 
-    fn with_full_disk(&mut self, room: Room, bytes: u64, meanwhile: impl FnOnce(&mut Self)) {
-        self.daemon.set_room(room);
+    fn with_full_disk(&mut self, room: DiskSpace, bytes: u64, meanwhile: impl FnOnce(&mut Self)) {
+        self.daemon.set_disk_space(room);
         self.shared.evictions.fetch_add(1, Ordering::SeqCst);
         self.disk.fill_but(bytes).expect("the ballast");
         meanwhile(self);
         self.disk.clear().expect("the ballast goes");
         // What failed for lack of room shows a little later.
-        self.daemon.tend_for(Duration::from_secs(1));
+        self.daemon.supervise_for(Duration::from_secs(1));
         self.daemon.await_up();
         self.shared.evictions.fetch_add(1, Ordering::SeqCst);
-        self.daemon.set_room(Room::Fine);
+        self.daemon.set_disk_space(DiskSpace::Enough);
     }
 
     fn restart_with_clock(&mut self, seconds: i64) {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Schedule;
+use super::FaultSchedule;
 use crate::rng::Rng;
 use crate::shared::Shared;
 use support::kafka::{Broker, Kafka};
 use support::proxy::{LinkState, Proxy};
 
 #[derive(Clone, Copy, Debug)]
-pub enum Fault {
+pub enum KafkaFault {
     KillBroker,
     KillAllBrokers,
     /// In an orderly way: its partitions get other leaders first.
@@ -22,8 +22,8 @@ pub enum Fault {
     CutOne,
     CutAll,
     /// Requests arrive, answers do not.
-    DeafOne,
-    DeafAll,
+    DropResponsesOne,
+    DropResponsesAll,
     SlowOne,
     SlowAll,
     RefuseOne,
@@ -32,26 +32,26 @@ pub enum Fault {
     HalfCloseOften,
 }
 
-const FAULTS: [Fault; 15] = [
-    Fault::KillBroker,
-    Fault::KillAllBrokers,
-    Fault::StopBroker,
-    Fault::FreezeBroker,
-    Fault::FreezeAllBrokers,
-    Fault::CutOne,
-    Fault::CutAll,
-    Fault::DeafOne,
-    Fault::DeafAll,
-    Fault::SlowOne,
-    Fault::SlowAll,
-    Fault::RefuseOne,
-    Fault::RefuseAll,
-    Fault::ResetOften,
-    Fault::HalfCloseOften,
+const FAULTS: [KafkaFault; 15] = [
+    KafkaFault::KillBroker,
+    KafkaFault::KillAllBrokers,
+    KafkaFault::StopBroker,
+    KafkaFault::FreezeBroker,
+    KafkaFault::FreezeAllBrokers,
+    KafkaFault::CutOne,
+    KafkaFault::CutAll,
+    KafkaFault::DropResponsesOne,
+    KafkaFault::DropResponsesAll,
+    KafkaFault::SlowOne,
+    KafkaFault::SlowAll,
+    KafkaFault::RefuseOne,
+    KafkaFault::RefuseAll,
+    KafkaFault::ResetOften,
+    KafkaFault::HalfCloseOften,
 ];
 
 /// What comes when.
-pub type KafkaSchedule = Schedule<Fault>;
+pub type KafkaSchedule = FaultSchedule<KafkaFault>;
 
 impl KafkaSchedule {
     /// The one of this seed.
@@ -75,53 +75,53 @@ impl KafkaFaults<'_> {
             thread::sleep(calm);
             eprintln!("storm: Kafka: {fault:?}");
             self.shared.count(&format!("Kafka: {fault:?}"));
-            self.strike(fault, &mut schedule.rng);
+            self.inject(fault, &mut schedule.rng);
         }
     }
 
-    fn strike(&self, fault: Fault, rng: &mut Rng) {
+    fn inject(&self, fault: KafkaFault, rng: &mut Rng) {
         let one = usize::try_from(rng.below(self.proxies.len() as u64)).unwrap_or(0);
         let time = rng.millis(500, 8_000);
         let (all, only) = (self.proxies, &self.proxies[one..=one]);
         let broker = &self.cluster.brokers()[one];
         match fault {
-            Fault::KillBroker => {
+            KafkaFault::KillBroker => {
                 broker.kill();
                 thread::sleep(time);
                 broker.start();
             }
-            Fault::KillAllBrokers => {
+            KafkaFault::KillAllBrokers => {
                 self.each(Broker::kill);
                 thread::sleep(time);
                 // The quorum needs two of them.
                 self.each(Broker::launch);
                 self.each(Broker::await_ready);
             }
-            Fault::StopBroker => {
+            KafkaFault::StopBroker => {
                 broker.stop();
                 thread::sleep(time / 4);
                 broker.start();
             }
-            Fault::FreezeBroker => {
+            KafkaFault::FreezeBroker => {
                 broker.freeze();
                 thread::sleep(time);
                 broker.thaw();
             }
-            Fault::FreezeAllBrokers => {
+            KafkaFault::FreezeAllBrokers => {
                 self.each(Broker::freeze);
                 thread::sleep(time);
                 self.each(Broker::thaw);
             }
-            Fault::CutOne => break_for(only, LinkState::CUT, time),
-            Fault::CutAll => break_for(all, LinkState::CUT, time),
-            Fault::DeafOne => break_for(only, LinkState::NO_RESPONSES, time),
-            Fault::DeafAll => break_for(all, LinkState::NO_RESPONSES, time),
-            Fault::SlowOne => break_for(only, slow(rng), time),
-            Fault::SlowAll => break_for(all, slow(rng), time),
-            Fault::RefuseOne => refuse_for(only, time),
-            Fault::RefuseAll => refuse_for(all, time),
-            Fault::ResetOften => often(time, rng, || all.iter().for_each(Proxy::reset)),
-            Fault::HalfCloseOften => often(time, rng, || all.iter().for_each(Proxy::half_close)),
+            KafkaFault::CutOne => break_for(only, LinkState::CUT, time),
+            KafkaFault::CutAll => break_for(all, LinkState::CUT, time),
+            KafkaFault::DropResponsesOne => break_for(only, LinkState::NO_RESPONSES, time),
+            KafkaFault::DropResponsesAll => break_for(all, LinkState::NO_RESPONSES, time),
+            KafkaFault::SlowOne => break_for(only, slow(rng), time),
+            KafkaFault::SlowAll => break_for(all, slow(rng), time),
+            KafkaFault::RefuseOne => refuse_for(only, time),
+            KafkaFault::RefuseAll => refuse_for(all, time),
+            KafkaFault::ResetOften => often(time, rng, || all.iter().for_each(Proxy::reset)),
+            KafkaFault::HalfCloseOften => often(time, rng, || all.iter().for_each(Proxy::half_close)),
         }
     }
 

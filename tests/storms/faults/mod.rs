@@ -12,12 +12,12 @@ pub use daemon::{DaemonFaults, DaemonSchedule};
 pub use kafka::{KafkaFaults, KafkaSchedule};
 
 /// Every fault comes once before any comes again, each time in another order.
-struct Bag<T: 'static> {
+struct ShuffledBag<T: 'static> {
     all: &'static [T],
     left: Vec<T>,
 }
 
-impl<T: Copy> Bag<T> {
+impl<T: Copy> ShuffledBag<T> {
     fn new(all: &'static [T]) -> Self {
         Self { all, left: Vec::new() }
     }
@@ -32,14 +32,14 @@ impl<T: Copy> Bag<T> {
 }
 
 /// A schedule: what comes next, and how long the calm before it is.
-pub struct Schedule<T: 'static> {
+pub struct FaultSchedule<T: 'static> {
     rng: Rng,
-    bag: Bag<T>,
+    bag: ShuffledBag<T>,
 }
 
-impl<T: Copy> Schedule<T> {
+impl<T: Copy> FaultSchedule<T> {
     fn new(seed: u64, of: u64, all: &'static [T]) -> Self {
-        Self { rng: Rng::new(seed, of), bag: Bag::new(all) }
+        Self { rng: Rng::new(seed, of), bag: ShuffledBag::new(all) }
     }
 
     fn next(&mut self, until: Instant) -> Option<(Duration, T)> {

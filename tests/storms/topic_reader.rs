@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use crate::checker::Record;
+use crate::checker::TopicRecord;
 use crate::command::Kind;
 use support::child::Child;
 use support::kafka::Kafka;
 
 /// The key of the record behind all others. Read committed, it comes only when no transaction before it is open.
-const END: &str = "end-of-storm";
+const END_KEY: &str = "end-of-storm";
 /// Between two records, and before the first: a Java that starts, a group that forms.
-const NEXT_WITHIN: Duration = Duration::from_secs(60);
+const NEXT_RECORD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Lines on their way from the consumer to the checker.
 const LINES: usize = 10_000;
 
 /// Hands every record of every topic to `judge`, in the order of each partition. Says what was wrong otherwise.
-pub fn read_all(cluster: &Kafka, dir: &Path, mut judge: impl FnMut(&Record<'_>)) -> Result<(), String> {
+pub fn read_all(cluster: &Kafka, dir: &Path, mut judge: impl FnMut(&TopicRecord<'_>)) -> Result<(), String> {
     for kind in Kind::ALL {
         mark_end(&cluster.internal_bootstrap(), kind)?;
         read(cluster, dir, kind, &mut judge)?;
@@ -38,13 +38,20 @@ fn mark_end(bootstrap: &str, kind: Kind) -> Result<(), String> {
         config.set("bootstrap.servers", bootstrap).create().map_err(|error| error.to_string())?;
     for partition in 0..kind.partitions() {
         let partition = i32::try_from(partition).map_err(|error| error.to_string())?;
-        let record = BaseRecord::to(kind.topic()).partition(partition).key(END).payload("");
+        let record = BaseRecord::to(kind.topic()).partition(partition).key(END_KEY).payload("");
         producer.send(record).map_err(|(error, _)| error.to_string())?;
     }
-    producer.flush(NEXT_WITHIN).map_err(|error| format!("the end of {} is not marked: {error}", kind.topic()))
+    producer
+        .flush(NEXT_RECORD_TIMEOUT)
+        .map_err(|error| format!("the end of {} is not marked: {error}", kind.topic()))
 }
 
-fn read(cluster: &Kafka, dir: &Path, kind: Kind, judge: &mut impl FnMut(&Record<'_>)) -> Result<(), String> {
+fn read(
+    cluster: &Kafka,
+    dir: &Path,
+    kind: Kind,
+    judge: &mut impl FnMut(&TopicRecord<'_>),
+) -> Result<(), String> {
     // Whatever Java logs would otherwise stand between the records.
     let mut java = cluster.jars().java(&["-Xmx256m", "-Dorg.apache.logging.log4j.level=OFF"]);
     java.arg("org.apache.kafka.tools.consumer.ConsoleConsumer");
@@ -74,17 +81,17 @@ fn read(cluster: &Kafka, dir: &Path, kind: Kind, judge: &mut impl FnMut(&Record<
 fn take(
     lines: &mpsc::Receiver<String>,
     kind: Kind,
-    judge: &mut impl FnMut(&Record<'_>),
+    judge: &mut impl FnMut(&TopicRecord<'_>),
 ) -> Result<(), String> {
     let (mut ends, mut count) = (0, 0_u64);
     let began = Instant::now();
     while ends < kind.partitions() {
-        let line = lines.recv_timeout(NEXT_WITHIN).map_err(|_| {
+        let line = lines.recv_timeout(NEXT_RECORD_TIMEOUT).map_err(|_| {
             let topic = kind.topic();
             format!("{topic}: {count} records in {:?}, and then no end of all partitions", began.elapsed())
         })?;
         let record = parse(kind, &line).ok_or_else(|| format!("{}: not a record: {line}", kind.topic()))?;
-        if record.key == Some(END) {
+        if record.key == Some(END_KEY) {
             ends += 1;
         } else {
             count += 1;
@@ -95,13 +102,13 @@ fn take(
 }
 
 /// A line of the console consumer: `Partition:0<tab>Offset:7<tab>headers<tab>key<tab>value`.
-fn parse(kind: Kind, line: &str) -> Option<Record<'_>> {
+fn parse(kind: Kind, line: &str) -> Option<TopicRecord<'_>> {
     let mut parts = line.splitn(5, '\t');
     let partition = parts.next()?.strip_prefix("Partition:")?.parse().ok()?;
     let offset = parts.next()?.strip_prefix("Offset:")?.parse().ok()?;
     let headers = parts.next()?;
     let key = parts.next().filter(|key| *key != "null");
-    Some(Record { kind, partition, offset, key, headers, value: parts.next()? })
+    Some(TopicRecord { kind, partition, offset, key, headers, value: parts.next()? })
 }
 
 #[cfg(test)]

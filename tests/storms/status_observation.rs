@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use crate::checker::Place;
+use crate::checker::RecordPosition;
 use crate::command::Kind;
 
 /// The state that was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ObservedState {
     Accepted,
     Sent,
     Dead,
@@ -17,23 +17,23 @@ pub enum State {
 
 /// One answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Sighting {
+pub struct StatusObservation {
     pub client: u32,
     pub serial: u32,
-    pub state: State,
+    pub state: ObservedState,
     /// Where it is in its topic, when that is known.
-    pub place: Option<Place>,
+    pub place: Option<RecordPosition>,
     /// Told after everything was delivered.
     pub is_final: bool,
 }
 
-impl Sighting {
+impl StatusObservation {
     /// Reads a status document, or says what is wrong with it.
     pub fn read(client: u32, serial: u32, kind: Kind, document: &Value) -> Result<Self, String> {
         let state = match document["state"].as_str() {
-            Some("accepted") => State::Accepted,
-            Some("sent") => State::Sent,
-            Some("dead") => State::Dead,
+            Some("accepted") => ObservedState::Accepted,
+            Some("sent") => ObservedState::Sent,
+            Some("dead") => ObservedState::Dead,
             _ => return Err(format!("no such state: {document}")),
         };
         let kafka = &document["kafka"];

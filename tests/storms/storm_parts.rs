@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use crate::command::Kind;
-use crate::daemon::Daemon;
+use crate::daemon::SupervisedDaemon;
 use crate::options::Options;
 use crate::shared::Shared;
 use support::admin::Admin;
@@ -25,9 +25,9 @@ pub const RESERVE_MIB: u64 = 8;
 const KEPT_MIB: u64 = 96;
 
 /// The parts of a storm; the daemon goes before its disk, and everything before the directory.
-pub struct Parts {
+pub struct StormParts {
     pub shared: Arc<Shared>,
-    pub daemon: Daemon,
+    pub daemon: SupervisedDaemon,
     pub clock: FakeClock,
     pub proxies: Vec<Proxy>,
     pub cluster: Kafka,
@@ -37,21 +37,21 @@ pub struct Parts {
 }
 
 /// Starts everything but the daemon.
-pub fn build(jars: &Jars, options: &Options) -> Parts {
+pub fn build(jars: &Jars, options: &Options) -> StormParts {
     let proxies: Vec<Proxy> = (0..BROKERS).map(|_| Proxy::start()).collect();
     let cluster = cluster(jars, &proxies);
     let home = scratch::dir("storm");
-    let disk = SmallDisk::mount(&make(home.path().join("disk")), DISK_MIB);
+    let disk = SmallDisk::mount(&create_dir(home.path().join("disk")), DISK_MIB);
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let dir = dir.join(format!("storm-{}-{}", options.delivery.name(), options.seed));
     let _ = fs::remove_dir_all(&dir);
-    let dir = make(dir);
+    let dir = create_dir(dir);
     let brokers: Vec<&str> = proxies.iter().map(Proxy::address).collect();
     let forebay = settings(options, &brokers.join(","), &home.path().join("disk/wal"));
     let (forebay, clock) = FakeClock::install(forebay, home.path());
     let shared = Arc::new(Shared::new(options.seed, forebay.address()));
-    let daemon = Daemon::new(forebay, &shared);
-    Parts { shared, daemon, clock, proxies, cluster, disk, dir, home }
+    let daemon = SupervisedDaemon::new(forebay, &shared);
+    StormParts { shared, daemon, clock, proxies, cluster, disk, dir, home }
 }
 
 /// Three brokers behind the proxies, with the topics.
@@ -99,7 +99,7 @@ fn settings(options: &Options, brokers: &str, wal: &Path) -> Forebay {
 }
 
 /// Journals and logs stay for whoever looks into what was found, unless it was planted.
-pub fn keep_or_remove(parts: &Parts, options: &Options) {
+pub fn keep_or_remove(parts: &StormParts, options: &Options) {
     let dir = &parts.dir;
     if parts.shared.findings.is_empty() || options.planted.is_some() {
         let _ = fs::remove_dir_all(dir);
@@ -123,7 +123,7 @@ pub fn keep_or_remove(parts: &Parts, options: &Options) {
     eprintln!("storm: kept in {}", dir.display());
 }
 
-fn make(dir: PathBuf) -> PathBuf {
+fn create_dir(dir: PathBuf) -> PathBuf {
     fs::create_dir_all(&dir).expect("a directory of the storm");
     dir
 }
