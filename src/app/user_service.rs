@@ -143,7 +143,7 @@ impl RunningUserService {
             let users = users.clone();
             tasks.push(Task::spawn("users-warm-up", async move { users.warm_up().await }));
         }
-        let maintenance = ustart_maintenance.keep();
+        let maintenance = users.start_maintenance();
         let retention = config.database.retention();
         tasks.push(Task::spawn("users-retention", retention::delete_expired(stores.db.clone(), retention)));
         Self { users, _maintenance: maintenance, _tasks: tasks }

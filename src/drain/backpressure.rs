@@ -1,20 +1,20 @@
-//! How far users' commands may be ahead of the consumer, where the broker forgets.
+//! Backpressure on users' commands, for a broker with small retention.
 //!
-//! The embedded broker keeps 5 MiB of a partition. What falls out before it is applied would be applied only after the
-//! next start, when everything is delivered again; so the drain waits for the consumer.
+//! The embedded broker retains 5 MiB per partition. A record that it drops before the consumer applies it would be
+//! applied only after the next start, when everything is delivered again. So the drain waits for the consumer.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::command::USER_TOPIC;
 use crate::sync::{Mutex, MutexGuard};
 
-/// Of all partitions together: less than half of what one keeps.
+/// Limit of all partitions together: less than half of what the broker retains per partition.
 const MAX_UNAPPLIED_BYTES: u64 = 2 << 20;
 
-/// Says up to which offset a partition of the topic is settled.
+/// Returns the offset below which all records of a partition of the topic are settled.
 type SettledOffset = dyn Fn(i32) -> i64 + Send + Sync;
 
-/// What was sent to the topic and is not yet applied, by all workers.
+/// Bytes of all workers that were sent to the topic and are not yet applied.
 pub struct Backpressure {
     settled: Box<SettledOffset>,
     state: Mutex<State>,
@@ -27,12 +27,12 @@ struct State {
 }
 
 impl Backpressure {
-    /// Nothing is ahead yet.
+    /// Starts with no unapplied bytes.
     pub fn new(settled: impl Fn(i32) -> i64 + Send + Sync + 'static) -> Self {
         Self { settled: Box::new(settled), state: Mutex::default() }
     }
 
-    /// Whether a record to `topic` has to wait.
+    /// Whether a record to `topic` must wait for the consumer.
     pub(super) fn is_over_limit(&self, topic: &str) -> bool {
         topic == USER_TOPIC && self.state().unapplied_bytes(&*self.settled) >= MAX_UNAPPLIED_BYTES
     }
@@ -44,7 +44,7 @@ impl Backpressure {
         }
     }
 
-    /// It is there.
+    /// Kafka acknowledged a record.
     pub(super) fn on_acknowledged(&self, topic: &str, bytes: u64, partition: i32, offset: i64) {
         if topic == USER_TOPIC {
             let mut state = self.state();
@@ -53,7 +53,7 @@ impl Backpressure {
         }
     }
 
-    /// It is not, and will be sent again.
+    /// The producer returned a record; it will be sent again.
     pub(super) fn on_returned(&self, topic: &str, bytes: u64) {
         if topic == USER_TOPIC {
             let mut state = self.state();

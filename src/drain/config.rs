@@ -6,25 +6,25 @@ use crate::backoff::Backoff;
 use crate::config_error::ConfigError;
 use crate::units::{Span, ThreadCount};
 
-/// How the log is passed on to Kafka.
+/// Settings of the delivery from the log to Kafka.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How many workers, each with a producer of its own.
+    /// Number of workers, each with its own producer.
     pub workers: ThreadCount,
-    /// What is promised about repeats.
+    /// Delivery guarantee.
     pub delivery: DeliveryGuarantee,
-    /// How long a transaction gathers records, at most.
+    /// Maximum time for which a transaction gathers records.
     pub transaction_interval: Span,
-    /// What to do when Kafka has seen more of this log than it holds.
+    /// Action when Kafka has seen more of this log than the log contains.
     pub on_restored_log: OnRestoredLog,
-    /// First delay of whatever is tried again.
+    /// First delay between attempts.
     pub retry_backoff_min: Span,
-    /// Largest delay.
+    /// Maximum delay between attempts.
     pub retry_backoff_max: Span,
-    /// How often the positions are made durable.
+    /// Interval at which the delivery positions are made durable.
     pub checkpoint_interval: Span,
-    /// How long a topic may be refused before its records are dead letters; zero: for ever.
+    /// How long the brokers may reject a topic before its records become dead letters. Zero means indefinitely.
     pub topic_fault_grace: Span,
 }
 
@@ -43,40 +43,41 @@ impl Default for Config {
     }
 }
 
-/// What is promised about repeats.
+/// Delivery guarantee: whether a crash may repeat records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeliveryGuarantee {
     /// A crash may repeat records.
     AtLeastOnce,
-    /// Nothing is repeated.
+    /// No record is repeated.
     ExactlyOnce,
 }
 
-/// What to do when Kafka has seen more of this log than it holds: it is an older copy, or another copy is alive.
+/// Action when Kafka has seen more of this log than the log contains. Either the log is an older copy, or another
+/// copy is still in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnRestoredLog {
-    /// Send nothing. Accepting goes on.
+    /// Send nothing. The daemon still accepts commands.
     Stop,
-    /// What both copies share and Kafka has is done; all else is sent.
+    /// Records that both copies share and that Kafka has are done. All others are sent.
     ContinueAfterKafka,
-    /// Whatever this copy's own checkpoint does not call done is sent, though Kafka may have it.
+    /// Every record that this copy's own checkpoint does not record as done is sent, though Kafka may have it.
     Resend,
 }
 
 impl Config {
-    /// How many workers there are on this machine. A producer moves 160,000 records a second and has ten threads.
+    /// Number of workers on this machine. A producer moves 160,000 records per second and has ten threads.
     pub fn worker_count(&self) -> usize {
         self.workers.resolve(|cores| cores.clamp(2, 8))
     }
 
-    /// The delays of whatever is tried again.
+    /// The delays between attempts.
     pub(super) fn backoff(&self) -> Backoff {
         Backoff::new(self.retry_backoff_min.0, self.retry_backoff_max.0)
     }
 
-    /// Everything that is wrong, at once.
+    /// Reports all invalid settings at once.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         if let Some(count) = self.workers.above_max() {
@@ -110,10 +111,10 @@ impl Config {
     }
 }
 
-/// Far below the time after which a broker aborts a transaction.
+/// Far below the timeout after which a broker aborts a transaction.
 const MAX_TRANSACTION_INTERVAL: Span = Span::secs(1);
 
-/// Half the lanes: with more, some would have a single lane and a producer's ten threads for it.
+/// Half the number of lanes. With more workers, some would run a producer's ten threads for a single lane.
 pub(super) const MAX_WORKERS: usize = ThreadCount::MAX;
 
 #[cfg(test)]

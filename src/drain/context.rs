@@ -1,4 +1,4 @@
-//! What every worker works with.
+//! Dependencies that all workers share.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::status::Statuses;
 use crate::telemetry::trace::Tracer;
 use crate::wal::Log;
 
-/// The same for all of them.
+/// Dependencies that all workers share.
 #[derive(Clone)]
 pub(super) struct Context {
     pub(super) log: Arc<Log>,
@@ -18,7 +18,7 @@ pub(super) struct Context {
     pub(super) metrics: Arc<Metrics>,
     pub(super) backpressure: Option<Arc<Backpressure>>,
     pub(super) resolver: Arc<dyn ValueResolver>,
-    /// Room in flight beside the workers' windows.
+    /// In-flight bytes beyond the workers' own limits, for oversized records.
     pub(super) extra_room: Arc<ExtraRoom>,
     pub(super) tracer: Tracer,
 }
@@ -35,7 +35,7 @@ impl Context {
         Self { log, statuses, metrics, backpressure: lead, resolver: prepare, extra_room: extra, tracer }
     }
 
-    /// With somebody who takes spans.
+    /// Adds the tracer that receives the spans.
     pub(super) fn with_tracer(self, tracer: Tracer) -> Self {
         Self { tracer, ..self }
     }

@@ -1,4 +1,4 @@
-//! What all workers and the reader are told.
+//! Control state for all workers and the reader.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::sync::Mutex;
 use crate::wal::Lsn;
 
-/// By the operator, the stop, and the pacer.
+/// State that the operator, the shutdown and the release pacer set.
 pub(super) struct Control {
     pub(super) paused: AtomicBool,
     stop_by: Mutex<Option<Instant>>,
@@ -23,22 +23,22 @@ impl Control {
         }
     }
 
-    /// Records at and above this number are still gathered: workers do not read them yet.
+    /// Records at and above this LSN are still gathered. Workers do not read them yet.
     pub(super) fn released(&self) -> Lsn {
         Lsn(self.released.load(Ordering::Acquire))
     }
 
-    /// Workers may read everything below this number.
+    /// Lets workers read all records below this LSN.
     pub(super) fn release(&self, end: Lsn) {
         self.released.store(end.0, Ordering::Release);
     }
 
-    /// Begin nothing new; end by then.
+    /// Workers begin nothing new and end by `deadline`.
     pub(super) fn request_stop(&self, deadline: Instant) {
         *self.stop_by.lock() = Some(deadline);
     }
 
-    /// When to end, once that is asked.
+    /// The deadline of a requested stop.
     pub(super) fn stop_by(&self) -> Option<Instant> {
         *self.stop_by.lock()
     }

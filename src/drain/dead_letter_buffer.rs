@@ -1,4 +1,4 @@
-//! Records Kafka will never take, on their way into the dead-letter store.
+//! Records that Kafka will never accept, before they are stored as dead letters.
 
 use std::time::{Duration, Instant};
 
@@ -9,22 +9,24 @@ use crate::drain::dead_reason::code_of;
 use crate::units::Timestamp;
 use crate::wal::{DeadLetter, Lsn, Record};
 
-/// Letters share a flush: a topic that was given up may have a million of them.
+/// Maximum number of dead letters per flush. They share a flush because a topic that is past its grace time may have
+/// a million of them.
 const BATCH: usize = 256;
-/// Bounds the letters that wait for that flush.
+/// Maximum size in bytes of the dead letters that wait for a flush.
 const BATCH_BYTES: usize = 4 << 20;
-/// How long the first of them waits for others: a slow disk then costs a worker a flush now and then, not one for each.
+/// How long the first dead letter waits for others. A slow disk then costs a worker an occasional flush, not one per
+/// letter.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// Letters not stored yet. Until they are, the worker begins nothing new.
+/// Dead letters that are not stored yet. Until they are, the worker sends nothing new.
 pub(super) struct DeadLetterBuffer {
     letters: Vec<DeadLetter>,
     codes: Vec<&'static str>,
     bytes: usize,
-    /// Whether the store is encrypted: a password may lie in it.
+    /// Whether the store is encrypted. A dead letter may contain a password.
     encrypts: bool,
     retry_at: Option<Instant>,
-    /// When the first letter is stored at the latest.
+    /// Latest time at which the first dead letter is stored.
     due_at: Option<Instant>,
     backoff: Backoff,
 }
@@ -42,7 +44,8 @@ impl DeadLetterBuffer {
         }
     }
 
-    /// Adds a letter. `reason`: from a fixed set; `detail`: more for a person, without personal data.
+    /// Adds a dead letter. `reason` comes from a fixed set. `detail` explains more to a person, without personal
+    /// data.
     pub(super) fn add(
         &mut self,
         record: Record,
@@ -64,22 +67,22 @@ impl DeadLetterBuffer {
         });
     }
 
-    /// Whether another letter must wait until these are stored.
+    /// Whether these must be stored before another dead letter is added.
     pub(super) fn is_full(&self) -> bool {
         self.retry_at.is_some() || self.letters.len() >= BATCH || self.bytes >= BATCH_BYTES
     }
 
-    /// Whether all are stored.
+    /// Whether all dead letters are stored.
     pub(super) fn is_empty(&self) -> bool {
         self.letters.is_empty()
     }
 
-    /// Whether this record is among those not stored yet: it must not be sent.
+    /// Whether this record is a dead letter that is not stored yet. Such a record must not be sent.
     pub(super) fn contains(&self, lsn: Lsn) -> bool {
         self.letters.iter().any(|letter| letter.lsn == lsn)
     }
 
-    /// Stores what there is once it is much, or has waited a while for more.
+    /// Stores the dead letters once there are many, or once the first has waited for others long enough.
     pub(super) fn store_if_due(&mut self, context: &Context, now: Instant) {
         if self.letters.is_empty() {
             return;
@@ -90,7 +93,7 @@ impl DeadLetterBuffer {
         }
     }
 
-    /// Stores what there is. After an error it is tried again later.
+    /// Stores the dead letters. After an error it tries again later.
     pub(super) fn store(&mut self, context: &Context, now: Instant) {
         if self.letters.is_empty() || self.retry_at.is_some_and(|at| now < at) {
             return;
@@ -103,7 +106,7 @@ impl DeadLetterBuffer {
                 event = "drain.dead_letters_not_stored",
                 %error,
                 drain.delay_ms = delay,
-                "dead letters not stored; tried again"
+                "dead letters not stored; will retry"
             );
             return;
         }
@@ -133,8 +136,8 @@ impl DeadLetterBuffer {
     }
 }
 
-/// A record as it may lie in a store that is not encrypted: encryption was turned off while a password waited to be
-/// hashed. Requeued, it is a dead letter again, for want of it.
+/// The payload of a record for a store that is not encrypted. This occurs when encryption was turned off while a
+/// password waited to be hashed. Without its password, the record becomes a dead letter again when it is requeued.
 fn without_password(payload: Vec<u8>) -> Vec<u8> {
     let Ok(envelope) = Envelope::decode(&payload) else { return payload };
     if !envelope.sealed {

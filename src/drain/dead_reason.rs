@@ -1,11 +1,11 @@
-//! Why records become dead letters: the text in the letter, and its code in metrics.
+//! Reasons of dead letters: the text stored in the dead letter, and its code in metrics.
 
 macro_rules! reasons {
     ($($code:literal $text:literal,)*) => {
         /// All codes.
         pub(super) const CODES: &[&str] = &[$($code,)* OTHER];
 
-        /// The code of a reason.
+        /// The code of a reason's text.
         pub(super) fn code_of(text: &str) -> &'static str {
             match text {
                 $($text => $code,)*
@@ -15,7 +15,7 @@ macro_rules! reasons {
     };
 }
 
-/// Of a text that was forgotten here.
+/// Code of a text that has no code in this file.
 const OTHER: &str = "other";
 
 reasons! {
@@ -42,10 +42,10 @@ mod tests {
 
     use super::*;
 
-    /// Reasons begin in these modules, and all look alike.
+    /// Files that contain reasons. All reasons have the same form.
     #[test]
     fn every_reason_in_the_code_has_a_code() {
-        // These are said elsewhere: for an envelope that cannot be read, and for what is missing here.
+        // Other files define these two: for an envelope that cannot be decoded, and for a text without a code.
         let mut seen = BTreeSet::from(["record_unreadable", OTHER]);
         for file in [
             "drain/deferred_values.rs",
@@ -65,6 +65,6 @@ mod tests {
             }
         }
         assert_eq!(code_of("envelope"), "record_unreadable");
-        assert_eq!(seen, CODES.iter().copied().collect(), "where are the others now?");
+        assert_eq!(seen, CODES.iter().copied().collect(), "codes without a reason in the code");
     }
 }

@@ -1,7 +1,9 @@
-//! Records whose value is not final yet: a password in it waits to be hashed.
+//! Records with a deferred value: a password in it waits to be hashed.
 //!
-//! The value is made elsewhere (`ValueResolver`); its arrival notifies the worker. A worker asks for a bounded number ahead; what
-//! it was given it keeps until the record is delivered, so that a record that goes again costs no second hash. Nothing else of the drain can make a [`FinalValue`] of a sealed record.
+//! A `ValueResolver` computes the value in the background and notifies the worker when it is ready. A worker requests
+//! a bounded number of values in advance. It keeps a resolved value until the record is delivered, so that a second
+//! attempt costs no second hash. No other code of the drain can create a [`FinalValue`] of a record with a deferred
+//! value.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,25 +17,26 @@ use crate::drain::notify::Notify;
 use crate::drain::value_resolver::{CompletionInbox, ResolvedValue, ValueCompletion, ValueResolver};
 use crate::wal::{Log, Lsn};
 
-/// Values a worker asks for ahead: a second's work of many threads at the lowest cost anyone should use.
+/// Maximum number of values that a worker requests in advance. This is one second of work for many threads at the
+/// lowest recommended cost.
 const MAX_REQUESTED: usize = 256;
-/// Values a worker keeps, in flight included: at most a few hundred bytes each.
+/// Maximum number of values that a worker keeps, those in flight included. A value has at most a few hundred bytes.
 const MAX_KEPT: usize = 4096;
-/// Why a value is refused that is what it was before.
+/// Reason for rejecting a resolved value that equals the original one.
 const UNCHANGED: &str = "sealed: not hashed";
 
-/// What is known of a sealed record.
+/// State of a deferred value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ValueLookup {
-    /// Its value is here.
+    /// The value is resolved.
     Ready,
-    /// Not yet: it is being made, or there is no room to ask for it.
+    /// The value is not resolved yet: it is in progress, or the limit of requests is reached.
     Pending,
-    /// It is a dead letter, with this reason.
+    /// The record is a dead letter, for this reason.
     DeadLetter(&'static str),
 }
 
-/// A value that may go to Kafka.
+/// A value that may be sent to Kafka.
 #[derive(Clone, Copy)]
 pub(super) struct FinalValue<'a>(&'a [u8]);
 
@@ -43,7 +46,7 @@ impl<'a> FinalValue<'a> {
     }
 }
 
-/// The sealed records of one worker.
+/// The deferred values of one worker.
 pub(super) struct DeferredValues {
     resolver: Arc<dyn ValueResolver>,
     inbox: Arc<CompletionInbox>,
@@ -65,7 +68,7 @@ impl DeferredValues {
         }
     }
 
-    /// The value of a record that may go to Kafka, if there is one by now.
+    /// The final value of a record, if it is available.
     pub(super) fn value<'a>(&'a self, lsn: Lsn, envelope: &Envelope<'a>) -> Option<FinalValue<'a>> {
         if !envelope.sealed {
             return Some(FinalValue(envelope.value));
@@ -76,7 +79,7 @@ impl DeferredValues {
         }
     }
 
-    /// Looks for the value of a sealed record, and asks for it where there is room.
+    /// Looks up the value of a record with a deferred value. Requests it if the limit allows.
     pub(super) fn look_up(&mut self, lsn: Lsn, envelope: &Envelope<'_>) -> ValueLookup {
         match self.resolved.get(&lsn) {
             Some(ResolvedValue::Value(value)) if value == envelope.value => {
@@ -103,32 +106,32 @@ impl DeferredValues {
         self.resolver.resolve(envelope, ValueCompletion::new(lsn, &self.inbox));
     }
 
-    /// How many more may be asked for.
+    /// How many more values may be requested.
     pub(super) fn free_requests(&self) -> usize {
         MAX_REQUESTED.saturating_sub(self.requested.len()).min(MAX_KEPT.saturating_sub(self.resolved.len()))
     }
 
-    /// Whether it is worth a pass to ask for more.
+    /// Whether enough requests are free to justify another pass through the log.
     pub(super) fn has_room_for_many(&self) -> bool {
         self.free_requests() >= MAX_REQUESTED / 2
     }
 
-    /// Whether this record could go on now: there is news of it, or room to ask.
+    /// Whether this record could proceed now: its value is resolved, or can be requested.
     pub(super) fn may_proceed(&self, lsn: Lsn) -> bool {
         self.resolved.contains_key(&lsn) || (!self.requested.contains(&lsn) && self.free_requests() > 0)
     }
 
-    /// Whether there is news of this record.
+    /// Whether the value of this record is resolved.
     pub(super) fn is_resolved(&self, lsn: Lsn) -> bool {
         self.resolved.contains_key(&lsn)
     }
 
-    /// Whether its value is being made.
+    /// Whether the value of this record is in progress.
     pub(super) fn is_requested(&self, lsn: Lsn) -> bool {
         self.requested.contains(&lsn)
     }
 
-    /// Takes in what was made; says whether there was anything.
+    /// Takes in the resolved values. Returns whether there were any.
     pub(super) fn take_completions(&mut self) -> bool {
         if self.requested.is_empty() {
             return false;
@@ -137,13 +140,13 @@ impl DeferredValues {
         for (lsn, made) in &news {
             self.requested.remove(lsn);
             if made.is_none() {
-                tracing::debug!(wal.lsn = lsn.0, "value not resolved; tried again");
+                tracing::debug!(wal.lsn = lsn.0, "value not resolved; will retry");
             }
         }
         let any = !news.is_empty();
         self.resolved.extend(news.into_iter().filter_map(|(lsn, made)| Some((lsn, made?))));
         if self.resolved.len() >= MAX_KEPT {
-            // Dead letters, and records that an operator dropped.
+            // These records became dead letters, or an operator dropped them.
             self.resolved.retain(|lsn, _| !self.log.is_done(*lsn));
         }
         any
@@ -157,8 +160,8 @@ impl DeferredValues {
     }
 }
 
-/// When the log may be read again for the sake of values that came in: such a pass looks at everything since the first
-/// record held, so it takes at most a third of the time.
+/// Decides when the log may be read again because values were resolved. Such a pass reads everything since the first
+/// parked record, so it may take at most a third of the time.
 #[derive(Debug, Default)]
 pub(super) struct RescanPacer {
     began: Option<Instant>,
@@ -166,7 +169,7 @@ pub(super) struct RescanPacer {
 }
 
 impl RescanPacer {
-    /// However long a pass took.
+    /// Maximum pause, however long the pass took.
     const MAX_REST: Duration = Duration::from_secs(5);
 
     pub(super) fn may_begin(&self, now: Instant) -> bool {
@@ -177,7 +180,7 @@ impl RescanPacer {
         self.began = Some(now);
     }
 
-    /// Everything since the first record held was looked at.
+    /// The pass has read everything since the first parked record.
     pub(super) fn end(&mut self, now: Instant) {
         if let Some(began) = self.began.take() {
             self.not_before = Some(now + (now.saturating_duration_since(began) * 2).min(Self::MAX_REST));

@@ -1,4 +1,4 @@
-//! What a worker knows of its records, with transactions and without.
+//! State that a worker keeps about its records, with and without transactions.
 
 use std::time::Instant;
 
@@ -18,25 +18,25 @@ use crate::wal::{Confirmation, Lsn};
 pub(super) struct DispatchState {
     pub(super) context: Context,
     pub(super) policy: FailurePolicy,
-    /// Values that are made elsewhere.
+    /// Values that are resolved in the background.
     pub(super) values: DeferredValues,
     pub(super) rescan: RescanPacer,
     /// Records that are sent and not confirmed.
     pub(super) in_flight: InFlight,
-    /// Those of them whose trace is sampled.
+    /// Records in flight whose trace is sampled.
     pub(super) traced: TracedRecords,
-    /// Delivery reports, not yet taken in.
+    /// Delivery reports that are not processed yet.
     pub(super) results: Vec<DeliveryReport>,
-    /// When a broker last confirmed anything.
+    /// When a broker last acknowledged a record.
     pub(super) acknowledged_at: Instant,
-    /// The producer must be dealt with before anything else is sent.
+    /// Whether the producer must be replaced before another record is sent.
     pub(super) must_replace_producer: bool,
-    /// When there was last nothing to deliver.
+    /// When the worker last had nothing to deliver.
     last_idle_at: Instant,
 }
 
 impl DispatchState {
-    /// For one of so many workers; `monitor`: its own.
+    /// Creates the state of one of `workers` workers with its own `monitor`.
     pub(super) fn new(
         context: Context,
         config: &Config,
@@ -60,8 +60,8 @@ impl DispatchState {
         }
     }
 
-    /// Whether records of this topic wait for the consumer. Only the embedded broker needs this bound, and it has no
-    /// transactions: what a transaction that is aborted has counted would not be taken back.
+    /// Whether records of this topic must wait for the consumer. Only the embedded broker needs this limit, and it
+    /// has no transactions. The bytes counted in an aborted transaction would not be released.
     pub(super) fn is_backpressured(&self, topic: usize) -> bool {
         self.context
             .backpressure
@@ -80,7 +80,7 @@ impl DispatchState {
         self.in_flight.add(lsn, flight, now);
     }
 
-    /// Kafka took a record: it is no longer in flight, and its topic and partition are well.
+    /// Kafka acknowledged a record. It is no longer in flight, and its topic and partition are healthy.
     pub(super) fn on_acknowledged(
         &mut self,
         result: &DeliveryReport,
@@ -89,7 +89,7 @@ impl DispatchState {
     ) -> Option<(InFlightRecord, Confirmation)> {
         let lsn = Lsn(result.tag);
         let flight = self.in_flight.remove(lsn)?;
-        // librdkafka has several negative numbers for "not known".
+        // librdkafka has several negative numbers for "unknown".
         let (partition, offset) = (result.partition, result.offset.max(-1));
         if let Some(lead) = &self.context.backpressure {
             lead.on_acknowledged(
@@ -104,7 +104,7 @@ impl DispatchState {
         Some((flight, Confirmation { lsn, bytes: flight.log_bytes, partition, offset, at }))
     }
 
-    /// These records are delivered: they need not be sent again.
+    /// These records are delivered and need not be sent again.
     pub(super) fn confirm(&mut self, arrived: &[(InFlightRecord, Confirmation)]) {
         let confirmations: Vec<Confirmation> = arrived.iter().map(|(_, note)| *note).collect();
         self.context.log.confirm(&confirmations);
@@ -129,7 +129,8 @@ impl DispatchState {
         }
     }
 
-    /// These records are no longer in flight and not delivered. Those sent as single records were alone in their request.
+    /// These records are no longer in flight and were not delivered. Those sent as single records were alone in their
+    /// request.
     pub(super) fn on_failed(&mut self, failures: &[(Lsn, ErrorCode)]) -> Vec<FailedRecord> {
         let come_back = |(lsn, code): &(Lsn, ErrorCode)| {
             let flight = self.in_flight.remove(*lsn)?;
@@ -143,7 +144,7 @@ impl DispatchState {
         failures.iter().filter_map(come_back).collect()
     }
 
-    /// Shows what the worker is doing. `parked`: records held back.
+    /// Publishes the state of the worker. `parked` lists the parked records by topic.
     pub(super) fn publish(
         &mut self,
         monitor: &WorkerMonitor,
@@ -161,7 +162,7 @@ impl DispatchState {
         state.unconfirmed_for = now.duration_since(self.last_idle_at.max(self.acknowledged_at));
         state.refused.clear();
         state.refused.extend(self.policy.refused_topics().map(|(topic, reason)| (topic.to_owned(), reason)));
-        // Topics without any are there with zero, so that their gauge goes back.
+        // Topics without parked records are set to zero, so that their gauge returns to zero.
         state.parked.values_mut().for_each(|count| *count = 0);
         state.parked_because.clear();
         for (topic, records, reason) in parked {

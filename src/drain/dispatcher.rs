@@ -1,7 +1,7 @@
-//! The one place that decides about a record: send it, hold it back, wait, or make it a dead letter.
+//! The single place that decides about a record: send it, park it, wait, or make it a dead letter.
 //!
-//! Whether it may go is decided from what is known of its topic, its partition, its key and its value, in this order.
-//! How it is sent, and where it waits, is the [`Sender`]'s.
+//! The decision depends on the record's topic, partition, key and value, in this order. The [`Sender`] determines how
+//! a record is sent and where it is parked.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -21,11 +21,11 @@ use crate::kafka::{Message, TopicMetadata};
 use crate::units::Timestamp;
 use crate::wal::RecordRef;
 
-/// How long the brokers have to answer about a topic. The worker does nothing else meanwhile, and owes a heartbeat
-/// every second.
+/// Timeout for fetching a topic's metadata. The worker does nothing else meanwhile, and must send a heartbeat every
+/// second.
 pub(super) const METADATA_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// One worker's decisions.
+/// Decides about the records of one worker.
 pub(super) struct Dispatcher<S> {
     pub(super) state: DispatchState,
     pub(super) sender: S,
@@ -36,31 +36,31 @@ impl<S: Sender> Dispatcher<S> {
         Self { state, sender }
     }
 
-    /// Whether there is a producer to send with.
+    /// Whether a producer is available.
     pub(super) fn is_connected(&self) -> bool {
         self.sender.producer(false).is_some()
     }
 
-    /// Whether a producer must be dealt with before anything else is sent.
+    /// Whether the producer must be replaced before another record is sent.
     pub(super) fn must_replace_producer(&self) -> bool {
         self.state.must_replace_producer
             || self.sender.producer(false).is_some_and(|producer| producer.has_failed())
     }
 
-    /// Stores the dead letters there are.
+    /// Stores the gathered dead letters.
     pub(super) fn store_dead_letters(&mut self, now: Instant) {
         self.state.policy.store_dead_letters(&self.state.context, now);
     }
 
-    /// Everything since the first record held was looked at.
+    /// The pass has read everything since the first parked record.
     pub(super) fn end_rescan(&mut self, now: Instant) {
         self.state.rescan.end(now);
     }
 
-    /// Asks about every topic that is due.
+    /// Fetches the metadata of every topic that is due.
     pub(super) fn refresh_topics(&mut self, now: Instant) {
         for topic in self.state.policy.due_topics(now) {
-            // The rest in the next turn, after a heartbeat.
+            // The other topics follow in the next turn, after a heartbeat.
             if self.refresh_topic(topic, self.sender.holds_topic(topic), now) == Some(TopicMetadata::Away)
                 || now.elapsed() > METADATA_TIMEOUT / 8
             {
@@ -69,7 +69,7 @@ impl<S: Sender> Dispatcher<S> {
         }
     }
 
-    /// Asks the brokers about a topic. A topic that a record waits for is created where they allow it.
+    /// Fetches a topic's metadata. With `waits`, a missing topic is created if the brokers allow it.
     pub(super) fn refresh_topic(&mut self, topic: usize, waits: bool, now: Instant) -> Option<TopicMetadata> {
         let policy = &mut self.state.policy;
         let (producer, name) = (self.sender.producer(false)?, policy.topic_name(topic));
@@ -83,7 +83,7 @@ impl<S: Sender> Dispatcher<S> {
         Some(answer)
     }
 
-    /// Does what can be done with one record.
+    /// Processes one record as far as possible.
     pub(super) fn dispatch(&mut self, side: ReadSide, frame: RecordRef<'_>) -> Disposition {
         if self.state.in_flight.contains(frame.lsn)
             || self.state.policy.is_dead(frame.lsn)
@@ -110,11 +110,11 @@ impl<S: Sender> Dispatcher<S> {
         self.decide(&Candidate { side, frame, envelope, topic, now })
     }
 
-    /// By topic, partition, key and value.
+    /// Decides by topic, partition, key and value.
     fn decide(&mut self, record: &Candidate<'_>) -> Disposition {
         let &Candidate { frame, topic, now, .. } = record;
         let known = self.state.policy.topic(topic);
-        // Before the topic's gate is looked at: the answer may close it.
+        // This precedes the check whether the topic is parked, because the metadata may park it.
         if known.is_due(now) || known.was_refused_by(frame.at, record.has_key(), now) {
             self.refresh_topic(topic, true, now);
         }
@@ -129,7 +129,7 @@ impl<S: Sender> Dispatcher<S> {
             Route::DeadLetter(reason) => return self.dead_letter(record, Scope::Topic(topic), reason),
         };
         if alone && state.in_flight.is_topic_busy(topic) {
-            // An older record is on its way and will prove the same.
+            // An older record is in flight and will prove the same.
             return sender.wait_for_topic(record);
         }
         let partition = match record.envelope.key {
@@ -167,7 +167,7 @@ impl<S: Sender> Dispatcher<S> {
         Disposition::Done
     }
 
-    /// Hands a record to a producer: the only place where one leaves.
+    /// Hands a record to a producer. No other code does this.
     fn send(
         &mut self,
         record: &Candidate<'_>,
@@ -178,8 +178,8 @@ impl<S: Sender> Dispatcher<S> {
         let Self { state, sender } = self;
         let &Candidate { frame, ref envelope, now, .. } = record;
         let Some(producer) = sender.producer(way.solo) else { return Disposition::Wait };
-        // Apart from the envelope, because that of a sealed record must not leave. Looked for right before: without one
-        // nothing leaves.
+        // The value is passed separately from the envelope, because the envelope's own value must not be sent while
+        // it is deferred. It is looked up right before sending. Without a final value nothing is sent.
         let Some(value) = state.values.value(frame.lsn, envelope) else { return Disposition::Wait };
         let traced = state.traced.begin(envelope);
         let own = traced.as_ref().map(ProduceSpan::traceparent_header);
@@ -193,7 +193,7 @@ impl<S: Sender> Dispatcher<S> {
         });
         let attempts = state.policy.next_attempt(frame.lsn);
         if let Err(code) = sent {
-            // Nothing of it is in flight.
+            // No part of this record is in flight.
             return match state.policy.on_send_error(frame, place, code, attempts, now) {
                 SendErrorAction::DeadLetter => {
                     sender.on_passed(record, place.into());
@@ -222,7 +222,8 @@ impl<S: Sender> Dispatcher<S> {
     }
 }
 
-/// The record's headers. A sampled one leads to the span of its sending, and by that to the span of its request.
+/// The record's headers. The header of a sampled record refers to the span of its sending, and through it to the span
+/// of its request.
 fn record_headers<'a>(
     envelope: &Envelope<'a>,
     at: Timestamp,

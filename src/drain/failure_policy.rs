@@ -1,5 +1,5 @@
-//! What a worker knows of topics and of refused records, and what follows from a refusal. It is the same with and
-//! without transactions.
+//! A worker's knowledge of topics and rejected records, and its reaction to a rejection. The policy is the same with
+//! and without transactions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use crate::drain::topic_state::{Route, TopicState};
 use crate::kafka::{DeliveryFault, ErrorCode, TopicMetadata, classify};
 use crate::wal::{Log, Lsn, RecordRef};
 
-/// Who is at fault, as far as one worker knows.
+/// Decides whether a topic, a batch or a record is at fault, as far as one worker knows.
 pub(super) struct FailurePolicy {
     log: Arc<Log>,
     grace: Duration,
     topics: KnownTopics,
     isolation: PoisonIsolation,
     dead_letters: DeadLetterBuffer,
-    /// How often records in need of another try were sent. As many as the window can hold.
+    /// How often the records that need another attempt were sent. Bounded by the in-flight limit.
     attempts: HashMap<Lsn, u32>,
 }
 
-/// A record that came back from a producer.
+/// A record that a producer returned without delivering it.
 #[derive(Clone, Copy)]
 pub(super) struct FailedRecord {
     pub(super) lsn: Lsn,
@@ -37,31 +37,31 @@ pub(super) struct FailedRecord {
     pub(super) bytes: u64,
     pub(super) has_key: bool,
     pub(super) fault: DeliveryFault,
-    /// Whether no other record was in its batch: Kafka refuses batches whole.
+    /// Whether no other record was in its batch. Kafka rejects whole batches.
     pub(super) was_alone: bool,
 }
 
 impl FailedRecord {
-    /// A record that was in flight.
+    /// Creates it from a record that was in flight.
     pub(super) fn new(lsn: Lsn, flight: &InFlightRecord, code: ErrorCode, alone: bool) -> Self {
         let &InFlightRecord { topic_partition: place, bytes, has_key, .. } = flight;
         Self { lsn, topic_partition: place, bytes, has_key, fault: classify(code), was_alone: alone }
     }
 }
 
-/// What to do about a record that a producer did not take.
+/// What to do about a record that the producer did not accept.
 pub(super) enum SendErrorAction {
     /// Nothing: it is a dead letter.
     DeadLetter,
-    /// Its topic waits.
+    /// Park its topic.
     HoldTopic,
-    /// It is not to blame, and neither is its topic.
+    /// Wait: neither the record nor its topic is at fault.
     Wait,
 }
 
 impl FailurePolicy {
-    /// `grace`: how long a topic may be at fault before its records are dead letters. `refresh`: how often to ask about
-    /// one that is well.
+    /// Creates a policy. `grace` is how long a topic may be at fault before its records become dead letters.
+    /// `refresh` is the interval between metadata requests for a healthy topic.
     pub(super) fn new(context: &Context, backoff: &Backoff, grace: Duration, refresh: Duration) -> Self {
         Self {
             log: Arc::clone(&context.log),
@@ -86,17 +86,17 @@ impl FailurePolicy {
         self.topics.get(number)
     }
 
-    /// Topics that the brokers refuse, with the reason.
+    /// Topics that the brokers reject, with the reason.
     pub(super) fn refused_topics(&self) -> impl Iterator<Item = (&str, &'static str)> {
         self.topics.refused()
     }
 
-    /// Topics to ask about now.
+    /// Topics whose metadata is due now.
     pub(super) fn due_topics(&self, now: Instant) -> Vec<usize> {
         self.topics.due(now)
     }
 
-    /// Whether records of this topic may go, or die.
+    /// Whether it is known if records of this topic are sent or dead-lettered.
     pub(super) fn is_route_known(&self, topic: usize) -> bool {
         matches!(self.topics.route(topic), Route::Send { .. } | Route::DeadLetter(_))
     }
@@ -106,7 +106,7 @@ impl FailurePolicy {
         self.dead_letters.contains(lsn)
     }
 
-    /// Whether dead letters must be stored before another record is looked at.
+    /// Whether dead letters must be stored before another record is processed.
     pub(super) fn must_store_dead_letters(&self) -> bool {
         self.dead_letters.is_full()
     }
@@ -116,22 +116,22 @@ impl FailurePolicy {
         !self.dead_letters.is_empty()
     }
 
-    /// Stores the dead letters there are.
+    /// Stores the gathered dead letters.
     pub(super) fn store_dead_letters(&mut self, context: &Context, now: Instant) {
         self.dead_letters.store(context, now);
     }
 
-    /// Stores them once they are many, or have waited for others.
+    /// Stores the dead letters once there are many, or once they have waited for others.
     pub(super) fn store_gathered_dead_letters(&mut self, context: &Context, now: Instant) {
         self.dead_letters.store_if_due(context, now);
     }
 
-    /// Whether a batch of this partition was refused that may have had this record in it: it goes alone.
+    /// Whether a rejected batch of this partition may have included this record. Such a record is sent alone.
     pub(super) fn is_suspect(&self, place: TopicPartition, lsn: Lsn) -> bool {
         self.isolation.must_send_alone(place, lsn)
     }
 
-    /// Whether a batch of this partition was too large: its records go in their order, to find out which of them is.
+    /// Whether a batch of this partition was too large. Its records are sent in order, to find the one that is.
     pub(super) fn was_batch_too_large(&self, place: TopicPartition) -> bool {
         self.isolation.was_batch_too_large(place)
     }
@@ -140,17 +140,17 @@ impl FailurePolicy {
         !self.isolation.is_empty()
     }
 
-    /// How often a record will have been sent, the next time included.
+    /// Number of the next attempt to send a record.
     pub(super) fn next_attempt(&self, lsn: Lsn) -> u32 {
         self.attempts.get(&lsn).copied().unwrap_or(0) + 1
     }
 
-    /// A record that arrived will be sent again all the same.
+    /// Remembers the attempts of a record that was acknowledged but will be sent again.
     pub(super) fn record_attempts(&mut self, lsn: Lsn, attempts: u32) {
         self.attempts.insert(lsn, attempts);
     }
 
-    /// What the brokers answered about a topic.
+    /// Processes a topic's metadata.
     pub(super) fn on_metadata(&mut self, topic: usize, answer: TopicMetadata, now: Instant) {
         if let TopicMetadata::Refused(reason) = answer {
             self.log_fault(topic, reason);
@@ -158,7 +158,7 @@ impl FailurePolicy {
         self.topics.get(topic).on_metadata(answer, now, self.grace);
     }
 
-    /// Kafka took a record: its topic is well.
+    /// Kafka acknowledged a record, so its topic is healthy.
     pub(super) fn on_acknowledged(&mut self, flight: &InFlightRecord, lsn: Lsn) {
         let topic = self.topics.get(flight.topic_partition.topic);
         topic.constraints.on_record_acknowledged(flight.has_key);
@@ -172,7 +172,7 @@ impl FailurePolicy {
         self.attempts.remove(&lsn);
     }
 
-    /// A record is no longer in flight and not delivered.
+    /// A record is no longer in flight and was not delivered.
     pub(super) fn on_returned(&mut self, lsn: Lsn, flight: &InFlightRecord) {
         self.attempts.insert(lsn, flight.attempts);
         self.topics.get(flight.topic_partition.topic).abandon_trial(lsn);
@@ -184,7 +184,7 @@ impl FailurePolicy {
         self.on_settled(place, lsn);
     }
 
-    /// A record of this partition is delivered or dead.
+    /// A record of this partition is delivered or dead-lettered.
     fn on_settled(&mut self, place: TopicPartition, lsn: Lsn) {
         let Some(cap) = self.isolation.on_settled(place, lsn) else { return };
         let topic = self.topics.get(place.topic);
@@ -197,8 +197,8 @@ impl FailurePolicy {
         );
     }
 
-    /// All that came back at once: topics at fault wait, culprits become dead letters, the others of a refused batch
-    /// are suspects. Says which records are to be sent again.
+    /// Handles all records that failed at the same time. Topics at fault are parked, poison records become dead
+    /// letters, and the others of a rejected batch become suspects. Returns the records to send again.
     pub(super) fn handle_failures(
         &mut self,
         mut returned: Vec<FailedRecord>,
@@ -222,7 +222,7 @@ impl FailurePolicy {
         returned
     }
 
-    /// A topic is at fault, or what is known of it is old. For other faults it cannot help.
+    /// A topic is at fault, or its metadata is stale. New metadata does not help against other faults.
     pub(super) fn mark_topic_fault(&mut self, topic: usize, fault: DeliveryFault, now: Instant) {
         if let DeliveryFault::Topic(reason) = fault {
             self.log_fault(topic, reason);
@@ -238,7 +238,7 @@ impl FailurePolicy {
         }
     }
 
-    /// Once for each reason: the topic is asked about again and again.
+    /// Logs a fault once per reason, because the metadata is fetched repeatedly.
     fn log_fault(&mut self, topic: usize, reason: &'static str) {
         let topic = self.topics.get(topic);
         if topic.refusal() != Some(reason) {
@@ -247,12 +247,12 @@ impl FailurePolicy {
                 event = "drain.topic_refused",
                 kafka.topic = name,
                 drain.reason = reason,
-                "topic refused; its records wait"
+                "topic rejected; its records are parked"
             );
         }
     }
 
-    /// A batch was refused with these records in it: any of them may be the reason.
+    /// A batch with these records was rejected. Any of them may be the cause.
     fn isolate_batch(&mut self, place: TopicPartition, records: &[FailedRecord]) {
         let Some(&FailedRecord { lsn, fault, .. }) = records.first() else { return };
         let last = records.iter().map(|record| record.lsn).max().unwrap_or(lsn);
@@ -264,11 +264,12 @@ impl FailurePolicy {
             kafka.topic = &**self.topics.name(place.topic),
             kafka.partition = place.partition,
             drain.records = records.len(),
-            "batch refused; its records are sent one at a time"
+            "batch rejected; its records are sent one at a time"
         );
     }
 
-    /// A record was refused alone. Says whether it is a dead letter; else it will be sent, and refused, again.
+    /// A record was rejected alone. Returns whether it is a dead letter. If not, it will be sent, and rejected,
+    /// again.
     fn dead_letter_refused(&mut self, culprit: FailedRecord, reason: &'static str) -> bool {
         let FailedRecord { lsn, topic_partition: place, bytes, has_key, .. } = culprit;
         let record = match self.log.read(lsn) {
@@ -279,7 +280,7 @@ impl FailurePolicy {
                     event = "drain.refused_record_unreadable",
                     %error,
                     wal.lsn = lsn.0,
-                    "refused record could not be read"
+                    "rejected record could not be read"
                 );
                 return false;
             }
@@ -292,18 +293,18 @@ impl FailurePolicy {
         true
     }
 
-    /// A record that is no envelope.
+    /// Dead-letters a record that is not a valid envelope.
     pub(super) fn dead_letter_undecodable(&mut self, frame: RecordRef<'_>, error: &EnvelopeError) {
         self.dead_letters.add(owned(frame), "envelope", Some(error.to_string()), 0);
     }
 
-    /// A record of a topic that was given up, or whose value nobody makes.
+    /// Dead-letters a record whose topic is past its grace time, or whose value cannot be resolved.
     pub(super) fn dead_letter(&mut self, frame: RecordRef<'_>, reason: &'static str) {
         let attempts = self.attempts.remove(&frame.lsn).unwrap_or(0);
         self.dead_letters.add(owned(frame), reason, None, attempts);
     }
 
-    /// A producer did not take a record, at this attempt; nothing of it is in flight.
+    /// The producer did not accept a record at this attempt. No part of it is in flight.
     pub(super) fn on_send_error(
         &mut self,
         frame: RecordRef<'_>,

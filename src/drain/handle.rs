@@ -1,4 +1,4 @@
-//! What the rest of the daemon sees of the workers.
+//! The interface of the workers to the rest of the daemon.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::drain::send_permit::SendPermit;
 use crate::status::Statuses;
 use crate::wal::{Log, Lsn};
 
-/// Looks at the workers and steers them.
+/// Observes and controls the workers.
 #[derive(Clone)]
 pub struct Handle {
     pub(super) log: Arc<Log>,
@@ -23,29 +23,29 @@ pub struct Handle {
     pub(super) control: Arc<Control>,
     monitors: Arc<[WorkerMonitor]>,
     pub(super) queues: Arc<WorkerQueues>,
-    /// Passes of the reader: its heartbeat.
+    /// Number of the reader's passes, which is its heartbeat.
     pub(super) reader_beats: Arc<AtomicU64>,
     pub(super) permit: Arc<SendPermit>,
 }
 
 impl Handle {
-    /// For so many workers, none of which runs yet.
+    /// Creates a handle for `workers` workers, none of which runs yet.
     pub(super) fn new(log: Arc<Log>, metrics: Arc<Metrics>, workers: usize) -> Self {
         let monitors: Arc<[WorkerMonitor]> = (0..workers).map(WorkerMonitor::new).collect();
         let notifies: Vec<_> = monitors.iter().map(|monitor| Arc::clone(&monitor.notify)).collect();
-        // What waits from before is a backlog: nothing is gathered.
+        // Records from before the start are a backlog and are not gathered.
         let control = Arc::new(Control::new(log.end()));
         let queues = Arc::new(WorkerQueues::new(&log, &control, &notifies));
         Self { log, metrics, control, monitors, queues, reader_beats: Arc::default(), permit: Arc::default() }
     }
 
-    /// What the reader works with.
+    /// Dependencies of the reader.
     pub(super) fn reader_parts(&self, pacer: ReleasePacer, statuses: Statuses) -> reader::ReaderParts {
         let (queues, control) = (Arc::clone(&self.queues), Arc::clone(&self.control));
         reader::ReaderParts::new(Arc::clone(&self.log), queues, control, pacer, statuses)
     }
 
-    /// Workers begin nothing new until [`Self::resume`].
+    /// Workers send nothing new until [`Self::resume`].
     pub fn pause(&self) {
         self.control.paused.store(true, Ordering::Relaxed);
         self.notify();
@@ -57,23 +57,23 @@ impl Handle {
         self.notify();
     }
 
-    /// Why nothing is sent although Kafka may be well, for people.
+    /// Why nothing is sent although Kafka may be healthy, for people.
     pub fn blocked_reason(&self) -> Option<String> {
         self.permit.blocked_reason()
     }
 
-    /// What Kafka forbids of what sending needs, beside topics.
+    /// The permission that sending needs and Kafka denies, apart from those of topics.
     pub fn denied(&self) -> Option<Denial> {
         let of_workers = || self.monitors.iter().find_map(|monitor| monitor.state().denied.clone());
         self.permit.denied().or_else(of_workers)
     }
 
-    /// Whether nothing will be sent any more in this life.
+    /// Whether nothing more is sent until a restart.
     pub fn is_halted(&self) -> bool {
         self.permit.is_halted()
     }
 
-    /// What each worker is doing.
+    /// The state of each worker.
     pub fn workers(&self) -> Vec<WorkerState> {
         self.monitors.iter().map(|monitor| monitor.state().clone()).collect()
     }
@@ -84,17 +84,17 @@ impl Handle {
         (0..=u8::MAX).filter(|lane| lanes.contains(*lane)).collect()
     }
 
-    /// One number a worker, which grows at least once a second while the worker is alive.
+    /// One number per worker, which grows at least once per second while the worker is alive.
     pub fn heartbeats(&self) -> Vec<u64> {
         self.monitors.iter().map(|monitor| monitor.heartbeat.load(Ordering::Relaxed)).collect()
     }
 
-    /// A number that grows at least once a second while the thread that reads the log for the workers is alive.
+    /// A number that grows at least once per second while the log reader's thread is alive.
     pub fn reader_heartbeat(&self) -> u64 {
         self.reader_beats.load(Ordering::Relaxed)
     }
 
-    /// Records held back, by topic; zero for topics that no longer hold any.
+    /// Parked records by topic; zero for topics without parked records.
     pub fn parked(&self) -> BTreeMap<String, u64> {
         let mut sum = BTreeMap::new();
         for monitor in self.monitors.iter() {
@@ -105,17 +105,17 @@ impl Handle {
         sum
     }
 
-    /// Why records are held back, by topic.
+    /// Why records are parked, by topic.
     pub fn parked_reasons(&self) -> BTreeMap<String, &'static str> {
         self.monitors.iter().flat_map(|monitor| monitor.state().parked_because.clone()).collect()
     }
 
-    /// Topics that the brokers refuse, with the reason.
+    /// Topics that the brokers reject, with the reason.
     pub fn refused_topics(&self) -> BTreeMap<String, &'static str> {
         self.monitors.iter().flat_map(|monitor| monitor.state().refused.clone()).collect()
     }
 
-    /// The lowest record that is neither confirmed, nor dead, nor held back.
+    /// The lowest record that is neither confirmed, nor a dead letter, nor parked.
     pub fn oldest_waiting(&self) -> Option<Lsn> {
         self.monitors.iter().filter_map(|monitor| monitor.state().oldest_waiting).min()
     }
@@ -132,17 +132,17 @@ impl Handle {
         }
     }
 
-    /// Whether workers may begin something new.
+    /// Whether workers may send new records.
     pub(super) fn may_send(&self) -> bool {
         !self.is_paused() && self.permit.is_granted()
     }
 
-    /// Whether an operator holds the workers.
+    /// Whether an operator has paused the workers.
     pub fn is_paused(&self) -> bool {
         self.control.paused.load(Ordering::Relaxed)
     }
 
-    /// One worker's part of the context.
+    /// The monitor of one worker.
     pub(super) fn monitor(&self, lanes: Lanes) -> &WorkerMonitor {
         &self.monitors[lanes.index]
     }

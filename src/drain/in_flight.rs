@@ -1,8 +1,9 @@
-//! What is in flight, and how much more may be.
+//! Records in flight, and the limits on them.
 //!
-//! The window bounds memory: what librdkafka holds is ours to bound, because it never gives up on a record. A partition
-//! may use half of what the window has left, so that partitions that hang or are slow leave room for the others. A record
-//! that its worker's window has no room for, however little is in flight, takes room that all workers share ([`ExtraRoom`]).
+//! The in-flight limit bounds memory. Forebay must bound what librdkafka holds, because librdkafka never gives up on
+//! a record. A partition may use half of the worker's remaining budget, so that stalled or slow partitions leave some
+//! for the others. A record that exceeds the limit of its worker even when little is in flight takes its budget from
+//! [`ExtraRoom`], which all workers share.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::drain::scope::TopicPartition;
 use crate::drain::usage::{ExtraRoom, MAX_IN_FLIGHT, Usage};
 use crate::wal::Lsn;
 
-/// A partition's part of what its window has left.
+/// A partition may use one in this many parts of the remaining budget.
 const PARTITION_SHARE: u64 = 2;
 
 /// The records one worker has in flight.
@@ -25,15 +26,15 @@ pub(super) struct InFlight {
     used: Usage,
     limit: Usage,
     extra_room: Arc<ExtraRoom>,
-    /// What is taken of it for a record that was not added yet.
+    /// Budget reserved for a record that was not added yet.
     reserved: u64,
-    /// The record that takes extra room.
+    /// The record that uses the shared extra budget.
     oversized: Option<Lsn>,
     confirmed: u64,
 }
 
 impl InFlight {
-    /// The share of one of so many workers.
+    /// Creates one worker's share of the budget of `workers` workers.
     pub(super) fn share(workers: u64, extra: &Arc<ExtraRoom>) -> Self {
         Self {
             records: BTreeMap::new(),
@@ -47,12 +48,12 @@ impl InFlight {
         }
     }
 
-    /// What the worker may have in flight.
+    /// The maximum the worker may have in flight.
     pub(super) fn limit(&self) -> Usage {
         self.limit
     }
 
-    /// Whether the worker may have one more record in flight. It is the next to be added.
+    /// Whether the worker's budget allows one more record. That record is the next to be added.
     pub(super) fn has_room(&mut self, bytes: u64) -> bool {
         self.extra_room.release(std::mem::take(&mut self.reserved));
         if self.used.has_room(bytes, self.limit) {
@@ -65,7 +66,8 @@ impl InFlight {
         true
     }
 
-    /// Whether this partition may. `cap`: what was learned about its topic, in bytes.
+    /// Whether the partition's budget allows one more record. `cap` is the batch limit in bytes that was learned for
+    /// its topic.
     pub(super) fn has_room_at(&self, place: TopicPartition, bytes: u64, cap: u64) -> bool {
         let Some(part) = self.partitions.get(&place) else { return true };
         let left = |limit: u64, used: u64| limit.saturating_sub(used) / PARTITION_SHARE;
@@ -76,40 +78,40 @@ impl InFlight {
         part.usage.fits_or_is_first(bytes, limit)
     }
 
-    /// A record of this partition has to wait, and its worker with it. Says whether the partition is slow: for some time
-    /// no other one was at work, although others confirm what they are sent.
+    /// A record of this partition has to wait, and its worker with it. Returns whether the partition is slow: for
+    /// some time no other partition had work, although the others confirm their records.
     pub(super) fn on_blocked(&mut self, place: TopicPartition, now: Instant) -> bool {
         let busy = self.partitions.iter().any(|(other, part)| *other != place && part.is_active(now));
         self.partitions.get_mut(&place).is_some_and(|part| part.on_blocked(busy, self.confirmed, now))
     }
 
-    /// Whether this partition was slow and still has much in flight.
+    /// Whether this partition was slow and still has many records in flight.
     pub(super) fn is_slow(&self, place: TopicPartition) -> bool {
         self.partitions.get(&place).is_some_and(PartitionInFlight::is_slow)
     }
 
-    /// Whether anything of this partition is in flight that has an order to keep.
+    /// Whether any record of this partition whose order matters is in flight.
     pub(super) fn is_busy(&self, place: TopicPartition) -> bool {
         self.partitions.get(&place).is_some_and(|part| part.usage.records > part.unordered)
     }
 
-    /// Whether a single record of this partition is in flight apart from the others, and has an order to keep.
+    /// Whether a single record of this partition is in flight apart from the others, and its order matters.
     pub(super) fn has_solo_record(&self, place: TopicPartition) -> bool {
         self.partitions.get(&place).is_some_and(|part| part.solo > part.unordered)
     }
 
-    /// Whether anything of this topic is in flight.
+    /// Whether any record of this topic is in flight.
     pub(super) fn is_topic_busy(&self, topic: usize) -> bool {
         self.partitions.iter().any(|(place, part)| place.topic == topic && part.usage.records > 0)
     }
 
-    /// Whether records of this topic went to a partition together and it confirmed none for too long.
+    /// Whether records of this topic were sent to a partition as a batch and it has confirmed none for too long.
     pub(super) fn has_topic_stalled(&self, topic: usize, now: Instant) -> bool {
         let hangs = |part: &PartitionInFlight| part.usage.records > part.solo && part.has_stalled(now);
         self.partitions.iter().any(|(place, part)| place.topic == topic && hangs(part))
     }
 
-    /// Whether this partition has records in flight and confirmed none for too long.
+    /// Whether this partition has records in flight and has confirmed none for too long.
     pub(super) fn has_stalled(&self, place: TopicPartition, now: Instant) -> bool {
         self.partitions.get(&place).is_some_and(|part| part.has_stalled(now))
     }
@@ -119,20 +121,20 @@ impl InFlight {
         self.partitions.get(&place).is_some_and(|part| part.parked)
     }
 
-    /// Partitions with records in flight that confirmed none for this long.
+    /// Partitions with records in flight that have confirmed none for this long.
     pub(super) fn stalled_for(&self, long: Duration, now: Instant) -> Vec<TopicPartition> {
         let hangs = |part: &PartitionInFlight| now.saturating_duration_since(part.progress_at) >= long;
         self.partitions.iter().filter(|(_, part)| hangs(part)).map(|(place, _)| *place).collect()
     }
 
-    /// This partition hangs until it confirms something.
+    /// Parks this partition until it confirms a record.
     pub(super) fn park(&mut self, place: TopicPartition) {
         if let Some(part) = self.partitions.get_mut(&place) {
             part.parked = true;
         }
     }
 
-    /// A record was handed over.
+    /// A record was handed to a producer.
     pub(super) fn add(&mut self, lsn: Lsn, flight: InFlightRecord, now: Instant) {
         let confirmed = self.confirmed;
         let part = self
@@ -149,7 +151,7 @@ impl InFlight {
         self.records.insert(lsn, flight);
     }
 
-    /// A record came back.
+    /// A record was confirmed or returned.
     pub(super) fn remove(&mut self, lsn: Lsn) -> Option<InFlightRecord> {
         let flight = self.records.remove(&lsn)?;
         if self.oversized == Some(lsn) {
@@ -168,7 +170,7 @@ impl InFlight {
         Some(flight)
     }
 
-    /// The partition confirmed something: it does not hang.
+    /// The partition confirmed a record, so it is not stalled.
     pub(super) fn on_progress(&mut self, place: TopicPartition, now: Instant) {
         self.confirmed += 1;
         if let Some(part) = self.partitions.get_mut(&place) {
@@ -181,24 +183,24 @@ impl InFlight {
         self.records.contains_key(&lsn)
     }
 
-    /// How many records are.
+    /// The number of records in flight.
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Those that went through the producer for single records, or those that did not.
+    /// The records sent through the producer for single records (`solo`), or the others.
     pub(super) fn lsns_of(&self, solo: bool) -> Vec<Lsn> {
         self.records.iter().filter(|(_, flight)| flight.solo == solo).map(|(lsn, _)| *lsn).collect()
     }
 
-    /// How many of them.
+    /// The number of those records.
     pub(super) fn count_of(&self, solo: bool) -> usize {
         let singles: u64 = self.partitions.values().map(|part| part.solo).sum();
         let singles = singles as usize;
         if solo { singles } else { self.records.len() - singles }
     }
 
-    /// The lowest one whose partition is not parked.
+    /// The lowest record whose partition is not parked.
     pub(super) fn lowest_waiting(&self) -> Option<Lsn> {
         let parked = |place| self.partitions.get(place).is_some_and(|part| part.parked);
         self.records.iter().find(|(_, flight)| !parked(&flight.topic_partition)).map(|(lsn, _)| *lsn)
@@ -233,7 +235,7 @@ mod tests {
         InFlight::share(workers, &Arc::default())
     }
 
-    /// Fills the window with records of this partition, as far as it may.
+    /// Adds records of this partition up to the limit.
     fn fill(window: &mut InFlight, lsn: &mut u64, partition: i32, bytes: u64, now: Instant) -> u64 {
         let from = *lsn;
         while window.has_room_at(place(partition), bytes, u64::MAX) && window.has_room(bytes) {
@@ -267,7 +269,7 @@ mod tests {
         }
     }
 
-    /// It was 256 MiB with 128 workers, and twice the window with partitions that hang.
+    /// Regression: the total was 256 MiB with 128 workers, and twice the limit with stalled partitions.
     #[test]
     fn what_is_in_flight_is_bounded_for_any_number_of_workers() {
         let now = Instant::now();
@@ -303,7 +305,7 @@ mod tests {
         assert!(windows[1].has_room(50 << 20));
     }
 
-    /// Records of partition 0 are confirmed one in 40 ms, those of partition 1 at once.
+    /// Records of partition 0 are confirmed one per 40 ms, those of partition 1 immediately.
     #[test]
     fn a_partition_that_confirms_now_and_then_while_others_are_idle_is_slow() {
         let (mut now, mut lsn, mut window) = (Instant::now(), 0, window(1));
@@ -314,7 +316,7 @@ mod tests {
             send(&mut window, lsn, 1, 100, now);
             window.remove(Lsn(lsn));
             window.on_progress(place(1), now);
-            assert!(turn < 10, "its worker waits for ever");
+            assert!(turn < 10, "its worker waits indefinitely");
             let is_slow = window.on_blocked(place(0), now);
             now += Duration::from_millis(40);
             if is_slow || window.on_blocked(place(0), now) {
@@ -331,7 +333,7 @@ mod tests {
             window.remove(Lsn(oldest));
             oldest += 1;
         }
-        assert!(oldest > MAX_IN_FLIGHT.records / 8, "it has room for many before it is tried again");
+        assert!(oldest > MAX_IN_FLIGHT.records / 8, "its budget has free space before it is tried again");
     }
 
     #[test]
@@ -339,7 +341,7 @@ mod tests {
         let (mut now, mut lsn, mut window) = (Instant::now(), 0, window(1));
         fill(&mut window, &mut lsn, 0, 100, now);
         for _ in 0..10 {
-            assert!(!window.on_blocked(place(0), now), "there is no other");
+            assert!(!window.on_blocked(place(0), now), "no other partition exists");
             now += SLOW;
         }
         let (mut lsn, mut window) = (0, InFlight::share(1, &Arc::default()));

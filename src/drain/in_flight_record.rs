@@ -1,15 +1,15 @@
-//! A record on its way to Kafka.
+//! A record in flight to Kafka.
 
 use crate::drain::scope::TopicPartition;
 use crate::units::Timestamp;
 use crate::wal::RecordRef;
 
-/// How a record goes.
+/// How a record is sent.
 #[derive(Clone, Copy)]
 pub(super) struct SendMode {
-    /// As a single record.
+    /// Whether it is sent as a single record.
     pub(super) solo: bool,
-    /// So, but beside others of its partition.
+    /// Whether it is a single record that is sent in parallel with others of its partition.
     pub(super) unordered: bool,
 }
 
@@ -18,22 +18,22 @@ pub(super) struct SendMode {
 pub(super) struct InFlightRecord {
     pub(super) topic_partition: TopicPartition,
     pub(super) bytes: u64,
-    /// Bytes it takes in the log.
+    /// Bytes that the record takes in the log.
     pub(super) log_bytes: u32,
-    /// When it was accepted.
+    /// When the record was accepted.
     pub(super) accepted_at: Timestamp,
-    /// How often it was sent, this time included.
+    /// Number of this attempt to send it.
     pub(super) attempts: u32,
-    /// Whether its key gives it a place in an order.
+    /// Whether it has a key, which requires an order.
     pub(super) has_key: bool,
-    /// Whether it went through the producer for single records.
+    /// Whether it was sent through the producer for single records.
     pub(super) solo: bool,
-    /// Whether it went there beside others of its partition, because it has no key.
+    /// Whether it was sent there in parallel with others of its partition, because it has no key.
     pub(super) unordered: bool,
 }
 
 impl InFlightRecord {
-    /// A record that was just sent.
+    /// Creates it for a record that was just sent.
     pub(super) fn new(
         place: TopicPartition,
         way: SendMode,

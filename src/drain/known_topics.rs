@@ -1,4 +1,4 @@
-//! The topics one worker has met.
+//! The topics that one worker knows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use prometheus::IntCounterVec;
 use crate::backoff::Backoff;
 use crate::drain::topic_state::{Route, TopicState};
 
-/// As many as the configuration ever named.
+/// All topics that occurred so far. At most as many as the configuration ever named.
 #[derive(Debug)]
 pub(super) struct KnownTopics {
     topics: Vec<TopicState>,
@@ -20,8 +20,8 @@ pub(super) struct KnownTopics {
 }
 
 impl KnownTopics {
-    /// None yet. How often to ask: about one at fault (`backoff`), about one that is well (`refresh`); `sent`: counts
-    /// what arrives, by topic.
+    /// Starts empty. `backoff` and `refresh` are the intervals between metadata requests for a faulty and for a
+    /// healthy topic. `sent` counts the acknowledged records by topic.
     pub(super) fn new(backoff: Backoff, refresh: Duration, sent: IntCounterVec) -> Self {
         Self { topics: Vec::new(), numbers: HashMap::new(), backoff, refresh, sent }
     }
@@ -49,17 +49,17 @@ impl KnownTopics {
         &self.topics[number].name
     }
 
-    /// What to do with records of the topic with this number.
+    /// The route of records of the topic with this number.
     pub(super) fn route(&self, number: usize) -> Route {
         self.topics[number].route()
     }
 
-    /// Those that the brokers refuse, with the reason.
+    /// Topics that the brokers reject, with the reason.
     pub(super) fn refused(&self) -> impl Iterator<Item = (&str, &'static str)> {
         self.topics.iter().filter_map(|topic| Some((&*topic.name, topic.refusal()?)))
     }
 
-    /// Those to ask about now.
+    /// Topics whose metadata is due now.
     pub(super) fn due(&self, now: Instant) -> Vec<usize> {
         (0..self.topics.len()).filter(|number| self.topics[*number].is_due(now)).collect()
     }

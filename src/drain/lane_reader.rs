@@ -1,4 +1,4 @@
-//! One side of a worker's way through its lanes: a queue one can give a record back to.
+//! Reads a worker's lanes from one queue, and can hold back one record.
 
 use std::sync::Arc;
 
@@ -7,59 +7,59 @@ pub(super) use crate::drain::queue::owned;
 use crate::drain::queue::{Dequeued, WorkerQueue};
 use crate::wal::{Log, Lsn, Record, RecordRef};
 
-/// Records between two looks at the results: a fraction of a millisecond.
+/// Records processed between two checks of the delivery reports: a fraction of a millisecond.
 pub(super) const TURN: usize = 256;
 
-/// Which cursor brings a record.
+/// Which reader of a worker delivers a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadSide {
     Main,
     CatchUp,
-    /// The catch-up side of one topic.
+    /// The catch-up reader of one topic.
     Topic(usize),
 }
 
-/// What was done with a record.
+/// The result of dispatching a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Disposition {
     /// Sent, parked, or made a dead letter.
     Done,
-    /// It cannot go now, and nothing behind it may pass; or it was not read yet.
+    /// The record cannot proceed now, and no record behind it may pass; or it was not read yet.
     Wait,
 }
 
-/// Takes a worker's records out of its queue in order. Dropped, it closes the queue.
+/// Takes a worker's records out of its queue in order. Dropping it closes the queue.
 pub(super) struct LaneReader {
     log: Arc<Log>,
     queue: Arc<WorkerQueue>,
-    // Taken out, and not yet done with. At most one record.
+    // Taken out of the queue and not processed yet. At most one record.
     pending: Option<(Record, u32)>,
 }
 
 impl LaneReader {
-    /// From this record on.
+    /// Starts at this record.
     pub(super) fn new(log: &Arc<Log>, queue: &Arc<WorkerQueue>, from: Lsn) -> Self {
         queue.open(from);
         Self { log: Arc::clone(log), queue: Arc::clone(queue), pending: None }
     }
 
-    /// Goes on from this record.
+    /// Continues at this record.
     pub(super) fn seek(&mut self, from: Lsn) {
         self.pending = None;
         self.queue.open(from);
     }
 
-    /// Everything below was offered.
+    /// All records below were offered.
     pub(super) fn position(&self) -> Lsn {
         self.pending.as_ref().map_or_else(|| self.queue.position(), |(record, _)| record.lsn)
     }
 
-    /// Whether a record was taken out and could not go.
+    /// Whether a record was taken out and could not proceed.
     pub(super) fn is_waiting(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// Offers the next record; `None` when everything that is released was offered.
+    /// Offers the next record. Returns `None` when all released records were offered.
     pub(super) fn advance(
         &mut self,
         mut handle: impl FnMut(RecordRef<'_>) -> Disposition,
@@ -73,7 +73,7 @@ impl LaneReader {
             },
         };
         let Record { lsn, at, lane, ref payload } = record;
-        // It may be over since it was read: an operator dropped it, or Kafka turned out to have it.
+        // The record may be done since it was read: an operator dropped it, or Kafka turned out to have it.
         let is_done = self.log.is_done(lsn);
         let step =
             if is_done { Disposition::Done } else { handle(RecordRef { lsn, at, lane, bytes, payload }) };

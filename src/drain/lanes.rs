@@ -1,6 +1,6 @@
-//! Which lanes are a worker's.
+//! The lanes of a worker.
 
-/// Which lanes are a worker's.
+/// The lanes of a worker.
 #[derive(Clone, Copy)]
 pub(super) struct Lanes {
     pub(super) index: usize,
@@ -8,7 +8,7 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// Those of one of so many workers.
+    /// The lanes of one of `workers` workers.
     pub(super) fn new(index: usize, workers: usize) -> Self {
         Self { index, workers }
     }

@@ -1,4 +1,4 @@
-//! What the drain counts.
+//! Metrics of the drain.
 
 use prometheus::{Error, Histogram, IntCounter, IntCounterVec, IntGaugeVec};
 
@@ -17,20 +17,20 @@ pub struct Metrics {
     pub retried: IntCounter,
     /// Dead letters written, by reason.
     pub dead: IntCounterVec,
-    /// Accepted to confirmed.
+    /// Time from acceptance to confirmation.
     pub latency: Histogram,
     /// Workers by state.
     pub workers: IntGaugeVec,
-    /// The reader went on without a worker whose queue was full.
+    /// How often the reader continued without a worker whose queue was full.
     pub queue_hit: IntCounter,
-    /// A worker has as much in flight as it may.
+    /// How often a worker reached its in-flight limit.
     pub window_hit: IntCounter,
-    /// A worker waits for as many passwords to be hashed as it may.
+    /// How often a worker reached its limit of passwords that wait to be hashed.
     pub hash_ahead_hit: IntCounter,
 }
 
 impl Metrics {
-    /// Registers them. `known`: topics that are there from the start.
+    /// Registers the metrics. `known` lists topics that exist from the start.
     pub fn register(registry: &Registry, known: &[&str]) -> Result<Self, Error> {
         Ok(Self {
             topics: registry.topics(),

@@ -1,18 +1,19 @@
-//! From the log to Kafka: lanes, workers, positions, dead letters.
+//! Delivery from the log to Kafka: lanes, workers, positions, dead letters.
 //!
-//! Worker *i* owns the lanes congruent to *i*, so a key has one worker and one producer at a time. A worker keeps many
-//! records in flight. A record that cannot be sent now is parked, in order, and others pass. The log is the memory: a
-//! parked record is read again later.
+//! Worker *i* owns the lanes congruent to *i*, so a key has one worker and one producer at a time. A worker keeps
+//! many records in flight. A record that cannot be sent now is parked in order, and other records pass it. Parked
+//! records are not kept in memory: they are read again from the log.
 //!
 //! The path of a record:
 //!
-//! 1. `reader` reads the log once for all workers, in `read_pass`es, into the bounded `queue` of each worker. `release_pacer`
-//!    decides when new records are released to it, so that batches are not small.
+//! 1. `reader` reads the log once for all workers, in `read_pass`es, into the bounded `queue` of each worker.
+//!    `release_pacer` decides when it gets new records, so that batches are not small.
 //! 2. `lane_reader` takes the record out of the queue for its worker (`plain::worker`, `transactional::worker`).
-//! 3. `dispatcher` decides: send, park, wait, or dead letter. It knows topics and refusals (`failure_policy`), records
-//!    in flight (`in_flight`) and values that are made elsewhere (`deferred_values`), all in `dispatch_state`.
+//! 3. `dispatcher` decides: send, park, wait, or dead letter. The decision uses the state of topics and rejected
+//!    records (`failure_policy`), the records in flight (`in_flight`) and the deferred values (`deferred_values`).
+//!    All are part of `dispatch_state`.
 //! 4. A `sender` sends it or parks it: `plain` (at least once) or `transactional` (exactly once).
-//! 5. The `delivery` file of either confirms it in the log, or gives it to `failure_policy`.
+//! 5. The `delivery` file of that sender confirms the record in the log, or gives it to `failure_policy`.
 
 mod backpressure;
 mod config;
@@ -79,42 +80,42 @@ pub use metrics::Metrics;
 pub use monitor::{Denial, WorkerState};
 pub use value_resolver::{NoDeferredValues, ValueCompletion, ValueResolver};
 
-/// What a drain is made of.
+/// The dependencies of a drain.
 pub struct DrainParts {
-    /// What to drain.
+    /// The log to drain.
     pub log: Arc<Log>,
-    /// Who waits for what becomes of it.
+    /// Receives the result of each record, for clients that wait for it.
     pub statuses: Statuses,
-    /// Where to count.
+    /// The drain's metrics.
     pub metrics: Arc<Metrics>,
     /// `[drain]`.
     pub config: Config,
     /// `[kafka]`.
     pub kafka: kafka::Config,
-    /// Who is told when a worker fails: its lanes would stand still.
+    /// Receives the signal when a worker fails, because its lanes would stall.
     pub alarm: FatalSignal,
-    /// How far users' commands may be ahead of who applies them; none: as far as they will.
+    /// Limits the unapplied bytes of users' commands. `None` disables the limit.
     pub backpressure: Option<Arc<Backpressure>>,
-    /// The brokers to ask first: those of `[kafka]`, or the embedded one.
+    /// Bootstrap brokers: those of `[kafka]`, or the embedded broker.
     pub bootstrap: String,
-    /// Who makes the value of records whose password waits to be hashed.
+    /// Resolves the value of records whose password waits to be hashed.
     pub resolver: Arc<dyn ValueResolver>,
-    /// Who takes the spans of sampled records.
+    /// Receives the spans of sampled records.
     pub tracer: Tracer,
 }
 
 /// Why the drain did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum DrainError {
-    /// The Kafka client refuses its settings.
+    /// The Kafka client rejects its settings.
     #[error(transparent)]
     Client(#[from] kafka::ClientError),
-    /// No thread.
+    /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
 }
 
-/// The running workers. Dropping it stops them at once; what is not delivered stays in the log.
+/// The running workers. Dropping it stops them immediately. Undelivered records remain in the log.
 pub struct Drain {
     handle: Handle,
     threads: Vec<Thread>,
@@ -122,7 +123,7 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Starts the workers. No broker need be there; settings the Kafka client refuses are an error.
+    /// Starts the workers. Brokers may be unavailable. Returns an error for settings that the Kafka client rejects.
     pub fn start(parts: DrainParts) -> Result<Self, DrainError> {
         let pacer = ReleasePacer::for_linger(parts.kafka.linger);
         Self::start_with(parts, pacer)
@@ -159,7 +160,8 @@ impl Drain {
                 drain.spawn(&name, move || worker.run())?;
             }
         }
-        // After transactions, at-least-once too begins behind what they delivered, and ends what they left open.
+        // After transactional delivery, at-least-once delivery also starts behind the delivered records and ends the
+        // transactions that were left open.
         if once || context.log.transactions().ids.is_some_and(|ids| ids > 0) {
             let purpose =
                 if once { Purpose::ExactlyOnce(config.on_restored_log) } else { Purpose::AtLeastOnce };
@@ -181,13 +183,13 @@ impl Drain {
         Ok(())
     }
 
-    /// For whoever looks at the workers or steers them.
+    /// Returns a handle that observes and controls the workers.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Workers begin nothing new and wait for what is in flight, at most until `deadline`, and not on brokers that
-    /// confirm nothing. Blocks.
+    /// Stops new sends and waits for the records in flight, at most until `deadline`. It does not wait for brokers
+    /// that confirm nothing. Blocks.
     pub fn stop(mut self, deadline: Instant) {
         self.halt(deadline);
     }
@@ -211,5 +213,5 @@ impl Drop for Drain {
     }
 }
 
-/// What a worker may take behind the deadline: its last turn, and the end of its producers.
+/// Time that a worker may take after the deadline: its last turn, and the end of its producers.
 const WORKER_EXIT_MARGIN: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! What one worker shows of itself.
+//! Published state of one worker.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,56 +12,56 @@ use crate::kafka::{ErrorCode, is_denial};
 use crate::sync::{Mutex, MutexGuard};
 use crate::wal::Lsn;
 
-/// What Kafka forbids a producer before its first record.
+/// A permission that Kafka denies a producer before its first record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
-    /// Which permission is missing.
+    /// Identifies the missing permission.
     pub code: ErrorCode,
-    /// The client's words.
+    /// The error text of the Kafka client.
     pub text: String,
 }
 
 impl Denial {
-    /// Of an error, if it is one.
+    /// Returns the denial, if the error is one.
     pub(super) fn from_code(code: ErrorCode, text: impl Into<String>) -> Option<Self> {
         is_denial(code).then(|| Self { code, text: text.into() })
     }
 }
 
-/// What one worker is doing.
+/// State of one worker.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkerState {
-    /// Its number.
+    /// Index of the worker.
     pub index: usize,
     /// `running`, `waiting`, `paused` or `rebuilding`.
     pub state: &'static str,
     /// Records handed to its producer and not confirmed.
     pub in_flight: usize,
-    /// For how long there has been something to deliver and no broker has confirmed anything.
+    /// How long there have been records to deliver without a confirmation from any broker.
     pub unconfirmed_for: Duration,
-    /// Records held back, by topic.
+    /// Parked records by topic.
     pub parked: BTreeMap<String, u64>,
-    /// Why, by topic.
+    /// Why they are parked, by topic.
     pub parked_because: BTreeMap<String, &'static str>,
-    /// Topics that the brokers refuse, with the reason.
+    /// Topics that the brokers reject, with the reason.
     pub refused: BTreeMap<String, &'static str>,
-    /// The lowest record that is neither confirmed nor held back.
+    /// The lowest record that is neither confirmed nor parked.
     #[serde(skip)]
     pub oldest_waiting: Option<Lsn>,
-    /// What its last producer was forbidden, and none was since.
+    /// The permission that its last producer was denied. `None` once a producer is permitted.
     #[serde(skip)]
     pub denied: Option<Denial>,
 }
 
-/// Number of a topic, how many of its records are held back, and why.
+/// Number of a topic, the number of its parked records, and why they are parked.
 pub(super) type ParkedTopic = (usize, u64, &'static str);
 
-/// It may begin nothing new.
+/// State of a worker that may send nothing new.
 pub(super) const PAUSED: &str = "paused";
 /// All values of [`WorkerState::state`].
 pub(super) const STATES: [&str; 4] = ["running", "waiting", PAUSED, "rebuilding"];
 
-/// The one of them that says what a worker does.
+/// The value of [`WorkerState::state`] for these conditions.
 pub(super) fn state_name(is_paused: bool, is_connected: bool, is_busy: bool) -> &'static str {
     match () {
         () if is_paused => PAUSED,

@@ -1,17 +1,17 @@
-//! What a worker waits on: one event for new records, results and commands alike.
+//! Wake-ups of a worker: one event for new records, delivery reports and commands.
 
 use std::time::Duration;
 
 use crate::sync::{Condvar, Mutex};
 
-/// Nothing is in flight and nothing held back: only a notification matters, and the heartbeat.
+/// Wait when nothing is in flight or parked. Only a notification or the heartbeat matters then.
 pub(super) const IDLE_WAIT: Duration = Duration::from_millis(900);
-/// Something may hang, or may be tried again.
+/// Wait when a partition may have stalled, or an attempt may be due.
 pub(super) const ACTIVE_WAIT: Duration = Duration::from_millis(50);
-/// Far below the time for which records are gathered before they are released (`drain::pacer`).
+/// Far below the time for which records are gathered before their release (`drain::release_pacer`).
 const GATHER_TIME: Duration = Duration::from_millis(1);
 
-/// Many threads notify, one waits. A notification while nobody waits is kept.
+/// Many threads notify, one waits. A notification without a waiting thread is kept.
 #[derive(Default)]
 pub(super) struct Notify {
     notified: Mutex<bool>,
@@ -19,7 +19,7 @@ pub(super) struct Notify {
 }
 
 impl Notify {
-    /// Wakes the one who waits, or who waits next.
+    /// Wakes the waiting thread, or the next one that waits.
     pub(super) fn notify(&self) {
         let mut rung = self.notified.lock();
         if !*rung {
@@ -35,8 +35,8 @@ impl Notify {
         *waited = false;
     }
 
-    /// As [`Self::wait`], and a little longer: the results of a batch come one by one, and who waits for the last of
-    /// many would wake for each.
+    /// Waits as [`Self::wait`] does, and a little longer. The delivery reports of a batch arrive one by one; without
+    /// the delay, the worker would wake for each of them.
     pub(super) fn wait_and_gather(&self, timeout: Duration) {
         self.wait(timeout);
         std::thread::sleep(GATHER_TIME);
@@ -51,7 +51,7 @@ mod tests {
     fn a_ring_before_the_wait_is_not_lost() {
         let notify = Notify::default();
         notify.notify();
-        // Hangs for an hour if it is.
+        // A lost notification makes this wait last an hour.
         notify.wait(Duration::from_secs(3600));
     }
 }

@@ -1,16 +1,16 @@
-//! Which partition a record goes to: the one every Java client would choose for its key.
+//! Chooses the partition of a record: the one that every Java client would choose for its key.
 
 use crate::wal::Lsn;
 
 /// The partition of a key: Kafka's default partitioner (librdkafka's `murmur2_random`).
 pub(super) fn for_key(key: &[u8], partitions: i32) -> i32 {
-    // Java's `toPositive`: the sign bit is cut, not the number negated.
+    // Like Java's `toPositive`: the sign bit is cleared; the number is not negated.
     let positive = (murmur2(key) & 0x7fff_ffff).cast_signed();
     positive % partitions.max(1)
 }
 
-/// A partition for a record without a key, among those `usable`; all of them when none is. A run of records goes to
-/// one partition, so that they share a batch.
+/// A partition for a record without a key, among the `usable` ones, or among all if none is. Consecutive records get
+/// the same partition, so that they share a batch.
 pub(super) fn for_keyless(lsn: Lsn, partitions: i32, usable: impl Fn(i32) -> bool) -> i32 {
     let run = lsn.0 / KEYLESS_RUN_RECORDS;
     let good: Vec<i32> = (0..partitions).filter(|&partition| usable(partition)).collect();
@@ -21,7 +21,7 @@ pub(super) fn for_keyless(lsn: Lsn, partitions: i32, usable: impl Fn(i32) -> boo
     }
 }
 
-/// One round of the lanes: every worker's share of a run is a batch.
+/// One round of the lanes, so that every worker's share of a run is a batch.
 const KEYLESS_RUN_RECORDS: u64 = 256;
 
 /// The 32-bit MurmurHash2 of `org.apache.kafka.common.utils.Utils`.
@@ -51,7 +51,7 @@ fn murmur2(data: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    /// The vectors of Apache Kafka's `UtilsTest` and librdkafka's `unittest_murmur2`.
+    /// The test vectors of Apache Kafka's `UtilsTest` and librdkafka's `unittest_murmur2`.
     #[test]
     fn keys_hash_as_in_the_java_client() {
         for (key, hash) in [

@@ -1,8 +1,8 @@
-//! Who of a refused batch is to blame.
+//! Finds the poison record of a rejected batch.
 //!
-//! Kafka judges a whole batch, and librdkafka fails every record in it. The records of such a batch are suspects:
-//! they are sent again one at a time, so that the culprit is refused alone. If none is, the batch was too large as
-//! a whole, and the topic gets smaller ones.
+//! Kafka rejects a whole batch, and librdkafka fails every record in it. The records of such a batch become suspects.
+//! They are sent again one at a time, so that the poison record is rejected alone. If none is, the batch was too
+//! large as a whole, and the topic gets smaller ones.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ struct SuspectBatch {
 }
 
 impl PoisonIsolation {
-    /// A batch of more than one record was refused: its last record, its bytes, and why.
+    /// A batch of more than one record was rejected. Takes its last record, its bytes, and the reason.
     pub(super) fn add_suspects(
         &mut self,
         place: TopicPartition,
@@ -44,20 +44,20 @@ impl PoisonIsolation {
         batch.bytes = batch.bytes.min(bytes);
     }
 
-    /// Whether records of this partition go one at a time up to this one.
+    /// Whether records of this partition are sent one at a time up to this record.
     pub(super) fn must_send_alone(&self, place: TopicPartition, lsn: Lsn) -> bool {
         self.batches.get(&place).is_some_and(|batch| lsn <= batch.last_suspect)
     }
 
-    /// A suspect was refused alone.
+    /// A suspect was rejected alone.
     pub(super) fn mark_poison_found(&mut self, place: TopicPartition) {
         if let Some(batch) = self.batches.get_mut(&place) {
             batch.found_poison = true;
         }
     }
 
-    /// This record is confirmed or dead. After the last suspect, when there was no culprit and size was the charge:
-    /// the largest batch, in bytes, to try next.
+    /// This record is confirmed or dead-lettered. After the last suspect, if none was poison and the reason was the
+    /// size, returns the largest batch to try next, in bytes.
     pub(super) fn on_settled(&mut self, place: TopicPartition, lsn: Lsn) -> Option<u64> {
         if self.batches.get(&place)?.last_suspect > lsn {
             return None;
@@ -66,12 +66,12 @@ impl PoisonIsolation {
         (batch.too_large && !batch.found_poison).then_some((batch.bytes / 2).max(1))
     }
 
-    /// Whether a batch of this partition was too large: its records go in their order, to find out which of them is.
+    /// Whether a batch of this partition was too large. Its records are sent in order, to find the one that is.
     pub(super) fn was_batch_too_large(&self, place: TopicPartition) -> bool {
         self.batches.get(&place).is_some_and(|batch| batch.too_large)
     }
 
-    /// Whether anyone is suspected.
+    /// Whether there are no suspects.
     pub(super) fn is_empty(&self) -> bool {
         self.batches.is_empty()
     }

@@ -1,10 +1,10 @@
-//! What every producer of the drain is built from.
+//! Settings of all producers of the drain.
 
 use std::sync::Arc;
 
 use crate::kafka::Config;
 
-/// The same for all workers.
+/// Settings that all workers share.
 pub(super) struct ProducerSettings {
     pub(super) config: Config,
     pub(super) bootstrap: String,

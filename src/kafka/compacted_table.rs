@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
 use crate::kafka::compacted_topic::{CompactedTopicError, REQUEST_TIMEOUT, partitions_of};
-use crate::kafka::query_client::ClientContext;
+use crate::kafka::query_client::ShortLivedContext;
 use crate::kafka::{ClientError, Config, client, compacted_topic, query_client};
 
 /// One look for records.
@@ -93,7 +93,7 @@ impl CompactedTable {
     }
 
     /// A client that sees what is committed.
-    fn committed_consumer(&self) -> Result<BaseConsumer<ClientContext>, CompactedTopicError> {
+    fn committed_consumer(&self) -> Result<BaseConsumer<ShortLivedContext>, CompactedTopicError> {
         let mut settings = self.settings.clone();
         settings.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
         self.client(&settings)
@@ -103,7 +103,7 @@ impl CompactedTable {
     /// see it. But the offsets before `end` may be markers of transactions, which are not shown.
     fn read_until(
         &self,
-        consumer: &BaseConsumer<ClientContext>,
+        consumer: &BaseConsumer<ShortLivedContext>,
         end: i64,
         wanted: impl Fn(&[u8]) -> bool,
         tick: KeepWaiting<'_>,
@@ -139,8 +139,11 @@ impl CompactedTable {
         if tick() { Ok(()) } else { Err(CompactedTopicError::Interrupted) }
     }
 
-    fn client(&self, settings: &ClientConfig) -> Result<BaseConsumer<ClientContext>, CompactedTopicError> {
-        Ok(query_client::consumer(settings, ClientContext).map_err(ClientError::from)?)
+    fn client(
+        &self,
+        settings: &ClientConfig,
+    ) -> Result<BaseConsumer<ShortLivedContext>, CompactedTopicError> {
+        Ok(query_client::consumer(settings, ShortLivedContext).map_err(ClientError::from)?)
     }
 
     fn failed(&self, source: KafkaError) -> CompactedTopicError {

@@ -17,7 +17,7 @@ use crate::kafka::{client, oauth};
 const MAX_FIRST_EVENTS: usize = 8;
 
 /// The context of such a client. What goes wrong is an answer to its question.
-pub(super) struct ClientContext;
+pub(super) struct ShortLivedContext;
 
 /// One that asks for metadata.
 pub(super) fn producer<C: ProducerContext>(
@@ -44,7 +44,7 @@ pub(super) fn consumer<C: ConsumerContext>(
     Ok(client)
 }
 
-impl ClientContext for ClientContext {
+impl ClientContext for ShortLivedContext {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -60,10 +60,10 @@ impl ClientContext for ClientContext {
     }
 }
 
-impl ProducerContext for ClientContext {
+impl ProducerContext for ShortLivedContext {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
-impl ConsumerContext for ClientContext {}
+impl ConsumerContext for ShortLivedContext {}

@@ -15,7 +15,7 @@ use rdkafka::producer::Producer as _;
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::runtime::Runtime;
 
-use crate::kafka::query_client::ClientContext;
+use crate::kafka::query_client::ShortLivedContext;
 use crate::kafka::{Brokers, ClientError, Config, SaslMechanism, client, query_client};
 
 /// One request; below the watchdog's patience.

@@ -79,7 +79,7 @@ fn ten_thousand_lines_keep_their_order_and_their_bytes() {
 }
 
 /// Clients that send numbered batches of numbered lines until told to stop.
-struct Load {
+struct BatchLoad {
     stop: Arc<AtomicBool>,
     accepted: Arc<AtomicU64>,
     /// Those answered 202.
@@ -89,10 +89,10 @@ struct Load {
 
 const LINES: u64 = 2_000;
 
-impl Load {
-    fn start(address: &str) -> Load {
+impl BatchLoad {
+    fn start(address: &str) -> BatchLoad {
         let (stop, accepted, known) = (Arc::default(), Arc::default(), Arc::default());
-        let mut load = Load { stop, accepted, known, clients: Vec::new() };
+        let mut load = BatchLoad { stop, accepted, known, clients: Vec::new() };
         let next = Arc::new(AtomicU64::new(0));
         for _ in 0..3 {
             let (stop, accepted) = (Arc::clone(&load.stop), Arc::clone(&load.accepted));
@@ -149,7 +149,7 @@ fn every_batch_is_whole_or_absent_after_kills_in_the_middle_of_large_ones() {
     // A batch fills half a segment: many of them end where one is sealed.
     let mut forebay = daemon_on(&kafka, &topic).set("wal.segment_size", "1MiB");
     forebay.start();
-    let load = Load::start(&forebay.address());
+    let load = BatchLoad::start(&forebay.address());
     for kill in 0..KILLS {
         load.await_accepted(1 + kill % 4);
         // Another place in a batch each time: reading, checking, writing and flushing one takes some milliseconds.

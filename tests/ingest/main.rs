@@ -15,7 +15,7 @@ mod encrypted;
 mod events;
 mod index;
 mod keys;
-mod life;
+mod lifecycle;
 mod opaque;
 mod overload;
 mod replay;

@@ -166,7 +166,7 @@ fn what_is_wrong_with_the_files_is_said_with_the_key_that_names_them() {
     let broken = one.cert.replace("MII", "AAA");
     let (cert, key) = ("[server] tls_cert_file", "[server] tls_key_file");
     // What is in the two files, and what is said.
-    let cases: [(&str, &str, Said); 6] = [
+    let cases: [(&str, &str, ExpectedErrors); 6] = [
         (&one.cert, &other.key, &[(key, "of another certificate")]),
         (&one.key, &one.cert, &[(cert, "no certificate"), (key, "no private key")]),
         ("", "", &[(cert, "no certificate"), (key, "no private key")]),
@@ -195,9 +195,9 @@ fn what_is_wrong_with_the_files_is_said_with_the_key_that_names_them() {
 }
 
 /// Keys of the configuration, and a part of what is said about each.
-type Said<'a> = &'a [(&'a str, &'a str)];
+type ExpectedErrors<'a> = &'a [(&'a str, &'a str)];
 
-fn assert_refused(mut forebay: Forebay, said: Said) {
+fn assert_refused(mut forebay: Forebay, said: ExpectedErrors) {
     forebay.launch();
     assert_eq!(forebay.wait(LONG).code(), Some(64), "{}", forebay.log());
     let log = forebay.log();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::kafka::{TransactionError, TransactionErrorAction};
 
 /// How long one call into the Kafka client may block. Twice a heartbeat's second.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_millis(400);
+pub(super) const MAX_BLOCKING: Duration = Duration::from_millis(400);
 
 /// Calls again what ran out of time, as long as `tick` wants.
 pub(super) fn retry_timeouts(
@@ -13,7 +13,7 @@ pub(super) fn retry_timeouts(
     call: impl Fn(Duration) -> Result<(), TransactionError>,
 ) -> Result<(), TransactionError> {
     loop {
-        match call(CALL_TIMEOUT) {
+        match call(MAX_BLOCKING) {
             Err(error) if error.next == TransactionErrorAction::Retry => {
                 if !tick() {
                     return Err(error);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::checkpoint_table::{CheckpointTable, CheckpointTableError};
 use super::lane_positions::LanePositions;
 use super::message::{hex, transactional_id};
-use super::retry_timeouts::{CALL_TIMEOUT, retry_timeouts};
+use super::retry_timeouts::{MAX_BLOCKING, retry_timeouts};
 use crate::backoff::Backoff;
 use crate::drain::monitor::Denial;
 use crate::drain::notify::Notify;
@@ -15,7 +15,7 @@ use crate::kafka::{ClientError, Producer, TransactionError};
 use crate::wal::Identity;
 
 /// A coordinator that is there answers within two seconds.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+const SLOW_CALL: Duration = Duration::from_secs(5);
 
 /// What was found in Kafka after the producer was made.
 pub(super) enum StoredPositions {
@@ -123,7 +123,7 @@ impl TxProducer {
         let began = Instant::now();
         let mut said = false;
         let mut patient = || {
-            if !said && began.elapsed() >= CALL_TIMEOUT {
+            if !said && began.elapsed() >= SLOW_CALL {
                 said = true;
                 tracing::warn!(
                     event = "drain.transaction_pending",
@@ -170,11 +170,11 @@ impl TxProducer {
 
     /// Blocks until there is a result or something else happens.
     pub(super) fn wait(&self, timeout: Duration) {
-        self.notify.wait(timeout.min(CALL_TIMEOUT));
+        self.notify.wait(timeout.min(MAX_BLOCKING));
     }
 
     /// The same, and a little longer, so that more results come together.
     pub(super) fn wait_and_gather(&self, timeout: Duration) {
-        self.notify.wait_and_gather(timeout.min(CALL_TIMEOUT));
+        self.notify.wait_and_gather(timeout.min(MAX_BLOCKING));
     }
 }

@@ -16,13 +16,13 @@ use crate::daemon::LONG;
 
 /// How a collector answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
+pub enum CollectorBehavior {
     /// It takes the spans.
-    Well,
+    Healthy,
     /// It takes them, but not at once.
     Slow(Duration),
     /// 500.
-    Broken,
+    Failing,
     /// Never, as long as the client waits.
     Hanging,
 }
@@ -49,7 +49,7 @@ struct State {
 }
 
 impl Collector {
-    pub fn start(mood: Mood) -> Self {
+    pub fn start(mood: CollectorBehavior) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::<Shared>::default();
@@ -92,18 +92,18 @@ impl Collector {
 }
 
 impl Shared {
-    fn serve(&self, mut stream: TcpStream, mood: Mood) {
+    fn serve(&self, mut stream: TcpStream, mood: CollectorBehavior) {
         let Some(body) = request(&stream) else { return };
         self.state.lock().unwrap().asked += 1;
         self.changed.notify_all();
         match mood {
-            Mood::Well => {}
-            Mood::Slow(delay) => thread::sleep(delay),
-            Mood::Broken => {
+            CollectorBehavior::Healthy => {}
+            CollectorBehavior::Slow(delay) => thread::sleep(delay),
+            CollectorBehavior::Failing => {
                 let answer = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\n\r\noops";
                 return drop(stream.write_all(answer));
             }
-            Mood::Hanging => {
+            CollectorBehavior::Hanging => {
                 // Until the client hangs up.
                 return drop(stream.read_to_end(&mut Vec::new()));
             }

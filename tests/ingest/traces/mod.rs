@@ -1,7 +1,7 @@
 //! One trace from the request to the database, as an OTLP collector gets it, and collectors that are of no use.
 
 mod collector;
-mod tree;
+mod span_tree;
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use crate::ask::{NO_KAFKA, ORDERS, await_sent, daemon, id, order};
 use crate::daemon::{LONG, metric};
-use collector::{Collector, Mood};
+use collector::{Collector, CollectorBehavior};
+use span_tree::{SpanTree, hex};
 use support::admin::Admin;
 use support::consume::read_until;
 use support::http::{Client, Response};
 use support::kafka::ClusterOptions;
 use support::process::Forebay;
 use support::{daemon as processes, services, wait};
-use tree::{Tree, hex};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT_SPAN: &str = "00f067aa0ba902b7";
@@ -69,7 +69,7 @@ fn traced(forebay: Forebay, endpoint: &str, ratio: f64) -> Forebay {
 }
 
 /// The spans of one trace, once all of these are there.
-fn whole(collector: &Collector, trace: &str, names: &[&str]) -> Tree {
+fn await_trace(collector: &Collector, trace: &str, names: &[&str]) -> SpanTree {
     let of = |spans: &[Span]| -> Vec<Span> {
         spans.iter().filter(|span| hex(&span.trace_id) == trace).cloned().collect()
     };
@@ -77,11 +77,11 @@ fn whole(collector: &Collector, trace: &str, names: &[&str]) -> Tree {
         let there = of(spans);
         names.iter().all(|name| there.iter().any(|span| span.name == *name))
     };
-    Tree::new(of(&collector.spans(&format!("{names:?} of {trace}"), complete)), names)
+    SpanTree::new(of(&collector.spans(&format!("{names:?} of {trace}"), complete)), names)
 }
 
 /// The shape of a registration's trace, whatever the parts are.
-fn check_registration(tree: &Tree, system: &str, command: &str) {
+fn check_registration(tree: &SpanTree, system: &str, command: &str) {
     let [server, wait, flush, queue, produce, apply, transaction] = OF_USER;
     assert_eq!(tree.parent_of(server), CLIENT_SPAN);
     for step in [wait, flush, queue, produce] {
@@ -123,11 +123,11 @@ fn check_registration(tree: &Tree, system: &str, command: &str) {
 
 #[test]
 fn a_registration_is_one_trace_from_the_request_to_the_database() {
-    let collector = Collector::start(Mood::Well);
+    let collector = Collector::start(CollectorBehavior::Healthy);
     let mut forebay = traced(daemon(), &collector.endpoint(), 0.0).set("telemetry.log_level", "debug");
     forebay.start();
     let (trace, command) = register(&forebay);
-    check_registration(&whole(&collector, &trace, &OF_USER), "sqlite", &command);
+    check_registration(&await_trace(&collector, &trace, &OF_USER), "sqlite", &command);
     // It is counted when the collector has answered.
     wait::until_true("the spans are counted", LONG, || metric(&forebay, EXPORTED) >= 7.0);
     // The line of the request leads from the log to the trace and to the command.
@@ -148,7 +148,7 @@ fn the_trace_goes_on_through_apache_kafka_into_mariadb() {
     let topics = ["user.commands.v1", "user.retry.v1", "user.dead.v1"];
     topics.iter().for_each(|topic| Admin::new(&kafka.bootstrap()).create_topic(topic, 2, 1, &[]));
     processes::migrated(&url, &[]);
-    let collector = Collector::start(Mood::Well);
+    let collector = Collector::start(CollectorBehavior::Healthy);
     let on_parts = |forebay: Forebay| {
         let forebay = traced(forebay, &collector.endpoint(), 0.0);
         forebay.set("kafka.brokers", kafka.bootstrap()).set("database.url", url.as_str())
@@ -158,7 +158,7 @@ fn the_trace_goes_on_through_apache_kafka_into_mariadb() {
     forebay.start();
     consumer.start();
     let (trace, command) = register(&forebay);
-    let tree = whole(&collector, &trace, &OF_USER);
+    let tree = await_trace(&collector, &trace, &OF_USER);
     check_registration(&tree, "mysql", &command);
     let records = read_until(&kafka.bootstrap(), "user.commands.v1", LONG, |records| !records.is_empty());
     let expected = format!("00-{trace}-{}-01", tree.id_of("produce user.commands.v1"));
@@ -169,7 +169,7 @@ fn the_trace_goes_on_through_apache_kafka_into_mariadb() {
     let mut once = on_parts(daemon()).set("consumer.enabled", false).set("drain.delivery", "exactly-once");
     once.start();
     assert_eq!(post(&mut once.http(), ORDERS, Some(&parent(TRACE, "01")), &order("a")).status, 200);
-    let tree = whole(&collector, TRACE, &OF_ORDER);
+    let tree = await_trace(&collector, TRACE, &OF_ORDER);
     tree.assert_child("produce orders.v1", OF_ORDER[0]);
     assert!(once.terminate().success());
 }
@@ -178,7 +178,7 @@ fn the_trace_goes_on_through_apache_kafka_into_mariadb() {
 fn the_client_decides_whether_a_request_is_sampled_and_the_ratio_only_without_one() {
     let other = TRACE.replace('4', "5");
     for (ratio, count) in [(0.0, 1), (1.0, 2)] {
-        let collector = Collector::start(Mood::Well);
+        let collector = Collector::start(CollectorBehavior::Healthy);
         let mut forebay = traced(daemon(), &collector.endpoint(), ratio);
         forebay.start();
         let http = &mut forebay.http();
@@ -187,7 +187,7 @@ fn the_client_decides_whether_a_request_is_sampled_and_the_ratio_only_without_on
         {
             assert_eq!(post(http, ORDERS, traceparent.as_deref(), &order(key)).status, 200);
         }
-        whole(&collector, TRACE, &OF_ORDER);
+        await_trace(&collector, TRACE, &OF_ORDER);
         wait::until_true("spans of all sampled requests are exported", LONG, || {
             metric(&forebay, EXPORTED) >= (OF_ORDER.len() * count) as f64
         });
@@ -202,25 +202,25 @@ fn the_client_decides_whether_a_request_is_sampled_and_the_ratio_only_without_on
         assert!(all.iter().all(|span| hex(&span.trace_id) != other), "sampled against the client's will");
         if let Some(own) = roots.iter().find(|span| hex(&span.trace_id) != TRACE) {
             assert!(own.parent_span_id.is_empty(), "{own:?}");
-            whole(&collector, &hex(&own.trace_id), &OF_ORDER);
+            await_trace(&collector, &hex(&own.trace_id), &OF_ORDER);
         }
     }
 }
 
 #[test]
 fn a_record_from_before_a_restart_is_sent_within_its_trace() {
-    let collector = Collector::start(Mood::Well);
+    let collector = Collector::start(CollectorBehavior::Healthy);
     let mut forebay = traced(daemon(), &collector.endpoint(), 0.0).set("kafka.brokers", NO_KAFKA);
     forebay.start();
     let headers = [("traceparent", &parent(TRACE, "01")[..])];
     let answer = forebay.http().request("POST", ORDERS, &headers, order("a").as_bytes()).unwrap();
     assert_eq!(answer.status, 202, "{}", answer.text());
-    whole(&collector, TRACE, &OF_ORDER[..3]);
+    await_trace(&collector, TRACE, &OF_ORDER[..3]);
     forebay.kill();
     forebay.configure("kafka.brokers", "embedded");
     forebay.start();
     await_sent(&mut forebay.http(), &id(&answer));
-    let tree = whole(&collector, TRACE, &OF_ORDER);
+    let tree = await_trace(&collector, TRACE, &OF_ORDER);
     for step in &OF_ORDER[1..] {
         tree.assert_child(step, OF_ORDER[0]);
     }
@@ -256,7 +256,7 @@ fn check_failure(endpoint: &str, mut failed: impl FnMut()) {
 #[test]
 fn a_collector_that_is_away_or_broken_costs_a_counter_and_one_line() {
     check_failure(&format!("http://{NO_KAFKA}"), || {});
-    let broken = Collector::start(Mood::Broken);
+    let broken = Collector::start(CollectorBehavior::Failing);
     let mut asked = 0;
     check_failure(&broken.endpoint(), || {
         asked += 1;
@@ -266,7 +266,7 @@ fn a_collector_that_is_away_or_broken_costs_a_counter_and_one_line() {
 
 #[test]
 fn a_collector_that_hangs_holds_neither_requests_nor_the_stop() {
-    let collector = Collector::start(Mood::Hanging);
+    let collector = Collector::start(CollectorBehavior::Hanging);
     let mut forebay = traced(daemon(), &collector.endpoint(), 1.0);
     forebay.start();
     send_orders(&forebay);
@@ -281,7 +281,7 @@ fn a_collector_that_hangs_holds_neither_requests_nor_the_stop() {
 
 #[test]
 fn a_slow_collector_gets_every_span() {
-    let collector = Collector::start(Mood::Slow(Duration::from_millis(300)));
+    let collector = Collector::start(CollectorBehavior::Slow(Duration::from_millis(300)));
     let mut forebay = traced(daemon(), &collector.endpoint(), 1.0);
     forebay.start();
     send_orders(&forebay);

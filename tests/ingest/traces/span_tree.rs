@@ -13,9 +13,9 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// One trace.
-pub struct Tree(BTreeMap<String, Span>);
+pub struct SpanTree(BTreeMap<String, Span>);
 
-impl Tree {
+impl SpanTree {
     /// Has each of these names once and no others.
     pub fn new(spans: Vec<Span>, names: &[&str]) -> Self {
         let mut by_name = BTreeMap::new();
