@@ -12,7 +12,7 @@ use support::process::Forebay;
 use support::scratch::copy;
 use support::{services, wait};
 
-fn kafka_says(forebay: &Forebay) -> String {
+fn console_output(forebay: &Forebay) -> String {
     let ready = forebay.admin_http().get("/readyz").unwrap().json();
     ready["dependencies"]["kafka"].as_str().unwrap_or_else(|| panic!("{ready}")).to_owned()
 }
@@ -51,8 +51,8 @@ fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
     let load = Load::start(&LoadOptions::new(first.address()));
     await_sent(&first);
     second.start();
-    wait::until_true("the copy has noticed", LONG, || kafka_says(&second).contains("nothing is sent"));
-    let says = kafka_says(&second);
+    wait::until_true("the copy has noticed", LONG, || console_output(&second).contains("nothing is sent"));
+    let says = console_output(&second);
     assert!(says.contains("which this log never was") && says.contains("took over"), "{says}");
     post(&second, "b", 0..20, &mut SentCommands::new());
     load.await_accepted(500);
@@ -61,7 +61,7 @@ fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
     let counts = check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"));
     assert_eq!(counts.repeated, 0, "{counts}\n{}", first.log());
     assert_eq!(backlog_value(&second, "backlog"), 20, "accepted, and kept");
-    assert_eq!(kafka_says(&first), "ok");
+    assert_eq!(console_output(&first), "ok");
     // Told to go on all the same, the copy takes over, and the first one says so.
     assert!(second.terminate().success());
     second.configure("drain.on_restored_log", "continue-after-kafka");
@@ -70,10 +70,10 @@ fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
     let before = read_all(&cluster.bootstrap(), "orders.v1").len();
     // Keys of all its workers.
     (0..30).for_each(|n| post(&first, &format!("c{n}"), 0..1, &mut SentCommands::new()));
-    wait::until_true("the first one has noticed", LONG, || kafka_says(&first).contains("took over"));
+    wait::until_true("the first one has noticed", LONG, || console_output(&first).contains("took over"));
     assert_eq!(backlog_value(&first, "backlog"), 30, "accepted, and kept");
     assert_eq!(read_all(&cluster.bootstrap(), "orders.v1").len(), before);
-    assert_eq!(kafka_says(&second), "ok");
+    assert_eq!(console_output(&second), "ok");
     assert!(first.terminate().success() && second.terminate().success());
 }
 
@@ -106,7 +106,7 @@ fn restored(setting: Option<&str>, then: impl Fn(&mut Forebay, &str, &mut SentCo
 #[test]
 fn a_restored_log_accepts_and_sends_nothing_until_told() {
     restored(None, |copied, bootstrap, sent| {
-        wait::until_true("it has noticed", LONG, || kafka_says(copied).contains("nothing is sent"));
+        wait::until_true("it has noticed", LONG, || console_output(copied).contains("nothing is sent"));
         assert!(backlog_value(copied, "backlog") >= 20);
         assert_eq!(read_all(bootstrap, "orders.v1").len(), 60);
         // Told, at a later start, it sends what came meanwhile, though its numbers are in Kafka already.

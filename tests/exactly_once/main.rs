@@ -13,9 +13,9 @@ use support::process::Forebay;
 mod brokers;
 mod copies;
 mod crash;
+mod drain_command;
 mod modes;
 mod poison;
-mod saved;
 mod topic;
 mod workers;
 

@@ -15,7 +15,7 @@ use support::scratch::copy;
 use support::services;
 
 /// A daemon killed under load, with much that waits; its log saved, shown, and emptied. Returns what Kafka has then.
-fn save(test: &str, delivery: &str) -> Option<DeliveryCounts> {
+fn kill_and_copy_log(test: &str, delivery: &str) -> Option<DeliveryCounts> {
     let kafka = services::kafka(test)?;
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
@@ -57,13 +57,17 @@ fn files(forebay: &Forebay) -> String {
 
 #[test]
 fn a_saved_log_is_emptied_exactly_once() {
-    let Some(counts) = save("a_saved_log_is_emptied_exactly_once", "exactly-once") else { return };
+    let Some(counts) = kill_and_copy_log("a_saved_log_is_emptied_exactly_once", "exactly-once") else {
+        return;
+    };
     assert_eq!(counts.repeated, 0, "{counts}");
 }
 
 #[test]
 fn a_saved_log_is_emptied_at_least_once() {
-    let Some(counts) = save("a_saved_log_is_emptied_at_least_once", "at-least-once") else { return };
+    let Some(counts) = kill_and_copy_log("a_saved_log_is_emptied_at_least_once", "at-least-once") else {
+        return;
+    };
     println!("{counts}");
 }
 
