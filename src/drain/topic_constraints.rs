@@ -7,11 +7,11 @@
 use crate::kafka::TOO_LARGE;
 
 /// Records that must arrive in a row after the first refusal: more than a second refusal is likely to take.
-const PROBATION: u64 = 256;
+const FIRST_PROBATION_RECORDS: u64 = 256;
 /// Each one that costs a producer doubles their number, up to this: then at most one in so many costs the others anything.
-const LONGEST_PROBATION: u64 = 65_536;
+const MAX_PROBATION_RECORDS: u64 = 65_536;
 /// Smaller batches are not worth their requests; a record larger than this still goes alone.
-const LEAST_CAP: u64 = 1024;
+const MIN_BATCH_BYTES: u64 = 1024;
 
 /// Of one topic.
 #[derive(Debug)]
@@ -64,7 +64,8 @@ impl TopicConstraints {
     /// A producer was lost because of the topic: a batch was refused, or the whole topic.
     pub(super) fn start_probation(&mut self) {
         if self.probation_left == 0 {
-            self.last_probation = (self.last_probation * 2).clamp(PROBATION, LONGEST_PROBATION);
+            self.last_probation =
+                (self.last_probation * 2).clamp(FIRST_PROBATION_RECORDS, MAX_PROBATION_RECORDS);
         }
         self.probation_left = self.last_probation;
     }
@@ -72,7 +73,7 @@ impl TopicConstraints {
     /// A record was refused that was alone in its request. Says whether brokers know why and are to be asked.
     pub(super) fn on_record_refused(&mut self, reason: &'static str, bytes: u64, has_key: bool) -> bool {
         if !self.expects_refusal(bytes, has_key) {
-            self.probation_left = self.last_probation.max(PROBATION);
+            self.probation_left = self.last_probation.max(FIRST_PROBATION_RECORDS);
         }
         if reason == TOO_LARGE {
             self.reduce_batch_limit(bytes);
@@ -92,7 +93,7 @@ impl TopicConstraints {
 
     /// The whole batch was too large: smaller ones from now on.
     pub(super) fn reduce_batch_limit(&mut self, cap: u64) {
-        self.max_batch_bytes = self.max_batch_bytes.min(cap.max(LEAST_CAP));
+        self.max_batch_bytes = self.max_batch_bytes.min(cap.max(MIN_BATCH_BYTES));
     }
 }
 
@@ -109,7 +110,7 @@ mod tests {
             topic.start_probation();
             topic.start_probation();
             topic.on_record_refused("record: invalid", 100, true);
-            for _ in 0..PROBATION << (refusals - 1) {
+            for _ in 0..FIRST_PROBATION_RECORDS << (refusals - 1) {
                 assert!(topic.must_send_alone(1, true));
                 topic.on_record_acknowledged(true);
             }
@@ -124,7 +125,7 @@ mod tests {
         let mut topic = TopicConstraints::default();
         topic.on_record_refused(TOO_LARGE, 5000, true);
         topic.on_record_refused("record: invalid", 100, false);
-        (0..PROBATION).for_each(|_| topic.on_record_acknowledged(true));
+        (0..FIRST_PROBATION_RECORDS).for_each(|_| topic.on_record_acknowledged(true));
         topic.on_record_refused(TOO_LARGE, 6000, true);
         topic.on_record_refused("record: invalid", 100, false);
         assert!(topic.must_send_alone(5000, true) && topic.must_send_alone(1, false));
