@@ -11,12 +11,12 @@ use crate::wal::{DeadLetter, Lsn, Record};
 
 /// Maximum number of dead letters per flush. They share a flush because a topic that is past its grace time may have
 /// a million of them.
-const BATCH: usize = 256;
+const MAX_LETTERS: usize = 256;
 /// Maximum size in bytes of the dead letters that wait for a flush.
-const BATCH_BYTES: usize = 4 << 20;
+const MAX_BYTES: usize = 4 << 20;
 /// How long the first dead letter waits for others. A slow disk then costs a worker an occasional flush, not one per
 /// letter.
-const GATHER: Duration = Duration::from_millis(50);
+const MAX_DELAY: Duration = Duration::from_millis(50);
 
 /// Dead letters that are not stored yet. Until they are, the worker sends nothing new.
 pub(super) struct DeadLetterBuffer {
@@ -69,7 +69,7 @@ impl DeadLetterBuffer {
 
     /// Whether these must be stored before another dead letter is added.
     pub(super) fn is_full(&self) -> bool {
-        self.retry_at.is_some() || self.letters.len() >= BATCH || self.bytes >= BATCH_BYTES
+        self.retry_at.is_some() || self.letters.len() >= MAX_LETTERS || self.bytes >= MAX_BYTES
     }
 
     /// Whether all dead letters are stored.
@@ -87,7 +87,7 @@ impl DeadLetterBuffer {
         if self.letters.is_empty() {
             return;
         }
-        let due_at = *self.due_at.get_or_insert(now + GATHER);
+        let due_at = *self.due_at.get_or_insert(now + MAX_DELAY);
         if self.is_full() || now >= due_at {
             self.store(context, now);
         }
