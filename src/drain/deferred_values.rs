@@ -23,7 +23,7 @@ const MAX_REQUESTED: usize = 256;
 /// Maximum number of values that a worker keeps, those in flight included. A value has at most a few hundred bytes.
 const MAX_KEPT: usize = 4096;
 /// Reason for rejecting a resolved value that equals the original one.
-const UNCHANGED: &str = "sealed: not hashed";
+const NOT_HASHED_REASON: &str = "sealed: not hashed";
 
 /// State of a deferred value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl DeferredValues {
     pub(super) fn look_up(&mut self, lsn: Lsn, envelope: &Envelope<'_>) -> ValueLookup {
         match self.resolved.get(&lsn) {
             Some(ResolvedValue::Value(value)) if value == envelope.value => {
-                ValueLookup::DeadLetter(UNCHANGED)
+                ValueLookup::DeadLetter(NOT_HASHED_REASON)
             }
             Some(ResolvedValue::Value(_)) => ValueLookup::Ready,
             Some(ResolvedValue::Dead(reason)) => ValueLookup::DeadLetter(reason),
