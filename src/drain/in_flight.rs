@@ -210,7 +210,7 @@ impl InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drain::partition_in_flight::{SLOW, STALL};
+    use crate::drain::partition_in_flight::{SLOW_AFTER, STALLED_AFTER};
     use crate::units::Timestamp;
 
     fn place(partition: i32) -> TopicPartition {
@@ -342,7 +342,7 @@ mod tests {
         fill(&mut window, &mut lsn, 0, 100, now);
         for _ in 0..10 {
             assert!(!window.on_blocked(place(0), now), "no other partition exists");
-            now += SLOW;
+            now += SLOW_AFTER;
         }
         let (mut lsn, mut window) = (0, InFlight::share(1, &Arc::default()));
         fill(&mut window, &mut lsn, 0, 100, now);
@@ -350,7 +350,7 @@ mod tests {
         for _ in 0..100 {
             window.on_progress(place(1), now);
             assert!(!window.on_blocked(place(0), now), "the other is busy");
-            now += SLOW / 2;
+            now += SLOW_AFTER / 2;
         }
     }
 
@@ -360,7 +360,7 @@ mod tests {
         let mut window = window(1);
         send(&mut window, 1, 0, 100, start);
         send(&mut window, 2, 0, 1, start);
-        let late = start + STALL;
+        let late = start + STALLED_AFTER;
         assert!(window.has_stalled(place(0), late));
         window.park(place(0));
         assert!(window.is_parked(place(0)));

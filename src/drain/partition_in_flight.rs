@@ -6,9 +6,9 @@ use crate::drain::in_flight_record::InFlightRecord;
 use crate::drain::usage::Usage;
 
 /// A partition that confirms nothing for this long is stalled. A healthy broker confirms within milliseconds.
-pub(super) const STALL: Duration = Duration::from_secs(1);
+pub(super) const STALLED_AFTER: Duration = Duration::from_secs(1);
 /// A partition is slow when it blocks its worker for this long while no other partition has work.
-pub(super) const SLOW: Duration = Duration::from_millis(100);
+pub(super) const SLOW_AFTER: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct PartitionInFlight {
@@ -64,13 +64,13 @@ impl PartitionInFlight {
     }
 
     /// Whether it has records in flight and has confirmed none for too long.
-    pub(super) fn has_stalled(&self, now: Instant) -> bool {
+    pubSTALLED_AFTERr) fn has_stalled(&self, now: Instant) -> bool {
         self.usage.records > 0 && now.saturating_duration_since(self.progress_at) >= STALL
     }
 
     /// Whether it has just confirmed a record or just been sent one.
     pub(super) fn is_active(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.progress_at) < SLOW
+        now.saturating_duration_since(self.progress_at) < SLOW_AFTER
     }
 
     /// A record has to wait, and its worker with it. `busy` is whether another partition has work. `confirmed` is as
@@ -78,12 +78,12 @@ impl PartitionInFlight {
     /// others confirm their records.
     pub(super) fn on_blocked(&mut self, busy: bool, confirmed: u64, now: Instant) -> bool {
         let waited = now.saturating_duration_since(self.refused_at.replace(now).unwrap_or(now));
-        self.idle = if busy { self.idle.saturating_sub(waited) } else { self.idle + waited.min(SLOW) };
-        if self.idle < SLOW || confirmed <= self.born + self.confirmed {
+        self.idle = if busy { self.idle.saturating_sub(waited) } else { self.idle + waited.min(SLOW_AFTER) };
+        if self.idle < SLOW_AFTER || confirmed <= self.born + self.confirmed {
             return false;
         }
         // If the partition stays slow, it is soon detected again.
-        self.idle = SLOW / 2;
+        self.idle = SLOW_AFTER / 2;
         self.slow = Some(self.usage.records / 2);
         true
     }

@@ -14,7 +14,7 @@ use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, TURN};
 use crate::drain::lanes::Lanes;
 use crate::drain::monitor::{WorkerMonitor, state_name};
 use crate::drain::notify::{ACTIVE_WAIT, IDLE_WAIT};
-use crate::drain::partition_in_flight::STALL;
+use crate::drain::partition_in_flight::STALLED_AFTER;
 use crate::drain::worker_parts::WorkerParts;
 use crate::kafka::{ClientError, GapPolicy};
 use crate::wal::Lsn;
@@ -91,7 +91,7 @@ impl Worker {
     fn may_exit(&self, since: Instant, deadline: Instant, now: Instant) -> bool {
         let state = &self.dispatcher.state;
         let quiet_since = since.max(state.acknowledged_at);
-        state.in_flight.len() == 0 || now >= deadline || now.duration_since(quiet_since) >= STALL
+        state.in_flight.len() == 0 || now >= deadline || now.duration_since(quiet_since) >= STALLED_AFTER
     }
 
     /// One turn; says whether there is more to do at once.

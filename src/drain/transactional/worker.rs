@@ -13,7 +13,7 @@ use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, TURN};
 use crate::drain::lanes::Lanes;
 use crate::drain::monitor::state_name;
 use crate::drain::notify::{ACTIVE_WAIT, IDLE_WAIT};
-use crate::drain::partition_in_flight::STALL;
+use crate::drain::partition_in_flight::STALLED_AFTER;
 use crate::drain::worker_parts::WorkerParts;
 use crate::failpoint::Failpoint;
 use crate::kafka::ClientError;
@@ -214,9 +214,9 @@ impl Worker {
             self.dispatcher.collect(now);
             let Dispatcher { state, sender } = &mut self.dispatcher;
             let Some(run) = &sender.transaction else { return };
-            let is_quiet = now.duration_since(since.max(state.acknowledged_at)) >= STALL;
+            let is_quiet = now.duration_since(since.max(state.acknowledged_at)) >= STALLED_AFTER;
             if state.must_replace_producer || is_quiet || !tick() {
-                self.dispatcher.end_failed(now, &mut || tick() && since.elapsed() < STALL * 2);
+                self.dispatcher.end_failed(now, &mut || tick() && since.elapsed() < STALLED_AFTER * 2);
                 return;
             }
             if !run.is_closed {
