@@ -8,7 +8,7 @@ use crate::drain::queue::{Dequeued, WorkerQueue};
 use crate::wal::{Log, Lsn, Record, RecordRef};
 
 /// Records processed between two checks of the delivery reports: a fraction of a millisecond.
-pub(super) const TURN: usize = 256;
+pub(super) const RECORDS_PER_TURN: usize = 256;
 
 /// Which reader of a worker delivers a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

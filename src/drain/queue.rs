@@ -17,7 +17,7 @@ use crate::wal::{Log, Lsn, Record, RecordRef};
 /// All queues together: half a second at 50,000 records a second of 300 bytes. An empty queue takes one record more.
 const CAPACITY: u64 = 8 << 20;
 /// What a record takes beside its payload.
-const OVERHEAD: u64 = 80;
+const RECORD_OVERHEAD: u64 = 80;
 
 /// What all queues of a drain share.
 pub(super) struct QueuePool {
@@ -216,7 +216,7 @@ pub(super) fn owned(frame: RecordRef<'_>) -> Record {
 }
 
 fn size(payload: usize) -> u64 {
-    payload as u64 + OVERHEAD
+    payload as u64 + RECORD_OVERHEAD
 }
 
 /// The queues of all workers: one for the head of each, and one for its catch-up side.

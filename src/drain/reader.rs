@@ -17,7 +17,7 @@ use crate::drain::metrics::Metrics;
 use crate::drain::notify::IDLE_WAIT;
 use crate::drain::queue::{QueueView, WorkerQueues};
 use crate::drain::read_pass::ReadPass;
-use crate::drain::release_pacer::{FULL, ReleasePacer};
+use crate::drain::release_pacer::{FULL_BATCH_RECORDS, ReleasePacer};
 use crate::status::Statuses;
 use crate::wal::{Cursor, Log, ReadError};
 
@@ -140,7 +140,7 @@ impl Reader {
             None => log.wait_for_or_interrupt(released, rest, is_called),
             Some(left) => {
                 let is_awaited = || statuses.last_awaited() >= released;
-                log.wait_for_or_interrupt(released.plus(FULL - 1), rest.min(left), || {
+                log.wait_for_or_interrupt(released.plus(FULL_BATCH_RECORDS - 1), rest.min(left), || {
                     is_called() || is_awaited()
                 })
             }

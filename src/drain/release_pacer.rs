@@ -2,7 +2,7 @@
 //!
 //! A small batch costs the broker and the daemon several times as much processor time per record as a large one, and
 //! librdkafka's own `linger` is one constant that also delays a single record. So the drain gathers before the
-//! producers: under load it releases what has come every [`GATHER`]; after a quiet spell, when a client waits for the
+//! producers: under load it releases what has come every [`GATHER_TIME`]; after a quiet spell, when a client waits for the
 //! outcome, or when full batches have come, it releases at once.
 
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ use crate::kafka::Linger;
 /// Time between two releases under load: the longest of `linger = "auto"` (docs/configuration.md#kafka). Each release is
 /// a request per partition and producer, and requests are what costs a broker: at 35,000 records/s, 16 of them every
 /// 15 ms cost it 11 us per record, every 20 ms 10, every 30 ms 6.
-const GATHER: Duration = Duration::from_millis(20);
+const GATHER_TIME: Duration = Duration::from_millis(20);
 /// So many records fill the batches that a release makes, whatever their number: gathering longer wins nothing.
-pub(super) const FULL: u64 = 4096;
+pub(super) const FULL_BATCH_RECORDS: u64 = 4096;
 
 /// Decides when to release records. Takes the time as an argument.
 pub(super) struct ReleasePacer {
@@ -31,7 +31,7 @@ impl ReleasePacer {
     /// A configured duration is librdkafka's business; then nothing is gathered here.
     pub(super) fn for_linger(linger: Linger) -> Self {
         match linger {
-            Linger::Auto => Self::new(GATHER),
+            Linger::Auto => Self::new(GATHER_TIME),
             Linger::For(_) => Self::new(Duration::ZERO),
         }
     }
@@ -39,7 +39,7 @@ impl ReleasePacer {
     /// For how long `waiting` records are still to be gathered; `None`: release them now. `awaited`: a client waits for
     /// the outcome of one of them.
     pub(super) fn gather_time(&self, waiting: u64, awaited: bool, now: Instant) -> Option<Duration> {
-        if awaited || waiting >= FULL {
+        if awaited || waiting >= FULL_BATCH_RECORDS {
             return None;
         }
         let left = (self.released_at? + self.gather).saturating_duration_since(now);
@@ -69,18 +69,18 @@ mod tests {
     fn the_first_record_and_the_first_after_a_quiet_spell_are_released_at_once() {
         assert_eq!(ReleasePacer::for_linger(Linger::Auto).gather_time(1, false, Instant::now()), None);
         let (pacer, now) = busy(Linger::Auto);
-        assert_eq!(pacer.gather_time(1, false, now + GATHER), None);
+        assert_eq!(pacer.gather_time(1, false, now + GATHER_TIME), None);
     }
 
     #[test]
     fn records_that_follow_a_release_are_gathered_until_its_time_is_over() {
         let (mut pacer, now) = busy(Linger::Auto);
-        assert_eq!(pacer.gather_time(1, false, now), Some(GATHER));
-        assert_eq!(pacer.gather_time(FULL - 1, false, now + 5 * MS), Some(GATHER - 5 * MS));
+        assert_eq!(pacer.gather_time(1, false, now), Some(GATHER_TIME));
+        assert_eq!(pacer.gather_time(FULL_BATCH_RECORDS - 1, false, now + 5 * MS), Some(GATHER_TIME - 5 * MS));
         // From release to release, not from record to record: a steady stream is not delayed further.
-        pacer.on_released(now + GATHER);
-        assert_eq!(pacer.gather_time(1, false, now + GATHER + MS), Some(GATHER - MS));
-        assert!((10 * MS..=20 * MS).contains(&GATHER), "the documented bounds");
+        pacer.on_released(now + GATHER_TIME);
+        assert_eq!(pacer.gather_time(1, false, now + GATHER_TIME + MS), Some(GATHER_TIME - MS));
+        assert!((10 * MS..=20 * MS).contains(&GATHER_TIME), "the documented bounds");
     }
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn full_batches_are_released_at_once() {
         let (pacer, now) = busy(Linger::Auto);
-        assert_eq!(pacer.gather_time(FULL, false, now), None);
+        assert_eq!(pacer.gather_time(FULL_BATCH_RECORDS, false, now), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::reconnecting_producer::ReconnectingProducer;
 use super::topic_readers::TopicReaders;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::handle::Handle;
-use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, TURN};
+use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, RECORDS_PER_TURN};
 use crate::drain::lanes::Lanes;
 use crate::drain::monitor::{WorkerMonitor, state_name};
 use crate::drain::notify::{ACTIVE_WAIT, IDLE_WAIT};
@@ -139,7 +139,7 @@ impl Worker {
     }
 
     fn read_records(&mut self) -> bool {
-        for _ in 0..TURN {
+        for _ in 0..RECORDS_PER_TURN {
             // Both in turn: neither may starve the other.
             let moved = self.step_catch_up();
             if !(self.step_head() || moved) {

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::command::{CommandId, IdGenerator};
-use crate::drain::release_pacer::{FULL, ReleasePacer};
+use crate::drain::release_pacer::{FULL_BATCH_RECORDS, ReleasePacer};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -49,12 +49,12 @@ fn a_record_that_a_client_waits_for_is_not_gathered() {
 fn full_batches_are_not_gathered() {
     let mut house = DrainFixture::new();
     let (drain, _) = house.gathering();
-    house.append(TOPIC, 1..FULL, 1);
-    assert_eq!(house.log.backlog_stats().backlog, FULL - 1, "one fewer is gathered");
-    house.append(TOPIC, FULL..FULL + 1, 1);
+    house.append(TOPIC, 1..FULL_BATCH_RECORDS, 1);
+    assert_eq!(house.log.backlog_stats().backlog, FULL_BATCH_RECORDS - 1, "one fewer is gathered");
+    house.append(TOPIC, FULL_BATCH_RECORDS..FULL_BATCH_RECORDS + 1, 1);
     house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    house.assert_in_order(TOPIC, 0..FULL + 1, 1, &[]);
+    house.assert_in_order(TOPIC, 0..FULL_BATCH_RECORDS + 1, 1, &[]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::tx_sender::TxSender;
 use crate::backoff::Backoff;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::handle::Handle;
-use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, TURN};
+use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, RECORDS_PER_TURN};
 use crate::drain::lanes::Lanes;
 use crate::drain::monitor::state_name;
 use crate::drain::notify::{ACTIVE_WAIT, IDLE_WAIT};
@@ -174,7 +174,7 @@ impl Worker {
         if self.dispatcher.sender.transaction.is_none() {
             self.rewind(now);
         }
-        for _ in 0..TURN {
+        for _ in 0..RECORDS_PER_TURN {
             let dispatcher = &mut self.dispatcher;
             let is_closed = dispatcher.sender.transaction.as_ref().is_some_and(|run| run.is_closed);
             if dispatcher.state.must_replace_producer || is_closed {
