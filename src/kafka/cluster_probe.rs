@@ -23,7 +23,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// A broker that is well answers within milliseconds. One that is starting, or busy, is given this long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Events served after a question: a call may serve one. A cluster has no more brokers than this that fail at once.
-const EVENTS: usize = 64;
+const MAX_EVENTS: usize = 64;
 /// librdkafka's default is 10 s, and so long an operator would wait to see that Kafka is available again.
 const RECONNECT_MAX_MS: &str = "1000";
 
@@ -104,7 +104,7 @@ impl ClusterProbe {
 
 /// Calls what waits to be called.
 fn serve_events(client: &BaseProducer<Context>) {
-    for _ in 0..EVENTS {
+    for _ in 0..MAX_EVENTS {
         client.poll(Duration::ZERO);
     }
 }
