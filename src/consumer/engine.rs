@@ -30,12 +30,12 @@ use super::post_commit::PostCommitRunner;
 use super::{Config, command_spans, retry_records};
 
 /// So many refusals by a unique index, each after everything was read again, are no coincidence: fewer at once.
-const CONFLICTS: u32 = 3;
+const MAX_CONFLICTS: u32 = 3;
 /// So many for a single command: whatever it is, it will not be applied.
-const MOST_CONFLICTS: u32 = 12;
+const MAX_SINGLE_CONFLICTS: u32 = 12;
 /// Steps in a row that settle nothing and wait for nobody. The largest batch is halved 11 times with three conflicts
 /// each, then one command has its twelve, is condemned and buried: about 50. More are a loop.
-const FRUITLESS: u32 = 100;
+const MAX_FRUITLESS_STEPS: u32 = 100;
 /// Why a command is condemned whose conflicts have no reason that reading the tables again would show.
 const UNEXPLAINED_CONFLICT: &str = "a unique index refuses it for no reason that can be found";
 
@@ -104,7 +104,7 @@ impl Engine {
             return Ok(outcome);
         }
         self.fruitless += 1;
-        if self.fruitless <= FRUITLESS {
+        if self.fruitless <= MAX_FRUITLESS_STEPS {
             return Ok(outcome);
         }
         Ok(StepOutcome::Wait("the next commands are tried again and again, and none is settled".to_owned()))
@@ -147,7 +147,7 @@ impl Engine {
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<StepOutcome, Interrupted> {
         self.conflicts += 1;
-        if self.conflicts < if size > 1 { CONFLICTS } else { MOST_CONFLICTS } {
+        if self.conflicts < if size > 1 { MAX_CONFLICTS } else { MAX_SINGLE_CONFLICTS } {
             return Ok(StepOutcome::Retry);
         }
         self.conflicts = 0;
