@@ -153,7 +153,7 @@ fn without_the_right_key_the_daemon_ends_with_78_and_touches_nothing() {
         (None, "no key is given"),
         (Some(&wrong), "is another one"),
         (Some(&malformed), "64 hexadecimal digits"),
-        (Some(&exposed), "may be read by everyone"),
+        (Some(&exposed), "can be read by every user"),
         (Some(&absent), "cannot be read"),
     ] {
         set_key(&mut forebay, key.map(PathBuf::as_path), &[]);

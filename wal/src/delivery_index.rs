@@ -1,10 +1,12 @@
-//! Where Kafka put each record: beside every segment a file of slots, one a record.
+//! The delivery index: the Kafka position of each delivered record, in one file of slots per segment.
 //!
-//! `sent/<name of the segment>`: 24 bytes a record, in order: partition (4), offset (8), milliseconds since 1970
-//! (8), CRC-32 over these and the LSN (4). A slot is believed only if its record is done and its checksum is
-//! right. Notes gather in memory, because workers confirm records that lie between one another: written as they come,
-//! nearly each would be a write of its own. They are written and flushed before the checkpoint that calls their records
-//! done; while the disk takes none they stay in memory. One that is lost costs the answer to "where?", no record.
+//! `sent/<name of the segment>` has 24 bytes per record, in order: partition (4), offset (8), milliseconds since 1970
+//! (8), CRC-32 over these and the LSN (4). A slot is valid only if its record is done and its checksum is correct.
+//!
+//! Positions are collected in memory first. Workers confirm interleaved records, so immediate writes would mostly cover
+//! a single slot. Positions are written and flushed before the checkpoint that marks their records as done. While the
+//! disk rejects writes, they stay in memory. A lost position makes the record's place in Kafka unknown; no record is
+//! lost.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,21 +22,21 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::units::{Lsn, Timestamp};
 
-/// The directory in the log's.
+/// Directory of the index inside the log's directory.
 pub const DIR: &str = "sent";
 const SLOT_LEN: usize = 24;
-/// Files kept open: confirmations of a few segments come at a time, also when one partition lags.
+/// Maximum number of open files. Confirmations cover only a few segments at a time, even if a partition lags.
 const MAX_OPEN_FILES: usize = 8;
-/// Notes kept in memory: about half of what may be in flight, so that most of them are neighbours. 1 MiB.
+/// Maximum number of positions in memory: about half of the records in flight, so that most are adjacent. 1 MiB.
 const MAX_PENDING: usize = 16_384;
-/// Notes kept in memory while the disk takes none, for minutes of a full disk. 8 MiB.
+/// Maximum number of positions in memory while the disk rejects writes, for minutes of a full disk. 8 MiB.
 const MAX_PENDING_AFTER_ERROR: usize = 8 * MAX_PENDING;
 
-/// The notes of one log.
+/// The delivery index of one log.
 pub struct DeliveryIndex {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
-    /// Not written yet, in the order they came.
+    /// Positions that are not written yet, in order of arrival.
     pending: Mutex<Vec<(Lsn, Confirmation)>>,
     open_files: Mutex<BTreeMap<Lsn, Arc<dyn File>>>,
     /// Whether something was written since the last flush.
@@ -42,20 +44,20 @@ pub struct DeliveryIndex {
 }
 
 impl DeliveryIndex {
-    /// The notes of the log in `dir`; its `sent` directory exists.
+    /// The index of the log in `dir`, whose `sent` directory exists.
     pub fn new(fs: Arc<dyn Fs>, dir: &Path) -> Self {
         let unflushed = AtomicBool::new(false);
         Self { fs, dir: dir.join(DIR), pending: Mutex::default(), open_files: Mutex::default(), unflushed }
     }
 
-    /// Notes confirmations of records of one segment. After an error they are kept, and written later.
+    /// Adds positions of records of one segment. After a write error they stay in memory and are written later.
     pub fn record(&self, segment: Lsn, confirmations: &[Confirmation]) -> io::Result<()> {
         let mut fresh = self.lock_pending();
         fresh.extend(confirmations.iter().map(|confirmation| (segment, *confirmation)));
         if fresh.len() < MAX_PENDING { Ok(()) } else { self.write(&mut fresh) }
     }
 
-    /// Forgets the oldest of more notes than may wait for a disk that takes none; says how many.
+    /// Drops the oldest positions above the limit for a disk that rejects writes. Returns their number.
     pub fn drop_oldest(&self) -> usize {
         let mut fresh = self.lock_pending();
         let over = fresh.len().saturating_sub(MAX_PENDING_AFTER_ERROR);
@@ -63,10 +65,10 @@ impl DeliveryIndex {
         over
     }
 
-    /// Under the lock of what is written: a note is in memory or in its file, never in between. What could not be
-    /// written stays in memory.
+    /// Runs under the lock of pending positions, so each position is in memory or in its file. Positions that could not
+    /// be written stay in memory.
     fn write(&self, fresh: &mut Vec<(Lsn, Confirmation)>) -> io::Result<()> {
-        // Stable: of two notes of one record the later stays the later.
+        // A stable sort: of two positions of one record, the later one stays last.
         fresh.sort_by_key(|(_, note)| note.lsn);
         let mut written = 0;
         let outcome = fresh
@@ -76,17 +78,18 @@ impl DeliveryIndex {
         outcome
     }
 
-    /// Writes notes of records that follow one another in one segment.
+    /// Writes the positions of consecutive records of one segment.
     fn write_run(&self, run: &[(Lsn, Confirmation)]) -> io::Result<()> {
         let Some((segment, first)) = run.first() else { return Ok(()) };
         let bytes: Vec<u8> = run.iter().flat_map(|(_, note)| encode(note)).collect();
         let file = self.file(*segment)?;
-        // Before the write, which may fail half-way; the lock of what is written keeps a flush out until it is done.
+        // Set before the write, which may fail half-way. The lock on pending positions delays a flush until it is
+        // finished.
         self.unflushed.store(true, Ordering::Release);
         file.write_all_at(&bytes, (first.lsn.0 - segment.0) * SLOT_LEN as u64)
     }
 
-    /// The note of one record; `None` when there is none or it was lost.
+    /// The position of one record; `None` if none was stored or it was lost.
     pub fn get(&self, segment: Lsn, lsn: Lsn) -> io::Result<Option<Confirmation>> {
         if let Some((_, note)) = self.lock_pending().iter().rev().find(|(_, note)| note.lsn == lsn) {
             return Ok(Some(*note));
@@ -97,7 +100,7 @@ impl DeliveryIndex {
         }
     }
 
-    /// The notes of one segment, to read; `None` when there are none.
+    /// Opens the positions of one segment for reading; `None` if there are none.
     pub fn open_segment(&self, segment: Lsn) -> io::Result<Option<SegmentDeliveries>> {
         match self.fs.open(&self.dir.join(segment_name(segment)), OpenMode::Read) {
             Ok(file) => Ok(Some(SegmentDeliveries { segment, file })),
@@ -106,7 +109,7 @@ impl DeliveryIndex {
         }
     }
 
-    /// Makes what was noted durable. Flushes nothing where nothing was written.
+    /// Writes and flushes all positions. Skips the flush if nothing was written since the last one.
     pub fn sync(&self) -> io::Result<()> {
         let unflushed = {
             let mut fresh = self.lock_pending();
@@ -116,7 +119,7 @@ impl DeliveryIndex {
         if !unflushed {
             return Ok(());
         }
-        // What a failed flush leaves is flushed, or fails, again.
+        // After a failed flush, the same files are flushed again at the next call.
         self.flush().inspect_err(|_| self.unflushed.store(true, Ordering::Release))
     }
 
@@ -125,7 +128,7 @@ impl DeliveryIndex {
         for file in open.values() {
             file.sync_data()?;
         }
-        // The newest stays open: the next confirmations are most likely its own.
+        // The newest file stays open, because the next confirmations are most likely of its segment.
         while open.len() > 1 {
             open.pop_first();
         }
@@ -133,7 +136,7 @@ impl DeliveryIndex {
         self.fs.sync_dir(&self.dir)
     }
 
-    /// Removes the notes of a segment that is gone.
+    /// Deletes the positions of a deleted segment.
     pub fn remove(&self, segment: Lsn) -> io::Result<()> {
         self.lock_pending().retain(|(of, _)| *of != segment);
         self.open_files.lock().remove(&segment);
@@ -167,15 +170,15 @@ impl DeliveryIndex {
     }
 }
 
-/// The notes of one segment, opened to read.
+/// The positions of one segment, opened for reading.
 pub struct SegmentDeliveries {
-    /// Its first LSN.
+    /// First LSN of the segment.
     pub segment: Lsn,
     file: Arc<dyn File>,
 }
 
 impl SegmentDeliveries {
-    /// The note of one record; `None` when there is none or it was lost.
+    /// The position of one record; `None` if none was stored or it was lost.
     pub fn get(&self, lsn: Lsn) -> io::Result<Option<Confirmation>> {
         let mut slot = [0; SLOT_LEN];
         let read = salvage::read(&*self.file, &mut slot, (lsn.0 - self.segment.0) * SLOT_LEN as u64)?.len;
@@ -226,8 +229,8 @@ mod tests {
         assert_eq!(sent.get(Lsn(100), Lsn(102)).unwrap().unwrap().offset, 8, "not written yet");
         sent.sync().unwrap();
         assert_eq!(sent.get(Lsn(100), Lsn(102)).unwrap().unwrap().offset, 8);
-        assert!(sent.get(Lsn(100), Lsn(105)).unwrap().is_none(), "a hole");
-        assert!(sent.get(Lsn(100), Lsn(500)).unwrap().is_none(), "behind the end");
+        assert!(sent.get(Lsn(100), Lsn(105)).unwrap().is_none(), "never stored");
+        assert!(sent.get(Lsn(100), Lsn(500)).unwrap().is_none(), "after the end");
         let path = dir.path().join(DIR).join(segment_name(Lsn(100)));
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[SLOT_LEN + 5] ^= 1;
@@ -245,7 +248,7 @@ mod tests {
         std::fs::create_dir(dir.path().join(DIR)).unwrap();
         let sent = DeliveryIndex::new(Arc::new(RealFs), dir.path());
         let count = MAX_PENDING as u64 * 5 / 4;
-        // As two workers confirm them: those between one another's.
+        // Two workers confirm interleaved records.
         for odd in [0, 1] {
             for lsn in (1..=count).filter(|lsn| lsn % 2 == odd) {
                 sent.record(Lsn(1), &[at_offset_of_its_number(lsn)]).unwrap();
@@ -257,7 +260,7 @@ mod tests {
         assert_eq!(lost, None);
     }
 
-    /// Found by a storm: while the disk was full, a status that had said where forgot it.
+    /// Found by a load test: while the disk was full, the status of a record lost its Kafka position again.
     #[test]
     fn notes_that_cannot_be_written_wait_in_memory_up_to_a_bound() {
         let dir = tempfile::tempdir().unwrap();
@@ -268,7 +271,7 @@ mod tests {
         let more: Vec<_> = (2..=MAX_PENDING_AFTER_ERROR as u64 + 3).map(at_offset_of_its_number).collect();
         sent.record(Lsn(1), &more).unwrap_err();
         assert_eq!(sent.drop_oldest(), 3);
-        assert!(sent.get(Lsn(1), Lsn(3)).unwrap().is_none(), "the oldest");
+        assert!(sent.get(Lsn(1), Lsn(3)).unwrap().is_none(), "the oldest one is dropped");
         std::fs::create_dir(dir.path().join(DIR)).unwrap();
         sent.sync().unwrap();
         assert!(sent.lock_pending().is_empty());

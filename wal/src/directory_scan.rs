@@ -1,4 +1,4 @@
-//! Which segments a directory holds, by their names, headers and footers.
+//! Scans the log's directory for segments: their names, headers and footers.
 
 use std::io;
 use std::path::Path;
@@ -18,22 +18,22 @@ use super::{delivery_index, fs, preallocated_segment, quarantine, salvage};
 use crate::failpoint::Failpoint;
 use crate::units::Lsn;
 
-/// A segment that was found.
+/// A segment found by the scan.
 pub struct ScannedSegment {
-    /// Where.
+    /// Directory of the segment.
     pub place: SegmentLocation,
-    /// Its header.
+    /// Header of the segment.
     pub header: SegmentHeader,
     /// How its payloads are read.
     pub access: PayloadAccess,
-    /// Its footer; none when it was open, or lost it.
+    /// Footer; `None` if the segment was open, or its footer is damaged.
     pub footer: Option<Footer>,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub file_len: u64,
 }
 
 impl ScannedSegment {
-    /// How it was sealed: by its own word, else by its successor's.
+    /// The seal according to the segment's own footer, else according to its successor's header.
     pub fn seal(&self, successor: SegmentSeal) -> SegmentSeal {
         let first = self.header.first;
         match &self.footer {
@@ -45,11 +45,12 @@ impl ScannedSegment {
         }
     }
 
-    /// What is wrong with how it was sealed, by its own word and its successor's.
+    /// Describes what is wrong with the seal, if anything: a damaged footer, or a different seal in the successor's
+    /// header.
     pub fn seal_mismatch(&self, successor: SegmentSeal) -> Option<&'static str> {
         let seal = self.seal(successor);
         match &self.footer {
-            None => Some("the segment's footer is damaged: its records are read as far as they go"),
+            None => Some("the segment's footer is damaged: its records are read as far as possible"),
             Some(_) if successor.first == seal.first && successor != seal => {
                 Some("the segment's footer and the next segment's header disagree on how it ended")
             }
@@ -58,7 +59,7 @@ impl ScannedSegment {
     }
 }
 
-/// First and last record between `expected` and `first` that lie in no segment and were not delivered before.
+/// First and last record between `expected` and `first` that are in no segment and were not delivered.
 pub fn missing(checkpoint: Option<&Checkpoint>, expected: Lsn, first: Lsn) -> Option<(Lsn, Lsn)> {
     match checkpoint {
         Some(checkpoint) => checkpoint.undone_bounds(expected..first),
@@ -66,75 +67,77 @@ pub fn missing(checkpoint: Option<&Checkpoint>, expected: Lsn, first: Lsn) -> Op
     }
 }
 
-/// All of them, oldest first.
+/// The segments of a log after a scan.
 pub struct LogSegments {
-    /// The segments of this log.
+    /// The segments of this log, oldest first.
     pub segments: Vec<ScannedSegment>,
-    /// The ones whose header cannot be read, oldest first.
+    /// Segments with an unreadable header, oldest first.
     pub headerless: Vec<UnusableSegment>,
 }
 
 impl LogSegments {
-    /// Where the log begins if no checkpoint says so and its oldest segment cannot be read.
+    /// The first LSN of the log, if no checkpoint contains it and the header of the oldest segment is unreadable.
     pub fn oldest_headerless(&self) -> Option<Lsn> {
         oldest_headerless(&self.headerless)
     }
 }
 
-/// See [`LogSegments::oldest_headerless`]. What lies in `acked/` was delivered.
+/// See [`LogSegments::oldest_headerless`]. Segments in `acked/` do not count, because they were delivered.
 pub fn oldest_headerless(unusable: &[UnusableSegment]) -> Option<Lsn> {
     let undelivered =
         |one: &&UnusableSegment| one.kind == FindingKind::Damaged && one.place == SegmentLocation::Pending;
     unusable.iter().find(undelivered).map(|one| one.first)
 }
 
-/// What lies in `pending/` and `acked/`. Nothing was changed.
+/// The content of `pending/` and `acked/`, unchanged.
 pub struct DirectoryScan {
     /// The segments of this log, oldest first.
     pub segments: Vec<ScannedSegment>,
-    /// The ones that cannot be used, oldest first.
+    /// Segments that cannot be used, oldest first.
     pub unusable: Vec<UnusableSegment>,
-    /// The ones whose key was destroyed: they were being given up when the process ended.
+    /// Segments whose key was destroyed: they were being deleted when the process ended.
     pub shredded: Vec<(SegmentLocation, Lsn)>,
 }
 
-/// What lies where a segment should.
+/// Result for one segment file.
 enum ScanResult {
     Segment(Box<ScannedSegment>),
     Unusable(UnusableSegment),
     Shredded,
-    /// It is gone, or was moved.
+    /// The file was deleted or moved meanwhile.
     Missing,
 }
 
 /// A segment that cannot be used.
 #[derive(Clone)]
 pub struct UnusableSegment {
-    /// Where it lies.
+    /// Directory of the segment.
     pub place: SegmentLocation,
-    /// The first LSN its name gives.
+    /// First LSN, according to its name.
     pub first: Lsn,
-    /// Bytes of its file.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// What is wrong with it.
+    /// Kind of the problem.
     pub kind: FindingKind,
-    /// In words.
+    /// Description of the problem.
     pub detail: String,
 }
 
 impl UnusableSegment {
-    /// What an operator is told.
+    /// The finding for the operator.
     pub fn finding(&self) -> Finding {
         let (segment, detail) = (segment_name(self.first), self.detail.clone());
         Finding { segment, offset: 0, kind: self.kind, detail }
     }
 }
 
-/// Looks at `pending/` and `acked/`, removes what an interrupted start or rotation left over, and moves segments of
-/// other logs into quarantine. Those whose header cannot be read stay where they are until what they held is listed
-/// and their numbers are passed for good: a start that dies before would leave none that knows of them.
+/// Scans `pending/` and `acked/`, removes leftovers of an interrupted start or rotation, and moves segments of other
+/// logs to quarantine.
 ///
-/// `known` is the log the checkpoint belongs to: it says which segments are ours, if any of them is its own.
+/// Segments with an unreadable header stay in place until their records are listed and their numbers are skipped
+/// durably. If they were moved first and the start then crashed, the next start would not know of them.
+///
+/// `known` is the log id of the checkpoint. If any segment has this id, it decides which segments belong to this log.
 pub fn scan_and_clean(
     fs: &dyn Fs,
     dir: &Path,
@@ -160,8 +163,8 @@ pub fn scan_and_clean(
     Ok(LogSegments { segments, headerless: headless })
 }
 
-/// Looks at `pending/` and `acked/` and changes nothing. Beside a live daemon a segment may move to `acked/`, and go
-/// from there, while this looks: `pending/` comes first, so that none is missed.
+/// Scans `pending/` and `acked/` and changes nothing. Next to a running daemon, a segment may move to `acked/` and be
+/// deleted there during the scan. `pending/` is scanned first, so that no segment is missed.
 pub fn scan_read_only(
     fs: &dyn Fs,
     dir: &Path,
@@ -173,13 +176,13 @@ pub fn scan_read_only(
     let mut seen = DirectoryScan { segments: Vec::new(), unusable: Vec::new(), shredded: Vec::new() };
     for place in [SegmentLocation::Pending, SegmentLocation::Acked] {
         let listed = match fs.list(&dir.join(place.dir())) {
-            // A start refused this before; who only looks lists it by itself.
+            // A start has refused this already. A read-only scan continues without the directory.
             Err(e) if fs::is_not_a_file(&e) => Vec::new(),
             listed => listed.map_err(failed)?,
         };
         for name in listed {
             let Some(first) = parse_segment_name(&name) else {
-                let detail = "not a segment of forebay; left alone".to_owned();
+                let detail = "not a segment of forebay; left unchanged".to_owned();
                 findings.push(Finding { segment: name, offset: 0, kind: FindingKind::Unknown, detail });
                 continue;
             };
@@ -197,8 +200,8 @@ pub fn scan_read_only(
     Ok(seen)
 }
 
-/// One that was seen twice moved in between, and lies in `acked/` now. Or a crash came between the two steps of the
-/// move, or it is a copy: then the one in `pending/` is the log's.
+/// Removes duplicates. A segment found twice was moved during the scan and is in `acked/` now. Otherwise a crash
+/// interrupted the move, or one file is a copy; then the segment in `pending/` is the valid one.
 fn remove_duplicates(fs: &dyn Fs, dir: &Path, segments: &mut Vec<ScannedSegment>) -> io::Result<()> {
     segments.sort_by_key(|found| (found.header.first, found.place == SegmentLocation::Acked));
     let mut kept: Vec<ScannedSegment> = Vec::with_capacity(segments.len());
@@ -219,7 +222,7 @@ fn remove_duplicates(fs: &dyn Fs, dir: &Path, segments: &mut Vec<ScannedSegment>
     Ok(())
 }
 
-/// The checkpoint says which log this is, else the newest segment.
+/// Separates segments of other logs. The checkpoint decides which log this is, else the newest segment.
 fn separate_foreign(known: Option<[u8; 16]>, seen: &mut DirectoryScan) {
     let of = |found: &ScannedSegment| found.header.identity.log_id;
     let known = known.filter(|known| seen.segments.iter().any(|found| of(found) == *known));
@@ -273,7 +276,7 @@ fn scan_segment(
             Err(KeyLost::Shredded) => return Ok(ScanResult::Shredded),
             Err(KeyLost::Damaged) => "both copies of the segment's key are damaged".to_owned(),
         },
-        Ok(header) => format!("its header says it begins at {}", header.first),
+        Ok(header) => format!("its header says that its first record is {}", header.first),
         Err(error @ HeaderError::Version(..)) => {
             return Err(OpenError::Version { path, detail: error.to_string() });
         }
@@ -285,15 +288,15 @@ fn scan_segment(
     Ok(ScanResult::Unusable(UnusableSegment { place, first, bytes, kind: FindingKind::Damaged, detail }))
 }
 
-/// Why the payloads of a segment can be read with no key at all.
+/// Why the payloads of a segment cannot be read with any key.
 pub enum KeyLost {
-    /// Its key was destroyed.
+    /// The key was destroyed.
     Shredded,
-    /// Its key was damaged.
+    /// Both copies of the key are damaged.
     Damaged,
 }
 
-/// How the payloads of the segment with this first block are read. With its key the header's secret is there too.
+/// How the payloads of the segment with this first block are read. With its key, also sets the header's secret.
 pub fn segment_access(
     block: &[u8],
     header: &mut SegmentHeader,
@@ -313,7 +316,7 @@ pub fn segment_access(
     }
 }
 
-/// Moves a segment into quarantine, durably.
+/// Moves a segment to quarantine, durably.
 pub fn quarantine_segment(fs: &dyn Fs, dir: &Path, unusable: &UnusableSegment) -> io::Result<()> {
     let &UnusableSegment { place, first, .. } = unusable;
     let to = dir.join(quarantine::DIR).join(segment_name(first));

@@ -1,4 +1,4 @@
-//! What the log reports while it works, and what it finds. The log knows neither metrics nor log lines.
+//! Events that the log reports, and findings of a check. The log itself knows neither metrics nor log lines.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,97 +7,98 @@ use serde::Serialize;
 
 use crate::units::Lsn;
 
-/// Something worth knowing happened.
+/// An event of the log.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A group was written and flushed.
     Flushed {
-        /// Records in it.
+        /// Number of records.
         records: u64,
-        /// Bytes in it.
+        /// Number of bytes.
         bytes: u64,
-        /// How long the flush took.
+        /// Duration of the flush.
         flush: Duration,
     },
-    /// A segment was sealed and the next one begun.
+    /// A segment was sealed and the next one was opened.
     Rotated {
-        /// First LSN of the sealed one.
+        /// First LSN of the sealed segment.
         first: Lsn,
-        /// Records in it.
+        /// Number of records in it.
         records: u64,
     },
-    /// The next segment cannot be filled: the disk is full, or does not answer.
+    /// The next segment cannot be preallocated: the disk is full, or does not respond.
     OutOfSpace {
-        /// What is missing.
+        /// Description of the shortage.
         reason: String,
     },
-    /// A delivered segment went before its time to make room.
+    /// A delivered segment was deleted before it expired, to free space.
     RetentionShortened {
-        /// Its first LSN.
+        /// First LSN of the segment.
         first: Lsn,
     },
-    /// Bytes that were promised are not what was written. They lie in quarantine, as a dead letter.
+    /// Bytes below a durable offset are damaged. They were copied to quarantine and listed as a dead letter.
     Damaged(Finding),
-    /// The first failure on the durable path: the log takes nothing more.
+    /// The first failure on the durable path. The log accepts no more records.
     Poisoned {
-        /// What failed.
+        /// Description of the failure.
         cause: String,
     },
-    /// The disk takes no notes of where records were put, and more wait in memory than may: the oldest are gone.
+    /// The disk rejects delivery positions, and too many were pending in memory: the oldest ones were dropped.
     PositionsDropped {
-        /// How many.
+        /// Number of dropped positions.
         notes: usize,
     },
-    /// Something failed that costs no record (a note, a retired file); it is tried again.
+    /// A failure that loses no record, such as one of the delivery index or of a retired file. It is tried again.
     TransientError {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// What the system said.
+        /// Error of the operating system.
         error: String,
     },
 }
 
-/// Who listens. Called from the log's own threads: it must return quickly.
+/// Receives events. It is called from the log's own threads and must return quickly.
 pub type Observer = std::sync::Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// What is wrong with a log.
+/// Kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
-    /// Bytes at the end that were never promised: a write the crash interrupted. Cut, and kept aside.
+    /// A torn tail: bytes at the end, above every durable offset, from a write that a crash interrupted. Cut after a
+    /// copy.
     TornTail,
-    /// Bytes that were promised are not what was written.
+    /// Bytes below a durable offset are damaged.
     Damaged,
-    /// A segment that should be there is not.
+    /// A segment is missing.
     Missing,
-    /// The checkpoint is missing or spoilt.
+    /// The checkpoint is missing or damaged.
     Checkpoint,
     /// A segment of another log.
     Foreign,
-    /// A file that is not ours; left alone.
+    /// An unknown file, left unchanged.
     Unknown,
-    /// A file of ours that belongs to nothing any more.
+    /// A file of forebay that is no longer needed.
     Leftover,
-    /// A segment that does not belong into the directory it lies in.
+    /// A segment in the wrong directory.
     Misplaced,
 }
 
 impl fmt::Display for FindingKind {
-    /// The word that it has in JSON too.
+    /// The name, as in JSON.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }
 }
 
-/// One thing that is wrong, and where.
+/// One problem, and its location.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The segment's file name, or another file's.
+    /// Name of the segment file, or of another file.
     pub segment: String,
-    /// Byte in it.
+    /// Offset in that file.
     pub offset: u64,
-    /// What it is.
+    /// Kind of the problem.
     pub kind: FindingKind,
-    /// In words.
+    /// Description of the problem.
     pub detail: String,
 }

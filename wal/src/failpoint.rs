@@ -1,14 +1,13 @@
-//! Failpoints: mistakes that a test sets, to see that the tests find them. A test that cannot fail proves nothing.
+//! Failpoints: deliberate bugs, which show that the tests can find them. A test that cannot fail proves nothing.
 //!
-//! A mistake that a faulty file system produces as well is produced there (`faulty_fs`). Each other one is one
-//! condition at the place that it breaks: `if Failpoint::HalfBatchAccepted.is_set()`. Without the feature
-//! `planted-faults`, [`Failpoint::is_set`] is the constant `false`, and the compiler removes the branch. No release has
-//! the feature.
+//! Faults that a file system can produce are produced there (`faulty_fs`). Each other failpoint is one condition at the
+//! place that it breaks: `if Failpoint::HalfBatchAccepted.is_set()`. Without the feature `planted-faults`,
+//! [`Failpoint::is_set`] is the constant `false`, and the compiler removes the branch. No release has the feature.
 
-/// Makes the enum and the list of its variants from one.
+/// Generates the enum and the list of its variants.
 macro_rules! failpoints {
     ($($(#[$doc:meta])+ $name:ident,)+) => {
-        /// What can be broken. `docs/testing/` lists the tests that find each.
+        /// The failpoints. `docs/testing/` lists the tests that find each.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Failpoint {
@@ -16,14 +15,14 @@ macro_rules! failpoints {
         }
 
         impl Failpoint {
-            /// All there are.
+            /// All failpoints.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
         }
     };
 }
 
 failpoints! {
-    // Of the file system: `faulty_fs` produces these.
+    // File system faults, produced by `faulty_fs`.
     /// The flush of a commit does not reach the disk.
     SkipFlush,
     /// The flush of a commit fails, and reports success.
@@ -46,7 +45,7 @@ failpoints! {
     SurvivorsNotRewritten,
     /// A read error is reported as the end of the file.
     ReadErrorIsEnd,
-    /// A sector that cannot be read is shown as zeros.
+    /// An unreadable sector is read as zeros.
     UnreadableIsBlank,
     /// A short write is reported as a whole one.
     ShortWriteAccepted,
@@ -56,11 +55,11 @@ failpoints! {
     ReplacedNotFlushed,
     /// The flush of the directory of a replaced file does not reach the disk.
     ReplacedDirNotFlushed,
-    /// The flush of the notes of where records were put does not reach the disk.
+    /// The flush of the delivery index does not reach the disk.
     NotesNotFlushed,
-    /// The flush of the directory of the notes does not reach the disk.
+    /// The flush of the delivery index's directory does not reach the disk.
     NotesDirNotFlushed,
-    /// A failed write of notes is reported as a successful one.
+    /// A failed write of the delivery index is reported as successful.
     NotesForgotten,
     /// A saved checkpoint does not get its name.
     RetiredBeforeCheckpoint,
@@ -73,46 +72,46 @@ failpoints! {
     /// The write that destroys the key of a delivered segment does not reach the file.
     SkipShred,
 
-    // Of the commit path.
-    /// Waiters are answered before the flush.
+    // Faults of the commit path.
+    /// Waiters are notified before the flush.
     AnswerBeforeFlush,
-    /// Requests that arrive during the flush are answered by it too.
+    /// Requests that arrive during the flush are acknowledged by it too.
     CoverAfterFlush,
-    /// A failed flush is remembered only after the waiters were told.
+    /// A failed flush is recorded only after the waiters were notified.
     FailureLate,
-    /// Only the first waiter of a group whose flush failed is told.
+    /// Only the first waiter of a group is notified of a failed flush.
     FollowersNotTold,
     /// The commit thread ends at a failure and leaves requests in the queue.
     QueueLeftBehind,
     /// The commit thread is woken before the request is in the queue, not after.
     WakeBeforeEnqueue,
-    /// The queue keeps the room of a cancelled request.
+    /// The queue does not release the space of a cancelled request.
     CancelledKeepsRoom,
     /// Readers are woken without the lock under which they check.
     WakeWithoutLock,
-    /// Readers are woken before the waiters are answered.
+    /// Readers are woken before the waiters are notified.
     ReadersBeforeAnswers,
     /// Readers see a group before it is flushed.
     PublishedBeforeFlush,
     /// A failed write or flush does not poison the log.
     FailureNotFinal,
-    /// The writer is not told that a spare file is ready.
+    /// The writer is not notified that a preallocated segment is ready.
     SpareNotTold,
-    /// The next segment's file is filled again while the writer renames it.
+    /// The next segment's file is preallocated again while the writer renames it.
     SpareFilledAnew,
 
-    // Of formats, recovery and checkpoints.
-    /// Frames promise more than was flushed before them.
+    // Faults of formats, recovery and checkpoints.
+    /// Durable offsets of frames cover more than was flushed before them.
     PromiseTooFar,
-    /// Frames promise nothing.
+    /// Durable offsets of frames are always 0.
     PromiseNotAdvanced,
-    /// The promises of frames behind damage are ignored.
+    /// Durable offsets of frames after damage are ignored.
     PromiseBehindIgnored,
-    /// The checkpoint's promise is not checked.
+    /// The durable position of the checkpoint is not checked.
     PromiseNotChecked,
     /// The end of a batch is not checked.
     HalfBatchAccepted,
-    /// The footer that a start writes promises records that it rewrote and did not flush.
+    /// The footer that a start writes covers records that were rewritten and not flushed.
     FooterPromisesSurvivors,
     /// Type, end of batch and lane are not covered by the checksum.
     CrcOmitsType,
@@ -120,11 +119,11 @@ failpoints! {
     CrcOmitsSalt,
     /// The offset is not covered by the checksum.
     CrcOmitsOffset,
-    /// A length beyond the segment's end is believed.
+    /// A length beyond the segment's end is accepted.
     LengthNotBounded,
-    /// A start ignores what an earlier start listed as damaged.
+    /// A start ignores damage that an earlier start listed.
     ListingForgotten,
-    /// A checkpoint is saved before the notes are written.
+    /// A checkpoint is saved before the delivery index is written.
     CheckpointBeforeNotes,
     /// Segments are retired before all their records are done.
     IncompleteRetired,
@@ -134,31 +133,31 @@ failpoints! {
     BelowMarkedToo,
     /// The LSNs of deleted segments are not remembered as done.
     GapForgotten,
-    /// The LSNs of a segment with a damaged header are given again.
+    /// The LSNs of a segment with a damaged header are assigned again.
     HeadlessNumbersGiven,
     /// A segment with a damaged header is moved before its records are listed.
     HeadlessMovedFirst,
-    /// The LSNs of dead letters are given again if the log ends below them.
+    /// The LSNs of dead letters are assigned again if the log ends below them.
     LetterNumbersGiven,
     /// A start does not count dead letters as done.
     LettersNotMarked,
-    /// A reader passes damage without listing it.
+    /// A reader skips damage without listing it.
     DamageSkipped,
     /// A second process gets the lock.
     NoLock,
     /// Every segment of every start has the same data key.
     ReuseDataKey,
-    /// Decrypted bytes are believed without authentication.
+    /// Decrypted bytes are accepted without authentication.
     IgnoreTag,
 
-    // Of the drain.
-    /// A record counts as confirmed when the producer has taken it.
+    // Faults of the drain.
+    /// A record counts as confirmed when the producer has accepted it.
     ConfirmUnsent,
-    /// A record counts as sent when it arrived in a transaction, whatever becomes of the transaction.
+    /// A record counts as sent when it was written in a transaction, even if the transaction is not committed.
     SentBeforeCommit,
-    /// Answers of commits are lost now and then. This is no mistake of the daemon: no test may fail.
+    /// Responses to commits are lost now and then. This is not a bug of the daemon: no test may fail.
     LoseCommitAnswer,
-    /// Answers of commits are lost now and then, and taken for failures.
+    /// Responses to commits are lost now and then, and treated as failures.
     GuessCommit,
 }
 
@@ -170,7 +169,7 @@ impl Failpoint {
         false
     }
 
-    /// Whether this failpoint is set and strikes this time. Never, in this build.
+    /// Whether this failpoint is set and triggers this time. Never, in this build.
     #[inline(always)]
     pub const fn triggers(self) -> bool {
         false
@@ -186,7 +185,7 @@ mod switch {
     use std::cell::Cell;
     use std::sync::OnceLock;
 
-    /// Sets a failpoint in a whole process, by its name: for tests of the real program.
+    /// Environment variable that sets a failpoint, by its name, in the whole process: for tests of the real program.
     const ENV_VARIABLE: &str = "FOREBAY_PLANTED_FAULT";
 
     thread_local! {
@@ -194,7 +193,7 @@ mod switch {
         static CALLS: Cell<u32> = const { Cell::new(0) };
     }
 
-    /// Sets a failpoint in this thread; `None` clears it. Simulations run in one thread each, side by side.
+    /// Sets a failpoint in this thread; `None` clears it. Simulations run in parallel, in one thread each.
     pub fn set(failpoint: Option<Failpoint>) {
         THREAD_FAILPOINT.set(failpoint);
     }
@@ -210,8 +209,8 @@ mod switch {
             THREAD_FAILPOINT.get().or(*everywhere) == Some(self)
         }
 
-        /// Whether this failpoint is set and strikes this time: at every fifth call in this thread. It counts calls
-        /// because what is at hand may be the same at each retry.
+        /// Whether this failpoint is set and triggers this time: at every fifth call in this thread. Calls are counted,
+        /// because the data may be the same at each retry.
         pub fn triggers(self) -> bool {
             self.is_set() && CALLS.replace(CALLS.get() + 1).is_multiple_of(5)
         }

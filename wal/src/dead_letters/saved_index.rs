@@ -1,13 +1,15 @@
-//! The places of entries, saved while the store grows, so that a start reads only what was added since.
+//! Saves the locations of entries as the store grows, so that a start reads only later entries.
 //!
-//! `dead/places`, all numbers little-endian: magic `forebayp`, version (4), zero (4), salt of the letters' file (16);
-//! the entries, then those that left; how many of each (8, 8), where the next entry went (8), CRC-32 of the letters'
-//! bytes before that (4), CRC-32 of all before this (4). An entry: first record, last record, offset, length (8 each);
-//! the highest bit of the length is set where the records could not be read (since version 2). One that left: first
-//! record, last record, length, the record it was requeued as or 0 (8 each).
+//! `dead/places`, all numbers little-endian: magic `forebayp`, version (4), zero (4), salt of the file of dead letters
+//! (16); the entries; the removed entries; the number of each (8, 8), the offset of the next entry (8), CRC-32 of the
+//! bytes of `dead/letters` before that offset (4), CRC-32 of all bytes of this file before (4).
 //!
-//! The file says nothing that `dead/letters` does not say. One that is missing, damaged, or of other letters costs the
-//! time of reading them all.
+//! An entry: first record, last record, offset, length (8 each). Since version 2, the highest bit of the length is set
+//! if the records could not be read. A removed entry: first record, last record, length, the record it was requeued as
+//! or 0 (8 each).
+//!
+//! The file only repeats what `dead/letters` contains. If it is missing, damaged, or of another `dead/letters`, all
+//! entries are read instead, which takes longer.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,28 +28,28 @@ use crate::units::Lsn;
 const FILE: &str = "places";
 const MAGIC: [u8; 8] = *b"forebayp";
 const VERSION: u32 = 2;
-/// In a length: the entry is about damage. No length comes near it.
+/// Flag in a length: the entry lists damage. No real length is near it.
 const DAMAGE_FLAG: u64 = 1 << 63;
-/// Of what stands before the entries, of each entry, and of what stands behind them.
+/// Length in bytes of the header, of each entry, and of the footer.
 const BLOCK_LEN: usize = 32;
-/// So many of the letters' last bytes tell whether they are the letters the places were saved for.
+/// This many last bytes of `dead/letters` are compared, to detect an index of another file.
 const TAIL_LEN: u64 = 4096;
 
-/// What was saved of a store.
+/// A saved index.
 pub struct SavedIndex {
-    /// Its entries.
+    /// Index of the entries.
     pub index: EntryIndex,
-    /// Where the next entry went. All before was flushed.
+    /// Offset of the next entry at that time. All bytes before it were flushed.
     pub end: u64,
 }
 
-/// Reads what was saved of `letters`; `None` where nothing that can be used was.
+/// Loads the saved index of `letters`; `None` if it cannot be used.
 pub fn load(fs: &dyn Fs, dir: &Path, letters: &DeadLetterFile) -> Option<SavedIndex> {
-    // Whatever is wrong with it, the letters themselves are read instead.
+    // After any error the file of dead letters is read instead.
     read(fs, dir, letters).ok().flatten()
 }
 
-/// Lets go of what was saved.
+/// Deletes the saved index.
 pub fn remove(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     match fs.remove(&path(dir)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -92,7 +94,7 @@ fn read(fs: &dyn Fs, dir: &Path, letters: &DeadLetterFile) -> io::Result<Option<
     Ok(is_whole.then_some(SavedIndex { index: known, end: footer.end }))
 }
 
-/// The checksum of the letters' last bytes before `end`.
+/// Checksum of the last bytes of `dead/letters` before `end`.
 fn tail_checksum(letters: &dyn File, end: u64) -> io::Result<u32> {
     let len = TAIL_LEN.min(end);
     let mut bytes = vec![0; len as usize];
@@ -139,7 +141,7 @@ fn decode_removed(block: &[u8; BLOCK_LEN]) -> (Lsn, RemovedEntry) {
     (Lsn(lsn), RemovedEntry { removal, to: Lsn(to), len: len as usize })
 }
 
-/// What stands behind the entries.
+/// The block after the entries.
 struct IndexFooter {
     entries: u64,
     gone: u64,
@@ -155,13 +157,13 @@ impl IndexFooter {
         Self { entries, gone, end, tail: crc(24), crc: crc(28) }
     }
 
-    /// How many blocks come before it.
+    /// Number of blocks before the footer.
     fn blocks(&self) -> Option<u64> {
         self.entries.checked_add(self.gone)?.checked_add(1)
     }
 }
 
-/// The file on its way.
+/// An index file under construction.
 struct IndexWriter {
     file: Arc<dyn File>,
     buffer: Vec<u8>,
@@ -194,7 +196,7 @@ impl IndexWriter {
     }
 }
 
-/// Saves the places of what lies in the letters below `end`, and of what left.
+/// Saves the locations of the entries below `end`, and the removed entries.
 pub fn save(
     fs: &dyn Fs,
     letters_path: &Path,

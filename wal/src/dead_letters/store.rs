@@ -1,4 +1,4 @@
-//! The store: adds, removes and looks up entries.
+//! The store: adds, removes and finds entries.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,41 +16,41 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::units::Lsn;
 
-/// Below this a rewrite saves nothing worth the flushes.
+/// Smallest file that is rewritten. A rewrite of a smaller file saves less than its flushes cost.
 pub const MIN_REWRITE_BYTES: u64 = 1 << 20;
 
-/// The store. No lock is held while the disk is asked, but for the order of writers: only writers wait for it.
+/// The store. No lock is held during disk I/O, except the one that orders writers. Readers never wait for the disk.
 pub struct DeadLetterStore {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) path: PathBuf,
     pub(super) keys: Keys,
     state: Mutex<StoreState>,
-    /// Entries in the store, for those that may not wait.
+    /// Number of entries, for callers that must not wait.
     pub(super) count: AtomicU64,
     /// Held by a writer until its entries are flushed.
     writing: Mutex<()>,
-    /// Held while the file is written anew.
+    /// Held during a rewrite.
     pub(super) rewriting: Mutex<()>,
-    /// A rewrite that failed is not tried again before the file has this many bytes.
+    /// After a failed rewrite, the file size in bytes at which it is tried again.
     pub(super) rewrite_from: AtomicU64,
-    /// The end of the file when its places were saved last.
+    /// File size in bytes when the index was saved last.
     pub(super) saved_to: AtomicU64,
-    /// A failed flush is final here too: what it left in the page cache cannot be trusted.
+    /// Set by a failed flush. It is final, because the content of the page cache cannot be trusted afterwards.
     broken: AtomicBool,
-    /// What a start found torn.
+    /// The torn range that the start found.
     pub(super) torn: Option<(u64, u64)>,
 }
 
-/// The file and what is known of it.
+/// The file and its index.
 pub struct StoreState {
     pub(super) file: DeadLetterFile,
     pub(super) index: EntryIndex,
-    /// Where the next entry goes.
+    /// Offset of the next entry.
     pub(super) end: u64,
 }
 
 impl DeadLetterStore {
-    /// The store with the entries of a loaded file.
+    /// The store of a loaded file.
     pub(super) fn from_loaded(fs: Arc<dyn Fs>, path: PathBuf, keys: &Keys, loaded: LoadedFile) -> Self {
         let LoadedFile { letters, index: known, end, torn, .. } = loaded;
         Self {
@@ -68,7 +68,7 @@ impl DeadLetterStore {
         }
     }
 
-    /// Stores letters, durably. On an error none of them counts as stored.
+    /// Stores dead letters, durably. On an error none of them counts as stored.
     pub fn add(&self, letters: &[DeadLetter]) -> io::Result<()> {
         let writing = self.lock_writes();
         let file = self.current_file();
@@ -81,7 +81,7 @@ impl DeadLetterStore {
         self.append(&self.lock_writes(), &[EncodedEntry::from_damage(damage)])
     }
 
-    /// Removes an entry, durably. Says whether it was there.
+    /// Removes an entry, durably. Returns `false` if it does not exist.
     pub fn remove(&self, lsn: Lsn, removal: Removal) -> io::Result<bool> {
         let writing = self.lock_writes();
         let Some(place) = self.lock_state().index.location(lsn) else { return Ok(false) };
@@ -89,8 +89,8 @@ impl DeadLetterStore {
         Ok(true)
     }
 
-    /// Adds entries, durably; on an error none of them counts. A shortage of room passes, and the next entries are
-    /// written over what is left of these; any other failure is final.
+    /// Appends entries, durably. On an error none of them counts. A full disk is temporary: the next entries overwrite
+    /// the remains of these. Any other failure is final.
     pub(super) fn append(&self, _order: &MutexGuard<'_, ()>, entries: &[EncodedEntry]) -> io::Result<()> {
         if self.is_broken() {
             return Err(io::Error::other("an earlier write or flush of the dead-letter store failed"));
@@ -120,7 +120,7 @@ impl DeadLetterStore {
         Ok(())
     }
 
-    /// Whether a write or flush has failed for good: nothing more can be stored in this life.
+    /// Whether a write or flush failed for good. Nothing more can be stored until a restart.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
     }
@@ -130,7 +130,7 @@ impl DeadLetterStore {
         error
     }
 
-    /// One entry; `None` when it is not here.
+    /// One entry; `None` if it does not exist.
     pub fn get(&self, lsn: Lsn) -> io::Result<Option<DeadEntry>> {
         let (letters, place) = {
             let state = self.lock_state();
@@ -139,7 +139,7 @@ impl DeadLetterStore {
         place.map_or(Ok(None), |place| letters.read(lsn, place))
     }
 
-    /// The damaged range a record lies in, also where it is not the first of it.
+    /// The damaged range that contains a record, in any position.
     pub fn damage_covering(&self, lsn: Lsn) -> io::Result<Option<DamagedRange>> {
         let (letters, over) = {
             let state = self.lock_state();
@@ -151,8 +151,8 @@ impl DeadLetterStore {
         }
     }
 
-    /// The last record of the damage that was listed from this record on, or around it. Damage is listed from behind
-    /// the letters at its beginning.
+    /// The last record of the damaged range that begins at this record or contains it. A range is listed from behind
+    /// the dead letters at its beginning, so those are skipped.
     pub(crate) fn damage_end(&self, lsn: Lsn) -> Option<Lsn> {
         let mut at = lsn;
         loop {
@@ -168,12 +168,12 @@ impl DeadLetterStore {
         }
     }
 
-    /// Whether the entry is here.
+    /// Whether the entry exists.
     pub fn contains(&self, lsn: Lsn) -> bool {
         self.lock_state().index.location(lsn).is_some()
     }
 
-    /// How the entry left the store, if it was here.
+    /// How the entry was removed, if it was.
     pub fn removal(&self, lsn: Lsn) -> Option<Removal> {
         self.lock_state().index.removal(lsn)
     }
@@ -183,67 +183,67 @@ impl DeadLetterStore {
         self.lock_state().index.entries().map(|(lsn, _)| lsn).collect()
     }
 
-    /// The LSNs of records that were here and left.
+    /// The LSNs of all removed entries.
     pub fn removed(&self) -> Vec<Lsn> {
         self.lock_state().index.removed().map(|(lsn, _)| lsn).collect()
     }
 
-    /// The last record of the entry that speaks of this one, whether it is here or left.
+    /// The last record of the entry that covers this one, whether the entry was removed or not.
     pub(crate) fn last_covered(&self, lsn: Lsn) -> Option<Lsn> {
         self.lock_state().index.last_covered(lsn)
     }
 
-    /// The last record that any entry speaks of, whether it is here or left.
+    /// The last record covered by any entry, removed or not.
     pub(crate) fn last(&self) -> Option<Lsn> {
         let known = &self.lock_state().index;
         let here = known.entries().map(|(_, place)| place.to);
         here.chain(known.removed().map(|(_, gone)| gone.to)).max()
     }
 
-    /// Marks every record that is or was here as done: it is never sent, whatever the checkpoint says.
+    /// Marks all records of current and removed entries as done. They are never sent, whatever the checkpoint contains.
     pub(crate) fn mark_done_in(&self, ledger: &mut AckTracker) {
         let known = &self.lock_state().index;
         known.entries().for_each(|(from, place)| ledger.mark_range_done(from, place.to));
         known.removed().for_each(|(from, gone)| ledger.mark_range_done(from, gone.to));
     }
 
-    /// Forgets entries that left and whose records, all below `oldest`, are no longer kept.
+    /// Drops removed entries whose records, all below `oldest`, are no longer retained.
     pub(crate) fn drop_removed_below(&self, oldest: Lsn) {
         self.lock_state().index.drop_removed_below(oldest);
     }
 
-    /// How many entries there are. Never waits.
+    /// Number of entries. Never blocks.
     pub fn len(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }
 
-    /// How many records that are listed here were lost to damage.
+    /// Number of records that the store lists as damaged.
     pub fn damaged_records(&self) -> u64 {
         self.lock_state().index.damaged_records()
     }
 
-    /// The first entry about damage.
+    /// The first damage entry.
     pub fn first_damage(&self) -> Option<Lsn> {
         self.lock_state().index.first_damage()
     }
 
-    /// The first and the last entry, by record.
+    /// The first and the last entry, by LSN.
     pub fn first_and_last(&self) -> Option<(Lsn, Lsn)> {
         self.lock_state().index.first_and_last()
     }
 
-    /// Whether there are none. Never waits.
+    /// Whether the store is empty. Never blocks.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The entries, in their order, some at a time: nobody waits long for the lock. What is added or removed meanwhile
-    /// may be among them or not.
+    /// All entries in order, read page by page, so that the lock is held only briefly. Concurrent changes may or may
+    /// not be included.
     pub(super) fn entries(&self) -> impl Iterator<Item = (Lsn, EntryLocation)> {
         self.paged(|known, from| known.entries_from(from, PAGE_ENTRIES))
     }
 
-    /// The same of those that left.
+    /// All removed entries, in the same way.
     pub(super) fn removed_entries(&self) -> impl Iterator<Item = (Lsn, RemovedEntry)> {
         self.paged(|known, from| known.removed_from(from, PAGE_ENTRIES))
     }

@@ -1,18 +1,18 @@
-//! What the store holds, as an operator sees it.
+//! The content of the store, as an operator sees it.
 
 use serde::{Deserialize, Serialize};
 
 use super::super::types::{DeadLetter, RecordState};
 use crate::units::{Lsn, Timestamp};
 
-/// The directory in the log's.
+/// Directory of the store inside the log's directory.
 pub const DIR: &str = "dead";
-/// The file in it.
+/// File of the store in that directory.
 pub const FILE: &str = "letters";
-/// The file as findings name it: its path in the log's directory.
+/// Path of the file inside the log's directory, as findings name it.
 pub const RELATIVE_PATH: &str = "dead/letters";
 
-/// A range of records that could not be read: a dead letter without its record.
+/// A range of unreadable records: a dead letter without a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamagedRange {
     /// First record of the range.
@@ -21,22 +21,22 @@ pub struct DamagedRange {
     pub lsn_to: u64,
     /// File name of the segment.
     pub segment: String,
-    /// What was found.
+    /// Description of the damage.
     pub reason: String,
-    /// When.
+    /// Time at which it was found.
     pub found_at: Timestamp,
 }
 
-/// What shows of a letter in an encrypted store whose key is not given.
+/// The unencrypted fields of a dead letter, in an encrypted store whose key is not given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedLetter {
-    /// The record's number in the log.
+    /// LSN of the record.
     pub lsn: Lsn,
-    /// When it was accepted.
+    /// Time at which it was accepted.
     pub accepted_at: Timestamp,
-    /// When it was given up.
+    /// Time at which it was stored as a dead letter.
     pub died_at: Timestamp,
-    /// How often it was sent.
+    /// Number of delivery attempts.
     pub attempts: u32,
 }
 
@@ -49,19 +49,19 @@ impl SealedLetter {
 /// An entry of the store as an operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeadEntry {
-    /// A record the broker would not take.
+    /// A record that the broker rejected.
     Letter(DeadLetter),
-    /// The same, of which no more can be seen: only to who looks without the key.
+    /// An encrypted dead letter, read without the key.
     Sealed(SealedLetter),
     /// Records that could not be read.
     Damage(DamagedRange),
 }
 
-/// How a letter left the store.
+/// How a dead letter was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// An operator gave it up.
+    /// An operator dropped it.
     Dropped,
-    /// It lies in the log again under this number.
+    /// It was appended to the log again under this LSN.
     Requeued(Lsn),
 }

@@ -1,18 +1,18 @@
-//! The wrapped data key of a file, twice, in its first block of 4096 bytes.
+//! The two copies of a file's wrapped data key, in its first block of 4096 bytes.
 //!
-//! Two copies in two sectors, each with a check of its own and outside the block's: one may be spoilt, and a change
-//! of the master key rewrites one after the other with a flush in between, so that at every moment of it one of them
-//! opens with the old or the new key. (Assumed of the disk: writing a sector leaves its neighbours alone, and a
-//! sector is written or not.)
+//! The two slots are in different sectors. Each has its own checksum, which the block's checksum does not cover. One
+//! slot may be damaged. A change of the master key rewrites one slot, flushes, and rewrites the other. At every moment
+//! one of them therefore opens with the old or the new key. Assumption about the disk: a write of a sector does not
+//! affect its neighbours, and is complete or has no effect.
 //!
-//! | offset in the block | what |
+//! | offset in the block | content |
 //! |---|---|
 //! | 1024, 2048 | a slot of 128 bytes each |
 //!
-//! | offset in a slot | size | what |
+//! | offset in a slot | size | content |
 //! |---|---|---|
-//! | 0 | 8 | id of the master key; `shredded_slot`: the data key was destroyed |
-//! | 8 | 112 | data key (32) and the log's secret (32, zeros in `dead/letters`), sealed as in `envelope.rs`, purpose `forebay wrapped key`; associated data: bytes 0–511 of the block |
+//! | 0 | 8 | id of the master key; `shredded`: the data key was destroyed |
+//! | 8 | 112 | data key (32) and the log's secret (32, zeros in `dead/letters`), sealed as in `sealed_message.rs`, purpose `forebay wrapped key`; associated data: bytes 0–511 of the block |
 //! | 120 | 4 | zero |
 //! | 124 | 4 | CRC of bytes 0–123 |
 
@@ -26,25 +26,25 @@ use super::master_key::{KeyId, Keys, MasterKey};
 use super::sealed_message;
 use crate::failpoint::Failpoint;
 
-/// Where the slots lie.
+/// Offsets of the slots in the block.
 pub const SLOT_OFFSETS: [usize; 2] = [1024, 2048];
-/// Bytes of a slot: within a sector.
+/// Length of a slot in bytes. It fits in a sector.
 pub const SLOT_LEN: usize = 128;
 
 const PURPOSE: &str = "forebay wrapped key";
-/// The file's identity, which the wrapped key is bound to.
+/// Length of the first sector, which identifies the file. The wrapped key is bound to it.
 const BOUND_LEN: usize = 512;
 const SHREDDED: KeyId = KeyId(*b"shredded");
 const SEALED_RANGE: std::ops::Range<usize> = 8..120;
 const CRC_AT: usize = 124;
 
-/// What the slots hold.
+/// The secrets in the slots.
 pub struct FileSecrets {
     bytes: Zeroizing<[u8; 64]>,
 }
 
 impl FileSecrets {
-    /// A new data key, beside the log's secret.
+    /// A new data key, together with the log's secret.
     pub fn new(secret: &[u8; 32]) -> io::Result<Self> {
         let mut key: Zeroizing<[u8; 32]> = Zeroizing::new(random()?);
         if Failpoint::ReuseDataKey.is_set() {
@@ -68,29 +68,29 @@ impl FileSecrets {
     }
 }
 
-/// Why the slots do not open.
+/// Why the slots cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlotError {
-    /// One of these keys opens them, and none of them is given.
+    /// One of these keys would open them, and none of them is given.
     MissingKey(Vec<KeyId>),
-    /// The data key was destroyed when the file was given up.
+    /// The data key was destroyed when the file was deleted.
     Shredded,
-    /// No slot is what was written.
+    /// Both slots are damaged.
     Damaged,
 }
 
-/// One slot, by its own word.
+/// State of one slot, according to its own checksum and key id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WrappedKeySlot {
-    /// Not what was written.
+    /// The slot is damaged.
     Damaged,
     /// The data key was destroyed.
     Shredded,
-    /// Wrapped under this key.
+    /// The data key is wrapped with this master key.
     WrappedBy(KeyId),
 }
 
-/// What each slot says.
+/// State of each slot.
 pub fn slot_states(block: &[u8]) -> [WrappedKeySlot; 2] {
     SLOT_OFFSETS.map(|at| {
         let slot: [u8; SLOT_LEN] = array(block, at);
@@ -104,13 +104,13 @@ pub fn slot_states(block: &[u8]) -> [WrappedKeySlot; 2] {
     })
 }
 
-/// A slot for the block whose first sector is whole.
+/// Wraps the secrets in a slot for the block, whose first sector must be complete.
 pub fn wrap(block: &[u8], master: &MasterKey, wrapped: &FileSecrets) -> io::Result<[u8; SLOT_LEN]> {
     let sealed = sealed_message::seal(master.bytes(), PURPOSE, &block[..BOUND_LEN], &*wrapped.bytes)?;
     Ok(slot(master.id(), &sealed))
 }
 
-/// Fills both slots of a block.
+/// Writes both slots of a block.
 pub fn write_slots(block: &mut [u8], master: &MasterKey, wrapped: &FileSecrets) -> io::Result<()> {
     for at in SLOT_OFFSETS {
         let slot = wrap(block, master, wrapped)?;
@@ -119,12 +119,12 @@ pub fn write_slots(block: &mut [u8], master: &MasterKey, wrapped: &FileSecrets) 
     Ok(())
 }
 
-/// What a slot is overwritten with to destroy the data key.
+/// The slot that overwrites another to destroy the data key.
 pub fn shredded_slot() -> [u8; SLOT_LEN] {
     slot(SHREDDED, &[])
 }
 
-/// Takes the slots out of a block, as the block's own checksum sees it.
+/// Zeroes the slots of a block, as its checksum requires.
 pub fn blank_slots(block: &mut [u8]) {
     SLOT_OFFSETS.iter().for_each(|&at| block[at..at + SLOT_LEN].fill(0));
 }
@@ -133,7 +133,7 @@ pub fn blank_slots(block: &mut [u8]) {
 pub fn open(block: &[u8], keys: &Keys) -> Result<FileSecrets, SlotError> {
     let slots = slot_states(block);
     if slots.contains(&WrappedKeySlot::Shredded) {
-        // Begun is as good as done: nobody destroys a key before its records are durably done with.
+        // One destroyed slot is enough: a key is destroyed only after all records of the segment are durably done.
         return Err(SlotError::Shredded);
     }
     let mut needs = Vec::new();
@@ -152,7 +152,7 @@ pub fn open(block: &[u8], keys: &Keys) -> Result<FileSecrets, SlotError> {
     Err(if needs.is_empty() { SlotError::Damaged } else { SlotError::MissingKey(needs) })
 }
 
-/// What slot `index` holds, if it is whole and this is its key.
+/// The secrets in slot `index`, if it is valid and this is its master key.
 pub fn open_one(block: &[u8], index: usize, master: &MasterKey) -> Option<FileSecrets> {
     if slot_states(block)[index] != WrappedKeySlot::WrappedBy(master.id()) {
         return None;
@@ -207,7 +207,7 @@ mod tests {
         let (block, wrapped) = block();
         let opened = open(&block, &keys(1, &[])).ok().unwrap();
         assert_eq!((opened.data_key(), opened.secret()), (wrapped.data_key(), [9; 32]));
-        assert!(open(&block, &keys(2, &[1])).is_ok(), "old keys open too");
+        assert!(open(&block, &keys(2, &[1])).is_ok(), "old keys open slots too");
         assert_eq!(open(&block, &keys(2, &[])).err(), Some(SlotError::MissingKey(vec![master(1).id()])));
         assert_eq!(open(&block, &Keys::default()).err(), Some(SlotError::MissingKey(vec![master(1).id()])));
     }
@@ -219,7 +219,7 @@ mod tests {
             for byte in 0..SLOT_LEN {
                 let mut bad = good.clone();
                 bad[at + byte] ^= 1 << (byte % 8);
-                assert!(open(&bad, &keys(1, &[])).is_ok(), "the other one opens");
+                assert!(open(&bad, &keys(1, &[])).is_ok(), "the other slot opens");
             }
         }
         let mut bad = good.clone();
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(
             open(&other, &keys(1, &[])).err(),
             Some(SlotError::Damaged),
-            "the slots of another header"
+            "slots of another header"
         );
         let mut gone = good;
         gone[SLOT_OFFSETS[1]..SLOT_OFFSETS[1] + SLOT_LEN].copy_from_slice(&shredded_slot());

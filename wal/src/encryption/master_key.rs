@@ -1,4 +1,4 @@
-//! Master keys, and the files they come from.
+//! Master keys and key files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use super::sealed_message;
 use crate::secret_file;
 use crate::secret_file::SecretFileError;
 
-/// Of 32 bytes.
+/// Hexadecimal digits of 32 bytes.
 const DIGITS: usize = 64;
-/// The longest line end.
+/// Length of the longest line end.
 const LINE_END: usize = 2;
 
-/// Tells master keys apart and says nothing about them: eight bytes of an HMAC under the key.
+/// Identifies a master key without revealing it: eight bytes of an HMAC under the key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyId(pub(super) [u8; 8]);
 
@@ -32,7 +32,7 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// A master key. Wiped from memory with its last owner, and never shown.
+/// A master key. It is erased from memory with its last clone, and never printed.
 #[derive(Clone)]
 pub struct MasterKey {
     id: KeyId,
@@ -45,44 +45,44 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// Why a file gives no master key. Never holds anything of its content.
+/// Why a key file cannot be used. Contains nothing of the file's content.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("the key file {path} cannot be read: {source}")]
     Io {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// It holds something else.
+    /// The content is not a key.
     #[error("the key file {path} does not hold 64 hexadecimal digits (32 bytes) and at most one line end")]
     Malformed {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// A key that everyone may read protects nothing.
+    /// Every user can read the file, so the key protects nothing.
     #[error(
-        "the key file {path} may be read by everyone (mode {mode:04o}): chmod o-r it, and consider a new key"
+        "the key file {path} can be read by every user (mode {mode:04o}): run chmod o-r on it, and consider a new key"
     )]
     Exposed {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Its rights.
+        /// Mode bits of the file.
         mode: u32,
     },
 }
 
 impl MasterKey {
-    /// The key of these bytes.
+    /// The key with these bytes.
     pub fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
         let mut id = [0; 8];
         id.copy_from_slice(&sealed_message::hmac_sha256(&bytes, &[b"forebay key id"])[..8]);
         Self { id: KeyId(id), bytes: Arc::new(bytes) }
     }
 
-    /// Reads a key file: 64 hexadecimal digits, a final line end allowed.
+    /// Reads a key file: 64 hexadecimal digits, and optionally one line end.
     pub fn from_file(path: &Path) -> Result<Self, KeyFileError> {
         let malformed = || KeyFileError::Malformed { path: path.to_owned() };
         let text = secret_file::read(path, DIGITS + LINE_END).map_err(|error| match error {
@@ -99,12 +99,12 @@ impl MasterKey {
         Ok(Self::new(bytes))
     }
 
-    /// Its id.
+    /// Id of the key.
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// A key for something beside the log, of this master key and the purpose alone.
+    /// Derives a key for another purpose than the log. It depends only on this master key and the purpose.
     pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(sealed_message::hmac_sha256(
             &self.bytes,
@@ -125,29 +125,30 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// `current` wraps what is made from now on (none: nothing is encrypted any more); `old` ones only open.
+    /// `current` wraps new data keys; with `None`, new files are not encrypted. The `old` keys only open existing
+    /// files.
     pub fn new(current: Option<MasterKey>, old: Vec<MasterKey>) -> Self {
         Self { current, old }
     }
 
-    /// The keys in these files.
+    /// Reads the keys from these files.
     pub fn read(current: Option<&Path>, old: &[PathBuf]) -> Result<Self, KeyFileError> {
         let current = current.map(MasterKey::from_file).transpose()?;
         let old = old.iter().map(|path| MasterKey::from_file(path)).collect::<Result<_, _>>()?;
         Ok(Self { current, old })
     }
 
-    /// The one that wraps what is made from now on.
+    /// The key that wraps new data keys.
     pub fn current(&self) -> Option<&MasterKey> {
         self.current.as_ref()
     }
 
-    /// Whether there are none.
+    /// Whether no key is given.
     pub fn is_empty(&self) -> bool {
         self.current.is_none() && self.old.is_empty()
     }
 
-    /// The ids of all of them.
+    /// The ids of all keys.
     pub fn ids(&self) -> Vec<KeyId> {
         self.all().map(MasterKey::id).collect()
     }
@@ -185,7 +186,7 @@ mod tests {
         for bad in bad.map(str::to_owned).into_iter().chain([digits.replace('a', "g")]) {
             let error = MasterKey::from_file(file(&bad, 0o600).path()).unwrap_err();
             assert!(matches!(error, KeyFileError::Malformed { .. }), "{bad:?}: {error}");
-            assert!(!error.to_string().contains("0123456789abcdef"), "no part of it is shown");
+            assert!(!error.to_string().contains("0123456789abcdef"), "the error shows no part of the key");
         }
     }
 

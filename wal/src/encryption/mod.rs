@@ -1,23 +1,23 @@
-//! Encryption at rest: what is encrypted with what, and why no key ever meets a nonce twice.
+//! Encryption at rest: which key encrypts which data, and why no nonce is used twice under a key.
 //!
-//! *Master key*: 32 bytes from a file. It encrypts nothing but data keys, in [`key_slots`]. *Data key*: 32 random bytes
-//! of one segment, or of one file of dead letters. It stands wrapped in two slots of the file's first block.
+//! *Master key*: 32 bytes from a file. It only encrypts data keys, in [`key_slots`]. *Data key*: 32 random bytes per
+//! segment, and per file of dead letters. It is stored, wrapped, in two slots of the file's first block.
 //!
 //! *Payloads* of records: AES-256-GCM-SIV under the segment's data key. Nonce: the frame's offset. Associated data:
-//! bytes 4–31 of the frame. The data key is bound to the segment's header, so a frame is bound to its log, its
-//! segment and its place. A nonce is never used twice under a key:
-//! - within a segment the writer's offsets only grow: a buffer is dropped after a failed write or flush only, and
-//!   then the log is poisoned and encodes nothing more;
-//! - every segment has a data key of its own, also one that takes the place and the name of an empty one;
-//! - every start begins a new segment. Recovery copies the ciphertext of survivors as it is and encrypts nothing;
-//!   footers are not encrypted; replay and requeue append records like any other;
-//! - should the machine itself live twice (a snapshot with its memory, resumed twice), GCM-SIV is the reason why
-//!   even that shows no more than which payloads at the same place are equal.
+//! bytes 4–31 of the frame. The data key is bound to the segment's header, so a frame is bound to its log, segment and
+//! offset. A nonce is never used twice under a key:
+//! - Within a segment the writer's offsets only increase. A buffer is dropped only after a failed write or flush; then
+//!   the log is poisoned and encodes nothing more.
+//! - Every segment has its own data key, even one that replaces an empty segment of the same name.
+//! - Every start begins a new segment. Recovery copies the ciphertext of surviving records and encrypts nothing.
+//!   Footers are not encrypted. Replay and requeue append new records.
+//! - A virtual machine may be resumed twice from one snapshot with its memory. Because of GCM-SIV, even this reveals
+//!   only which payloads at the same offset are equal.
 //!
-//! *Everything else* ([`sealed_message`]): a key of its own for each message, from 32 random bytes by HMAC-SHA256.
+//! *All other data* ([`sealed_message`]): a separate key per message, derived from 32 random bytes by HMAC-SHA256.
 //!
-//! AES-256-GCM-SIV and not -GCM: 0.76 µs and 0.39 µs for a record of 300 bytes, 1.6 and 1.25 µs for 3,000
-//! (ChaCha20-Poly1305: 1.8 and 4.4); the difference is paid for the last reason above.
+//! AES-256-GCM-SIV is slower than AES-256-GCM: 0.76 instead of 0.39 µs for a record of 300 bytes, 1.6 instead of 1.25
+//! µs for 3,000 bytes (ChaCha20-Poly1305: 1.8 and 4.4 µs). The last point above is worth the difference.
 
 mod cipher;
 pub mod key_slots;
@@ -36,8 +36,8 @@ pub use key_slots::{FileSecrets, SlotError};
 pub use master_key::{KeyFileError, KeyId, Keys, MasterKey};
 pub use sealed_message::{open as open_envelope, seal as seal_envelope};
 
-/// The first block of a new segment, and how its payloads are written and read: encrypted with a data key of its own
-/// if there is a master key.
+/// The first block of a new segment, and the access to its payloads. They are encrypted with a data key of their own if
+/// a master key is given.
 pub fn new_segment_block(header: &SegmentHeader, keys: &Keys) -> io::Result<(Vec<u8>, PayloadAccess)> {
     let mut block = header.encode();
     let Some(master) = keys.current() else { return Ok((block, PayloadAccess::Plain)) };
@@ -46,14 +46,14 @@ pub fn new_segment_block(header: &SegmentHeader, keys: &Keys) -> io::Result<(Vec
     Ok((block, PayloadAccess::from_secrets(&wrapped)))
 }
 
-/// How the payloads of a segment are read.
+/// Access to the payloads of a segment.
 #[derive(Clone)]
 pub enum PayloadAccess {
-    /// They are not encrypted.
+    /// The payloads are not encrypted.
     Plain,
-    /// With its data key.
+    /// The payloads are encrypted, and the data key is known.
     Key(Arc<Cipher>),
-    /// Not at all: they are encrypted, and the master key is not given. One of these opens them.
+    /// The payloads are encrypted, and no given master key opens them. One of these would.
     Locked(Vec<KeyId>),
 }
 
@@ -62,17 +62,17 @@ pub enum PayloadAccess {
 pub enum PayloadError {
     /// The key is not given.
     Locked,
-    /// It is not what was written, although its checksum is right: damage.
+    /// It does not authenticate, although its checksum is correct: damage.
     Forged,
 }
 
 impl PayloadAccess {
-    /// Access by what [`key_slots::open`] found.
+    /// Access with the secrets that [`key_slots::open`] returned.
     pub fn from_secrets(wrapped: &FileSecrets) -> Self {
         Self::Key(Arc::new(Cipher::new(wrapped.data_key())))
     }
 
-    /// The cipher, where there is one.
+    /// The cipher, if the payloads are encrypted and the key is known.
     pub fn cipher(&self) -> Option<&Cipher> {
         match self {
             Self::Key(cipher) => Some(cipher),
@@ -80,12 +80,12 @@ impl PayloadAccess {
         }
     }
 
-    /// Bytes a stored payload is longer than what was handed in.
+    /// Additional bytes of a stored payload, compared with the original one.
     pub fn overhead(&self) -> usize {
         if matches!(self, Self::Plain) { 0 } else { TAG_LEN }
     }
 
-    /// The payload of a frame found at `offset`; what is decrypted is put into `plain`.
+    /// The payload of a frame found at `offset`. A decrypted payload is written to `plain`.
     pub fn read<'a>(
         &self,
         found: DecodedFrame<'a>,

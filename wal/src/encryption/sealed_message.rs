@@ -1,8 +1,8 @@
-//! Small things sealed one by one: wrapped keys and dead letters.
+//! Encrypts small messages one by one: wrapped keys and dead letters.
 //!
-//! Each is sealed under a key of its own, HMAC-SHA256 of a purpose and 32 random bytes under the long-lived key. So
-//! many lives may seal under one long-lived key without knowing of each other. On disk: random bytes (32),
-//! ciphertext, tag (16).
+//! Each message has its own key: HMAC-SHA256, under the long-lived key, of a purpose and 32 random bytes. Several runs
+//! may therefore encrypt under one long-lived key without coordination. On disk: random bytes (32), ciphertext, tag
+//! (16).
 
 use std::io;
 
@@ -15,10 +15,10 @@ use super::cipher::{Cipher, TAG_LEN};
 
 const SALT: usize = 32;
 
-/// Bytes a sealed message is longer than what was sealed.
+/// Additional bytes of a sealed message, compared with the original one.
 pub const OVERHEAD: usize = SALT + TAG_LEN;
 
-/// Seals a message for one purpose; it opens only with the same `associated` bytes.
+/// Encrypts a message for one purpose. It can be decrypted only with the same `associated` bytes.
 pub fn seal(key: &[u8; 32], purpose: &str, associated: &[u8], plain: &[u8]) -> io::Result<Vec<u8>> {
     let salt: [u8; SALT] = random()?;
     let mut out = Vec::with_capacity(plain.len() + OVERHEAD);
@@ -29,7 +29,7 @@ pub fn seal(key: &[u8; 32], purpose: &str, associated: &[u8], plain: &[u8]) -> i
     Ok(out)
 }
 
-/// What was sealed; `None` if this is not what was sealed, or not for this.
+/// Decrypts a message; `None` if it, its purpose or its associated data is not authentic.
 pub fn open(key: &[u8; 32], purpose: &str, associated: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (salt, rest) = sealed.split_first_chunk::<SALT>()?;
     let (bytes, tag) = rest.split_last_chunk::<TAG_LEN>()?;
@@ -38,12 +38,12 @@ pub fn open(key: &[u8; 32], purpose: &str, associated: &[u8], sealed: &[u8]) -> 
     opened.then_some(plain)
 }
 
-/// `purpose` is one of a few constants, none the beginning of another, so that it needs no length.
+/// `purpose` is one of a few constants. None is a prefix of another, so no length is needed.
 fn derive_key(key: &[u8; 32], purpose: &str, salt: &[u8; SALT]) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(hmac_sha256(key, &[purpose.as_bytes(), salt]))
 }
 
-/// HMAC-SHA256 of the parts, one after another.
+/// HMAC-SHA256 of the concatenated parts.
 pub fn hmac_sha256(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes any key");
@@ -74,7 +74,7 @@ mod tests {
         assert_ne!(
             seal(&[1; 32], "a purpose", b"place", b"hello").unwrap(),
             sealed,
-            "never twice the same key"
+            "the same key is never used twice"
         );
     }
 }
