@@ -1,4 +1,4 @@
-//! What the daemon says of its backlog, on the admin listener.
+//! The daemon's backlog and delivery statistics, from its admin listener.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,17 +10,17 @@ use hyper::{Method, Uri};
 use crate::http::{Endpoint, HttpResponse, OutgoingRequest, Server, ServerConnection, TrustedCas};
 use crate::report::DeliveryStats;
 
-/// The daemon computes its figures on a thread that may wait for the disk.
+/// Timeout of a request. The daemon computes its statistics on a thread that may wait for the disk.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Distance of two questions while the backlog is awaited.
+/// Time between two requests while the tool waits for an empty backlog.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The admin listener.
+/// A client of the admin listener.
 pub struct Admin {
     link: ServerConnection,
 }
 
-/// The daemon's figures at one moment.
+/// The daemon's statistics at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DaemonStats {
     backlog: u64,
@@ -37,7 +37,7 @@ impl Admin {
         Ok(Self { link: ServerConnection::new(server) })
     }
 
-    /// The figures now.
+    /// The current statistics.
     pub async fn stats(&mut self) -> anyhow::Result<DaemonStats> {
         let backlog = self.get("/admin/backlog").await?;
         let metrics = self.get("/metrics").await?;
@@ -55,7 +55,7 @@ impl Admin {
         })
     }
 
-    /// Seconds until nothing waits. `None`: not within this time.
+    /// Waits for an empty backlog and returns the seconds until then. `None` if `within` has passed.
     pub async fn await_drained(&mut self, within: Duration) -> anyhow::Result<Option<f64>> {
         let started = Instant::now();
         loop {
@@ -79,17 +79,17 @@ impl Admin {
             body: Default::default(),
         };
         let answer = tokio::time::timeout(RESPONSE_TIMEOUT, self.link.send(&message, None, true)).await;
-        let answer = answer.with_context(|| format!("--admin: {path} was not answered"))?;
+        let answer = answer.with_context(|| format!("--admin: {path} got no response"))?;
         let answer = answer.map_err(|failure| anyhow::anyhow!("--admin: {path}: {}", failure.detail()))?;
         if answer.status != 200 {
-            bail!("--admin: {path} was answered with {}", answer.status);
+            bail!("--admin: {path} returned {}", answer.status);
         }
         Ok(answer)
     }
 }
 
 impl DaemonStats {
-    /// What happened between two moments.
+    /// The difference between two moments.
     pub fn delta_to(&self, end: &Self, drained_after_seconds: Option<f64>) -> DeliveryStats {
         DeliveryStats {
             accepted: end.accepted.saturating_sub(self.accepted),
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_series_of_a_metric_are_added_and_no_other() {
+    fn all_series_of_one_metric_are_added() {
         let metrics =
             "# HELP a_total x\na_total{topic=\"x y\"} 3\na_total{topic=\"z\"} 4\na_total_more 9\nb_total 5\n";
         assert_eq!((sum(metrics, "a_total"), sum(metrics, "b_total"), sum(metrics, "c_total")), (7, 5, 0));

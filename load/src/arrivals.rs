@@ -1,4 +1,4 @@
-//! When requests are due. All times follow from the profile and the seed, none from how the target answers.
+//! The due times of requests. They follow from the profile and the seed only, not from the target's responses.
 
 use std::time::Duration;
 
@@ -7,33 +7,33 @@ use serde::Serialize;
 
 use crate::profile::{Phase, Profile};
 
-/// The distances between requests.
+/// The intervals between requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Spacing {
-    /// Even distances
+    /// Equal intervals
     #[default]
     Uniform,
-    /// Random distances, as of many clients that do not know each other
+    /// Random intervals, as of many independent clients
     Poisson,
 }
 
-/// The times at which requests are due, in order.
+/// The due times of requests, in order.
 ///
-/// A request is due whenever the number of requests that the profile promises up to a time reaches the next mark.
+/// A request is due whenever the profile's cumulative number of requests reaches the next mark.
 pub struct Arrivals {
     parts: Vec<Phase>,
     part: usize,
-    /// Start of the present part in seconds.
+    /// Start of the current part in seconds.
     start: f64,
-    /// Requests of the present part before the next one. A fraction with random distances.
+    /// Requests of the current part before the next one. A fraction with random intervals.
     requests: f64,
     spacing: Spacing,
     random: fastrand::Rng,
 }
 
 impl Arrivals {
-    /// The same times for the same profile, spacing and seed.
+    /// The same profile, spacing and seed give the same times.
     pub fn new(profile: &Profile, spacing: Spacing, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let mark = match spacing {
@@ -66,7 +66,7 @@ impl Iterator for Arrivals {
     }
 }
 
-/// Seconds after the start of a part at which so many of its requests have become due.
+/// Seconds after the start of a part at which `mark` of its requests have become due.
 ///
 /// The solution of `from·t + (to − from)/(2·length)·t² = mark`, in a form without cancellation.
 fn due_offset(part: &Phase, mark: f64) -> f64 {
@@ -75,7 +75,7 @@ fn due_offset(part: &Phase, mark: f64) -> f64 {
     if mark <= 0.0 { 0.0 } else { 2.0 * mark / (part.from + root) }
 }
 
-/// A distance of a Poisson process with one request per unit.
+/// An interval of a Poisson process with one request per unit.
 fn exponential_gap(random: &mut fastrand::Rng) -> f64 {
     // 1 − f64() is never 0, whose logarithm is infinite.
     -(1.0 - random.f64()).ln()
@@ -96,13 +96,13 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_rate_has_even_distances_over_phases() {
+    fn a_constant_rate_has_equal_intervals_across_phases() {
         let two = profile(vec![Phase::constant("a", SECOND, 4.0), Phase::constant("b", SECOND, 2.0)]);
         assert_eq!(due(&two, Spacing::Uniform), [0.0, 0.25, 0.5, 0.75, 1.0, 1.5]);
     }
 
     #[test]
-    fn the_warm_up_has_the_first_rate() {
+    fn the_warm_up_uses_the_first_rate() {
         let with = Profile { warm_up: SECOND, ..profile(vec![Phase::constant("a", SECOND, 2.0)]) };
         assert_eq!(due(&with, Spacing::Uniform), [0.0, 0.5, 1.0, 1.5]);
         let phases: Vec<_> =
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ramp_follows_its_rate() {
+    fn a_ramp_follows_its_rates() {
         let ramp = Phase { name: "ramp".to_owned(), length: 10 * SECOND, from: 0.0, to: 200.0 };
         let times = due(&profile(vec![ramp]), Spacing::Uniform);
         assert_eq!(times.len(), 1_000);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn random_distances_keep_the_rate_and_repeat_with_the_seed() {
+    fn random_intervals_keep_the_rate_and_repeat_with_the_seed() {
         let constant = profile(vec![Phase::constant("a", 100 * SECOND, 100.0)]);
         let times = due(&constant, Spacing::Poisson);
         // Ten standard deviations of a Poisson count of 10,000.
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(times, due(&constant, Spacing::Poisson));
         let distances: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         let long = distances.iter().filter(|distance| **distance > 0.02).count() as f64;
-        // e⁻² of the distances of a Poisson process exceed twice the mean; none of even distances does.
+        // In a Poisson process e⁻² of the intervals exceed twice the mean; with equal intervals none does.
         assert!((long / distances.len() as f64 - (-2.0_f64).exp()).abs() < 0.03);
     }
 }

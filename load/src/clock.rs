@@ -1,4 +1,4 @@
-//! Time since the start of a run. Tests replace the clock.
+//! Time since the start of a run. Tests use another clock.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,14 +12,14 @@ pub trait Clock {
     fn sleep_until(&self, at: Duration);
 }
 
-/// The clock of a run.
+/// The real clock of a run.
 #[derive(Clone, Copy)]
 pub struct RunClock {
     started: Instant,
 }
 
 impl RunClock {
-    /// Begins now.
+    /// Starts the clock.
     pub fn start() -> Self {
         Self { started: Instant::now() }
     }

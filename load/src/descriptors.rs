@@ -1,12 +1,12 @@
-//! Enough descriptors for all connections.
+//! Raising the descriptor limit for the connections.
 
 use anyhow::bail;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors beside the connections: reports, timers, the runtime.
+/// Descriptors besides the connections: reports, timers, the runtime.
 const OTHER_DESCRIPTORS: u64 = 64;
 
-/// Raises the soft limit as far as the hard one allows.
+/// Raises the soft limit as far as necessary and allowed by the hard limit.
 pub fn raise_limit(connections: usize) -> anyhow::Result<()> {
     let needed = connections as u64 + OTHER_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile);

@@ -1,4 +1,4 @@
-//! The thread that hands requests over to the workers.
+//! The thread that puts due requests into the queue.
 
 use std::num::NonZero;
 use std::sync::atomic::Ordering;
@@ -18,30 +18,30 @@ use crate::record;
 use crate::record::{Recorder, RequestOutcome, Sample};
 use crate::worker::{ProgressCounts, record};
 
-/// What the thread needs.
+/// Dependencies of the thread.
 pub struct DispatchThread {
-    /// The operations that requests are chosen of.
+    /// The operations from which requests are chosen.
     pub operations: Arc<Operations>,
-    /// Where requests go.
+    /// The queue of due requests.
     pub queue: Arc<Queue>,
-    /// Where requests go that the queue has no room for.
+    /// Records requests that do not fit into the queue.
     pub recorder: Arc<Mutex<Recorder>>,
-    /// For the progress bar.
+    /// Counters for the progress bar.
     pub counts: Arc<ProgressCounts>,
     /// The clock of the run.
     pub clock: RunClock,
-    /// How many workers end with the queue.
+    /// Number of workers that end with the queue.
     pub workers: usize,
-    /// Ends it early.
+    /// Ends the thread early.
     pub interrupt: Interrupt,
-    /// The longest lateness that is told apart.
+    /// Maximum of the lateness histogram.
     pub max_lateness: Duration,
 }
 
 impl DispatchThread {
-    /// Returns when it was interrupted, and how late requests were, in microseconds.
+    /// Returns the time of an interruption, if one happened, and the lateness of requests in microseconds.
     pub fn run(self, arrivals: Arrivals) -> (Option<Duration>, Histogram<u64>) {
-        // The kernel may otherwise add 50 µs to each sleep. Where it is not allowed, it does.
+        // Otherwise the kernel may add 50 µs to each sleep. If setting the slack is not allowed, it does.
         let _ = rustix::thread::set_current_timer_slack(NonZero::new(1));
         let mut lateness = record::histogram(self.max_lateness, 3);
         let mut random = fastrand::Rng::with_seed(self.operations.seed);

@@ -1,4 +1,4 @@
-//! The requests of a run: one thread hands them over when they are due, workers send them.
+//! The requests of a run: one thread queues them when they are due, and workers send them.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,26 +20,26 @@ use crate::queue::Queue;
 use crate::record::{Recorder, RecorderConfig};
 use crate::worker::{ProgressCounts, Worker};
 
-/// How often the progress bar moves.
+/// Update interval of the progress bar.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What came out of the requests of a run.
+/// The results of a run's requests.
 pub struct RunOutcome {
-    /// What became of them.
+    /// Statistics of the requests.
     pub recorder: Recorder,
-    /// How late they were handed over, in microseconds.
+    /// Lateness of queueing, in microseconds.
     pub lateness: Histogram<u64>,
-    /// When the last one was due, or the run was interrupted.
+    /// When the last request was due, or the run was interrupted.
     pub ended: Duration,
-    /// Whether it was interrupted.
+    /// Whether the run was interrupted.
     pub interrupted: bool,
-    /// How many there were, the warm-up included.
+    /// Number of requests, including the warm-up.
     pub requests: u64,
-    /// CPU time of this process.
+    /// CPU time of this process during the run.
     pub cpu: Duration,
 }
 
-/// Sends what is due, and returns when every request is answered or given up.
+/// Sends due requests. Returns when every request has a response or has failed.
 pub async fn drive(
     plan: &RunPlan<'_>,
     server: &Arc<Server>,
@@ -86,8 +86,8 @@ pub async fn drive(
     let mut paced = None;
     loop {
         tokio::select! {
-            // Without the end of the queue, which the pacer brings, no worker would end.
-            ended = &mut pacer, if paced.is_none() => paced = Some(ended.context("the pacer")?),
+            // Workers end only after the end of the queue, which the dispatch thread announces.
+            ended = &mut pacer, if paced.is_none() => paced = Some(ended.context("the dispatch thread")?),
             ended = workers.join_next() => match ended {
                 Some(ended) => ended.context("a worker")?,
                 None => break,
@@ -98,7 +98,7 @@ pub async fn drive(
     progress.end();
     let (stopped, lateness) = match paced {
         Some(paced) => paced,
-        None => pacer.await.context("the pacer")?,
+        None => pacer.await.context("the dispatch thread")?,
     };
     let cpu = cpu_time().saturating_sub(cpu_before);
     let mut recorder = empty;
@@ -110,7 +110,7 @@ pub async fn drive(
     Ok(RunOutcome { recorder, lateness, ended, interrupted, requests, cpu })
 }
 
-/// CPU time of this process.
+/// CPU time of this process so far.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))

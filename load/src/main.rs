@@ -1,9 +1,8 @@
 //! forebay-load: open-loop load scenarios.
 //!
-//! The report goes to stdout, everything else to stderr. Exit codes: 0 service levels met, 1 missed, 2 the run could not
-//! be made.
+//! The report goes to stdout, everything else to stderr. Exit codes: 0 service levels met, 1 missed, 2 the run failed.
 
-// They panic where nobody reads or the disk is full.
+// The macros panic if the reader has closed the pipe or the disk is full.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod admin;
@@ -85,18 +84,18 @@ fn execute(command: &Command) -> anyhow::Result<ExitOutcome> {
     Ok(ExitOutcome::Met)
 }
 
-/// Makes the run of a scenario, reports it, and says how it ended.
+/// Runs a scenario, writes its report, and returns the outcome.
 fn load(planned: &ScenarioPlan<'_>) -> anyhow::Result<ExitOutcome> {
     let plan = RunPlan::new(planned)?;
     descriptors::raise_limit(plan.connections)?;
     let options = &planned.common.report;
-    // Before the run: after an hour it is too late to learn that a file cannot be written.
+    // Before the run: a file that cannot be written must not be noticed only after an hour.
     let report = options.report.as_deref().map(create).transpose()?;
     let html = options.html.as_deref().map(create).transpose()?;
     let interrupt = Interrupt::listen()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let made = runtime.block_on(run::run(&plan, &interrupt));
-    // After a failed run the thread that hands requests over may still sleep.
+    // After a failed run the dispatch thread may still sleep.
     runtime.shutdown_background();
     let FinishedRun { document, missing } = made?;
 
@@ -108,24 +107,24 @@ fn load(planned: &ScenarioPlan<'_>) -> anyhow::Result<ExitOutcome> {
         write(file, &report::page(&document))?;
     }
     let text = if options.json { json } else { report::print(&document) };
-    // The exit code says what was found, with or without a reader.
+    // The exit code shows the outcome, even if no process reads the output.
     unless_closed(output::write_stdout(text.as_bytes()))?;
     let outcome = outcome(&document);
     let Some(error) = missing else { return Ok(outcome) };
-    note!("forebay-load: the report does not say what had reached Kafka: {error:#}");
+    note!("forebay-load: the report lacks the delivery to Kafka: {error:#}");
     Ok(ExitOutcome::Incomplete)
 }
 
-/// Opens a file for a report. What it holds stays until the report is written: the run may fail.
+/// Opens a file for a report. Its content stays until the report is written, because the run may fail.
 fn create(path: &Path) -> anyhow::Result<(File, &Path)> {
     let file = File::options().write(true).create(true).truncate(false).open(path);
     Ok((file.with_context(|| format!("cannot write {}", path.display()))?, path))
 }
 
-/// Replaces what a file holds.
+/// Replaces the content of a file.
 fn write((mut file, path): (File, &Path), text: &str) -> anyhow::Result<()> {
     let name = || path.display().to_string();
-    // Only a regular file has a length: /dev/stderr, say, has none.
+    // Only a regular file can be truncated: /dev/stderr, for example, cannot.
     if file.metadata().with_context(name)?.is_file() {
         file.set_len(0).with_context(name)?;
     }
@@ -134,14 +133,14 @@ fn write((mut file, path): (File, &Path), text: &str) -> anyhow::Result<()> {
 
 fn outcome(document: &Document) -> ExitOutcome {
     if document.interrupted {
-        note!("forebay-load: interrupted; the report is about the requests until then");
+        note!("forebay-load: interrupted; the report covers the requests until then");
         return ExitOutcome::Incomplete;
     }
     match &document.levels {
         Some(levels) if levels.met => ExitOutcome::Met,
         Some(_) => ExitOutcome::Missed,
         None if document.total.good == 0 => {
-            note!("forebay-load: no request had an expected answer");
+            note!("forebay-load: no request had an expected response");
             ExitOutcome::Incomplete
         }
         None => ExitOutcome::Met,

@@ -1,4 +1,4 @@
-//! Manual pages and shell completions, from the definition of the command line.
+//! Manual pages and shell completions, generated from the definition of the command line.
 
 use std::path::Path;
 use std::{fs, io};
@@ -16,7 +16,7 @@ pub fn completions(shell: Shell, mut program: Command) -> Vec<u8> {
     text
 }
 
-/// The page of the program, then one of each command.
+/// The manual page of the program, then one page per command.
 pub fn pages(mut program: Command) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     program.build();
@@ -27,7 +27,7 @@ pub fn pages(mut program: Command) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Writes each page to a file of the directory, which is created if it does not exist.
+/// Writes each page to a file in the directory, which is created if it does not exist.
 pub fn write(program: Command, directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     clap_mangen::generate_to(program, directory)

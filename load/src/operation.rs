@@ -1,4 +1,4 @@
-//! The operations of a run, and the requests of each.
+//! The operations of a run, and their requests.
 
 use std::sync::Arc;
 
@@ -9,42 +9,42 @@ use crate::session::Session;
 use crate::template::Values;
 use crate::users::{Population, UserOperation};
 
-/// All that a request needs.
+/// The operations of a run, and the data for their requests.
 pub struct Operations {
     /// Name and weight of each operation, in the order of `operations`.
     pub mix: Mix,
     /// The operations.
     pub operations: Vec<Operation>,
-    /// The name of this run in placeholders.
+    /// Name of this run, for placeholders.
     pub run: String,
-    /// The seed of random values.
+    /// Seed of random values.
     pub seed: u64,
-    /// Whose token requests carry that are not of a user of the run.
+    /// Session of requests that do not belong to a user of the run.
     pub session: Option<Arc<Session>>,
     /// Headers of every request.
     pub headers: HeaderMap,
-    /// The users, if operations need them.
+    /// Users, if operations need them.
     pub population: Option<Arc<Population>>,
 }
 
-/// One operation.
+/// An operation.
 pub struct Operation {
-    /// Which requests it makes.
+    /// The source of its requests.
     pub source: RequestSource,
-    /// The statuses that count as good.
+    /// The statuses that count as success.
     pub expect: StatusSet,
 }
 
-/// Which requests an operation makes.
+/// The source of an operation's requests.
 pub enum RequestSource {
-    /// Those of a template.
+    /// A template.
     Template(Box<RequestTemplate>),
-    /// Those of users.
+    /// An operation of users.
     User(UserOperation),
 }
 
 impl Operations {
-    /// The names, in order.
+    /// The operations' names, in order.
     pub fn names(&self) -> Vec<String> {
         self.mix.0.iter().map(|(name, _)| name.clone()).collect()
     }
@@ -62,7 +62,7 @@ impl Operations {
         }
     }
 
-    /// Whether a status is good.
+    /// Whether a status counts as success.
     pub fn expects(&self, operation: usize, status: u16) -> bool {
         self.operations.get(operation).is_some_and(|operation| operation.expect.contains(status))
     }

@@ -1,16 +1,16 @@
-//! Standard output and standard error. A failed write is never a panic.
+//! Writing to standard output and standard error. A failed write never panics.
 
 use std::io::Write;
 use std::{fmt, io};
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitOutcome {
     /// All service levels are met, or none was given.
     Met,
     /// At least one service level is missed.
     Missed,
-    /// The run did not measure what it should.
+    /// The run did not measure what was requested.
     Incomplete,
 }
 
@@ -20,9 +20,9 @@ macro_rules! note {
 }
 pub(crate) use note;
 
-/// What [`note!`] does.
+/// The implementation of [`note!`].
 pub fn note_line(text: fmt::Arguments<'_>) {
-    // One write for the line: lines of several processes that share a terminal stay whole.
+    // One write per line, so that lines of several processes on one terminal stay whole.
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
@@ -33,7 +33,7 @@ pub fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// The result of printing, without the error of a reader that has closed the pipe.
+/// The result of printing, ignoring the error of a closed pipe.
 pub fn unless_closed(printed: io::Result<()>) -> io::Result<()> {
     printed.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }

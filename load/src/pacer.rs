@@ -1,15 +1,15 @@
-//! Hands over each request when it is due, however slowly the target answers.
+//! Dispatches each request when it is due, however slow the target is.
 
 use std::time::Duration;
 
 use crate::clock::Clock;
 
-/// The longest sleep: an interruption is noticed after this time.
+/// The longest sleep, and so the longest delay until an interruption is noticed.
 const MAX_SLEEP: Duration = Duration::from_millis(50);
 
-/// Calls `hand_over` with each time of `arrivals` and the present time, at that time or as soon as possible after it.
+/// Calls `hand_over` with each time of `arrivals` and the current time, at that time or as soon as possible after it.
 ///
-/// `stop` ends it early. Returns the time at which that happened, or `None` after the last request.
+/// `stop` ends the loop early. Returns the time of that, or `None` after the last request.
 pub fn dispatch_when_due(
     arrivals: impl Iterator<Item = Duration>,
     clock: &impl Clock,
@@ -19,7 +19,7 @@ pub fn dispatch_when_due(
     for due in arrivals {
         let mut now = clock.now();
         loop {
-            // Asked also when requests are late: a pacer that cannot keep up never sleeps.
+            // Checked also when requests are late: a dispatcher that cannot keep up never sleeps.
             if stop() {
                 return Some(now);
             }
@@ -40,7 +40,7 @@ mod tests {
 
     use super::*;
 
-    /// A clock that moves only when somebody sleeps, and then goes on by a bit more than asked for.
+    /// A clock that moves only during a sleep, and then by a little more than requested.
     struct ManualClock {
         now: Cell<Duration>,
         late: Duration,
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn each_request_is_handed_over_when_it_is_due() {
+    fn each_request_is_dispatched_when_it_is_due() {
         let clock = clock(0);
         let mut seen = Vec::new();
         let ended = dispatch_when_due(
@@ -79,8 +79,8 @@ mod tests {
     }
 
     #[test]
-    fn a_late_thread_hands_over_all_that_is_due_with_its_due_time() {
-        // Each sleep is 25 ms too long: no request may move with it.
+    fn a_late_thread_dispatches_all_due_requests_with_their_due_times() {
+        // Each sleep is 25 ms too long: the due times must not move with it.
         let clock = clock(25);
         let mut seen = Vec::new();
         dispatch_when_due(
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interruption_ends_it_between_two_requests() {
+    fn an_interruption_ends_dispatching_between_two_requests() {
         let clock = clock(0);
         let mut seen = 0;
         let stop = || clock.now() >= ms(100);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interruption_ends_it_also_when_all_requests_are_late() {
+    fn an_interruption_ends_dispatching_when_all_requests_are_late() {
         let clock = clock(0);
         clock.sleep_until(ms(500));
         let seen = Cell::new(0);

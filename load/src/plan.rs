@@ -1,4 +1,4 @@
-//! From options to a plan: files are read, and every mistake is found before the first request.
+//! From options to a plan: reads the files, and finds every error before the first request.
 
 use std::fs;
 use std::sync::Arc;
@@ -18,34 +18,34 @@ use crate::session::{LoginCounters, Session, TokenSource};
 use crate::template::Template;
 use crate::users::{self, Population, UserOperation};
 
-/// The body of the example kind of a daemon without configuration.
+/// The body for the example kind of a daemon without configuration.
 const EXAMPLE_BODY: &str = r#"{"id":"{{run}}-{{seq}}","amount":{{random:1000}}}"#;
 const EXAMPLE_KIND: &str = "order.create";
-/// What users do where no mix is given.
+/// The default mix of users' operations.
 const USERS_MIX: &str = "register=1,login=2,read=7";
 
-/// All that a run needs.
+/// The plan of a run.
 pub struct RunPlan<'a> {
     /// The scenario with its options.
     pub planned: &'a ScenarioPlan<'a>,
-    /// Where requests go.
+    /// The target.
     pub endpoint: Endpoint,
-    /// Whose certificates are trusted.
+    /// The trusted certificates.
     pub trust: TrustedCas,
-    /// What is sent.
+    /// The operations.
     pub operations: Arc<Operations>,
-    /// Tokens that were obtained.
+    /// Counters of obtained tokens.
     pub logins: Arc<LoginCounters>,
-    /// The most requests in progress.
+    /// Maximum number of requests in progress.
     pub connections: usize,
-    /// For the report.
+    /// Settings for the report.
     pub settings: Settings,
     /// Service levels.
     pub levels: Option<Levels>,
 }
 
 impl<'a> RunPlan<'a> {
-    /// Reads files and checks everything that can be checked without the target.
+    /// Reads files, and checks everything that can be checked without the target.
     pub fn new(planned: &'a ScenarioPlan<'a>) -> anyhow::Result<Self> {
         let options = &planned.common.target;
         let course = &planned.common.course;
@@ -88,24 +88,24 @@ impl<'a> RunPlan<'a> {
     }
 }
 
-/// Others can read command lines.
+/// Refuses secrets in options: other users can read command lines.
 fn refuse_secrets(planned: &ScenarioPlan<'_>) -> anyhow::Result<()> {
     let options = &planned.common.target;
     options.headers.iter().try_for_each(PlainHeader::reject_secret)?;
     let urls = [Some(&options.base), options.url.as_ref(), planned.common.report.admin.as_ref()];
     if urls.into_iter().flatten().any(|url| url.has_credentials) {
         bail!(
-            "a URL has a name and a password, and others can read command lines: use --header-file or --token-file"
+            "a URL contains a password, and other users can read command lines: use --header-file or --token-file"
         );
     }
     Ok(())
 }
 
-/// The mix of users' operations, if the run is about users.
+/// The mix of users' operations, if the run uses them.
 fn mix(planned: &ScenarioPlan<'_>) -> anyhow::Result<Option<Mix>> {
     let options = &planned.common.target;
     if planned.mix.is_some() && (options.kind.is_some() || options.url.is_some()) {
-        bail!("{} is about users: --kind and --url do not fit", planned.name);
+        bail!("{} is about users, so --kind and --url cannot be used", planned.name);
     }
     if planned.mix.is_none() && !options.users {
         return Ok(None);
@@ -135,7 +135,7 @@ fn session(
     Ok(Some(Arc::new(Session::new(source, headers.clone(), RunClock::start(), Arc::clone(logins)))))
 }
 
-/// Headers that are the same for all requests, logins included. Read once: the file may be a pipe.
+/// Headers of all requests, including logins. Read once, because the file may be a pipe.
 fn fixed_headers(options: &TargetOptions) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("forebay-load/", env!("CARGO_PKG_VERSION"))));
@@ -149,7 +149,7 @@ fn fixed_headers(options: &TargetOptions) -> anyhow::Result<HeaderMap> {
     Ok(headers)
 }
 
-/// Commands of a kind, or requests to any endpoint.
+/// The operation for commands of a kind, or for requests to any endpoint.
 fn template_operations(options: &TargetOptions, mut headers: HeaderMap) -> anyhow::Result<Operations> {
     let kind = match (&options.kind, &options.url) {
         (None, None) => Some(EXAMPLE_KIND),
@@ -180,7 +180,7 @@ fn template_operations(options: &TargetOptions, mut headers: HeaderMap) -> anyho
 fn read_body(path: &std::path::Path) -> anyhow::Result<Template> {
     let place = || format!("--body-file {}", path.display());
     let text = fs::read_to_string(path).with_context(place)?;
-    // An editor ends the last line; a JSON body does not need it.
+    // An editor ends the last line with a newline, which a JSON body does not need.
     let text = text.strip_suffix('\n').unwrap_or(&text);
     text.parse().map_err(|mistake| anyhow::anyhow!("{}, {mistake}", place()))
 }
@@ -199,7 +199,7 @@ fn user_operations(
     let mut what = Vec::new();
     for (name, _) in &mix.0 {
         let Some(operation) = UserOperation::from_name(name) else {
-            bail!("--mix: no operation is called {name}; there are {}", users::NAMES.join(", "));
+            bail!("--mix: no operation is called {name}; valid names: {}", users::NAMES.join(", "));
         };
         what.push(Operation { source: RequestSource::User(operation), expect: operation.expects() });
     }

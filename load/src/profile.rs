@@ -1,17 +1,17 @@
-//! The rate of a run over time: a warm-up, then phases whose rate is constant or changes linearly.
+//! The rate of a run over time: a warm-up, then phases with a constant or linearly changing rate.
 
 use std::time::Duration;
 
-/// A part of a run with figures of its own.
+/// A part of a run with its own statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phase {
-    /// Its name in reports and service levels.
+    /// Name in reports and service levels.
     pub name: String,
-    /// How long requests of this phase become due.
+    /// Length: requests become due during this time.
     pub length: Duration,
-    /// Requests per second at its start.
+    /// Requests per second at the start.
     pub from: f64,
-    /// Requests per second at its end.
+    /// Requests per second at the end.
     pub to: f64,
 }
 
@@ -21,18 +21,18 @@ impl Phase {
         Self { name: name.to_owned(), length, from: rate, to: rate }
     }
 
-    /// How many requests become due in it.
+    /// The number of requests that become due in the phase.
     pub fn requests(&self) -> f64 {
         (self.from + self.to) / 2.0 * self.length.as_secs_f64()
     }
 }
 
-/// The whole course of a run.
+/// The rates of a whole run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
-    /// Not in the figures. Its rate is that with which the first phase begins.
+    /// Length of the warm-up, which no statistic includes. Its rate is the initial rate of the first phase.
     pub warm_up: Duration,
-    /// What is measured, in order.
+    /// The measured phases, in order.
     pub phases: Vec<Phase>,
 }
 
@@ -44,17 +44,17 @@ impl Profile {
         std::iter::once(warm_up).chain(self.phases.iter().cloned()).collect()
     }
 
-    /// Length of what is measured.
+    /// Total length of the measured phases.
     pub fn measured(&self) -> Duration {
         self.phases.iter().map(|phase| phase.length).sum()
     }
 
-    /// Length of the whole.
+    /// Length of the run, including the warm-up.
     pub fn length(&self) -> Duration {
         self.warm_up + self.measured()
     }
 
-    /// Phase of a request that is due at this time since the start of the run, and `None` for the warm-up.
+    /// The phase of a request that is due at this time since the start of the run. `None` for the warm-up.
     pub fn phase_at(&self, due: Duration) -> Option<usize> {
         let mut end = self.warm_up;
         if due < end {

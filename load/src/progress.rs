@@ -1,4 +1,4 @@
-//! The progress bar, on a terminal only.
+//! The progress bar, shown only on a terminal.
 
 use std::io;
 use std::io::IsTerminal;
@@ -17,25 +17,25 @@ fn bar(length: u64, template: &str) -> ProgressBar {
     ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// The bar of users that are registered before a run.
+/// The progress bar of registrations before a run.
 pub fn registrations(users: u64) -> ProgressBar {
     bar(users, "registering users {wide_bar} {pos}/{len}")
 }
 
-/// The bar of a run.
+/// The progress bar of a run.
 pub struct Progress {
     bar: ProgressBar,
     warm_up: Duration,
 }
 
 impl Progress {
-    /// For a run of this length.
+    /// Creates the bar of a run of this length.
     pub fn new(length: Duration, warm_up: Duration) -> Self {
         let bar = bar(length.as_millis() as u64, "{wide_bar} {msg}");
         Self { bar, warm_up }
     }
 
-    /// Shows what happened so far.
+    /// Shows the current counts.
     pub fn show(&self, now: Duration, counts: &ProgressCounts) {
         if self.bar.is_hidden() {
             return;

@@ -1,4 +1,4 @@
-//! A run: connect, register users, send what is due, wait for the answers, report.
+//! A run: connect, register users, send due requests, wait for the responses, report.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,20 +17,20 @@ use crate::report::{
     DeliveryStats, Document, Latency, LevelsReport, LoginCounts, MeasuredStats, SCHEMA, ToolStats,
 };
 
-/// How often an interruption is noticed before and after the requests.
+/// Delay until an interruption is noticed before and after the requests.
 const TICK: Duration = Duration::from_millis(100);
-/// The longest time of the first connection, and of the first token.
+/// Timeout for the first connection, and for the first token.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 
-/// What a run left.
+/// The result of a run.
 pub struct FinishedRun {
     /// The report.
     pub document: Document,
-    /// Why figures are missing that were asked for.
+    /// Why requested statistics are missing.
     pub missing: Option<anyhow::Error>,
 }
 
-/// Makes the run and its report.
+/// Executes the run and creates its report.
 pub async fn run(plan: &RunPlan<'_>, interrupt: &Interrupt) -> anyhow::Result<FinishedRun> {
     let server = plan.endpoint.resolve(&plan.trust).await?;
     let mut admin = match &plan.planned.common.report.admin {
@@ -51,7 +51,7 @@ pub async fn run(plan: &RunPlan<'_>, interrupt: &Interrupt) -> anyhow::Result<Fi
         (Some(admin), Some(before)) => Some(delivery_stats(plan, admin, before, interrupt).await),
         _ => None,
     };
-    // An hour of requests is reported also when the admin listener fails afterwards.
+    // The requests are reported even if the admin listener fails afterwards.
     let (kafka, missing) = match reached.transpose() {
         Ok(None) => (None, None),
         Ok(Some((kafka, ended_early))) => {
@@ -63,7 +63,7 @@ pub async fn run(plan: &RunPlan<'_>, interrupt: &Interrupt) -> anyhow::Result<Fi
     Ok(FinishedRun { document: document(plan, driven, kafka, started_at), missing })
 }
 
-/// What reached Kafka, and whether an interruption ended the wait for the rest.
+/// Delivery to Kafka, and whether an interruption ended the wait for the rest.
 async fn delivery_stats(
     plan: &RunPlan<'_>,
     admin: &mut Admin,
@@ -81,7 +81,7 @@ async fn delivery_stats(
     Ok((before.delta_to(&after, drained), ended_early))
 }
 
-/// Connects once, so that a wrong address is no run full of errors; obtains the first token; registers the users.
+/// Connects once, so that a wrong address fails before the run; obtains the first token; registers the users.
 async fn connect_and_register(plan: &RunPlan<'_>, server: &Arc<Server>) -> anyhow::Result<()> {
     let mut link = ServerConnection::new(Arc::clone(server));
     let url = plan.endpoint.at("");

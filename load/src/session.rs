@@ -1,4 +1,4 @@
-//! The token that requests carry, and how another one is obtained.
+//! The token of requests, and how it is replaced.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use tokio::sync::Mutex;
 use crate::clock::{Clock, RunClock};
 use crate::http::{HttpResponse, OutgoingRequest, RequestError, ServerConnection};
 
-/// A token is replaced before it expires: when less than this part of its life is left.
+/// A token is replaced when less than this fraction of its lifetime is left.
 const REFRESH_MARGIN: f64 = 0.1;
 
-/// How often tokens were obtained.
+/// Counters of obtained tokens, by reason.
 #[derive(Default)]
 pub struct LoginCounters {
-    /// Because there was none.
+    /// No token existed.
     pub first: AtomicU64,
-    /// Because the token was about to expire.
+    /// The token was about to expire.
     pub before_expiry: AtomicU64,
-    /// Because the target refused the token with 401.
+    /// The target refused the token with 401.
     pub after_401: AtomicU64,
 }
 
-/// Where a token comes from.
+/// Source of a token.
 pub enum TokenSource {
     /// A file that another program keeps up to date.
     File(PathBuf),
@@ -40,10 +40,10 @@ pub enum TokenSource {
     },
 }
 
-/// A caller with a token. All its requests share it.
+/// A caller with a token, shared by all its requests.
 pub struct Session {
     source: TokenSource,
-    /// Of its logins.
+    /// Headers of its logins.
     headers: HeaderMap,
     clock: RunClock,
     logins: Arc<LoginCounters>,
@@ -52,17 +52,17 @@ pub struct Session {
 
 struct BearerToken {
     bearer: HeaderValue,
-    /// When it is replaced. `None`: when the target refuses it.
+    /// When to replace the token. `None`: only when the target refuses it.
     replace_at: Option<Duration>,
 }
 
 impl Session {
-    /// Without a token yet.
+    /// A session without a token.
     pub fn new(source: TokenSource, headers: HeaderMap, clock: RunClock, logins: Arc<LoginCounters>) -> Self {
         Self { source, headers, clock, logins, token: Mutex::default() }
     }
 
-    /// The header of a request. Obtains a token if there is none or it is about to expire.
+    /// The header of a request. Obtains a token if none exists or it is about to expire.
     pub async fn bearer(&self, link: &mut ServerConnection) -> Result<HeaderValue, RequestError> {
         let mut token = self.token.lock().await;
         let reason = match &*token {
@@ -75,9 +75,9 @@ impl Session {
         self.replace(&mut token, link, reason).await
     }
 
-    /// The header of the second attempt after the target refused `refused` with 401.
+    /// The header of the second attempt, after the target refused `refused` with 401.
     ///
-    /// Many requests may be refused at once. The first of them obtains the token, the others use it.
+    /// If many requests are refused at once, the first obtains the token and the others use it.
     pub async fn bearer_after(
         &self,
         refused: &HeaderValue,
@@ -90,7 +90,7 @@ impl Session {
         }
     }
 
-    /// Keeps the token of a login that was a request of its own.
+    /// Stores the token from the response to a separate login request.
     pub async fn store_token(&self, answer: &HttpResponse) -> Result<(), RequestError> {
         *self.token.lock().await = Some(self.token_of(answer)?);
         Ok(())
@@ -100,7 +100,7 @@ impl Session {
     pub fn login(&self) -> Option<OutgoingRequest> {
         let TokenSource::Login { name, password } = &self.source else { return None };
         let mut headers = self.headers.clone();
-        // Whatever other requests carry.
+        // Overrides the content type of other requests.
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let body = json!({"name": name, "password": password}).to_string();
         let path = hyper::Uri::from_static("/login");
@@ -116,7 +116,7 @@ impl Session {
         let fresh = match (&self.source, self.login()) {
             (TokenSource::File(path), _) => self.read(path.clone()).await?,
             (_, Some(login)) => self.token_of(&link.send(&login, None, true).await?)?,
-            (_, None) => return Err(RequestError::Login("no way to obtain a token".to_owned())),
+            (_, None) => return Err(RequestError::Login("no source of a new token".to_owned())),
         };
         reason.fetch_add(1, Ordering::Relaxed);
         let bearer = fresh.bearer.clone();
@@ -136,12 +136,12 @@ impl Session {
     fn token_of(&self, answer: &HttpResponse) -> Result<BearerToken, RequestError> {
         if answer.status != 200 {
             let code = answer.code().map(|code| format!(" {code}")).unwrap_or_default();
-            return Err(RequestError::Login(format!("the login was answered with {}{code}", answer.status)));
+            return Err(RequestError::Login(format!("the login returned {}{code}", answer.status)));
         }
         let token = answer.member("access_token");
         let token = token.as_ref().and_then(|token| token.as_str());
-        let token =
-            token.ok_or_else(|| RequestError::Login("the login's answer has no access_token".to_owned()))?;
+        let token = token
+            .ok_or_else(|| RequestError::Login("the login's response has no access_token".to_owned()))?;
         let life = answer.member("expires_in").and_then(|seconds| seconds.as_f64());
         let life = life.filter(|seconds| (0.0..1e9).contains(seconds));
         let replace_at = life.map(|seconds| replace_at(self.clock.now(), Duration::from_secs_f64(seconds)));
@@ -149,7 +149,7 @@ impl Session {
     }
 }
 
-/// When a token that was issued now and lives so long is replaced.
+/// When to replace a token that was issued now and has this lifetime.
 fn replace_at(now: Duration, life: Duration) -> Duration {
     now + life.mul_f64(1.0 - REFRESH_MARGIN)
 }

@@ -1,9 +1,9 @@
-//! Text with placeholders that each request fills with values of its own.
+//! Text with placeholders that are filled for each request.
 
 use std::str::FromStr;
 use std::time::SystemTime;
 
-/// The values of one request. The same run, seed and number give the same values, but for the time.
+/// The values of one request. The same run, seed and number give the same values, except for the time.
 pub struct Values<'a> {
     run: &'a str,
     number: u64,
@@ -13,7 +13,7 @@ pub struct Values<'a> {
 impl<'a> Values<'a> {
     /// Values for the request with this number.
     pub fn new(run: &'a str, seed: u64, number: u64) -> Self {
-        // An odd factor: neighbouring numbers give unrelated seeds.
+        // An odd factor: consecutive numbers give unrelated seeds.
         let random = fastrand::Rng::with_seed(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         Self { run, number, random }
     }
@@ -34,7 +34,7 @@ enum TemplatePart {
     Now,
 }
 
-/// The longest text of `{{fill:N}}`, in bytes.
+/// Maximum length of `{{fill:N}}`, in bytes.
 const MAX_FILL_BYTES: usize = 64 << 20;
 
 const PLACEHOLDERS: &str = "{{seq}}, {{run}}, {{uuid}}, {{random:N}}, {{fill:N}} and {{now}}";
@@ -73,7 +73,7 @@ impl TemplatePart {
     }
 }
 
-/// A random UUID (version 4) of these bits.
+/// A random UUID (version 4) with these bits.
 fn uuid(bits: u128) -> String {
     let bits = bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
     let hex = format!("{bits:032x}");
@@ -123,7 +123,7 @@ fn piece(placeholder: &str) -> Result<TemplatePart, String> {
             Ok(bytes) if bytes <= MAX_FILL_BYTES => Ok(TemplatePart::Fill(bytes)),
             _ => Err(format!("{{{{{placeholder}}}}} is longer than {MAX_FILL_BYTES} bytes")),
         },
-        _ => Err(format!("{{{{{placeholder}}}}} is no placeholder; there are {PLACEHOLDERS}")),
+        _ => Err(format!("{{{{{placeholder}}}}} is not a placeholder; valid placeholders: {PLACEHOLDERS}")),
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn each_request_has_values_of_its_own_that_repeat_with_the_seed() {
+    fn each_request_has_its_own_values_that_repeat_with_the_seed() {
         assert_eq!(filled(r#"{"id":"{{run}}-{{seq}}"}"#, 12), r#"{"id":"r1-12"}"#);
         for text in ["{{uuid}}", "{{random:1000000000}}", "{{fill:20}}"] {
             assert_eq!(filled(text, 1), filled(text, 1), "{text}");
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_has_the_version_and_the_variant_of_random_ones() {
+    fn a_uuid_has_the_version_and_variant_of_random_uuids() {
         for bits in [0, u128::MAX, 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef] {
             let uuid = uuid(bits);
             let lengths: Vec<_> = uuid.split('-').map(str::len).collect();
@@ -157,9 +157,9 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_names_its_line() {
+    fn an_error_names_its_line() {
         for (text, expected) in [
-            ("\n{{sequence}}", "line 2: {{sequence}} is no placeholder"),
+            ("\n{{sequence}}", "line 2: {{sequence}} is not a placeholder"),
             ("{{seq", "line 1: a placeholder is not closed"),
             ("a\nb {{random}}", "line 2: {{random}}"),
             ("{{random:0}}", "needs a whole number above 0"),

@@ -1,4 +1,4 @@
-//! A worker has one connection, and takes the request that has waited longest.
+//! A worker: it has one connection, and sends the requests that have waited longest.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,32 +10,32 @@ use crate::operation::Operations;
 use crate::queue::{DueRequest, Queue};
 use crate::record::{Recorder, RequestOutcome, Sample};
 
-/// What happened so far, for the progress bar.
+/// Counts for the progress bar.
 #[derive(Default)]
 pub struct ProgressCounts {
     /// Requests that were due.
     pub due: AtomicU64,
-    /// Requests with an expected answer.
+    /// Requests with an expected response.
     pub good: AtomicU64,
-    /// The others.
+    /// All other requests.
     pub errors: AtomicU64,
 }
 
-/// One connection of a run.
+/// A worker with one connection.
 pub struct Worker {
-    /// What is sent.
+    /// The operations.
     pub operations: Arc<Operations>,
-    /// Where requests wait.
+    /// The queue of due requests.
     pub queue: Arc<Queue>,
-    /// Where samples go. Few workers share it.
+    /// Records the samples. Few workers share one recorder.
     pub recorder: Arc<Mutex<Recorder>>,
-    /// For the progress bar.
+    /// Counters for the progress bar.
     pub counts: Arc<ProgressCounts>,
     /// The clock of the run.
     pub clock: RunClock,
     /// A request that waits longer for a connection is not sent.
     pub send_within: Duration,
-    /// A request that is not answered within this time after it was sent is given up.
+    /// Timeout of a request after it was sent.
     pub timeout: Duration,
     /// The connection.
     pub link: ServerConnection,
@@ -77,7 +77,7 @@ impl Worker {
     }
 }
 
-/// Adds a sample to the figures and to the progress bar.
+/// Adds a sample to the statistics and to the progress bar.
 pub fn record(recorder: &Mutex<Recorder>, counts: &ProgressCounts, sample: &Sample) {
     let count = if matches!(sample.outcome, RequestOutcome::Good(_)) { &counts.good } else { &counts.errors };
     count.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line.
 
 mod options;
 mod scenario;
@@ -9,15 +9,13 @@ pub use scenario::{Command, ScenarioPlan};
 
 use clap::Parser;
 
-/// What the manual page says beside the options.
+/// Notes at the end of the help and of the manual page.
 const NOTES: &str = "\
 Requests are due at times that are fixed before the run. Latency counts from the due time, so a target that stalls cannot \
-hide it. A request that no connection is free for waits, and after --send-within it is reported as not sent.
-
+hide it. A request waits while no connection is free. After --send-within it is reported as not sent.
 Placeholders in --body, --body-file, --header and the path of --url: {{seq}} the number of the request, {{run}} a name of this \
 run, {{uuid}}, {{random:N}} a whole number below N, {{fill:N}} N letters, {{now}} the time.
-
-Exit codes: 0 service levels met, or none given; 1 missed; 2 the run could not be made or was interrupted, also wrong usage.";
+Exit codes: 0 service levels met, or none given; 1 missed; 2 the run failed or was interrupted, also wrong usage.";
 
 /// Open-loop load scenarios for forebay and other HTTP services.
 #[derive(Parser)]

@@ -1,4 +1,4 @@
-//! The scenarios: each is a profile with defaults of its own.
+//! The scenarios: each is a profile with its own defaults.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::profile::{Phase, Profile};
 pub enum Command {
     /// One connection at a low rate: the latency of a target without load
     Baseline(Baseline),
-    /// Many connections at a constant rate: the latency under a usual load
+    /// Many connections at a constant rate: the latency under usual load
     ConcurrentBaseline(Concurrent),
     /// A rate that grows linearly: where the target stops keeping up
     Ramp(Ramp),
@@ -21,11 +21,11 @@ pub enum Command {
     Spike(Spike),
     /// A constant rate for a long time, in four quarters: whether the target gets slower
     Soak(Soak),
-    /// Users' operations that need the database, at once, twice and four times the rate: the database pool
+    /// Users' operations that need the database, at one, two and four times the rate: the database pool
     DatabasePool(Pool),
     /// Print completions for a shell
     Completions {
-        /// Which shell
+        /// Name of the shell
         shell: clap_complete::Shell,
     },
     /// Print the manual pages, or write each to a file
@@ -67,7 +67,7 @@ pub struct Ramp {
     /// Requests per second at the end
     #[arg(long, value_name = "N", default_value = "5000", value_parser = value::rate)]
     to: f64,
-    /// Phases of equal length, each with figures of its own
+    /// Number of phases of equal length, each with its own statistics
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
     steps: u32,
     /// Length of the measurement
@@ -119,22 +119,22 @@ pub struct Pool {
     common: CommonOptions,
 }
 
-/// A scenario with its options applied.
+/// A scenario with its options.
 pub struct ScenarioPlan<'a> {
-    /// Its name.
+    /// Name of the scenario.
     pub name: &'static str,
-    /// Its rates over time.
+    /// Rates over time.
     pub profile: Profile,
-    /// The most requests in progress, without `--connections`.
+    /// Maximum number of requests in progress, without `--connections`.
     pub connections: u32,
-    /// The mix of users' operations if the scenario is about them.
+    /// The mix of users' operations, if the scenario uses them.
     pub mix: Option<&'static str>,
-    /// The options that all scenarios have.
+    /// The common options.
     pub common: &'a CommonOptions,
 }
 
 impl Command {
-    /// The scenario. `None` for commands about the command line itself.
+    /// The scenario. `None` for commands that print completions or manual pages.
     pub fn scenario(&self) -> Option<ScenarioPlan<'_>> {
         match self {
             Self::Baseline(Baseline { rate, duration, common }) => {

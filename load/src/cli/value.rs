@@ -1,13 +1,13 @@
-//! Values of options, checked where they are typed.
+//! Parsers of option values.
 
 use std::time::Duration;
 
-/// The highest rate that makes sense: ten times what one machine sends.
+/// The maximum rate: ten times what one machine sends.
 const MAX_RATE: f64 = 1e6;
-/// The longest part of a run.
+/// The maximum length of a part of a run.
 const MAX_DURATION: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The longest wait of one request: figures and memory depend on it.
+/// The maximum wait of one request; the memory of histograms depends on it.
 const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
 
 /// Requests per second.
@@ -27,12 +27,12 @@ pub fn length(text: &str) -> Result<Duration, String> {
     span(text).and_then(|span| if span.is_zero() { Err("must be above 0".to_owned()) } else { Ok(span) })
 }
 
-/// How long one request may wait.
+/// The maximum wait of one request.
 pub fn wait(text: &str) -> Result<Duration, String> {
     length(text).and_then(|wait| if wait > MAX_WAIT { Err("longer than 10m".to_owned()) } else { Ok(wait) })
 }
 
-/// The name of a kind, as a path has it.
+/// The name of a kind, as used in a path.
 pub fn kind(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
     let valid = !text.is_empty() && text.chars().all(allowed);

@@ -1,4 +1,4 @@
-//! One connection, opened when it is needed and kept between requests.
+//! One connection, opened when needed and kept open between requests.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -18,17 +18,17 @@ use super::endpoint::Server;
 use super::message::{HttpResponse, OutgoingRequest};
 use super::request_error::RequestError;
 
-/// The longest body that is kept: a token, a problem document, the metrics of a daemon.
+/// Maximum size of a retained body, in bytes: a token, a problem document, the metrics of a daemon.
 const MAX_KEPT_BODY: usize = 1 << 20;
 
-/// TCP, or TLS over it.
+/// The transport: TCP, or TLS over TCP.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 type Driver = Pin<Box<Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>>>;
 
-/// An open connection. The driver moves bytes only while a request is in progress.
+/// An open connection. Its driver moves bytes only while a request is in progress.
 struct OpenConnection {
     sender: SendRequest<Full<Bytes>>,
     /// `None` after the server has closed the connection.
@@ -38,12 +38,12 @@ struct OpenConnection {
 /// A connection to a server.
 pub struct ServerConnection {
     server: Arc<Server>,
-    /// Taken out while a request is in progress: a request that is given up closes its connection.
+    /// Taken while a request is in progress, so that a cancelled request closes its connection.
     open: Option<OpenConnection>,
 }
 
 impl ServerConnection {
-    /// Connects with the first request.
+    /// Creates a connection that opens with the first request.
     pub fn new(server: Arc<Server>) -> Self {
         Self { server, open: None }
     }
@@ -56,9 +56,9 @@ impl ServerConnection {
         Ok(())
     }
 
-    /// Sends a request and returns the answer. The body of the answer is kept if `keep`, or if the status is an error.
+    /// Sends a request and returns the response. The body is retained if `keep`, or if the status is an error.
     ///
-    /// A request that met a connection just closed, of which nothing was sent, is sent over another one.
+    /// If the server has just closed the connection and no byte was sent, the request is sent over a new connection.
     pub async fn send(
         &mut self,
         message: &OutgoingRequest,
@@ -103,7 +103,7 @@ impl OpenConnection {
         Ok(Self { sender, driver: Some(Box::pin(connection)) })
     }
 
-    /// Whether the server has kept the connection open since the last request.
+    /// Whether the server kept the connection open since the last request.
     async fn is_usable(&mut self) -> bool {
         poll_fn(|context| {
             if self.driver.as_mut().is_some_and(|driver| driver.as_mut().poll(context).is_ready()) {
@@ -116,7 +116,7 @@ impl OpenConnection {
         drive(driver, sender.ready()).await.is_ok()
     }
 
-    /// One request and its answer. An error has the request if nothing of it was sent.
+    /// Sends one request and reads its response. The error contains the request if no byte of it was sent.
     async fn exchange(
         &mut self,
         request: Request<Full<Bytes>>,
@@ -136,7 +136,7 @@ impl OpenConnection {
     }
 }
 
-/// Reads a body to its end. What is not kept is counted by nobody.
+/// Reads a body to its end. Bytes that are not retained are discarded.
 async fn read_body(mut body: Incoming, keep: bool) -> Result<Vec<u8>, hyper::Error> {
     let mut kept = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -150,7 +150,7 @@ async fn read_body(mut body: Incoming, keep: bool) -> Result<Vec<u8>, hyper::Err
     Ok(kept)
 }
 
-/// Completes `work` while the connection moves its bytes, in one task.
+/// Completes `work` while the driver moves the connection's bytes, in one task.
 async fn drive<T>(driver: &mut Option<Driver>, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     poll_fn(|context| {
@@ -158,7 +158,7 @@ async fn drive<T>(driver: &mut Option<Driver>, work: impl Future<Output = T>) ->
             return Poll::Ready(done);
         }
         if driver.as_mut().is_some_and(|driver| driver.as_mut().poll(context).is_ready()) {
-            // Closed. What it has received is with `work`, and so is its error.
+            // Closed. The received bytes, or the error, are in `work`.
             *driver = None;
         }
         work.as_mut().poll(context)

@@ -1,4 +1,4 @@
-//! The server that a URL names.
+//! The server in a URL.
 
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::tls::TrustedCas;
 
-/// Scheme, host and port of a URL, and the rest of it.
+/// Scheme, host, port and path of a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Whether connections use TLS.
@@ -22,7 +22,7 @@ pub struct Endpoint {
     pub port: u16,
     /// Path and query, with a leading slash.
     pub path: String,
-    /// Whether the URL has a name and a password, which are left out here.
+    /// Whether the URL contains a name and a password, which are dropped.
     pub has_credentials: bool,
 }
 
@@ -37,7 +37,7 @@ impl FromStr for Endpoint {
             "https" => true,
             _ => return Err(format!("scheme {scheme} is neither http nor https")),
         };
-        // The path may hold placeholders, which no URI allows.
+        // The path may contain placeholders, which are invalid in a URI.
         let split = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(split);
         let has_credentials = authority.contains('@');
@@ -65,7 +65,7 @@ impl Endpoint {
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    /// Looks its addresses up, once for the whole run.
+    /// Resolves the host, once for the whole run.
     pub async fn resolve(&self, trust: &TrustedCas) -> anyhow::Result<Arc<Server>> {
         let name = self.authority();
         let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
@@ -82,7 +82,7 @@ impl Endpoint {
     }
 }
 
-/// Where connections go.
+/// The addresses and TLS settings of a server.
 pub struct Server {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) host: HeaderValue,
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_may_have_placeholders_in_its_path_only() {
+    fn only_the_path_of_a_url_may_have_placeholders() {
         let endpoint: Endpoint = "https://example.org/items/{{seq}}?a=b".parse().unwrap();
         let expected = ("example.org", 443, "/items/{{seq}}?a=b", true);
         assert_eq!((&*endpoint.host, endpoint.port, &*endpoint.path, endpoint.tls), expected);

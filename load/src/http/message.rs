@@ -1,25 +1,25 @@
-//! What is sent, and what is answered.
+//! Requests and responses.
 
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Uri};
 
-/// A request. It can be sent again.
+/// A request that can be sent repeatedly.
 #[derive(Clone)]
 pub struct OutgoingRequest {
-    /// Its method.
+    /// Method.
     pub method: Method,
     /// Path and query.
     pub path: Uri,
-    /// All headers but those of the connection.
+    /// Headers, except those of the connection.
     pub headers: HeaderMap,
-    /// Its body.
+    /// Body.
     pub body: Bytes,
 }
 
 impl OutgoingRequest {
-    /// As the connection sends it.
+    /// The request in the form in which the connection sends it.
     pub(super) fn request(&self, host: &HeaderValue, bearer: Option<&HeaderValue>) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
@@ -34,13 +34,13 @@ impl OutgoingRequest {
     }
 }
 
-/// An answer.
+/// A response.
 pub struct HttpResponse {
-    /// Its status.
+    /// Status code.
     pub status: u16,
-    /// Its headers.
+    /// Headers.
     pub headers: HeaderMap,
-    /// Its body where somebody reads it: of an error, or if asked for. Empty otherwise.
+    /// Body of an error, or a requested body. Empty otherwise.
     pub body: Vec<u8>,
 }
 
@@ -51,7 +51,7 @@ impl HttpResponse {
         document.get_mut(name).map(serde_json::Value::take)
     }
 
-    /// The code of a problem document (RFC 9457 with forebay's `code`), if it has the form of one.
+    /// The code of a problem document (RFC 9457 with forebay's `code`), if the body is one.
     pub fn code(&self) -> Option<String> {
         let code = self.member("code")?;
         let code = code.as_str()?;

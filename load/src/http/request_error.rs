@@ -1,24 +1,24 @@
-//! Why a request has no answer.
+//! Why a request has no response.
 
 use std::io;
 
-/// Why a request has no answer.
+/// Why a request has no response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestError {
     /// No connection could be opened.
     Connect(String),
-    /// The connection ended before the answer, or the answer is not HTTP.
+    /// The connection ended before the response, or the response is not HTTP.
     ConnectionLost(String),
-    /// The target gave no token.
+    /// No token could be obtained.
     Login(String),
-    /// No answer within the time-out.
+    /// No response within the timeout.
     Timeout,
     /// No connection was free in time.
     NotSent,
 }
 
 impl RequestError {
-    /// Its name in reports.
+    /// The error's name in reports.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
@@ -29,21 +29,21 @@ impl RequestError {
         }
     }
 
-    /// The error in the words of the system.
+    /// The text of the underlying error.
     pub fn detail(&self) -> &str {
         match self {
             Self::Connect(detail) | Self::ConnectionLost(detail) | Self::Login(detail) => detail,
-            Self::Timeout => "no answer within the time-out",
+            Self::Timeout => "no response within the timeout",
             Self::NotSent => "no connection was free in time",
         }
     }
 
-    /// A connection that could not be opened.
+    /// An error of opening a connection.
     pub fn connect(error: &io::Error) -> Self {
         Self::Connect(error.to_string())
     }
 
-    /// A connection that ended.
+    /// An error of a connection that ended.
     pub fn lost(error: &hyper::Error) -> Self {
         use std::error::Error;
         let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();

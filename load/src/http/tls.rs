@@ -1,4 +1,4 @@
-//! Whose certificates are trusted.
+//! TLS, and the trusted certificates.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// Who may sign a server's certificate.
+/// The authorities that may sign a server's certificate.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedCas {
     /// File with certificates (PEM). `None`: the public authorities.
@@ -35,7 +35,7 @@ impl TrustedCas {
         for certificate in CertificateDer::pem_file_iter(file).with_context(name)? {
             roots.add(certificate.with_context(name)?).with_context(name)?;
         }
-        anyhow::ensure!(!roots.is_empty(), "{} holds no certificate", name());
+        anyhow::ensure!(!roots.is_empty(), "{} contains no certificate", name());
         Ok(roots)
     }
 }

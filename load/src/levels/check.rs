@@ -1,22 +1,22 @@
-//! A run held against its service levels.
+//! Comparison of a run with its service levels.
 
 use serde::Serialize;
 
 use super::file::{Level, Levels, Scope};
 use crate::report::{MeasuredStats, RequestSummary, number};
 
-/// One level, and what was measured.
+/// A level and its measured value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LevelCheck {
     /// `total`, `operation NAME` or `phase NAME`.
     pub scope: String,
-    /// The key in the file.
+    /// Key of the level in the file.
     pub level: &'static str,
     /// Whether the limit is a `minimum` or a `maximum`.
     pub bound: &'static str,
-    /// The limit. Latencies are in milliseconds.
+    /// Limit. Latencies are in milliseconds.
     pub limit: f64,
-    /// `None`: nothing was measured, which misses the level.
+    /// Measured value. `None` without a measurement, which misses the level.
     pub measured: Option<f64>,
     /// Whether the level is met.
     pub met: bool,
@@ -25,7 +25,7 @@ pub struct LevelCheck {
 }
 
 impl LevelCheck {
-    /// A sentence for a person.
+    /// The check as a sentence.
     pub fn text(&self) -> String {
         let Self { scope, level, limit, unit, .. } = self;
         let bound = if self.bound == "minimum" { "at least" } else { "at most" };
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_itself_is_met_and_nothing_measured_is_not() {
+    fn a_value_equal_to_the_limit_meets_the_level() {
         let figures = RequestSummary {
             due: 10,
             good: 9,
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_is_told_in_a_sentence() {
+    fn a_check_is_shown_as_a_sentence() {
         let figures = RequestSummary { due: 10, achieved_rate: 9.25, ..RequestSummary::default() };
         let text = |key, limit| check_level(&level(key, limit), Some(&figures)).text();
         assert_eq!(text("achieved_rate", 10.0), "total: achieved_rate 9.25/s, at least 10/s");

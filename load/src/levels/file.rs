@@ -1,4 +1,4 @@
-//! The file of service levels. All its mistakes are reported at once, each with its line.
+//! The file of service levels. All errors in it are reported at once, each with its line.
 
 use std::fs;
 use std::path::Path;
@@ -12,43 +12,43 @@ use super::quantity::LimitedQuantity;
 /// The levels of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Levels {
-    /// In the order of the file.
+    /// Levels in the order of the file.
     pub all: Vec<Level>,
 }
 
-/// One limit.
+/// A limit on a quantity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Level {
-    /// What it is about.
+    /// The requests to which it applies.
     pub scope: Scope,
-    /// Its key in the file.
+    /// Key in the file.
     pub key: &'static str,
-    /// What is limited.
+    /// The limited quantity.
     pub quantity: LimitedQuantity,
-    /// The limit, in the unit of reports.
+    /// Limit, in the unit of reports.
     pub limit: f64,
 }
 
-/// What a level is about.
+/// The requests to which a level applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All requests.
     Total,
-    /// Those of one operation.
+    /// Requests of one operation.
     Operation(String),
-    /// Those of one phase.
+    /// Requests of one phase.
     Phase(String),
 }
 
-/// The names that a run has.
+/// The valid names of a run.
 pub struct Names {
-    /// Its operations.
+    /// Names of the operations.
     pub operations: Vec<String>,
-    /// Its phases.
+    /// Names of the phases.
     pub phases: Vec<String>,
 }
 
-/// Reads a file.
+/// Reads and checks a file.
 pub fn read(path: &Path, names: &Names) -> anyhow::Result<Levels> {
     let text = fs::read_to_string(path).with_context(|| format!("--levels {}", path.display()))?;
     match parse(&text, names) {
@@ -61,7 +61,7 @@ pub fn read(path: &Path, names: &Names) -> anyhow::Result<Levels> {
     }
 }
 
-/// Line and text.
+/// Line and text of an error.
 type LevelError = (usize, String);
 
 fn parse(text: &str, names: &Names) -> Result<Levels, Vec<LevelError>> {
@@ -76,7 +76,7 @@ fn parse(text: &str, names: &Names) -> Result<Levels, Vec<LevelError>> {
     let mut mistakes: Vec<LevelError> =
         reader.mistakes.into_iter().map(|(at, what)| (line_of(at), what)).collect();
     if mistakes.is_empty() && reader.all.is_empty() {
-        mistakes.push((1, "there is no level".to_owned()));
+        mistakes.push((1, "the file contains no level".to_owned()));
     }
     mistakes.sort();
     if !mistakes.is_empty() {
@@ -88,9 +88,9 @@ fn parse(text: &str, names: &Names) -> Result<Levels, Vec<LevelError>> {
 
 struct Reader<'a> {
     names: &'a Names,
-    /// Byte and level: the parser sorts by name.
+    /// Byte offset and level, to restore the order of the file: the parser sorts by name.
     all: Vec<(usize, Level)>,
-    /// Byte and text.
+    /// Byte offset and text of each error.
     mistakes: Vec<(usize, String)>,
 }
 
@@ -154,7 +154,7 @@ impl Reader<'_> {
     }
 
     fn unknown_name(&mut self, at: usize, what: &str, name: &str, known: &[&str]) {
-        self.mistakes.push((at, format!("no {what} is called {name:?}; there are {}", known.join(", "))));
+        self.mistakes.push((at, format!("no {what} is called {name:?}; valid names: {}", known.join(", "))));
     }
 }
 
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_of_everything_an_operation_and_a_phase_are_read() {
+    fn levels_of_all_scopes_are_read() {
         let text = "[total]\nerror_rate = 0.01\nachieved_rate = 1_000\n\n[operation.register]\np95 = \"0.5s\"\n\
                     [phase.spike]\nmax = \"1m\"\nrequests = 5\n";
         let levels = parse(text, &names()).unwrap();
@@ -207,17 +207,17 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_reported_with_its_line() {
+    fn every_error_in_a_file_is_reported_with_its_line() {
         let text = "[total]\np95 = 500\nerror_rate = 2\n[operation.reed]\np95 = \"1s\"\n[phase.spike]\np96 = \"1s\"\n\
                     [totl]\n";
         let mistakes = parse(text, &names()).unwrap_err();
         let lines: Vec<_> = mistakes.iter().map(|(line, _)| *line).collect();
         assert_eq!(lines, [2, 3, 4, 7, 8], "{mistakes:?}");
         assert!(
-            mistakes[2].1.contains("no operation is called \"reed\"; there are register"),
+            mistakes[2].1.contains("no operation is called \"reed\"; valid names: register"),
             "{mistakes:?}"
         );
         assert_eq!(parse("[total]\np95 = \"1s", &names()).unwrap_err()[0].0, 2);
-        assert_eq!(parse("", &names()).unwrap_err()[0].1, "there is no level");
+        assert_eq!(parse("", &names()).unwrap_err()[0].1, "the file contains no level");
     }
 }

@@ -1,4 +1,4 @@
-//! Service levels: what a run has to reach.
+//! Service levels of a run.
 
 mod check;
 mod file;

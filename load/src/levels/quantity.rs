@@ -7,11 +7,11 @@ use crate::report::RequestSummary;
 pub enum LimitedQuantity {
     /// A percentile of the latency, in milliseconds.
     Latency(&'static str),
-    /// Requests without an expected answer, as a part of all.
+    /// Requests without an expected response, as a fraction of all.
     ErrorRate,
-    /// Expected answers per second.
+    /// Expected responses per second.
     AchievedRate,
-    /// Expected answers.
+    /// Number of expected responses.
     Requests,
 }
 
@@ -35,7 +35,7 @@ impl LimitedQuantity {
         matches!(self, Self::AchievedRate | Self::Requests)
     }
 
-    /// Its unit in texts.
+    /// Unit in texts.
     pub fn unit(self) -> &'static str {
         match self {
             Self::Latency(_) => " ms",
@@ -44,7 +44,7 @@ impl LimitedQuantity {
         }
     }
 
-    /// What was measured. `None`: nothing.
+    /// The measured value. `None` without a measurement.
     pub fn measured(self, figures: &RequestSummary) -> Option<f64> {
         match self {
             Self::Latency(name) => figures.latency_ms.as_ref().map(|latency| latency.named(name)),

@@ -1,4 +1,4 @@
-//! What was measured.
+//! Samples and statistics of a run.
 
 mod recorder;
 mod request_stats;

@@ -1,4 +1,4 @@
-//! Samples become counts and histograms at once, so that memory does not grow with the length of a run.
+//! Adds samples to counts and histograms at once, so that memory does not grow with the length of a run.
 
 use std::time::Duration;
 
@@ -8,33 +8,33 @@ use super::request_stats::{RequestStats, histogram, latency, record};
 use super::sample::{RequestOutcome, Sample};
 use crate::profile::Profile;
 
-/// The most points of the timeline.
+/// Maximum number of points in the timeline.
 const MAX_INTERVALS: u32 = 300;
-/// The shortest interval of the timeline.
+/// Minimum interval of the timeline.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a recorder has to know of a run.
+/// The properties of a run that a recorder needs.
 #[derive(Clone)]
 pub struct RecorderConfig {
-    /// The phases.
+    /// The rates over time.
     pub profile: Profile,
-    /// How many operations there are.
+    /// Number of operations.
     pub operations: usize,
-    /// The longest latency: after this time since its due time every request is answered or given up.
+    /// Maximum latency: by this time after its due time every request has a response or has failed.
     pub longest: Duration,
     /// Length of an interval of the timeline.
     pub interval: Duration,
 }
 
 impl RecorderConfig {
-    /// Chooses the interval: whole seconds, and at most 300 of them.
+    /// Chooses the interval: whole seconds, and at most 300 intervals.
     pub fn new(profile: Profile, operations: usize, longest: Duration) -> Self {
         let seconds = (profile.measured().as_secs_f64() / f64::from(MAX_INTERVALS)).ceil();
         let interval = Duration::from_secs_f64(seconds).max(MIN_INTERVAL);
         Self { profile, operations, longest, interval }
     }
 
-    /// Answers may come until the longest latency after the last request.
+    /// Number of intervals. Responses may arrive until the maximum latency after the last request.
     fn interval_count(&self) -> usize {
         let last = self.profile.measured() + self.longest;
         (last.as_secs_f64() / self.interval.as_secs_f64()).ceil() as usize + 1
@@ -46,35 +46,35 @@ impl RecorderConfig {
     }
 }
 
-/// One interval of the timeline.
+/// Statistics of one interval of the timeline.
 #[derive(Clone, Default)]
 pub struct IntervalStats {
-    /// Requests that were due in it.
+    /// Requests that were due in the interval.
     pub due: u64,
-    /// Expected answers that came in it.
+    /// Expected responses that arrived in the interval.
     pub good: u64,
-    /// Requests due in it without an expected answer.
+    /// Requests due in the interval without an expected response.
     pub errors: u64,
-    /// Latencies of the requests that were due in it, with two digits.
+    /// Latencies of the requests that were due in the interval, with two digits.
     pub latency: Option<Histogram<u32>>,
 }
 
-/// The figures of a run, or of the part of it that one thread sees.
+/// Statistics of a run, or of one thread's requests.
 #[derive(Clone)]
 pub struct Recorder {
     shape: RecorderConfig,
-    /// The warm-up: apart from everything else.
+    /// The warm-up, separate from everything else.
     pub warm_up: RequestStats,
-    /// By phase, then by operation.
+    /// Statistics by phase, then by operation.
     pub stats: Vec<Vec<RequestStats>>,
-    /// The timeline of what is measured.
+    /// Timeline of the measured phases.
     pub intervals: Vec<IntervalStats>,
-    /// When the last expected answer came.
+    /// Arrival of the last expected response.
     pub last: Duration,
 }
 
 impl Recorder {
-    /// Nothing yet.
+    /// Creates a recorder without samples.
     pub fn new(shape: RecorderConfig) -> Self {
         let cell = || RequestStats::new(shape.longest);
         let phase = || (0..shape.operations).map(|_| cell()).collect();
@@ -87,7 +87,7 @@ impl Recorder {
         }
     }
 
-    /// Adds a request to the warm-up or to its phase, by its due time.
+    /// Adds a sample to the warm-up or to its phase, by its due time.
     pub fn add(&mut self, sample: &Sample) {
         let longest = self.shape.longest;
         let Some(phase) = self.shape.profile.phase_at(sample.due) else {
@@ -111,7 +111,7 @@ impl Recorder {
         }
     }
 
-    /// Adds all that another recorder of the same run has.
+    /// Adds all samples of another recorder of the same run.
     pub fn merge(&mut self, other: &Self) {
         self.warm_up.merge(&other.warm_up);
         for (mine, theirs) in self.stats.iter_mut().flatten().zip(other.stats.iter().flatten()) {
@@ -123,7 +123,7 @@ impl Recorder {
             mine.errors += theirs.errors;
             if let Some(latency) = &theirs.latency {
                 let all = mine.latency.get_or_insert_with(|| histogram(self.shape.longest, 2));
-                // Histograms of the same bounds always fit.
+                // Histograms with the same bounds can always be added.
                 let _ = all.add(latency);
             }
         }
@@ -135,17 +135,17 @@ impl Recorder {
         self.shape.interval
     }
 
-    /// The cell of a phase, over all operations.
+    /// Statistics of a phase, over all operations.
     pub fn phase(&self, phase: usize) -> RequestStats {
         self.sum(self.stats.get(phase).into_iter().flatten())
     }
 
-    /// The cell of an operation, over all phases.
+    /// Statistics of an operation, over all phases.
     pub fn operation(&self, operation: usize) -> RequestStats {
         self.sum(self.stats.iter().filter_map(|phase| phase.get(operation)))
     }
 
-    /// The cell of everything measured.
+    /// Statistics of all measured requests.
     pub fn total(&self) -> RequestStats {
         self.sum(self.stats.iter().flatten())
     }
@@ -184,10 +184,9 @@ mod tests {
         histogram.value_at_quantile(quantile) as f64 / 1e6
     }
 
-    /// A server that answers in 1 ms, one request at a time, and stalls for a second in the middle of ten. The clock is
-    /// that of the simulation.
+    /// Simulates a server that responds in 1 ms, one request at a time, and stalls for a second in the middle of ten.
     #[test]
-    fn a_stall_shows_in_the_percentiles_of_due_times_and_not_in_those_of_a_closed_loop() {
+    fn a_stall_shows_in_latency_but_not_in_service_time() {
         let (profile, mut recorder) = recorder(0.0, 10.0, 100.0);
         let mut free = 0.0;
         for due in Arrivals::new(&profile, Spacing::Uniform, 1).map(|due| due.as_secs_f64()) {
@@ -198,7 +197,8 @@ mod tests {
         }
         let total = recorder.total();
         assert_eq!((total.due, total.good), (1_000, 1_000));
-        // 100 requests are due while it stalls, and some more before the queue is empty again: 1 s down to 0.
+        // 100 requests are due during the stall, and some more before the queue is empty again: latencies from 1 s down
+        // to 0.
         assert!((quantile(&total.latency, 0.9) - 0.1).abs() < 0.05, "{}", quantile(&total.latency, 0.9));
         assert!((quantile(&total.latency, 0.99) - 0.9).abs() < 0.05, "{}", quantile(&total.latency, 0.99));
         assert!(quantile(&total.service, 0.99) < 0.002, "one request out of 1,000 sees the stall");
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_warm_up_is_in_no_figure() {
+    fn no_statistic_includes_the_warm_up() {
         let (_, mut recorder) = recorder(2.0, 4.0, 10.0);
         for (due, latency) in [(0.0, 5.0), (1.999, 5.0), (2.0, 0.1), (5.9, 0.1)] {
             recorder.add(&sample(due, due, due + latency));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_answered_counts_with_the_longest_latency_and_a_quick_error_is_no_quick_answer() {
+    fn unanswered_requests_count_with_the_maximum_latency() {
         let (_, mut recorder) = recorder(0.0, 4.0, 10.0);
         let failed = |outcome| Sample { outcome, ..sample(1.0, 1.0, 1.0) };
         recorder.add(&failed(RequestOutcome::Failed(RequestError::Timeout)));
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_counts_in_the_second_in_which_it_came() {
+    fn a_response_counts_in_the_second_of_its_arrival() {
         let (_, mut recorder) = recorder(1.0, 4.0, 10.0);
         recorder.add(&sample(1.5, 1.5, 4.2));
         let counts: Vec<_> = recorder.intervals.iter().map(|slot| (slot.due, slot.good)).collect();

@@ -1,4 +1,4 @@
-//! The figures of one operation in one phase.
+//! Statistics of one operation in one phase.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,28 +8,28 @@ use hdrhistogram::Histogram;
 use super::sample::{RequestOutcome, Sample};
 use crate::http::RequestError;
 
-/// Errors by their name: how many, and what the first one said.
+/// Errors by name: their count, and the text of the first one.
 pub type Errors = BTreeMap<String, (u64, String)>;
 
-/// Counts and latencies.
+/// Counts and latencies of requests.
 #[derive(Clone)]
 pub struct RequestStats {
     /// Requests that were due.
     pub due: u64,
-    /// Requests with an expected answer.
+    /// Requests with an expected response.
     pub good: u64,
-    /// All others.
+    /// Errors of all other requests.
     pub errors: Errors,
-    /// Answers by status.
+    /// Responses by status.
     pub statuses: BTreeMap<u16, u64>,
-    /// From the due time to the end of the answer, in microseconds: see [`RequestStats::add`].
+    /// Time from the due time to the end of the response, in microseconds: see [`RequestStats::add`].
     pub latency: Histogram<u64>,
-    /// The same from the time at which a connection was free: what a closed loop would show.
+    /// Time from a free connection to the end of the response, in microseconds: a closed loop would measure this.
     pub service: Histogram<u64>,
 }
 
 impl RequestStats {
-    /// Nothing yet. Latencies are kept with three digits, up to `longest`.
+    /// Statistics without requests. Latencies have three digits, up to `longest`.
     pub fn new(longest: Duration) -> Self {
         let histogram = histogram(longest, 3);
         Self {
@@ -44,9 +44,9 @@ impl RequestStats {
 
     /// Adds a request.
     ///
-    /// A request without an answer counts in the latencies with `longest`, so that percentiles do not improve when a target
-    /// stops answering. A request that was refused or whose connection ended counts among the errors only: a quick
-    /// error is no quick answer.
+    /// A request without a response counts with the latency `longest`, so that percentiles do not improve when a target
+    /// stops responding. A request that was refused, or whose connection ended, counts only among the errors: a quick
+    /// error is not a quick response.
     pub fn add(&mut self, sample: &Sample, longest: Duration) {
         self.due += 1;
         if let RequestOutcome::Good(status) | RequestOutcome::Unexpected(status, _) = &sample.outcome {
@@ -64,7 +64,7 @@ impl RequestStats {
         }
     }
 
-    /// Adds all of another one with the same bounds.
+    /// Adds all requests of other statistics with the same bounds.
     pub fn merge(&mut self, other: &Self) {
         self.due += other.due;
         self.good += other.good;
@@ -74,18 +74,18 @@ impl RequestStats {
         for (status, count) in &other.statuses {
             *self.statuses.entry(*status).or_default() += count;
         }
-        // Histograms of the same bounds always fit.
+        // Histograms with the same bounds can always be added.
         let _ = self.latency.add(&other.latency);
         let _ = self.service.add(&other.service);
     }
 
-    /// Requests without an expected answer.
+    /// Number of requests without an expected response.
     pub fn failed(&self) -> u64 {
         self.errors.values().map(|(count, _)| count).sum()
     }
 }
 
-/// The latency with which a request counts, if it does.
+/// The latency of a request, if it counts.
 pub(super) fn latency(sample: &Sample, longest: Duration) -> Option<Duration> {
     match &sample.outcome {
         RequestOutcome::Good(_) => Some(sample.done.saturating_sub(sample.due)),
@@ -94,14 +94,14 @@ pub(super) fn latency(sample: &Sample, longest: Duration) -> Option<Duration> {
     }
 }
 
-/// Microseconds up to `longest`, with so many digits.
+/// A histogram of microseconds up to `longest`, with this many digits.
 pub fn histogram<C: hdrhistogram::Counter>(longest: Duration, digits: u8) -> Histogram<C> {
     let longest = micros(longest).max(2);
     #[expect(clippy::expect_used, reason = "the bounds are constant but for `longest`, which is at least 2")]
     Histogram::new_with_bounds(1, longest, digits).expect("valid bounds")
 }
 
-/// Records a latency; one beyond the bounds as the longest.
+/// Records a latency; one beyond the bounds counts as the maximum.
 pub fn record<C: hdrhistogram::Counter>(histogram: &mut Histogram<C>, latency: Duration) {
     histogram.saturating_record(micros(latency));
 }

@@ -1,31 +1,31 @@
-//! What became of one request.
+//! The result of one request.
 
 use std::time::Duration;
 
 use crate::http::RequestError;
 
-/// What became of one request. Times are since the start of the run.
+/// The result of one request. Times are since the start of the run.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Which operation it was.
+    /// Index of the operation.
     pub operation: usize,
-    /// When it was due.
+    /// Due time.
     pub due: Duration,
-    /// When a connection was free for it.
+    /// Time at which a connection was free.
     pub sent: Duration,
-    /// When the answer was read, or the request was given up.
+    /// End of the response, or time of the failure.
     pub done: Duration,
-    /// How it ended.
+    /// Outcome.
     pub outcome: RequestOutcome,
 }
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// With a status that is expected.
+    /// A response with an expected status.
     Good(u16),
-    /// With another status, and the code of its problem document if it has one.
+    /// A response with another status, and the code of its problem document if it has one.
     Unexpected(u16, Option<String>),
-    /// Without an answer.
+    /// No response.
     Failed(RequestError),
 }

@@ -1,4 +1,4 @@
-//! The report as one page: tables and plots, without scripts and without anything from elsewhere.
+//! The report as one HTML page: tables and plots, without scripts and without external resources.
 
 use super::document::{DeliveryStats, Document};
 use super::plot::{Plot, Scale, Series, escape, number, put};
@@ -10,7 +10,7 @@ const STYLE: &str = include_str!("page.css");
 pub fn page(document: &Document) -> String {
     let settings = &document.settings;
     let mut page = String::new();
-    // The policy makes a browser refuse whatever would be loaded.
+    // With this policy a browser refuses to load external resources.
     put(
         &mut page,
         format_args!(
@@ -56,7 +56,7 @@ fn levels(page: &mut String, document: &Document) {
 
 fn figures(page: &mut String, document: &Document) {
     page.push_str(
-        "<h2>Figures</h2>\n<div class=\"wide\"><table>\n<tr><th>requests</th><th>due</th><th>due/s</th><th>good/s</th>\
+        "<h2>Results</h2>\n<div class=\"wide\"><table>\n<tr><th>requests</th><th>due</th><th>due/s</th><th>good/s</th>\
          <th>errors</th><th>p50 ms</th><th>p90 ms</th><th>p95 ms</th><th>p99 ms</th><th>p99.9 ms</th><th>max ms</th>\
          <th>service p99 ms</th></tr>\n",
     );
@@ -142,7 +142,7 @@ fn errors(page: &mut String, document: &Document) {
         return;
     }
     page.push_str(
-        "<h2>Errors</h2>\n<div class=\"wide\"><table>\n<tr><th>error</th><th>requests</th><th class=\"left\">the first one</th></tr>\n",
+        "<h2>Errors</h2>\n<div class=\"wide\"><table>\n<tr><th>error</th><th>requests</th><th class=\"left\">first error</th></tr>\n",
     );
     for (name, error) in &document.total.errors {
         let first = escape(&error.first);
@@ -173,7 +173,7 @@ fn kafka_section(page: &mut String, kafka: &DeliveryStats) {
         ),
     );
     if let Some(seconds) = kafka.drained_after_seconds {
-        put(page, format_args!("<p>Nothing waited {} s later.</p>\n", number(seconds)));
+        put(page, format_args!("<p>The backlog was empty {} s later.</p>\n", number(seconds)));
     }
 }
 
@@ -183,9 +183,9 @@ fn tool(page: &mut String, document: &Document) {
     put(
         page,
         format_args!(
-            "<h2>The tool itself</h2>\n<p>{} s of CPU, {} µs per request. Requests were handed over late by {lateness} ms at p99; \
-         this is part of every latency. Tokens: {} first, {} before expiry, {} after 401. {} requests of the warm-up are in no \
-         figure.</p>\n",
+            "<h2>The tool itself</h2>\n<p>{} s of CPU, {} µs per request. Requests were dispatched {lateness} ms late at p99; \
+         this is part of every latency. Tokens: {} first, {} before expiry, {} after 401. The {} \
+         requests of the warm-up are not in these numbers.</p>\n",
             number(tool.cpu_seconds),
             number(tool.cpu_micros_per_request),
             logins.first,

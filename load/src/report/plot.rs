@@ -1,4 +1,4 @@
-//! Plots over time as inline SVG: no script, no request, and colours of the page.
+//! Plots over time as inline SVG, without scripts or external resources, in the colours of the page.
 
 use std::fmt::Write;
 
@@ -11,9 +11,9 @@ const BOTTOM: f64 = 34.0;
 
 /// A line of a plot.
 pub struct Series {
-    /// Its name in the legend.
+    /// Name in the legend.
     pub name: &'static str,
-    /// Its colour and dashes: a number of the style sheet, from 0 to 3.
+    /// Colour and dashes: a number of the style sheet, from 0 to 3.
     pub style: usize,
     /// One value per interval. `None` interrupts the line.
     pub values: Vec<Option<f64>>,
@@ -30,20 +30,20 @@ pub enum Scale {
 
 /// A plot over time.
 pub struct Plot<'a> {
-    /// Its title, with the unit.
+    /// Title, with the unit.
     pub title: &'a str,
-    /// Seconds of an interval.
+    /// Length of an interval, in seconds.
     pub interval: f64,
-    /// The scale of the values.
+    /// Scale of the values.
     pub scale: Scale,
-    /// Its lines, at most four.
+    /// Lines, at most four.
     pub series: Vec<Series>,
-    /// Where phases begin, in seconds, and their names.
+    /// Start of each phase, in seconds, and its name.
     pub phases: &'a [(f64, String)],
 }
 
 impl Plot<'_> {
-    /// The plot as an element.
+    /// The plot as an SVG element.
     pub fn svg(&self) -> String {
         let mut svg = format!(
             "<div class=\"wide\"><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">\n\
@@ -78,7 +78,7 @@ impl Plot<'_> {
     fn legend(&self, svg: &mut String) {
         let mut x = WIDTH - RIGHT;
         for series in self.series.iter().rev() {
-            // About the width of the letters.
+            // The approximate width of the letters.
             x -= 7.5 * series.name.len() as f64 + 34.0;
             put(
                 svg,
@@ -105,7 +105,7 @@ impl Plot<'_> {
         LEFT + (WIDTH - LEFT - RIGHT) * (seconds / self.seconds()).clamp(0.0, 1.0)
     }
 
-    /// Labels of the time, and where phases begin.
+    /// Adds time labels and the starts of phases.
     fn times(&self, svg: &mut String) {
         let (top, bottom) = (TOP, HEIGHT - BOTTOM);
         for (start, name) in self.phases {
@@ -146,7 +146,7 @@ impl Plot<'_> {
                     format_args!("{:.1},{:.1} ", self.x(middle), axis.y(value.unwrap_or_default())),
                 );
             }
-            // One point has no length: a round end makes it a dot.
+            // One point has no length: a round line end makes it a dot.
             if run.len() == 1 {
                 points = points.repeat(2);
             }
@@ -157,7 +157,7 @@ impl Plot<'_> {
         }
     }
 
-    /// The values of each interval, shown where the pointer is.
+    /// Adds the values of each interval, shown under the pointer.
     fn values(&self, svg: &mut String) {
         for at in 0..self.intervals() {
             let start = at as f64 * self.interval;
@@ -250,7 +250,7 @@ pub fn number(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// Text that came from outside, as HTML.
+/// External text, escaped for HTML.
 pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -266,7 +266,7 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
-/// Appends text. Writing to a string does not fail.
+/// Appends text. Writing to a string cannot fail.
 pub fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
     let _ = text.write_fmt(what);
 }
@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_axis_has_round_ticks_that_cover_the_values() {
+    fn axis_ticks_are_round_and_cover_the_values() {
         let linear = Axis::of(Scale::Linear, [3.0, 950.0].into_iter());
         let labels: Vec<_> = linear.ticks().into_iter().map(|(_, label)| label).collect();
         assert_eq!(labels, ["0", "200", "400", "600", "800"]);

@@ -1,4 +1,4 @@
-//! Figures of everything measured, of each phase, each operation and each interval.
+//! Statistics of all measured requests, of each phase, each operation and each interval.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,20 +16,20 @@ pub struct Latency {
     pub mean: f64,
     /// Median.
     pub p50: f64,
-    /// 90 % are not longer.
+    /// 90th percentile.
     pub p90: f64,
-    /// 95 % are not longer.
+    /// 95th percentile.
     pub p95: f64,
-    /// 99 % are not longer.
+    /// 99th percentile.
     pub p99: f64,
-    /// 99.9 % are not longer.
+    /// 99.9th percentile.
     pub p999: f64,
-    /// The longest.
+    /// Maximum.
     pub max: f64,
 }
 
 impl Latency {
-    /// Of a histogram in microseconds. `None` if it is empty.
+    /// Summarises a histogram in microseconds. `None` if it is empty.
     pub fn from_histogram<C: Counter>(histogram: &Histogram<C>) -> Option<Self> {
         if histogram.is_empty() {
             return None;
@@ -46,7 +46,7 @@ impl Latency {
         })
     }
 
-    /// The value of this name, as service levels call it.
+    /// The value with this name, as in service levels.
     pub fn named(&self, name: &str) -> f64 {
         match name {
             "p50" => self.p50,
@@ -63,37 +63,37 @@ impl Latency {
 /// Errors of one name.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ErrorCount {
-    /// How many.
+    /// Number of errors.
     pub count: u64,
-    /// What the first one said: an error of the system, or the code of a problem document. May be empty.
+    /// Text of the first error: an error of the system, or the code of a problem document. May be empty.
     pub first: String,
 }
 
-/// The figures of a set of requests.
+/// Statistics of a set of requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RequestSummary {
     /// Requests that were due.
     pub due: u64,
-    /// Requests with an expected answer.
+    /// Requests with an expected response.
     pub good: u64,
-    /// The others, as a part of all.
+    /// All other requests, as a fraction.
     pub error_rate: f64,
     /// Due requests per second.
     pub due_rate: f64,
-    /// Expected answers per second.
+    /// Expected responses per second.
     pub achieved_rate: f64,
-    /// From the due time to the end of the answer. Unanswered requests count with the longest.
+    /// Time from the due time to the end of the response. Unanswered requests count with the maximum.
     pub latency_ms: Option<Latency>,
-    /// From the time at which a connection was free: what a closed loop would show.
+    /// Time from a free connection to the end of the response: a closed loop would measure this.
     pub service_ms: Option<Latency>,
     /// Errors by name.
     pub errors: BTreeMap<String, ErrorCount>,
-    /// Answers by status.
+    /// Responses by status.
     pub statuses: BTreeMap<u16, u64>,
 }
 
 impl RequestSummary {
-    /// Of a cell. Requests became due during `due_in`, and answers came during `answered_in`.
+    /// Summarises the statistics of requests that became due during `due_in`, with responses during `answered_in`.
     fn of(cell: &RequestStats, due_in: Duration, answered_in: Duration) -> Self {
         let rate = |count: u64, length: Duration| match length.as_secs_f64() {
             0.0 => 0.0,
@@ -116,20 +116,20 @@ impl RequestSummary {
     }
 }
 
-/// A phase with its figures.
+/// A phase and its statistics.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PhaseStats {
-    /// Its name.
+    /// Name of the phase.
     pub name: String,
-    /// Its start, in seconds after the warm-up.
+    /// Start, in seconds after the warm-up.
     pub start_seconds: f64,
-    /// Its planned length.
+    /// Planned length, in seconds.
     pub seconds: f64,
-    /// Planned requests per second at its start.
+    /// Planned requests per second at the start.
     pub from_rate: f64,
-    /// Planned requests per second at its end.
+    /// Planned requests per second at the end.
     pub to_rate: f64,
-    /// The requests that were due in it.
+    /// The requests that were due in the phase.
     #[serde(flatten)]
     pub figures: RequestSummary,
 }
@@ -137,37 +137,37 @@ pub struct PhaseStats {
 /// One interval of the timeline.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TimelinePoint {
-    /// Its start, in seconds after the warm-up.
+    /// Start, in seconds after the warm-up.
     pub at_seconds: f64,
-    /// Requests that were due in it.
+    /// Requests that were due in the interval.
     pub due: u64,
-    /// Expected answers that came in it.
+    /// Expected responses that arrived in the interval.
     pub good: u64,
-    /// Requests due in it without an expected answer.
+    /// Requests due in the interval without an expected response.
     pub errors: u64,
-    /// Latencies of the requests that were due in it.
+    /// Latencies of the requests that were due in the interval.
     pub latency_ms: Option<Latency>,
 }
 
-/// All figures of a run.
+/// All statistics of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeasuredStats {
-    /// Of all requests after the warm-up.
+    /// All requests after the warm-up.
     pub total: RequestSummary,
-    /// Of each phase, in order.
+    /// The phases, in order.
     pub phases: Vec<PhaseStats>,
-    /// Of each operation.
+    /// The operations, by name.
     pub operations: BTreeMap<String, RequestSummary>,
-    /// Of each interval, up to the last one with a request or an answer.
+    /// The intervals, up to the last one with a request or a response.
     pub timeline: Vec<TimelinePoint>,
     /// Length of an interval.
     pub interval: Duration,
-    /// Of the warm-up, in no other figure.
+    /// The warm-up, which nothing else includes.
     pub warm_up: RequestSummary,
 }
 
 impl MeasuredStats {
-    /// Of a run whose last request was due before `ended`.
+    /// Summarises a run whose last request was due before `ended`.
     pub fn from_recorder(
         recorder: &Recorder,
         profile: &Profile,
@@ -193,7 +193,7 @@ impl MeasuredStats {
     }
 }
 
-/// Rates of a phase are of its length, as far as the run came.
+/// Rates of a phase refer to its length, or to its elapsed part if the run ended early.
 fn phases(recorder: &Recorder, profile: &Profile, ended: Duration) -> Vec<PhaseStats> {
     let mut start = Duration::ZERO;
     let mut all = Vec::new();

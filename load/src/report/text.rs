@@ -1,4 +1,4 @@
-//! The summary that a person reads.
+//! The summary as text for a terminal.
 
 use std::fmt::Write as _;
 
@@ -23,11 +23,8 @@ pub fn print(document: &Document) -> String {
         let _ = writeln!(text, "{}", line.trim_end());
     }
     for (name, error) in &document.total.errors {
-        let first = if error.first.is_empty() {
-            String::new()
-        } else {
-            format!(", the first: {}", plain(&error.first))
-        };
+        let first =
+            if error.first.is_empty() { String::new() } else { format!(", first: {}", plain(&error.first)) };
         let _ = writeln!(text, "error {name}: {} requests{first}", error.count);
     }
     if let Some(kafka) = &document.kafka {
@@ -97,7 +94,7 @@ fn row(name: &str, figures: &RequestSummary) -> Vec<String> {
     ]
 }
 
-/// Text that came from outside, without what could steer a terminal.
+/// External text, without control characters that affect a terminal.
 fn plain(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }

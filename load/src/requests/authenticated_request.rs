@@ -5,18 +5,18 @@ use std::sync::Arc;
 use crate::http::{HttpResponse, OutgoingRequest, RequestError, ServerConnection};
 use crate::session::Session;
 
-/// A request with its caller.
+/// A request with its session.
 pub struct AuthenticatedRequest {
-    /// What is sent.
+    /// The request.
     pub message: OutgoingRequest,
-    /// Whose token it carries.
+    /// The session whose token it carries.
     pub session: Option<Arc<Session>>,
-    /// Who keeps the token of its answer: the request is a login.
+    /// The session that stores the token of the response, if the request is a login.
     pub login_session: Option<Arc<Session>>,
 }
 
 impl AuthenticatedRequest {
-    /// Sends it. A token that the target refuses is replaced once.
+    /// Sends the request. A token that the target refuses is replaced once.
     pub async fn send(&self, link: &mut ServerConnection) -> Result<HttpResponse, RequestError> {
         let keep = self.login_session.is_some();
         let Some(session) = &self.session else {

@@ -1,4 +1,4 @@
-//! Headers of requests. Secrets come from files and the environment only.
+//! Headers of requests. Secrets come only from files and the environment.
 
 use std::fs;
 use std::path::Path;
@@ -9,9 +9,9 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use crate::template::Template;
 
-/// Headers whose values are secrets, as far as names tell.
+/// Words in the names of headers with secret values.
 const SECRET: [&str; 5] = ["authorization", "cookie", "key", "secret", "token"];
-/// Names that contain one of these words and hold no secret.
+/// Names that contain one of these words although their values are not secret.
 const NOT_SECRET: [&str; 1] = ["idempotency-key"];
 
 /// A header on the command line: `Name: value`, with placeholders.
@@ -23,18 +23,19 @@ impl FromStr for PlainHeader {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, value) = text.split_once(':').ok_or("not of the form 'Name: value'")?;
-        let name: HeaderName = name.trim().parse().map_err(|_| format!("{name:?} is no header name"))?;
+        let name: HeaderName = name.trim().parse().map_err(|_| format!("{name:?} is not a header name"))?;
         Ok(Self(name, value.trim().parse()?))
     }
 }
 
 impl PlainHeader {
-    /// Fails if the value is a secret, as far as the name tells. Parsing does not, because clap shows what it refuses.
+    /// Fails if the name indicates a secret value. This is not part of parsing, because clap shows a value that it
+    /// refuses.
     pub fn reject_secret(&self) -> anyhow::Result<()> {
         let name = self.0.as_str();
         if SECRET.iter().any(|word| name.contains(word)) && !NOT_SECRET.contains(&name) {
             bail!(
-                "--header {name}: the value is a secret, and others can read command lines: use --header-file, \
+                "--header {name}: the value is a secret, and other users can read command lines: use --header-file, \
                  --header-env or --token-file"
             );
         }
@@ -42,7 +43,7 @@ impl PlainHeader {
     }
 }
 
-/// A header whose value is in the environment: `Name=VARIABLE`.
+/// A header whose value is in an environment variable: `Name=VARIABLE`.
 #[derive(Clone, Debug)]
 pub struct EnvHeader {
     name: HeaderName,
@@ -54,7 +55,7 @@ impl FromStr for EnvHeader {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, variable) = text.split_once('=').ok_or("not of the form Name=VARIABLE")?;
-        let name = name.trim().parse().map_err(|_| format!("{name:?} is no header name"))?;
+        let name = name.trim().parse().map_err(|_| format!("{name:?} is not a header name"))?;
         Ok(Self { name, variable: variable.trim().to_owned() })
     }
 }
@@ -62,7 +63,7 @@ impl FromStr for EnvHeader {
 impl EnvHeader {
     /// The header with its value.
     pub fn read(&self) -> anyhow::Result<(HeaderName, HeaderValue)> {
-        // The value is a secret, and the error of one that is not UTF-8 shows it.
+        // The value is a secret, and the error for a value that is not UTF-8 contains it.
         let Ok(value) = std::env::var(&self.variable) else {
             bail!("--header-env {}: not set, or not UTF-8", self.variable);
         };
@@ -71,7 +72,7 @@ impl EnvHeader {
     }
 }
 
-/// The headers of a file, one `Name: value` per line. Empty lines and lines that begin with `#` are ignored.
+/// Reads the headers of a file, one `Name: value` per line. Empty lines and lines that begin with `#` are ignored.
 pub fn read_file(path: &Path) -> anyhow::Result<Vec<(HeaderName, HeaderValue)>> {
     let text = fs::read_to_string(path).with_context(|| format!("--header-file {}", path.display()))?;
     let mut headers = Vec::new();
@@ -80,13 +81,13 @@ pub fn read_file(path: &Path) -> anyhow::Result<Vec<(HeaderName, HeaderValue)>> 
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        // The value is a secret: no message shows the line.
+        // The value is a secret: error messages do not contain the line.
         let place = || format!("--header-file {}, line {}", path.display(), index + 1);
         let Some((name, value)) = line.split_once(':') else {
             bail!("{}: not of the form 'Name: value'", place())
         };
         let name: HeaderName =
-            name.trim().parse().map_err(|_| anyhow::anyhow!("{}: no header name", place()))?;
+            name.trim().parse().map_err(|_| anyhow::anyhow!("{}: not a header name", place()))?;
         headers.push((name, secret(value.trim()).with_context(place)?));
     }
     Ok(headers)
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_in_a_file_names_its_line_and_not_its_value() {
+    fn an_error_in_a_file_names_its_line_without_the_value() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(&file, "# secrets\nAuthorization: Bearer hunter2\n\nhunter3\n").unwrap();
         let mistake = read_file(file.path()).unwrap_err().to_string();

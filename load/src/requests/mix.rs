@@ -1,4 +1,4 @@
-//! How often each operation is chosen.
+//! The weights of operations.
 
 use std::str::FromStr;
 
@@ -19,7 +19,7 @@ impl FromStr for Mix {
                 weight.ok_or_else(|| format!("{part:?}: a weight is a whole number up to 1000000"))?;
             let name = name.trim().to_owned();
             if parts.iter().any(|(other, _)| *other == name) {
-                return Err(format!("{name} stands twice"));
+                return Err(format!("{name} occurs twice"));
             }
             parts.push((name, weight));
         }
@@ -32,7 +32,7 @@ impl FromStr for Mix {
 }
 
 impl Mix {
-    /// The index of an operation, chosen by weight.
+    /// The index of an operation, chosen at random by weight.
     pub fn choose(&self, random: &mut fastrand::Rng) -> usize {
         if self.0.len() == 1 {
             return 0;

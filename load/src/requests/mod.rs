@@ -1,4 +1,4 @@
-//! What is sent: operations, and where each request of them goes.
+//! Requests: operations, templates, headers and sessions.
 
 mod authenticated_request;
 mod headers;

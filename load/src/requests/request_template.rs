@@ -1,4 +1,4 @@
-//! A request whose path, headers and body have placeholders.
+//! A request whose path, headers and body contain placeholders.
 
 use anyhow::{Context, bail};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -8,7 +8,7 @@ use super::headers::PlainHeader;
 use crate::http::OutgoingRequest;
 use crate::template::{Template, Values};
 
-/// A request of an own kind, or to any endpoint.
+/// A template of requests for a kind, or for any endpoint.
 pub struct RequestTemplate {
     method: Method,
     path: Path,
@@ -17,14 +17,14 @@ pub struct RequestTemplate {
     body: Template,
 }
 
-/// A path without placeholders is parsed once.
+/// The path. A path without placeholders is parsed once.
 enum Path {
     Fixed(Uri),
     Filled(Template),
 }
 
 impl RequestTemplate {
-    /// Checks everything that does not depend on the values of a request, and one request.
+    /// Checks everything that does not depend on a request's values, and builds one request.
     pub fn new(
         method: Method,
         path: &str,
@@ -46,7 +46,7 @@ impl RequestTemplate {
         Ok(request)
     }
 
-    /// One request. `None` if the values make it invalid, which `new` has excluded for the values there are.
+    /// Builds one request. `None` if its values make it invalid, which `new` has checked for the possible values.
     pub fn message(&self, mut values: Values<'_>) -> Option<OutgoingRequest> {
         let path = match &self.path {
             Path::Fixed(path) => path.clone(),

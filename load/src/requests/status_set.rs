@@ -1,4 +1,4 @@
-//! The statuses that count as good.
+//! The statuses that count as success.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -9,12 +9,12 @@ use std::str::FromStr;
 pub struct StatusSet(Vec<RangeInclusive<u16>>);
 
 impl StatusSet {
-    /// This status only.
+    /// A set of this status only.
     pub fn single(status: u16) -> Self {
         Self(vec![status..=status])
     }
 
-    /// Whether a status is in it.
+    /// Whether the set contains a status.
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|range| range.contains(&status))
     }
@@ -36,7 +36,7 @@ impl FromStr for StatusSet {
             let range = status(from).zip(status(to)).filter(|(from, to)| from <= to);
             range
                 .map(|(from, to)| from..=to)
-                .ok_or_else(|| format!("{part:?} is no status or range such as 200-299"))
+                .ok_or_else(|| format!("{part:?} is not a status or a range such as 200-299"))
         };
         text.split(',').map(range).collect::<Result<_, _>>().map(Self)
     }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn single_statuses_and_ranges_are_understood() {
+    fn single_statuses_and_ranges_are_parsed() {
         let set: StatusSet = "200-204, 409".parse().unwrap();
         let all = [199, 200, 204, 205, 409].map(|status| set.contains(status));
         assert_eq!((all, set.to_string().as_str()), ([false, true, true, false, true], "200-204,409"));

@@ -1,4 +1,4 @@
-//! What users do.
+//! The operations of users.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::http::OutgoingRequest;
 use crate::requests::{AuthenticatedRequest, StatusSet};
 use crate::session::Session;
 
-/// The names that a mix may have.
+/// The valid names in a mix.
 pub const NAMES: [&str; 5] = ["register", "login", "read", "lookup", "list"];
 
 /// An operation of users.
@@ -20,22 +20,22 @@ pub enum UserOperation {
     Register,
     /// A user logs in with name and password.
     Login,
-    /// A user reads itself, with its token.
+    /// A user reads itself, with its own token.
     Read,
-    /// An administrator reads a name that nobody has: no cache answers it.
+    /// An administrator reads an unknown name, which no cache can serve.
     Lookup,
-    /// An administrator reads a page of users: no cache answers it.
+    /// An administrator reads a page of users, which no cache can serve.
     List,
 }
 
 impl UserOperation {
-    /// The operation of this name.
+    /// The operation with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         let all = [Self::Register, Self::Login, Self::Read, Self::Lookup, Self::List];
         NAMES.iter().position(|known| *known == name).map(|index| all[index])
     }
 
-    /// The statuses that count as good.
+    /// The statuses that count as success.
     pub fn expects(self) -> StatusSet {
         match self {
             Self::Lookup => StatusSet::single(404),
@@ -43,7 +43,7 @@ impl UserOperation {
         }
     }
 
-    /// One request. `number` chooses the user. Without `admin`, administrators' requests carry no token.
+    /// Builds one request. `number` chooses the user. Without `admin`, administrators' requests carry no token.
     pub fn call(
         self,
         number: u64,

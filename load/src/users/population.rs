@@ -1,4 +1,4 @@
-//! The users that exist before a run begins. They log in and read; registrations of the run add others.
+//! The users that are registered before a run. They log in and read; registrations of the run add others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,27 +14,27 @@ use crate::clock::RunClock;
 use crate::http::{OutgoingRequest, Server, ServerConnection};
 use crate::session::{LoginCounters, Session, TokenSource};
 
-/// So many users are registered at a time: hashes of passwords keep a few cores busy.
+/// Number of concurrent registrations: password hashing uses a few cores.
 const CONCURRENT_REGISTRATIONS: usize = 4;
-/// Attempts of one registration that the target refuses for the moment.
+/// Maximum number of attempts for a registration that the target refuses with 503.
 const ATTEMPTS: u32 = 20;
-/// The longest pause between two attempts, whatever `Retry-After` says.
+/// Maximum pause between two attempts, whatever `Retry-After` says, in seconds.
 const MAX_PAUSE_SECONDS: u64 = 5;
-/// How long a registration may wait for the database, in seconds.
+/// Maximum wait of a registration until it is applied, as a `Prefer` header, in seconds.
 const APPLIED_WITHIN: &str = "wait=60";
-/// A registration or login that is not answered within this time fails.
+/// Timeout of a registration or login.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(75);
 
 /// The users of a run.
 pub struct Population {
     people: TestUsers,
     sessions: Vec<Arc<Session>>,
-    /// The number of the next new user.
+    /// Number of the next new user.
     next: AtomicU64,
 }
 
 impl Population {
-    /// Users that are not registered yet.
+    /// Creates the users without registering them.
     pub fn new(
         run: &str,
         size: u32,
@@ -52,7 +52,7 @@ impl Population {
         Self { people, sessions, next: AtomicU64::new(u64::from(size)) }
     }
 
-    /// Registers all of them and logs them in. Calls `done` after each.
+    /// Registers all users and logs them in. Calls `done` after each.
     pub async fn register(
         self: &Arc<Self>,
         server: &Arc<Server>,
@@ -87,35 +87,37 @@ impl Population {
         message.headers.insert(HeaderName::from_static("prefer"), HeaderValue::from_static(APPLIED_WITHIN));
         for _ in 0..ATTEMPTS {
             let sent = tokio::time::timeout(ANSWERED_WITHIN, link.send(&message, None, true));
-            let answer = sent.await.context("a registration before the run was not answered")?;
+            let answer = sent.await.context("a registration before the run got no response")?;
             let answer = answer
                 .map_err(|failure| anyhow::anyhow!("a registration before the run: {}", failure.detail()))?;
             match answer.status {
                 201 => {
                     return self.log_in(number, link).await;
                 }
-                202 => bail!("a registration before the run was not applied in 60 s: does a consumer run?"),
+                202 => bail!(
+                    "a registration before the run was not applied in 60 s: check that a consumer is running"
+                ),
                 503 => {
                     let pause = answer.retry_after().unwrap_or(1).min(MAX_PAUSE_SECONDS);
                     tokio::time::sleep(Duration::from_secs(pause)).await;
                 }
                 status => {
                     let code = answer.code().unwrap_or_default();
-                    bail!("a registration before the run was answered with {status} {code}");
+                    bail!("a registration before the run returned {status} {code}");
                 }
             }
         }
-        bail!("a registration before the run was answered with 503 {ATTEMPTS} times")
+        bail!("a registration before the run returned 503 {ATTEMPTS} times")
     }
 
     async fn log_in(&self, number: usize, link: &mut ServerConnection) -> anyhow::Result<()> {
         let first = tokio::time::timeout(ANSWERED_WITHIN, self.sessions[number].bearer(link)).await;
-        let first = first.context("a login before the run was not answered")?;
+        let first = first.context("a login before the run got no response")?;
         first.map_err(|failure| anyhow::anyhow!("a login before the run: {}", failure.detail()))?;
         Ok(())
     }
 
-    /// How many users exist before the run.
+    /// The number of users that are registered before the run.
     pub fn size(&self) -> u64 {
         self.sessions.len() as u64
     }
@@ -132,7 +134,7 @@ impl Population {
         OutgoingRequest { method: Method::POST, path: Uri::from_static("/v1/users"), headers, body }
     }
 
-    /// A user that exists, chosen by the number of the request.
+    /// A registered user, chosen by the number of the request.
     pub fn user(&self, number: u64) -> (String, Arc<Session>) {
         let index = number % self.sessions.len() as u64;
         (self.people.name(index), Arc::clone(&self.sessions[index as usize]))

@@ -1,4 +1,4 @@
-//! Requests arrive when they are due, whatever the target does.
+//! Requests are sent when they are due, whatever the target does.
 
 use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex};
@@ -20,18 +20,18 @@ fn a_stall_delays_every_request_that_was_due_meanwhile() {
     });
     let report = steady(&server.url("/"), 200, "2s", 1, &[]).assert_exit(0).json();
     assert_eq!((number(&report, "/total/due"), number(&report, "/total/good")), (400.0, 400.0));
-    // 20 requests, 5 % of all, are due in the first 100 ms of the stall, and wait for 500 ms or more. A slow machine only
-    // makes them wait longer.
+    // 20 requests, 5 % of all, are due in the first 100 ms of the stall, and wait for at least 500 ms. A slow machine
+    // only makes them wait longer.
     let p95 = number(&report, "/total/latency_ms/p95");
     assert!(p95 >= 480.0, "{report:#}");
-    // The time from a free connection to the answer shows one stalled request: a closed loop would see no more.
+    // The service time includes one stalled request: a closed loop would measure no more.
     assert!(number(&report, "/total/service_ms/p95") < p95, "{report:#}");
     assert!(number(&report, "/total/service_ms/max") >= 600.0, "{report:#}");
 }
 
 #[test]
-fn the_warm_up_is_in_no_figure() {
-    // One connection, so requests arrive in their order: the first 50 are those of the warm-up.
+fn no_statistic_includes_the_warm_up() {
+    // With one connection requests arrive in order: the first 50 are those of the warm-up.
     let server = Server::start(|request| ServerReply::status(if request.number <= 50 { 500 } else { 200 }));
     let args = ["--warm-up", "500ms"];
     let report = steady(&server.url("/"), 100, "500ms", 1, &args).assert_exit(0).json();
@@ -44,7 +44,7 @@ fn the_warm_up_is_in_no_figure() {
 }
 
 #[test]
-fn what_could_not_be_sent_in_time_is_counted() {
+fn requests_not_sent_in_time_are_counted() {
     let hung = Arc::new((Mutex::new(true), Condvar::new()));
     let held = Arc::clone(&hung);
     let server = Server::start(move |_| {
@@ -56,15 +56,15 @@ fn what_could_not_be_sent_in_time_is_counted() {
         .assert_exit(2);
     *hung.0.lock().unwrap() = false;
     hung.1.notify_all();
-    assert!(run.err.contains("no request had an expected answer"), "{run:?}");
+    assert!(run.err.contains("no request had an expected response"), "{run:?}");
     let report = run.json();
     let errors =
         ["/total/errors/timeout/count", "/total/errors/not_sent/count"].map(|name| number(&report, name));
-    // Two connections, and each is busy for as long as a request may take: most requests find none.
+    // Each of the two connections is busy for the full timeout of a request, so most requests find none.
     assert!(errors[0] >= 2.0 && errors[1] > errors[0], "{report:#}");
     assert_eq!((errors[0] + errors[1], number(&report, "/total/error_rate")), (50.0, 1.0));
     let latency = ["/total/latency_ms/p50", "/total/latency_ms/max"].map(|name| number(&report, name));
-    assert!(latency.iter().all(|ms| (399.0..=401.0).contains(ms)), "they count with the longest: {report:#}");
+    assert!(latency.iter().all(|ms| (399.0..=401.0).contains(ms)), "they count with the maximum: {report:#}");
     assert!(report["total"]["service_ms"].is_null());
 }
 
@@ -82,7 +82,7 @@ fn a_ramp_sends_more_in_each_step() {
 
 /// Ctrl-C in the middle of an hour.
 #[test]
-fn an_interrupted_run_reports_what_it_has() {
+fn an_interrupted_run_reports_its_requests() {
     let (tell, told) = mpsc::channel();
     let tell = Mutex::new(tell);
     let server = Server::start(move |request| {
@@ -103,6 +103,6 @@ fn an_interrupted_run_reports_what_it_has() {
     assert_eq!(report["interrupted"], true);
     let (due, good) = (number(&report, "/total/due"), number(&report, "/total/good"));
     assert!(due >= 20.0 && due == good, "{report:#}");
-    // The rate is that of the time that it ran, not of an hour.
+    // The rate refers to the elapsed time, not to an hour.
     assert!(number(&report, "/total/due_rate") > 50.0, "{report:#}");
 }

@@ -1,4 +1,4 @@
-//! The tool against the daemon.
+//! Runs against the daemon.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ use support::{daemon, wait};
 
 use crate::tool::{number, run};
 
-/// A run of half a second and its report.
+/// Runs the tool for half a second and returns its report.
 fn loaded(forebay: &Forebay, args: &[&str]) -> Value {
     let (base, admin) =
         (format!("http://{}", forebay.address()), format!("http://{}", forebay.admin_address()));
@@ -22,7 +22,7 @@ fn loaded(forebay: &Forebay, args: &[&str]) -> Value {
 }
 
 #[test]
-fn what_the_report_says_of_kafka_is_what_the_daemon_accepted() {
+fn the_report_agrees_with_the_daemons_log_and_kafka() {
     let mut forebay = daemon::under_test();
     forebay.start();
     let args = ["concurrent-baseline", "--rate", "200", "--duration", "1s", "--warm-up", "200ms"];
@@ -33,19 +33,19 @@ fn what_the_report_says_of_kafka_is_what_the_daemon_accepted() {
     let [accepted, delivered, backlog] =
         ["accepted", "delivered", "backlog"].map(|name| number(&report, &format!("/kafka/{name}")));
     assert_eq!(accepted, 240.0, "{report:#}");
-    // Two questions, so a record may be confirmed in between.
+    // The two numbers come from two requests, so a record may be confirmed in between.
     assert!(delivered + backlog >= accepted && delivered <= accepted, "{report:#}");
     assert!(report["kafka"]["drained_after_seconds"].is_number(), "{report:#}");
     assert_eq!(daemon::metric(&forebay, "forebay_wal_append_total"), 240.0);
 }
 
 #[test]
-fn the_database_pool_is_loaded_by_users_that_exist() {
+fn the_database_pool_scenario_uses_existing_users() {
     let mut forebay = daemon::under_test().set("users.password_cost", 4);
     forebay.start();
     let args =
         ["database-pool", "--rate", "20", "--duration", "1500ms", "--warm-up", "0s", "--population", "3"];
-    // The checks of a registration may take longer than the daemon allows on a machine that also builds.
+    // The checks of a registration may exceed the daemon's limit on a machine that also builds.
     let report = loaded(&forebay, &[&args[..], &["--connections", "8"]].concat());
     let phases: Vec<_> = (0..3).map(|phase| number(&report, &format!("/phases/{phase}/due"))).collect();
     assert_eq!(phases, [10.0, 20.0, 40.0]);
@@ -58,15 +58,15 @@ fn the_database_pool_is_loaded_by_users_that_exist() {
     assert_eq!(number(&report, "/logins/first"), 3.0);
 }
 
-/// Access tokens of one second, on a daemon that asks for them.
+/// Access tokens with a lifetime of one second, on a daemon that requires tokens.
 #[test]
 fn users_log_in_again_when_their_tokens_expire() {
-    // Authentication needs a broker that is not the daemon's own.
+    // Authentication needs a broker other than the daemon's embedded one.
     let mut lender = daemon::under_test().set("consumer.group", "lender");
     lender.start();
     let bootstrap = daemon::embedded_broker(&lender);
     let admin = Admin::new(&bootstrap);
-    wait::until_true("the lender's consumer made the topics", LONG, || {
+    wait::until_true("the lender's consumer created the topics", LONG, || {
         let topics = admin.topics();
         let needed = ["user.commands.v1", "user.dead.v1", "user.retry.v1"];
         needed.iter().all(|needed| topics.iter().any(|topic| topic == needed))
@@ -92,12 +92,12 @@ fn users_log_in_again_when_their_tokens_expire() {
         .map(|pointer| number(&report, pointer))
         .iter()
         .sum::<f64>();
-    // A login that takes long may find its token expired.
+    // A slow login may find its token expired.
     assert!(again >= 2.0, "two users, one more token each: {report:#}");
 }
 
 #[test]
-fn https_is_verified_against_the_file_of_certificates() {
+fn https_is_verified_against_the_ca_file() {
     let Some(identity) = Identity::make("https") else { return };
     let mut forebay = daemon::under_test();
     let place = CertificateFiles::with(forebay.dir(), &identity);

@@ -1,4 +1,4 @@
-//! Any HTTP endpoint.
+//! Runs against any HTTP endpoint.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use crate::server::{Server, ServerReply};
 use crate::tool::{command, file, finish, number, run, steady};
 
 #[test]
-fn each_request_has_its_own_body_path_and_headers_and_secrets_stay_secret() {
+fn each_request_has_its_own_values_and_hides_secrets() {
     let dir = tempfile::tempdir().unwrap();
     let body =
         file(dir.path(), "body.json", "{\"id\":\"{{uuid}}\",\"n\":{{seq}},\"text\":\"{{fill:20}}\"}\n");
@@ -68,14 +68,14 @@ fn the_same_seed_sends_the_same_values() {
 }
 
 #[test]
-fn a_server_that_closes_each_connection_is_connected_to_again() {
+fn a_closed_connection_is_opened_again() {
     let server = Server::start(|_| ServerReply { close: true, ..ServerReply::status(200) });
     let report = steady(&server.url("/"), 100, "300ms", 2, &[]).assert_exit(0).json();
     assert_eq!((number(&report, "/total/good"), server.count("/")), (30.0, 30), "{report:#}");
 }
 
 #[test]
-fn an_address_where_nobody_listens_is_no_run() {
+fn an_unreachable_address_fails_before_the_run() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);

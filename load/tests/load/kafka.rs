@@ -1,4 +1,4 @@
-//! What the admin listener says after the requests, and what is reported without it.
+//! Statistics of the admin listener after the requests, and reports without them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, mpsc};
 use crate::server::{Server, ServerReply};
 use crate::tool::{ToolRun, command, number, run};
 
-/// An admin listener with records that wait. `backlog` gets the number of each question for the backlog, from 1.
+/// An admin listener with a backlog. `backlog` gets the number of each backlog request, from 1, and returns the status.
 fn admin(backlog: impl Fn(u64) -> u16 + Send + Sync + 'static) -> Server {
     let asked = AtomicU64::new(0);
     Server::start(move |request| match request.path.as_str() {
@@ -33,20 +33,20 @@ fn reports_all_requests(run: &ToolRun) -> serde_json::Value {
 }
 
 #[test]
-fn a_run_is_reported_also_when_the_admin_listener_fails_after_it() {
+fn a_run_is_reported_although_the_admin_listener_fails_later() {
     let target = Server::start(|_| ServerReply::status(200));
-    // The first question is asked before the requests, the second after them, the others while the backlog is awaited.
+    // The first request precedes the run, the second follows it, and the others are part of the wait for the backlog.
     for works in [1, 2, 4] {
         let admin = admin(move |question| if question <= works { 200 } else { 500 });
         let run = run(&args(&target.url("/"), &admin.url(""))).assert_exit(2);
         let report = reports_all_requests(&run);
         assert!(report["kafka"].is_null() && report["interrupted"] == false, "{report:#}");
-        assert!(run.err.contains("/admin/backlog was answered with 500"), "{run:?}");
+        assert!(run.err.contains("/admin/backlog returned 500"), "{run:?}");
     }
 }
 
 #[test]
-fn an_interruption_ends_the_wait_for_the_backlog_and_is_reported() {
+fn an_interruption_of_the_backlog_wait_is_reported() {
     let (tell, told) = mpsc::channel();
     let tell = Mutex::new(tell);
     let admin = admin(move |question| {

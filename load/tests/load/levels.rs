@@ -1,11 +1,11 @@
-//! The exit code follows the service levels.
+//! Service levels and the exit code.
 
 use std::path::Path;
 
 use crate::server::{Server, ServerReply};
 use crate::tool::{ToolRun, file, steady};
 
-/// Every tenth request fails.
+/// A server that fails every tenth request.
 fn server() -> Server {
     Server::start(|request| ServerReply::status(if request.number % 10 == 0 { 503 } else { 200 }))
 }
@@ -16,7 +16,7 @@ fn judged(server: &Server, dir: &Path, levels: &str) -> ToolRun {
 }
 
 #[test]
-fn the_exit_code_is_0_when_all_levels_are_met_and_1_when_one_is_missed() {
+fn the_exit_code_shows_whether_all_levels_are_met() {
     let dir = tempfile::tempdir().unwrap();
     let server = server();
     let met = "[total]\nerror_rate = 0.1\nrequests = 45\nmax = \"1h\"\n";
@@ -40,7 +40,7 @@ fn the_exit_code_is_0_when_all_levels_are_met_and_1_when_one_is_missed() {
     judged(&server, dir.path(), "[operation.request]\nerror_rate = 0.05\n").assert_exit(1);
 }
 
-/// Phases are those of a spike, the operation is the default kind.
+/// The guide's phases are those of a spike, and its operation is the default kind.
 #[test]
 fn the_levels_of_the_guide_are_valid() {
     let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guides/load-testing.md");
@@ -58,7 +58,7 @@ fn the_levels_of_the_guide_are_valid() {
 }
 
 #[test]
-fn a_mistake_in_the_file_is_found_before_the_run() {
+fn an_error_in_the_file_is_found_before_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let server = server();
     let run =
@@ -74,7 +74,7 @@ fn a_mistake_in_the_file_is_found_before_the_run() {
 }
 
 #[test]
-fn the_summary_names_what_was_missed_and_what_errors_said() {
+fn the_summary_names_missed_levels_and_first_errors() {
     let dir = tempfile::tempdir().unwrap();
     let levels = file(dir.path(), "levels.toml", "[total]\nerror_rate = 0.05\nrequests = 1\n");
     let server = Server::start(|request| match request.number % 10 {
@@ -87,7 +87,7 @@ fn the_summary_names_what_was_missed_and_what_errors_said() {
     for expected in [
         "MISSED total: error_rate 0.1, at most 0.05",
         "met    total: requests 45, at least 1",
-        "error status_503: 5 requests, the first: overloaded",
+        "error status_503: 5 requests, first: overloaded",
     ] {
         assert!(run.out.contains(expected), "{}", run.out);
     }

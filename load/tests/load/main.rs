@@ -1,4 +1,4 @@
-//! The tool as its users run it: against a small server that the test controls, and against the daemon.
+//! Tests of the tool as its users run it: against a small server that the test controls, and against the daemon.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod arrival;

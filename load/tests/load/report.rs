@@ -1,4 +1,4 @@
-//! The report: complete, as documented, and with nothing from elsewhere.
+//! The report: complete, as documented, and without external resources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,10 +11,10 @@ use crate::tool::{file, run};
 
 const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guides/load-testing.md");
 
-/// Of each form that the guide describes: its members and the form of each.
+/// The members of each form in the guide, with their forms.
 type Forms = BTreeMap<String, BTreeMap<String, String>>;
 
-/// Tables under headings such as `### Form: figures`, whose rows begin with a member and its form.
+/// Parses the tables under headings such as `### Form: figures`, whose rows begin with a member and its form.
 fn documented() -> Forms {
     let mut forms = Forms::new();
     let mut form = None;
@@ -27,29 +27,32 @@ fn documented() -> Forms {
             forms.entry(form.clone()).or_default().insert(member.to_owned(), kind.to_owned());
         }
     }
-    // As the guide says.
+    // The guide documents a phase as including the figures.
     let figures = forms["figures"].clone();
     forms.get_mut("phase").unwrap().extend(figures);
     forms
 }
 
-/// Ends the test unless a value has a form, to its depth.
+/// Fails the test unless a value has a form, to its full depth.
 fn check(value: &Value, form: &str, forms: &Forms, place: &str) {
     let all = |values: Vec<&Value>, form: &str| {
-        assert!(!values.is_empty(), "{place} is empty: the test does not see its members");
+        assert!(!values.is_empty(), "{place} is empty: its members are not tested");
         values.into_iter().for_each(|value| check(value, form, forms, place));
     };
     if let Some(form) = form.strip_suffix(" or null") {
-        assert!(!value.is_null(), "{place} is null: the test does not see its members");
+        assert!(!value.is_null(), "{place} is null: its members are not tested");
         check(value, form, forms, place);
     } else if let Some(form) = form.strip_prefix("list of ") {
-        // The last interval may have a late answer and no request.
-        all(value.as_array().unwrap_or_else(|| panic!("{place} is no list")).iter().take(1).collect(), form);
+        // The last interval may have a late response and no request.
+        all(
+            value.as_array().unwrap_or_else(|| panic!("{place} is not a list")).iter().take(1).collect(),
+            form,
+        );
     } else if let Some(form) = form.strip_prefix("map of ") {
-        all(value.as_object().unwrap_or_else(|| panic!("{place} is no map")).values().collect(), form);
+        all(value.as_object().unwrap_or_else(|| panic!("{place} is not a map")).values().collect(), form);
     } else if let Some(members) = forms.get(form) {
         let found: BTreeSet<_> =
-            value.as_object().unwrap_or_else(|| panic!("{place} is no object")).keys().collect();
+            value.as_object().unwrap_or_else(|| panic!("{place} is not an object")).keys().collect();
         assert_eq!(found, members.keys().collect(), "members of {place}");
         for (member, form) in members {
             check(&value[member], form, forms, &format!("{place}.{member}"));
@@ -59,13 +62,13 @@ fn check(value: &Value, form: &str, forms: &Forms, place: &str) {
             "number" => value.is_number(),
             "text" => value.is_string(),
             "boolean" => value.is_boolean(),
-            other => panic!("{place}: the guide describes no form {other}"),
+            other => panic!("{place}: the guide does not describe the form {other}"),
         };
-        assert!(fits, "{place} is no {form}: {value}");
+        assert!(fits, "{place} is not a {form}: {value}");
     }
 }
 
-/// A daemon's admin listener, as far as the tool asks.
+/// A daemon's admin listener, as far as the tool uses it.
 fn answer(path: &str) -> ServerReply {
     let body = match path {
         "/admin/backlog" => r#"{"backlog":0,"oldest_age_seconds":0.0,"dead":0}"#,
@@ -75,7 +78,7 @@ fn answer(path: &str) -> ServerReply {
     ServerReply { status: 200, body: body.to_owned(), close: false }
 }
 
-/// A run with everything that a report can have: phases, errors, levels, Kafka. Returns JSON and the page.
+/// Runs with everything that a report can contain: phases, errors, levels, Kafka. Returns the JSON and the page.
 fn full(dir: &Path) -> (Value, String) {
     let server = Server::start(|request| match request.number % 7 {
         0 if request.path.starts_with("/items") => {
@@ -84,11 +87,11 @@ fn full(dir: &Path) -> (Value, String) {
         _ => answer(&request.path),
     });
     let path = |name: &str| dir.join(name).display().to_string();
-    // A file that exists is replaced.
+    // An existing file is replaced.
     let (report, html) = (path("report.json"), path("report.html"));
     fs::write(&report, "x".repeat(1 << 20)).unwrap();
     let levels = file(dir, "levels.toml", "[total]\nerror_rate = 0.01\nrequests = 1\n").display().to_string();
-    // A name of the target that would be markup.
+    // A target that contains markup.
     let (url, admin) = (server.url("/items?name='x'&n=1"), server.url(""));
     let args = [
         "spike",
@@ -111,7 +114,7 @@ fn full(dir: &Path) -> (Value, String) {
 }
 
 #[test]
-fn the_report_is_complete_as_the_guide_describes_it_and_the_page_needs_nothing_from_elsewhere() {
+fn the_report_matches_the_guide_and_the_page_is_self_contained() {
     let dir = tempfile::tempdir().unwrap();
     let (report, page) = full(dir.path());
     assert_eq!(report["schema"], "forebay-load/1");
@@ -120,7 +123,7 @@ fn the_report_is_complete_as_the_guide_describes_it_and_the_page_needs_nothing_f
         report["phases"].as_array().unwrap().iter().map(|phase| phase["due"].as_f64().unwrap()).sum();
     assert_eq!((due, report["total"]["due"].as_f64().unwrap()), (240.0, 240.0));
 
-    // The target is shown, and is no link; it is the only address.
+    // The target is shown, but not as a link. It is the only address.
     let target = report["settings"]["target"].as_str().unwrap().replace('&', "&amp;").replace('\'', "&#39;");
     let rest = page.replace(&target, "");
     assert!(page.contains(&target) && !page.contains("'x'&n"), "the target is escaped");
@@ -135,5 +138,5 @@ fn the_report_is_complete_as_the_guide_describes_it_and_the_page_needs_nothing_f
     for shown in ["p50", "p95", "p99", "phase peak", "status_503", "busy", "missed", "confirmed by Kafka"] {
         assert!(page.contains(shown), "{shown}");
     }
-    assert!(page.matches("<polyline").count() >= 7, "latency, rates and errors are drawn");
+    assert!(page.matches("<polyline").count() >= 7, "plots of latency, rates and errors");
 }

@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 server whose every answer the test decides.
+//! A small HTTP/1.1 server whose responses the test decides.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,11 +11,11 @@ use serde_json::Value;
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Its number, from 1.
+    /// Number, from 1.
     pub number: u64,
     pub method: String,
     pub path: String,
-    /// Names in lower case.
+    /// Headers, with names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: String,
 }
@@ -26,11 +26,11 @@ impl Request {
     }
 }
 
-/// An answer.
+/// A response.
 pub struct ServerReply {
     pub status: u16,
     pub body: String,
-    /// Whether the server closes the connection after it, and says so.
+    /// Whether the server announces the close of the connection, and closes it afterwards.
     pub close: bool,
 }
 
@@ -53,7 +53,7 @@ pub struct Server {
 type Answer = dyn Fn(&Request) -> ServerReply + Send + Sync;
 
 impl Server {
-    /// Answers each request with what `answer` returns, each connection on a thread of its own.
+    /// Responds to each request with the result of `answer`; each connection has its own thread.
     pub fn start(answer: impl Fn(&Request) -> ServerReply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -79,13 +79,13 @@ impl Server {
         self.requests.lock().unwrap().clone()
     }
 
-    /// How many requests there were to this path.
+    /// The number of requests to this path so far.
     pub fn count(&self, path: &str) -> u64 {
         self.requests().iter().filter(|request| request.path == path).count() as u64
     }
 }
 
-/// Returns when the client closes the connection.
+/// Serves a connection until the client closes it.
 fn serve(stream: &TcpStream, answer: &Answer, number: &AtomicU64, seen: &Mutex<Vec<Request>>) -> Option<()> {
     stream.set_nodelay(true).ok()?;
     let mut reader = BufReader::new(stream);

@@ -1,4 +1,4 @@
-//! The tool at a terminal.
+//! The tool on a terminal.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,7 +11,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use crate::server::{Server, ServerReply};
 use crate::tool::{command, finish};
 
-/// A terminal: the person's end, and the program's.
+/// A terminal: the user's end, and the program's.
 fn terminal() -> (File, File) {
     let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&person).unwrap();
@@ -22,7 +22,7 @@ fn terminal() -> (File, File) {
     (person.into(), program)
 }
 
-/// That there is none without a terminal is part of the test of the summary.
+/// The test of the summary also covers the case without a terminal, where no bar is shown.
 #[test]
 fn a_terminal_shows_progress_on_stderr() {
     let server = Server::start(|_| ServerReply::status(200));

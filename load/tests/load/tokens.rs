@@ -1,4 +1,4 @@
-//! Tokens end while a run goes on.
+//! Tokens that expire or are refused during a run.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::server::{Request, Server, ServerReply};
 use crate::tool::{command, file, finish, number, steady};
 
-/// A server that issues the tokens 1, 2, 3, … and takes only those that `takes` agrees to.
+/// A server that issues the tokens 1, 2, 3, … and accepts those for which `takes` returns `true`.
 fn issuer(expires_in: u64, takes: impl Fn(u64, &Request) -> bool + Send + Sync + 'static) -> Server {
     let issued = AtomicU64::new(0);
     Server::start(move |request| {
@@ -37,7 +37,7 @@ fn logins(report: &serde_json::Value) -> [f64; 3] {
 
 #[test]
 fn a_refused_token_is_replaced_and_the_request_sent_again() {
-    // Each token is good for 10 requests.
+    // Each token is valid for 10 requests.
     let uses = Mutex::new(std::collections::HashMap::<u64, u64>::new());
     let server = issuer(3_600, move |token, _| {
         let mut uses = uses.lock().unwrap();
@@ -53,7 +53,7 @@ fn a_refused_token_is_replaced_and_the_request_sent_again() {
 
 #[test]
 fn many_requests_refused_at_once_make_one_login() {
-    // The first four refusals are answered together: no login comes before them.
+    // The first four refusals are sent together, so no login comes before them.
     let (refused, together) = (AtomicU64::new(0), Barrier::new(4));
     let server = issuer(3_600, move |token, request| {
         let takes = token == 2 || token == 1 && request.number < 30;
@@ -73,11 +73,11 @@ fn a_token_is_replaced_before_it_expires() {
     let report = logged_in(&server, 20, "2500ms", 2);
     let [first, before_expiry, after_401] = logins(&report);
     assert_eq!((first, after_401), (1.0, 0.0), "{report:#}");
-    // How many more, depends on the machine.
+    // The number of further logins depends on the machine.
     assert!(before_expiry >= 1.0 && server.count("/login") as f64 == 1.0 + before_expiry, "{report:#}");
 }
 
-/// As the other requests do: a gateway in front of the target may ask for them.
+/// Logins need the same headers as other requests: a gateway in front of the target may require them.
 #[test]
 fn logins_carry_the_headers_of_files_and_the_environment() {
     let server = Server::start(|request| {
@@ -144,12 +144,12 @@ fn a_token_file_is_read_again_when_its_token_is_refused() {
 }
 
 #[test]
-fn without_a_first_token_there_is_no_run() {
+fn without_a_first_token_the_run_fails() {
     let server = Server::start(|_| ServerReply::status(403));
     let dir = tempfile::tempdir().unwrap();
     let password = file(dir.path(), "password", "wrong horse");
     let args = ["--login", "load", "--password-file", password.to_str().unwrap()];
     let run = steady(&server.url("/items"), 100, "1s", 1, &args).assert_exit(2);
-    assert!(run.err.contains("no token: the login was answered with 403"), "{run:?}");
+    assert!(run.err.contains("no token: the login returned 403"), "{run:?}");
     assert!(!run.err.contains("wrong horse") && server.count("/items") == 0, "{run:?}");
 }

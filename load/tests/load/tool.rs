@@ -1,11 +1,11 @@
-//! Runs of the tool.
+//! Running the tool.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// What a run left.
+/// The exit code and output of a run.
 #[derive(Debug)]
 pub struct ToolRun {
     pub code: Option<i32>,
@@ -34,19 +34,19 @@ pub fn command(args: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs the tool to its end.
 pub fn run(args: &[&str]) -> ToolRun {
     finish(&mut command(args))
 }
 
-/// The end of a run.
+/// Runs a command to its end.
 pub fn finish(command: &mut Command) -> ToolRun {
     let output = command.spawn().unwrap().wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     ToolRun { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-/// A short run with one phase, whose report is printed as JSON. Without a warm-up unless `args` has one.
+/// A short run with one phase, whose report is printed as JSON. It has no warm-up unless `args` contains one.
 pub fn steady(url: &str, rate: u32, duration: &str, connections: u32, args: &[&str]) -> ToolRun {
     let (rate, connections) = (rate.to_string(), connections.to_string());
     let mut all = vec!["concurrent-baseline", "--url", url, "--rate", &rate, "--duration", duration];
@@ -58,7 +58,7 @@ pub fn steady(url: &str, rate: u32, duration: &str, connections: u32, args: &[&s
     run(&all)
 }
 
-/// A number of a report.
+/// A number in a report.
 #[track_caller]
 pub fn number(report: &Value, pointer: &str) -> f64 {
     report
@@ -67,7 +67,7 @@ pub fn number(report: &Value, pointer: &str) -> f64 {
         .unwrap_or_else(|| panic!("no number {pointer} in {report:#}"))
 }
 
-/// A file of the test's own.
+/// Creates a file.
 pub fn file(dir: &Path, name: &str, text: &str) -> PathBuf {
     let path = dir.join(name);
     std::fs::write(&path, text).unwrap();

@@ -1,4 +1,4 @@
-//! The command line: mistakes, completions and the manual.
+//! The command line: errors, completions and the manual.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use crate::tool::{command, file, finish, run};
 
 #[test]
-fn mistakes_on_the_command_line_exit_2_and_send_nothing() {
+fn errors_on_the_command_line_exit_2_and_send_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let body = file(dir.path(), "body.json", "{\n\"id\":\"{{sec}}\"}");
     let body = body.to_str().unwrap();
@@ -18,8 +18,8 @@ fn mistakes_on_the_command_line_exit_2_and_send_nothing() {
         (&["baseline", "--url", "example.org"], "not a URL"),
         (&["baseline", "--url", "http://a:b@example.org/"], "--header-file"),
         (&["baseline", "--url", "http://127.0.0.1:1/", "--kind", "order.create"], "cannot be used with"),
-        (&["baseline", "--header", "Authorization: Bearer hunter2"], "others can read command lines"),
-        (&["baseline", "--body-file", body], "line 2: {{sec}} is no placeholder"),
+        (&["baseline", "--header", "Authorization: Bearer hunter2"], "other users can read command lines"),
+        (&["baseline", "--body-file", body], "line 2: {{sec}} is not a placeholder"),
         (&["baseline", "--login", "ada"], "--password-file"),
         (&["baseline", "--users", "--mix", "reed=1"], "no operation is called reed"),
         (&["database-pool", "--kind", "order.create"], "is about users"),
@@ -33,7 +33,7 @@ fn mistakes_on_the_command_line_exit_2_and_send_nothing() {
 }
 
 #[test]
-fn a_secret_that_cannot_be_a_header_is_not_shown() {
+fn an_invalid_secret_header_is_not_shown() {
     for (value, expected) in [(&b"hunter2\xff"[..], "not set, or not UTF-8"), (b"hunter2\n", "not printable")]
     {
         let args = ["baseline", "--header-env", "X-Secret=LOAD_SECRET"];
@@ -49,12 +49,15 @@ fn completions_and_the_manual_are_printed() {
         assert!(run(&["completions", shell]).assert_exit(0).out.contains("database-pool"));
     }
     let manual = run(&["man"]).assert_exit(0).out;
-    assert!(manual.contains(".TH forebay") && manual.contains("no connection is free for waits"), "{manual}");
+    assert!(
+        manual.contains(".TH forebay") && manual.contains("waits while no connection is free"),
+        "{manual}"
+    );
 }
 
-/// Packages install them.
+/// Packages install these pages.
 #[test]
-fn each_scenario_has_a_manual_page_of_its_own() {
+fn each_scenario_has_its_own_manual_page() {
     let home = tempfile::tempdir().unwrap();
     let pages = home.path().join("made/for/them");
     run(&["man", pages.to_str().unwrap()]).assert_exit(0);
@@ -67,7 +70,7 @@ fn each_scenario_has_a_manual_page_of_its_own() {
 }
 
 #[test]
-fn output_that_nobody_reads_ends_it_quietly() {
+fn a_closed_output_pipe_is_not_an_error() {
     for args in [&["man"][..], &["completions", "bash"], &["--help"]] {
         let mut child = command(args).stdout(std::io::pipe().unwrap().1).spawn().unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0), "{args:?}");
