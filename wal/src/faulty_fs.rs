@@ -1,8 +1,8 @@
-//! A file system that fails in the ways that failpoints name: a call that does not reach the disk, or a wrong answer.
+//! A file system that injects the faults of failpoints: a call that does not reach the disk, or a wrong result.
 //!
-//! It wraps the real or a simulated file system and behaves like it while none of its failpoints is set. It knows a
-//! call by the file's path and by the last change through the same handle. Only builds with the feature
-//! `planted-faults` have it.
+//! It wraps the real or a simulated file system, and behaves like it while none of its failpoints is set. It identifies
+//! a call by the file's path and by the last change through the same handle. It exists only in builds with the feature
+//! `planted-faults`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use super::{checkpoint, dead_letters, delivery_index, footer, preallocated_segme
 use crate::failpoint::Failpoint;
 use crate::sync::Mutex;
 
-/// What [`Failpoint::UnreadableIsBlank`] loses at once.
+/// Size in bytes of what [`Failpoint::UnreadableIsBlank`] loses at a time.
 const SECTOR: u64 = 512;
 
-/// Wraps a file system.
+/// Wraps a file system with fault injection.
 pub fn wrap(inner: Arc<dyn Fs>) -> Arc<dyn Fs> {
     Arc::new(FaultyFs { inner, renamed: Arc::default() })
 }
@@ -30,7 +30,7 @@ struct FaultyFs {
     renamed: LastRename,
 }
 
-/// The previous name of the file that was renamed last.
+/// Previous name of the file that was renamed last.
 type LastRename = Arc<Mutex<PathBuf>>;
 
 struct FaultyDir {
@@ -46,10 +46,10 @@ struct FaultyFile {
     last: Mutex<LastChange>,
 }
 
-/// What a file is for.
+/// The purpose of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileKind {
-    /// A segment, or the file that will be the next one.
+    /// A segment, or the preallocated next one.
     Segment,
     Notes,
     Letters,
@@ -62,7 +62,7 @@ enum LastChange {
     Nothing,
     Header,
     Footer,
-    /// Records, or anything else.
+    /// Records, or other content.
     Content,
     Size,
 }
@@ -125,7 +125,7 @@ impl FileKind {
 }
 
 impl LastChange {
-    /// What a write changes. One that continues a short write has the rest of the same bytes.
+    /// The kind of change of a write. The continuation of a short write has the rest of the same bytes.
     fn of_write(bytes: &[u8], offset: u64) -> Self {
         match () {
             () if offset < HEADER_LEN => Self::Header,
@@ -151,13 +151,13 @@ impl FaultyFile {
         }
     }
 
-    /// Whether the file shows these bytes already.
+    /// Whether the file already contains these bytes.
     fn already_contains(&self, bytes: &[u8], offset: u64) -> bool {
         let mut held = vec![0; bytes.len()];
         self.inner.read_at(&mut held, offset).is_ok_and(|len| len == held.len()) && held == bytes
     }
 
-    /// Reads to the end of a sector at most, and shows zeros instead of one that cannot be read.
+    /// Reads at most to the end of a sector. Returns zeros for an unreadable sector.
     fn read_sector(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let len = buf.len().min((SECTOR - offset % SECTOR) as usize);
         self.inner.read_at(&mut buf[..len], offset).or_else(|error| {

@@ -1,4 +1,4 @@
-//! The footer of a sealed segment: a frame of its own kind whose last eight bytes let it be found from the end.
+//! The footer of a sealed segment: a frame of its own type, which is found by the last eight bytes of the file.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,39 +9,39 @@ use super::fs::File;
 use super::{frame, salvage};
 use crate::units::{Lsn, Timestamp};
 
-/// Every so many records the footer notes an offset: a look-up by LSN walks half as many frames on average.
+/// The footer's index has the offset of every 256th record, so finding a record reads 128 frames on average.
 pub const INDEX_STRIDE: u64 = 256;
-/// Labels counted apart in one segment; the rest is counted as `other`, so that a footer stays small.
+/// Maximum number of labels counted separately per segment. All others count as `other`, so a footer stays small.
 const MAX_LABELS: usize = 64;
 const TRAILER_LEN: usize = 8;
-/// The last bytes of a footer, and so of a sealed file.
+/// The last bytes of a footer, and therefore of a sealed file.
 pub const TRAILER_MAGIC: [u8; 4] = *b"seal";
-/// Fixed part of the payload: six numbers of eight bytes.
+/// Length of the fixed part of the payload: six numbers of eight bytes.
 const FIXED_LEN: usize = 48;
 
-/// What a sealed segment says of itself.
+/// The summary of a sealed segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Footer {
-    /// The number after its last record.
+    /// The number after the segment's last record.
     pub next: Lsn,
-    /// Records in it.
+    /// Number of records.
     pub records: u64,
-    /// Bytes of header and records: the footer lies behind them.
+    /// Bytes of header and records: the offset of the footer's frame.
     pub length: u64,
     /// CRC over the CRCs of its frames, in order.
     pub chain: u32,
-    /// When its first and its last record were accepted.
+    /// Acceptance time of the first record.
     pub first_at: Timestamp,
-    /// See `first_at`.
+    /// Acceptance time of the last record.
     pub last_at: Timestamp,
-    /// Records per label.
+    /// Number of records per label.
     pub labels: BTreeMap<String, u64>,
-    /// Offset of every `INDEX_STRIDE`th record.
+    /// Offsets of every `INDEX_STRIDE`th record.
     pub index: Vec<u32>,
 }
 
 impl Footer {
-    /// Takes one more record into account, which lies at `offset`.
+    /// Adds a record at `offset`.
     pub fn add(&mut self, label: &str, at: Timestamp, offset: u64, crc: u32) {
         if self.records == 0 {
             self.first_at = at;
@@ -61,7 +61,7 @@ impl Footer {
         *self.labels.entry(label.to_owned()).or_default() += 1;
     }
 
-    /// Takes records into account that were lost to damage at `offset`.
+    /// Adds records that were lost to damage at `offset`.
     pub fn skip(&mut self, records: u64, offset: u64) {
         for _ in 0..records {
             if self.records.is_multiple_of(INDEX_STRIDE) {
@@ -72,7 +72,7 @@ impl Footer {
         }
     }
 
-    /// Bytes its frame will take, should `more` records of new labels of `label` bytes be added before.
+    /// Upper limit of the frame's length in bytes, after `more` further records with new labels of `label` bytes.
     pub fn frame_len_with(&self, more: u64, label: usize) -> u64 {
         let labels: usize = self.labels.keys().map(|known| known.len() + 9).sum();
         let index = 4 * (self.index.len() as u64 + more / INDEX_STRIDE + 1);
@@ -81,7 +81,7 @@ impl Footer {
         (frame::frame_len(payload) + 2 * frame::ALIGN) as u64 + index
     }
 
-    /// The frame, to be written at `self.length`. `flushed` as in every frame.
+    /// The encoded frame, to be written at `self.length`. `flushed` is its durable offset.
     pub fn encode(&self, seed: &ChecksumSeed, flushed: u32) -> Vec<u8> {
         let mut payload = Vec::new();
         let numbers =
@@ -100,7 +100,7 @@ impl Footer {
         for offset in &self.index {
             payload.extend_from_slice(&offset.to_le_bytes());
         }
-        // The trailer must be the last bytes of the file, so the payload leaves no padding behind itself.
+        // The trailer must be the last bytes of the file, so the payload must need no padding after it.
         payload.resize((payload.len() + TRAILER_LEN).next_multiple_of(frame::ALIGN) - TRAILER_LEN, 0);
         payload.extend_from_slice(&(self.length as u32).to_le_bytes());
         payload.extend_from_slice(&TRAILER_MAGIC);
@@ -117,7 +117,7 @@ impl Footer {
         bytes
     }
 
-    /// Reads the payload of a footer's frame.
+    /// Decodes the payload of a footer's frame.
     pub fn decode(next: Lsn, payload: &[u8]) -> Option<Self> {
         let mut rest = payload;
         let mut numbers = [0; 6];
@@ -147,15 +147,15 @@ impl Footer {
         })
     }
 
-    /// Whether it can be the footer of the segment that begins with `first`. Its checksum is right, so it is; but
-    /// loops over records must not depend on that.
+    /// Whether this can be the footer of the segment that begins with `first`. A correct checksum implies it, but loops
+    /// over records must not depend on that.
     pub fn is_sound(&self, first: Lsn) -> bool {
         let frames = frame::FRAME_HEADER as u64;
         let fits = self.records.checked_mul(frames).is_some_and(|bytes| bytes <= self.length);
         fits && first.0.checked_add(self.records) == Some(self.next.0)
     }
 
-    /// Finds the footer from the end of a sealed file; `None` when there is no whole one, or it cannot be read.
+    /// Finds the footer from the end of a sealed file; `None` if it is missing, incomplete or unreadable.
     pub fn find(file: &dyn File, seed: &ChecksumSeed) -> io::Result<Option<Self>> {
         let end = file.size()?;
         let mut trailer = [0; TRAILER_LEN];
@@ -164,7 +164,7 @@ impl Footer {
             return Ok(None);
         }
         let offset = u64::from(u32::from_le_bytes(array(&trailer, 0)));
-        // A footer holds 4 bytes for each 256 records and at most 64 labels: far below a mebibyte per segment.
+        // A footer has 4 bytes per 256 records and at most 64 labels: far less than 64 MiB.
         let len = match end.checked_sub(offset) {
             Some(len) if len <= 64 << 20 => len as usize,
             _ => return Ok(None),
@@ -178,8 +178,8 @@ impl Footer {
     }
 }
 
-/// Writes the footer behind the records and cuts the file there. The footer is durable before the file is cut: a
-/// shorter file without one was cut by somebody else, which recovery reports.
+/// Writes the footer after the records, and truncates the file there. The footer is durable before the truncation.
+/// Recovery reports a shorter file without a footer, because another process must have truncated it.
 pub fn seal_file(file: &dyn File, at: u64, footer: &[u8]) -> io::Result<()> {
     file.write_all_at(footer, at)?;
     file.sync_data()?;
@@ -212,7 +212,7 @@ mod tests {
             let seed = ChecksumSeed::new(&[1; 16]);
             let bytes = footer.encode(&seed, 4096);
             let found = frame::decode(&bytes, &seed, footer.length, bytes.len() as u64).unwrap();
-            assert_eq!(found.len, bytes.len(), "the trailer is the end of the file");
+            assert_eq!(found.len, bytes.len(), "the trailer ends the file");
             assert_eq!(Footer::decode(found.meta.lsn, found.payload), Some(footer));
         }
     }
@@ -229,7 +229,7 @@ mod tests {
         }
     }
 
-    /// Found by fuzzing: a long label was cut within a character, and read back as another, longer one.
+    /// Found by fuzzing: a long label was cut inside a character, and read back as a different, longer one.
     #[test]
     fn a_long_label_is_cut_between_characters() {
         let mut footer = Footer { length: 4096, ..Footer::default() };
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(read.labels.keys().collect::<Vec<_>>(), [&"é".repeat(127)]);
     }
 
-    /// Found by fuzzing: a start looped over the records of a footer that claims more than its segment can hold.
+    /// Found by fuzzing: a start looped over the records of a footer that counts more than its segment can contain.
     #[test]
     fn a_footer_that_claims_more_than_its_segment_holds_is_none() {
         let good = filled(300);

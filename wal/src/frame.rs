@@ -1,4 +1,4 @@
-//! Frames: how one record lies in a segment. Pure: bytes in, bytes out.
+//! Frames: the encoding of one record in a segment. Pure functions without I/O.
 
 use super::byte_array::array;
 use super::encryption::{Cipher, TAG_LEN};
@@ -6,27 +6,27 @@ use super::types::RecordRef;
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
-/// Bytes before the payload.
+/// Length in bytes of the header before the payload.
 pub const FRAME_HEADER: usize = 32;
-/// Bytes of the header behind the checksum.
+/// Bytes of the header after the checksum.
 const CHECKED_HEADER: usize = FRAME_HEADER - 4;
-/// Frames start on multiples of this, so that a length is never torn by a sector's edge.
+/// Frames begin at multiples of this, so that no length field crosses a sector boundary.
 pub const ALIGN: usize = 8;
 
-/// A record.
+/// Frame type of a record.
 pub const RECORD: u8 = 1;
-/// The footer of a sealed segment.
+/// Frame type of the footer of a sealed segment.
 pub const FOOTER: u8 = 2;
 
-/// The last record of a batch: recovery drops a batch that lacks it.
+/// Flag of the last record of a batch. Recovery drops a batch without it.
 const ENDS_BATCH: u8 = 1;
 
-/// Bytes of a frame with a payload of `payload` bytes.
+/// Length in bytes of a frame with a payload of `payload` bytes.
 pub const fn frame_len(payload: usize) -> usize {
     (FRAME_HEADER + payload).next_multiple_of(ALIGN)
 }
 
-/// What binds a frame to its place: the segment's salt, as the beginning of every checksum.
+/// Binds frames to their segment: its salt is the start of every checksum.
 #[derive(Clone)]
 pub struct ChecksumSeed(crc32fast::Hasher);
 
@@ -38,7 +38,7 @@ impl ChecksumSeed {
         Self(hasher)
     }
 
-    /// CRC-32 (IEEE) over salt, offset and everything of the frame but the CRC itself.
+    /// CRC-32 (IEEE) over salt, offset and all bytes of the frame after the CRC.
     pub(super) fn crc(&self, offset: u64, frame: &[u8]) -> u32 {
         let mut hasher = if Failpoint::CrcOmitsSalt.is_set() { <_>::default() } else { self.0.clone() };
         if !Failpoint::CrcOmitsOffset.is_set() {
@@ -49,25 +49,25 @@ impl ChecksumSeed {
     }
 }
 
-/// What a frame says of itself, beside its payload.
+/// The fields of a frame's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameMeta {
     /// `RECORD` or `FOOTER`.
     pub kind: u8,
-    /// The record's number; for a footer, the number after the last record.
+    /// Number of the record. In a footer, the number after the last record.
     pub lsn: Lsn,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub at: Timestamp,
-    /// The lane it is ordered in.
+    /// Lane of the record.
     pub lane: u8,
-    /// Whether its batch ends here.
+    /// Whether the batch ends with this frame.
     pub ends_batch: bool,
-    /// The promise: everything in this segment below this offset was flushed before this frame was written.
+    /// Durable offset: all bytes of this segment below it were flushed before this frame was written.
     pub flushed: u32,
 }
 
 impl FrameMeta {
-    /// The description in a frame's header, which the caller has checked to be whole.
+    /// Reads the fields from a frame. Panics if the header is incomplete; the caller has checked its length.
     fn read(frame: &[u8]) -> Self {
         let [kind, flags, lane, _zero] = array(frame, 24);
         Self {
@@ -81,23 +81,23 @@ impl FrameMeta {
     }
 }
 
-/// A frame found whole at its place.
+/// A valid frame.
 #[derive(Clone, Copy, Debug)]
 pub struct DecodedFrame<'a> {
-    /// Its description.
+    /// The fields of its header.
     pub meta: FrameMeta,
-    /// The bytes of it that describe it.
+    /// The bytes of its header that are covered by the checksum.
     pub header: &'a [u8],
-    /// Its payload as it is stored: where the segment is encrypted, ciphertext and tag.
+    /// The payload as stored. In an encrypted segment: ciphertext and tag.
     pub payload: &'a [u8],
-    /// Bytes it takes, padding included.
+    /// Length of the frame in bytes, with padding.
     pub len: usize,
-    /// Its checksum, for the chain.
+    /// Checksum of the frame, for the chain.
     pub crc: u32,
 }
 
 impl<'a> DecodedFrame<'a> {
-    /// The record in it, whose payload is `plain`.
+    /// The record in the frame, with the decrypted payload `plain`.
     pub fn frame(&self, plain: &'a [u8]) -> RecordRef<'a> {
         RecordRef {
             lsn: self.meta.lsn,
@@ -109,14 +109,14 @@ impl<'a> DecodedFrame<'a> {
     }
 }
 
-/// Why there is no frame at a place.
+/// Why an offset has no valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameError {
-    /// The header has only zeros: nothing was written here.
+    /// The header is all zeros: nothing was written here.
     Zeros,
-    /// The frame says it has this many bytes, and fewer were given.
+    /// The frame has this many bytes according to its header, and fewer were given.
     Incomplete(usize),
-    /// What lies here was not written here, or not whole, or has changed since.
+    /// The bytes are not a frame of this offset and segment, or are incomplete or damaged.
     Invalid,
 }
 
@@ -125,7 +125,7 @@ pub fn encode(out: &mut Vec<u8>, seed: &ChecksumSeed, offset: u64, meta: FrameMe
     encode_with(out, seed, None, offset, meta, payload)
 }
 
-/// `encode`, with the payload encrypted if there is a cipher. It has no other frame at this offset.
+/// Like [`encode`], with the payload encrypted if there is a cipher. No other frame may be encrypted at this offset.
 pub fn encode_with(
     out: &mut Vec<u8>,
     seed: &ChecksumSeed,
@@ -155,7 +155,7 @@ pub fn encode_with(
     crc
 }
 
-/// A frame found whole, without its bytes.
+/// A valid frame, without its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckedFrame {
     meta: FrameMeta,
@@ -178,8 +178,8 @@ impl CheckedFrame {
     }
 }
 
-/// Looks for a frame at the beginning of `byte_array`, which lie at `offset`. `room` is how many bytes the segment has
-/// from there on: no length beyond it is believed.
+/// Checks for a frame at the beginning of `bytes`, which are at `offset`. The segment has `room` bytes from there on; a
+/// longer frame is invalid.
 pub fn check(bytes: &[u8], seed: &ChecksumSeed, offset: u64, room: u64) -> Result<CheckedFrame, FrameError> {
     if bytes.len() < FRAME_HEADER {
         return Err(if room < FRAME_HEADER as u64 {
@@ -202,8 +202,8 @@ pub fn check(bytes: &[u8], seed: &ChecksumSeed, offset: u64, room: u64) -> Resul
     Ok(CheckedFrame { meta: FrameMeta::read(frame), payload, crc })
 }
 
-/// The length that a frame's header at the beginning of `byte_array` claims; `None` where there is no such header, or
-/// no room.
+/// The length according to the frame header at the beginning of `bytes`; `None` if it is no valid header, or the length
+/// exceeds `room`.
 pub fn claimed_len(bytes: &[u8], room: u64) -> Option<usize> {
     let head = bytes.first_chunk::<FRAME_HEADER>()?;
     let len = frame_len(u32::from_le_bytes(array(head, 4)) as usize);
@@ -213,12 +213,12 @@ pub fn claimed_len(bytes: &[u8], room: u64) -> Option<usize> {
     (known && bounded).then_some(len)
 }
 
-/// The number a frame at the beginning of `byte_array` would have, without looking whether there is one.
+/// The LSN according to the frame header at the beginning of `bytes`, without any check.
 pub fn claimed_lsn(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk::<FRAME_HEADER>().map(|head| u64::from_le_bytes(array(head, 8)))
 }
 
-/// `check`, with the payload.
+/// Like [`check`], with the payload.
 pub fn decode<'a>(
     bytes: &'a [u8],
     seed: &ChecksumSeed,
@@ -228,7 +228,7 @@ pub fn decode<'a>(
     Ok(check(bytes, seed, offset, room)?.with(bytes))
 }
 
-/// The frame at the beginning of bytes that never left the writer's memory: looked at, not checked again.
+/// Decodes a frame from bytes that never left the writer's memory, without checking it again.
 pub fn decode_trusted(bytes: &[u8]) -> Option<DecodedFrame<'_>> {
     let head = bytes.first_chunk::<FRAME_HEADER>()?;
     let payload = u32::from_le_bytes(array(head, 4)) as usize;
@@ -239,7 +239,7 @@ pub fn decode_trusted(bytes: &[u8]) -> Option<DecodedFrame<'_>> {
     )
 }
 
-/// Gives the frame at the beginning of `byte_array`, if its length lets there be one, the checksum it should have.
+/// Sets the correct checksum of the frame at the beginning of `bytes`. Returns its length, if it fits.
 #[cfg(any(test, feature = "testing"))]
 pub fn fix_checksum(bytes: &mut [u8], seed: &ChecksumSeed, offset: u64) -> Option<usize> {
     let len = frame_len(u32::from_le_bytes(*bytes.get(4..)?.first_chunk()?) as usize);
@@ -249,7 +249,7 @@ pub fn fix_checksum(bytes: &mut [u8], seed: &ChecksumSeed, offset: u64) -> Optio
     Some(len)
 }
 
-/// Continues the chain over the frames of a segment.
+/// Adds a frame's checksum to the chain of a segment.
 pub fn extend_chain(before: u32, crc: u32) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(before);
     hasher.update(&crc.to_le_bytes());
@@ -305,7 +305,7 @@ pub(super) mod tests {
         assert_eq!(decode(&sample()[..40], &seed(1), 4096, 1 << 20).unwrap_err(), FrameError::Incomplete(48));
     }
 
-    /// Found by fuzzing: two frames that say the same were both accepted.
+    /// Found by fuzzing: two different encodings of one frame were both accepted.
     #[test]
     fn a_frame_whose_padding_is_not_blank_is_none_of_ours() {
         let mut bytes = sample();
@@ -319,7 +319,7 @@ pub(super) mod tests {
         assert_eq!(decode(&[0; 64], &seed(1), 4096, 64).unwrap_err(), FrameError::Zeros);
     }
 
-    /// Pins the polynomial, the order of bytes and the layout: a second reader can be checked against it.
+    /// Fixes the polynomial, the byte order and the layout: another reader can be checked against it.
     #[test]
     fn the_bytes_of_a_frame_are_the_ones_of_format_1() {
         let hex: String = sample().iter().map(|byte| format!("{byte:02x}")).collect();

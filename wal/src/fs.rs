@@ -1,7 +1,7 @@
-//! The file system as the log needs it: small enough to be simulated, faults included.
+//! The file system operations that the log needs: few enough for a simulation that injects faults.
 //!
-//! Two implementations: `RealFs` here, and the simulated one of the tests, which loses and tears what was not
-//! flushed.
+//! There are two implementations: `RealFs` here, and the simulated one of the tests, which loses or tears unflushed
+//! data.
 
 use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -12,23 +12,24 @@ use std::{fs, io};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// A bus reset takes some ten milliseconds. A reader of a damaged segment waits this long a few times.
+/// Pause before a retry of a failed read. A bus reset takes about 10 ms. A reader of a damaged segment pauses a few
+/// times.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Files and directories are the service user's alone: what waits here is people's data.
+/// Only the service user may access files and directories, because they contain personal data.
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 
-/// Never waits for the other end of a FIFO, and never follows a symbolic link out of the directory. Neither matters to
-/// a regular file.
+/// Flags that never block on a FIFO, and never follow a symbolic link out of the directory. They have no effect on
+/// regular files.
 const OPEN_FLAGS: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW);
 
-/// Something else lies where the log keeps a file.
+/// A path of the log is not a regular file.
 #[derive(Debug, thiserror::Error)]
 #[error("it is {0}, not a regular file")]
 struct NotAFile(&'static str);
 
-/// What lies there instead of a regular file, as the error that opening it gives; `None` for a regular file.
+/// The error for opening something that is not a regular file; `None` for a regular file.
 pub(super) fn not_a_file(there: &fs::Metadata) -> Option<io::Error> {
     let kind = there.file_type();
     let what = match () {
@@ -42,51 +43,51 @@ pub(super) fn not_a_file(there: &fs::Metadata) -> Option<io::Error> {
     Some(io::Error::other(NotAFile(what)))
 }
 
-/// Whether opening failed because something else lies where the log keeps a file or a directory.
+/// Whether opening failed because the path is not a regular file, or not a directory.
 pub(super) fn is_not_a_file(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotADirectory
         || error.get_ref().is_some_and(|inner| inner.is::<NotAFile>())
 }
 
-/// Whether the system was short of something that it may have again: descriptors, memory, room. The call changed
-/// nothing and may be repeated. Says nothing good about a write or a flush: a failed one is final.
+/// Whether the system was temporarily short of a resource: descriptors, memory, disk space. The call changed nothing
+/// and may be repeated. This does not hold for a write or a flush: a failed one is final.
 pub fn is_resource_shortage(error: &io::Error) -> bool {
     use Errno as E;
     let short = [E::MFILE, E::NFILE, E::NOMEM, E::AGAIN, E::NOSPC, E::DQUOT];
     error.raw_os_error().is_some_and(|code| short.iter().any(|errno| errno.raw_os_error() == code))
 }
 
-/// How to open a file.
+/// The mode in which a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
-    /// To read only; it must exist.
+    /// Read only. The file must exist.
     Read,
-    /// To read and write; it must exist.
+    /// Read and write. The file must exist.
     Write,
-    /// To read and write; made if missing, emptied if not.
+    /// Read and write. The file is created if missing, and truncated if it exists.
     Create,
 }
 
-/// An open file. All positions are explicit; nothing is buffered here.
+/// An open file. All offsets are explicit, and nothing is buffered.
 pub trait File: Send + Sync {
-    /// Reads up to `buf.len()` bytes; 0 is the end of the file, an error never is.
+    /// Reads up to `buf.len()` bytes. Returns 0 only at the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Writes the beginning of `buf`, at least a byte of it, and says how much.
+    /// Writes the beginning of `buf`, at least one byte, and returns the number of bytes written.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
-    /// `fdatasync`: data, and the size if it changed.
+    /// `fdatasync`: flushes data, and the size if it changed.
     fn sync_data(&self) -> io::Result<()>;
-    /// `fsync`.
+    /// `fsync`: flushes data and metadata.
     fn sync_all(&self) -> io::Result<()>;
-    /// Cuts or extends with zeros.
+    /// Truncates the file, or extends it with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Size in bytes.
+    /// Size of the file in bytes.
     fn size(&self) -> io::Result<u64>;
-    /// How long to wait before a read that failed is tried again.
+    /// Pause before a failed read is retried.
     fn retry_pause(&self) -> Duration {
         RETRY_PAUSE
     }
 
-    /// Writes all of `buf`; short writes are continued, interruptions retried.
+    /// Writes all of `buf`. Short writes are continued, interrupted ones retried.
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let mut done = 0;
         while done < buf.len() {
@@ -101,23 +102,23 @@ pub trait File: Send + Sync {
     }
 }
 
-/// A directory, opened so that its entries can be flushed also when the process has no descriptor left.
+/// An open directory. Its entries can be flushed even if the process has no file descriptor left.
 pub trait Dir: Send + Sync {
-    /// Makes its entries durable.
+    /// Makes the entries durable.
     fn sync(&self) -> io::Result<()>;
 }
 
 /// A file system.
 pub trait Fs: Send + Sync {
-    /// Makes a directory and the missing ones above it.
+    /// Creates a directory and its missing parents.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
-    /// Names in a directory, in no order.
+    /// Lists the names in a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Opens a file.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
-    /// Renames, replacing what is there.
+    /// Renames a file, and replaces an existing one.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Unlinks a file.
+    /// Deletes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Opens a directory.
     fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Dir>>;
@@ -125,11 +126,11 @@ pub trait Fs: Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.open_dir(dir)?.sync()
     }
-    /// Bytes an unprivileged user may still write.
+    /// Bytes that an unprivileged user can still write.
     fn free_space(&self, dir: &Path) -> io::Result<u64>;
 }
 
-/// Fills `buf` from `offset`; says how many bytes there were before the end of the file.
+/// Fills `buf` from `offset`. Returns the number of bytes before the end of the file.
 pub fn read_full(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < buf.len() {
@@ -143,8 +144,8 @@ pub fn read_full(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usi
     Ok(done)
 }
 
-/// Replaces a file so that after a crash either the old or the new content is there, whole: new file → flush →
-/// rename → flush of the directory.
+/// Replaces a file atomically: after a crash, its complete old or new content exists. Order: write the new file, flush
+/// it, rename it, flush the directory.
 pub fn replace_file(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_path(path);
     let file = fs.open(&temporary, OpenMode::Create)?;
@@ -153,19 +154,18 @@ pub fn replace_file(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
     durable_rename(fs, &temporary, path)
 }
 
-/// The name of a file until it replaces the one at `path`.
+/// The temporary name of a file that will replace the one at `path`.
 pub fn temporary_path(path: &Path) -> PathBuf {
     path.with_extension("tmp")
 }
 
-/// Gives a flushed file the name of the one it replaces, durably. After an error nobody knows which of them a crash
-/// leaves there.
+/// Renames a flushed file over the one it replaces, durably. After an error, either of them may exist after a crash.
 pub fn durable_rename(fs: &dyn Fs, from: &Path, to: &Path) -> io::Result<()> {
     fs.rename(from, to)?;
     fs.sync_dir(parent(to))
 }
 
-/// The directory a path lies in.
+/// The directory of a path.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -207,7 +207,7 @@ impl Fs for RealFs {
                 None => Ok(Arc::new(file)),
                 Some(error) => Err(error),
             },
-            // A socket, a symbolic link, or a directory to be written: the system says so less clearly.
+            // For a socket, a symbolic link, or a directory opened for writing, the system's own error is less clear.
             Err(error) => {
                 let there = fs::symlink_metadata(path).ok().and_then(|there| not_a_file(&there));
                 Err(there.unwrap_or(error))

@@ -1,4 +1,4 @@
-//! The small files: checkpoint, header, sent notes, dead letters.
+//! Fuzz target for small files: checkpoint, header, delivery index, dead letters.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use super::super::{dead_letters, delivery_index, frame, segment_header};
 use super::FORGED;
 use crate::units::{Lsn, Timestamp};
 
-/// Which file the second half of the first byte says.
+/// The upper half of the first byte selects the file.
 const FILES: [fn(&[u8], bool); 5] = [checkpoint, header, slot, letters, name];
 
-/// Any bytes as one of the files. What is accepted encodes to the same bytes; nothing asked of it panics.
+/// Decodes arbitrary bytes as one of the files. Accepted input encodes to the same bytes, and no operation panics.
 pub fn files(data: &[u8]) {
     let Some((&flags, rest)) = data.split_first() else { return };
     FILES[usize::from(flags >> 4) % FILES.len()](rest, flags & FORGED != 0);
@@ -83,8 +83,8 @@ fn slot(data: &[u8], forged: bool) {
     }
 }
 
-/// A dead-letter store made of the bytes opens or is refused; opened, it takes a letter and gives it back after the
-/// next start, and every letter it had is the same then.
+/// A dead-letter store with arbitrary bytes opens or is refused. Once opened, it accepts a dead letter and still has it
+/// after the next start. All earlier dead letters are unchanged then.
 fn letters(data: &[u8], forged: bool) {
     let dir = Path::new("/log");
     let path = dir.join(dead_letters::DIR).join("letters");
@@ -113,7 +113,7 @@ fn letters(data: &[u8], forged: bool) {
         attempts: 1,
         payload: data.to_vec(),
     };
-    store.add(std::slice::from_ref(&letter)).expect("memory takes it");
+    store.add(std::slice::from_ref(&letter)).expect("a write to memory succeeds");
     let damage = DamagedRange {
         lsn_from: lsn.0 - 1,
         lsn_to: lsn.0 - 1,
@@ -121,11 +121,11 @@ fn letters(data: &[u8], forged: bool) {
         reason: "lost".to_owned(),
         found_at: Timestamp(3),
     };
-    store.add_damage(damage).expect("memory takes it");
-    assert!(store.remove(Lsn(lsn.0 - 1), Removal::Requeued(Lsn(1))).expect("memory takes it"));
+    store.add_damage(damage).expect("a write to memory succeeds");
+    assert!(store.remove(Lsn(lsn.0 - 1), Removal::Requeued(Lsn(1))).expect("a write to memory succeeds"));
     drop(store);
-    let (again, trouble) = DeadLetterStore::open(disk, dir, &Keys::default()).expect("it was opened before");
-    assert_eq!(again.get(lsn).expect("memory answers"), Some(dead_letters::DeadEntry::Letter(letter)));
+    let (again, trouble) = DeadLetterStore::open(disk, dir, &Keys::default()).expect("it opened before");
+    assert_eq!(again.get(lsn).expect("a read from memory succeeds"), Some(dead_letters::DeadEntry::Letter(letter)));
     assert_eq!(again.removal(Lsn(lsn.0 - 1)), Some(Removal::Requeued(Lsn(1))));
     for (lsn, entry) in before.into_iter().filter(|(before, _)| before.0 < lsn.0 - 1) {
         assert_eq!(again.get(lsn).ok().flatten(), entry, "{trouble:?}");

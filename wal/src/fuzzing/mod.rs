@@ -1,6 +1,8 @@
-//! Fuzzed: what the log reads from disk. A checksum stops nearly everything a fuzzer makes up, so each function can
-//! be told by its input to *forge* the checksums: then it is as if another version, or a bug of ours, had written it.
-#![allow(clippy::expect_used, reason = "a broken promise ends the program: that is what fuzzing looks for")]
+//! Fuzz targets for everything that the log reads from disk.
+//!
+//! Checksums reject nearly all generated input. Each target can therefore be told by its input to *forge* the
+//! checksums, as if another version, or a bug, had written the data.
+#![allow(clippy::expect_used, reason = "a violated invariant must end the program, so that the fuzzer finds it")]
 
 mod files;
 mod segment;
@@ -15,8 +17,8 @@ use super::footer::Footer;
 use super::frame;
 use super::frame::{ALIGN, ChecksumSeed, FRAME_HEADER, FrameError};
 
-/// The name of a target, which is also the name of its directories, and its function. The function takes any bytes and
-/// panics if a promise about them is broken.
+/// Name of a target, which is also the name of its directories, and its function. The function takes any bytes, and
+/// panics if an invariant is violated.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Runs a target on every input in `fuzz/corpus` and `fuzz/found`. This needs no nightly compiler.
@@ -40,12 +42,12 @@ pub fn replay((target, function): Target) {
     assert!(replayed > 0, "{target} has no corpus");
 }
 
-/// Bit of an input's first byte: checksums are made right.
+/// Bit of an input's first byte: forge correct checksums.
 const FORGED: u8 = 1;
-/// Bit of a frame's first byte: the segment has room for more than is given.
+/// Bit of a frame's first byte: the segment has more space than the given bytes.
 const HAS_ROOM: u8 = 2;
 
-/// One frame at any place. What is accepted fits, encodes to the same bytes, and is accepted nowhere else.
+/// One frame at any offset. An accepted frame fits, encodes to the same bytes, and is not valid at another offset.
 pub fn frame(data: &[u8]) {
     let Some((&[flags, salt, place], rest)) = data.split_first_chunk() else { return };
     let seed = ChecksumSeed::new(&[salt; 16]);
@@ -61,7 +63,7 @@ pub fn frame(data: &[u8]) {
             let mut again = Vec::new();
             let crc = frame::encode(&mut again, &seed, offset, found.meta, found.payload);
             assert_eq!((crc, &again[..]), (found.crc, &bytes[..found.len]));
-            let trusted = frame::decode_trusted(&bytes).expect("what was checked can be trusted");
+            let trusted = frame::decode_trusted(&bytes).expect("a checked frame decodes");
             assert_eq!((trusted.meta, trusted.payload), (found.meta, found.payload));
             let elsewhere = frame::decode(&bytes, &seed, offset + ALIGN as u64, room);
             assert_eq!(elsewhere.map(|found| found.meta), Err(FrameError::Invalid));
@@ -75,7 +77,7 @@ pub fn frame(data: &[u8]) {
     }
 }
 
-/// What is read as a footer is what was written, and no larger than what it was read from.
+/// A decoded footer encodes to the same content, and is not larger than its input.
 fn footer(found: &frame::DecodedFrame<'_>) {
     let Some(footer) = Footer::decode(found.meta.lsn, found.payload) else { return };
     assert!(footer.index.len() * 4 + footer.labels.len() * 9 <= found.payload.len());

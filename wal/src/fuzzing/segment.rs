@@ -1,5 +1,5 @@
-//! A whole log, spoilt: two sealed segments, an open one and a checkpoint, edited as the input says, then looked at
-//! and opened as a start would.
+//! Fuzz target for a whole damaged log: two sealed segments, an open one and a checkpoint. They are edited as the input
+//! says, then inspected and opened as by a start.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,21 +24,21 @@ use super::super::{checkpoint, frame};
 use super::FORGED;
 use crate::units::{Lsn, Timestamp};
 
-/// Bits of the first byte: there is no checkpoint.
+/// Bit of the first byte: the log has no checkpoint.
 const NO_CHECKPOINT: u8 = 2;
 /// Records in each of the segments.
 const RECORDS: u64 = 12;
-/// Bytes the open segment was filled with.
+/// Preallocated size in bytes of the open segment.
 const CAPACITY: u64 = 8192;
 const FIRSTS: [u64; 3] = [1, 1 + RECORDS, 1 + 2 * RECORDS];
-/// Bytes of one edit: what, which file, where (two), with what.
+/// Bytes of one edit: kind (1), file (1), offset (2), value (1).
 const EDIT_LEN: usize = 5;
 
-/// The log before it is spoilt.
+/// The log before it is damaged.
 static INTACT_LOG: LazyLock<BTreeMap<PathBuf, Vec<u8>>> = LazyLock::new(build_log);
 
-/// Looks at, opens, reads and opens again what the edits made of the log. Every record that comes out is as it went
-/// in; one that does not come out is a dead letter, or there is nothing behind it.
+/// Inspects, opens, reads and reopens the edited log. Every record that is read is unchanged. A record that is not read
+/// is listed as damaged, or no record follows it.
 pub fn segment(data: &[u8]) {
     let Some((&flags, edits)) = data.split_first() else { return };
     let mut files = INTACT_LOG.clone();
@@ -62,13 +62,13 @@ pub fn segment(data: &[u8]) {
     if !forged {
         check_outcome(&files, &first, end);
     }
-    // A start that follows sees the same, whatever the first made of it.
+    // A second start has the same result, whatever the first one changed.
     let again = start(&fs).unwrap_or_else(|error| panic!("a log that was opened can be opened: {error}"));
     assert_eq!(again.recovery.next, end);
     assert_eq!(outcome(&again), first);
 }
 
-/// What became of the records: those that can be read, and ranges of those that cannot.
+/// The state of the records: those that can be read, and the ranges listed as damaged.
 #[derive(Debug, PartialEq, Eq)]
 struct RecordOutcomes {
     read: BTreeMap<Lsn, Vec<u8>>,
@@ -99,7 +99,7 @@ fn outcome(opened: &OpenedLog) -> RecordOutcomes {
     let log: &Arc<Log> = &opened.log;
     let mut cursor = log.cursor(Lsn(0));
     let mut read = BTreeMap::new();
-    while let Some(frame) = cursor.next_retained().expect("memory answers") {
+    while let Some(frame) = cursor.next_retained().expect("a read from memory succeeds") {
         read.insert(frame.lsn, frame.payload.to_vec());
     }
     let dead =
@@ -111,18 +111,18 @@ fn outcome(opened: &OpenedLog) -> RecordOutcomes {
     RecordOutcomes { damaged: damaged.collect(), read }
 }
 
-/// Damage or a prefix: nothing is invented, and what is missing without a word has nothing behind it.
+/// Checks that no record is invented, and that no record follows one that is missing and not listed.
 fn check_outcome(files: &BTreeMap<PathBuf, Vec<u8>>, outcome: &RecordOutcomes, end: Lsn) {
     for (lsn, found) in &outcome.read {
-        assert_eq!(*found, payload(lsn.0), "record {lsn} is not what was written");
+        assert_eq!(*found, payload(lsn.0), "record {lsn} was altered");
     }
-    // What was delivered is owed to nobody: damage to it costs a replay.
+    // Delivered records need not be listed: damage to them affects a replay only.
     let acked =
         FIRSTS.map(|first| files.contains_key(&segment_path(dir(), SegmentLocation::Acked, Lsn(first))));
     let delivered = |lsn: Lsn| acked[((lsn.0 - 1) / RECORDS) as usize];
     let damaged = |lsn: Lsn| outcome.damaged.iter().any(|(from, to)| (*from..=*to).contains(&lsn));
     let told = |lsn: Lsn| damaged(lsn) || delivered(lsn);
-    // Without a checkpoint, what lies before the oldest segment may have been delivered and let go of.
+    // Without a checkpoint, records before the oldest segment may have been delivered and expired.
     let checkpoint = files.get(&dir().join(checkpoint::FILE)).and_then(|bytes| Checkpoint::decode(bytes));
     let oldest = outcome.read.keys().next().copied().unwrap_or(end);
     let from = if checkpoint.is_some() { Lsn(1) } else { oldest };
@@ -130,14 +130,14 @@ fn check_outcome(files: &BTreeMap<PathBuf, Vec<u8>>, outcome: &RecordOutcomes, e
     let Some(lost) = all.into_iter().find(|lsn| !outcome.read.contains_key(lsn) && !told(*lsn)) else {
         return;
     };
-    assert!(lost >= end, "record {lost} is gone without a word");
+    assert!(lost >= end, "record {lost} is missing and not listed");
     assert!(outcome.read.keys().all(|lsn| *lsn < lost));
     if let Some(checkpoint) = checkpoint {
-        assert!(lost >= checkpoint.durable.next, "record {lost} was promised");
+        assert!(lost >= checkpoint.durable.next, "record {lost} was durable");
     }
 }
 
-/// The operator's view changes nothing and may be asked anything.
+/// An inspection changes nothing, and no query of it panics.
 fn check_inspection(fs: &MemoryFs) {
     let directory = LogDirectory::with_fs(Arc::new(fs.clone()), dir(), Keys::default());
     let Ok(view) = directory.snapshot(|_| Some("test".to_owned())) else { return };
@@ -176,7 +176,7 @@ fn apply(files: &mut BTreeMap<PathBuf, Vec<u8>>, edit: &[u8]) {
     }
 }
 
-/// Makes the checksums of a segment right, as far as its frames go.
+/// Corrects the checksums of a segment, as far as it has frames.
 fn forge(bytes: &mut [u8]) {
     let header = HEADER_LEN as usize;
     if bytes.len() < header {
@@ -215,7 +215,7 @@ fn build_log() -> BTreeMap<PathBuf, Vec<u8>> {
         let mut flushed = HEADER_LEN;
         for lsn in first..first + RECORDS {
             let offset = bytes.len() as u64;
-            // Batches of one, of two and of three; a flush after each third of the records.
+            // Batches of one, two and three records; a flush after each third of the records.
             let ends_batch = lsn % 6 != 1 && lsn % 6 != 3 && lsn % 6 != 4;
             let meta = FrameMeta {
                 kind: frame::RECORD,

@@ -1,4 +1,4 @@
-//! What waits for delivery, as of the last checkpoint.
+//! Undelivered records, as of the last checkpoint.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,25 +11,25 @@ use super::segment::SegmentInfo;
 use super::{LogView, segment};
 use crate::units::{Lsn, Timestamp};
 
-/// What waits for delivery.
+/// The undelivered records of a log.
 #[derive(Clone, Debug, Default)]
 pub struct Backlog {
-    /// Records.
+    /// Number of records.
     pub records: u64,
-    /// Their bytes in the log.
+    /// Bytes of these records in the log.
     pub bytes: u64,
-    /// Everything below is delivered or dead.
+    /// All records below it are delivered or dead letters.
     pub watermark: Lsn,
-    /// When the oldest of them was accepted.
+    /// Acceptance time of the oldest of them.
     pub oldest: Option<Timestamp>,
-    /// How many there are of each label.
+    /// Number of records per label.
     pub labels: BTreeMap<String, u64>,
-    /// How many there are in each segment that has some.
+    /// Number of records in each segment with undelivered ones.
     pub segments: Vec<(Lsn, u64)>,
 }
 
 impl LogView {
-    /// Counts what waits. Of a segment that is wholly delivered or wholly waiting only the footer is read.
+    /// Counts the undelivered records. Reads only the footer of a segment that is completely delivered or undelivered.
     pub fn backlog(&self) -> io::Result<Backlog> {
         let ledger = self.acks()?;
         let mut backlog = Backlog {
@@ -60,7 +60,7 @@ impl LogView {
         Ok(backlog)
     }
 
-    /// The marks a start would begin with.
+    /// The acknowledgement state that a start would begin with.
     fn acks(&self) -> io::Result<AckTracker> {
         let checkpoint = self.checkpoint.as_ref();
         let oldest = self.segments.first().map(|segment| segment.header.first);
@@ -104,7 +104,8 @@ impl LogView {
         }
     }
 
-    /// When the segment began that holds `lsn`, of which no record can be read: an age that is too large, never none.
+    /// Creation time of the segment that holds `lsn`, for a record that cannot be read. An age computed from it is too
+    /// large.
     fn segment_created_at(&self, lsn: Lsn) -> Option<Timestamp> {
         let holder = self
             .segment_containing(lsn)
@@ -112,7 +113,7 @@ impl LogView {
         holder.map(|segment| segment.header.created)
     }
 
-    /// When the record at or after `lsn` was accepted.
+    /// Acceptance time of the record at or after `lsn`.
     fn accepted_at(&self, lsn: Lsn) -> io::Result<Option<Timestamp>> {
         let first = self.records(lsn..self.next()).next().transpose()?;
         Ok(first.map(|stored| stored.record.at))

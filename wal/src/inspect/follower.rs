@@ -1,4 +1,4 @@
-//! Follows the end of a log while its daemon writes it.
+//! Follows the end of a log while the daemon writes to it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,18 +17,18 @@ use super::records::StoredRecord;
 use super::{LogView, segment};
 use crate::units::Lsn;
 
-/// Reads records as they come.
+/// Reads records as they are written.
 pub struct Follower {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     keys: Keys,
     next: Lsn,
     spot: Option<FollowPosition>,
-    /// Records of whole batches that were read and not handed out.
+    /// Records of complete batches that were read and not returned yet.
     ready: VecDeque<StoredRecord>,
 }
 
-/// Where it stands.
+/// The position of the follower.
 struct FollowPosition {
     first: Lsn,
     access: PayloadAccess,
@@ -56,7 +56,7 @@ impl LogView {
 }
 
 impl Follower {
-    /// The next record; `None` when there is none yet.
+    /// The next record; `None` if none is written yet.
     pub fn poll(&mut self) -> io::Result<Option<StoredRecord>> {
         loop {
             if let Some(stored) = self.ready.pop_front() {
@@ -74,7 +74,7 @@ impl Follower {
                 self.ready.extend(batch);
                 continue;
             }
-            // Nothing whole lies here: the end so far, or of this segment if there is a later one.
+            // No complete batch here: the current end of the log, or the end of this segment if a later one exists.
             let here = spot.first;
             match self.next_segment_after(here)? {
                 Some(_) => self.spot = None,
@@ -83,7 +83,7 @@ impl Follower {
         }
     }
 
-    /// Stands at the beginning of the first segment that holds, or will hold, the next record.
+    /// Moves to the beginning of the first segment that has, or will have, the next record.
     fn open_next_segment(&mut self) -> io::Result<bool> {
         let Some(first) = self.next_segment_after(Lsn(self.next.0 - 1))? else { return Ok(false) };
         let Some(file) = segment::open(&*self.fs, &self.dir, first)? else { return Ok(false) };
@@ -91,7 +91,7 @@ impl Follower {
         let read = salvage::read(&*file, &mut block, 0)?;
         let mut header =
             SegmentHeader::decode(&block[..read.len]).map_err(|e| io::Error::other(e.to_string()))?;
-        // Without the key of a segment that is delivered and being given up there is nothing to follow in it.
+        // Without the key of a delivered segment that is being deleted, nothing in it can be followed.
         let access = directory_scan::segment_access(&block, &mut header, &self.keys)
             .unwrap_or(PayloadAccess::Locked(Vec::new()));
         let scanner = Scanner::new(Arc::clone(&file), ChecksumSeed::new(&header.salt), 0);
@@ -111,7 +111,7 @@ impl Follower {
 }
 
 impl FollowPosition {
-    /// The batch that begins here with the record `first`, and where it ends; `None` while it is not whole.
+    /// The batch that begins with the record `first`, and its end offset; `None` while it is incomplete.
     fn read_batch(&mut self, first: Lsn) -> io::Result<Option<(Vec<StoredRecord>, u64)>> {
         let (mut batch, mut plain) = (Vec::new(), Vec::new());
         let mut offset = self.offset;

@@ -1,4 +1,4 @@
-//! The frames of one segment in order, with the holes that damage left between them.
+//! Iterates over the frames of one segment, and the damaged ranges between them.
 
 use std::io;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use super::super::tail_recovery::LostRange;
 use super::segment::SegmentInfo;
 use crate::units::Lsn;
 
-/// A walk over the frames of a segment.
+/// Iterates over the frames of a segment.
 pub struct Frames {
-    /// The segment's name.
+    /// Name of the segment.
     name: String,
     access: PayloadAccess,
-    /// The payload last handed out, where it is encrypted.
+    /// The decrypted payload of the last record, if the segment is encrypted.
     plain: Vec<u8>,
     scanner: Scanner,
     offset: u64,
@@ -26,28 +26,28 @@ pub struct Frames {
     next: Lsn,
 }
 
-/// What lies next.
+/// The next element of a segment.
 pub enum FrameStep<'a> {
     /// A record.
     Record(IntactRecord<'a>),
     /// Records that cannot be read.
     Lost(LostRange),
-    /// Nothing more.
+    /// The end of the segment.
     End,
 }
 
-/// A record that was found whole.
+/// A valid record.
 pub struct IntactRecord<'a> {
-    /// Where.
+    /// Offset of the frame.
     pub offset: u64,
     /// Its frame.
     pub found: DecodedFrame<'a>,
-    /// Its payload; none where it is encrypted and the key is not given.
+    /// Its payload; `None` if it is encrypted and the key is not given.
     pub payload: Option<&'a [u8]>,
 }
 
 impl Frames {
-    /// The frames of `segment` from the one that holds `lsn_range_from` on, or a little before it.
+    /// The frames of `segment` from the record `from` on, or from a little before it.
     pub fn new(file: Arc<dyn File>, segment: &SegmentInfo, from: Lsn) -> Self {
         let length = segment.footer.length;
         let (offset, lsn) = segment.nearest(from);
@@ -65,12 +65,12 @@ impl Frames {
         }
     }
 
-    /// Where the walk stands.
+    /// The current offset.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The next frame or hole. An error is the disk's.
+    /// The next frame or damaged range. Errors are I/O errors.
     pub fn next_step(&mut self) -> io::Result<FrameStep<'_>> {
         let (here, lsn) = (self.offset, self.lsn);
         if here >= self.length {
@@ -101,7 +101,7 @@ impl Frames {
         Ok(FrameStep::Record(IntactRecord { offset: here, found, payload }))
     }
 
-    /// Goes on behind what cannot be read.
+    /// Continues after a damaged range.
     fn skip_damage(&mut self) -> io::Result<LostRange> {
         let (start, from) = (self.offset, self.lsn);
         let behind = self.scanner.resync(start + ALIGN as u64, self.scanner.lsn_range_from(from.next()))?;

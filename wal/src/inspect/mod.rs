@@ -1,6 +1,8 @@
-//! Looks at a log from outside, also beside the daemon that writes it, and changes nothing: no lock is taken, no
-//! file made, every file opened to read. What is seen is one moment's truth: the checkpoint's marks are up to one
-//! `checkpoint_interval` old, and records the writer has written and not flushed yet may be among the last.
+//! Inspects a log, also while the daemon writes to it, and changes nothing: it takes no lock, creates no file, and
+//! opens every file read-only.
+//!
+//! The result is a snapshot. The checkpoint is up to one `checkpoint_interval` old, and the last records may be written
+//! and not flushed yet.
 
 mod backlog;
 mod follower;
@@ -33,11 +35,11 @@ pub use records::{Records, StoredRecord};
 pub use segment::SegmentInfo;
 pub use verify::{RecordCheck, VerifyReport};
 
-/// What a record is counted as, read from its payload (as `Options::label`).
+/// Returns the label under which a record is counted, from its payload (as `Options::label`).
 pub type Label = fn(&[u8]) -> Option<String>;
 
-/// Beside a live daemon a segment may be delivered and let go of between listing and opening it. That takes a moment
-/// of a millisecond each time: a gap that so many looks see is one.
+/// Maximum number of scans. Next to a running daemon, a segment may be delivered and deleted between listing and
+/// opening it, within about a millisecond. A gap that all scans see is real.
 const MAX_ATTEMPTS: usize = 10;
 
 /// A log's directory.
@@ -47,37 +49,37 @@ pub struct LogDirectory {
     keys: Keys,
 }
 
-/// What a look at the directory found.
+/// A snapshot of the directory.
 pub struct LogView {
     fs: Arc<dyn Fs>,
     path: PathBuf,
     keys: Keys,
     label: Label,
-    /// Whether a daemon, or another writer, has the log.
+    /// Whether a daemon, or another writer, holds the log's lock.
     pub live: bool,
-    /// The last checkpoint, if there is one that can be read.
+    /// The last checkpoint, if it exists and can be read.
     pub checkpoint: Option<Checkpoint>,
     /// The segments of the log, oldest first.
     pub segments: Vec<SegmentInfo>,
-    /// The dead-letter store, if there is one.
+    /// The dead-letter store, if it exists and can be read.
     pub dead_letters: Option<DeadLetterStore>,
     dead_letter_keys: Vec<KeyId>,
-    /// What is wrong, as far as names, headers, footers and the end of the log show it.
+    /// Findings from names, headers, footers and the end of the log.
     pub findings: Vec<Finding>,
 }
 
-/// A segment that lies in quarantine, whole.
+/// A complete segment in quarantine.
 pub struct QuarantinedSegment {
-    /// Its file's name.
+    /// File name.
     pub name: String,
-    /// Its first record, by its name.
+    /// Its first record, according to its name.
     pub first: Lsn,
-    /// Bytes of its file.
+    /// Size of the file in bytes.
     pub size: u64,
 }
 
 impl LogDirectory {
-    /// The log in `path`.
+    /// The log in `path`. Fails if there is none.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let directory = Self { fs: Arc::new(fs::RealFs), path: path.to_owned(), keys: Keys::default() };
         let there = directory.fs.list(&path.join(SegmentLocation::Pending.dir()));
@@ -88,22 +90,22 @@ impl LogDirectory {
         }
     }
 
-    /// The same on another file system.
+    /// The same, on another file system.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn with_fs(fs: Arc<dyn Fs>, path: &Path, keys: Keys) -> Self {
         Self { fs, path: path.to_owned(), keys }
     }
 
-    /// The same, seen with these keys. Of what none of them opens only what is not encrypted shows.
+    /// The same, with these keys. Encrypted data that none of them opens is not shown.
     pub fn with_keys(self, keys: Keys) -> Self {
         Self { keys, ..self }
     }
 
-    /// What it holds now.
+    /// Takes a snapshot.
     pub fn snapshot(&self, label: Label) -> Result<LogView, OpenError> {
         let mut view = self.snapshot_once(label)?;
         for _ in 1..MAX_ATTEMPTS {
-            // A segment that is delivered and moved between two steps of a look seems to be lost, or in a wrong place.
+            // A segment that is moved between two steps of a scan seems to be missing, or in a wrong directory.
             let moved = |kind| matches!(kind, FindingKind::Missing | FindingKind::Misplaced);
             if !(view.live && view.findings.iter().any(|finding| moved(finding.kind))) {
                 break;
@@ -113,7 +115,7 @@ impl LogDirectory {
         Ok(view)
     }
 
-    /// The segments that were put aside because their header cannot be read, or is another log's.
+    /// The segments in quarantine: their header is unreadable, or they belong to another log.
     pub fn quarantined_segments(&self) -> io::Result<Vec<QuarantinedSegment>> {
         let dir = self.path.join(quarantine::DIR);
         let mut found = Vec::new();
@@ -130,10 +132,10 @@ impl LogDirectory {
         Ok(found)
     }
 
-    /// The checkpoint is read before the segments: what it promises is there when they are looked at.
+    /// Takes a snapshot in one scan. The checkpoint is read before the segments, so they contain its durable records.
     fn snapshot_once(&self, label: Label) -> Result<LogView, OpenError> {
         let failed = |source| OpenError::Io { path: self.path.clone(), source };
-        // Where it cannot be told, no end of a log is called torn that may be its writer's work.
+        // If the lock cannot be checked, assume a writer: its unfinished writes must not be reported as torn.
         let live = lock::is_held(&self.path).unwrap_or(true);
         let mut view = LogView {
             fs: Arc::clone(&self.fs),
@@ -162,13 +164,13 @@ impl LogDirectory {
 }
 
 impl LogView {
-    /// Who this log is; `None` while it has no segment, or its secret cannot be read for want of the key.
+    /// Identity of the log; `None` if it has no segment, or no key is given that reveals its secret.
     pub fn identity(&self) -> Option<&Identity> {
         let newest = self.segments.iter().rev().find(|segment| segment.locked().is_empty());
         newest.map(|segment| &segment.header.identity)
     }
 
-    /// The master keys of which some are needed to read what this view cannot.
+    /// Ids of the missing master keys. Some of them are needed to read the rest of the log.
     pub fn missing_keys(&self) -> Vec<KeyId> {
         let mut needs: Vec<_> = self.segments.iter().flat_map(|segment| segment.locked()).copied().collect();
         needs.extend(&self.dead_letter_keys);
@@ -177,7 +179,7 @@ impl LogView {
         needs
     }
 
-    /// The number the next record gets, as far as can be seen.
+    /// The number of the next record, as far as this view shows.
     pub fn next(&self) -> Lsn {
         let promised = self.checkpoint.as_ref().map_or(Lsn(1), |checkpoint| checkpoint.durable.next);
         self.segments.last().map_or(promised, SegmentInfo::next)
@@ -231,7 +233,7 @@ impl LogView {
                 self.checkpoint.as_ref().and_then(|known| undelivered::finding(known, &found, successor));
             self.findings.extend(undelivered);
             let is_open = index + 1 == count && found.footer.is_none();
-            // In `acked/` there is none without a footer, unless somebody or something took it.
+            // The log never leaves a segment without a footer in `acked/`.
             let is_writers = is_open && found.place == SegmentLocation::Pending;
             if let Some(detail) = found.seal_mismatch(successor).filter(|_| !is_writers) {
                 let offset = found.seal(successor).length;
@@ -253,7 +255,7 @@ impl LogView {
         Ok(())
     }
 
-    /// Reads the open segment to its end so far; `None` when it is gone by now.
+    /// Reads the open segment to its current end; `None` if it was deleted meanwhile.
     fn open_segment(
         &mut self,
         found: directory_scan::ScannedSegment,
@@ -263,7 +265,7 @@ impl LogView {
         let failed = |source| OpenError::Io { path: path.clone(), source };
         let opened = segment::open(&*self.fs, &self.path, found.header.first).map_err(failed)?;
         let Some(file) = opened else { return Ok(None) };
-        // Seldom asked: the store is read for it each time. What is wrong with it is found later.
+        // Rarely called, so the store is read each time. Its own problems are reported later.
         let listed = |lsn| {
             let (store, _) =
                 DeadLetterStore::open_read_only(Arc::clone(&self.fs), &self.path, &self.keys).ok()?;
@@ -276,13 +278,13 @@ impl LogView {
         Ok(Some(SegmentInfo::open(found, tail.footer().clone())))
     }
 
-    /// A log that ends before what its checkpoint saw flushed has lost something.
+    /// Reports a log that ends before the durable position of its checkpoint: records were lost.
     fn check_durable_end(&mut self) {
         let Some(promise) = self.checkpoint.as_ref().map(|checkpoint| checkpoint.durable) else { return };
         let end = self.segments.last().map_or(Lsn(1), SegmentInfo::next);
         if promise.next > end {
             let detail = format!(
-                "the checkpoint promises records up to {}, the log ends at {}: this is an older copy, or flushed \
+                "the checkpoint covers records up to {}, the log ends at {}: this is an older copy, or flushed \
                  data was lost",
                 promise.next.0 - 1,
                 end.0 - 1
@@ -294,7 +296,7 @@ impl LogView {
     fn read_dead_letters(&mut self) -> io::Result<()> {
         let opened = DeadLetterStore::open_read_only(Arc::clone(&self.fs), &self.path, &self.keys);
         let (store, trouble) = match opened {
-            // It is among the findings.
+            // Reported as a finding already.
             Err(e) if fs::is_not_a_file(&e) => return Ok(()),
             opened => opened?,
         };
