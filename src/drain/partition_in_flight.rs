@@ -64,8 +64,8 @@ impl PartitionInFlight {
     }
 
     /// Whether it has records in flight and has confirmed none for too long.
-    pubSTALLED_AFTERr) fn has_stalled(&self, now: Instant) -> bool {
-        self.usage.records > 0 && now.saturating_duration_since(self.progress_at) >= STALL
+    pub(super) fn has_stalled(&self, now: Instant) -> bool {
+        self.usage.records > 0 && now.saturating_duration_since(self.progress_at) >= STALLED_AFTER
     }
 
     /// Whether it has just confirmed a record or just been sent one.

@@ -1,9 +1,10 @@
-//! The bounded queues between the reader of the log and the workers.
+//! The bounded queues between the log reader and the workers.
 //!
-//! A queue belongs to one side of one worker. Its `next` says how far the reader has come for it: since the queue was
-//! opened, every record of its lanes below `next` that is not done was put into it, in order. A record that does not
-//! fit stays in the log, at or above `next`, and the reader comes back for it. Nothing is lost or overtaken, however long
-//! a worker takes nothing, and a worker may go back to any record at any time ([`WorkerQueue::open`]).
+//! Each queue belongs to one reader of one worker: its main reader or its catch-up reader. `next` is the log
+//! reader's progress for the queue. Since the queue was opened, every record of its lanes below `next` that is not
+//! done was put into it, in order. A record that does not fit stays in the log, at or above `next`, and the log
+//! reader returns for it. No record is lost or overtaken, however long a worker takes none. A worker may return to
+//! any record at any time ([`WorkerQueue::open`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,20 +15,21 @@ use crate::drain::notify::Notify;
 use crate::sync::{Mutex, MutexGuard};
 use crate::wal::{Log, Lsn, Record, RecordRef};
 
-/// All queues together: half a second at 50,000 records a second of 300 bytes. An empty queue takes one record more.
+/// Capacity of all queues together: half a second at 50,000 records per second of 300 bytes. An empty queue accepts
+/// one record more.
 const CAPACITY: u64 = 8 << 20;
-/// What a record takes beside its payload.
+/// Bytes that a record takes in addition to its payload.
 const RECORD_OVERHEAD: u64 = 80;
 
-/// What all queues of a drain share.
+/// State that all queues of a drain share.
 pub(super) struct QueuePool {
     log: Arc<Log>,
     control: Arc<Control>,
     capacity: u64,
     bytes: AtomicU64,
-    /// Whether the reader wants to know of every worker that has nothing to do.
+    /// Whether every worker that has nothing to do must wake the reader.
     blocked: AtomicBool,
-    /// Whether a worker has called the reader.
+    /// Whether a worker has woken the reader.
     reader_called: AtomicBool,
 }
 
@@ -36,14 +38,14 @@ impl QueuePool {
         self.capacity.saturating_sub(self.bytes.load(Ordering::Relaxed))
     }
 
-    /// Wakes the reader, which waits for the log.
+    /// Wakes the reader, which waits on the log.
     fn wake(&self) {
         self.reader_called.store(true, Ordering::Relaxed);
         self.log.wake_readers();
     }
 }
 
-/// Records on their way to one side of a worker.
+/// A queue of records for one reader of a worker.
 pub(super) struct WorkerQueue {
     pool: Arc<QueuePool>,
     notify: Arc<Notify>,
@@ -54,46 +56,46 @@ pub(super) struct WorkerQueue {
 struct State {
     records: VecDeque<(Record, u32)>,
     bytes: u64,
-    /// Bytes the worker took so far.
+    /// Bytes the worker has taken so far.
     taken: u64,
     next: Lsn,
     is_open: bool,
-    /// Whether the worker found it empty.
+    /// Whether the worker found the queue empty.
     is_wanted: bool,
-    /// Whether there was more to read: the worker wants to know when `next` moves.
+    /// Whether the worker waits for `next` to move, because there was more to read.
     is_awaited: bool,
-    /// After a record did not fit: so few bytes leave room again.
+    /// Set after a record did not fit: the queue has free space again at this many bytes.
     resume_at_bytes: Option<u64>,
 }
 
-/// What a worker finds in its queue.
+/// What a worker gets from its queue.
 pub(super) enum Dequeued {
     /// A record, and the bytes it takes in the log.
     Record(Record, u32),
-    /// Nothing yet: the reader has not come to the end of the records that are released.
+    /// Nothing yet: the reader has not reached the end of the released records.
     Pending,
-    /// Nothing: every record that is released was taken out.
+    /// Nothing: every released record was taken out.
     Exhausted,
 }
 
-/// What became of a record that the reader offered.
+/// The result of offering a record to a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OfferResult {
     Accepted,
-    /// It does not fit now.
+    /// The record does not fit now.
     Full,
-    /// The worker has gone elsewhere in the log, or needs nothing.
+    /// The worker has moved elsewhere in the log, or needs no records.
     NotNeeded,
 }
 
-/// What the reader sees of a queue.
+/// The reader's view of a queue.
 #[derive(Clone, Copy)]
 pub(super) struct QueueView {
     pub(super) next: Lsn,
     pub(super) is_open: bool,
-    /// Whether the worker found it empty.
+    /// Whether the worker found the queue empty.
     pub(super) is_wanted: bool,
-    /// Whether a record did not fit, and little was taken since.
+    /// Whether a record did not fit, and few bytes were taken since.
     pub(super) is_full: bool,
     pub(super) bytes: u64,
     pub(super) taken: u64,
@@ -104,7 +106,7 @@ impl WorkerQueue {
         self.state.lock()
     }
 
-    /// For the worker: it wants the records from this one on, and none of those that are in the queue.
+    /// For the worker: requests the records from this one on, and discards those in the queue.
     pub(super) fn open(&self, from: Lsn) {
         let mut state = self.state();
         self.clear(&mut state);
@@ -113,7 +115,7 @@ impl WorkerQueue {
         self.pool.wake();
     }
 
-    /// For the worker: it wants no more records.
+    /// For the worker: requests no more records.
     pub(super) fn close(&self) {
         let mut state = self.state();
         self.clear(&mut state);
@@ -125,13 +127,13 @@ impl WorkerQueue {
         *state = State { taken: state.taken, ..State::default() };
     }
 
-    /// For the worker: every record below was taken out.
+    /// For the worker: the position below which every record was taken out.
     pub(super) fn position(&self) -> Lsn {
         let state = self.state();
         state.records.front().map_or(state.next, |(record, _)| record.lsn)
     }
 
-    /// For the worker: the next record.
+    /// For the worker: takes the next record.
     pub(super) fn take(&self) -> Dequeued {
         let mut state = self.state();
         let Some((record, bytes)) = state.records.pop_front() else {
@@ -159,9 +161,9 @@ impl WorkerQueue {
         Dequeued::Record(record, bytes)
     }
 
-    /// For the reader: the next record of this queue's lanes at or above `next`, which the reader knows from a view or
-    /// the last offer. A queue may hold as much as all of them together leave free, so that one that is not emptied
-    /// leaves room for the others.
+    /// For the reader: offers the next record of this queue's lanes at or above `next`. The reader knows `next` from
+    /// a view or from the last offer. A queue may hold at most as many bytes as all queues together leave free, so
+    /// that a queue that is not emptied leaves space for the others.
     pub(super) fn offer(&self, frame: RecordRef<'_>, next: Lsn) -> OfferResult {
         let mut state = self.state();
         if !state.is_open || state.next != next {
@@ -181,8 +183,8 @@ impl WorkerQueue {
         OfferResult::Accepted
     }
 
-    /// For the reader: there is no record of these lanes between `next` and `position`. Says whether the worker waits to
-    /// hear that.
+    /// For the reader: no record of these lanes exists between `next` and `position`. Returns whether the worker
+    /// waits for this information.
     pub(super) fn advance(&self, next: Lsn, position: Lsn) -> bool {
         let mut state = self.state();
         if !state.is_open || state.next != next || position <= next {
@@ -209,7 +211,7 @@ impl WorkerQueue {
     }
 }
 
-/// The record itself.
+/// An owned copy of the record.
 pub(super) fn owned(frame: RecordRef<'_>) -> Record {
     let RecordRef { lsn, at, lane, payload, .. } = frame;
     Record { lsn, at, lane, payload: payload.to_vec() }
@@ -219,7 +221,7 @@ fn size(payload: usize) -> u64 {
     payload as u64 + RECORD_OVERHEAD
 }
 
-/// The queues of all workers: one for the head of each, and one for its catch-up side.
+/// The queues of all workers: one for the main reader of each, and one for its catch-up reader.
 pub(super) struct WorkerQueues {
     pool: Arc<QueuePool>,
     all: Vec<Arc<WorkerQueue>>,
@@ -227,7 +229,7 @@ pub(super) struct WorkerQueues {
 }
 
 impl WorkerQueues {
-    /// Two for each worker, each with the notification it wakes by.
+    /// Creates two queues for each worker, each with the notification that wakes the worker.
     pub(super) fn new(log: &Arc<Log>, control: &Arc<Control>, notifies: &[Arc<Notify>]) -> Self {
         Self::with_capacity(log, control, notifies, CAPACITY)
     }
@@ -257,17 +259,17 @@ impl WorkerQueues {
         Self { pool, all, workers: notifies.len() }
     }
 
-    /// The queue for the head of a worker.
+    /// The queue for the main reader of a worker.
     pub(super) fn head(&self, worker: usize) -> &Arc<WorkerQueue> {
         &self.all[worker]
     }
 
-    /// The queue for the catch-up side of a worker.
+    /// The queue for the catch-up reader of a worker.
     pub(super) fn catch_up(&self, worker: usize) -> &Arc<WorkerQueue> {
         &self.all[self.workers + worker]
     }
 
-    /// The numbers of the queues that take the records of a lane.
+    /// The indexes of the queues that take the records of a lane.
     pub(super) fn for_lane(&self, lane: u8) -> [usize; 2] {
         let worker = usize::from(lane) % self.workers;
         [worker, self.workers + worker]
@@ -281,17 +283,17 @@ impl WorkerQueues {
         self.all[index].view()
     }
 
-    /// Whether the reader is to be woken by every worker that finds its queue empty.
+    /// Sets whether every worker that finds its queue empty must wake the reader.
     pub(super) fn set_blocked(&self, blocked: bool) {
         self.pool.blocked.store(blocked, Ordering::Relaxed);
     }
 
-    /// Forgets the calls so far: the reader is about to look at all queues.
+    /// Clears the wake-ups so far, because the reader is about to check all queues.
     pub(super) fn clear_reader_calls(&self) {
         self.pool.reader_called.store(false, Ordering::Relaxed);
     }
 
-    /// Whether a worker has called the reader since it last looked.
+    /// Whether a worker has woken the reader since its last check.
     pub(super) fn is_reader_called(&self) -> bool {
         self.pool.reader_called.load(Ordering::Relaxed)
     }

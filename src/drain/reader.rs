@@ -1,9 +1,10 @@
-//! The one thread that reads the log for all workers: those of its records that are released.
+//! The single thread that reads the released records of the log for all workers.
 //!
-//! The *front* is where most workers are: each record there is read once and put into the queue of its worker. A queue
-//! that is full holds the front while no other worker is short of records, or while its own worker is merely busy. Else
-//! the front goes on without it. The records it missed, and those that workers go back to, are read by passes *behind*
-//! the front: each begins where one queue stands and serves every queue that stands further on.
+//! Most workers read at the *front*. Each record there is read once and put into the queue of its worker. A full
+//! queue stops the front in two cases: no other worker is short of records, or the queue's own worker is merely busy.
+//! Otherwise the front continues without that queue. Two kinds of records are read by passes *behind* the front:
+//! those that a queue missed, and those that a worker returned to. Each such pass begins at the position of one queue
+//! and serves every queue at a higher position.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,12 +22,13 @@ use crate::drain::release_pacer::{FULL_BATCH_RECORDS, ReleasePacer};
 use crate::status::Statuses;
 use crate::wal::{Cursor, Log, ReadError};
 
-/// Records read in one pass: about a millisecond, for which the front waits while a pass behind it goes on.
+/// Records read per pass: about a millisecond, for which the front waits during a pass behind it.
 const RECORDS_PER_PASS: u64 = 2048;
-/// A busy worker takes an eighth of its full queue in this time. Others do not wait longer for a slower one.
+/// Maximum time for which a full queue stops the front. A busy worker takes an eighth of its full queue in this time.
+/// Other workers do not wait longer for a slower one.
 const MAX_HOLD: Duration = Duration::from_millis(500);
 
-/// A way through the log, which rests after a read error.
+/// A position in the log, with a pause after a read error.
 struct ReadCursor {
     cursor: Cursor,
     read_at: Instant,
@@ -34,7 +36,7 @@ struct ReadCursor {
 }
 
 impl ReadCursor {
-    /// How a pass ended: says for how long to rest, if it failed.
+    /// Handles the end of a pass. Returns the pause after a failed one.
     fn finish_pass(&mut self, outcome: Result<(), ReadError>, now: Instant) -> Option<Duration> {
         let Err(error) = outcome else {
             self.backoff.reset();
@@ -46,26 +48,26 @@ impl ReadCursor {
             event = "drain.read_failed",
             %error,
             drain.delay_ms = delay.as_millis() as u64,
-            "log could not be read; tried again"
+            "log could not be read; will retry"
         );
         Some(delay)
     }
 }
 
-/// Since when a full queue holds the front, and how much its worker had taken by then.
+/// Since when a full queue stops the front, and how much its worker had taken by then.
 #[derive(Clone, Copy)]
 struct FrontHold {
     since: Instant,
     taken: u64,
 }
 
-/// What the reader works with.
+/// Dependencies of the reader.
 pub(super) struct ReaderParts {
     pub(super) log: Arc<Log>,
     pub(super) queues: Arc<WorkerQueues>,
     pub(super) control: Arc<Control>,
     pub(super) pacer: ReleasePacer,
-    /// Which records a client waits for.
+    /// Knows which records a client waits for.
     pub(super) statuses: Statuses,
 }
 
@@ -86,10 +88,10 @@ pub(super) struct Reader {
     front: ReadCursor,
     trailing: ReadCursor,
     holds: Vec<Option<FrontHold>>,
-    /// The number of the last pass behind the front that began at each queue.
+    /// For each queue, the number of the last pass behind the front that began at it.
     begun: Vec<u64>,
     passes: u64,
-    /// How often the front went on without a full queue.
+    /// How often the front continued without a full queue.
     skipped_queues: IntCounter,
 }
 
@@ -103,7 +105,7 @@ impl Reader {
         Self { parts, front, trailing: behind, holds, begun, passes: 0, skipped_queues: left_behind }
     }
 
-    /// Reads until told to stop. `beats` grows at least once a second meanwhile.
+    /// Reads until a stop is requested. `beats` grows at least once per second meanwhile.
     pub(super) fn run(mut self, beats: &AtomicU64) {
         while self.parts.control.stop_by().is_none() {
             beats.fetch_add(1, Ordering::Relaxed);
@@ -116,7 +118,7 @@ impl Reader {
         }
     }
 
-    /// Releases what the log has more, if the pacer says so; else says for how long it is still to be gathered.
+    /// Releases new records if the pacer allows it. Otherwise returns how long they are still to be gathered.
     fn release(&mut self, now: Instant) -> Option<Duration> {
         let ReaderParts { log, control, pacer, statuses, .. } = &mut self.parts;
         let (released, end) = (control.released(), log.end());
@@ -131,7 +133,7 @@ impl Reader {
         left
     }
 
-    /// Until there is something to release, a worker calls, or `rest` is over.
+    /// Waits until there is a record to release, a worker wakes the reader, or `rest` has passed.
     fn wait(&self, gathers: Option<Duration>, rest: Duration) {
         let ReaderParts { log, queues, control, statuses, .. } = &self.parts;
         let released = control.released();
@@ -147,9 +149,9 @@ impl Reader {
         };
     }
 
-    /// A pass at the front and one behind it. If neither came further: for how long to wait.
+    /// Runs a pass at the front and one behind it. If neither made progress, returns how long to wait.
     pub(super) fn turn(&mut self, now: Instant) -> Option<Duration> {
-        // Before it looks: a worker that finds its queue empty afterwards says so.
+        // Set before the queues are checked, so that a worker that finds its queue empty afterwards wakes the reader.
         self.parts.queues.set_blocked(true);
         let (front, behind) = (self.read_front(now), self.read_trailing(now));
         if self.front.cursor.position() >= self.parts.control.released() {
@@ -158,7 +160,7 @@ impl Reader {
         Some(front?.min(behind?))
     }
 
-    /// A pass at the front, for the queues that stand there. `None`: it came further.
+    /// Runs a pass at the front, for the queues there. Returns `None` if it made progress.
     fn read_front(&mut self, now: Instant) -> Option<Duration> {
         let queues = Arc::clone(&self.parts.queues);
         let from = self.front.cursor.position();
@@ -194,8 +196,8 @@ impl Reader {
         if position > from { None } else { delay.or(rest) }
     }
 
-    /// A pass behind the front. It begins at a queue with room, at which none has begun for the longest time. `None`:
-    /// there was one.
+    /// Runs a pass behind the front. It begins at the queue with free space at which no pass has begun for the
+    /// longest time. Returns `None` if there was such a queue.
     fn read_trailing(&mut self, now: Instant) -> Option<Duration> {
         if now < self.trailing.read_at {
             return Some(self.trailing.read_at - now);
@@ -232,7 +234,7 @@ impl Reader {
     }
 }
 
-/// For how long a full queue may hold the front; `None`: no longer.
+/// How long a full queue may still stop the front; `None` if no longer.
 fn remaining_hold(
     hold: &mut Option<FrontHold>,
     pass: &ReadPass<'_>,

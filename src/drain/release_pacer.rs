@@ -1,19 +1,19 @@
-//! When flushed records are released to the workers.
+//! Decides when flushed records are released to the workers.
 //!
-//! A small batch costs the broker and the daemon several times as much processor time per record as a large one, and
-//! librdkafka's own `linger` is one constant that also delays a single record. So the drain gathers before the
-//! producers: under load it releases what has come every [`GATHER_TIME`]; after a quiet spell, when a client waits for the
-//! outcome, or when full batches have come, it releases at once.
+//! A small batch costs the broker and the daemon several times as much processor time per record as a large one.
+//! librdkafka's own `linger` is one constant that also delays a single record. So the drain gathers records before
+//! they reach the producers. Under load it releases new records every [`GATHER_TIME`]. It releases them immediately
+//! after an idle period, when a client waits for the outcome, or when there are enough for full batches.
 
 use std::time::{Duration, Instant};
 
 use crate::kafka::Linger;
 
-/// Time between two releases under load: the longest of `linger = "auto"` (docs/configuration.md#kafka). Each release is
-/// a request per partition and producer, and requests are what costs a broker: at 35,000 records/s, 16 of them every
-/// 15 ms cost it 11 us per record, every 20 ms 10, every 30 ms 6.
+/// Time between two releases under load: the maximum of `linger = "auto"` (docs/configuration.md#kafka). Each release
+/// is one request per partition and producer, and requests are the main cost of a broker. At 35,000 records/s, 16 of
+/// them every 15 ms cost it 11 us per record, every 20 ms 10 us, every 30 ms 6 us.
 const GATHER_TIME: Duration = Duration::from_millis(20);
-/// So many records fill the batches that a release makes, whatever their number: gathering longer wins nothing.
+/// This many records fill the batches of a release, whatever the number of batches. Gathering longer has no benefit.
 pub(super) const FULL_BATCH_RECORDS: u64 = 4096;
 
 /// Decides when to release records. Takes the time as an argument.
@@ -23,12 +23,13 @@ pub(super) struct ReleasePacer {
 }
 
 impl ReleasePacer {
-    /// Gathers for this long between two releases.
+    /// Creates a pacer that gathers for this long between two releases.
     pub(super) fn new(gather: Duration) -> Self {
         Self { gather, released_at: None }
     }
 
-    /// A configured duration is librdkafka's business; then nothing is gathered here.
+    /// Creates the pacer for a `linger` setting. librdkafka handles a configured duration; then the drain gathers
+    /// nothing.
     pub(super) fn for_linger(linger: Linger) -> Self {
         match linger {
             Linger::Auto => Self::new(GATHER_TIME),
@@ -36,8 +37,8 @@ impl ReleasePacer {
         }
     }
 
-    /// For how long `waiting` records are still to be gathered; `None`: release them now. `awaited`: a client waits for
-    /// the outcome of one of them.
+    /// How long `waiting` records are still to be gathered; `None` releases them now. `awaited` is whether a client
+    /// waits for the outcome of one of them.
     pub(super) fn gather_time(&self, waiting: u64, awaited: bool, now: Instant) -> Option<Duration> {
         if awaited || waiting >= FULL_BATCH_RECORDS {
             return None;
@@ -77,7 +78,7 @@ mod tests {
         let (mut pacer, now) = busy(Linger::Auto);
         assert_eq!(pacer.gather_time(1, false, now), Some(GATHER_TIME));
         assert_eq!(pacer.gather_time(FULL_BATCH_RECORDS - 1, false, now + 5 * MS), Some(GATHER_TIME - 5 * MS));
-        // From release to release, not from record to record: a steady stream is not delayed further.
+        // The time is measured between releases, not between records, so a steady stream is not delayed further.
         pacer.on_released(now + GATHER_TIME);
         assert_eq!(pacer.gather_time(1, false, now + GATHER_TIME + MS), Some(GATHER_TIME - MS));
         assert!((10 * MS..=20 * MS).contains(&GATHER_TIME), "the documented bounds");

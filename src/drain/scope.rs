@@ -1,4 +1,4 @@
-//! Where records go, and what they wait for.
+//! Destination partitions of records, and the scopes in which records are parked.
 
 /// A partition of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,21 +14,21 @@ impl TopicPartition {
     }
 }
 
-/// Why records wait for a value.
+/// Why records with a deferred value are parked.
 pub(super) const DEFERRED_REASON: &str = "a password waits to be hashed";
 
-/// What holds records back.
+/// The scope in which records are parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Scope {
     Partition(TopicPartition),
     /// A topic with all its partitions.
     Topic(usize),
-    /// A value, for a record of this topic, that is not made yet.
+    /// Records of this topic whose value is deferred.
     Deferred(usize),
 }
 
 impl Scope {
-    /// Why the records wait, for people.
+    /// Why the records are parked, for people.
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Partition(_) => "a partition confirms nothing",

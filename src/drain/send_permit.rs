@@ -1,20 +1,20 @@
-//! Whether this daemon may send.
+//! The permission of this daemon to send.
 
 use crate::drain::monitor::Denial;
 use crate::sync::{Mutex, MutexGuard};
 
-/// Whether this daemon may send. The takeover, the workers and the handle share it.
+/// The permission of this daemon to send. The takeover, the workers and the handle share it.
 #[derive(Default)]
 pub(super) struct SendPermit(Mutex<State>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// The takeover is not finished. `Delayed` says what delays it.
+    /// The takeover is not finished. `Delayed` contains the cause of the delay.
     #[default]
     TakingOver,
     Delayed(String, Option<Denial>),
     Granted,
-    /// Not any more: why.
+    /// Sending has stopped for this reason.
     Halted(String),
 }
 
@@ -28,7 +28,7 @@ impl SendPermit {
         *self.state() == State::Granted
     }
 
-    /// Nothing is sent any more in this life. The first reason stays.
+    /// Stops sending until a restart. The first reason is kept.
     pub(super) fn halt(&self, reason: String) {
         let mut state = self.state();
         if !matches!(*state, State::Halted(_)) {
@@ -41,17 +41,17 @@ impl SendPermit {
         }
     }
 
-    /// Workers may send.
+    /// Allows the workers to send.
     pub(super) fn grant(&self) {
         *self.state() = State::Granted;
     }
 
-    /// An attempt failed. `denial`: what Kafka forbids, if that is why.
+    /// An attempt failed. `denial` is the permission that Kafka denies, if that is the cause.
     pub(super) fn report_delay(&self, reason: String, denial: Option<Denial>) {
         *self.state() = State::Delayed(reason, denial);
     }
 
-    /// What Kafka forbids of what sending needs.
+    /// The permission that sending needs and Kafka denies.
     pub(super) fn denied(&self) -> Option<Denial> {
         match &*self.state() {
             State::Delayed(_, denial) => denial.clone(),
@@ -69,7 +69,7 @@ impl SendPermit {
         }
     }
 
-    /// Whether nothing will be sent any more.
+    /// Whether nothing more is sent until a restart.
     pub(super) fn is_halted(&self) -> bool {
         matches!(*self.state(), State::Halted(_))
     }

@@ -1,4 +1,4 @@
-//! What differs between the two ways to send a record: plain, and in transactions.
+//! The interface of the two ways to send a record: plain, and in transactions.
 
 use std::time::Instant;
 
@@ -11,10 +11,10 @@ use crate::drain::scope::{Scope, TopicPartition};
 use crate::kafka::{ErrorCode, Producer, TopicMetadata};
 use crate::wal::{Lsn, RecordRef};
 
-/// What librdkafka and Kafka's format add to a record, roughly: bounds memory, not exact.
+/// Approximate bytes that librdkafka and Kafka's format add to a record. It bounds memory and need not be exact.
 const OVERHEAD: u64 = 256;
 
-/// A record to decide about.
+/// A record to dispatch.
 pub(super) struct Candidate<'a> {
     pub(super) side: ReadSide,
     pub(super) frame: RecordRef<'a>,
@@ -33,32 +33,32 @@ impl Candidate<'_> {
         self.envelope.key.is_some()
     }
 
-    /// What it takes in a producer.
+    /// Bytes that the record takes in a producer.
     pub(super) fn bytes(&self) -> u64 {
         self.frame.payload.len() as u64 + OVERHEAD
     }
 }
 
-/// Sends records, and holds back those that cannot go.
+/// Sends records, and parks those that cannot be sent.
 pub(super) trait Sender {
-    /// The producer for many records, or for single ones.
+    /// The producer for batches, or the one for single records (`solo`).
     fn producer(&self, solo: bool) -> Option<&Producer>;
 
-    /// Whether records of this topic are held back.
+    /// Whether records of this topic are parked.
     fn holds_topic(&self, topic: usize) -> bool;
 
-    /// Whether this partition takes no records now.
+    /// Whether this partition accepts no records now.
     fn is_closed(&self, place: TopicPartition) -> bool;
 
-    /// The brokers answered about a topic.
+    /// The brokers returned the metadata of a topic.
     fn on_metadata(&mut self, policy: &mut FailurePolicy, topic: usize, answer: TopicMetadata);
 
-    /// Whether a record waits behind another one of its lane.
+    /// Whether a record waits behind another record of its lane.
     fn is_lane_blocked(&mut self, _: &mut DispatchState, _: RecordRef<'_>) -> bool {
         false
     }
 
-    /// Whether another side of the worker reads this topic's records.
+    /// Whether another reader of the worker reads this topic's records.
     fn is_read_elsewhere(&self, _side: ReadSide, _topic: usize) -> bool {
         false
     }
@@ -68,18 +68,18 @@ pub(super) trait Sender {
         false
     }
 
-    /// What to do with a record of a topic that takes one at a time, while others of it are in flight.
+    /// What to do with a record of a topic that accepts one at a time, while others of it are in flight.
     fn wait_for_topic(&mut self, record: &Candidate<'_>) -> Disposition;
 
     /// Whether a record waits behind others of its partition.
     fn is_partition_blocked(&mut self, record: &Candidate<'_>, place: TopicPartition) -> bool;
 
-    /// Whether a record waits behind others of its key, or behind others that wait for a value.
+    /// Whether a record waits behind others of its key, or behind others whose value is deferred.
     fn is_key_blocked(&mut self, _: &Candidate<'_>) -> bool {
         false
     }
 
-    /// How a record goes now; else what to do instead.
+    /// Returns how the record is sent now, or what to do instead.
     fn admit(
         &mut self,
         state: &mut DispatchState,
@@ -88,15 +88,16 @@ pub(super) trait Sender {
         alone: bool,
     ) -> Result<SendMode, Disposition>;
 
-    /// Holds a record back, and what comes after it.
+    /// Parks a record and the records behind it.
     fn park(&mut self, state: &DispatchState, record: &Candidate<'_>, scope: Scope) -> Disposition;
 
     /// A record was sent.
     fn on_sent(&mut self, state: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord);
 
-    /// A record was sent or is a dead letter: it no longer holds anything back.
+    /// A record was sent or is a dead letter, so it no longer blocks other records.
     fn on_passed(&mut self, _record: &Candidate<'_>, _scope: Scope) {}
 
-    /// Whether a producer that did not take a record must be replaced. Neither the record nor its topic is at fault.
+    /// Whether a producer that did not accept a record must be replaced. Neither the record nor its topic is at
+    /// fault.
     fn is_producer_lost(&self, code: ErrorCode, solo: bool) -> bool;
 }

@@ -1,30 +1,32 @@
-//! What a topic is known to refuse, and how carefully its records go.
+//! What a topic is known to reject, and which of its records must be sent alone.
 //!
-//! A topic is on *probation* after a record of it was refused: its records go one at a time, so that the next refusal
-//! costs no other topic anything. It ends when enough records in a row arrived. What the topic is known to refuse
-//! (large records, records without a key) goes alone for longer.
+//! A topic is on *probation* after it rejected a record. Its records are then sent one at a time, so that the next
+//! rejection affects no other topic. Probation ends when enough records in a row were acknowledged. Records of a kind
+//! that the topic is known to reject (large records, records without a key) are sent alone for longer.
 
 use crate::kafka::TOO_LARGE;
 
-/// Records that must arrive in a row after the first refusal: more than a second refusal is likely to take.
+/// Records in a row that must be acknowledged after the first rejection. This is more than a second rejection is
+/// likely to need.
 const FIRST_PROBATION_RECORDS: u64 = 256;
-/// Each one that costs a producer doubles their number, up to this: then at most one in so many costs the others anything.
+/// Each rejection that costs a producer doubles the number of records, up to this limit. Then at most one record in
+/// this many affects other topics.
 const MAX_PROBATION_RECORDS: u64 = 65_536;
-/// Smaller batches are not worth their requests; a record larger than this still goes alone.
+/// Smaller batches are not worth their requests. A record larger than this is still sent alone.
 const MIN_BATCH_BYTES: u64 = 1024;
 
-/// Of one topic.
+/// The known constraints of one topic.
 #[derive(Debug)]
 pub(super) struct TopicConstraints {
-    /// The largest batch it takes, as far as is known, in bytes.
+    /// The largest batch that the topic is known to accept, in bytes.
     pub(super) max_batch_bytes: u64,
-    /// Whether it refused records because they have no key: it is worth asking whether it is compacted.
+    /// Whether it rejected records because they have no key. Then its metadata may show that it is compacted.
     pub(super) refuses_keyless: bool,
-    /// Whether brokers say that it is compacted, and so will refuse each of them.
+    /// Whether the brokers report that it is compacted. Such a topic rejects every record without a key.
     pub(super) is_compacted: bool,
-    /// Records that must arrive before its records go together again.
+    /// Records that must be acknowledged before records are batched again.
     probation_left: u64,
-    /// How many the last refusal of a batch asked for.
+    /// The number of such records after the last rejection of a batch.
     last_probation: u64,
 }
 
@@ -41,27 +43,27 @@ impl Default for TopicConstraints {
 }
 
 impl TopicConstraints {
-    /// Whether it is certain to refuse a record with a key, or without one.
+    /// Whether the topic certainly rejects a record with a key, or without one.
     pub(super) fn refuses(&self, has_key: bool) -> bool {
         self.is_compacted && !has_key
     }
 
-    /// Whether a record goes in a request of its own: it may be refused, and others with it.
+    /// Whether a record is sent in its own request, because it may be rejected and others with it.
     pub(super) fn must_send_alone(&self, bytes: u64, has_key: bool) -> bool {
         self.probation_left > 0 || self.expects_refusal(bytes, has_key)
     }
 
-    /// Whether the topic has refused a record like this one.
+    /// Whether the topic has rejected a record like this one.
     pub(super) fn expects_refusal(&self, bytes: u64, has_key: bool) -> bool {
         bytes >= self.max_batch_bytes || (self.refuses_keyless && !has_key)
     }
 
-    /// Whether its records must wait for each other more than those of others.
+    /// Whether its records are sent more slowly than those of other topics.
     pub(super) fn is_slow(&self) -> bool {
         self.probation_left > 0 || self.refuses_keyless || self.max_batch_bytes != u64::MAX
     }
 
-    /// A producer was lost because of the topic: a batch was refused, or the whole topic.
+    /// A producer was lost because of the topic: a batch was rejected, or the whole topic.
     pub(super) fn start_probation(&mut self) {
         if self.probation_left == 0 {
             self.last_probation =
@@ -70,7 +72,7 @@ impl TopicConstraints {
         self.probation_left = self.last_probation;
     }
 
-    /// A record was refused that was alone in its request. Says whether brokers know why and are to be asked.
+    /// A record was rejected that was alone in its request. Returns whether the topic's metadata may explain why.
     pub(super) fn on_record_refused(&mut self, reason: &'static str, bytes: u64, has_key: bool) -> bool {
         if !self.expects_refusal(bytes, has_key) {
             self.probation_left = self.last_probation.max(FIRST_PROBATION_RECORDS);
@@ -84,14 +86,14 @@ impl TopicConstraints {
         is_news
     }
 
-    /// One of its records arrived.
+    /// A record of the topic was acknowledged.
     pub(super) fn on_record_acknowledged(&mut self, has_key: bool) {
         self.probation_left = self.probation_left.saturating_sub(1);
         self.refuses_keyless &= has_key;
         self.is_compacted &= has_key;
     }
 
-    /// The whole batch was too large: smaller ones from now on.
+    /// The whole batch was too large. Reduces the batch limit.
     pub(super) fn reduce_batch_limit(&mut self, cap: u64) {
         self.max_batch_bytes = self.max_batch_bytes.min(cap.max(MIN_BATCH_BYTES));
     }
@@ -101,7 +103,8 @@ impl TopicConstraints {
 mod tests {
     use super::*;
 
-    /// Each refusal cost every topic of the worker its producer: twenty in a second, a minute's delay.
+    /// Regression: each rejection cost every topic of the worker its producer. Twenty in a second caused a delay of
+    /// one minute.
     #[test]
     fn after_a_refusal_records_go_singly_until_enough_of_them_arrived() {
         let mut topic = TopicConstraints::default();
@@ -117,7 +120,7 @@ mod tests {
             assert!(!topic.must_send_alone(1, true), "after {refusals}");
         }
         topic.on_record_refused("record: invalid", 100, true);
-        assert!(topic.must_send_alone(1, true), "refused alone or not");
+        assert!(topic.must_send_alone(1, true), "whether rejected alone or not");
     }
 
     #[test]
@@ -131,6 +134,6 @@ mod tests {
         assert!(topic.must_send_alone(5000, true) && topic.must_send_alone(1, false));
         assert!(!topic.must_send_alone(4999, true));
         topic.on_record_acknowledged(false);
-        assert!(!topic.must_send_alone(1, false), "it takes records without a key again");
+        assert!(!topic.must_send_alone(1, false), "it accepts records without a key again");
     }
 }

@@ -1,22 +1,23 @@
-//! Why the brokers refuse a topic, since when, and whether the grace time is over.
+//! Why and since when the brokers reject a topic, and whether the grace time is over.
 
 use std::time::{Duration, Instant};
 
-/// A refusal that lasts.
+/// A rejection that lasts.
 #[derive(Debug, Default)]
 pub(super) struct TopicFault {
-    /// The latest refusal's.
+    /// The reason of the latest rejection.
     pub(super) reason: &'static str,
-    /// The grace time is over: records of the topic are dead letters.
+    /// Whether the grace time is over. Then records of the topic become dead letters.
     pub(super) is_grace_over: bool,
-    /// A record was refused, not only a question: only a record that arrives proves the opposite.
+    /// Whether a record was rejected, not only a metadata request. Then only an acknowledged record proves that the
+    /// topic is healthy.
     pub(super) is_from_record: bool,
-    /// The first refusal. None after the brokers were unavailable.
+    /// The time of the first rejection. `None` after the brokers were unavailable.
     since: Option<Instant>,
 }
 
 impl TopicFault {
-    /// A broker refused the topic. Returns what is left of the grace time; a grace time of zero never ends.
+    /// A broker rejected the topic. Returns the rest of the grace time. A grace time of zero never ends.
     pub(super) fn on_refused(
         &mut self,
         reason: &'static str,
@@ -32,7 +33,7 @@ impl TopicFault {
         left
     }
 
-    /// No broker answers, which says nothing about the topic: the grace time begins anew with the next refusal.
+    /// No broker is available, so the state of the topic is unknown. The grace time restarts with the next rejection.
     pub(super) fn restart_grace(&mut self) {
         self.since = None;
         self.is_grace_over = false;

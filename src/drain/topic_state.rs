@@ -1,11 +1,12 @@
-//! What is known about a topic, and whether its records may go.
+//! The known state of a topic, and whether its records may be sent.
 //!
-//! A topic the brokers refuse (unknown, not authorised) holds its records back. It is asked about again and again;
-//! only when a broker still refuses it a grace time after the first refusal are its records dead letters, and even
-//! then it is asked on. Brokers that do not answer say nothing about a topic: the clock starts anew.
+//! The records of a topic that the brokers reject (unknown, not authorised) are parked. Its metadata is fetched
+//! repeatedly. If a broker still rejects the topic one grace time after the first rejection, its records become dead
+//! letters. Even then its metadata is still fetched. Unavailable brokers give no information about a topic, so they
+//! restart the grace time.
 //!
-//! A topic is *unsettled* while the partition of a key may be another one than for records in flight: its number of
-//! partitions changed, or it may have been deleted and made again.
+//! A topic is *unsettled* while the partition of a key may differ from that of records in flight. Either its number
+//! of partitions changed, or it may have been deleted and created again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,19 +20,19 @@ use crate::kafka::{INVALID, TopicMetadata};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 
-/// A condemned topic is asked about again for the sake of a new record, but no more often than this.
+/// Minimum interval between metadata requests that a new record of a dead-lettered topic causes.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What to do with a record of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// Send it to one of so many partitions; `alone`: as the only one of its topic.
+    /// Send the record to one of `partitions` partitions. If `alone`, it must be the only one of its topic in flight.
     Send { partitions: i32, alone: bool },
-    /// Hold it back and let others pass.
+    /// Park the record and let others pass.
     Hold,
-    /// No broker answers: nothing can pass.
+    /// No broker is available, so no record can pass.
     Wait,
-    /// The grace time is over: a dead letter, with this reason.
+    /// The grace time is over: make the record a dead letter, with this reason.
     DeadLetter(&'static str),
 }
 
@@ -43,23 +44,23 @@ enum Availability {
     Trial(Option<Lsn>),
 }
 
-/// One topic.
+/// The state of one topic.
 #[derive(Debug)]
 pub(super) struct TopicState {
     pub(super) name: Arc<str>,
-    /// Whether records under way may belong to other partitions than the same records would now.
+    /// Whether records in flight may belong to other partitions than the same records would now.
     awaits_in_flight: bool,
-    /// What it is known to refuse.
+    /// What the topic is known to reject.
     pub(super) constraints: TopicConstraints,
-    /// Its records that arrived.
+    /// Counts its acknowledged records.
     pub(super) sent: IntCounter,
     availability: Availability,
     partitions: i32,
     refresh_at: Instant,
-    /// When the brokers answered last, by both clocks.
+    /// When its metadata was last received, by both clocks.
     metadata_at: (Instant, Timestamp),
     backoff: Backoff,
-    /// How often to ask about it while it is well.
+    /// Interval between metadata requests while it is healthy.
     refresh: Duration,
     fault: Option<TopicFault>,
 }
@@ -87,8 +88,8 @@ impl TopicState {
         }
     }
 
-    /// What to do with its next record, which was accepted `at`. One without a key that a compacted topic will refuse is
-    /// not sent to it.
+    /// The route of its next record, which was accepted `at`. A record without a key is not sent if a compacted topic
+    /// will reject it.
     pub(super) fn route_record(&self, at: Timestamp, has_key: bool) -> Route {
         let is_answered_since = at < self.metadata_at.1;
         match self.route() {
@@ -101,14 +102,14 @@ impl TopicState {
         }
     }
 
-    /// Whether the topic, or all its records without a key, were condemned before this record came: somebody may have
-    /// mended it meanwhile, and requeued.
+    /// Whether the topic, or all its records without a key, began to be dead-lettered before this record was
+    /// accepted. Since then an operator may have fixed the cause and requeued the record.
     pub(super) fn was_refused_by(&self, at: Timestamp, has_key: bool, now: Instant) -> bool {
         let condemned = matches!(self.route(), Route::DeadLetter(_)) || self.constraints.refuses(has_key);
         condemned && at >= self.metadata_at.1 && now >= self.metadata_at.0 + RECHECK_INTERVAL
     }
 
-    /// What to do with its records.
+    /// The route of its records.
     pub(super) fn route(&self) -> Route {
         let send = |alone| Route::Send { partitions: self.partitions, alone };
         match self.availability {
@@ -123,12 +124,12 @@ impl TopicState {
         }
     }
 
-    /// Whether the brokers are to be asked now.
+    /// Whether its metadata is due now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         now >= self.refresh_at && !matches!(self.availability, Availability::Trial(_))
     }
 
-    /// The brokers were asked.
+    /// Processes the result of a metadata request.
     pub(super) fn on_metadata(&mut self, answer: TopicMetadata, now: Instant, grace: Duration) {
         self.metadata_at = (now, Timestamp::now());
         match answer {
@@ -162,18 +163,18 @@ impl TopicState {
         }
     }
 
-    /// A broker that answers refused the topic. `by_send`: it refused a record, not only to speak about it.
+    /// A broker rejected the topic. `by_send` is whether it rejected a record, not only a metadata request.
     pub(super) fn on_refused(&mut self, reason: &'static str, by_send: bool, now: Instant, grace: Duration) {
         let fault = self.fault.get_or_insert_default();
         let left = fault.on_refused(reason, by_send, now, grace);
         self.availability = Availability::Refused;
         self.awaits_in_flight = true;
         let delay = self.backoff.delay();
-        // The question that decides comes when the grace time ends, not a whole delay later.
+        // The decisive request is sent when the grace time ends, not a whole delay later.
         self.refresh_at = now + if left.is_zero() { delay } else { delay.min(left) };
     }
 
-    /// What the client believed about the topic is out of date.
+    /// The client's metadata of the topic is out of date.
     pub(super) fn invalidate_metadata(&mut self, now: Instant) {
         self.awaits_in_flight = true;
         if matches!(self.availability, Availability::Ready | Availability::Trial(_)) {
@@ -182,19 +183,19 @@ impl TopicState {
         }
     }
 
-    /// This record went out to prove that the topic takes records.
+    /// This record was sent to prove that the topic accepts records.
     pub(super) fn begin_trial(&mut self, lsn: Lsn) {
         self.availability = Availability::Trial(Some(lsn));
     }
 
-    /// The trial, if this was it, was lost on the way and proves nothing.
+    /// If this record is the trial, it was lost in flight and proves nothing.
     pub(super) fn abandon_trial(&mut self, lsn: Lsn) {
         if self.availability == Availability::Trial(Some(lsn)) {
             self.availability = Availability::Trial(None);
         }
     }
 
-    /// A record arrived: the topic is well. Says whether that was in doubt.
+    /// A record was acknowledged, so the topic is healthy. Returns whether that was in doubt.
     pub(super) fn on_acknowledged(&mut self) -> bool {
         if self.fault.is_none() || self.partitions == 0 {
             return false;
@@ -205,25 +206,25 @@ impl TopicState {
         true
     }
 
-    /// Why the brokers refuse it, if they do.
+    /// Why the brokers reject it, if they do.
     pub(super) fn refusal(&self) -> Option<&'static str> {
         self.fault.as_ref().map(|fault| fault.reason)
     }
 
-    /// Whether none of its records may go before all that are in flight have come back.
+    /// Whether no record of it may be sent before all records in flight have returned.
     pub(super) fn must_await_in_flight(&self) -> bool {
         self.awaits_in_flight
     }
 
-    /// Nothing of it is in flight.
+    /// No record of it is in flight.
     pub(super) fn on_in_flight_empty(&mut self) {
         self.awaits_in_flight = false;
     }
 
-    /// A record was refused that was alone in its request.
+    /// A record was rejected that was alone in its request.
     pub(super) fn on_record_refused(&mut self, reason: &'static str, bytes: u64, has_key: bool) {
         if self.constraints.on_record_refused(reason, bytes, has_key) {
-            // Brokers know why.
+            // The brokers' metadata shows the cause.
             self.refresh_at = self.metadata_at.0;
         }
     }
@@ -241,7 +242,8 @@ mod tests {
         TopicState::new("t", backoff, GRACE * 3, IntCounter::new("sent", "sent").unwrap(), now)
     }
 
-    /// A requeued record came minutes after the verdict, and after the topic was made: it died of an old answer.
+    /// Regression: a record was requeued minutes after the decision, and after the topic was created. It was
+    /// dead-lettered because of stale metadata.
     #[test]
     fn a_condemned_topic_is_asked_about_again_for_a_record_that_came_later() {
         let start = Instant::now();
@@ -266,7 +268,7 @@ mod tests {
         while now < start + GRACE {
             assert_eq!(topic.route(), Route::Hold);
             now = topic.refresh_at;
-            assert!(now <= start + GRACE, "the question that decides comes in time");
+            assert!(now <= start + GRACE, "the decisive request comes in time");
             topic.on_metadata(UNKNOWN, now, GRACE);
         }
         assert_eq!(topic.route(), Route::DeadLetter("topic: unknown"));
@@ -314,8 +316,8 @@ mod tests {
         assert_eq!(topic.route(), Route::Send { partitions: 2, alone: false });
     }
 
-    /// A trial costs a transaction and its producer. Repeated after a constant tenth of a second, trials left no time for
-    /// the other topics of an exactly-once worker.
+    /// A trial costs a transaction and its producer. When trials were repeated after a constant 100 ms, they left no
+    /// time for the other topics of an exactly-once worker.
     #[test]
     fn a_topic_that_refuses_its_trials_is_tried_less_and_less_often() {
         let start = Instant::now();
@@ -363,10 +365,10 @@ mod tests {
         topic.on_in_flight_empty();
         topic.invalidate_metadata(start);
         topic.on_metadata(TopicMetadata::Partitions(3), start, GRACE);
-        assert!(topic.must_await_in_flight(), "it may be another topic of the same name");
+        assert!(topic.must_await_in_flight(), "it may be another topic with the same name");
     }
 
-    /// Each refusal aborted a transaction: ten thousand of them took minutes.
+    /// Each rejection aborted a transaction: ten thousand of them took minutes.
     #[test]
     fn records_without_a_key_are_not_sent_to_a_topic_that_is_compacted() {
         let start = Instant::now();
@@ -374,14 +376,14 @@ mod tests {
         topic.on_metadata(TopicMetadata::Partitions(2), start, GRACE);
         assert!(!topic.is_due(start + GRACE));
         topic.on_record_refused(INVALID, 100, false);
-        assert!(topic.is_due(start), "brokers are asked why");
+        assert!(topic.is_due(start), "the cause is queried");
         topic.on_metadata(TopicMetadata::Partitions(2), start, GRACE);
         topic.constraints.is_compacted = true;
         let (before, after) = (Timestamp(1), Timestamp(u64::MAX));
         assert_eq!(topic.route_record(before, false), Route::DeadLetter(INVALID));
         assert_eq!(topic.route_record(after, false), Route::Hold, "it may be another topic by now");
         assert!(topic.was_refused_by(after, false, start + RECHECK_INTERVAL));
-        assert!(!topic.was_refused_by(after, true, start + RECHECK_INTERVAL), "records with a key go on");
+        assert!(!topic.was_refused_by(after, true, start + RECHECK_INTERVAL), "records with a key continue");
         assert_eq!(topic.route_record(after, true), Route::Send { partitions: 2, alone: false });
         topic.constraints.is_compacted = false;
         assert_eq!(topic.route_record(before, false), Route::Send { partitions: 2, alone: false });

@@ -16,11 +16,11 @@ pub(super) struct TracedRecords {
     sent: HashMap<Lsn, ProduceSpan>,
 }
 
-/// One record on its way to Kafka.
+/// Span of one record in flight to Kafka.
 pub(super) struct ProduceSpan {
     /// The span of the request.
     parent: TraceContext,
-    /// Its own span, to which Kafka's header leads consumers.
+    /// The record's own span. Kafka's header refers consumers to it.
     context: TraceContext,
     started_at: SystemTime,
     id: CommandId,
@@ -28,7 +28,7 @@ pub(super) struct ProduceSpan {
 }
 
 impl ProduceSpan {
-    /// For Kafka's header.
+    /// The value of Kafka's trace header.
     pub(super) fn traceparent_header(&self) -> String {
         self.context.to_string()
     }
@@ -39,7 +39,7 @@ impl TracedRecords {
         Self { tracer: tracer.clone(), sent: HashMap::new() }
     }
 
-    /// A record that is about to be sent; none where its trace is not sampled.
+    /// Creates the span of a record that is about to be sent. Returns `None` if its trace is not sampled.
     pub(super) fn begin(&self, envelope: &Envelope<'_>) -> Option<ProduceSpan> {
         let parent = self.tracer.sampled_parent(envelope.traceparent)?;
         Some(ProduceSpan {
@@ -51,16 +51,16 @@ impl TracedRecords {
         })
     }
 
-    /// It was sent, for the first time in this life: its time in the queue is over.
+    /// The record was sent for the first time since the start, so its time in the queue is over.
     pub(super) fn on_first_sent(&self, produce: &ProduceSpan, frame: RecordRef<'_>) {
         let since = self.tracer.flushed_at(frame.lsn).unwrap_or_else(|| instant(frame.at));
         let span = Span::child(self.tracer.child_of(produce.parent), produce.parent, "queue");
         self.tracer.record(span.lasted(since.min(produce.started_at), produce.started_at));
     }
 
-    /// It was sent.
+    /// The record was sent.
     pub(super) fn on_sent(&mut self, lsn: Lsn, produce: ProduceSpan) {
-        // Records of transactions that were given up stay here until they are sent again.
+        // Records of aborted transactions stay here until they are sent again.
         if self.sent.len() as u64 >= MAX_IN_FLIGHT.records {
             self.sent.clear();
         }
@@ -84,7 +84,7 @@ impl TracedRecords {
         }
     }
 
-    /// This record came back.
+    /// This record was returned.
     pub(super) fn on_returned(&mut self, lsn: Lsn, code: ErrorCode) {
         if let Some(produce) = self.sent.remove(&lsn) {
             self.tracer.record(span(produce).failed(format!("{code:?}")));
@@ -92,7 +92,7 @@ impl TracedRecords {
     }
 }
 
-/// Its span, which ends now.
+/// The finished span, which ends now.
 fn span(produce: ProduceSpan) -> Span {
     let ProduceSpan { parent, context: own, started_at: began, id, topic } = produce;
     Span::child(own, parent, format!("produce {topic}"))
@@ -147,13 +147,13 @@ mod tests {
         let all = spans.take();
         let own: Vec<_> = all.iter().map(|span| span.span_context.span_id().to_string()).collect();
         let told: Vec<_> = attempts.iter().map(|header| header[36..52].to_owned()).collect();
-        assert_eq!(own, told, "each once");
+        assert_eq!(own, told, "each exactly once");
         let error = |span: &opentelemetry_sdk::trace::SpanData| {
             let found = span.attributes.iter().find(|one| one.key.as_str() == "error.type");
             found.map(|one| one.value.to_string())
         };
         let errors: Vec<_> = all.iter().map(error).collect();
-        // The second one was in a transaction that was given up.
+        // The second record was in an aborted transaction.
         let expected = [Some("MessageTimedOut"), Some("transaction_aborted"), None];
         assert_eq!(errors.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
         assert!(all.iter().all(|span| span.parent_span_id.to_string() == "a".repeat(16)));

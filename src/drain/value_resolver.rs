@@ -1,4 +1,4 @@
-//! Who makes the final value of a sealed record, and how the answer comes back to its worker.
+//! Resolves deferred values in the background, and returns them to the worker.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use crate::drain::notify::Notify;
 use crate::sync::Mutex;
 use crate::wal::Lsn;
 
-/// Makes the final value of sealed records.
+/// Computes the final value of records with a deferred value.
 pub trait ValueResolver: Send + Sync {
-    /// Begins to make the value of this record and returns at once; `answer` says when it is there. The same record may
-    /// be asked for again, after a restart too, and must get the same bytes.
+    /// Begins to compute the value of this record and returns immediately. `answer` reports the result. The same
+    /// record may be requested again, also after a restart, and must get the same bytes.
     fn resolve(&self, envelope: &Envelope<'_>, answer: ValueCompletion);
 }
 
-/// For a log that holds no sealed record: one that is there all the same becomes a dead letter.
+/// A resolver for a log without deferred values. Such a record still becomes a dead letter if it occurs.
 pub struct NoDeferredValues;
 
 impl ValueResolver for NoDeferredValues {
@@ -23,7 +23,7 @@ impl ValueResolver for NoDeferredValues {
     }
 }
 
-/// Tells the worker what became of one record's value. Dropped without a word, the value is asked for again.
+/// Reports the result of one value to the worker. If it is dropped unused, the value is requested again.
 pub struct ValueCompletion {
     lsn: Lsn,
     inbox: Arc<CompletionInbox>,
@@ -35,12 +35,12 @@ impl ValueCompletion {
         Self { lsn, inbox: Arc::clone(inbox), value: None }
     }
 
-    /// The value Kafka gets.
+    /// Reports the value to send to Kafka.
     pub fn complete(mut self, value: Vec<u8>) {
         self.value = Some(ResolvedValue::Value(value));
     }
 
-    /// There will never be one. `reason`: from a fixed set.
+    /// Reports that the value can never be resolved. `reason` comes from a fixed set.
     pub fn dead(mut self, reason: &'static str) {
         self.value = Some(ResolvedValue::Dead(reason));
     }
@@ -54,25 +54,25 @@ impl Drop for ValueCompletion {
     }
 }
 
-/// Where a worker's answers come in.
+/// A worker's inbox of results.
 pub(super) struct CompletionInbox {
     notify: Arc<Notify>,
     completed: Mutex<Vec<(Lsn, Option<ResolvedValue>)>>,
 }
 
 impl CompletionInbox {
-    /// `notify`: the worker's.
+    /// Creates an inbox that triggers the worker's `notify`.
     pub(super) fn new(notify: &Arc<Notify>) -> Self {
         Self { notify: Arc::clone(notify), completed: Mutex::default() }
     }
 
-    /// What came in since the last call.
+    /// The results received since the last call.
     pub(super) fn take(&self) -> Vec<(Lsn, Option<ResolvedValue>)> {
         std::mem::take(&mut *self.completed.lock())
     }
 }
 
-/// What became of a value.
+/// The result of resolving a value.
 pub(super) enum ResolvedValue {
     Value(Vec<u8>),
     Dead(&'static str),

@@ -1,4 +1,4 @@
-//! What a worker is made of, with transactions and without.
+//! Dependencies of a worker, with and without transactions.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl<'a> WorkerParts<'a> {
         self.handle.monitor(self.lanes)
     }
 
-    /// What the worker knows of its records before it has read any.
+    /// The state of the worker before it has read any record.
     pub(super) fn state(&self) -> DispatchState {
         let context = self.context.clone();
         DispatchState::new(
@@ -46,7 +46,7 @@ impl<'a> WorkerParts<'a> {
         )
     }
 
-    /// Its way through the log.
+    /// The worker's main reader.
     pub(super) fn head(&self) -> LaneReader {
         let log = &self.context.log;
         LaneReader::new(log, self.handle.queues.head(self.lanes.index), log.watermark())

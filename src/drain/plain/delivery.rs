@@ -1,4 +1,4 @@
-//! What came back from the producers, and what follows from it.
+//! Delivery reports of the plain producers, and the reaction to them.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -10,23 +10,24 @@ use crate::kafka::{DeliveryFault, ErrorCode, classify};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 
-/// How long a failed producer may still bring in what brokers have already written: each such result saves a
-/// repeat. With the half second a producer may need to end, below the heartbeat's second.
+/// How long a failed producer may still collect acknowledgements of records that brokers have already written. Each
+/// one saves a repeated record. Together with the half second that a producer may need to close, this stays below the
+/// heartbeat's second.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
 
 type Failures = Vec<(Lsn, ErrorCode)>;
 
 impl Dispatcher<PlainSender> {
-    /// Takes in all results so far.
+    /// Processes all delivery reports so far.
     pub(super) fn collect(&mut self, now: Instant) {
         if let Some(producer) = self.sender.main.producer() {
-            // In this order: a failure that comes in between is seen in the next turn.
+            // The order matters: a failure that arrives in between is seen in the next turn.
             producer.clear_failures();
             producer.take_results(&mut self.state.results);
         }
         let mut failures = self.take_results(now);
-        // A topic that is gone fails in the client, all of it that is not on its way. It is held from now on, and nothing
-        // of other topics failed.
+        // When a topic was deleted, the client fails all its records that are not in flight. The topic is parked from
+        // now on, and no record of another topic has failed.
         let only_topics = failures.iter().all(|(_, code)| classify(*code) == DeliveryFault::StaleMetadata);
         if self.must_replace_producer() || !only_topics {
             self.replace_producer(&mut failures, now);
@@ -36,7 +37,7 @@ impl Dispatcher<PlainSender> {
         self.collect_solo(now);
     }
 
-    /// Confirms what arrived and returns what did not.
+    /// Confirms the acknowledged records and returns the failed ones.
     fn take_results(&mut self, now: Instant) -> Failures {
         let Self { state, sender } = self;
         let results = std::mem::take(&mut state.results);
@@ -58,8 +59,8 @@ impl Dispatcher<PlainSender> {
         failures
     }
 
-    /// The main producer failed, or a record did: nothing more may leave through it, because successors of a failed
-    /// record would overtake it.
+    /// The main producer failed, or one of its records did. No more records may be sent through it, because
+    /// successors of a failed record would overtake it.
     fn replace_producer(&mut self, failures: &mut Failures, now: Instant) {
         self.state.must_replace_producer = false;
         let Some(producer) = self.sender.main.take_failed(now) else { return };
@@ -80,8 +81,8 @@ impl Dispatcher<PlainSender> {
         self.return_failures(failures, now);
     }
 
-    /// Failures of a producer: their records go on from the first one of each partition. Only the solo producer sends
-    /// each record in a request of its own, so what is refused there is to blame itself.
+    /// Handles failures of a producer: in each partition, delivery continues from the first failed record. Only the
+    /// solo producer sends each record in its own request, so a record rejected there is itself at fault.
     fn return_failures(&mut self, failures: &Failures, now: Instant) {
         let returned = self.state.on_failed(failures);
         for record in self.state.policy.handle_failures(returned, now) {
@@ -102,7 +103,7 @@ impl Dispatcher<PlainSender> {
     }
 }
 
-/// What a producer that is gone will say nothing about any more.
+/// Adds the records whose result a closed producer will never report.
 fn add_unreported(state: &DispatchState, failures: &mut Failures, solo: bool) {
     let known: HashSet<Lsn> = failures.iter().map(|(lsn, _)| *lsn).collect();
     let silent = state.in_flight.lsns_of(solo).into_iter().filter(|lsn| !known.contains(lsn));

@@ -1,10 +1,11 @@
-//! At least once: records are confirmed one by one as they come back.
+//! At-least-once delivery: records are confirmed one by one as they are acknowledged.
 //!
-//! - `worker` turns: its head, its catch-up side, and the `topic_readers` of topics that must go slowly.
+//! - `worker` runs the turns: its main reader, its catch-up reader, and the `topic_readers` of topics that must be
+//!   sent slowly.
 //! - `plain_sender` sends a record, or parks a partition or topic (`parked_partitions`) or a key (`parked_keys`).
-//! - `unparking` lets parked records go on. `delivery` judges delivery reports.
-//! - `reconnecting_producer` builds a new producer when one failed. `primed_partitions` says which partitions may have
-//!   several records on their way.
+//! - `unparking` releases parked records. `delivery` evaluates delivery reports.
+//! - `reconnecting_producer` builds a new producer when one failed. `primed_partitions` records which partitions may
+//!   have several records in flight.
 
 mod delivery;
 mod parked_keys;

@@ -1,8 +1,8 @@
-//! Keys held back because a password of theirs waits to be hashed.
+//! Keys that are parked because a password of theirs waits to be hashed.
 //!
-//! Keys share slots, so that they are bounded in number however many wait. A slot works like a gate (`parked_partitions`): closed,
-//! it lets nobody pass from its first record on; open, only the catch-up side; then it is gone. Its first record is the
-//! sealed one it waits for.
+//! Keys share slots, which bounds their number however many are parked. A slot works like a parked range
+//! (`parked_partitions`). While it is closed, no record passes it from its first record on. While it is open, only
+//! the catch-up reader passes. Then it is removed. Its first record is the one whose deferred value it waits for.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::drain::lane_reader::ReadSide;
 use crate::drain::sender::Candidate;
 use crate::wal::Lsn;
 
-/// A topic and a part of its keys: 65,536 slots a topic, at about 50 bytes, for all workers together.
+/// A topic and a group of its keys. A topic has at most 65,536 slots of about 50 bytes, for all workers together.
 pub(super) type KeySlotId = (usize, u16);
 
 #[derive(Debug)]
@@ -21,17 +21,17 @@ struct KeySlot {
     open: bool,
 }
 
-/// All slots of one worker that are held.
+/// All key slots of one worker that are parked.
 #[derive(Debug, Default)]
 pub(super) struct ParkedKeys {
     slots: HashMap<KeySlotId, KeySlot>,
-    /// Records held, by topic.
+    /// Number of parked records, by topic.
     waiting: HashMap<usize, u64>,
-    /// Whether some wait for room to ask for their value: those come before new ones.
+    /// Whether some records wait until their value may be requested. They precede new records.
     has_unrequested: bool,
 }
 
-/// The slot of a record.
+/// The key slot of a record.
 pub(super) fn slot_of(record: &Candidate<'_>) -> KeySlotId {
     let hash = record.envelope.key.map_or(record.lsn().0 as u32, crc32fast::hash);
     (record.topic, (hash & 0xffff) as u16)
@@ -42,13 +42,13 @@ impl ParkedKeys {
         self.slots.is_empty()
     }
 
-    /// Whether older records wait for room.
+    /// Whether older records wait until their value may be requested.
     pub(super) fn has_unrequested(&self) -> bool {
         self.has_unrequested
     }
 
-    /// Whether this record may not pass here now; if so, it is counted. One before the first record of a closed slot
-    /// came back from the producer: it goes first.
+    /// Whether this record may not pass here now. If so, it is counted. A record before the first record of a closed
+    /// slot was returned by the producer, so it is sent first.
     pub(super) fn blocks(&mut self, key: KeySlotId, side: ReadSide, lsn: Lsn) -> bool {
         let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.first <= lsn) else { return false };
         if slot.open && side != ReadSide::Main {
@@ -62,7 +62,7 @@ impl ParkedKeys {
         true
     }
 
-    /// Closes the slot from this record on: it waits for its value. `asked`: whether somebody makes that.
+    /// Closes the slot from this record on, until its value is resolved. `asked` is whether the value was requested.
     pub(super) fn hold(&mut self, key: KeySlotId, lsn: Lsn, asked: bool) {
         self.has_unrequested |= !asked;
         let waiting = self.waiting.entry(key.0).or_default();
@@ -73,7 +73,7 @@ impl ParkedKeys {
         (slot.first, slot.last, slot.open) = (lsn, slot.last.max(lsn), false);
     }
 
-    /// A record of an open slot went through.
+    /// A record of an open slot was sent.
     pub(super) fn on_passed(&mut self, key: KeySlotId) {
         if let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.open && slot.waiting > 0) {
             slot.waiting -= 1;
@@ -81,8 +81,9 @@ impl ParkedKeys {
         }
     }
 
-    /// Opens slots for the catch-up side that begins no earlier than `from`: those whose first record `is_resolved` says,
-    /// and the first `room` of those that nobody makes yet. Says from where it must begin.
+    /// Opens slots for the catch-up reader that begins no earlier than `from`. These are the slots for whose first
+    /// record `is_resolved` returns true, and the first `room` slots whose value was not requested yet. Returns the
+    /// record at which the reader must begin.
     pub(super) fn open(
         &mut self,
         from: Lsn,
@@ -118,7 +119,7 @@ impl ParkedKeys {
         first
     }
 
-    /// The catch-up side has come this far: open slots of which nothing lies behind are no longer needed.
+    /// The catch-up reader has reached this position. Removes open slots without records behind it.
     pub(super) fn on_position(&mut self, position: Lsn) {
         let waiting = &mut self.waiting;
         self.slots.retain(|key, slot| {
@@ -134,7 +135,7 @@ impl ParkedKeys {
         self.slots.values().any(|slot| slot.open)
     }
 
-    /// Records held back, with the number of their topic. About right while they pass.
+    /// Number of parked records, with the number of their topic. The number is approximate while they are released.
     pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, u64)> {
         self.waiting.iter().map(|(topic, count)| (*topic, *count))
     }
@@ -152,7 +153,7 @@ mod tests {
 
     const K: KeySlotId = (0, 7);
     const OTHER: KeySlotId = (0, 8);
-    /// No room to ask, and nobody asked.
+    /// No value is resolved or requested.
     const NONE_REQUESTED: fn(Lsn) -> bool = |_| false;
 
     #[test]
@@ -181,7 +182,7 @@ mod tests {
         slots.blocks(K, ReadSide::Main, Lsn(7));
         slots.open(Lsn(0), 0, |_| true, NONE_REQUESTED);
         slots.hold(K, Lsn(7), true);
-        assert!(!slots.blocks(K, ReadSide::CatchUp, Lsn(5)), "a record that came back goes first");
+        assert!(!slots.blocks(K, ReadSide::CatchUp, Lsn(5)), "a returned record is sent first");
         assert!(slots.blocks(K, ReadSide::CatchUp, Lsn(7)));
         slots.on_position(Lsn(100));
         assert_eq!(slots.open(Lsn(0), 0, |lsn| lsn == Lsn(7), NONE_REQUESTED), Some(Lsn(7)));

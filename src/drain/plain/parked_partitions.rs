@@ -1,12 +1,13 @@
-//! Which partitions and topics are held back, and from where their records go on.
+//! Parked partitions and topics, and the records at which their delivery continues.
 //!
-//! The log is the memory: a record held back is simply not done. A gate remembers the first LSN that did not pass; each
-//! record that passes moves it on, so that a gate that closes again costs no second reading of what passed.
-//! The *main* side is the worker's cursor at the head of its lanes; the *catch-up* side is its second cursor, which
-//! takes the records of open gates from where they were held until it meets the main one. A gate passes through
-//! three lives: closed (nobody passes), open (only the catch-up side passes, in order), gone.
+//! Parked records are not kept in memory: a parked record is simply not done in the log, and is read again. A parked
+//! range stores the first LSN that did not pass. Each record that passes moves this LSN on, so that a range that
+//! closes again does not repeat the reading. The *main* reader is the worker's cursor at the head of its lanes. The
+//! *catch-up* reader is its second cursor. It reads the records of open ranges from their first parked record until
+//! it has caught up with the main reader. A parked range has three states: closed (no record passes), open (only the
+//! catch-up reader's records pass, in order), removed.
 //!
-//! A topic that must go slowly has a catch-up side of its own (*aside*), so that it delays no other topic.
+//! A topic that must be sent slowly has its own reader (*topic reader*), so that it delays no other topic.
 
 use std::collections::HashMap;
 
@@ -24,7 +25,7 @@ struct ParkedRange {
 }
 
 impl ParkedRange {
-    /// Closed, for this record first.
+    /// A closed range that begins with this record.
     fn new(lsn: Lsn) -> Self {
         Self { first: lsn, last: lsn, waiting: 1, open: false }
     }
@@ -38,14 +39,14 @@ impl ParkedRange {
     }
 }
 
-/// All gates of one worker.
+/// All parked ranges of one worker.
 #[derive(Debug, Default)]
 pub(super) struct ParkedPartitions {
     ranges: HashMap<Scope, ParkedRange>,
 }
 
 impl ParkedPartitions {
-    /// Whether this record may not pass here now; if so, the gate remembers it.
+    /// Whether this record may not pass here now. If so, the range includes it.
     pub(super) fn blocks(&mut self, scope: impl Into<Scope>, side: ReadSide, lsn: Lsn) -> bool {
         match self.ranges.get_mut(&scope.into()) {
             None => false,
@@ -57,8 +58,8 @@ impl ParkedPartitions {
         }
     }
 
-    /// Closes the gate, for this record first. While its whole topic is held, the record waits there: by the time that
-    /// opens, it may belong to another partition.
+    /// Closes the range, beginning with this record. While its whole topic is parked, the record joins the topic's
+    /// range, because it may belong to another partition when that range opens.
     pub(super) fn hold(&mut self, scope: impl Into<Scope>, lsn: Lsn) {
         let scope = scope.into();
         let whole = Scope::Topic(scope.topic());
@@ -68,7 +69,7 @@ impl ParkedPartitions {
         gate.extend(lsn);
     }
 
-    /// Closes one gate over the whole topic and moves to it all that is held of the topic, if anything is.
+    /// Merges all parked ranges of the topic into one closed range over the whole topic, if there are any.
     pub(super) fn merge_topic(&mut self, topic: usize) {
         let mut whole: Option<ParkedRange> = None;
         self.ranges.retain(|scope, gate| {
@@ -84,19 +85,19 @@ impl ParkedPartitions {
         self.ranges.extend(whole.map(|gate| (Scope::Topic(topic), gate)));
     }
 
-    /// Lets the catch-up side pass; says from where it must begin.
+    /// Lets the catch-up reader pass. Returns the record at which it must begin.
     pub(super) fn open(&mut self, scope: impl Into<Scope>) -> Option<Lsn> {
         let gate = self.ranges.get_mut(&scope.into())?;
         gate.open = true;
         Some(gate.first)
     }
 
-    /// Those that are closed.
+    /// The scopes of the closed ranges.
     pub(super) fn closed(&self) -> Vec<Scope> {
         self.ranges.iter().filter(|(_, gate)| !gate.open).map(|(scope, _)| *scope).collect()
     }
 
-    /// The catch-up side took a record through its gates.
+    /// The catch-up reader passed a record through its parked ranges.
     pub(super) fn on_passed(&mut self, scope: impl Into<Scope>, lsn: Lsn) {
         let scope = scope.into();
         let whole = Scope::Topic(scope.topic());
@@ -108,38 +109,38 @@ impl ParkedPartitions {
         }
     }
 
-    /// The catch-up side of these topics met the main one: their open gates are no longer needed.
+    /// The reader of these topics has caught up with the main reader, so their open ranges are removed.
     pub(super) fn on_caught_up(&mut self, is_of_side: impl Fn(usize) -> bool) {
         self.ranges.retain(|scope, gate| !gate.open || !is_of_side(scope.topic()));
     }
 
-    /// Whether nobody passes here now.
+    /// Whether no record passes here now.
     pub(super) fn is_closed(&self, scope: impl Into<Scope>) -> bool {
         self.ranges.get(&scope.into()).is_some_and(|gate| !gate.open)
     }
 
-    /// Whether the catch-up side of these topics is needed.
+    /// Whether the catch-up reader of these topics is needed.
     pub(super) fn any_open(&self, is_of_side: impl Fn(usize) -> bool) -> bool {
         self.ranges.iter().any(|(scope, gate)| gate.open && is_of_side(scope.topic()))
     }
 
-    /// Whether a catch-up side is needed for any scope but this one.
+    /// Whether a catch-up reader is needed for any other scope.
     pub(super) fn any_other_open(&self, scope: impl Into<Scope>) -> bool {
         let scope = scope.into();
         self.ranges.iter().any(|(other, gate)| gate.open && *other != scope)
     }
 
-    /// Records held back, with the number of their topic. About right while they pass.
+    /// Number of parked records, with the number of their topic. The number is approximate while they are released.
     pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, u64)> {
         self.ranges.iter().map(|(scope, gate)| (scope.topic(), gate.waiting))
     }
 
-    /// The same with the reason.
+    /// Number of parked records by topic, with the reason.
     pub(super) fn parked(&self) -> impl Iterator<Item = ParkedTopic> {
         self.ranges.iter().map(|(scope, gate)| (scope.topic(), gate.waiting, scope.reason()))
     }
 
-    /// Whether nothing is held back.
+    /// Whether no record is parked.
     pub(super) fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
@@ -184,7 +185,7 @@ mod tests {
         assert_eq!(gates.open(P), Some(Lsn(5)));
     }
 
-    /// It counted twice: as the gate of the record and as that of its topic.
+    /// Regression: such a record was counted twice, in the range of its partition and in that of its topic.
     #[test]
     fn a_record_that_passes_the_gate_of_its_topic_counts_once() {
         let topic = Scope::Topic(0);
@@ -195,7 +196,8 @@ mod tests {
         assert_eq!(gates.waiting().collect::<Vec<_>>(), [(0, 3)]);
     }
 
-    /// A partition that comes and goes had everything read again from the first record that was ever held.
+    /// Regression: a partition that repeatedly became unavailable had everything read again from the first record
+    /// ever parked.
     #[test]
     fn a_gate_that_closes_again_begins_behind_what_passed() {
         let mut gates = ParkedPartitions::default();
@@ -209,10 +211,11 @@ mod tests {
         assert_eq!(gates.waiting().map(|(_, n)| n).sum::<u64>(), 1);
         assert_eq!(gates.open(P), Some(Lsn(7)));
         gates.hold(P, Lsn(6));
-        assert_eq!(gates.open(P), Some(Lsn(6)), "it came back from the producer");
+        assert_eq!(gates.open(P), Some(Lsn(6)), "the producer returned it");
     }
 
-    /// Records held for partition 3 of 4 were overtaken by records of the same keys, sent to partition 5 of 8.
+    /// Regression: records parked for partition 3 of 4 were overtaken by records of the same keys, sent to partition
+    /// 5 of 8.
     #[test]
     fn what_is_held_of_a_topic_moves_to_one_gate_that_begins_at_the_first_record() {
         let (other_partition, other_topic) =
@@ -228,7 +231,7 @@ mod tests {
         assert!(
             gates.blocks(whole, ReadSide::Main, Lsn(60)) && gates.blocks(whole, ReadSide::CatchUp, Lsn(20))
         );
-        // What was in flight under the old number of partitions comes back.
+        // The producer returns the records that were in flight under the old number of partitions.
         gates.hold(P, Lsn(7));
         assert!(!gates.is_closed(P), "it waits with the topic");
         assert_eq!(gates.open(whole), Some(Lsn(7)));

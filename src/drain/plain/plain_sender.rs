@@ -1,4 +1,4 @@
-//! Sends with two producers, one for the many and one for single records, and holds back partitions, topics and keys.
+//! Sends with two producers, one for batches and one for single records, and parks partitions, topics and keys.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -20,18 +20,19 @@ use crate::kafka::{DeliveryFault, DeliveryReport, ErrorCode, Producer, TopicMeta
 use crate::wal::Lsn;
 
 pub(super) struct PlainSender {
-    /// For the many.
+    /// Sends batches.
     pub(super) main: ReconnectingProducer,
-    /// For records that go alone: suspects and trials. A refusal does not stop it, because nothing can overtake.
+    /// Sends records that must be alone: suspects and trials. A rejection does not stop it, because no record can
+    /// overtake.
     pub(super) solo: ReconnectingProducer,
     pub(super) parked: ParkedPartitions,
-    /// Topics with a catch-up side of their own.
+    /// Topics with their own topic reader.
     pub(super) topics_read_apart: HashSet<usize>,
-    /// Keys that wait for a value.
+    /// Keys that wait for a deferred value.
     pub(super) keys: ParkedKeys,
-    /// To the main producer; records of the other go alone anyway.
+    /// Partitions primed for the main producer. Records of the solo producer are sent alone anyway.
     pub(super) primed: PrimedPartitions,
-    /// Whether values came in that no slot was opened for yet.
+    /// Whether resolved values arrived for which no slot was opened yet.
     pub(super) has_new_values: bool,
 }
 
@@ -48,13 +49,13 @@ impl PlainSender {
         }
     }
 
-    /// Records held back.
+    /// Parked records by topic.
     pub(super) fn parked(&self) -> impl Iterator<Item = ParkedTopic> {
         let keys = self.keys.waiting().map(|(topic, records)| (topic, records, DEFERRED_REASON));
         self.parked.parked().chain(keys)
     }
 
-    /// Nothing of the topic is in flight.
+    /// No record of the topic is in flight.
     pub(super) fn on_in_flight_empty(&mut self, policy: &mut FailurePolicy, topic: usize) {
         if policy.topic(topic).must_await_in_flight() {
             policy.topic(topic).on_in_flight_empty();
@@ -64,7 +65,7 @@ impl PlainSender {
 
     /// A partition confirmed a record.
     pub(super) fn on_acknowledged(&mut self, flight: &InFlightRecord, now: Instant) {
-        // A permission is the user's, not a producer's.
+        // Permissions belong to the Kafka user, not to a producer.
         self.main.clear_denial();
         self.solo.clear_denial();
         if flight.solo {
@@ -80,8 +81,8 @@ impl PlainSender {
         Disposition::Done
     }
 
-    /// The record waits, and no other topic with it: its topic gets a catch-up side of its own, from this record on or
-    /// from what was held before.
+    /// The record waits without blocking other topics. Its topic gets its own reader, which begins at this record or
+    /// at the first parked one.
     fn wait_in_topic_reader(&mut self, record: &Candidate<'_>) -> Disposition {
         if matches!(record.side, ReadSide::Topic(_)) {
             return Disposition::Wait;
@@ -91,7 +92,7 @@ impl PlainSender {
         self.hold(Scope::Topic(record.topic), record.lsn())
     }
 
-    /// No room, or something in flight that it must not overtake.
+    /// The in-flight limit is reached, or a record in flight must not be overtaken.
     fn wait_for_partition(
         &mut self,
         state: &mut DispatchState,
@@ -107,7 +108,7 @@ impl PlainSender {
         if way.solo || state.policy.topic(place.topic).constraints.is_slow() {
             return self.wait_in_topic_reader(record);
         }
-        // One that is slow must not hold up the others. The catch-up side may be there for its sake alone.
+        // A slow partition must not block the others. The catch-up reader may exist for this partition alone.
         let holds_up = record.side == ReadSide::Main || self.parked.any_other_open(place);
         if holds_up && window.on_blocked(place, record.now) {
             return self.hold(place, record.lsn());
@@ -115,7 +116,7 @@ impl PlainSender {
         Disposition::Wait
     }
 
-    /// Whether something in flight to the partition must be confirmed before this record goes.
+    /// Whether records in flight to the partition must be confirmed before this record is sent.
     fn is_busy(&self, state: &DispatchState, place: TopicPartition, way: SendMode, now: Instant) -> bool {
         match way {
             SendMode { unordered: true, .. } => false,
@@ -160,7 +161,7 @@ impl Sender for PlainSender {
         if self.parked.blocks(whole, record.side, record.lsn()) {
             return true;
         }
-        // The partition of its key may be another one than for records in flight.
+        // The partition of its key may differ from that of records in flight.
         let is_unsettled = state.policy.topic(record.topic).must_await_in_flight();
         if is_unsettled && state.in_flight.is_topic_busy(record.topic) {
             self.parked.hold(whole, record.lsn());
@@ -186,7 +187,7 @@ impl Sender for PlainSender {
         if self.keys.blocks(slot, record.side, record.lsn()) {
             return true;
         }
-        // Older ones wait for room.
+        // Older records wait until their value may be requested.
         let must_queue =
             record.envelope.sealed && record.side == ReadSide::Main && self.keys.has_unrequested();
         if must_queue {
@@ -246,7 +247,7 @@ impl Sender for PlainSender {
     }
 
     fn is_producer_lost(&self, code: ErrorCode, solo: bool) -> bool {
-        // The solo producer's end is seen with its results.
+        // The end of the solo producer is detected with its delivery reports.
         !solo && classify(code) == DeliveryFault::Producer
     }
 }

@@ -1,27 +1,29 @@
-//! Which partitions know the producer.
+//! Partitions in which the broker knows the current producer.
 //!
-//! An idempotent producer has several requests on their way to a partition. When the first is refused (too few replicas,
-//! say) and the second is not, librdkafka takes the records of the first for persisted, because a broker refuses a gap in
-//! the sequence (`rd_kafka_dr_implicit_ack`). It does so only where it knows the producer: from one that the partition has
-//! no record of, any sequence number will do (Kafka's `ProducerAppendInfo.checkSequence`). So the first record goes alone,
-//! and others follow when it has arrived.
+//! An idempotent producer has several requests in flight to a partition. Suppose the broker rejects the first (for
+//! example because of too few replicas) but not the second. librdkafka then assumes that the records of the first are
+//! persisted, because a broker rejects a gap in the sequence (`rd_kafka_dr_implicit_ack`). The broker only does so
+//! where it knows the producer. If the partition has no record of a producer, any sequence number is accepted
+//! (Kafka's `ProducerAppendInfo.checkSequence`). So the first record is sent alone, and others follow when it is
+//! acknowledged.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::drain::scope::TopicPartition;
 
-/// A broker forgets a producer after a day without a record (`producer.id.expiration.ms`); some are set to less.
+/// How long a partition stays primed without a record. By default a broker forgets a producer after a day
+/// (`producer.id.expiration.ms`); some are set to less.
 const PRIMED_FOR: Duration = Duration::from_secs(600);
 
-/// The partitions that confirmed a record of the present producer, and when they last did.
+/// The partitions that confirmed a record of the current producer, and when they last did.
 #[derive(Debug, Default)]
 pub(super) struct PrimedPartitions {
     confirmed: HashMap<TopicPartition, Instant>,
 }
 
 impl PrimedPartitions {
-    /// Whether more than one record may be on the way to this partition.
+    /// Whether more than one record may be in flight to this partition.
     pub(super) fn is_primed(&self, place: TopicPartition, now: Instant) -> bool {
         self.confirmed.get(&place).is_some_and(|at| now.saturating_duration_since(*at) < PRIMED_FOR)
     }
@@ -31,12 +33,12 @@ impl PrimedPartitions {
         self.confirmed.insert(place, now);
     }
 
-    /// Another producer follows.
+    /// A new producer replaces the current one.
     pub(super) fn clear(&mut self) {
         self.confirmed.clear();
     }
 
-    /// The topic may be another one of the same name by now.
+    /// The topic may have been replaced by another one with the same name.
     pub(super) fn forget_topic(&mut self, topic: usize) {
         self.confirmed.retain(|place, _| place.topic != topic);
     }

@@ -1,4 +1,4 @@
-//! A worker's way to Kafka: a producer that is built anew when it failed.
+//! A worker's producer, which is built again after a failure.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,10 +9,11 @@ use crate::drain::notify::Notify;
 use crate::drain::producer_settings::ProducerSettings;
 use crate::kafka::{ClientError, GapPolicy, Producer};
 
-/// A producer that is not needed holds a few threads and connections; a new one waits half a second for its id.
+/// How long an unused producer is kept. It holds a few threads and connections; a new one waits half a second for its
+/// id.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One producer, or the time at which to build the next one.
+/// One producer, or the time at which the next one is built.
 pub(super) struct ReconnectingProducer {
     settings: Arc<ProducerSettings>,
     guarantee: GapPolicy,
@@ -25,7 +26,7 @@ pub(super) struct ReconnectingProducer {
 }
 
 impl ReconnectingProducer {
-    /// Without a producer yet.
+    /// Starts without a producer.
     pub(super) fn new(
         link: &Arc<ProducerSettings>,
         guarantee: GapPolicy,
@@ -45,7 +46,7 @@ impl ReconnectingProducer {
         }
     }
 
-    /// Builds a producer if there is none.
+    /// Builds a producer if none exists.
     pub(super) fn build(&mut self) -> Result<(), ClientError> {
         if self.producer.is_none() {
             let notify = Arc::clone(&self.notify);
@@ -55,7 +56,7 @@ impl ReconnectingProducer {
         Ok(())
     }
 
-    /// The producer, built if it is time.
+    /// The producer. Builds it if that is due.
     pub(super) fn ensure_ready(&mut self, now: Instant) -> Option<&Producer> {
         self.used_at = now;
         if self.producer.is_none()
@@ -67,18 +68,18 @@ impl ReconnectingProducer {
                 event = "drain.producer_not_built",
                 %error,
                 drain.delay_ms = delay.as_millis() as u64,
-                "Kafka producer not built; tried again"
+                "Kafka producer not built; will retry"
             );
         }
         self.producer.as_ref()
     }
 
-    /// The producer there is.
+    /// The current producer.
     pub(super) fn producer(&self) -> Option<&Producer> {
         self.producer.as_ref()
     }
 
-    /// Takes the failed producer out; the next one is built after a delay.
+    /// Removes and returns the failed producer. The next one is built after a delay.
     pub(super) fn take_failed(&mut self, now: Instant) -> Option<Producer> {
         let delay = self.schedule_rebuild(now);
         let producer = self.producer.take()?;
@@ -100,29 +101,29 @@ impl ReconnectingProducer {
         delay
     }
 
-    /// What the last producer was forbidden.
+    /// The permission that the last producer was denied.
     pub(super) fn denied(&self) -> Option<&Denial> {
         self.denied.as_ref()
     }
 
-    /// Blocks until the producer has something to say, or something else happens, for at most `timeout`.
+    /// Blocks until the producer has an event or another notification arrives, for at most `timeout`.
     pub(super) fn wait(&self, timeout: Duration) {
         self.notify.wait(timeout);
     }
 
-    /// The producer goes when nobody has asked for it in a while.
+    /// Closes the producer when it was not used for a while.
     pub(super) fn close_idle(&mut self, now: Instant) {
         if now.saturating_duration_since(self.used_at) >= IDLE_TIMEOUT {
             self.producer = None;
         }
     }
 
-    /// A record arrived.
+    /// A record was acknowledged.
     pub(super) fn record_success(&mut self) {
         self.backoff.reset();
     }
 
-    /// Kafka took a record of this user, by whichever producer.
+    /// Kafka acknowledged a record of this user, through any producer.
     pub(super) fn clear_denial(&mut self) {
         self.denied = None;
     }

@@ -1,8 +1,8 @@
-//! Catch-up sides of single topics.
+//! Separate catch-up readers of single topics.
 //!
-//! A topic that refused a record, or takes only small batches, must wait for its own records again and again. It does
-//! so on a cursor of its own, so that it delays no other topic of its worker. There are at most as many of them as
-//! topics in the configuration, and each holds one record.
+//! A topic that rejected a record, or accepts only small batches, must repeatedly wait for its own records. It does
+//! so on its own cursor, so that it delays no other topic of its worker. There are at most as many of these readers
+//! as topics in the configuration, and each holds one record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use crate::drain::lane_reader::{Disposition, ReadSide, owned};
 use crate::drain::lanes::Lanes;
 use crate::wal::{Cursor, Log, Lsn, ReadError, Record, RecordRef};
 
-/// Records of one topic between two looks at the others.
+/// Records of one topic processed before the others are checked.
 const RECORDS_PER_TURN: usize = 64;
 
-/// One topic's way through the log.
+/// The reader of one topic.
 struct TopicReader {
     cursor: Cursor,
-    /// Read, and not yet done with.
+    /// Read and not processed yet.
     pending: Option<(Record, u32)>,
 }
 
@@ -31,7 +31,7 @@ impl TopicReader {
     }
 }
 
-/// Those of one worker.
+/// The topic readers of one worker.
 pub(super) struct TopicReaders {
     log: Arc<Log>,
     lanes: Lanes,
@@ -49,25 +49,25 @@ impl TopicReaders {
         self.topics.is_empty()
     }
 
-    /// The first record that one of them has not offered.
+    /// The first record that one of the readers has not offered.
     pub(super) fn position(&self) -> Option<Lsn> {
         self.topics.values().map(TopicReader::position).min()
     }
 
-    /// This topic's side begins no later than at this record.
+    /// Makes this topic's reader begin no later than at this record.
     pub(super) fn rewind(&mut self, topic: usize, first: Lsn) {
         if self.topics.get(&topic).is_none_or(|aside| first < aside.position()) {
             self.topics.insert(topic, TopicReader { cursor: self.log.cursor(first), pending: None });
         }
     }
 
-    /// Every side there is begins no later than at this record.
+    /// Makes every reader begin no later than at this record.
     pub(super) fn rewind_all(&mut self, first: Lsn) {
         let topics: Vec<usize> = self.topics.keys().copied().collect();
         topics.into_iter().for_each(|topic| self.rewind(topic, first));
     }
 
-    /// Offers records below `head` to the dispatcher; says whether there is more to do at once.
+    /// Offers records below `head` to the dispatcher. Returns whether more work is available immediately.
     pub(super) fn advance(
         &mut self,
         dispatcher: &mut Dispatcher<PlainSender>,
@@ -91,7 +91,7 @@ impl TopicReaders {
                         %error,
                         drain.worker = worker,
                         drain.delay_ms = delay,
-                        "log could not be read; tried again"
+                        "log could not be read; will retry"
                     );
                     return false;
                 }
@@ -129,7 +129,7 @@ impl TopicReaders {
 }
 
 impl TopicReader {
-    /// Offers one record; `None` when there is none.
+    /// Offers one record. Returns `None` if there is none.
     fn offer_next(
         &mut self,
         topic: usize,
@@ -140,7 +140,7 @@ impl TopicReader {
         if let Some((record, bytes)) = &self.pending {
             let &Record { lsn, at, lane, ref payload } = record;
             let frame = RecordRef { lsn, at, lane, bytes: *bytes, payload };
-            // An operator may have dropped it meanwhile.
+            // An operator may have dropped it since it was read.
             let step = if log.is_done(lsn) {
                 Disposition::Done
             } else {

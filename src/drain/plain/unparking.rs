@@ -1,4 +1,4 @@
-//! When records that were held back go on, and from where they are read again.
+//! Decides when parked records are released, and from which record they are read again.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::drain::topic_state::Route;
 use crate::wal::Lsn;
 
 impl Dispatcher<PlainSender> {
-    /// Opens every gate whose reason is gone; says which catch-up sides must begin where.
+    /// Opens every parked range whose cause is gone. Returns which readers must begin at which record.
     pub(super) fn unpark(&mut self, now: Instant) -> Vec<(ReadSide, Lsn)> {
         let mut begin = Vec::new();
         for scope in self.sender.parked.closed() {
@@ -38,7 +38,8 @@ impl Dispatcher<PlainSender> {
         let known = state.policy.topic(topic);
         match known.route() {
             Route::Send { alone, .. } if alone || known.must_await_in_flight() => {
-                // What hangs is called back, or it would hold the topic for as long.
+                // Stalled records are recalled, because they would otherwise block the topic as long as they are
+                // stalled.
                 state.must_replace_producer |=
                     known.must_await_in_flight() && state.in_flight.has_topic_stalled(topic, now);
                 !state.in_flight.is_topic_busy(topic)
@@ -48,8 +49,8 @@ impl Dispatcher<PlainSender> {
         }
     }
 
-    /// Opens slots whose value was made, or can be asked for now, where a catch-up side at `position` comes by or a new
-    /// one may begin; says from where it must.
+    /// Opens key slots whose value is resolved or can be requested now. They must be ahead of a catch-up reader at
+    /// `position`, or a new reader may begin. Returns the record at which it must begin.
     pub(super) fn unpark_keys(&mut self, position: Option<Lsn>, now: Instant) -> Option<Lsn> {
         let Self { state, sender } = self;
         let news = state.values.take_completions();
@@ -58,7 +59,7 @@ impl Dispatcher<PlainSender> {
         }
         sender.has_new_values |= news;
         let worth = match position {
-            // A side under way is helped with what is new alone.
+            // Only new values justify more work for a running catch-up reader.
             Some(_) => news,
             None => {
                 sender.has_new_values || (sender.keys.has_unrequested() && state.values.has_room_for_many())
@@ -71,7 +72,7 @@ impl Dispatcher<PlainSender> {
         let from = position.unwrap_or_default();
         let first =
             sender.keys.open(from, room, |lsn| sealed.is_resolved(lsn), |lsn| sealed.is_requested(lsn));
-        // What lies behind a side under way waits for the next one.
+        // Slots behind a running catch-up reader wait for the next one.
         sender.has_new_values = position.is_some();
         if first.is_some() && position.is_none() {
             state.rescan.begin(now);
@@ -79,7 +80,7 @@ impl Dispatcher<PlainSender> {
         first
     }
 
-    /// A catch-up side met the main one.
+    /// A catch-up reader has caught up with the main reader.
     pub(super) fn on_caught_up(&mut self, side: ReadSide, head: Lsn) {
         let PlainSender { parked, topics_read_apart: asides, keys, .. } = &mut self.sender;
         if let ReadSide::Topic(topic) = side {
@@ -91,14 +92,14 @@ impl Dispatcher<PlainSender> {
         }
     }
 
-    /// Whether the catch-up side, having come this far, has nothing more to do.
+    /// Whether the catch-up reader, at this position, has nothing more to do.
     pub(super) fn is_caught_up(&mut self, position: Lsn) -> bool {
         let PlainSender { parked, topics_read_apart: asides, keys, .. } = &mut self.sender;
         keys.on_position(position);
         !keys.any_open() && !parked.any_open(|topic| !asides.contains(&topic))
     }
 
-    /// Does what is due: builds a producer, asks about topics, drops what is not needed any more.
+    /// Does maintenance that is due: builds a producer, fetches metadata of topics, drops unneeded state.
     pub(super) fn run_maintenance(&mut self, now: Instant) {
         self.sender.main.ensure_ready(now);
         self.refresh_topics(now);
@@ -107,12 +108,12 @@ impl Dispatcher<PlainSender> {
         }
     }
 
-    /// Stores dead letters once they are many, or have waited for others.
+    /// Stores dead letters once there are many, or once they have waited for others.
     pub(super) fn store_gathered_dead_letters(&mut self, now: Instant) {
         self.state.policy.store_gathered_dead_letters(&self.state.context, now);
     }
 
-    /// Whether time alone can change nothing here.
+    /// Whether the state here cannot change by the passing of time alone.
     pub(super) fn is_idle(&self) -> bool {
         let nothing_held = self.sender.parked.is_empty() && self.sender.keys.is_empty();
         let is_idle = self.state.in_flight.len() == 0 && !self.state.policy.has_unstored_dead_letters();

@@ -1,7 +1,7 @@
-//! One at-least-once worker: a thread with its own producers and its own lanes.
+//! One worker with at-least-once delivery: a thread with its own producers and its own lanes.
 //!
-//! Each turn takes in results, asks about topics, opens gates whose reason is gone, sends what the window has room
-//! for, and then waits for a notification.
+//! Each turn processes delivery reports, fetches metadata of topics, opens parked ranges whose cause is gone, sends
+//! as many records as the in-flight limit allows, and then waits for a notification.
 
 use std::time::Instant;
 
@@ -39,7 +39,8 @@ impl Worker {
             )
         };
         let mut main = outlet(GapPolicy::Gapless);
-        // Here, so that wrong settings are found at start, and the producer has its id when the first record comes.
+        // Built here so that wrong settings are reported at the start, and the producer has its id when the first
+        // record arrives.
         main.build()?;
         let sender = PlainSender::new(main, outlet(GapPolicy::AllowGaps));
         let dispatcher = Dispatcher::new(its.state(), sender);
@@ -55,7 +56,7 @@ impl Worker {
         })
     }
 
-    /// Works until told to stop.
+    /// Runs until a stop is requested.
     pub(in crate::drain) fn run(mut self) {
         let mut stopping = None;
         loop {
@@ -87,14 +88,14 @@ impl Worker {
         self.handle.monitor(self.lanes)
     }
 
-    /// Nothing is in flight any more, or what is will not come back in time.
+    /// Whether no record is in flight any more, or those in flight will not be confirmed in time.
     fn may_exit(&self, since: Instant, deadline: Instant, now: Instant) -> bool {
         let state = &self.dispatcher.state;
         let quiet_since = since.max(state.acknowledged_at);
         state.in_flight.len() == 0 || now >= deadline || now.duration_since(quiet_since) >= STALLED_AFTER
     }
 
-    /// One turn; says whether there is more to do at once.
+    /// Runs one turn. Returns whether more work is available immediately.
     fn run_turn(&mut self, now: Instant) -> bool {
         self.dispatcher.run_maintenance(now);
         for (side, first) in self.dispatcher.unpark(now) {
@@ -114,7 +115,7 @@ impl Worker {
         self.topic_readers.advance(&mut self.dispatcher, self.head.position(), now) || more
     }
 
-    /// Ends the catch-up side where nothing before the head waits for it.
+    /// Ends the catch-up reader if no record before the head waits for it.
     fn end_catch_up(&mut self, now: Instant) {
         if let Some(feed) = &self.catch_up
             && self.dispatcher.is_caught_up(feed.position())
@@ -126,7 +127,7 @@ impl Worker {
         }
     }
 
-    /// The catch-up side begins no later than at this record.
+    /// Makes the catch-up reader begin no later than at this record.
     fn rewind(&mut self, first: Lsn) {
         match &mut self.catch_up {
             Some(feed) if first >= feed.position() => {}
@@ -140,7 +141,7 @@ impl Worker {
 
     fn read_records(&mut self) -> bool {
         for _ in 0..RECORDS_PER_TURN {
-            // Both in turn: neither may starve the other.
+            // The readers alternate, so that neither starves the other.
             let moved = self.step_catch_up();
             if !(self.step_head() || moved) {
                 return false;

@@ -1,13 +1,13 @@
-//! Records whose value is made elsewhere: what waits for them, and what never leaves.
+//! Records with a deferred value: which records wait for them, and which are never sent.
 
 use crate::sync::Mutex;
 
 use super::*;
 
-/// What no record in Kafka may hold.
+/// A secret that no record in Kafka may contain.
 const SECRET: &str = "hunter2";
 
-/// Keeps every answer until it is told to give it.
+/// Holds every result until the test releases it.
 #[derive(Default)]
 struct ManualResolver(Mutex<Vec<(String, ValueCompletion)>>);
 
@@ -23,7 +23,7 @@ impl ManualResolver {
         self.0.lock().len()
     }
 
-    /// Gives the answers that wait, the newest first.
+    /// Releases the held results, the newest first.
     fn complete_all(&self) -> usize {
         let waiting = std::mem::take(&mut *self.0.lock());
         let count = waiting.len();
@@ -37,7 +37,7 @@ fn hashed(value: &str) -> Vec<u8> {
 }
 
 impl DrainFixture {
-    /// As `append`; those that `is_deferred` says have a secret and are sealed.
+    /// Like `append`. Records selected by `is_deferred` have a secret and a deferred value.
     fn append_mixed(&mut self, numbers: std::ops::Range<u64>, keys: u64, is_sealed: impl Fn(u64) -> bool) {
         let next = self.writer.next_lsn().0;
         let payloads: Vec<_> = numbers
@@ -51,7 +51,7 @@ impl DrainFixture {
         self.commit(&payloads);
     }
 
-    /// Answers until nothing waits any more.
+    /// Releases results until all records are delivered.
     fn wait_until_drained_with(&self, slow: &ManualResolver) {
         self.wait_until("drained", |house| {
             slow.complete_all();
@@ -59,7 +59,7 @@ impl DrainFixture {
         });
     }
 
-    /// Everything of the topic, as it lies there.
+    /// All values of the topic, as they are stored.
     fn values(&self) -> Vec<String> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.broker.bootstrap())
@@ -89,11 +89,11 @@ impl DrainFixture {
 
     fn assert_no_secret(&self) {
         let values = self.values();
-        assert!(values.iter().all(|value| !value.contains(SECRET)), "a sealed value left");
+        assert!(values.iter().all(|value| !value.contains(SECRET)), "an unresolved value was sent");
     }
 }
 
-/// A house whose values are made when the test says so.
+/// A fixture whose values are resolved when the test releases them.
 fn with_manual_resolver() -> (DrainFixture, Arc<ManualResolver>) {
     let (mut house, slow) = (DrainFixture::new(), Arc::new(ManualResolver::default()));
     house.prepare = slow.clone();
@@ -122,7 +122,7 @@ fn a_record_that_waits_for_its_value_holds_its_key_and_no_other() {
 #[test]
 fn keys_keep_their_order_with_many_sealed_records_and_over_a_restart() {
     let (mut house, slow) = with_manual_resolver();
-    // More than a worker asks for ahead, several of each key, and new ones while old ones wait.
+    // More than a worker requests in advance, several of each key, and new ones while old ones wait.
     let is_sealed = |n: u64| n.is_multiple_of(3) || n % 7 == 1;
     house.append_mixed(0..3000, 150, is_sealed);
     let drain = house.drain();
@@ -132,7 +132,7 @@ fn keys_keep_their_order_with_many_sealed_records_and_over_a_restart() {
         slow.complete_all();
         house.log.backlog_stats().backlog < 2000
     });
-    // Answers of the former life come when nobody waits for them any more.
+    // Results of the earlier run arrive when no worker waits for them any more.
     drain.stop(Instant::now());
     house.append_mixed(3600..4000, 150, is_sealed);
     let drain = house.drain();
@@ -160,20 +160,20 @@ fn a_record_that_goes_again_needs_no_second_hash() {
 }
 
 #[test]
-fn an_answer_that_never_comes_is_asked_for_again() {
+fn a_missing_result_is_requested_again() {
     let (mut house, slow) = with_manual_resolver();
     house.append_mixed(0..5, 5, |n| n == 2);
     let drain = house.drain();
     house.wait_until("asked", |_| slow.waiting() == 1);
     slow.0.lock().clear();
-    house.wait_until("asked again", |_| slow.waiting() == 1);
+    house.wait_until("requested again", |_| slow.waiting() == 1);
     slow.complete_all();
     house.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
     house.assert_in_order(TOPIC, 0..5, 5, &[]);
 }
 
-/// Gives back what it got.
+/// Returns the original value.
 struct UnchangedResolver;
 
 impl ValueResolver for UnchangedResolver {
@@ -195,16 +195,16 @@ fn a_value_that_nobody_made_final_never_leaves() {
         house.wait_until_drained();
         drain.stop(Instant::now() + LIMIT);
         let wal::RecordState::Dead { reason: found, .. } = house.log.record_state(Lsn(4)).unwrap() else {
-            panic!("not dead")
+            panic!("not a dead letter")
         };
         assert_eq!(found, reason);
         house.assert_in_order(TOPIC, 0..10, 5, &[3]);
         house.assert_no_secret();
-        // This log is not encrypted, and neither is its store.
+        // This log is not encrypted, and neither is its dead-letter store.
         let wal::dead_letters::DeadEntry::Letter(letter) =
             house.log.dead_letters().get(Lsn(4)).unwrap().unwrap()
         else {
-            panic!("no letter")
+            panic!("no dead letter")
         };
         assert!(!String::from_utf8_lossy(&letter.payload).contains(SECRET));
     }

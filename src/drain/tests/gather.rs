@@ -1,5 +1,5 @@
-//! Records that the drain gathers: what ends the gathering, on a log, producers and a broker. The gathering itself would
-//! last an hour, so that no test depends on its time.
+//! Records that the drain gathers: the events that end the gathering, with a log, producers and a broker. The
+//! gathering itself would last an hour, so that no test depends on its time.
 
 use super::*;
 use crate::command::{CommandId, IdGenerator};
@@ -8,7 +8,7 @@ use crate::drain::release_pacer::{FULL_BATCH_RECORDS, ReleasePacer};
 const HOUR: Duration = Duration::from_secs(3600);
 
 impl DrainFixture {
-    /// Gathers since its first record was sent.
+    /// Starts a drain that gathers since its first record was sent.
     fn gathering(&mut self) -> (Drain, Statuses) {
         let parts = self.parts();
         let statuses = parts.statuses.clone();
@@ -24,7 +24,7 @@ impl DrainFixture {
     }
 }
 
-/// Returns when the command is final, or the test has lasted too long.
+/// Returns when the command is final, or when the test has lasted too long.
 fn wait_for_outcome(statuses: &Statuses, id: &CommandId) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(statuses.wait_until_final(id, false, Instant::now() + LIMIT));
@@ -37,9 +37,9 @@ fn a_record_that_a_client_waits_for_is_not_gathered() {
     let lsn = house.writer.next_lsn();
     house.append(TOPIC, 1..3, 1);
     wait_for_outcome(&statuses, &house.id_of(lsn));
-    // It was sent, and the record behind it as well.
+    // The record was sent, and the one behind it as well.
     house.wait_until_drained();
-    // No client waits for this one: it is gathered again, and stays in the log at the stop.
+    // No client waits for this record: it is gathered, and remains in the log at the stop.
     house.append(TOPIC, 3..4, 1);
     drain.stop(Instant::now() + LIMIT);
     house.assert_in_order(TOPIC, 0..3, 1, &[]);
@@ -64,6 +64,6 @@ fn a_stop_does_not_wait_for_what_is_gathered() {
     house.append(TOPIC, 1..10, 1);
     let begun = Instant::now();
     drain.stop(Instant::now() + LIMIT);
-    assert!(begun.elapsed() < LIMIT, "the thread that gathers heard the stop");
+    assert!(begun.elapsed() < LIMIT, "the gathering thread received the stop");
     assert_eq!(house.log.backlog_stats().backlog, 9, "the log keeps them");
 }

@@ -23,7 +23,7 @@ use crate::wal;
 use crate::wal::{Lsn, NewRecord};
 
 const TOPIC: &str = "orders.v1";
-/// Far more than any test needs; a test that hangs fails.
+/// Far longer than any test needs. A stalled test fails.
 const LIMIT: Duration = Duration::from_secs(60);
 
 struct DrainFixture {
@@ -37,7 +37,7 @@ struct DrainFixture {
     _dir: tempfile::TempDir,
 }
 
-/// Holds what one test appends at once.
+/// A segment size that fits all records that one test appends at once.
 const SEGMENT: u64 = 16 << 20;
 
 impl DrainFixture {
@@ -61,12 +61,12 @@ impl DrainFixture {
         }
     }
 
-    /// `numbers` as values, key = number mod `keys`.
+    /// Appends records with `numbers` as values and key = number mod `keys`.
     fn append(&mut self, topic: &str, numbers: std::ops::Range<u64>, keys: u64) {
         self.append_padded(topic, numbers, keys, 0);
     }
 
-    /// The same with so many bytes behind each number.
+    /// Like `append`, with `filling` bytes after each number.
     fn append_padded(&mut self, topic: &str, numbers: std::ops::Range<u64>, keys: u64, filling: usize) {
         let next = self.writer.next_lsn().0;
         let filling = "x".repeat(filling);
@@ -79,8 +79,8 @@ impl DrainFixture {
         self.commit(&payloads);
     }
 
-    /// A worker and a partition, with requests of one record and answers that come late: several are on their way at
-    /// once. (While five records are, librdkafka sends no further request.)
+    /// A fixture with one worker and one partition, requests of one record, and delayed responses, so that several
+    /// are in flight at once. (While five records are, librdkafka sends no further request.)
     fn pipelined() -> Self {
         let mut house = Self::new();
         house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
@@ -123,7 +123,7 @@ impl DrainFixture {
         }
     }
 
-    /// Waits for it, looking often.
+    /// Polls frequently until the condition holds.
     fn wait_until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !holds(self) {
@@ -144,13 +144,13 @@ impl DrainFixture {
         self.broker.cluster().broker_round_trip_time(1, delay).unwrap();
     }
 
-    /// The numbers that arrived, by key, first occurrences only, in the order of their partition.
+    /// The delivered numbers by key, first occurrences only, in the order of their partition.
     fn delivered_numbers(&self, topic: &str) -> HashMap<String, Vec<u64>> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.broker.bootstrap())
             .set("group.id", "test")
             .set("enable.partition.eof", "true")
-            // Its events end a poll without a message.
+            // Commit events would end a poll without a message.
             .set("enable.auto.commit", "false")
             .create()
             .unwrap();
@@ -181,7 +181,7 @@ impl DrainFixture {
         found
     }
 
-    /// Every number of the range arrived, but for those missing on purpose, each key in order.
+    /// Asserts that every number of the range was delivered except the `missing` ones, each key in order.
     fn assert_in_order(&self, topic: &str, numbers: std::ops::Range<u64>, keys: u64, missing: &[u64]) {
         let arrived = self.delivered_numbers(topic);
         for key in 0..keys {
@@ -256,8 +256,8 @@ fn weaker_confirmations_deliver_everything_too() {
     }
 }
 
-/// Found by a storm of an hour, as three records of 1.5 million: a partition short of replicas refused the first request
-/// of a producer it did not know, and took the second.
+/// Found by a storm of an hour, as three records of 1.5 million. A partition with too few replicas rejected the first
+/// request of a producer it did not know, and accepted the second.
 #[test]
 fn a_first_request_that_is_refused_is_not_taken_for_delivered_because_the_second_is_not() {
     let house = DrainFixture::pipelined();
@@ -269,11 +269,12 @@ fn a_first_request_that_is_refused_is_not_taken_for_delivered_because_the_second
     house.assert_in_order(TOPIC, 0..60, 2, &[]);
 }
 
-/// Found by a storm of an hour, as 255 records of 1.5 million that librdkafka concluded to be there and that were not.
+/// Found by a storm of an hour, as 255 records of 1.5 million that librdkafka assumed to be persisted and that were
+/// not.
 #[test]
 fn what_is_said_to_be_there_without_an_offset_goes_again() {
     let house = DrainFixture::pipelined();
-    // The embedded broker stores nothing of what it answers so; to librdkafka it is a success.
+    // The embedded broker stores no record that it answers in this way. To librdkafka it is a success.
     house.inject_errors(&[NO_ERROR, DUPLICATE]);
     let drain = house.drain();
     house.wait_until_drained();
@@ -290,7 +291,7 @@ fn a_batch_refused_as_a_whole_condemns_none_of_its_records() {
     house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
     house.config.workers = ThreadCount::Count(1.try_into().unwrap());
     house.append(TOPIC, 0..400, 10);
-    // The first record goes alone.
+    // The first record is sent alone.
     house.inject_errors(&[NO_ERROR, TOO_LARGE]);
     let drain = house.drain();
     house.wait_until_drained();
@@ -304,7 +305,7 @@ fn a_record_refused_alone_is_a_dead_letter_and_its_successors_keep_their_order()
     let mut house = DrainFixture::new();
     house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
     house.config.workers = ThreadCount::Count(1.try_into().unwrap());
-    // All but the first in one batch, so that the second refusal meets the first suspect.
+    // All but the first are in one batch, so that the second rejection affects the first suspect.
     house.kafka.linger = kafka::Linger::For(Span::millis(200));
     house.append(TOPIC, 0..20, 2);
     house.inject_errors(&[NO_ERROR, TOO_LARGE, TOO_LARGE]);
@@ -314,7 +315,7 @@ fn a_record_refused_alone_is_a_dead_letter_and_its_successors_keep_their_order()
     assert_eq!(house.log.backlog_stats().dead, 1);
     house.assert_in_order(TOPIC, 0..20, 2, &[1]);
     let wal::RecordState::Dead { reason, .. } = house.log.record_state(Lsn(2)).unwrap() else {
-        panic!("not dead")
+        panic!("not a dead letter")
     };
     assert_eq!(reason, kafka::TOO_LARGE);
 }
@@ -379,7 +380,7 @@ fn after_the_grace_time_an_unknown_topics_records_are_dead_letters_until_it_is_m
     house.wait_until_drained();
     assert_eq!(house.log.backlog_stats().dead, 210);
     house.broker.cluster().topic_error("lost", NO_ERROR).unwrap();
-    // Asked again within 200 ms: the largest delay.
+    // The metadata is fetched again within 200 ms, the maximum delay.
     let sent = house.metrics.sent.with_label_values(&["lost"]);
     let mut next = 210;
     while sent.get() == 0 {
@@ -413,14 +414,14 @@ fn a_partition_without_a_leader_holds_its_records_and_others_pass() {
     let stuck =
         (0..keys).filter(|key| partitioner::for_key(key.to_string().as_bytes(), 4) == 1).count() as u64;
     drop(mock);
-    // More than the partition's part of the window.
+    // More records than the partition's share of the in-flight limit.
     for from in (0..40_000).step_by(8000) {
         house.append(TOPIC, from..from + 8000, keys);
     }
     let drain = house.drain();
     house.wait_until("others passed", |house| house.log.backlog_stats().backlog == stuck * (40_000 / keys));
     house.broker.cluster().partition_leader(TOPIC, 1, Some(1)).unwrap();
-    // New records of the held keys come in while the old ones go out: they must not overtake.
+    // New records of the parked keys arrive while the old ones are sent. They must not overtake.
     let mut next = 40_000;
     while house.log.backlog_stats().backlog > 1000 {
         house.append(TOPIC, next..next + 100, keys);
@@ -443,7 +444,7 @@ fn brokers_that_are_away_hold_everything_and_a_stop_does_not_wait_for_them() {
     house.wait_until("in flight", |_| drain.handle().workers().iter().any(|worker| worker.in_flight > 0));
     let start = Instant::now();
     drain.stop(start + LIMIT);
-    assert!(start.elapsed() < LIMIT / 2, "it waited for a broker that is away");
+    assert!(start.elapsed() < LIMIT / 2, "it waited for an unavailable broker");
     assert_eq!(house.log.backlog_stats().backlog, 200);
     house.broker.cluster().broker_up(-1).unwrap();
     let drain = house.drain();

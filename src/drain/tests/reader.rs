@@ -1,4 +1,4 @@
-//! The reader of the log and the queues it fills, without workers and without Kafka.
+//! The log reader and its queues, without workers and without Kafka.
 
 use std::time::{Duration, Instant};
 
@@ -18,26 +18,26 @@ use crate::wal::memory_fs::MemoryFs;
 
 const WORKERS: usize = 3;
 const LARGEST: usize = 900;
-/// A segment that holds what is appended at once.
+/// A segment size that fits all records appended at once.
 const SMALL: u64 = 64 << 10;
-/// More than the reader waits for a worker that takes nothing.
+/// Longer than the reader waits for a worker that takes no records.
 const LONG: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// Records of these lanes and sizes are flushed.
+    /// Records with these lanes and sizes are flushed.
     Append(Vec<(u8, usize)>),
-    /// The reader goes on.
+    /// The reader continues.
     Read,
-    /// One side takes so many records at most.
+    /// One worker reader takes at most so many records.
     Take(usize, usize),
-    /// One side goes back by so many records, or begins there.
+    /// One worker reader goes back by so many records, or starts there.
     Seek(usize, u64),
-    /// A catch-up side ends.
+    /// A catch-up reader ends.
     Close(usize),
     /// A record is delivered.
     Confirm(u64),
-    /// Time goes by.
+    /// Time passes.
     Wait,
 }
 
@@ -54,7 +54,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// One side of a worker: everything of its lanes below `next` came, in order and once since it last went elsewhere.
+/// Model of one worker reader. All records of its lanes below `next` arrived, in order and once since its last seek.
 struct ModelSide {
     reader: LaneReader,
     next: u64,
@@ -72,7 +72,7 @@ struct ReaderModel {
     now: Instant,
 }
 
-/// A reader that gathers nothing.
+/// A reader that gathers no records.
 fn reader_of(log: &Arc<Log>, control: &Arc<Control>, queues: &Arc<WorkerQueues>) -> Reader {
     let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(1));
     let (pacer, statuses) = (ReleasePacer::new(Duration::ZERO), Statuses::new(Arc::clone(log)));
@@ -105,7 +105,7 @@ impl ReaderModel {
             Op::Confirm(lsn) => self.confirm(*lsn),
             Op::Wait => self.now += LONG,
         }
-        // An empty queue takes a record whatever the others hold.
+        // An empty queue accepts a record whatever the others hold.
         let most = self.capacity + (2 * WORKERS * (LARGEST + 100)) as u64;
         assert!(self.queues.bytes() <= most, "{} bytes in queues", self.queues.bytes());
     }
@@ -127,13 +127,13 @@ impl ReaderModel {
         self.done.resize(self.lanes.len(), false);
     }
 
-    /// Whether the record is one that this side must still be offered.
+    /// Whether this worker reader must still be offered the record.
     fn needs(&self, side: usize, lsn: u64) -> bool {
         let index = lsn as usize - 1;
         usize::from(self.lanes[index]) % WORKERS == side % WORKERS && !self.done[index]
     }
 
-    /// Says whether the side has had everything.
+    /// Returns whether the worker reader has received all records.
     fn take(&mut self, index: usize, most: usize) -> bool {
         let Some(mut side) = self.sides[index].take() else { return true };
         let mut ended = false;
@@ -187,7 +187,7 @@ impl ReaderModel {
         }
     }
 
-    /// All take what there is; nobody waits for ever. Side `stuck` takes nothing.
+    /// All worker readers take their records until none waits. The one at index `stuck` takes none.
     fn take_all(&mut self, stuck: Option<usize>) {
         for _ in 0..10_000 {
             self.reader.turn(self.now);
@@ -197,7 +197,7 @@ impl ReaderModel {
                 return;
             }
         }
-        panic!("somebody starves");
+        panic!("a worker reader starves");
     }
 }
 
@@ -218,16 +218,17 @@ proptest! {
     }
 }
 
-/// 128 workers took half a minute of CPU for what one does in a second: each of them read everything.
+/// Regression: each of 128 workers read the whole log. That took half a minute of CPU time; one worker needs a
+/// second.
 #[test]
 fn the_log_is_read_once_for_all_workers() {
     let (fs, mut house) = (MemoryFs::default(), DrainFixture::new());
     let open = || open_log(Arc::new(fs.clone()), Path::new("/log"), SEGMENT);
     let wal::OpenedLog { writer, log, .. } = open();
     (house.writer, house.log) = (writer, log);
-    // All of it fits into the queues.
+    // All records fit into the queues.
     house.append_padded(TOPIC, 0..5_000, 1000, 800);
-    // Opened again, it has nothing of it in memory.
+    // The reopened log has none of them in memory.
     let wal::OpenedLog { log, .. } = open();
     let notifies: Vec<Arc<Notify>> = (0..8).map(|_| Arc::default()).collect();
     let control = Arc::new(Control::new(log.end()));
@@ -239,7 +240,7 @@ fn the_log_is_read_once_for_all_workers() {
     let (read, bytes) = (fs.bytes_read() - before, log.backlog_bytes());
     assert!(
         (0..heads.len()).all(|worker| queues.view(worker).next == log.end()),
-        "everything is in the queues"
+        "all records are in the queues"
     );
     assert!(read < 2 * bytes, "{read} bytes were read of a log of {bytes}");
 }

@@ -1,4 +1,4 @@
-//! What is refused costs others as little as possible.
+//! Rejected records affect others as little as possible.
 
 use super::*;
 use crate::backoff::Backoff;
@@ -20,7 +20,7 @@ fn append_keyless(house: &mut DrainFixture, numbers: std::ops::Range<u64>) {
     house.commit(&payloads);
 }
 
-/// Ten thousand of them took ten minutes, one after the other, and the keys of their topic waited.
+/// Regression: ten thousand of them took ten minutes, one after the other, and the keys of their topic waited.
 #[test]
 fn records_without_a_key_are_refused_beside_each_other() {
     let mut house = DrainFixture::new();
@@ -28,11 +28,11 @@ fn records_without_a_key_are_refused_beside_each_other() {
     house.config.workers = ThreadCount::Count(1.try_into().unwrap());
     house.delay_responses(Duration::from_millis(50));
     append_keyless(&mut house, 0..60);
-    // The first goes alone, to a partition that does not know the producer; then each goes in a request of its own.
+    // The first is sent alone, to a partition that does not know the producer. Then each is sent in its own request.
     house.inject_errors(&[INVALID; 61]);
     let drain = house.drain();
     let in_flight = || drain.handle().workers()[0].in_flight;
-    house.wait_until("several are on their way", |_| in_flight() > 2);
+    house.wait_until("several are in flight", |_| in_flight() > 2);
     house.wait_until_drained();
     assert_eq!(house.log.backlog_stats().dead, 60);
     house.append(TOPIC, 60..100, 4);
@@ -43,7 +43,7 @@ fn records_without_a_key_are_refused_beside_each_other() {
     assert_eq!(house.log.backlog_stats().dead, 60);
 }
 
-/// Each dead letter had a flush of its own, and the worker waited for it.
+/// Regression: each dead letter had its own flush, and the worker waited for it.
 #[test]
 fn dead_letters_that_come_one_by_one_share_a_flush() {
     let mut house = DrainFixture::new();
@@ -58,7 +58,7 @@ fn dead_letters_that_come_one_by_one_share_a_flush() {
         dead_letters.add(house.log.read(Lsn(n)).unwrap().unwrap(), "record: invalid", None, 1);
         dead_letters.store_if_due(&context, start + Duration::from_millis(n));
     }
-    assert_eq!(house.log.backlog_stats().dead, 0, "they wait for each other");
+    assert_eq!(house.log.backlog_stats().dead, 0, "they share a flush");
     assert!(
         dead_letters.contains(Lsn(1)) && !dead_letters.contains(Lsn(11)),
         "and must not be sent again meanwhile"
