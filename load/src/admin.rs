@@ -78,13 +78,14 @@ impl Admin {
             headers: HeaderMap::new(),
             body: Default::default(),
         };
-        let answer = tokio::time::timeout(RESPONSE_TIMEOUT, self.link.send(&message, None, true)).await;
-        let answer = answer.with_context(|| format!("--admin: {path} got no response"))?;
-        let answer = answer.map_err(|failure| anyhow::anyhow!("--admin: {path}: {}", failure.detail()))?;
-        if answer.status != 200 {
-            bail!("--admin: {path} returned {}", answer.status);
+        let response = tokio::time::timeout(RESPONSE_TIMEOUT, self.link.send(&message, None, true)).await;
+        let response = response.with_context(|| format!("--admin: {path} got no response"))?;
+        let response =
+            response.map_err(|failure| anyhow::anyhow!("--admin: {path}: {}", failure.detail()))?;
+        if response.status != 200 {
+            bail!("--admin: {path} returned {}", response.status);
         }
-        Ok(answer)
+        Ok(response)
     }
 }
 

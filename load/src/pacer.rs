@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_thread_dispatches_all_due_requests_with_their_due_times() {
+    fn a_late_thread_dispatches_all_due_requests() {
         // Each sleep is 25 ms too long: the due times must not move with it.
         let clock = clock(25);
         let mut seen = Vec::new();

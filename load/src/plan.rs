@@ -156,7 +156,7 @@ fn template_operations(options: &TargetOptions, mut headers: HeaderMap) -> anyho
         (kind, _) => kind.as_deref(),
     };
     let body = match (&options.body, &options.body_file) {
-        (Some(body), _) => Some(body.parse().map_err(|mistake| anyhow::anyhow!("--body: {mistake}"))?),
+        (Some(body), _) => Some(body.parse().map_err(|error| anyhow::anyhow!("--body: {error}"))?),
         (None, Some(path)) => Some(read_body(path)?),
         (None, None) => kind.map(|_| EXAMPLE_BODY.parse().map_err(anyhow::Error::msg)).transpose()?,
     };
@@ -182,7 +182,7 @@ fn read_body(path: &std::path::Path) -> anyhow::Result<Template> {
     let text = fs::read_to_string(path).with_context(place)?;
     // An editor ends the last line with a newline, which a JSON body does not need.
     let text = text.strip_suffix('\n').unwrap_or(&text);
-    text.parse().map_err(|mistake| anyhow::anyhow!("{}, {mistake}", place()))
+    text.parse().map_err(|error| anyhow::anyhow!("{}, {error}", place()))
 }
 
 fn user_operations(

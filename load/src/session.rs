@@ -91,8 +91,8 @@ impl Session {
     }
 
     /// Stores the token from the response to a separate login request.
-    pub async fn store_token(&self, answer: &HttpResponse) -> Result<(), RequestError> {
-        *self.token.lock().await = Some(self.token_of(answer)?);
+    pub async fn store_token(&self, response: &HttpResponse) -> Result<(), RequestError> {
+        *self.token.lock().await = Some(self.token_of(response)?);
         Ok(())
     }
 
@@ -133,16 +133,16 @@ impl Session {
         Ok(BearerToken { bearer: header(text.trim())?, replace_at: None })
     }
 
-    fn token_of(&self, answer: &HttpResponse) -> Result<BearerToken, RequestError> {
-        if answer.status != 200 {
-            let code = answer.code().map(|code| format!(" {code}")).unwrap_or_default();
-            return Err(RequestError::Login(format!("the login returned {}{code}", answer.status)));
+    fn token_of(&self, response: &HttpResponse) -> Result<BearerToken, RequestError> {
+        if response.status != 200 {
+            let code = response.code().map(|code| format!(" {code}")).unwrap_or_default();
+            return Err(RequestError::Login(format!("the login returned {}{code}", response.status)));
         }
-        let token = answer.member("access_token");
+        let token = response.member("access_token");
         let token = token.as_ref().and_then(|token| token.as_str());
         let token = token
             .ok_or_else(|| RequestError::Login("the login's response has no access_token".to_owned()))?;
-        let life = answer.member("expires_in").and_then(|seconds| seconds.as_f64());
+        let life = response.member("expires_in").and_then(|seconds| seconds.as_f64());
         let life = life.filter(|seconds| (0.0..1e9).contains(seconds));
         let replace_at = life.map(|seconds| replace_at(self.clock.now(), Duration::from_secs_f64(seconds)));
         Ok(BearerToken { bearer: header(token)?, replace_at })

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn each_request_has_its_own_values_that_repeat_with_the_seed() {
+    fn each_request_has_its_own_repeatable_values() {
         assert_eq!(filled(r#"{"id":"{{run}}-{{seq}}"}"#, 12), r#"{"id":"r1-12"}"#);
         for text in ["{{uuid}}", "{{random:1000000000}}", "{{fill:20}}"] {
             assert_eq!(filled(text, 1), filled(text, 1), "{text}");
@@ -165,8 +165,8 @@ mod tests {
             ("{{random:0}}", "needs a whole number above 0"),
             ("{{fill:99999999999}}", "longer than"),
         ] {
-            let mistake = text.parse::<Template>().unwrap_err();
-            assert!(mistake.contains(expected), "{mistake}");
+            let error = text.parse::<Template>().unwrap_err();
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

@@ -68,10 +68,10 @@ impl Worker {
             ));
         };
         match call.send(&mut self.link).await {
-            Ok(answer) if self.operations.expects(job.operation, answer.status) => {
-                RequestOutcome::Good(answer.status)
+            Ok(response) if self.operations.expects(job.operation, response.status) => {
+                RequestOutcome::Good(response.status)
             }
-            Ok(answer) => RequestOutcome::Unexpected(answer.status, answer.code()),
+            Ok(response) => RequestOutcome::Unexpected(response.status, response.code()),
             Err(failure) => RequestOutcome::Failed(failure),
         }
     }

@@ -233,13 +233,13 @@ mod tests {
         for number in [1290, 1792, 1836, 1047] {
             assert_eq!((mysql(number), mysql_connection_state(number)), (Busy, Demoted), "{number}");
         }
-        for (number, usefulness) in
+        for (number, conn_state) in
             [(1053, Stale), (1927, Stale), (1615, Stale), (1062, Usable), (1205, Usable)]
         {
-            assert_eq!(mysql_connection_state(number), usefulness, "{number}");
+            assert_eq!(mysql_connection_state(number), conn_state, "{number}");
         }
         assert_eq!((postgres("25006"), postgres_connection_state("25006")), (Busy, Demoted));
-        for (state, usefulness) in [
+        for (state, conn_state) in [
             ("57P01", Stale),
             ("08006", Stale),
             ("0A000", Stale),
@@ -247,10 +247,10 @@ mod tests {
             ("23505", Usable),
             ("", Usable),
         ] {
-            assert_eq!(postgres_connection_state(state), usefulness, "{state}");
+            assert_eq!(postgres_connection_state(state), conn_state, "{state}");
         }
-        for (code, usefulness) in [(8, Stale), (1032, Stale), (26, Stale), (5, Usable), (2067, Usable)] {
-            assert_eq!(sqlite_connection_state(code), usefulness, "{code}");
+        for (code, conn_state) in [(8, Stale), (1032, Stale), (26, Stale), (5, Usable), (2067, Usable)] {
+            assert_eq!(sqlite_connection_state(code), conn_state, "{code}");
         }
     }
 }

@@ -52,9 +52,9 @@ impl Default for Config {
 impl Config {
     /// Reports all configuration errors at once.
     pub fn validate(&self) -> Vec<ConfigError> {
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         let mut refuse = |key: &str, found: String, allowed: &str| {
-            mistakes.push(ConfigError::new("database", key, found, allowed));
+            errors.push(ConfigError::new("database", key, found, allowed));
         };
         if self.url.driver_options().is_err() {
             let allowed = "sqlite:PATH, mysql://USER@HOST/NAME or postgres://USER@HOST/NAME, with special \
@@ -97,11 +97,11 @@ impl Config {
             }
         }
         if self.audit_retention < Span(KEEP_OUTCOMES) && !self.audit_retention.0.is_zero() {
-            let allowed = "0s (for ever), or 30days and more: a command that is delivered again after its outcome row \
+            let allowed = "0s (indefinitely), or 30days and more: a command that is delivered again after its outcome row \
                            expired (30 days) is known by its row in `audit`";
             refuse("audit_retention", self.audit_retention.to_string(), allowed);
         }
-        mistakes
+        errors
     }
 
     /// The retention of each table's rows.
@@ -128,12 +128,12 @@ mod tests {
              acquire_timeout = \"0s\"\nstatement_timeout = \"1h\"\nmax_lifetime = \"0s\"\naudit_retention = \"29days 23h\"",
         )
         .unwrap();
-        let mistakes = config.validate();
-        let keys: Vec<_> = mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
+        let errors = config.validate();
+        let keys: Vec<_> = errors.iter().map(|error| error.key.as_str()).collect();
         let both = ["password_file", "password_file"];
         let spans = ["acquire_timeout", "statement_timeout", "max_lifetime"];
         assert_eq!(keys, [&["url"][..], &both, &["max_connections"], &spans, &["audit_retention"]].concat());
-        assert!(!format!("{mistakes:?}").contains("hunter2"));
+        assert!(!format!("{errors:?}").contains("hunter2"));
     }
 
     #[test]
@@ -143,8 +143,8 @@ mod tests {
             assert_eq!(config(right).validate(), [], "{right}");
         }
         for short in ["1ms", "1day", "29days 23h 59m 59s"] {
-            let mistakes = config(short).validate();
-            assert!(mistakes.len() == 1 && mistakes[0].allowed.contains("30days"), "{mistakes:?}");
+            let errors = config(short).validate();
+            assert!(errors.len() == 1 && errors[0].allowed.contains("30days"), "{errors:?}");
         }
         assert_eq!(Config::default().audit_retention.to_string(), "1year");
         assert_eq!(config("0s").retention().audit, None);
@@ -153,19 +153,19 @@ mod tests {
 
     #[test]
     fn invalid_urls_are_errors() {
-        let mistaken = |url: &str| {
+        let is_invalid = |url: &str| {
             let config = Config { url: url.into(), ..Config::default() };
             !config.validate().is_empty()
         };
         for url in
             ["", "users.db", "sqlite:", "sqlite::memory:", "mysql:h/db", "postgres://h:port/db", "mysql://h"]
         {
-            assert!(mistaken(url), "{url}");
+            assert!(is_invalid(url), "{url}");
         }
         for url in
             ["sqlite:a.db", "sqlite:///a/b.db", "mysql://u:p@h:3306/db", "postgres://u@h/db?sslmode=disable"]
         {
-            assert!(!mistaken(url), "{url}");
+            assert!(!is_invalid(url), "{url}");
         }
     }
 }

@@ -43,10 +43,10 @@ impl Database {
     /// Reports an encoding that cannot store every character, if the database has one. The request is sent even while
     /// the circuit breaker is open; a reply closes it.
     pub async fn wrong_encoding(&self) -> Result<Option<WrongEncoding>, DbError> {
-        let mut lease = self.connection().await?;
-        let wrong = match lease.dialect() {
-            Dialect::Postgres => check_postgres(&mut lease).await?,
-            Dialect::MySql => check_mysql(&mut lease).await?,
+        let mut connection = self.connection().await?;
+        let wrong = match connection.dialect() {
+            Dialect::Postgres => check_postgres(&mut connection).await?,
+            Dialect::MySql => check_mysql(&mut connection).await?,
             // Text is Unicode, whatever the file's encoding.
             Dialect::Sqlite => None,
         };
@@ -57,9 +57,9 @@ impl Database {
 
 /// A PostgreSQL database's encoding cannot be changed. SQL_ASCII accepts any bytes from any client, and returns invalid
 /// text.
-async fn check_postgres(lease: &mut PooledConnection) -> Result<Option<WrongEncoding>, DbError> {
+async fn check_postgres(connection: &mut PooledConnection) -> Result<Option<WrongEncoding>, DbError> {
     let sql = "SELECT current_setting('server_encoding')";
-    let encoding = query_text(lease, sql).await?;
+    let encoding = query_text(connection, sql).await?;
     Ok((encoding != "UTF8").then(|| WrongEncoding {
         found: format!("a database with encoding {encoding}"),
         remedy: "one made with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
@@ -68,11 +68,11 @@ async fn check_postgres(lease: &mut PooledConnection) -> Result<Option<WrongEnco
 
 /// The database's default does not matter: the migrations name a character set for each table. An operator may have
 /// changed it since.
-async fn check_mysql(lease: &mut PooledConnection) -> Result<Option<WrongEncoding>, DbError> {
-    let connection = query_text(lease, "SELECT CAST(@@character_set_client AS CHAR)").await?;
-    if connection != "utf8mb4" {
+async fn check_mysql(connection: &mut PooledConnection) -> Result<Option<WrongEncoding>, DbError> {
+    let charset = query_text(connection, "SELECT CAST(@@character_set_client AS CHAR)").await?;
+    if charset != "utf8mb4" {
         return Ok(Some(WrongEncoding {
-            found: format!("connections with character set {connection}"),
+            found: format!("connections with character set {charset}"),
             remedy: "utf8mb4, as it is without `charset` in the url",
         }));
     }
@@ -84,7 +84,7 @@ async fn check_mysql(lease: &mut PooledConnection) -> Result<Option<WrongEncodin
          'login_sessions') AND NOT (character_set_name = 'ascii' AND (table_name, column_name) IN ({ascii})) \
          ORDER BY table_name, ordinal_position LIMIT 1"
     );
-    let rows = lease.fetch(Query::Check, &sql, &[]).await?;
+    let rows = connection.fetch(Query::Check, &sql, &[]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(WrongEncoding {
         found: format!("column {}", row.text(0)?),
@@ -92,8 +92,8 @@ async fn check_mysql(lease: &mut PooledConnection) -> Result<Option<WrongEncodin
     }))
 }
 
-async fn query_text(lease: &mut PooledConnection, sql: &str) -> Result<String, DbError> {
-    let rows = lease.fetch(Query::Check, sql, &[]).await?;
+async fn query_text(connection: &mut PooledConnection, sql: &str) -> Result<String, DbError> {
+    let rows = connection.fetch(Query::Check, sql, &[]).await?;
     let row = rows
         .first()
         .ok_or_else(|| DbError::Refused("the database did not report its encoding".to_owned()))?;

@@ -93,7 +93,7 @@ pub(super) fn connection_state(error: &sqlx::Error) -> ConnectionState {
 }
 
 fn of_database(error: &(dyn sqlx::error::DatabaseError + 'static)) -> (String, ErrorClass, ConnectionState) {
-    let (what, class, usefulness) = if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+    let (what, class, conn_state) = if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
         let number = error.number();
         (format!("mysql error {number}"), codes::mysql(number), codes::mysql_connection_state(number))
     } else if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
@@ -103,9 +103,9 @@ fn of_database(error: &(dyn sqlx::error::DatabaseError + 'static)) -> (String, E
         let code = error.code().and_then(|code| code.parse().ok()).unwrap_or_default();
         (format!("sqlite error {code}"), codes::sqlite(code), codes::sqlite_connection_state(code))
     };
-    match usefulness {
-        ConnectionState::Demoted => (format!("{what}: the server accepts no writes"), class, usefulness),
-        _ => (what, class, usefulness),
+    match conn_state {
+        ConnectionState::Demoted => (format!("{what}: the server accepts no writes"), class, conn_state),
+        _ => (what, class, conn_state),
     }
 }
 

@@ -159,7 +159,7 @@ impl Database {
     ) -> RetentionPass {
         match self.missing_migrations().await {
             Ok(None) => self.delete_all(retention, now, within).await,
-            Ok(put_off) => RetentionPass { skipped: put_off, ..RetentionPass::default() },
+            Ok(deferred) => RetentionPass { skipped: deferred, ..RetentionPass::default() },
             Err(error) => RetentionPass { skipped: Some(error.to_string()), ..RetentionPass::default() },
         }
     }
@@ -217,12 +217,12 @@ impl Database {
     async fn delete_batch(&self, progress: &Progress) -> Result<DeletedBatch, DbError> {
         let (key, instant) = progress.table.columns();
         let table = progress.table.name();
-        let mut lease = self.connection().await?;
+        let mut connection = self.connection().await?;
         let sql = format!(
             "SELECT {key}, {instant} FROM {table} WHERE {instant} >= ? AND {instant} < ? ORDER BY {instant} LIMIT ?"
         );
         let values = [progress.from.into(), progress.expired.into(), i64::from(BATCH).into()];
-        let rows = lease.fetch(Query::Forget, &sql, &values).await?;
+        let rows = connection.fetch(Query::Forget, &sql, &values).await?;
         let keys = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
         let instants = rows.iter().map(|row| row.instant(1)).collect::<Result<Vec<_>, _>>()?;
         // Set before the deletion: it is not known yet whether it will succeed.
@@ -241,7 +241,7 @@ impl Database {
             // A name may have been deleted again, or a session prolonged, meanwhile.
             values.push(progress.before.into());
             let sql = format!("{sql} AND {instant} < ?");
-            batch.deleted += lease.execute(Query::Forget, &sql, &values).await?;
+            batch.deleted += connection.execute(Query::Forget, &sql, &values).await?;
         }
         Ok(batch)
     }

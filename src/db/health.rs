@@ -35,9 +35,9 @@ impl Database {
         let sql =
             "INSERT INTO login_sessions (id, generation, rotated_at, ended, expires_at) VALUES (?,?,?,?,?)";
         let values = [(&id).into(), 0.into(), now.into(), Value::Bool(true), now.into()];
-        let mut lease = self.connection().await?;
-        lease.begin().await?;
-        lease.execute(Query::Check, sql, &values).await?;
+        let mut connection = self.connection().await?;
+        connection.begin().await?;
+        connection.execute(Query::Check, sql, &values).await?;
         self.breaker.record_success();
         Ok(())
     }

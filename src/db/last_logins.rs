@@ -23,10 +23,10 @@ impl Database {
             *standing = (*standing).max(*at);
         }
         let newest: Vec<_> = newest.into_iter().collect();
-        self.with_breaker(async |mut lease| {
+        self.with_breaker(async |mut connection| {
             let mut changed = 0;
             for logins in statement_size::chunks(&newest) {
-                changed += write(&mut lease, logins).await?;
+                changed += write(&mut connection, logins).await?;
             }
             Ok(changed)
         })
@@ -34,7 +34,7 @@ impl Database {
     }
 }
 
-async fn write(lease: &mut PooledConnection, logins: &[(&str, Timestamp)]) -> Result<u64, DbError> {
+async fn write(connection: &mut PooledConnection, logins: &[(&str, Timestamp)]) -> Result<u64, DbError> {
     let shape = statement_size::padded_len(logins.len());
     let mut values = Vec::with_capacity(2 * shape);
     for (name, at) in logins {
@@ -44,7 +44,7 @@ async fn write(lease: &mut PooledConnection, logins: &[(&str, Timestamp)]) -> Re
     for _ in logins.len()..shape {
         values.extend([Value::MaybeText(None), Value::MaybeInt(None)]);
     }
-    lease.execute(Query::LastLogins, &update(lease.dialect(), shape), &values).await
+    connection.execute(Query::LastLogins, &update(connection.dialect(), shape), &values).await
 }
 
 /// The statement for this number of rows. Each row is a name and an instant.

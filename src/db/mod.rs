@@ -80,14 +80,14 @@ impl Database {
         let pool = Pool::open(config, &retired, &settings_ignored).await?;
         let (open, idle) = (metrics.breaker_open.clone(), pool.clone());
         let gate = CircuitBreaker::new("database", open, move || idle.close_idle());
-        let terms = ConnectionContext {
+        let context = ConnectionContext {
             metrics: Arc::new(QueryMetrics::new(metrics)),
             retired,
             returning: Arc::default(),
             limit: config.statement_timeout.0,
             begin_pooled: pool::begin_behind_pooler(config),
         };
-        Ok(Self { pool, context: terms, breaker: Arc::new(gate), settings_ignored })
+        Ok(Self { pool, context, breaker: Arc::new(gate), settings_ignored })
     }
 
     /// The system's name in OpenTelemetry's conventions (`db.system.name`).
@@ -115,14 +115,14 @@ impl Database {
         if self.pool.exhausted() {
             self.context.metrics.record_exhausted();
         }
-        let connection = self.pool.acquire().await?;
-        let lease = PooledConnection::new(connection, self.context.clone());
+        let driver_connection = self.pool.acquire().await?;
+        let connection = PooledConnection::new(driver_connection, self.context.clone());
         if self.settings_ignored.get() {
             // The next call opens a new connection and checks again.
-            lease.close();
+            connection.close();
             return Err(DbError::PoolerMismatch(pooler::KEEPS_NO_SETTINGS));
         }
-        Ok(lease)
+        Ok(connection)
     }
 
     /// Runs one statement on a connection of its own, and returns its rows.
@@ -132,7 +132,7 @@ impl Database {
         sql: &str,
         values: &[value::Value<'_>],
     ) -> Result<Vec<row::Row>, DbError> {
-        self.with_breaker(async |mut lease| lease.fetch(query, sql, values).await).await
+        self.with_breaker(async |mut connection| connection.fetch(query, sql, values).await).await
     }
 
     /// Runs work that a request waits for, on a connection of its own. Refused at once while the circuit breaker is

@@ -71,8 +71,8 @@ macro_rules! bound {
 
 /// Runs the same expression on any of the three connection types.
 macro_rules! on {
-    ($held:expr, $connection:ident: $driver:ident => $do:expr) => {
-        match $held {
+    ($inner:expr, $connection:ident: $driver:ident => $do:expr) => {
+        match $inner {
             DriverConnection::MySql($connection) => {
                 type $driver = MySql;
                 $do
@@ -90,8 +90,8 @@ macro_rules! on {
 }
 
 impl PooledConnection {
-    pub(super) fn new(held: DriverConnection, terms: ConnectionContext) -> Self {
-        Self { connection: Some(held), response_pending: false, in_transaction: false, context: terms }
+    pub(super) fn new(inner: DriverConnection, context: ConnectionContext) -> Self {
+        Self { connection: Some(inner), response_pending: false, in_transaction: false, context }
     }
 
     pub(super) fn dialect(&self) -> Dialect {
@@ -120,7 +120,7 @@ impl PooledConnection {
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, DbError> {
         let sql = self.dialect().placed(sql);
-        self.with_session(query, async |held, kept| match held {
+        self.with_session(query, async |inner, kept| match inner {
             DriverConnection::MySql(c) => {
                 let rows = bound!(MySql, sql, kept, values).fetch_all(&mut **c).await?;
                 Ok(rows.into_iter().map(Row::MySql).collect())
@@ -145,16 +145,16 @@ impl PooledConnection {
         values: &[Value<'_>],
     ) -> Result<u64, DbError> {
         let sql = self.dialect().placed(sql);
-        self.with_session(query, async |held, kept| {
-            on!(held, c: Db => Ok(bound!(Db, sql, kept, values).execute(&mut **c).await?.rows_affected()))
+        self.with_session(query, async |inner, kept| {
+            on!(inner, c: Db => Ok(bound!(Db, sql, kept, values).execute(&mut **c).await?.rows_affected()))
         })
         .await
     }
 
     /// Runs a text of statements without values, unchanged.
     pub(super) async fn run(&mut self, query: Query, sql: &str) -> Result<(), DbError> {
-        self.run_statement(query, async |held| {
-            on!(held, c: Db => {
+        self.run_statement(query, async |inner| {
+            on!(inner, c: Db => {
                 let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **c).await;
                 done.map(|_: <Db as Driver>::QueryResult| ())
             })
@@ -196,14 +196,14 @@ impl PooledConnection {
         if alone {
             self.begin().await?;
         }
-        let answer = self.run_statement(query, async |held| work(held, !pooled).await).await;
-        match (alone, answer.is_ok()) {
+        let reply = self.run_statement(query, async |inner| work(inner, !pooled).await).await;
+        match (alone, reply.is_ok()) {
             (false, _) => {}
             (true, true) => self.commit().await?,
             // The result is the error. If the rollback fails, it is repeated when the connection returns to the pool.
             (true, false) => self.in_transaction = self.run(Query::Commit, "ROLLBACK").await.is_err(),
         }
-        answer
+        reply
     }
 
     /// Runs a statement, with the time limit. The connection must not be reused before the whole reply has been read.
@@ -212,24 +212,28 @@ impl PooledConnection {
         query: Query,
         work: impl AsyncFnOnce(&mut DriverConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, DbError> {
-        let Some(held) = self.connection.as_mut().filter(|_| !self.response_pending) else {
+        let Some(inner) = self.connection.as_mut().filter(|_| !self.response_pending) else {
             return Err(DbError::Busy("an earlier statement of this connection failed".to_owned()));
         };
         self.response_pending = true;
         let begun = Instant::now();
-        let answered = timeout(self.context.limit, work(held)).await;
+        let replied = timeout(self.context.limit, work(inner)).await;
         self.context.metrics.record_duration(query, begun.elapsed());
-        match answered {
-            Ok(Ok(answer)) => {
+        match replied {
+            Ok(Ok(reply)) => {
                 self.response_pending = false;
-                Ok(answer)
+                Ok(reply)
             }
             Ok(Err(error)) => {
-                let usefulness = connection_state(&error);
-                self.response_pending = usefulness != ConnectionState::Usable;
+                let conn_state = connection_state(&error);
+                self.response_pending = conn_state != ConnectionState::Usable;
                 let error = DbError::from_sqlx(&error);
-                if usefulness == ConnectionState::Demoted && self.context.retired.retire_all(Instant::now()) {
-                    tracing::info!(event = "db.connections_retired", %error, "the server accepts no writes; replacing its connections");
+                if conn_state == ConnectionState::Demoted && self.context.retired.retire_all(Instant::now()) {
+                    tracing::info!(
+                        event = "db.connections_retired",
+                        %error,
+                        "the server accepts no writes; replacing its connections"
+                    );
                 }
                 Err(error)
             }
@@ -240,9 +244,9 @@ impl PooledConnection {
 
 impl Drop for PooledConnection {
     fn drop(&mut self) {
-        let Some(held) = self.connection.take() else { return };
+        let Some(inner) = self.connection.take() else { return };
         let reuse = Handle::try_current().ok().filter(|_| !self.response_pending);
-        on!(held, c: Db => match reuse {
+        on!(inner, c: Db => match reuse {
             // Ends within twice the limit. The driver would do the same itself, but without a limit, and so would wait
             // indefinitely for a frozen server.
             Some(runtime) => self.context.returning.spawn(&runtime, return_to_pool::<Db>(c, self.in_transaction, self.context.limit)),

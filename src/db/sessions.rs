@@ -40,14 +40,14 @@ impl Database {
         grace: Duration,
     ) -> Result<Rotation, DbError> {
         let session = Session { id, generation: i64::from(from) + 1, now, ended: false, expires_at };
-        self.with_breaker(async |mut lease| {
+        self.with_breaker(async |mut connection| {
             let rotated = match from {
-                0 => session.insert(&mut lease, Query::RotateSession).await?,
-                _ => session.increment_generation(&mut lease).await?,
+                0 => session.insert(&mut connection, Query::RotateSession).await?,
+                _ => session.increment_generation(&mut connection).await?,
             };
             match rotated {
                 true => Ok(Rotation::Rotated),
-                false => session.not_rotated(&mut lease, grace).await,
+                false => session.not_rotated(&mut connection, grace).await,
             }
         })
         .await
@@ -62,9 +62,9 @@ impl Database {
         expires_at: Timestamp,
     ) -> Result<bool, DbError> {
         let session = Session { id, generation: 0, now, ended: true, expires_at };
-        self.with_breaker(async |mut lease| {
-            Ok(session.insert(&mut lease, Query::EndSession).await?
-                || session.end(&mut lease, Query::EndSession).await?)
+        self.with_breaker(async |mut connection| {
+            Ok(session.insert(&mut connection, Query::EndSession).await?
+                || session.end(&mut connection, Query::EndSession).await?)
         })
         .await
     }
@@ -88,9 +88,9 @@ struct Session<'a> {
 
 impl Session<'_> {
     /// Inserts the row. Returns whether none existed.
-    async fn insert(&self, lease: &mut PooledConnection, query: Query) -> Result<bool, DbError> {
+    async fn insert(&self, connection: &mut PooledConnection, query: Query) -> Result<bool, DbError> {
         let row = format!("login_sessions ({COLUMNS}) VALUES {}", statement_size::tuples(1, 5));
-        let sql = lease.dialect().insert_new(&row, "id");
+        let sql = connection.dialect().insert_new(&row, "id");
         let values = [
             self.id.into(),
             self.generation.into(),
@@ -98,11 +98,11 @@ impl Session<'_> {
             Value::Bool(self.ended),
             self.expires_at.into(),
         ];
-        Ok(lease.execute(query, &sql, &values).await? > 0)
+        Ok(connection.execute(query, &sql, &values).await? > 0)
     }
 
     /// Increments the generation. Returns whether the session was alive and had the previous generation.
-    async fn increment_generation(&self, lease: &mut PooledConnection) -> Result<bool, DbError> {
+    async fn increment_generation(&self, connection: &mut PooledConnection) -> Result<bool, DbError> {
         let sql = "UPDATE login_sessions SET generation = ?, rotated_at = ?, expires_at = ? \
              WHERE id = ? AND generation = ? AND ended = ?";
         let values = [
@@ -113,13 +113,17 @@ impl Session<'_> {
             (self.generation - 1).into(),
             Value::Bool(false),
         ];
-        Ok(lease.execute(Query::RotateSession, sql, &values).await? > 0)
+        Ok(connection.execute(Query::RotateSession, sql, &values).await? > 0)
     }
 
     /// The reason why the session was not rotated. Ends the session if the reason means that a token was copied.
-    async fn not_rotated(&self, lease: &mut PooledConnection, grace: Duration) -> Result<Rotation, DbError> {
+    async fn not_rotated(
+        &self,
+        connection: &mut PooledConnection,
+        grace: Duration,
+    ) -> Result<Rotation, DbError> {
         let sql = "SELECT generation, rotated_at, ended FROM login_sessions WHERE id = ?";
-        let rows = lease.fetch(Query::RotateSession, sql, &[self.id.into()]).await?;
+        let rows = connection.fetch(Query::RotateSession, sql, &[self.id.into()]).await?;
         let Some(row) = rows.first() else { return Ok(Rotation::Ended) };
         let (generation, rotated_at, ended) = (row.int(0)?, row.instant(1)?, row.flag(2)?);
         // A generation that was never reached: the database was restored from a backup.
@@ -130,18 +134,18 @@ impl Session<'_> {
             return Ok(Rotation::Repeated);
         }
         // Generations only grow: a generation that was old a moment ago is still old.
-        Ok(match self.end(lease, Query::RotateSession).await? {
+        Ok(match self.end(connection, Query::RotateSession).await? {
             true => Rotation::Reused,
             false => Rotation::Ended,
         })
     }
 
     /// Ends the session. Returns whether this call ended it. Its row stays until the session's last token has expired.
-    async fn end(&self, lease: &mut PooledConnection, query: Query) -> Result<bool, DbError> {
+    async fn end(&self, connection: &mut PooledConnection, query: Query) -> Result<bool, DbError> {
         let sql = "UPDATE login_sessions SET ended = ?, expires_at = CASE WHEN expires_at < ? THEN ? ELSE expires_at END \
              WHERE id = ? AND ended = ?";
         let until = self.expires_at.into();
         let values = [Value::Bool(true), until, until, self.id.into(), Value::Bool(false)];
-        Ok(lease.execute(query, sql, &values).await? > 0)
+        Ok(connection.execute(query, sql, &values).await? > 0)
     }
 }

@@ -45,9 +45,9 @@ impl Default for Config {
 impl Config {
     /// Reports all configuration errors at once.
     pub fn validate(&self) -> Vec<ConfigError> {
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         let mut wrong = |key: &str, found: &dyn std::fmt::Display, allowed: &str| {
-            mistakes.push(ConfigError::new("redis", key, found, allowed));
+            errors.push(ConfigError::new("redis", key, found, allowed));
         };
         if !self.url.is_empty() && super::remote::servers(&self.url).is_err() {
             let allowed = "redis://[user[:password]@]host[:port][/database], rediss:// for TLS; for a cluster, several \
@@ -76,7 +76,7 @@ impl Config {
         if !(1..=MAX_POOL).contains(&self.pool_size) {
             wrong("pool_size", &self.pool_size, "1 to 64");
         }
-        mistakes
+        errors
     }
 }
 
@@ -84,7 +84,7 @@ impl Config {
 mod tests {
     use super::*;
 
-    fn mistakes(text: &str) -> Vec<ConfigError> {
+    fn errors(text: &str) -> Vec<ConfigError> {
         toml::from_str::<Config>(text).unwrap().validate()
     }
 
@@ -99,22 +99,22 @@ mod tests {
     fn every_error_is_reported_with_its_key() {
         let text = "url = \"http://:hunter2@x\"\ntimeout = \"0s\"\npool_size = 0\npassword_file = \"/not/there\"\n\
                     ca_file = \"/not/there\"";
-        let found = mistakes(text);
-        let keys: Vec<_> = found.iter().map(|mistake| mistake.key.as_str()).collect();
+        let found = errors(text);
+        let keys: Vec<_> = found.iter().map(|error| error.key.as_str()).collect();
         assert_eq!(
             keys,
             ["url", "password_file", "ca_file", "ca_file", "password_file", "timeout", "pool_size"]
         );
-        assert!(found.iter().all(|mistake| !mistake.to_string().contains("hunter2")), "{found:?}");
-        assert_eq!(mistakes("cluster = true")[0].key, "cluster");
-        assert_eq!(mistakes("url = \"redis://a,redis://b\"")[0].key, "url");
+        assert!(found.iter().all(|error| !error.to_string().contains("hunter2")), "{found:?}");
+        assert_eq!(errors("cluster = true")[0].key, "cluster");
+        assert_eq!(errors("url = \"redis://a,redis://b\"")[0].key, "url");
     }
 
     #[test]
     fn every_usual_form_of_url_is_accepted() {
         for url in ["redis://a", "redis://a:7/2", "rediss://user:pass@a:7", "redis://[::1]:7"] {
-            assert_eq!(mistakes(&format!("url = \"{url}\"")), [], "{url}");
+            assert_eq!(errors(&format!("url = \"{url}\"")), [], "{url}");
         }
-        assert_eq!(mistakes("url = \"redis://a:1, redis://b:2\"\ncluster = true"), []);
+        assert_eq!(errors("url = \"redis://a:1, redis://b:2\"\ncluster = true"), []);
     }
 }

@@ -224,11 +224,11 @@ impl Kv {
     }
 
     /// Does the same for many buckets, independently of each other.
-    pub async fn take_all_permits(&self, questions: &[PermitRequest]) -> Result<Vec<PermitReply>, KvError> {
+    pub async fn take_all_permits(&self, requests: &[PermitRequest]) -> Result<Vec<PermitReply>, KvError> {
         let call = |it: &PermitRequest| {
             Call::new(&it.key, Op::Spend { rate: it.rate, want: it.permits(), at: None })
         };
-        self.many("kv.spend_all", questions, call, spent).await
+        self.many("kv.spend_all", requests, call, spent).await
     }
 
     /// Does the same at a given instant (microseconds), for tests that compare decisions.

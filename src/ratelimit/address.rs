@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_entry_ends_the_search_at_the_last_valid_one() {
+    fn an_invalid_entry_ends_the_search_for_the_client() {
         for bad in
             ["", "unknown", "198.51.100.7, ", "198.51.100.7, _hidden", "1.2.3", "198.51.100.7;10.0.0.2"]
         {

@@ -85,22 +85,22 @@ impl ClientPermits {
             LeaseDecision::Insufficient if state.is_refilling => None,
             LeaseDecision::Insufficient => {
                 state.is_refilling = true;
-                let ask = state.lease.refill_amount(count, now);
+                let amount = state.lease.refill_amount(count, now);
                 // Its end is recorded in the state, too.
                 drop(state);
-                let is_asked = store.refills().put(self.refill_request(rate, ask)).is_ok();
-                (!is_asked).then(|| self.state().lease.decide_locally(rate, count, now))
+                let is_queued = store.refills().put(self.refill_request(rate, amount)).is_ok();
+                (!is_queued).then(|| self.state().lease.decide_locally(rate, count, now))
             }
         }
     }
 
     /// The request that refills the lease.
-    fn refill_request(self: &Arc<Self>, rate: Rate, ask: RefillAmount) -> RefillRequest {
-        let spend = PermitRequest { key: self.key.clone(), rate, required: ask.need, extra: ask.extra };
+    fn refill_request(self: &Arc<Self>, rate: Rate, amount: RefillAmount) -> RefillRequest {
+        let spend = PermitRequest { key: self.key.clone(), rate, required: amount.need, extra: amount.extra };
         let refill = RefillGuard(Arc::clone(self));
-        let answered =
-            move |spent: PermitReply, now: u64| refill.0.state().lease.refilled(rate, ask, spent, now);
-        RefillRequest { spend, on_reply: Box::new(answered) }
+        let on_reply =
+            move |spent: PermitReply, now: u64| refill.0.state().lease.refilled(rate, amount, spent, now);
+        RefillRequest { spend, on_reply: Box::new(on_reply) }
     }
 
     /// Takes one permit from the shared bucket directly. Returns whether the shared bucket granted it.

@@ -50,7 +50,7 @@ impl Default for Config {
 impl Config {
     /// Reports all configuration errors at once.
     pub fn validate(&self) -> Vec<ConfigError> {
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         let limits = [
             ("login_limit", self.login_limit, "login_window", self.login_window),
             ("write_limit", self.write_limit, "write_window", self.write_window),
@@ -59,13 +59,13 @@ impl Config {
         ];
         for (limit_key, limit, window_key, window) in limits {
             if !LIMITS.contains(&limit) {
-                mistakes.push(ConfigError::new("rate_limit", limit_key, limit, LIMIT_RULE));
+                errors.push(ConfigError::new("rate_limit", limit_key, limit, LIMIT_RULE));
             }
             if !WINDOWS.contains(&window) {
-                mistakes.push(ConfigError::new("rate_limit", window_key, window, WINDOW_RULE));
+                errors.push(ConfigError::new("rate_limit", window_key, window, WINDOW_RULE));
             }
         }
-        mistakes
+        errors
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
         let text = "login_limit = 0\nlogin_window = \"1ms\"\nwrite_limit = 1000000001\nwrite_window = \"2days\"\n\
                     account_failures = 0\naccount_window = \"0s\"\naddress_failures = 0\naddress_window = \"0s\"";
         let found = toml::from_str::<Config>(text).unwrap().validate();
-        let keys: Vec<_> = found.iter().map(|mistake| mistake.key.as_str()).collect();
+        let keys: Vec<_> = found.iter().map(|error| error.key.as_str()).collect();
         assert_eq!(
             keys,
             [

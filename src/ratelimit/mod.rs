@@ -141,10 +141,10 @@ impl Limits {
     /// these tasks each daemon counts alone.
     pub fn watch(&self) -> Vec<Task> {
         let Some(kv) = self.0.store.kv().cloned() else { return Vec::new() };
-        let (asked, watched) = (Arc::clone(&self.0.store), Arc::clone(&self.0.store));
-        let ask = Task::spawn("ratelimit-refill", async move { asked.run_refills().await });
-        let watch = Task::spawn("ratelimit-store", async move { watched.watch().await });
-        vec![ask, watch, self.sync_changes(kv)]
+        let (refilling_store, watched_store) = (Arc::clone(&self.0.store), Arc::clone(&self.0.store));
+        let refill = Task::spawn("ratelimit-refill", async move { refilling_store.run_refills().await });
+        let watch = Task::spawn("ratelimit-store", async move { watched_store.watch().await });
+        vec![refill, watch, self.sync_changes(kv)]
     }
 
     /// Whether limits can be on at all: the configuration's switch.

@@ -96,13 +96,13 @@ impl PermitLease {
     }
 
     /// Applies the reply to a refill request.
-    pub fn refilled(&mut self, rate: Rate, ask: RefillAmount, spent: PermitReply, now: u64) {
+    pub fn refilled(&mut self, rate: Rate, amount: RefillAmount, spent: PermitReply, now: u64) {
         if rate != self.rate {
             return;
         }
         if spent.granted == 0 {
             let wait = u64::try_from(spent.retry_after.as_micros()).unwrap_or(u64::MAX);
-            self.refusal = Some(Refusal { need: ask.need, until: now.saturating_add(wait) });
+            self.refusal = Some(Refusal { need: amount.need, until: now.saturating_add(wait) });
             return;
         }
         self.left = self.left(now) + spent.granted;
@@ -149,38 +149,38 @@ mod tests {
 
     /// Refills from a bucket that grants everything.
     fn refill(lease: &mut PermitLease, count: u64, now: u64) -> RefillAmount {
-        let ask = lease.refill_amount(count, now);
-        let spent = PermitReply { granted: ask.need + ask.extra, retry_after: Duration::ZERO };
-        lease.refilled(RATE, ask, spent, now);
-        ask
+        let amount = lease.refill_amount(count, now);
+        let spent = PermitReply { granted: amount.need + amount.extra, retry_after: Duration::ZERO };
+        lease.refilled(RATE, amount, spent, now);
+        amount
     }
 
     /// Sends requests one by one, one per `every` microseconds. Returns the permits of each refill.
-    fn asked_for(lease: &mut PermitLease, every: u64, from: u64, requests: u64) -> u64 {
-        let mut asked = 0;
+    fn requested_permits(lease: &mut PermitLease, every: u64, from: u64, requests: u64) -> u64 {
+        let mut requested = 0;
         for number in 0..requests {
             let now = from + number * every;
             if !is_granted(lease, 1, now) {
                 let RefillAmount { need, extra } = refill(lease, 1, now);
-                asked += need + extra;
+                requested += need + extra;
                 assert!(is_granted(lease, 1, now));
             }
         }
-        asked
+        requested
     }
 
     #[test]
     fn an_infrequent_client_takes_permits_one_by_one() {
         let mut lease = PermitLease::new(RATE);
-        assert_eq!(asked_for(&mut lease, LIFE, 0, 1_000), 1_000);
+        assert_eq!(requested_permits(&mut lease, LIFE, 0, 1_000), 1_000);
     }
 
     #[test]
     fn a_busy_client_refills_seldom_and_wastes_little() {
         let mut lease = PermitLease::new(RATE);
         // 500 in the lifetime of a lease.
-        let asked = asked_for(&mut lease, LIFE / 500, 0, 50_000);
-        assert!((50_000..51_500).contains(&asked), "{asked}");
+        let requested = requested_permits(&mut lease, LIFE / 500, 0, 50_000);
+        assert!((50_000..51_500).contains(&requested), "{requested}");
         let refills = (0..5_000).filter(|number| {
             let now = 100 * LIFE + number * (LIFE / 500);
             let is_short = !is_granted(&mut lease, 1, now);
@@ -214,8 +214,8 @@ mod tests {
     #[test]
     fn a_refusal_applies_until_its_end_to_equal_requests() {
         let mut lease = PermitLease::new(RATE);
-        let ask = lease.refill_amount(10, 0);
-        lease.refilled(RATE, ask, PermitReply { granted: 0, retry_after: Duration::from_micros(100) }, 5);
+        let amount = lease.refill_amount(10, 0);
+        lease.refilled(RATE, amount, PermitReply { granted: 0, retry_after: Duration::from_micros(100) }, 5);
         assert!(matches!(lease.take(RATE, 10, 104), LeaseDecision::Refused(_)));
         assert!(matches!(lease.take(RATE, 11, 104), LeaseDecision::Refused(_)));
         assert!(matches!(lease.take(RATE, 9, 104), LeaseDecision::Insufficient), "fewer may be available");
@@ -225,10 +225,10 @@ mod tests {
     #[test]
     fn a_changed_limit_discards_the_lease() {
         let mut lease = PermitLease::new(RATE);
-        let ask = lease.refill_amount(1, 0);
+        let amount = lease.refill_amount(1, 0);
         let other = Rate { limit: 7, ..RATE };
         assert!(matches!(lease.take(other, 1, 0), LeaseDecision::Insufficient));
-        lease.refilled(RATE, ask, PermitReply { granted: 9, retry_after: Duration::ZERO }, 0);
+        lease.refilled(RATE, amount, PermitReply { granted: 9, retry_after: Duration::ZERO }, 0);
         assert!(matches!(lease.take(other, 1, 0), LeaseDecision::Insufficient), "a reply to the old request");
     }
 
@@ -236,8 +236,8 @@ mod tests {
     fn local_decisions_count_earlier_grants() {
         let rate = Rate { limit: 10, window: Duration::from_secs(1000) };
         let mut lease = PermitLease::new(rate);
-        let ask = lease.refill_amount(6, 0);
-        lease.refilled(rate, ask, PermitReply { granted: 6, retry_after: Duration::ZERO }, 0);
+        let amount = lease.refill_amount(6, 0);
+        lease.refilled(rate, amount, PermitReply { granted: 6, retry_after: Duration::ZERO }, 0);
         assert!(matches!(lease.take(rate, 6, 0), LeaseDecision::Granted));
         assert!(lease.decide_locally(rate, 4, 0).is_ok());
         assert!(lease.decide_locally(rate, 1, 0).is_err());

@@ -32,8 +32,8 @@ impl RefillQueue {
     }
 
     /// Adds a request. Returns it as an error if the queue is full.
-    pub fn put(&self, question: RefillRequest) -> Result<(), RefillRequest> {
-        self.sender.try_send(question).map_err(|error| {
+    pub fn put(&self, request: RefillRequest) -> Result<(), RefillRequest> {
+        self.sender.try_send(request).map_err(|error| {
             self.full.inc();
             error.into_inner()
         })
@@ -41,8 +41,8 @@ impl RefillQueue {
 
     /// Waits for requests, and returns those of the next call.
     pub async fn next(&self) -> Vec<RefillRequest> {
-        let mut questions = Vec::with_capacity(MAX_BATCH);
-        self.waiting.lock().await.recv_many(&mut questions, MAX_BATCH).await;
-        questions
+        let mut requests = Vec::with_capacity(MAX_BATCH);
+        self.waiting.lock().await.recv_many(&mut requests, MAX_BATCH).await;
+        requests
     }
 }

@@ -37,14 +37,14 @@ impl SharedStore {
         let is_away = kv.is_none();
         let fallback = metrics.fallback.clone();
         fallback.set(is_away.into());
-        let questions = RefillQueue::new(metrics.questions_hit.clone());
+        let refills = RefillQueue::new(metrics.questions_hit.clone());
         let (is_away, went_away) = (AtomicBool::new(is_away), Notify::new());
         Self {
             kv,
             timeout,
             is_unavailable: is_away,
             became_unavailable: went_away,
-            refills: questions,
+            refills,
             fallback,
             begun: Instant::now(),
         }
@@ -94,16 +94,16 @@ impl SharedStore {
     /// Sends the queued requests, call after call.
     pub async fn run_refills(&self) {
         loop {
-            let questions = self.refills.next().await;
-            let (calls, answered): (Vec<_>, Vec<_>) =
-                questions.into_iter().map(|question| (question.spend, question.on_reply)).unzip();
+            let requests = self.refills.next().await;
+            let (calls, on_replies): (Vec<_>, Vec<_>) =
+                requests.into_iter().map(|request| (request.spend, request.on_reply)).unzip();
             // Clients that wait for a failed call are released at once.
-            let answers = match self.is_unavailable() {
+            let replies = match self.is_unavailable() {
                 true => None,
                 false => self.spend_all(&calls).await,
             };
-            for (answered, spent) in answered.into_iter().zip(answers.unwrap_or_default()) {
-                answered(spent, self.now());
+            for (on_reply, spent) in on_replies.into_iter().zip(replies.unwrap_or_default()) {
+                on_reply(spent, self.now());
             }
         }
     }

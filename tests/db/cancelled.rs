@@ -35,9 +35,9 @@ impl DropPoint {
 }
 
 /// Drivers leave a reply half read when their future is dropped, and the next statement would read the rest of it.
-pub async fn a_dropped_call_leaves_no_reply_for_the_next(place: &TestDatabase) {
-    place.migrated().await;
-    let database = place.with(|config| config.max_connections = 1).await;
+pub async fn a_dropped_call_leaves_no_reply_for_the_next(test_db: &TestDatabase) {
+    test_db.migrated().await;
+    let database = test_db.with(|config| config.max_connections = 1).await;
     insert(&database, &[user("ada"), user("grace")]).await;
     let mut dropped = 0;
     // A statement of each shape. The first one is prepared.

@@ -4,7 +4,7 @@ use forebay::db::{Database, DbError, UserRow};
 
 use crate::{TestDatabase, insert, strings, user};
 
-async fn put_off(database: &Database, name: &str, extras: &str) -> Result<(), DbError> {
+async fn defer(database: &Database, name: &str, extras: &str) -> Result<(), DbError> {
     let mut batch = database.begin().await?;
     batch.put_extras(&[(name.to_owned(), extras.to_owned())]).await?;
     batch.commit().await
@@ -14,35 +14,35 @@ async fn nickname(database: &Database, name: &str) -> Option<String> {
     database.user(name).await.unwrap().unwrap().nickname
 }
 
-pub async fn deferred_columns_show_at_once_and_are_merged_later(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn deferred_columns_show_at_once_and_are_merged_later(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let grace = UserRow { nickname: Some("Amazing".into()), ..user("grace") };
     insert(&database, &[user("ada"), grace, user("linus")]).await;
-    put_off(&database, "ada", r#"{"nickname":"Countess","later":1}"#).await.unwrap();
-    put_off(&database, "grace", r#"{"nickname":null}"#).await.unwrap();
+    defer(&database, "ada", r#"{"nickname":"Countess","later":1}"#).await.unwrap();
+    defer(&database, "grace", r#"{"nickname":null}"#).await.unwrap();
     // An object without members keeps the columns deferred before.
-    put_off(&database, "ada", "{}").await.unwrap();
-    let refused = put_off(&database, "ada", "[]").await.unwrap_err();
+    defer(&database, "ada", "{}").await.unwrap();
+    let refused = defer(&database, "ada", "[]").await.unwrap_err();
     assert!(matches!(refused, DbError::Refused(_)), "{refused}");
     // For a user that does not exist.
-    put_off(&database, "nobody", r#"{"nickname":"x"}"#).await.unwrap();
+    defer(&database, "nobody", r#"{"nickname":"x"}"#).await.unwrap();
     assert_eq!(nickname(&database, "ada").await.as_deref(), Some("Countess"));
     assert_eq!(nickname(&database, "grace").await, None);
 
     assert_eq!(database.merge_extras(2).await, Ok(2));
     assert_eq!(database.merge_extras(2).await, Ok(1));
     assert_eq!(database.merge_extras(2).await, Ok(0));
-    place.sql("DELETE FROM user_extras").await;
+    test_db.sql("DELETE FROM user_extras").await;
     assert_eq!(nickname(&database, "ada").await.as_deref(), Some("Countess"));
     assert_eq!(nickname(&database, "grace").await, None);
     assert_eq!(nickname(&database, "linus").await, None);
 }
 
-pub async fn an_update_or_deletion_removes_deferred_columns(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn an_update_or_deletion_removes_deferred_columns(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     insert(&database, &[user("ada"), user("grace")]).await;
     for name in ["ada", "grace"] {
-        put_off(&database, name, r#"{"nickname":"old"}"#).await.unwrap();
+        defer(&database, name, r#"{"nickname":"old"}"#).await.unwrap();
     }
     let mut batch = database.begin().await.unwrap();
     let mut ada = batch.users_for_update(&strings(&["ada"])).await.unwrap().remove(0);

@@ -28,9 +28,9 @@ async fn postgres_recovers_from_a_full_disk() {
     }
     server.sql(server.default_database(), &format!("CREATE TABLESPACE small LOCATION '{}'", space.display()));
     server.sql(server.default_database(), "CREATE DATABASE full_disk TABLESPACE small");
-    let place = TestDatabase::server(server.url("full_disk"));
-    place.migrated().await;
-    let database = place.database().await;
+    let test_db = TestDatabase::server(server.url("full_disk"));
+    test_db.migrated().await;
+    let database = test_db.database().await;
     let write = async |id: String| {
         let mut batch = database.begin().await?;
         batch.insert_outcomes(&[outcome(&id, 1)]).await?;

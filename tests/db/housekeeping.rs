@@ -45,8 +45,8 @@ async fn outcomes_left(database: &Database, ids: &[String]) -> HashSet<String> {
     database.outcomes(ids).await.unwrap().into_iter().map(|outcome| outcome.id).collect()
 }
 
-pub async fn one_pass_deletes_a_large_backlog_and_allows_writes(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn one_pass_deletes_a_large_backlog_and_allows_writes(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let ids = ids(20_000);
     decide(&database, &ids).await;
     let tombstones: Vec<_> =
@@ -75,10 +75,10 @@ pub async fn one_pass_deletes_a_large_backlog_and_allows_writes(place: &TestData
     assert!(written > 0, "no other write succeeded");
 }
 
-pub async fn a_pass_over_its_time_limit_continues_in_the_next(place: &TestDatabase) {
+pub async fn a_pass_over_its_time_limit_continues_in_the_next(test_db: &TestDatabase) {
     let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
-    place.migrated().await;
-    let database = place.measured(&metrics).await;
+    test_db.migrated().await;
+    let database = test_db.measured(&metrics).await;
     let ids = ids(4_000);
     decide(&database, &ids).await;
     let now = Timestamp(1_000_000);
@@ -105,8 +105,8 @@ pub async fn a_pass_over_its_time_limit_continues_in_the_next(place: &TestDataba
     assert_eq!(database.delete_expired(&seconds(), now, LONG).await, RetentionPass::default());
 }
 
-pub async fn many_rows_of_one_instant_are_deleted(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn many_rows_of_one_instant_are_deleted(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let ids = ids(3_000);
     for ids in ids.chunks(1_500) {
         let mut batch = database.begin().await.unwrap();
@@ -117,8 +117,8 @@ pub async fn many_rows_of_one_instant_are_deleted(place: &TestDatabase) {
     assert_eq!(before(&database, 8).await, RetentionPass { deleted: 3_000, ..RetentionPass::default() });
 }
 
-pub async fn two_daemons_can_delete_at_once(place: &TestDatabase) {
-    let (one, other) = (place.migrated().await, place.database().await);
+pub async fn two_daemons_can_delete_at_once(test_db: &TestDatabase) {
+    let (one, other) = (test_db.migrated().await, test_db.database().await);
     let ids = ids(6_000);
     decide(&one, &ids).await;
     let both = [one.clone(), other].map(|database| {
@@ -136,8 +136,8 @@ pub async fn two_daemons_can_delete_at_once(place: &TestDatabase) {
 }
 
 /// A command that is delivered again after its outcome expired is recognised by its audit row alone.
-pub async fn an_audit_row_outlives_its_outcome_and_the_configured_retention(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn an_audit_row_outlives_its_outcome_and_the_configured_retention(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let ids = ids(80);
     decide(&database, &ids).await;
     let retention = |audit: Option<u64>| Retention {
@@ -156,8 +156,8 @@ pub async fn an_audit_row_outlives_its_outcome_and_the_configured_retention(plac
     assert_eq!(expire(Some(0), 1_004).await, (0, 48, 48));
 }
 
-pub async fn a_name_deleted_again_keeps_its_newer_tombstone(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn a_name_deleted_again_keeps_its_newer_tombstone(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let mut batch = database.begin().await.unwrap();
     let tombstones = [("ada".to_owned(), version(5, "c1")), ("eve".to_owned(), version(5, "c2"))];
     batch.put_tombstones(&tombstones).await.unwrap();
@@ -170,11 +170,11 @@ pub async fn a_name_deleted_again_keeps_its_newer_tombstone(place: &TestDatabase
 }
 
 /// An administrator may forbid deleting from the audit, for example.
-pub async fn a_failing_table_does_not_stop_other_tables(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn a_failing_table_does_not_stop_other_tables(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let ids = ids(3_000);
     decide(&database, &ids).await;
-    place.sql("DROP TABLE command_outcomes").await;
+    test_db.sql("DROP TABLE command_outcomes").await;
     let pass = before(&database, 1_000_000).await;
     assert!(
         matches!(*pass.failed, [("command_outcomes", _)]) && !pass.cut_short && !pass.unavailable,
@@ -191,8 +191,8 @@ pub async fn a_failing_table_does_not_stop_other_tables(place: &TestDatabase) {
 }
 
 /// Forbids deleting from the audit.
-async fn protect_audit(place: &TestDatabase) {
-    let protect = match place.url.split(':').next().unwrap() {
+async fn protect_audit(test_db: &TestDatabase) {
+    let protect = match test_db.url.split(':').next().unwrap() {
         "sqlite" => "CREATE TRIGGER keep BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'kept'); END",
         "mysql" => "CREATE TRIGGER keep BEFORE DELETE ON audit FOR EACH ROW SIGNAL SQLSTATE '45000'",
         _ => {
@@ -200,16 +200,16 @@ async fn protect_audit(place: &TestDatabase) {
              CREATE TRIGGER keep BEFORE DELETE ON audit FOR EACH ROW EXECUTE FUNCTION keep()"
         }
     };
-    place.sql(protect).await;
+    test_db.sql(protect).await;
 }
 
-pub async fn a_failing_table_reports_its_retention_lag(place: &TestDatabase) {
+pub async fn a_failing_table_reports_its_retention_lag(test_db: &TestDatabase) {
     let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
-    place.migrated().await;
-    let database = place.measured(&metrics).await;
+    test_db.migrated().await;
+    let database = test_db.measured(&metrics).await;
     let ids = ids(8);
     decide(&database, &ids).await;
-    protect_audit(place).await;
+    protect_audit(test_db).await;
     let lag = |table| metrics.retention_lag.with_label_values(&[table]).get();
     for (now, failures) in [(11_000, 1), (21_000, 2)] {
         let pass = database.delete_expired(&seconds(), Timestamp(now), LONG).await;
@@ -218,8 +218,8 @@ pub async fn a_failing_table_reports_its_retention_lag(place: &TestDatabase) {
         assert_eq!((lag("audit"), lag("command_outcomes")), (seconds, 0));
         assert_eq!(metrics.retention_hit.get(), failures);
     }
-    place
-        .sql(if place.url.starts_with("postgres") {
+    test_db
+        .sql(if test_db.url.starts_with("postgres") {
             "DROP TRIGGER keep ON audit"
         } else {
             "DROP TRIGGER keep"
@@ -230,24 +230,24 @@ pub async fn a_failing_table_reports_its_retention_lag(place: &TestDatabase) {
 }
 
 /// The audit waits for the outcomes, but its rows still count as expired.
-pub async fn the_audit_reports_its_lag_while_outcomes_fail(place: &TestDatabase) {
+pub async fn the_audit_reports_its_lag_while_outcomes_fail(test_db: &TestDatabase) {
     let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
-    place.migrated().await;
-    let database = place.measured(&metrics).await;
+    test_db.migrated().await;
+    let database = test_db.measured(&metrics).await;
     let ids = ids(8);
     decide(&database, &ids).await;
-    place.sql("DROP TABLE command_outcomes").await;
+    test_db.sql("DROP TABLE command_outcomes").await;
     let pass = database.delete_expired(&seconds(), Timestamp(11_000), LONG).await;
     assert_eq!(pass.deleted, 0);
     assert_eq!(metrics.retention_lag.with_label_values(&["audit"]).get(), 10);
 }
 
 /// The index that finds the rows may be part of a pending migration.
-pub async fn nothing_is_deleted_while_migrations_are_pending(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn nothing_is_deleted_while_migrations_are_pending(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let ids = ids(8);
     decide(&database, &ids).await;
-    place.sql("DELETE FROM forebay_migrations WHERE name = '0009_audit_at'").await;
+    test_db.sql("DELETE FROM forebay_migrations WHERE name = '0009_audit_at'").await;
     let pass = before(&database, 10_000).await;
     assert!(pass.deleted == 0 && pass.skipped.unwrap().contains("forebay migrate"));
     database.migrate().await.unwrap();

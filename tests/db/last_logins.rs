@@ -10,8 +10,8 @@ fn logins(list: &[(&str, u64)]) -> Vec<(String, Timestamp)> {
     list.iter().map(|&(name, at)| (name.to_owned(), Timestamp(at))).collect()
 }
 
-pub async fn only_later_times_of_existing_users_are_written(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn only_later_times_of_existing_users_are_written(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let linus = UserRow { last_login_at: Some(Timestamp(50)), ..user("linus") };
     insert(&database, &[user("ada"), user("grace"), linus.clone()]).await;
     assert_eq!(database.set_last_logins(&[]).await, Ok(0));
@@ -31,16 +31,16 @@ pub async fn only_later_times_of_existing_users_are_written(place: &TestDatabase
 }
 
 /// The login time waits to be written while the user is deleted and the name is registered again.
-pub async fn a_login_of_a_former_user_is_not_written(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn a_login_of_a_former_user_is_not_written(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     insert(&database, &[UserRow { created_at: Timestamp(100), ..user("ada") }, user("grace")]).await;
     assert_eq!(database.set_last_logins(&logins(&[("ada", 99), ("grace", 99)])).await, Ok(1));
     assert_eq!(database.user("ada").await.unwrap().unwrap().last_login_at, None);
     assert_eq!(database.set_last_logins(&logins(&[("ada", 100)])).await, Ok(1));
 }
 
-pub async fn more_times_than_the_largest_shape_are_written(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn more_times_than_the_largest_shape_are_written(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let names: Vec<String> = (0..1100).map(|number| format!("user{number:04}")).collect();
     insert(&database, &names.iter().map(|name| user(name)).collect::<Vec<_>>()).await;
     let times: Vec<_> = names.iter().cloned().zip((1..).map(Timestamp)).collect();
@@ -53,8 +53,8 @@ pub async fn more_times_than_the_largest_shape_are_written(place: &TestDatabase)
 }
 
 /// A transaction reads the row, the login time is written, and then the transaction writes what it read.
-pub async fn a_concurrent_change_keeps_the_login_time(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn a_concurrent_change_keeps_the_login_time(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let ada = UserRow { last_login_at: Some(Timestamp(5)), ..user("ada") };
     insert(&database, &[ada]).await;
     let mut batch = database.begin().await.unwrap();
@@ -105,8 +105,8 @@ async fn change(database: Database, names: Vec<String>, writer: u64) -> Result<(
     Ok(())
 }
 
-pub async fn login_times_and_changes_do_not_deadlock(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn login_times_and_changes_do_not_deadlock(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let names: Vec<String> = (0..80).map(|number| format!("user{number:02}")).collect();
     insert(&database, &names.iter().map(|name| user(name)).collect::<Vec<_>>()).await;
     let backwards: Vec<String> = names.iter().rev().cloned().collect();

@@ -4,10 +4,10 @@ use forebay::db::DbError;
 
 use crate::TestDatabase;
 
-pub async fn concurrent_migrations_apply_each_migration_once(place: &TestDatabase) {
+pub async fn concurrent_migrations_apply_each_migration_once(test_db: &TestDatabase) {
     let mut four = Vec::new();
     for _ in 0..4 {
-        four.push(place.database().await);
+        four.push(test_db.database().await);
     }
     let all = four[0].pending_migrations().await.unwrap();
     assert!(!all.is_empty());
@@ -22,15 +22,15 @@ pub async fn concurrent_migrations_apply_each_migration_once(place: &TestDatabas
     assert!(four[2].migrate().await.unwrap().is_empty());
 }
 
-pub async fn migrations_unknown_or_changed_are_an_error(place: &TestDatabase) {
-    let database = place.migrated().await;
-    place.sql("INSERT INTO forebay_migrations VALUES ('9999_of_tomorrow', 'x', 0)").await;
+pub async fn migrations_unknown_or_changed_are_an_error(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
+    test_db.sql("INSERT INTO forebay_migrations VALUES ('9999_of_tomorrow', 'x', 0)").await;
     for refused in [database.migrate().await, database.pending_migrations().await] {
         let Err(DbError::Refused(why)) = refused else { panic!("{refused:?}") };
         assert!(why.contains("9999_of_tomorrow"), "{why}");
     }
-    place.sql("DELETE FROM forebay_migrations WHERE name = '9999_of_tomorrow'").await;
-    place.sql("UPDATE forebay_migrations SET checksum = 'x' WHERE name = '0003_audit'").await;
+    test_db.sql("DELETE FROM forebay_migrations WHERE name = '9999_of_tomorrow'").await;
+    test_db.sql("UPDATE forebay_migrations SET checksum = 'x' WHERE name = '0003_audit'").await;
     for refused in [database.migrate().await, database.pending_migrations().await] {
         let Err(DbError::Refused(why)) = refused else { panic!("{refused:?}") };
         assert!(why.contains("0003_audit"), "{why}");
@@ -38,17 +38,17 @@ pub async fn migrations_unknown_or_changed_are_an_error(place: &TestDatabase) {
 }
 
 /// MySQL's schema changes belong to no transaction: a migration may be interrupted between its statement and its row.
-pub async fn a_migration_applied_but_not_recorded_runs_again(place: &TestDatabase) {
-    let database = place.migrated().await;
-    place.sql("DELETE FROM forebay_migrations").await;
+pub async fn a_migration_applied_but_not_recorded_runs_again(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
+    test_db.sql("DELETE FROM forebay_migrations").await;
     let all = database.pending_migrations().await.unwrap();
     assert!(all.len() > 8, "{all:?}");
     assert_eq!(database.migrate().await, Ok(all));
     assert_eq!(database.pending_migrations().await, Ok(Vec::new()));
 }
 
-pub async fn without_a_schema_statements_are_refused(place: &TestDatabase) {
-    let database = place.database().await;
+pub async fn without_a_schema_statements_are_refused(test_db: &TestDatabase) {
+    let database = test_db.database().await;
     database.ping().await.unwrap();
     let refused = database.user("ada").await.unwrap_err();
     assert!(matches!(refused, DbError::Refused(_)), "{refused}");
@@ -57,14 +57,14 @@ pub async fn without_a_schema_statements_are_refused(place: &TestDatabase) {
     assert_eq!(database.user("ada").await, Ok(None));
 }
 
-pub async fn all_daemons_share_one_secret(place: &TestDatabase) {
-    place.migrated().await;
+pub async fn all_daemons_share_one_secret(test_db: &TestDatabase) {
+    test_db.migrated().await;
     let mut tasks = Vec::new();
     for _ in 0..4 {
-        let database = place.database().await;
+        let database = test_db.database().await;
         tasks.push(tokio::spawn(async move { database.secret().await.unwrap() }));
     }
-    let first = place.database().await.secret().await.unwrap();
+    let first = test_db.database().await.secret().await.unwrap();
     assert_ne!(first, [0; 32]);
     for task in tasks {
         assert_eq!(task.await.unwrap(), first);

@@ -16,8 +16,8 @@ use support::sql::SqlServer;
 const LONG: Duration = Duration::from_secs(60);
 
 /// A database with short timeouts, for a server that does not reply.
-async fn impatient(place: &TestDatabase) -> Database {
-    place
+async fn with_short_timeouts(test_db: &TestDatabase) -> Database {
+    test_db
         .with(|config| {
             config.acquire_timeout = Span::millis(500);
             config.statement_timeout = Span::millis(500);
@@ -45,9 +45,9 @@ async fn recovered(database: &Database) {
 }
 
 async fn killed_server(server: &impl SqlServer) {
-    let place = TestDatabase::server(server.create_database());
-    place.migrated().await;
-    let database = impatient(&place).await;
+    let test_db = TestDatabase::server(server.create_database());
+    test_db.migrated().await;
+    let database = with_short_timeouts(&test_db).await;
     insert(&database, &[user("ada")]).await;
 
     let mut batch = database.begin().await.unwrap();
@@ -56,8 +56,8 @@ async fn killed_server(server: &impl SqlServer) {
     let lost = batch.commit().await.unwrap_err();
     assert!(lost.is_transient(), "{lost}");
     for _ in 0..3 {
-        let away = database.user("ada").await.unwrap_err();
-        assert!(away.is_transient(), "{away}");
+        let unavailable = database.user("ada").await.unwrap_err();
+        assert!(unavailable.is_transient(), "{unavailable}");
     }
     assert!(database.begin().await.unwrap_err().is_transient());
 
@@ -77,9 +77,9 @@ async fn killed_server(server: &impl SqlServer) {
 }
 
 async fn frozen_server(server: &impl SqlServer) {
-    let place = TestDatabase::server(server.create_database());
-    place.migrated().await;
-    let database = impatient(&place).await;
+    let test_db = TestDatabase::server(server.create_database());
+    test_db.migrated().await;
+    let database = with_short_timeouts(&test_db).await;
     insert(&database, &[user("ada")]).await;
     let mut batch = database.begin().await.unwrap();
     batch.insert_users(&[user("grace")]).await.unwrap();
@@ -173,27 +173,27 @@ async fn answered(database: &Database, by_commit: bool) -> Result<(), DbError> {
 }
 
 async fn hanging_server(server: &impl SqlServer) {
-    let place = TestDatabase::server(server.create_database());
-    place.migrated().await;
+    let test_db = TestDatabase::server(server.create_database());
+    test_db.migrated().await;
     let proxy = Proxy::start();
-    let (before, after) = place.url.split_once('@').unwrap();
+    let (before, after) = test_db.url.split_once('@').unwrap();
     let (address, name) = after.split_once('/').unwrap();
     proxy.forward_to(address);
     let behind = TestDatabase::server(format!("{before}@{}/{name}", proxy.address()));
-    let database = impatient(&behind).await;
+    let database = with_short_timeouts(&behind).await;
     insert(&database, &[user("ada")]).await;
     assert!(!database.is_open());
 
     proxy.set(LinkState::CUT);
     for _ in 0..CALLS_BEFORE_OPEN {
-        let away = database.user("ada").await.unwrap_err();
-        assert!(matches!(away, DbError::Unavailable(_)), "{away}");
+        let unavailable = database.user("ada").await.unwrap_err();
+        assert!(matches!(unavailable, DbError::Unavailable(_)), "{unavailable}");
     }
     assert!(database.is_open());
     assert_eq!(database.user("ada").await, Err(DbError::BreakerOpen));
     // A transaction is not refused: it serves as a probe.
-    let away = database.begin().await.map(drop).unwrap_err();
-    assert!(matches!(away, DbError::Unavailable(_)), "{away}");
+    let unavailable = database.begin().await.map(drop).unwrap_err();
+    assert!(matches!(unavailable, DbError::Unavailable(_)), "{unavailable}");
     // Of many callers only one at a time waits: the probe. The other callers do not abort it.
     let mut calls: Vec<_> = (0..100).map(|_| Box::pin(database.holders(Some("ada"), None, None))).collect();
     let mut waiting = 0;
@@ -245,10 +245,10 @@ async fn an_unresponsive_postgres_gets_only_probes_until_it_replies() {
 async fn the_database_may_be_unavailable_at_first() {
     let port = support::ports::Port::free();
     for scheme in ["mysql", "postgres"] {
-        let place = TestDatabase::server(format!("{scheme}://forebay@{}/users", port.address()));
-        let database = impatient(&place).await;
-        let away = database.ping().await.unwrap_err();
-        assert!(away.is_transient(), "{away}");
+        let test_db = TestDatabase::server(format!("{scheme}://forebay@{}/users", port.address()));
+        let database = with_short_timeouts(&test_db).await;
+        let unavailable = database.ping().await.unwrap_err();
+        assert!(unavailable.is_transient(), "{unavailable}");
         assert!(database.migrate().await.unwrap_err().is_transient());
     }
 }

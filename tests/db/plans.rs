@@ -123,24 +123,24 @@ async fn every_session_query(database: &Database, round: usize) {
     assert_eq!(database.session_ended(&id(1)).await, Ok(true));
 }
 
-async fn load(place: &TestDatabase, numbers: impl Fn(u32) -> String) {
+async fn load(test_db: &TestDatabase, numbers: impl Fn(u32) -> String) {
     for (table, values, count) in ROWS {
-        place.sql(&format!("INSERT INTO {table} SELECT {values} FROM {}", numbers(count))).await;
+        test_db.sql(&format!("INSERT INTO {table} SELECT {values} FROM {}", numbers(count))).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mariadb_scans_no_table() {
     let Some(server) = services::own_mariadb("mariadb_scans_no_table") else { return };
-    let place = TestDatabase::server(server.create_database());
-    let database = place.migrated().await;
-    load(&place, |count| format!("(SELECT seq AS n FROM seq_1_to_{count}) AS numbers")).await;
-    place.sql("ANALYZE TABLE users, command_outcomes, audit, parked_commands, deleted_users, user_extras, login_sessions").await;
-    place.sql("SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = ON").await;
+    let test_db = TestDatabase::server(server.create_database());
+    let database = test_db.migrated().await;
+    load(&test_db, |count| format!("(SELECT seq AS n FROM seq_1_to_{count}) AS numbers")).await;
+    test_db.sql("ANALYZE TABLE users, command_outcomes, audit, parked_commands, deleted_users, user_extras, login_sessions").await;
+    test_db.sql("SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = ON").await;
     every_query(&database, 1).await;
-    place.sql("SET GLOBAL general_log = OFF").await;
+    test_db.sql("SET GLOBAL general_log = OFF").await;
 
-    let mut connection = MySqlConnection::connect(&place.url).await.unwrap();
+    let mut connection = MySqlConnection::connect(&test_db.url).await.unwrap();
     let logged =
         "SELECT DISTINCT CAST(argument AS CHAR) FROM mysql.general_log WHERE command_type = 'Execute'";
     let statements: Vec<String> = sqlx::query_scalar(logged).fetch_all(&mut connection).await.unwrap();
@@ -183,21 +183,21 @@ fn scans(plan: &Value, found: &mut Vec<String>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_scans_no_table() {
     let Some(server) = services::own_postgres("postgres_scans_no_table") else { return };
-    let place = TestDatabase::server(server.create_database());
-    place.migrated().await;
-    load(&place, |count| format!("generate_series(1, {count}) AS n")).await;
-    place.sql("ANALYZE").await;
-    let name = place.url.rsplit_once('/').unwrap().1;
+    let test_db = TestDatabase::server(server.create_database());
+    test_db.migrated().await;
+    load(&test_db, |count| format!("generate_series(1, {count}) AS n")).await;
+    test_db.sql("ANALYZE").await;
+    let name = test_db.url.rsplit_once('/').unwrap().1;
     for setting in [
         "session_preload_libraries = 'auto_explain'",
         "auto_explain.log_min_duration = 0",
         // For disks without seek time: the default adds a seek per row.
         "random_page_cost = 1.1",
     ] {
-        place.sql(&format!("ALTER DATABASE {name} SET {setting}")).await;
+        test_db.sql(&format!("ALTER DATABASE {name} SET {setting}")).await;
     }
     // Earlier sessions do not have the settings.
-    let database = place.database().await;
+    let database = test_db.database().await;
     for round in 0..ROUNDS {
         every_query(&database, round).await;
     }

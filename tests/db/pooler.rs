@@ -85,8 +85,8 @@ fn migrate_fails_with_a_usage_error_naming_the_setting() {
 }
 
 #[test]
-fn the_daemon_names_the_setting_at_its_start_and_accepts_commands() {
-    let test = "the_daemon_names_the_setting_at_its_start_and_accepts_commands";
+fn the_daemon_reports_the_setting_and_accepts_commands() {
+    let test = "the_daemon_reports_the_setting_and_accepts_commands";
     let Some(direct) = services::postgres(test) else { return };
     let Some(poolers) = poolers(test, &direct) else { return };
     for pooler in &poolers {
@@ -125,14 +125,14 @@ async fn a_session_pooler_works_with_the_setting_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_in_the_sessions_of_a_pooler() {
     let Some(urls) = services::pooled_postgres("nothing_is_left_in_the_sessions_of_a_pooler") else { return };
-    let place = TestDatabase::behind_pooler(urls);
-    let database = place.migrated().await;
+    let test_db = TestDatabase::behind_pooler(urls);
+    let database = test_db.migrated().await;
     insert(&database, &[user("ada")]).await;
     for _ in 0..EVERY_SESSION {
         assert!(database.user("ada").await.unwrap().is_some());
         database.begin().await.unwrap().commit().await.unwrap();
     }
-    let pooled: PgConnectOptions = place.pooled.as_deref().unwrap().parse().unwrap();
+    let pooled: PgConnectOptions = test_db.pooled.as_deref().unwrap().parse().unwrap();
     let mut connection = PgConnection::connect_with(&pooled.extra_float_digits(None)).await.unwrap();
     for _ in 0..EVERY_SESSION {
         let left = "SELECT (SELECT COUNT(*) FROM pg_prepared_statements), current_setting('statement_timeout'), \
@@ -153,14 +153,14 @@ async fn waiting(connection: &mut PgConnection) -> i64 {
 async fn the_server_ends_abandoned_statements_behind_a_pooler() {
     let test = "the_server_ends_abandoned_statements_behind_a_pooler";
     let Some(urls) = services::pooled_postgres(test) else { return };
-    let place = TestDatabase::behind_pooler(urls);
-    place.migrated().await;
+    let test_db = TestDatabase::behind_pooler(urls);
+    test_db.migrated().await;
     let (now, later) = (Timestamp(1_000), Timestamp(2_000));
-    let impatient = place.with(|config| config.statement_timeout = Span::secs(1)).await;
-    let rotate = |from| impatient.rotate_session("s", from, now, later, Duration::ZERO);
+    let with_short_timeouts = test_db.with(|config| config.statement_timeout = Span::secs(1)).await;
+    let rotate = |from| with_short_timeouts.rotate_session("s", from, now, later, Duration::ZERO);
     assert_eq!(rotate(0).await, Ok(Rotation::Rotated));
-    let mut watch = PgConnection::connect(&place.url).await.unwrap();
-    let mut other = PgConnection::connect(&place.url).await.unwrap();
+    let mut watch = PgConnection::connect(&test_db.url).await.unwrap();
+    let mut other = PgConnection::connect(&test_db.url).await.unwrap();
     let lock = "BEGIN; SELECT 1 FROM login_sessions FOR UPDATE";
     sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
     let late = rotate(1).await.unwrap_err();

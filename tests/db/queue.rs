@@ -6,8 +6,8 @@ use forebay::db::{OutcomeRow, ParkedRow};
 
 use crate::{TestDatabase, audit, outcome, strings};
 
-pub async fn outcomes_and_audit_are_stored_unchanged(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn outcomes_and_audit_are_stored_unchanged(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let full = outcome("c1", 9);
     let bare =
         OutcomeRow { field: None, reason: None, actor: Some("ada".into()), partition: 3, ..outcome("c2", 9) };
@@ -25,8 +25,8 @@ pub async fn outcomes_and_audit_are_stored_unchanged(place: &TestDatabase) {
     assert_eq!(database.outcomes(&[]).await, Ok(Vec::new()));
 }
 
-pub async fn parked_commands_come_in_their_order(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn parked_commands_come_in_their_order(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let parked = |id: &str, name: &str, seq: i64, attempts: i32| ParkedRow {
         id: id.to_owned(),
         name: name.to_owned(),

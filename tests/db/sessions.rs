@@ -20,8 +20,8 @@ async fn rotate(database: &Database, id: &str, from: u32, now: u64) -> Rotation 
     database.rotate_session(id, from, Timestamp(now), EXPIRY, GRACE).await.unwrap()
 }
 
-pub async fn a_session_moves_on_one_generation_at_a_time(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn a_session_moves_on_one_generation_at_a_time(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let id = id(1);
     assert_eq!(database.session_ended(&id).await, Ok(false));
     assert_eq!(rotate(&database, &id, 3, 10).await, Rotation::Ended, "rotated before, but unknown");
@@ -54,8 +54,8 @@ async fn all_at_once(database: &Database, id: &str, from: u32) -> Vec<Rotation> 
     rotations.join_all().await
 }
 
-pub async fn concurrent_rotations_of_a_generation_succeed_once(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn concurrent_rotations_of_a_generation_succeed_once(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     for session in [id(1), id(2)] {
         for from in 0..3 {
             let rotations = all_at_once(&database, &session, from).await;
@@ -73,8 +73,8 @@ pub async fn concurrent_rotations_of_a_generation_succeed_once(place: &TestDatab
     assert_eq!(rotate(&database, &id(2), 3, 1_000).await, Rotation::Rotated, "another session is alive");
 }
 
-pub async fn an_ended_session_stays_ended_with_and_without_a_row(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn an_ended_session_stays_ended_with_and_without_a_row(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     assert_eq!(rotate(&database, &id(1), 0, 1_000).await, Rotation::Rotated);
     for session in [id(1), id(2)] {
         assert_eq!(database.end_session(&session, Timestamp(2_000), EXPIRY).await, Ok(true));
@@ -97,8 +97,8 @@ pub async fn an_ended_session_stays_ended_with_and_without_a_row(place: &TestDat
     assert_eq!(alive, 1, "one of them ended it");
 }
 
-pub async fn an_ended_session_row_outlives_its_last_token(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn an_ended_session_row_outlives_its_last_token(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let rotated = database.rotate_session(&id(1), 0, Timestamp(1), Timestamp(10), GRACE).await;
     assert_eq!(rotated, Ok(Rotation::Rotated));
     // An access token that was issued since may outlive the row of the last refresh.
@@ -111,8 +111,8 @@ pub async fn an_ended_session_row_outlives_its_last_token(place: &TestDatabase) 
     assert_eq!(expire(&database, 50).await, 0);
 }
 
-pub async fn expired_sessions_are_deleted(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn expired_sessions_are_deleted(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     for number in 0..20 {
         let expires_at = Timestamp(u64::from(number));
         let rotated = database.rotate_session(&id(number), 0, Timestamp(1), expires_at, GRACE).await;

@@ -8,8 +8,8 @@ use tokio::time::timeout;
 
 use crate::{TestDatabase, audit, insert, outcome, strings, user, version};
 
-pub async fn a_unique_index_conflict_prevents_the_commit(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn a_unique_index_conflict_prevents_the_commit(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     insert(&database, &[user("ada")]).await;
     let mut batch = database.begin().await.unwrap();
     batch.insert_outcomes(&[outcome("c1", 1)]).await.unwrap();
@@ -39,9 +39,9 @@ pub async fn a_unique_index_conflict_prevents_the_commit(place: &TestDatabase) {
     assert_eq!(database.outcome("c2").await, Ok(None));
 }
 
-pub async fn a_dropped_batch_is_rolled_back_before_connection_reuse(place: &TestDatabase) {
-    place.migrated().await;
-    let database = place.with(|config| config.max_connections = 1).await;
+pub async fn a_dropped_batch_is_rolled_back_before_connection_reuse(test_db: &TestDatabase) {
+    test_db.migrated().await;
+    let database = test_db.with(|config| config.max_connections = 1).await;
     for name in ["ada", "grace", "linus"] {
         let mut batch = database.begin().await.unwrap();
         batch.insert_users(&[user(name)]).await.unwrap();
@@ -50,11 +50,11 @@ pub async fn a_dropped_batch_is_rolled_back_before_connection_reuse(place: &Test
         assert_eq!(database.user(name).await, Ok(None));
     }
     insert(&database, &[user("ada")]).await;
-    assert!(place.database().await.user("ada").await.unwrap().is_some());
+    assert!(test_db.database().await.user("ada").await.unwrap().is_some());
 }
 
-pub async fn a_read_for_update_waits_for_earlier_locks(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn a_read_for_update_waits_for_earlier_locks(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     insert(&database, &[user("ada")]).await;
     let mut first = database.begin().await.unwrap();
     let mut ada = first.users_for_update(&strings(&["ada"])).await.unwrap().remove(0);
@@ -76,8 +76,8 @@ pub async fn a_read_for_update_waits_for_earlier_locks(place: &TestDatabase) {
     task.await.unwrap();
 }
 
-pub async fn more_rows_than_the_largest_shape_are_written(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn more_rows_than_the_largest_shape_are_written(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     // 2 × 512 + 1 × 64 + 1 × 8 + 4 × 1
     let names: Vec<String> = (0..1100).map(|number| format!("user{number:04}")).collect();
     let users: Vec<UserRow> = names.iter().map(|name| user(name)).collect();

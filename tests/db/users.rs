@@ -5,8 +5,8 @@ use forebay::units::Timestamp;
 
 use crate::{TestDatabase, insert, strings, user, version};
 
-pub async fn an_inserted_user_is_read_back(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn an_inserted_user_is_read_back(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let full = UserRow {
         nickname: Some("Ada ❤ 'quoted' \\ ?".to_owned()),
         is_admin: true,
@@ -22,8 +22,8 @@ pub async fn an_inserted_user_is_read_back(place: &TestDatabase) {
     assert_eq!(database.user("linus").await, Ok(None));
 }
 
-pub async fn holders_are_found_by_each_column(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn holders_are_found_by_each_column(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     insert(&database, &[user("ada"), user("grace"), user("linus")]).await;
     let (ada, grace) = (user("ada"), user("grace"));
     let names = |holders: Vec<forebay::db::Holder>| {
@@ -46,8 +46,8 @@ pub async fn holders_are_found_by_each_column(place: &TestDatabase) {
     assert_eq!(names(found), ["linus"]);
 }
 
-pub async fn comparison_is_byte_exact(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn comparison_is_byte_exact(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let alike = ["ada", "Ada", "ada ", "àda", "a\u{300}da", "ａda"];
     insert(&database, &alike.map(user)).await;
     for name in alike {
@@ -61,8 +61,8 @@ pub async fn comparison_is_byte_exact(place: &TestDatabase) {
     assert_eq!(listed.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(), sorted, "sorted by bytes");
 }
 
-pub async fn users_are_listed_by_name_page_by_page(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn users_are_listed_by_name_page_by_page(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let mut names: Vec<String> = (0..25).map(|number| format!("user{number}")).collect();
     insert(&database, &names.iter().map(|name| user(name)).collect::<Vec<_>>()).await;
     names.sort();
@@ -78,8 +78,8 @@ pub async fn users_are_listed_by_name_page_by_page(place: &TestDatabase) {
     assert_eq!(listed, names);
 }
 
-pub async fn an_update_changes_all_columns_but_the_last_login(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn an_update_changes_all_columns_but_the_last_login(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     let login = Some(Timestamp(5));
     let ada = UserRow { last_login_at: login, ..user("ada") };
     let grace = user("grace");
@@ -106,8 +106,8 @@ pub async fn an_update_changes_all_columns_but_the_last_login(place: &TestDataba
     assert_eq!(database.user("grace").await, Ok(Some(taker)));
 }
 
-pub async fn an_administrator_is_created_once_and_audited(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn an_administrator_is_created_once_and_audited(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     database.create_admin("root", "$2b$10$hash", Timestamp(3)).await.unwrap();
     let root = database.user("root").await.unwrap().unwrap();
     assert!(root.is_admin && root.email.is_none() && root.created_at == Timestamp(3));
@@ -116,17 +116,17 @@ pub async fn an_administrator_is_created_once_and_audited(place: &TestDatabase) 
     // Two administrators without an address do not conflict.
     database.create_admin("other", "$2b$10$hash", Timestamp(4)).await.unwrap();
     let made = |target: &str| format!("operator:migrate user.create_admin {target} applied");
-    assert_eq!(audited(place).await, [made("root") + " 3", made("other") + " 4"]);
+    assert_eq!(audited(test_db).await, [made("root") + " 3", made("other") + " 4"]);
 }
 
 /// The audit in the order of time: actor, action, target, outcome, time.
-async fn audited(place: &TestDatabase) -> Vec<String> {
+async fn audited(test_db: &TestDatabase) -> Vec<String> {
     let columns = "CONCAT(actor, ' ', action, ' ', target, ' ', outcome, ' ', at)";
-    place.texts(&format!("SELECT {columns} FROM audit ORDER BY at")).await
+    test_db.texts(&format!("SELECT {columns} FROM audit ORDER BY at")).await
 }
 
-pub async fn deleted_users_leave_tombstones(place: &TestDatabase) {
-    let database = place.migrated().await;
+pub async fn deleted_users_leave_tombstones(test_db: &TestDatabase) {
+    let database = test_db.migrated().await;
     insert(&database, &[user("ada"), user("grace")]).await;
     let mut batch = database.begin().await.unwrap();
     batch.delete_users(&strings(&["ada", "nobody"])).await.unwrap();

@@ -15,8 +15,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const FAILED_NODE: usize = 1;
 
 /// The remaining nodes serve their slots.
-fn start_cluster(place: &RedisStarter) -> RedisCluster {
-    place.start_cluster_with(&["--cluster-require-full-coverage", "no"])
+fn start_cluster(starter: &RedisStarter) -> RedisCluster {
+    starter.start_cluster_with(&["--cluster-require-full-coverage", "no"])
 }
 
 fn keys() -> Vec<String> {
@@ -29,8 +29,8 @@ async fn check(url: &str, cluster: bool) -> Result<(), KvError> {
 
 #[tokio::test]
 async fn a_server_of_the_wrong_kind_is_reported_as_such() {
-    let Some(place) = services::redis("a_server_of_the_wrong_kind_is_reported_as_such") else { return };
-    let (server, cluster) = (place.start(), place.start_cluster());
+    let Some(starter) = services::redis("a_server_of_the_wrong_kind_is_reported_as_such") else { return };
+    let (server, cluster) = (starter.start(), starter.start_cluster());
     assert_eq!(check(&server.url(), false).await, Ok(()));
     assert_eq!(check(&cluster.url(), true).await, Ok(()));
     let a_node = KvError::WrongServerMode("the server is a node of a cluster: set [redis] cluster = true");
@@ -48,8 +48,8 @@ async fn a_server_of_the_wrong_kind_is_reported_as_such() {
     assert_eq!(check(&server.url(), true).await, Err(no_node));
     server.stop();
     for cluster in [false, true] {
-        let away = check(&server.url(), cluster).await;
-        assert!(matches!(away, Err(KvError::Unavailable(_))), "the kind is unknown: {away:?}");
+        let unavailable = check(&server.url(), cluster).await;
+        assert!(matches!(unavailable, Err(KvError::Unavailable(_))), "the kind is unknown: {unavailable:?}");
     }
 }
 
@@ -67,8 +67,8 @@ async fn only_its_keys_fail(kv: &Kv, cluster: &RedisCluster, keys: &[String]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_node_fails_only_its_own_keys() {
-    let Some(place) = services::redis("a_killed_node_fails_only_its_own_keys") else { return };
-    let cluster = start_cluster(&place);
+    let Some(starter) = services::redis("a_killed_node_fails_only_its_own_keys") else { return };
+    let cluster = start_cluster(&starter);
     let (kv, metrics) = measured(&cluster.url(), true, TIMEOUT);
     let open = &metrics.breaker_open;
     let keys = keys();
@@ -100,8 +100,8 @@ async fn a_killed_node_fails_only_its_own_keys() {
 
 #[tokio::test]
 async fn an_unavailable_cluster_opens_the_breaker() {
-    let Some(place) = services::redis("an_unavailable_cluster_opens_the_breaker") else { return };
-    let cluster = start_cluster(&place);
+    let Some(starter) = services::redis("an_unavailable_cluster_opens_the_breaker") else { return };
+    let cluster = start_cluster(&starter);
     let (kv, metrics) = measured(&cluster.url(), true, TIMEOUT);
     answered("the cluster answers", async || kv.set("a", b"x", TTL).await).await;
     for node in 0..3 {
@@ -113,8 +113,8 @@ async fn an_unavailable_cluster_opens_the_breaker() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_successor_of_an_unresponsive_node_is_found() {
-    let Some(place) = services::redis("the_successor_of_an_unresponsive_node_is_found") else { return };
-    let cluster = start_cluster(&place);
+    let Some(starter) = services::redis("the_successor_of_an_unresponsive_node_is_found") else { return };
+    let cluster = start_cluster(&starter);
     let (kv, _) = measured(&cluster.url(), true, Duration::from_millis(300));
     let keys: Vec<_> = keys().into_iter().filter(|key| cluster.node_of(key) == FAILED_NODE).collect();
     for key in &keys {

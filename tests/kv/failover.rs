@@ -13,10 +13,10 @@ const KEYS: usize = 32;
 
 #[tokio::test]
 async fn no_connection_stays_on_a_demoted_server() {
-    let Some(place) = services::redis("no_connection_stays_on_a_demoted_server") else {
+    let Some(starter) = services::redis("no_connection_stays_on_a_demoted_server") else {
         return;
     };
-    let (old, new, proxy) = (place.start(), place.start(), Proxy::start());
+    let (old, new, proxy) = (starter.start(), starter.start(), Proxy::start());
     proxy.forward_to(&old.address());
     let kv = patient(&format!("redis://{}", proxy.address()), false);
     let entries: Vec<_> = (0..KEYS).map(|number| (format!("k:{number}"), b"x".to_vec(), TTL)).collect();
@@ -45,10 +45,10 @@ async fn no_connection_stays_on_a_demoted_server() {
 
 #[tokio::test]
 async fn a_primary_without_its_required_replicas_fails_the_check() {
-    let Some(place) = services::redis("a_primary_without_its_required_replicas_fails_the_check") else {
+    let Some(starter) = services::redis("a_primary_without_its_required_replicas_fails_the_check") else {
         return;
     };
-    let server = place.start();
+    let server = starter.start();
     let kv = patient(&server.url(), false);
     assert_eq!(kv.check("c").await, Ok(()));
     assert_eq!(server.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap(), "+OK\r\n");
@@ -58,10 +58,10 @@ async fn a_primary_without_its_required_replicas_fails_the_check() {
 /// `maxmemory` with Redis's default policy: no key is evicted, and writes are refused.
 #[tokio::test]
 async fn a_server_out_of_memory_serves_reads_only() {
-    let Some(place) = services::redis("a_server_out_of_memory_serves_reads_only") else {
+    let Some(starter) = services::redis("a_server_out_of_memory_serves_reads_only") else {
         return;
     };
-    let server = place.start();
+    let server = starter.start();
     let kv = patient(&server.url(), false);
     let entry = [("k".to_owned(), b"x".to_vec(), TTL)];
     kv.set_all(&entry).await.unwrap();
@@ -78,8 +78,8 @@ async fn a_server_out_of_memory_serves_reads_only() {
 
 #[tokio::test]
 async fn a_missing_permission_is_reported_by_every_check() {
-    let Some(place) = services::redis("a_missing_permission_is_reported_by_every_check") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("a_missing_permission_is_reported_by_every_check") else { return };
+    let server = starter.start();
     let allow = |rules: &[&str]| {
         let command = [&["ACL", "SETUSER", "app"], rules].concat();
         assert_eq!(server.command(&command).unwrap(), "+OK\r\n");
@@ -93,8 +93,8 @@ async fn a_missing_permission_is_reported_by_every_check() {
 
     // A user that may not subscribe misses other daemons' messages.
     let mut subscription = kv.subscribe("d");
-    let unheard = KvError::NotSubscribed { channel: "d".to_owned(), why: Box::new(KvError::Denied) };
-    let reported = until("it is reported", async || kv.check("c").await == Err(unheard.clone()));
+    let not_received = KvError::NotSubscribed { channel: "d".to_owned(), why: Box::new(KvError::Denied) };
+    let reported = until("it is reported", async || kv.check("c").await == Err(not_received.clone()));
     tokio::select! {
         event = subscription.next() => panic!("{event:?} on a channel that is forbidden"),
         () = reported => {}
@@ -118,8 +118,8 @@ const RULES: &str = "on >secret resetkeys ~user:* ~forebay:* resetchannels &fore
 
 #[tokio::test]
 async fn the_documented_permissions_are_sufficient() {
-    let Some(place) = services::redis("the_documented_permissions_are_sufficient") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("the_documented_permissions_are_sufficient") else { return };
+    let server = starter.start();
     let command: Vec<&str> = ["ACL", "SETUSER", "app"].into_iter().chain(RULES.split_whitespace()).collect();
     assert_eq!(server.command(&command).unwrap(), "+OK\r\n");
     let kv = patient(&format!("redis://app:secret@{}", server.address()), false);

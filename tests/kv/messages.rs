@@ -66,9 +66,9 @@ async fn a_message_reaches_every_subscriber_of_its_channel_in_order() {
 #[tokio::test]
 async fn two_clients_receive_each_others_messages() {
     let test = "two_clients_receive_each_others_messages";
-    let Some(place) = services::redis(test) else { return };
-    let server = place.start();
-    let cluster = place.start_cluster();
+    let Some(starter) = services::redis(test) else { return };
+    let server = starter.start();
+    let cluster = starter.start_cluster();
     let clients = [
         (patient(&server.url(), false), patient(&server.url(), false)),
         (patient(&cluster.node(0).url(), true), patient(&cluster.node(2).url(), true)),
@@ -84,8 +84,8 @@ async fn two_clients_receive_each_others_messages() {
 
 #[tokio::test]
 async fn a_server_restart_reports_missed_messages() {
-    let Some(place) = services::redis("a_server_restart_reports_missed_messages") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("a_server_restart_reports_missed_messages") else { return };
+    let server = starter.start();
     let kv = patient(&server.url(), false);
     let mut subscription = kv.subscribe("c");
     publish_until_received(&kv, &mut subscription, "before").await;
@@ -98,8 +98,8 @@ async fn a_server_restart_reports_missed_messages() {
 
 #[tokio::test]
 async fn a_subscriber_detects_a_cut_connection() {
-    let Some(place) = services::redis("a_subscriber_detects_a_cut_connection") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("a_subscriber_detects_a_cut_connection") else { return };
+    let server = starter.start();
     let proxy = Proxy::start();
     proxy.forward_to(&server.address());
     let kv = patient(&format!("redis://{}", proxy.address()), false);

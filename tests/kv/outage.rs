@@ -21,8 +21,8 @@ async fn is_open(kv: &Kv) -> bool {
 
 #[tokio::test]
 async fn the_server_may_start_after_the_client() {
-    let Some(place) = services::redis("the_server_may_start_after_the_client") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("the_server_may_start_after_the_client") else { return };
+    let server = starter.start();
     server.stop();
     let kv = patient(&server.url(), false);
     let error = kv.get("a").await.unwrap_err();
@@ -33,8 +33,8 @@ async fn the_server_may_start_after_the_client() {
 
 #[tokio::test]
 async fn a_client_recovers_by_itself_from_a_restart() {
-    let Some(place) = services::redis("a_client_recovers_by_itself_from_a_restart") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("a_client_recovers_by_itself_from_a_restart") else { return };
+    let server = starter.start();
     let kv = patient(&server.url(), false);
     kv.set("a", b"x:1", TTL).await.unwrap();
     assert!(kv.replace("a", b"x:", b"x:2", TTL).await.unwrap());
@@ -50,8 +50,8 @@ async fn a_client_recovers_by_itself_from_a_restart() {
 
 #[tokio::test]
 async fn an_unavailable_server_gets_one_probe_at_a_time() {
-    let Some(place) = services::redis("an_unavailable_server_gets_one_probe_at_a_time") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("an_unavailable_server_gets_one_probe_at_a_time") else { return };
+    let server = starter.start();
     let (kv, metrics) = measured(&server.url(), false, TIMEOUT);
     answered("the server answers", async || kv.set("a", b"1", TTL).await).await;
     let open = &metrics.breaker_open;
@@ -67,10 +67,10 @@ async fn an_unavailable_server_gets_one_probe_at_a_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_to_a_frozen_server_fail_fast_after_some_timeouts() {
-    let Some(place) = services::redis("calls_to_a_frozen_server_fail_fast_after_some_timeouts") else {
+    let Some(starter) = services::redis("calls_to_a_frozen_server_fail_fast_after_some_timeouts") else {
         return;
     };
-    let server = place.start();
+    let server = starter.start();
     let kv = client(&server.url(), false, TIMEOUT);
     answered("the server answers", async || kv.set("a", b"1", TTL).await).await;
     server.freeze();
@@ -90,8 +90,8 @@ async fn calls_to_a_frozen_server_fail_fast_after_some_timeouts() {
 
 #[tokio::test]
 async fn a_value_whose_reply_was_lost_is_owned() {
-    let Some(place) = services::redis("a_value_whose_reply_was_lost_is_owned") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("a_value_whose_reply_was_lost_is_owned") else { return };
+    let server = starter.start();
     let proxy = Proxy::start();
     proxy.forward_to(&server.address());
     let kv = client(&format!("redis://{}", proxy.address()), false, TIMEOUT);
@@ -111,8 +111,8 @@ async fn a_value_whose_reply_was_lost_is_owned() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_value_set_before_a_disconnect_is_owned() {
-    let Some(place) = services::redis("a_value_set_before_a_disconnect_is_owned") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("a_value_set_before_a_disconnect_is_owned") else { return };
+    let server = starter.start();
     let proxy = Proxy::start();
     proxy.forward_to(&server.address());
     let kv = patient(&format!("redis://{}", proxy.address()), false);
@@ -132,10 +132,10 @@ async fn a_value_set_before_a_disconnect_is_owned() {
 
 #[tokio::test]
 async fn a_timed_out_operation_precedes_later_ones() {
-    let Some(place) = services::redis("a_timed_out_operation_precedes_later_ones") else {
+    let Some(starter) = services::redis("a_timed_out_operation_precedes_later_ones") else {
         return;
     };
-    let server = place.start();
+    let server = starter.start();
     let kv = client(&server.url(), false, TIMEOUT);
     answered("the server answers", async || kv.get("a").await).await;
     server.freeze();
@@ -148,8 +148,8 @@ async fn a_timed_out_operation_precedes_later_ones() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_concurrent_callers_share_the_connections() {
-    let Some(place) = services::redis("many_concurrent_callers_share_the_connections") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("many_concurrent_callers_share_the_connections") else { return };
+    let server = starter.start();
     let kv = Arc::new(patient(&server.url(), false));
     let callers: Vec<_> = (0..2_000)
         .map(|number| {
@@ -167,8 +167,8 @@ async fn many_concurrent_callers_share_the_connections() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_recovers_after_a_node_failure() {
-    let Some(place) = services::redis("a_cluster_recovers_after_a_node_failure") else { return };
-    let cluster = place.start_cluster();
+    let Some(starter) = services::redis("a_cluster_recovers_after_a_node_failure") else { return };
+    let cluster = starter.start_cluster();
     let kv = client(&cluster.url(), true, Duration::from_secs(2));
     let keys: Vec<String> = (0..30).map(|number| format!("k:{number}")).collect();
     let entries: Vec<_> = keys.iter().map(|key| (key.clone(), b"x".to_vec(), TTL)).collect();

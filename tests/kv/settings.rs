@@ -14,8 +14,8 @@ use support::{scratch, services};
 
 #[tokio::test]
 async fn passwords_are_read_and_never_shown() {
-    let Some(place) = services::redis("passwords_are_read_and_never_shown") else { return };
-    let server = place.start_with(&["--requirepass", "hunter2"]);
+    let Some(starter) = services::redis("passwords_are_read_and_never_shown") else { return };
+    let server = starter.start_with(&["--requirepass", "hunter2"]);
     let dir = scratch::dir("password");
     let file = dir.path().join("redis.password");
     fs::write(&file, "hunter2\n").unwrap();
@@ -45,7 +45,7 @@ async fn passwords_are_read_and_never_shown() {
 #[tokio::test]
 async fn tls_requires_a_known_server_certificate() {
     let test = "tls_requires_a_known_server_certificate";
-    let Some(place) = services::redis(test) else { return };
+    let Some(starter) = services::redis(test) else { return };
     let dir = scratch::dir("tls");
     let certificate = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test \
                        -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=IP:127.0.0.1 \
@@ -65,7 +65,7 @@ async fn tls_requires_a_known_server_certificate() {
             word => word,
         })
         .collect();
-    let _server = place.start_with(&tls);
+    let _server = starter.start_with(&tls);
     let url = ServerUrl::from(&*format!("rediss://{}", port.address()));
     let config = |ca_file| Config { url: url.clone(), ca_file, timeout: Span(LONG), ..Config::default() };
     let connect = |config: &Config| Kv::redis(config, metrics()).unwrap();

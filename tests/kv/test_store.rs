@@ -41,10 +41,10 @@ pub fn embedded() -> TestStore {
 /// Every kind of store that this machine offers.
 pub fn all_stores(test: &str) -> Vec<TestStore> {
     let mut stores = vec![embedded()];
-    if let Some(place) = services::redis(test) {
-        let server = place.start();
+    if let Some(starter) = services::redis(test) {
+        let server = starter.start();
         stores.push(TestStore { kv: patient(&server.url(), false), _backing: Backing::Server(server) });
-        let cluster = place.start_cluster();
+        let cluster = starter.start_cluster();
         stores.push(TestStore { kv: patient(&cluster.url(), true), _backing: Backing::Cluster(cluster) });
     }
     stores

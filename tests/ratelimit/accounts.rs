@@ -21,8 +21,8 @@ async fn fail(daemon: &TestDaemon, name: &str, times: u32) -> Vec<bool> {
 
 #[tokio::test]
 async fn an_account_limit_is_shared_by_all_daemons() {
-    let Some(place) = services::redis("an_account_limit_is_shared_by_all_daemons") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("an_account_limit_is_shared_by_all_daemons") else { return };
+    let server = starter.start();
     let daemons = [(); 2].map(|()| TestDaemon::on(&server.url(), &Config::default()));
     for number in 0..FAILURES {
         let daemon = &daemons[number as usize % 2];
@@ -44,8 +44,8 @@ async fn an_account_limit_is_shared_by_all_daemons() {
 
 #[tokio::test]
 async fn without_redis_each_daemon_counts_failures_alone() {
-    let Some(place) = services::redis("without_redis_each_daemon_counts_failures_alone") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("without_redis_each_daemon_counts_failures_alone") else { return };
+    let server = starter.start();
     let daemon = TestDaemon::on(&server.url(), &Config::default());
     assert_eq!(fail(&daemon, "ada", FAILURES / 2).await, vec![true; 10]);
     server.kill();
@@ -62,8 +62,8 @@ async fn without_redis_each_daemon_counts_failures_alone() {
 
 #[tokio::test]
 async fn the_switch_turns_all_limits_off() {
-    let Some(place) = services::redis("the_switch_turns_all_limits_off") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("the_switch_turns_all_limits_off") else { return };
+    let server = starter.start();
     let config =
         Config { enabled: false, write_limit: 1, login_limit: 1, account_failures: 1, ..Config::default() };
     let daemon = TestDaemon::on(&server.url(), &config);

@@ -34,8 +34,8 @@ fn sent(http: &mut Client, forwarded: &[&str]) -> bool {
 
 #[test]
 fn a_forged_header_of_an_untrusted_peer_is_ignored() {
-    let Some(place) = services::redis("a_forged_header_of_an_untrusted_peer_is_ignored") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("a_forged_header_of_an_untrusted_peer_is_ignored") else { return };
+    let server = starter.start();
     let mut daemon = behind(&server.url(), &["10.0.0.0/8"]);
     daemon.start();
     let mut http = daemon.http();
@@ -46,8 +46,8 @@ fn a_forged_header_of_an_untrusted_peer_is_ignored() {
 
 #[test]
 fn clients_of_a_trusted_proxy_are_distinguished() {
-    let Some(place) = services::redis("clients_of_a_trusted_proxy_are_distinguished") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("clients_of_a_trusted_proxy_are_distinguished") else { return };
+    let server = starter.start();
     let mut daemon = behind(&server.url(), &["127.0.0.0/8", "10.0.0.1"]);
     daemon.start();
     let mut http = daemon.http();

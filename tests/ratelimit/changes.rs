@@ -29,10 +29,10 @@ fn change(daemon: &Forebay, document: &str) {
 
 #[test]
 fn a_change_applies_to_all_daemons_and_survives_restarts() {
-    let Some(place) = services::redis("a_change_applies_to_all_daemons_and_survives_restarts") else {
+    let Some(starter) = services::redis("a_change_applies_to_all_daemons_and_survives_restarts") else {
         return;
     };
-    let server = place.start();
+    let server = starter.start();
     let mut daemons = [(); 2].map(|()| forebay(&server.url(), 10));
     daemons.iter_mut().for_each(Forebay::start);
     let [first, second] = &mut daemons;
@@ -69,8 +69,8 @@ fn a_change_applies_to_all_daemons_and_survives_restarts() {
 
 #[test]
 fn a_change_during_an_outage_is_shared_later() {
-    let Some(place) = services::redis("a_change_during_an_outage_is_shared_later") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("a_change_during_an_outage_is_shared_later") else { return };
+    let server = starter.start();
     let mut daemons = [(); 2].map(|()| forebay(&server.url(), 10));
     daemons.iter_mut().for_each(Forebay::start);
     let [first, second] = &mut daemons;
@@ -93,8 +93,8 @@ fn a_change_during_an_outage_is_shared_later() {
 
 #[test]
 fn all_errors_of_a_change_are_reported() {
-    let Some(place) = services::redis("all_errors_of_a_change_are_reported") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("all_errors_of_a_change_are_reported") else { return };
+    let server = starter.start();
     let mut daemon = forebay(&server.url(), 10).set("rate_limit.enabled", false);
     daemon.start();
     let mut admin = daemon.admin_http();
@@ -117,8 +117,8 @@ fn all_errors_of_a_change_are_reported() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changed_limits_apply_under_load() {
-    let Some(place) = services::redis("changed_limits_apply_under_load") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("changed_limits_apply_under_load") else { return };
+    let server = starter.start();
     let daemons = [(); 2].map(|()| Arc::new(TestDaemon::on(&server.url(), &writes(10_000, DAY))));
     let over = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = [0, 1, 0, 1]
@@ -164,8 +164,8 @@ async fn changed_limits_apply_under_load() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_in_progress_survive_a_limit_change() {
-    let Some(place) = services::redis("requests_in_progress_survive_a_limit_change") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("requests_in_progress_survive_a_limit_change") else { return };
+    let server = starter.start();
     let daemon = Arc::new(TestDaemon::on(&server.url(), &writes(10, DAY)));
     let over = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..4)
@@ -179,25 +179,25 @@ async fn requests_in_progress_survive_a_limit_change() {
             })
         })
         .collect();
-    let mut questions = Vec::new();
+    let mut store_calls = Vec::new();
     for change in 0..100 {
         let before = daemon.store_calls();
         daemon.limits.change(AdjustableLimiter::Write, setting(10 + change % 2)).await.unwrap();
         until("the limit refuses", async || !daemon.writes(client(0)).await).await;
-        questions.push(daemon.store_calls() - before);
+        store_calls.push(daemon.store_calls() - before);
     }
     over.store(true, Ordering::Relaxed);
     for client in clients {
         client.await.unwrap();
     }
     // One that refuses, and a few of requests that were in progress.
-    assert!(questions.iter().all(|count| *count < 50), "{questions:?}");
+    assert!(store_calls.iter().all(|count| *count < 50), "{store_calls:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_change_wins_after_a_lost_connection() {
-    let Some(place) = services::redis("the_last_change_wins_after_a_lost_connection") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("the_last_change_wins_after_a_lost_connection") else { return };
+    let server = starter.start();
     let proxy = Proxy::start();
     proxy.forward_to(&server.address());
     let near = TestDaemon::on(&server.url(), &writes(10, DAY));

@@ -13,8 +13,8 @@ const FALLBACK: &str = "forebay_ratelimit_fallback";
 
 #[test]
 fn daemons_count_together_again_after_a_redis_outage() {
-    let Some(place) = services::redis("daemons_count_together_again_after_a_redis_outage") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("daemons_count_together_again_after_a_redis_outage") else { return };
+    let server = starter.start();
     let mut daemons = [(); 2].map(|()| forebay(&server.url(), 20));
     daemons.iter_mut().for_each(Forebay::start);
     let mut clients = [daemons[0].http(), daemons[1].http()];
@@ -39,8 +39,8 @@ fn daemons_count_together_again_after_a_redis_outage() {
 
 #[test]
 fn no_request_fails_while_redis_hangs() {
-    let Some(place) = services::redis("no_request_fails_while_redis_hangs") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("no_request_fails_while_redis_hangs") else { return };
+    let server = starter.start();
     let proxy = Proxy::start();
     proxy.forward_to(&server.address());
     let mut daemon = forebay(&format!("redis://{}", proxy.address()), 100);
@@ -58,8 +58,8 @@ fn no_request_fails_while_redis_hangs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hanging_redis_delays_few_requests() {
     const TIMEOUT: Duration = Duration::from_secs(1);
-    let Some(place) = services::redis("a_hanging_redis_delays_few_requests") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("a_hanging_redis_delays_few_requests") else { return };
+    let server = starter.start();
     let proxy = Proxy::start();
     proxy.forward_to(&server.address());
     let daemon =

@@ -18,8 +18,8 @@ fn appended(daemon: &Forebay) -> f64 {
 
 #[test]
 fn a_batch_counts_its_lines_and_passes_whole() {
-    let Some(place) = services::redis("a_batch_counts_its_lines_and_passes_whole") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("a_batch_counts_its_lines_and_passes_whole") else { return };
+    let server = starter.start();
     let mut daemon = forebay(&server.url(), 100);
     daemon.start();
     assert_eq!(batch(&daemon, 60).status, 202);
@@ -29,7 +29,7 @@ fn a_batch_counts_its_lines_and_passes_whole() {
     assert_eq!(batch(&daemon, 39).status, 202);
     assert_limited(&batch(&daemon, 1));
     // A retry would not help.
-    let unused = place.start();
+    let unused = starter.start();
     let mut fresh = forebay(&unused.url(), 50);
     fresh.start();
     let answer = batch(&fresh, 51);
@@ -38,8 +38,8 @@ fn a_batch_counts_its_lines_and_passes_whole() {
 
 #[test]
 fn a_limited_request_is_refused_before_its_body() {
-    let Some(place) = services::redis("a_limited_request_is_refused_before_its_body") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("a_limited_request_is_refused_before_its_body") else { return };
+    let server = starter.start();
     let mut daemon = forebay(&server.url(), 3).set("users.enabled", true);
     daemon.start();
     assert_eq!(accepted(&mut daemon.http(), 3), 3);

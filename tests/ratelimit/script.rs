@@ -33,8 +33,8 @@ impl Random {
 
 #[tokio::test]
 async fn the_redis_script_and_the_rust_code_agree() {
-    let Some(place) = services::redis("the_redis_script_and_the_rust_code_agree") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("the_redis_script_and_the_rust_code_agree") else { return };
+    let server = starter.start();
     let config = kv::Config { url: ServerUrl::from(&*server.url()), ..kv::Config::default() };
     let config = kv::Config { timeout: forebay::units::Span::secs(10), ..config };
     let kv = Kv::redis(&config, kv::Metrics::register(&Registry::new().unwrap()).unwrap().into()).unwrap();

@@ -40,18 +40,18 @@ fn refilled(limit: u64, began: Instant) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_daemons_together_grant_exactly_the_limit() {
-    let Some(place) = services::redis("two_daemons_together_grant_exactly_the_limit") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("two_daemons_together_grant_exactly_the_limit") else { return };
+    let server = starter.start();
     for (number, limit) in [(0, 1), (1, 50), (2, 2_000), (3, 100_000)] {
         let config = writes(limit, DAY);
         let daemons: Vec<_> = (0..2).map(|_| Arc::new(TestDaemon::on(&server.url(), &config))).collect();
         let began = Instant::now();
         let accepted = used_up(&daemons, client(number)).await;
         assert!((limit..=limit + refilled(limit, began)).contains(&accepted), "{accepted} of {limit}");
-        let questions: u64 = daemons.iter().map(|daemon| daemon.store_calls()).sum();
-        println!("{accepted} of {limit}: {questions} store calls");
+        let store_calls: u64 = daemons.iter().map(|daemon| daemon.store_calls()).sum();
+        println!("{accepted} of {limit}: {store_calls} store calls");
         // Near the limit every permit needs a call; far from it hardly any does.
-        assert!(limit < 100_000 || questions < accepted / 20, "{questions} store calls for {accepted}");
+        assert!(limit < 100_000 || store_calls < accepted / 20, "{store_calls} store calls for {accepted}");
         assert!(daemons.iter().all(|daemon| daemon.rejected("write") >= CONCURRENT_REQUESTS as u64));
         assert!(daemons.iter().all(|daemon| !daemon.is_local_only()));
     }
@@ -59,8 +59,8 @@ async fn two_daemons_together_grant_exactly_the_limit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_holds_while_permits_come_back() {
-    let Some(place) = services::redis("a_limit_holds_while_permits_come_back") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("a_limit_holds_while_permits_come_back") else { return };
+    let server = starter.start();
     let (limit, window) = (1_000, Duration::from_secs(4));
     let daemons: Vec<_> =
         (0..2).map(|_| Arc::new(TestDaemon::on(&server.url(), &writes(limit, window)))).collect();
@@ -81,8 +81,8 @@ async fn a_limit_holds_while_permits_come_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_three_primaries_counts_too() {
-    let Some(place) = services::redis("a_cluster_of_three_primaries_counts_too") else { return };
-    let cluster = place.start_cluster();
+    let Some(starter) = services::redis("a_cluster_of_three_primaries_counts_too") else { return };
+    let cluster = starter.start_cluster();
     let daemon = || TestDaemon::with(&cluster.url(), true, &writes(20, DAY), Duration::from_secs(10));
     let daemons = [Arc::new(daemon()), Arc::new(daemon())];
     // Their keys are on all three nodes.
@@ -96,8 +96,8 @@ async fn a_cluster_of_three_primaries_counts_too() {
 
 #[tokio::test]
 async fn keys_contain_no_addresses_or_names_and_expire() {
-    let Some(place) = services::redis("keys_contain_no_addresses_or_names_and_expire") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("keys_contain_no_addresses_or_names_and_expire") else { return };
+    let server = starter.start();
     let daemon = TestDaemon::on(&server.url(), &writes(100, DAY));
     assert!(daemon.writes(client(1)).await);
     assert!(daemon.limits.write(Some("ada"), client(1)).await.is_ok());
@@ -115,8 +115,8 @@ async fn keys_contain_no_addresses_or_names_and_expire() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_of_many_clients_are_batched() {
     const CLIENTS: u32 = 2_000;
-    let Some(place) = services::redis("requests_of_many_clients_are_batched") else { return };
-    let server = place.start();
+    let Some(starter) = services::redis("requests_of_many_clients_are_batched") else { return };
+    let server = starter.start();
     let daemon = Arc::new(TestDaemon::on(&server.url(), &writes(1, DAY)));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|n| {

@@ -70,18 +70,18 @@ impl ServerConnection {
             && open.is_usable().await
         {
             match open.exchange(request, keep).await {
-                Ok(answer) => {
+                Ok(response) => {
                     self.open = Some(open);
-                    return Ok(answer);
+                    return Ok(response);
                 }
                 Err((failure, None)) => return Err(failure),
                 Err((_, Some(unsent))) => request = unsent,
             }
         }
         let mut open = OpenConnection::new(&self.server).await?;
-        let answer = open.exchange(request, keep).await.map_err(|(failure, _)| failure)?;
+        let response = open.exchange(request, keep).await.map_err(|(failure, _)| failure)?;
         self.open = Some(open);
-        Ok(answer)
+        Ok(response)
     }
 }
 

@@ -39,21 +39,21 @@ impl LevelCheck {
 
 /// Checks each level, in the order of the file.
 pub fn check_levels(levels: &Levels, measured: &MeasuredStats) -> Vec<LevelCheck> {
-    levels.all.iter().map(|level| check_level(level, figures(&level.scope, measured))).collect()
+    levels.all.iter().map(|level| check_level(level, stats(&level.scope, measured))).collect()
 }
 
-fn figures<'a>(scope: &Scope, measured: &'a MeasuredStats) -> Option<&'a RequestSummary> {
+fn stats<'a>(scope: &Scope, measured: &'a MeasuredStats) -> Option<&'a RequestSummary> {
     match scope {
         Scope::Total => Some(&measured.total),
         Scope::Operation(name) => measured.operations.get(name),
         Scope::Phase(name) => {
-            measured.phases.iter().find(|phase| phase.name == *name).map(|phase| &phase.figures)
+            measured.phases.iter().find(|phase| phase.name == *name).map(|phase| &phase.stats)
         }
     }
 }
 
-fn check_level(level: &Level, figures: Option<&RequestSummary>) -> LevelCheck {
-    let measured = figures.and_then(|figures| level.quantity.measured(figures));
+fn check_level(level: &Level, stats: Option<&RequestSummary>) -> LevelCheck {
+    let measured = stats.and_then(|stats| level.quantity.measured(stats));
     let minimum = level.quantity.is_minimum();
     let met = measured.is_some_and(|value| if minimum { value >= level.limit } else { value <= level.limit });
     let scope = match &level.scope {
@@ -85,14 +85,14 @@ mod tests {
 
     #[test]
     fn a_value_equal_to_the_limit_meets_the_level() {
-        let figures = RequestSummary {
+        let stats = RequestSummary {
             due: 10,
             good: 9,
             error_rate: 0.1,
             achieved_rate: 9.0,
             ..RequestSummary::default()
         };
-        let met = |key, limit| check_level(&level(key, limit), Some(&figures)).met;
+        let met = |key, limit| check_level(&level(key, limit), Some(&stats)).met;
         assert!(met("error_rate", 0.1) && !met("error_rate", 0.09));
         assert!(met("achieved_rate", 9.0) && !met("achieved_rate", 9.1));
         assert!(met("requests", 9.0) && !met("requests", 10.0));
@@ -102,8 +102,8 @@ mod tests {
 
     #[test]
     fn a_check_is_shown_as_a_sentence() {
-        let figures = RequestSummary { due: 10, achieved_rate: 9.25, ..RequestSummary::default() };
-        let text = |key, limit| check_level(&level(key, limit), Some(&figures)).text();
+        let stats = RequestSummary { due: 10, achieved_rate: 9.25, ..RequestSummary::default() };
+        let text = |key, limit| check_level(&level(key, limit), Some(&stats)).text();
         assert_eq!(text("achieved_rate", 10.0), "total: achieved_rate 9.25/s, at least 10/s");
         assert_eq!(text("p95", 500.0), "total: p95 nothing measured, at most 500 ms");
     }

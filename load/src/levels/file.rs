@@ -53,9 +53,9 @@ pub fn read(path: &Path, names: &Names) -> anyhow::Result<Levels> {
     let text = fs::read_to_string(path).with_context(|| format!("--levels {}", path.display()))?;
     match parse(&text, names) {
         Ok(levels) => Ok(levels),
-        Err(mistakes) => {
+        Err(errors) => {
             let lines: Vec<_> =
-                mistakes.iter().map(|(line, what)| format!("{}:{line}: {what}", path.display())).collect();
+                errors.iter().map(|(line, what)| format!("{}:{line}: {what}", path.display())).collect();
             bail!("{}", lines.join("\n"))
         }
     }
@@ -71,16 +71,16 @@ fn parse(text: &str, names: &Names) -> Result<Levels, Vec<LevelError>> {
         let at = error.span().map_or(0, |span| span.start);
         vec![(line_of(at), error.message().to_owned())]
     })?;
-    let mut reader = Reader { names, all: Vec::new(), mistakes: Vec::new() };
+    let mut reader = Reader { names, all: Vec::new(), errors: Vec::new() };
     reader.document(document.get_ref());
-    let mut mistakes: Vec<LevelError> =
-        reader.mistakes.into_iter().map(|(at, what)| (line_of(at), what)).collect();
-    if mistakes.is_empty() && reader.all.is_empty() {
-        mistakes.push((1, "the file contains no level".to_owned()));
+    let mut errors: Vec<LevelError> =
+        reader.errors.into_iter().map(|(at, what)| (line_of(at), what)).collect();
+    if errors.is_empty() && reader.all.is_empty() {
+        errors.push((1, "the file contains no level".to_owned()));
     }
-    mistakes.sort();
-    if !mistakes.is_empty() {
-        return Err(mistakes);
+    errors.sort();
+    if !errors.is_empty() {
+        return Err(errors);
     }
     reader.all.sort_by_key(|(at, _)| *at);
     Ok(Levels { all: reader.all.into_iter().map(|(_, level)| level).collect() })
@@ -91,7 +91,7 @@ struct Reader<'a> {
     /// Byte offset and level, to restore the order of the file: the parser sorts by name.
     all: Vec<(usize, Level)>,
     /// Byte offset and text of each error.
-    mistakes: Vec<(usize, String)>,
+    errors: Vec<(usize, String)>,
 }
 
 impl Reader<'_> {
@@ -139,7 +139,7 @@ impl Reader<'_> {
             match limit(quantity, value.get_ref()) {
                 Ok(limit) => self.all.push((at, Level { scope: scope.clone(), key, quantity, limit })),
                 Err(expected) => {
-                    self.mistakes.push((value.span().start, format!("{name}: expected {expected}")))
+                    self.errors.push((value.span().start, format!("{name}: expected {expected}")))
                 }
             }
         }
@@ -147,14 +147,14 @@ impl Reader<'_> {
 
     fn table<'t, 'i>(&mut self, name: &str, value: &'t Spanned<DeValue<'i>>) -> Option<&'t DeTable<'i>> {
         let DeValue::Table(table) = value.get_ref() else {
-            self.mistakes.push((value.span().start, format!("{name}: expected a table such as [total]")));
+            self.errors.push((value.span().start, format!("{name}: expected a table such as [total]")));
             return None;
         };
         Some(table)
     }
 
     fn unknown_name(&mut self, at: usize, what: &str, name: &str, known: &[&str]) {
-        self.mistakes.push((at, format!("no {what} is called {name:?}; valid names: {}", known.join(", "))));
+        self.errors.push((at, format!("no {what} is called {name:?}; valid names: {}", known.join(", "))));
     }
 }
 
@@ -210,13 +210,10 @@ mod tests {
     fn every_error_in_a_file_is_reported_with_its_line() {
         let text = "[total]\np95 = 500\nerror_rate = 2\n[operation.reed]\np95 = \"1s\"\n[phase.spike]\np96 = \"1s\"\n\
                     [totl]\n";
-        let mistakes = parse(text, &names()).unwrap_err();
-        let lines: Vec<_> = mistakes.iter().map(|(line, _)| *line).collect();
-        assert_eq!(lines, [2, 3, 4, 7, 8], "{mistakes:?}");
-        assert!(
-            mistakes[2].1.contains("no operation is called \"reed\"; valid names: register"),
-            "{mistakes:?}"
-        );
+        let errors = parse(text, &names()).unwrap_err();
+        let lines: Vec<_> = errors.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [2, 3, 4, 7, 8], "{errors:?}");
+        assert!(errors[2].1.contains("no operation is called \"reed\"; valid names: register"), "{errors:?}");
         assert_eq!(parse("[total]\np95 = \"1s", &names()).unwrap_err()[0].0, 2);
         assert_eq!(parse("", &names()).unwrap_err()[0].1, "the file contains no level");
     }

@@ -45,12 +45,12 @@ impl LimitedQuantity {
     }
 
     /// The measured value. `None` without a measurement.
-    pub fn measured(self, figures: &RequestSummary) -> Option<f64> {
+    pub fn measured(self, stats: &RequestSummary) -> Option<f64> {
         match self {
-            Self::Latency(name) => figures.latency_ms.as_ref().map(|latency| latency.named(name)),
-            Self::ErrorRate => (figures.due > 0).then_some(figures.error_rate),
-            Self::AchievedRate => Some(figures.achieved_rate),
-            Self::Requests => Some(figures.good as f64),
+            Self::Latency(name) => stats.latency_ms.as_ref().map(|latency| latency.named(name)),
+            Self::ErrorRate => (stats.due > 0).then_some(stats.error_rate),
+            Self::AchievedRate => Some(stats.achieved_rate),
+            Self::Requests => Some(stats.good as f64),
         }
     }
 }

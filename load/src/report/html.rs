@@ -33,7 +33,7 @@ pub fn page(document: &Document) -> String {
         page.push_str("<p class=\"bad\">The run was interrupted.</p>\n");
     }
     levels(&mut page, document);
-    figures(&mut page, document);
+    stats(&mut page, document);
     plots(&mut page, document);
     errors(&mut page, document);
     if let Some(kafka) = &document.kafka {
@@ -54,7 +54,7 @@ fn levels(page: &mut String, document: &Document) {
     page.push_str("</ul>\n");
 }
 
-fn figures(page: &mut String, document: &Document) {
+fn stats(page: &mut String, document: &Document) {
     page.push_str(
         "<h2>Results</h2>\n<div class=\"wide\"><table>\n<tr><th>requests</th><th>due</th><th>due/s</th><th>good/s</th>\
          <th>errors</th><th>p50 ms</th><th>p90 ms</th><th>p95 ms</th><th>p99 ms</th><th>p99.9 ms</th><th>max ms</th>\
@@ -63,12 +63,12 @@ fn figures(page: &mut String, document: &Document) {
     row(page, "all", &document.total);
     if document.phases.len() > 1 {
         for phase in &document.phases {
-            row(page, &format!("phase {}", phase.name), &phase.figures);
+            row(page, &format!("phase {}", phase.name), &phase.stats);
         }
     }
     if document.operations.len() > 1 {
-        for (name, figures) in &document.operations {
-            row(page, &format!("operation {name}"), figures);
+        for (name, stats) in &document.operations {
+            row(page, &format!("operation {name}"), stats);
         }
     }
     page.push_str(
@@ -77,21 +77,21 @@ fn figures(page: &mut String, document: &Document) {
     );
 }
 
-fn row(page: &mut String, name: &str, figures: &RequestSummary) {
+fn row(page: &mut String, name: &str, stats: &RequestSummary) {
     let latency =
-        |of: fn(&Latency) -> f64| figures.latency_ms.as_ref().map_or("–".to_owned(), |all| number(of(all)));
-    let service = figures.service_ms.as_ref().map_or("–".to_owned(), |all| number(all.p99));
-    let errors = figures.due - figures.good;
+        |of: fn(&Latency) -> f64| stats.latency_ms.as_ref().map_or("–".to_owned(), |all| number(of(all)));
+    let service = stats.service_ms.as_ref().map_or("–".to_owned(), |all| number(all.p99));
+    let errors = stats.due - stats.good;
     let class = if errors > 0 { " class=\"bad\"" } else { "" };
     put(
         page,
         format_args!(
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td{class}>{errors} ({} %)</td>",
             escape(name),
-            figures.due,
-            number(figures.due_rate),
-            number(figures.achieved_rate),
-            number(figures.error_rate * 100.0),
+            stats.due,
+            number(stats.due_rate),
+            number(stats.achieved_rate),
+            number(stats.error_rate * 100.0),
         ),
     );
     let columns: [fn(&Latency) -> f64; 6] =

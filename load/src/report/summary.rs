@@ -131,7 +131,7 @@ pub struct PhaseStats {
     pub to_rate: f64,
     /// The requests that were due in the phase.
     #[serde(flatten)]
-    pub figures: RequestSummary,
+    pub stats: RequestSummary,
 }
 
 /// One interval of the timeline.
@@ -176,15 +176,15 @@ impl MeasuredStats {
     ) -> Self {
         let ended = ended.min(profile.length()).saturating_sub(profile.warm_up);
         let answered_in = ended.max(recorder.last.saturating_sub(profile.warm_up));
-        let figures = |cell: &RequestStats| RequestSummary::of(cell, ended, answered_in);
+        let stats = |cell: &RequestStats| RequestSummary::of(cell, ended, answered_in);
         let warm_up = RequestSummary::of(&recorder.warm_up, profile.warm_up, profile.warm_up);
         Self {
-            total: figures(&recorder.total()),
+            total: stats(&recorder.total()),
             phases: phases(recorder, profile, ended),
             operations: operations
                 .iter()
                 .enumerate()
-                .map(|(index, name)| (name.clone(), figures(&recorder.operation(index))))
+                .map(|(index, name)| (name.clone(), stats(&recorder.operation(index))))
                 .collect(),
             timeline: timeline(recorder),
             interval: recorder.interval(),
@@ -205,7 +205,7 @@ fn phases(recorder: &Recorder, profile: &Profile, ended: Duration) -> Vec<PhaseS
             seconds: phase.length.as_secs_f64(),
             from_rate: phase.from,
             to_rate: phase.to,
-            figures: RequestSummary::of(&recorder.phase(index), length, length),
+            stats: RequestSummary::of(&recorder.phase(index), length, length),
         });
         start += phase.length;
     }

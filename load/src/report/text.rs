@@ -19,7 +19,7 @@ pub fn print(document: &Document) -> String {
         number(seconds),
         number(settings.warm_up_seconds)
     );
-    for line in figures(document).lines() {
+    for line in stats(document).lines() {
         let _ = writeln!(text, "{}", line.trim_end());
     }
     for (name, error) in &document.total.errors {
@@ -44,7 +44,7 @@ pub fn print(document: &Document) -> String {
     text
 }
 
-fn figures(document: &Document) -> Table {
+fn stats(document: &Document) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header([
@@ -64,33 +64,33 @@ fn figures(document: &Document) -> Table {
     }
     if document.phases.len() > 1 {
         for phase in &document.phases {
-            table.add_row(row(&format!("phase {}", phase.name), &phase.figures));
+            table.add_row(row(&format!("phase {}", phase.name), &phase.stats));
         }
     }
     if document.operations.len() > 1 {
-        for (name, figures) in &document.operations {
-            table.add_row(row(name, figures));
+        for (name, stats) in &document.operations {
+            table.add_row(row(name, stats));
         }
     }
     table.add_row(row("all", &document.total));
     table
 }
 
-fn row(name: &str, figures: &RequestSummary) -> Vec<String> {
+fn row(name: &str, stats: &RequestSummary) -> Vec<String> {
     let latency = |all: &Option<Latency>, of: fn(&Latency) -> f64| {
         all.as_ref().map_or("-".to_owned(), |all| number(of(all)))
     };
     vec![
         name.to_owned(),
-        figures.due.to_string(),
-        number(figures.due_rate),
-        number(figures.achieved_rate),
-        (figures.due - figures.good).to_string(),
-        latency(&figures.latency_ms, |all| all.p50),
-        latency(&figures.latency_ms, |all| all.p95),
-        latency(&figures.latency_ms, |all| all.p99),
-        latency(&figures.latency_ms, |all| all.max),
-        latency(&figures.service_ms, |all| all.p99),
+        stats.due.to_string(),
+        number(stats.due_rate),
+        number(stats.achieved_rate),
+        (stats.due - stats.good).to_string(),
+        latency(&stats.latency_ms, |all| all.p50),
+        latency(&stats.latency_ms, |all| all.p95),
+        latency(&stats.latency_ms, |all| all.p99),
+        latency(&stats.latency_ms, |all| all.max),
+        latency(&stats.service_ms, |all| all.p99),
     ]
 }
 

@@ -20,16 +20,16 @@ impl AuthenticatedRequest {
     pub async fn send(&self, link: &mut ServerConnection) -> Result<HttpResponse, RequestError> {
         let keep = self.login_session.is_some();
         let Some(session) = &self.session else {
-            let answer = link.send(&self.message, None, keep).await?;
-            if let Some(keeper) = self.login_session.as_ref().filter(|_| answer.status == 200) {
-                keeper.store_token(&answer).await?;
+            let response = link.send(&self.message, None, keep).await?;
+            if let Some(keeper) = self.login_session.as_ref().filter(|_| response.status == 200) {
+                keeper.store_token(&response).await?;
             }
-            return Ok(answer);
+            return Ok(response);
         };
         let bearer = session.bearer(link).await?;
-        let answer = link.send(&self.message, Some(&bearer), keep).await?;
-        if answer.status != 401 {
-            return Ok(answer);
+        let response = link.send(&self.message, Some(&bearer), keep).await?;
+        if response.status != 401 {
+            return Ok(response);
         }
         let bearer = session.bearer_after(&bearer, link).await?;
         link.send(&self.message, Some(&bearer), keep).await

@@ -114,11 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn an_error_in_a_file_names_its_line_without_the_value() {
+    fn an_error_in_a_file_names_its_line_only() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(&file, "# secrets\nAuthorization: Bearer hunter2\n\nhunter3\n").unwrap();
-        let mistake = read_file(file.path()).unwrap_err().to_string();
-        assert!(mistake.contains("line 4") && !mistake.contains("hunter3"), "{mistake}");
+        let error = read_file(file.path()).unwrap_err().to_string();
+        assert!(error.contains("line 4") && !error.contains("hunter3"), "{error}");
         fs::write(&file, "# secrets\nAuthorization: Bearer hunter2\n").unwrap();
         let headers = read_file(file.path()).unwrap();
         assert_eq!((headers[0].0.as_str(), headers[0].1.is_sensitive()), ("authorization", true));

@@ -27,7 +27,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(75);
 
 /// The users of a run.
 pub struct Population {
-    people: TestUsers,
+    users: TestUsers,
     sessions: Vec<Arc<Session>>,
     /// Number of the next new user.
     next: AtomicU64,
@@ -43,13 +43,13 @@ impl Population {
         logins: &Arc<LoginCounters>,
         random: &mut fastrand::Rng,
     ) -> Self {
-        let people = TestUsers::new(run, random);
+        let users = TestUsers::new(run, random);
         let session = |number: u64| {
-            let source = TokenSource::Login { name: people.name(number), password: people.password(number) };
+            let source = TokenSource::Login { name: users.name(number), password: users.password(number) };
             Arc::new(Session::new(source, headers.clone(), clock, Arc::clone(logins)))
         };
         let sessions = (0..u64::from(size)).map(session).collect();
-        Self { people, sessions, next: AtomicU64::new(u64::from(size)) }
+        Self { users, sessions, next: AtomicU64::new(u64::from(size)) }
     }
 
     /// Registers all users and logs them in. Calls `done` after each.
@@ -87,10 +87,10 @@ impl Population {
         message.headers.insert(HeaderName::from_static("prefer"), HeaderValue::from_static(APPLIED_WITHIN));
         for _ in 0..ATTEMPTS {
             let sent = tokio::time::timeout(ANSWERED_WITHIN, link.send(&message, None, true));
-            let answer = sent.await.context("a registration before the run got no response")?;
-            let answer = answer
+            let response = sent.await.context("a registration before the run got no response")?;
+            let response = response
                 .map_err(|failure| anyhow::anyhow!("a registration before the run: {}", failure.detail()))?;
-            match answer.status {
+            match response.status {
                 201 => {
                     return self.log_in(number, link).await;
                 }
@@ -98,11 +98,11 @@ impl Population {
                     "a registration before the run was not applied in 60 s: check that a consumer is running"
                 ),
                 503 => {
-                    let pause = answer.retry_after().unwrap_or(1).min(MAX_PAUSE_SECONDS);
+                    let pause = response.retry_after().unwrap_or(1).min(MAX_PAUSE_SECONDS);
                     tokio::time::sleep(Duration::from_secs(pause)).await;
                 }
                 status => {
-                    let code = answer.code().unwrap_or_default();
+                    let code = response.code().unwrap_or_default();
                     bail!("a registration before the run returned {status} {code}");
                 }
             }
@@ -130,13 +130,13 @@ impl Population {
     fn registration(&self, number: u64, headers: &HeaderMap) -> OutgoingRequest {
         let mut headers = headers.clone();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let body = self.people.registration(number).into();
+        let body = self.users.registration(number).into();
         OutgoingRequest { method: Method::POST, path: Uri::from_static("/v1/users"), headers, body }
     }
 
     /// A registered user, chosen by the number of the request.
     pub fn user(&self, number: u64) -> (String, Arc<Session>) {
         let index = number % self.sessions.len() as u64;
-        (self.people.name(index), Arc::clone(&self.sessions[index as usize]))
+        (self.users.name(index), Arc::clone(&self.sessions[index as usize]))
     }
 }

@@ -114,7 +114,7 @@ fn full(dir: &Path) -> (Value, String) {
 }
 
 #[test]
-fn the_report_matches_the_guide_and_the_page_is_self_contained() {
+fn the_report_matches_the_guide_and_is_self_contained() {
     let dir = tempfile::tempdir().unwrap();
     let (report, page) = full(dir.path());
     assert_eq!(report["schema"], "forebay-load/1");

@@ -126,7 +126,7 @@ fn a_second_refusal_is_an_error() {
 }
 
 #[test]
-fn a_token_file_is_read_again_when_its_token_is_refused() {
+fn a_token_file_is_read_again_after_a_refusal() {
     let dir = tempfile::tempdir().unwrap();
     let path = Arc::new(file(dir.path(), "token", "one\n"));
     let replaced = Arc::clone(&path);

@@ -30,10 +30,10 @@ pub struct DbTransaction {
 impl Database {
     /// Begins a transaction.
     pub async fn begin(&self) -> Result<DbTransaction, DbError> {
-        let mut lease = self.connection().await?;
-        lease.begin().await?;
+        let mut connection = self.connection().await?;
+        connection.begin().await?;
         Ok(DbTransaction {
-            connection: lease,
+            connection,
             breaker: Arc::clone(&self.breaker),
             failed: false,
             deferred: HashSet::new(),

@@ -75,9 +75,9 @@ impl KeyQuery {
     }
 
     /// Interprets the reply to this query.
-    pub fn interpret(self, call: &Call, answer: RedisResult<Value>) -> Result<NextStep, KvError> {
-        let answer = answer.map_err(|error| to_kv_error(&error))?;
-        let reply = match (&call.op, self, answer) {
+    pub fn interpret(self, call: &Call, reply: RedisResult<Value>) -> Result<NextStep, KvError> {
+        let value = reply.map_err(|error| to_kv_error(&error))?;
+        let reply = match (&call.op, self, value) {
             (Op::SetIfAbsent { value, .. }, Self::CurrentValue, Value::BulkString(other)) => {
                 // Owned: set by this call before its reply was lost, or by an earlier call.
                 Reply::Held(if other == *value { SetOutcome::Owned } else { SetOutcome::Taken(other) })
@@ -103,8 +103,8 @@ impl KeyQuery {
     }
 }
 
-fn read_spent(answer: &[Value]) -> Result<PermitReply, KvError> {
-    let [Value::Int(granted), Value::Int(wait)] = answer else { return Err(unexpected_type()) };
+fn read_spent(values: &[Value]) -> Result<PermitReply, KvError> {
+    let [Value::Int(granted), Value::Int(wait)] = values else { return Err(unexpected_type()) };
     let count = |number: &i64| u64::try_from(*number).map_err(|_| unexpected_type());
     Ok(PermitReply { granted: count(granted)?, retry_after: Duration::from_micros(count(wait)?) })
 }

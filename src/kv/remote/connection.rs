@@ -148,8 +148,8 @@ async fn pipelined(
     for command in commands {
         pipeline.add_command(command.clone());
     }
-    let answers = connection.req_packed_commands(&pipeline, 0, commands.len()).await?;
-    Ok(answers.into_iter().map(Value::extract_error).collect())
+    let replies = connection.req_packed_commands(&pipeline, 0, commands.len()).await?;
+    Ok(replies.into_iter().map(Value::extract_error).collect())
 }
 
 /// In a cluster each key has its node, and a pipeline goes to one node. So each command is sent separately, and all are
@@ -163,17 +163,17 @@ async fn side_by_side(
         let (mut connection, commands) = (connection.clone(), Arc::clone(commands));
         asking.spawn(async move { (number, connection.req_packed_command(&commands[number]).await) });
     }
-    let mut answers: Vec<_> = commands.iter().map(|_| Err(no_answer())).collect();
+    let mut replies: Vec<_> = commands.iter().map(|_| Err(no_answer())).collect();
     while let Some(joined) = asking.join_next().await {
-        let Ok((number, answer)) = joined else { return Err(no_answer()) };
-        answers[number] = answer.and_then(Value::extract_error);
+        let Ok((number, reply)) = joined else { return Err(no_answer()) };
+        replies[number] = reply.and_then(Value::extract_error);
     }
     // An error reported by a node has a code; an error without one means that the node was not reached.
-    let unreached = |answer: &RedisResult<Value>| answer.as_ref().is_err_and(|error| error.code().is_none());
-    if answers.iter().all(unreached)
-        && let Some(Err(error)) = answers.pop()
+    let unreached = |reply: &RedisResult<Value>| reply.as_ref().is_err_and(|error| error.code().is_none());
+    if replies.iter().all(unreached)
+        && let Some(Err(error)) = replies.pop()
     {
         return Err(error);
     }
-    Ok(answers)
+    Ok(replies)
 }

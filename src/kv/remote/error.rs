@@ -16,10 +16,10 @@ pub(super) fn to_kv_error(error: &RedisError) -> KvError {
     if error.is_timeout() {
         return KvError::Timeout;
     }
-    let away = |text: &str| KvError::Unavailable(text.to_owned());
+    let unavailable = |text: &str| KvError::Unavailable(text.to_owned());
     match (error.kind(), error.code()) {
-        _ if error.is_connection_refusal() => away("connection refused"),
-        _ if error.is_connection_dropped() => away("connection lost"),
+        _ if error.is_connection_refusal() => unavailable("connection refused"),
+        _ if error.is_connection_dropped() => unavailable("connection lost"),
         (ErrorKind::UnexpectedReturnType | ErrorKind::Parse, _) => {
             KvError::Malformed(format!("a reply could not be parsed ({})", error.category()))
         }
@@ -32,7 +32,7 @@ pub(super) fn to_kv_error(error: &RedisError) -> KvError {
         // Only a node of a cluster redirects to another node.
         (_, Some("MOVED" | "ASK")) => KvError::WrongServerMode(IS_CLUSTER_NODE),
         (_, Some(code)) => KvError::Unavailable(format!("the server answered {code}")),
-        _ => away(error.category()),
+        _ => unavailable(error.category()),
     }
 }
 

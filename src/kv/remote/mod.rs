@@ -84,25 +84,27 @@ impl Remote {
     /// an abandoned call.
     pub async fn run(&self, calls: Vec<Call>) -> Result<Vec<Reply>, KvError> {
         let redis = Arc::clone(&self.redis);
-        let (answer, answered) = oneshot::channel();
+        let (reply_sender, reply_receiver) = oneshot::channel();
         self.calls.spawn(&Handle::current(), async move {
-            let replies = redis.guarded(redis.run_rounds(&calls, || !answer.is_closed())).await;
+            let replies = redis.guarded(redis.run_rounds(&calls, || !reply_sender.is_closed())).await;
             // The caller may be gone.
-            let _ = answer.send(replies);
+            let _ = reply_sender.send(replies);
         });
-        answered.await.unwrap_or_else(|_| Err(KvError::Unavailable("the call was interrupted".to_owned())))
+        reply_receiver
+            .await
+            .unwrap_or_else(|_| Err(KvError::Unavailable("the call was interrupted".to_owned())))
     }
 
     pub async fn publish(&self, channel: &str, message: &str) -> Result<(), KvError> {
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(channel).arg(message);
         let redis = &self.redis;
-        let asked = async {
+        let published = async {
             let link = &redis.connections[redis.connection_index(channel)];
-            let answers = link.send(Arc::new(vec![publish])).await?;
-            answers.into_iter().try_for_each(|answer| answer.map(drop).map_err(|error| to_kv_error(&error)))
+            let replies = link.send(Arc::new(vec![publish])).await?;
+            replies.into_iter().try_for_each(|reply| reply.map(drop).map_err(|error| to_kv_error(&error)))
         };
-        redis.guarded(asked).await
+        redis.guarded(published).await
     }
 
     pub fn subscribe(&self, channel: &str, lost: Option<IntCounter>) -> Subscriber {
@@ -167,12 +169,12 @@ impl Redis {
             if round > 0 && !wanted() {
                 return Err(KvError::Malformed("no caller waits for the reply any more".to_owned()));
             }
-            let answers = self.send_queries(calls, &open).await?;
+            let received = self.send_queries(calls, &open).await?;
             let mut further = Vec::new();
-            for ((number, question), answer) in open.into_iter().zip(answers) {
-                match question.interpret(&calls[number], answer)? {
+            for ((number, query), reply) in open.into_iter().zip(received) {
+                match query.interpret(&calls[number], reply)? {
                     NextStep::Reply(reply) => replies[number] = Some(reply),
-                    NextStep::Query(question) => further.push((number, question)),
+                    NextStep::Query(query) => further.push((number, query)),
                 }
             }
             open = further;
@@ -185,31 +187,31 @@ impl Redis {
     async fn send_queries(
         &self,
         calls: &[Call],
-        questions: &[(usize, KeyQuery)],
+        queries: &[(usize, KeyQuery)],
     ) -> Result<Vec<RedisResult<Value>>, KvError> {
         let mut by_link: Vec<(Vec<usize>, Vec<Cmd>)> =
             self.connections.iter().map(|_| Default::default()).collect();
-        for (place, (number, question)) in questions.iter().enumerate() {
+        for (position, (number, query)) in queries.iter().enumerate() {
             let call = &calls[*number];
-            let (places, commands) = &mut by_link[self.connection_index(&call.key)];
-            places.push(place);
-            commands.push(question.command(call));
+            let (positions, commands) = &mut by_link[self.connection_index(&call.key)];
+            positions.push(position);
+            commands.push(query.command(call));
         }
         let mut asking = JoinSet::new();
-        for (link, (places, commands)) in self.connections.iter().zip(by_link) {
-            if !places.is_empty() {
+        for (link, (positions, commands)) in self.connections.iter().zip(by_link) {
+            if !positions.is_empty() {
                 let link = Arc::clone(link);
-                asking.spawn(
-                    async move { link.send(Arc::new(commands)).await.map(|answers| (places, answers)) },
-                );
+                asking.spawn(async move {
+                    link.send(Arc::new(commands)).await.map(|replies| (positions, replies))
+                });
             }
         }
-        let mut all: Vec<_> = questions.iter().map(|_| Err(no_answer())).collect();
+        let mut all: Vec<_> = queries.iter().map(|_| Err(no_answer())).collect();
         while let Some(joined) = asking.join_next().await {
-            let (places, answers) =
+            let (positions, replies) =
                 joined.map_err(|_| KvError::Unavailable("the call was interrupted".to_owned()))??;
-            for (place, answer) in places.into_iter().zip(answers) {
-                all[place] = answer;
+            for (position, reply) in positions.into_iter().zip(replies) {
+                all[position] = reply;
             }
         }
         Ok(all)

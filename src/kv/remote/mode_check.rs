@@ -40,8 +40,8 @@ impl Redis {
     /// Queries a single server, over a connection that calls use.
     async fn is_a_node(&self) -> Option<bool> {
         let link = self.connections.first()?;
-        let answers = timeout(self.timeout, link.send(Arc::new(vec![info()]))).await.ok()?.ok()?;
-        is_node(answers.into_iter().next()?.ok()?)
+        let replies = timeout(self.timeout, link.send(Arc::new(vec![info()]))).await.ok()?.ok()?;
+        is_node(replies.into_iter().next()?.ok()?)
     }
 
     /// Queries the configured servers; the first that replies decides.
@@ -49,12 +49,12 @@ impl Redis {
         let found = timeout(CONNECT_TIMEOUT, async {
             for node in self.connector.nodes() {
                 let Ok(connection) = self.connector.connect_to(node).await else { continue };
-                let Ok(Ok(answers)) = timeout(self.timeout, connection.send(&Arc::new(vec![info()]))).await
+                let Ok(Ok(replies)) = timeout(self.timeout, connection.send(&Arc::new(vec![info()]))).await
                 else {
                     continue;
                 };
-                if let Some(Ok(answer)) = answers.into_iter().next() {
-                    return is_node(answer);
+                if let Some(Ok(reply)) = replies.into_iter().next() {
+                    return is_node(reply);
                 }
             }
             None
@@ -70,8 +70,8 @@ fn info() -> Cmd {
 }
 
 /// `None` if the reply does not contain the setting.
-fn is_node(answer: Value) -> Option<bool> {
-    let Value::BulkString(text) = answer else { return None };
+fn is_node(reply: Value) -> Option<bool> {
+    let Value::BulkString(text) = reply else { return None };
     let text = String::from_utf8_lossy(&text).into_owned();
     let enabled = text.lines().find_map(|line| line.strip_prefix("cluster_enabled:"))?;
     Some(enabled.trim() == "1")

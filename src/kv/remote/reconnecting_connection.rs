@@ -55,14 +55,14 @@ impl ReconnectingConnection {
     pub async fn send(&self, commands: Arc<Vec<Cmd>>) -> Result<Vec<RedisResult<Value>>, KvError> {
         match self.try_once(&commands).await {
             Err(error) if is_lost(&error) => {}
-            Ok((Some(number), answers)) if answers.iter().any(is_demoted) => {
+            Ok((Some(number), replies)) if replies.iter().any(is_demoted) => {
                 if !self.replace(number).await {
-                    return Ok(answers);
+                    return Ok(replies);
                 }
             }
-            asked => return answers(asked),
+            asked => return replies(asked),
         }
-        answers(self.try_once(&commands).await)
+        replies(self.try_once(&commands).await)
     }
 
     /// Drops a connection to a demoted server: after a failover its name leads to another server. It does nothing if
@@ -147,13 +147,13 @@ impl ConnectionSlot {
     }
 }
 
-fn answers(asked: RedisResult<NumberedReplies>) -> Result<Vec<RedisResult<Value>>, KvError> {
-    asked.map(|(_, answers)| answers).map_err(|error| to_kv_error(&error))
+fn replies(asked: RedisResult<NumberedReplies>) -> Result<Vec<RedisResult<Value>>, KvError> {
+    asked.map(|(_, replies)| replies).map_err(|error| to_kv_error(&error))
 }
 
 /// Whether a server reports that it is not the primary, or has lost its replicas: another may have taken its place.
-fn is_demoted(answer: &RedisResult<Value>) -> bool {
-    let code = answer.as_ref().err().and_then(RedisError::code);
+fn is_demoted(reply: &RedisResult<Value>) -> bool {
+    let code = reply.as_ref().err().and_then(RedisError::code);
     matches!(code, Some("READONLY" | "MASTERDOWN" | "NOREPLICAS"))
 }
 
