@@ -1,41 +1,41 @@
 //! Rules for the names and values of attributes (CloudEvents 1.0.2, sections 3 and 4).
 
-/// The specification wants names of at most 20 characters; longer ones are taken up to here.
+/// Maximum length of a name. The specification recommends at most 20 characters; the daemon accepts longer names.
 const MAX_NAME_BYTES: usize = 64;
 
-/// What an event must have.
+/// Required attributes.
 pub(super) const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
-/// What it may have, and what must not be empty if it does.
+/// Optional attributes of the specification. They must not be empty.
 pub(super) const OPTIONAL: [&str; 4] = ["datacontenttype", "dataschema", "subject", "time"];
 
-/// The rule that a name breaks.
+/// Checks the name of an attribute. The error is the violated rule.
 pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(allowed) {
-        return Err("attribute names have 1 to 64 of the characters a-z and 0-9");
+        return Err("the name must have 1 to 64 of the characters a-z and 0-9");
     }
     if name == "data" {
-        return Err("no attribute has this name");
+        return Err("this name is reserved for the event's data");
     }
     Ok(())
 }
 
-/// The rule that the value of this attribute breaks.
+/// Checks the value of an attribute. The error is the violated rule.
 pub(super) fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
     if !value.chars().all(is_allowed) {
-        return Err("it holds a control character or a noncharacter");
+        return Err("must not contain control characters or noncharacters");
     }
     match name {
-        "specversion" if value != "1.0" => Err("it must be 1.0"),
-        "time" if !is_timestamp(value) => Err("it must be an RFC 3339 timestamp"),
+        "specversion" if value != "1.0" => Err("must be 1.0"),
+        "time" if !is_timestamp(value) => Err("must be an RFC 3339 timestamp"),
         _ if value.is_empty() && (REQUIRED.contains(&name) || OPTIONAL.contains(&name)) => {
-            Err("it must not be empty")
+            Err("must not be empty")
         }
         _ => Ok(()),
     }
 }
 
-/// The characters of the type String. Surrogates do not exist in Rust.
+/// Whether the character is allowed in the type String. The rule against surrogates needs no check in Rust.
 fn is_allowed(character: char) -> bool {
     let code = character as u32;
     let is_control = matches!(code, 0..=0x1f | 0x7f..=0x9f);
@@ -43,7 +43,7 @@ fn is_allowed(character: char) -> bool {
     !is_control && !is_noncharacter
 }
 
-/// RFC 3339, section 5.6.
+/// Whether the text is a timestamp of RFC 3339, section 5.6.
 fn is_timestamp(text: &str) -> bool {
     timestamp(text.as_bytes()).is_some()
 }
@@ -89,7 +89,7 @@ fn days_in(year: u32, month: u32) -> Option<u32> {
     })
 }
 
-/// At most four digits.
+/// Parses at most four digits.
 fn number(digits: &[u8]) -> Option<u32> {
     digits
         .iter()
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timestamps_are_those_of_rfc_3339() {
+    fn only_rfc_3339_timestamps_are_accepted() {
         for good in [
             "2018-04-05T17:31:00Z",
             "2018-04-05t17:31:00.123456789z",
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn values_have_no_control_characters_and_those_that_must_be_are_not_empty() {
+    fn control_characters_and_empty_standard_attributes_are_refused() {
         assert_eq!(check_value("subject", "größe 😀 \u{e000}"), Ok(()));
         for bad in ["\u{0}", "a\nb", "\u{7f}", "\u{9f}", "\u{fdd0}", "\u{ffff}", "\u{10fffe}"] {
             assert!(check_value("subject", bad).is_err(), "{bad:?}");
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_lower_case_letters_and_digits() {
+    fn names_have_only_lower_case_letters_and_digits() {
         assert_eq!((check_name("a1"), check_name(&"x".repeat(64))), (Ok(()), Ok(())));
         for bad in ["", "Id", "my-extension", "my_extension", "ü", "data", &"x".repeat(65)] {
             assert!(check_name(bad).is_err(), "{bad}");

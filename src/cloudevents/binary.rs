@@ -1,4 +1,4 @@
-//! Attributes in headers: the binary content mode of the HTTP protocol binding, section 3.1.
+//! Reads attributes from headers (HTTP protocol binding, section 3.1: binary content mode).
 
 use std::borrow::Cow;
 
@@ -6,10 +6,11 @@ use percent_encoding::percent_decode;
 
 use super::event::EventBuilder;
 
-/// How the headers of attributes begin, in lower case.
+/// Prefix of headers with attributes, in lower case.
 pub const PREFIX: &str = "ce-";
 
-/// The attributes in headers, whose names are in lower case. `content_type`: what `Content-Type` says of the data.
+/// Reads the attributes in the headers. Names of headers must be in lower case. `content_type` is the value of
+/// `Content-Type`, which describes the data.
 pub fn from_headers<'h>(
     headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
     content_type: Option<&str>,
@@ -18,7 +19,7 @@ pub fn from_headers<'h>(
     for (name, value) in headers {
         let Some(name) = name.strip_prefix(PREFIX) else { continue };
         if name == "datacontenttype" {
-            draft.add_error(name, "Content-Type says it, and no other header");
+            draft.add_error(name, "must be sent as Content-Type, not as a ce- header");
             continue;
         }
         match decoded(value) {
@@ -32,20 +33,20 @@ pub fn from_headers<'h>(
     draft
 }
 
-/// A header's value without its quotes and percent signs, in this order, once each.
+/// Decodes the value of a header: removes quotes, then decodes percent signs. Each is done once.
 fn decoded(value: &[u8]) -> Result<String, &'static str> {
     let plain = match value.strip_prefix(b"\"") {
-        Some(quoted) => Cow::Owned(unquoted(quoted).ok_or("its quotes are not closed")?),
+        Some(quoted) => Cow::Owned(unquoted(quoted).ok_or("has no closing quote")?),
         None => Cow::Borrowed(value),
     };
     if !is_percent_encoded(&plain) {
-        return Err("a percent sign in it must be written %25");
+        return Err("must have every percent sign written as %25");
     }
     let bytes: Vec<u8> = percent_decode(&plain).collect();
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8")
+    String::from_utf8(bytes).map_err(|_| "must be UTF-8")
 }
 
-/// What stands in front of the closing quote, which must be the last byte.
+/// The text before the closing quote, without escapes. `None` if the quote is missing or is not the last byte.
 fn unquoted(quoted: &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::with_capacity(quoted.len());
     let mut bytes = quoted.iter();

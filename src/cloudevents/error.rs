@@ -1,33 +1,33 @@
-//! What is wrong with an event, in words that never repeat a value.
+//! Errors in events. Their texts never contain values.
 
 use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, truncated};
 use crate::kinds::Rejection;
 
-/// An attribute's name in an error is for recognising it, not for repeating it.
+/// Maximum bytes of an attribute's name in an error. It is enough to recognise the attribute.
 const MAX_NAME_BYTES: usize = 100;
 
-/// One attribute that is not as the specification demands.
+/// An attribute that violates the specification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttributeError {
-    /// The attribute's name, shortened; `data` or `data_base64` where the data is at fault.
+    /// The attribute's name, shortened. `data` or `data_base64` for errors in the data.
     pub attribute: String,
-    /// What is wrong with it.
+    /// The violated rule.
     pub detail: &'static str,
 }
 
-/// Why something is not an event.
+/// Why a document or request is not a valid event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventError {
-    /// It cannot be read.
+    /// The document cannot be read.
     Unreadable(Rejection),
-    /// It can be read, and is not an event; at least one fault.
+    /// The document can be read but is not a valid event. It has at least one error.
     Invalid(BoundedErrors<AttributeError, MAX_ERRORS_PER_BODY>),
-    /// A batch of more than [`super::MAX_EVENTS`].
+    /// The batch has more than [`super::MAX_EVENTS`] events.
     TooMany,
 }
 
 impl AttributeError {
-    /// A fault of this attribute.
+    /// An error in this attribute.
     pub fn new(attribute: &str, detail: &'static str) -> Self {
         Self { attribute: truncated(attribute, MAX_NAME_BYTES), detail }
     }

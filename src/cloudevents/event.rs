@@ -1,4 +1,4 @@
-//! An event, and a draft that collects what is wrong with one.
+//! An event, and a builder that collects all errors of an event.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -8,24 +8,24 @@ use super::error::{AttributeError, EventError};
 use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY};
 use crate::kinds::JSON;
 
-/// More than any event has; the most headers of a request.
+/// Maximum number of attributes. It equals the maximum number of headers of a request.
 const MAX_ATTRIBUTES: usize = 100;
-/// Half of a digest tells events apart.
+/// Bytes of the digest in the key. Half of a SHA-256 digest is enough to distinguish events.
 const KEY_BYTES: usize = 16;
 const KEY_PREFIX: &str = "ce-";
-/// The length of the key that [`IdempotencyDigest::finish`] makes.
+/// Length in bytes of the key from [`IdempotencyDigest::finish`].
 pub const KEY_LEN: usize = KEY_PREFIX.len() + 2 * KEY_BYTES;
 
-/// One event. It has what every event must have, and only values that attributes may have.
+/// A valid event. It has all required attributes, and their values are allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Each name once, in the order in which they came.
+    /// Names and values in the order of arrival. Each name occurs once.
     attributes: Vec<(String, String)>,
     data: Option<Bytes>,
 }
 
 impl Event {
-    /// An attribute's value in its canonical string form.
+    /// The value of an attribute in its canonical string form.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
@@ -35,13 +35,13 @@ impl Event {
         self.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Its data; none is not the same as empty data.
+    /// The data. `None` means that the event has no data, which differs from empty data.
     pub fn data(&self) -> Option<&Bytes> {
         self.data.as_ref()
     }
 }
 
-/// What recognises a repetition of a request with events.
+/// Calculates the idempotency key of a request with events.
 #[derive(Default)]
 pub struct IdempotencyDigest {
     names: Sha256,
@@ -64,8 +64,8 @@ impl IdempotencyDigest {
         add(&mut self.contents, event.data.as_deref().unwrap_or_default());
     }
 
-    /// An idempotency key made of `source` and `id` of the events, which together name an event (specification,
-    /// section 3.1), and a digest of all that they are.
+    /// Returns an idempotency key and a digest of the content. The key is derived from `source` and `id` of the events,
+    /// which together identify an event (specification, section 3.1). The digest covers all attributes and data.
     pub fn finish(self) -> (String, Bytes) {
         let names = data_encoding::HEXLOWER.encode(&self.names.finalize()[..KEY_BYTES]);
         (format!("{KEY_PREFIX}{names}"), Bytes::copy_from_slice(&self.contents.finalize()))
@@ -77,7 +77,7 @@ fn add(digest: &mut Sha256, part: &[u8]) {
     digest.update(part);
 }
 
-/// An event that is being read.
+/// Builds an event from its attributes and data.
 #[derive(Default)]
 pub struct EventBuilder {
     attributes: Vec<(String, String)>,
@@ -91,20 +91,20 @@ impl EventBuilder {
         if let Err(detail) = checked {
             self.add_error(name, detail);
         } else if self.has(name) {
-            self.add_error(name, "it stands twice");
+            self.add_error(name, "occurs twice");
         } else if self.attributes.len() >= MAX_ATTRIBUTES {
-            self.add_error(name, "an event may have at most 100 attributes");
+            self.add_error(name, "exceeds the limit of 100 attributes per event");
         } else {
             self.attributes.push((name.to_owned(), value));
         }
     }
 
-    /// Adds a fault.
+    /// Adds an error in an attribute.
     pub fn add_error(&mut self, name: &str, detail: &'static str) {
         self.errors.push(AttributeError::new(name, detail));
     }
 
-    /// An attribute that was added.
+    /// The value of an added attribute.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
@@ -113,13 +113,13 @@ impl EventBuilder {
         self.get(name).is_some()
     }
 
-    /// The event, or everything that is wrong with it. `is_json`: its data is JSON, which an event in another form must
-    /// say.
+    /// Returns the event, or all its errors. `is_json`: the data is JSON. If `datacontenttype` is missing, it is then
+    /// added, because other representations of the event need it.
     pub fn finish(mut self, data: Option<Bytes>, is_json: bool) -> Result<Event, EventError> {
         for name in REQUIRED {
-            // What was refused has been reported.
+            // An invalid attribute has already been reported. It is not missing.
             if !self.has(name) && !self.errors.iter().any(|fault| fault.attribute == name) {
-                self.add_error(name, "it is missing");
+                self.add_error(name, "is missing");
             }
         }
         if !self.errors.is_empty() {

@@ -1,5 +1,5 @@
-//! Fuzzed: events as documents, batches and headers.
-#![allow(clippy::expect_used, reason = "a broken promise ends the program: that is what fuzzing looks for")]
+//! Fuzz target: events as documents, batches and headers.
+#![allow(clippy::expect_used, reason = "a violated invariant must end the program, so that the fuzzer finds it")]
 
 use bytes::Bytes;
 
@@ -9,12 +9,13 @@ use super::{
 use crate::command::{Headers, is_json};
 use crate::kinds::Rejection;
 
-/// Divides headers, one `name: value` a line, from a body.
+/// Separates the headers (one `name: value` per line) from the body.
 const DIVIDER: &[u8] = b"\n\n";
-/// A document may have no more attributes, of which `datacontenttype` may be one that was implied.
+/// Maximum number of attributes of a document. An implied `datacontenttype` counts.
 const FEW: usize = 100;
 
-/// Any bytes are refused, or an event that is the same when it is read from what Kafka gets, in either mode.
+/// Checks that any bytes are refused, or are an event that stays the same when it is read back from its Kafka record, in
+/// both modes.
 pub fn event(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     if let Ok(event) = from_json(&body) {
@@ -49,13 +50,13 @@ fn check(event: &Event) {
         let document = structured(event, None).value.expect("a document");
         match from_json(&document) {
             Ok(read) => assert!(same(&read, event), "{read:?} is not {event:?}"),
-            // Data as deep as it may be is deeper within a document.
+            // In a document, the data is nested one level deeper, which may exceed the limit.
             Err(error) => assert_eq!(error, EventError::Unreadable(Rejection::TooDeep)),
         }
     }
 }
 
-/// JSON may lose white space around it.
+/// Compares two events. White space around JSON data is ignored.
 fn same(one: &Event, other: &Event) -> bool {
     let sorted = |event: &Event| {
         let mut attributes: Vec<(String, String)> =

@@ -1,4 +1,4 @@
-//! The JSON event format, and its batches.
+//! Reads the JSON event format and its batches.
 
 use std::fmt;
 
@@ -14,31 +14,31 @@ use crate::bounded_errors::truncated;
 use crate::command::is_json;
 use crate::kinds::{Rejection, bounded_text};
 
-/// The most events of a batch.
+/// Maximum number of events in a batch.
 pub const MAX_EVENTS: usize = 10_000;
-/// Members of an event that are looked at: more than there may be attributes.
+/// Maximum number of an event's members that are read. It is larger than the maximum number of attributes.
 const MAX_MEMBERS: usize = 200;
-/// A member's name in an error is for recognising it, not for repeating it.
+/// Maximum bytes of a member's name in an error. It is enough to recognise the member.
 const MAX_NAME_BYTES: usize = 100;
 
-/// One event from its document.
+/// Reads one event from its document.
 pub fn from_json(document: &Bytes) -> Result<Event, EventError> {
     let text = bounded_text(document, b'{')?;
     let mut parser = serde_json::Deserializer::from_str(text);
-    let Members { members, duplicate: twice, excess: beyond } = (&mut parser).deserialize_map(Reader)?;
+    let Members { members, duplicate, excess } = (&mut parser).deserialize_map(Reader)?;
     parser.end()?;
-    if let Some(name) = twice {
+    if let Some(name) = duplicate {
         return Err(Rejection::Duplicate { name: truncated(&name, MAX_NAME_BYTES) }.into());
     }
     let mut draft = EventBuilder::default();
-    if let Some(name) = beyond {
-        draft.add_error(&name, "an event may have at most 100 attributes");
+    if let Some(name) = excess {
+        draft.add_error(&name, "exceeds the limit of 100 attributes per event");
     }
     let (mut data, mut base64) = (None, None);
     for (name, value) in &members {
         match &**name {
             "data" => data = Some(value.get()),
-            // Like that of an attribute.
+            // `null` means absent, as for attributes.
             "data_base64" => base64 = Some(value.get()).filter(|value| *value != "null"),
             name => attribute(&mut draft, name, value.get()),
         }
@@ -46,7 +46,7 @@ pub fn from_json(document: &Bytes) -> Result<Event, EventError> {
     let is_text = draft.get("datacontenttype").is_some_and(|media_type| !is_json(media_type));
     let bytes = match (data, base64) {
         (Some(_), Some(_)) => {
-            draft.add_error("data", "it excludes data_base64");
+            draft.add_error("data", "must not be sent together with data_base64");
             None
         }
         (None, Some(base64)) => decoded(base64, &mut draft),
@@ -57,7 +57,7 @@ pub fn from_json(document: &Bytes) -> Result<Event, EventError> {
     draft.finish(bytes, data.is_some() && !is_text)
 }
 
-/// The documents of a batch, each as it stands there.
+/// The documents of a batch, unchanged.
 pub fn batch(body: &Bytes) -> Result<Vec<Bytes>, EventError> {
     let text = str::from_utf8(body).map_err(|_| Rejection::NotUtf8)?;
     if !text.trim_ascii_start().starts_with('[') {
@@ -69,43 +69,44 @@ pub fn batch(body: &Bytes) -> Result<Vec<Bytes>, EventError> {
     Ok(elements.iter().map(|element| body.slice_ref(element.get().as_bytes())).collect())
 }
 
-/// The type system mapping of the JSON event format, section 2.2, backwards.
+/// Adds an attribute. Converts its JSON value to the canonical string form: the inverse of the type system mapping in
+/// section 2.2 of the JSON event format.
 fn attribute(draft: &mut EventBuilder, name: &str, json: &str) {
     let must_be_text = REQUIRED.contains(&name) || OPTIONAL.contains(&name);
     match json.as_bytes().first() {
         Some(b'"') => match serde_json::from_str(json) {
             Ok(text) => draft.add(name, text),
-            // Half a surrogate pair.
-            Err(_) => draft.add_error(name, "it is not a Unicode string"),
+            // A lone surrogate.
+            Err(_) => draft.add_error(name, "must be a Unicode string"),
         },
         Some(b'n') => {}
-        _ if must_be_text => draft.add_error(name, "it must be a string"),
+        _ if must_be_text => draft.add_error(name, "must be a string"),
         Some(b't' | b'f') => draft.add(name, json.to_owned()),
         _ => match json.parse::<i32>() {
             Ok(number) => draft.add(name, number.to_string()),
-            Err(_) => draft.add_error(name, "it must be a string, a boolean, or an integer of 32 bits"),
+            Err(_) => draft.add_error(name, "must be a string, a boolean, or a 32-bit integer"),
         },
     }
 }
 
-/// Data that is bytes.
+/// Decodes `data_base64`.
 fn decoded(base64: &str, draft: &mut EventBuilder) -> Option<Bytes> {
     let text: Option<String> = serde_json::from_str(base64).ok();
     let bytes = text.and_then(|text| BASE64.decode(text.as_bytes()).ok());
     if bytes.is_none() {
-        draft.add_error("data_base64", "it must be a string in base64");
+        draft.add_error("data_base64", "must be a string in base64");
     }
     bytes.map(Bytes::from)
 }
 
-/// Data that is text.
+/// Reads `data` that is text.
 fn string(data: &str, draft: &mut EventBuilder) -> Option<Bytes> {
     if data == "null" {
         return None;
     }
     let text: Option<String> = serde_json::from_str(data).ok();
     if text.is_none() {
-        draft.add_error("data", "it must be a string, because datacontenttype is not JSON");
+        draft.add_error("data", "must be a string, because datacontenttype is not JSON");
     }
     text.map(Bytes::from)
 }
@@ -114,9 +115,9 @@ fn string(data: &str, draft: &mut EventBuilder) -> Option<Bytes> {
 #[derive(Default)]
 struct Members<'a> {
     members: Vec<(String, &'a RawValue)>,
-    /// The name of one that stands twice.
+    /// Name of the first duplicate member.
     duplicate: Option<String>,
-    /// The name of one that is too many.
+    /// Name of the first member above the limit.
     excess: Option<String>,
 }
 
@@ -146,7 +147,7 @@ impl<'de> Visitor<'de> for Reader {
     }
 }
 
-/// The elements of an array; none where there are too many.
+/// Reads the elements of an array. `None` if the array has too many.
 struct Elements;
 
 impl<'de> Visitor<'de> for Elements {
@@ -165,7 +166,7 @@ impl<'de> Visitor<'de> for Elements {
             }
         }
         let mut is_more = false;
-        // To the end, so that what is malformed is called that.
+        // Read to the end, so that malformed JSON is reported as malformed.
         while items.next_element::<IgnoredAny>()?.is_some() {
             is_more = true;
         }

@@ -1,4 +1,4 @@
-//! The Kafka protocol binding.
+//! Renders events for Kafka (Kafka protocol binding).
 
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -9,21 +9,21 @@ use serde_json::value::RawValue;
 use super::event::Event;
 use crate::command::{Headers, is_json};
 
-/// The media type of an event as one document.
+/// Media type of an event in structured mode.
 pub const STRUCTURED: &str = "application/cloudevents+json; charset=UTF-8";
 
-/// What Kafka gets of an event.
+/// The parts of an event's Kafka record.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RenderedEvent {
-    /// The header `content-type`; empty: none.
+    /// The header `content-type`. Empty: the record has no such header.
     pub content_type: String,
-    /// Further headers, as [`Headers::encode`] writes them.
+    /// Other headers in the format of [`Headers::encode`].
     pub headers: Vec<u8>,
-    /// The value; none is not the same as an empty one.
+    /// The value. `None` means a null value, which differs from an empty value.
     pub value: Option<Bytes>,
 }
 
-/// Binary: the data as value, each attribute a header `ce_…`. Without data there is no value.
+/// Binary mode: the value is the data, and each attribute is a header `ce_…`. Without data, the value is null.
 pub fn binary(event: &Event) -> RenderedEvent {
     let named: Vec<(String, &str)> = event
         .attributes()
@@ -37,10 +37,11 @@ pub fn binary(event: &Event) -> RenderedEvent {
     }
 }
 
-/// Structured: the event as one document. `document`: it was one when it came.
+/// Structured mode: the value is the event as one document. `document` is the received document, if the event arrived as
+/// one. It is used unchanged.
 pub fn structured(event: &Event, document: Option<Bytes>) -> RenderedEvent {
     let value = document.unwrap_or_else(|| {
-        // Strings, and JSON that was parsed: there is nothing in it that JSON could not say.
+        // Serialisation cannot fail, because the event consists of strings and parsed JSON.
         Bytes::from(serde_json::to_vec(&Document(event)).unwrap_or_default())
     });
     RenderedEvent { content_type: STRUCTURED.to_owned(), headers: Vec::new(), value: Some(value) }

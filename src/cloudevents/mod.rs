@@ -1,15 +1,15 @@
-//! CloudEvents 1.0: read from HTTP in its three content modes, and written for Kafka in the two that it has.
+//! CloudEvents 1.0: reads events in the three content modes of HTTP, and renders them in the two content modes of Kafka.
 //!
 //! ```text
-//! fault       what is wrong with an event
-//! attribute   rules for names and values
-//! event       an event: attributes and data; a draft of one collects every fault
+//! error       errors in events
+//! attribute   rules for names and values of attributes
+//! event       an event with attributes and data, and its builder
 //! binary      attributes in `ce-` headers
-//! json        the JSON event format, and its batches
+//! json        the JSON event format and its batches
 //! kafka       the Kafka protocol binding, binary and structured
 //! ```
 //!
-//! Attributes are kept in their canonical string form. Attributes that are not known are extensions, and are kept.
+//! Attributes are stored in their canonical string form. Unknown attributes are extensions and are retained.
 
 mod attribute;
 mod binary;

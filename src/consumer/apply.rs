@@ -1,4 +1,4 @@
-//! One transaction a batch: read, plan, write, commit. Dropped before its commit it never was.
+//! Runs one transaction per batch: read, plan, write, commit. A transaction dropped before its commit changes nothing.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,28 +12,28 @@ use super::command::Command;
 use super::plan;
 use super::plan::{CommandOutcome, Lookups, Snapshot, WriteSet};
 
-/// A transaction that takes longer is given up. Each of its statements has a time-out of its own.
+/// Timeout of a transaction. Each of its statements has its own timeout.
 const MAX_TRANSACTION_TIME: Duration = Duration::from_secs(60);
 
-/// What came of a transaction.
+/// The result of a transaction.
 pub(super) enum AttemptOutcome {
-    /// It is committed.
+    /// The transaction is committed.
     Committed(CommittedBatch),
-    /// Nothing was written: first the dead letters of these commands must be in Kafka.
+    /// Nothing was written. The dead letters of these commands must reach Kafka first.
     DeadLetters(Vec<(usize, String)>),
 }
 
-/// What was decided of a batch, from its first command on.
+/// The committed commands of a batch. They are a prefix of it.
 pub(super) struct CommittedBatch {
-    /// What became of each.
+    /// The outcome of each command.
     pub(super) outcomes: Vec<CommandOutcome>,
-    /// Names whose rows are other ones now, or were changed by an earlier transaction that may not have been told of.
+    /// Names whose rows have changed, or were changed by an earlier transaction whose hooks may not have run.
     pub(super) changed: BTreeSet<String>,
-    /// Parked commands that were given up, because their records are gone.
+    /// Parked commands that became dead because their records are lost.
     pub(super) lost: Vec<String>,
     /// When the transaction began.
     pub(super) started_at: SystemTime,
-    /// How long the transaction took.
+    /// Duration of the transaction.
     pub(super) elapsed: Duration,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Applier {
 }
 
 impl Applier {
-    /// Tries to apply `commands`. `degraded`: only the core columns are written to `users`.
+    /// Tries to apply `commands`. `degraded`: writes only the core columns to `users`.
     pub(super) async fn attempt(
         &self,
         commands: &[Command],
@@ -92,15 +92,15 @@ impl Applier {
         }))
     }
 
-    /// Takes a command out of its name's queue that is settled without an outcome.
+    /// Removes a command that was settled without an outcome from the queue of its name.
     pub(super) async fn unpark(&self, id: String) -> Result<(), DbError> {
         let mut batch = self.db.begin().await?;
         batch.unpark(&[id]).await?;
         batch.commit().await
     }
 
-    /// Whether the database takes anything at all: the same statements with harmless values, rolled back. An error here
-    /// is the database's, not a command's.
+    /// Whether the database accepts writes at all. Executes the same statements with harmless values and rolls them
+    /// back. An error here is caused by the database, not by a command.
     pub(super) async fn canary(&self) -> Result<(), DbError> {
         let sung = tokio::time::timeout(MAX_TRANSACTION_TIME, async {
             let mut batch = self.db.begin().await?;
@@ -113,7 +113,7 @@ impl Applier {
             };
             read(&mut batch, &questions).await?;
             match write(&mut batch, canary(), false).await {
-                // Another consumer's.
+                // Another consumer runs its canary.
                 Err(DbError::Conflict) => Ok(()),
                 other => other,
             }
@@ -122,8 +122,8 @@ impl Applier {
     }
 }
 
-/// The names of commands that were applied before. Caches may not know: the answer to that commit may have been lost, or
-/// the process that got it killed. Telling them twice costs one more read.
+/// The names of commands that were applied before. Their caches may be stale: the reply to that commit may have been
+/// lost, or the process killed after it. A second notification costs one more read.
 fn repeated_names<'a>(
     commands: &'a [Command],
     outcomes: &'a [CommandOutcome],
@@ -134,7 +134,8 @@ fn repeated_names<'a>(
     repeats.map(|(command, _)| command).filter(understood).map(|command| command.name.clone())
 }
 
-/// In an order that matters while others write: whoever is no longer parked has been applied, and is seen to be.
+/// Reads the snapshot. The order matters while others write: a command that is no longer parked was applied, and its
+/// outcome must be visible.
 async fn read(batch: &mut DbTransaction, questions: &Lookups) -> Result<Snapshot, DbError> {
     Ok(Snapshot {
         parked: batch.parked(&questions.names).await?,
@@ -185,7 +186,7 @@ const CANARY: &str = "canary";
 
 fn canary() -> WriteSet {
     let now = Timestamp::now();
-    // Another one than any other consumer's at this moment.
+    // The id differs from that of every other consumer running now.
     let id = CommandId::from_bytes(std::array::from_fn(|_| getrandom::u32().unwrap_or_default() as u8));
     let action = UserKind::Delete.as_str().to_owned();
     let text = CANARY.to_owned();

@@ -1,4 +1,4 @@
-//! A record as the consumer judges it: whose command it is, and what it asks for.
+//! Parses a record into a command: the user it belongs to, and the request.
 
 use std::time::SystemTime;
 
@@ -9,60 +9,60 @@ use crate::command::{CommandId, MAX_ACTOR_CHARS, USER_RETRY_TOPIC, UserKind, Use
 use crate::kafka::Record;
 use crate::units::Timestamp;
 
-/// Headers that the daemon sends (docs/http-api.md#records-in-kafka), and those of the retry topic.
+/// Headers that the daemon sends (docs/http-api.md#records-in-kafka), and headers of the retry topic.
 pub(super) const ID: &str = "forebay-command-id";
 const KIND: &str = "forebay-kind";
 const ACCEPTED_AT: &str = "forebay-accepted-at";
-/// How often it was tried.
+/// Number of attempts so far.
 pub(super) const ATTEMPTS: &str = "forebay-attempts";
-/// When it is due.
+/// When the retry is due.
 pub(super) const NOT_BEFORE: &str = "forebay-not-before";
-/// Where it lies in `user.commands.v1`: `<partition>/<offset>`.
+/// Location of the record in `user.commands.v1`: `<partition>/<offset>`.
 pub(super) const ORIGIN: &str = "forebay-origin";
-/// Why it is dead.
+/// Why the command is dead.
 pub(super) const REASON: &str = "forebay-reason";
 /// The command it waited behind when it was last sent back, and how often: `<id>/<attempts>/<times>`.
 pub(super) const BEHIND: &str = "forebay-behind";
 
-/// What stands for a kind that the record does not say.
+/// Stands in for the kind of a record without one.
 const NO_KIND: &str = "unknown";
-/// A key longer than this is no user's name; the columns hold no more.
+/// A longer key is no user's name. The columns hold no more.
 const MAX_NAME: usize = 255;
 
-/// One record, understood as far as it can be.
+/// One record, parsed as far as possible.
 pub(super) struct Command {
-    /// The command's id; of a record without one, its place.
+    /// Command id. For a record without one: an id generated from its partition and offset.
     pub(super) id: String,
-    /// The same, when it is one.
+    /// The parsed command id, if it is valid.
     pub(super) parsed: Option<CommandId>,
-    /// Its kind, as the record says.
+    /// Command kind, as in the record.
     pub(super) kind: String,
-    /// Whose; the record's key.
+    /// User name: the record's key.
     pub(super) name: String,
-    /// What it asks for, as far as that is understood.
+    /// The request, if it could be parsed.
     pub(super) request: Option<(UserKind, UserValue)>,
-    /// Why it cannot be applied. Without it there is a request.
+    /// Why the command cannot be applied. `None` implies a request.
     pub(super) fault: Option<String>,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub(super) accepted_at: Timestamp,
-    /// Where it lies in `user.commands.v1`; −1 where that is not known.
+    /// Partition and offset in `user.commands.v1`; −1 if unknown.
     pub(super) origin: (i32, i64),
-    /// Whether it comes from the retry topic.
+    /// Whether the record comes from the retry topic.
     pub(super) from_retry: bool,
-    /// How often it had been tried when this copy of it was sent to the retry topic; none where it does not say.
+    /// Attempts before this copy was sent to the retry topic; `None` if the record does not contain the number.
     pub(super) attempts: Option<i32>,
-    /// Whether its dead letter is confirmed by the broker.
+    /// Whether the broker has confirmed its dead letter.
     pub(super) dead_letter_sent: bool,
-    /// Whether it is to be given up at once.
+    /// Whether the command becomes dead without further attempts.
     pub(super) skip_retries: bool,
-    /// The parked command of its name whose record is gone: whoever waits behind it would wait for ever.
+    /// The parked command of the same name whose record is lost. Commands behind it would wait indefinitely.
     pub(super) lost_predecessor: Option<String>,
-    /// When it was read.
+    /// When the record was read.
     pub(super) received: SystemTime,
 }
 
 impl Command {
-    /// Reads a record. Whatever is wrong with it is in its body.
+    /// Parses a record. An error is stored in [`Command::fault`].
     pub(super) fn read(record: &Record) -> Self {
         let from_retry = *record.topic == *USER_RETRY_TOPIC;
         let origin = match from_retry {
@@ -70,18 +70,18 @@ impl Command {
             false => (record.partition, record.offset),
         };
         let parsed: Option<CommandId> = record.header(ID).and_then(|id| id.parse().ok());
-        // Forty characters at most, as an id has.
+        // Forty characters at most, like an id.
         let place = || format!("{GENERATED_ID_PREFIX}{}-{}", record.partition, record.offset);
         let id = match (parsed, record.header(ID)) {
             (Some(id), _) => id.to_string(),
-            // It got its place as its id when it was sent here.
+            // The record got its generated id when it was sent to the retry topic.
             (None, Some(id)) if from_retry && is_generated_id(id) => id.to_owned(),
             (None, _) => place(),
         };
         let kind = record.header(KIND).unwrap_or(NO_KIND);
         let (name, request) = match name(record) {
             Some(name) => (name.to_owned(), request(record, kind, name, parsed)),
-            // By itself, so that it holds nobody else.
+            // Under a name of its own, so that it blocks no other command.
             None => (id.clone(), Err("the record's key is not a user's name".to_owned())),
         };
         let (request, fault) = match request {
@@ -107,37 +107,37 @@ impl Command {
         }
     }
 
-    /// Who asked for it, as the columns hold it.
+    /// The caller of the command, in the form that its column holds.
     pub(super) fn actor(&self) -> Option<String> {
         self.value()?.actor.as_deref().map(storable)
     }
 
-    /// What its record says.
+    /// The value of the record.
     pub(super) fn value(&self) -> Option<&UserValue> {
         self.request.as_ref().map(|(_, value)| value)
     }
 
-    /// Marks it as one that cannot be applied now.
+    /// Marks the command as not applicable at present.
     pub(super) fn mark_unapplicable(&mut self, reason: String) {
         self.fault = Some(reason);
     }
 
-    /// Marks it as one that never will be, and that need not be tried again.
+    /// Marks the command as permanently not applicable, without further attempts.
     pub(super) fn give_up(&mut self, reason: &str) {
         self.mark_unapplicable(reason.to_owned());
         self.skip_retries = true;
     }
 
-    /// Whether it was found that it cannot be applied.
+    /// Whether the command cannot be applied.
     pub(super) fn is_unapplicable(&self) -> bool {
         self.fault.is_some()
     }
 }
 
-/// Longer than the kinds there are; the column holds no more.
+/// Longer than every known kind. The column holds no more.
 const MAX_KIND: usize = 32;
 
-/// Whether this is an id that [`Command::read`] made.
+/// Whether [`Command::read`] generated this id.
 fn is_generated_id(id: &str) -> bool {
     id.len() <= MAX_GENERATED_ID
         && id.starts_with(GENERATED_ID_PREFIX)
@@ -145,12 +145,12 @@ fn is_generated_id(id: &str) -> bool {
 }
 
 const GENERATED_ID_PREFIX: &str = "record-";
-/// Two numbers behind it; the column holds no more than 64.
+/// Prefix and two numbers. The column holds at most 64 characters.
 const MAX_GENERATED_ID: usize = 40;
 
-/// A caller's name that fits its column. HTTP accepts no other, but a record may come from elsewhere, and a command
-/// is not lost for who sent it. What does not fit gets a digest for its end: cut alone, two callers could become one, and
-/// each read what became of the other's commands.
+/// A caller's name that fits its column. The HTTP API accepts no longer name, but a record may come from another
+/// producer, and a command must not be lost because of its caller. A longer name ends in a digest. If it were only cut,
+/// two callers could become one and read the outcomes of each other's commands.
 fn storable(actor: &str) -> String {
     if is_storable_actor(actor) {
         return actor.to_owned();
@@ -176,11 +176,11 @@ fn request(
     if id.is_none() {
         return Err("the record has no command id".to_owned());
     }
-    let kind = UserKind::parse(kind).ok_or("the record's kind is not known to this version of forebay")?;
+    let kind = UserKind::parse(kind).ok_or("this version of forebay does not know the record's kind")?;
     let value = record.value.as_deref().unwrap_or_default();
     let value = UserValue::parse(value).map_err(|error| error.to_string())?;
     if value.name != name {
-        return Err("the record's key is not the name in its value".to_owned());
+        return Err("the record's key differs from the name in its value".to_owned());
     }
     let complete = match kind {
         UserKind::Create => value.email.is_some() && value.phone.is_some() && value.password_hash.is_some(),
@@ -188,7 +188,7 @@ fn request(
         UserKind::Update | UserKind::Delete => true,
     };
     if !complete {
-        return Err("a member that its kind needs is missing".to_owned());
+        return Err("a field that the record's kind requires is missing".to_owned());
     }
     Ok((kind, value))
 }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn unfit(record: &Record) -> String {
-        Command::read(record).fault.expect("it is not understood")
+        Command::read(record).fault.expect("an unparsable record has a fault")
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Spans of sampled commands: their application, and the transaction that they share.
+//! Trace spans of sampled commands: their application, and their shared transaction.
 
 use std::time::SystemTime;
 
@@ -9,8 +9,8 @@ use crate::telemetry::trace::{Kind, Span, TraceContext, Tracer};
 
 const TRACEPARENT: &str = "traceparent";
 
-/// Hands in the spans of all sampled commands of a batch, which is committed. `system`: the database's name in
-/// OpenTelemetry's conventions.
+/// Reports the spans of all sampled commands of a committed batch. `system`: the database's name in OpenTelemetry's
+/// conventions.
 pub(super) fn report(
     tracer: &Tracer,
     system: &'static str,

@@ -1,4 +1,4 @@
-//! The `[consumer]` section.
+//! Configuration section `[consumer]`.
 
 use std::fmt;
 
@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 use crate::config_error::ConfigError;
 use crate::units::Span;
 
-/// How users' commands are applied to the database.
+/// How user commands are applied to the database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Whether `forebay serve` applies them too; none: in embedded mode. `forebay consume` always does.
+    /// Whether `forebay serve` applies user commands. Default: only in embedded mode. `forebay consume` always does.
     pub enabled: Option<bool>,
-    /// Kafka's name for all who share the work.
+    /// Kafka consumer group, shared by all consumers.
     pub group: String,
-    /// Most commands in one transaction.
+    /// Maximum number of commands per transaction.
     pub batch_size: u32,
-    /// How long a batch waits for company.
+    /// How long a batch waits for more commands.
     pub batch_wait: Span,
-    /// How often a command that the database refuses is tried again before it is a dead letter.
+    /// How often a command that the database rejects is retried before it becomes a dead letter.
     pub retry_attempts: u32,
-    /// First delay before such a try, and before the next look at a database that is away.
+    /// First delay before a retry, and before the next attempt when the database is unavailable.
     pub retry_backoff_min: Span,
-    /// Largest delay.
+    /// Maximum delay.
     pub retry_backoff_max: Span,
-    /// Whether only the core columns are written for now.
+    /// Whether only the core columns are written.
     pub degraded: Degraded,
 }
 
@@ -44,15 +44,15 @@ impl Default for Config {
     }
 }
 
-/// Whether the columns that can wait go into a side table, to be merged when the database is well.
+/// Degraded mode: columns that can wait go to a side table and are merged when the database has recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Degraded {
-    /// Never.
+    /// Never active.
     Off,
-    /// Always, until somebody changes it.
+    /// Active until the setting is changed.
     On,
-    /// While transactions take long.
+    /// Active while transactions are slow.
     Auto,
 }
 
@@ -66,17 +66,17 @@ impl fmt::Display for Degraded {
     }
 }
 
-/// More hold their rows for long and gain nothing: a commit's cost is shared by enough already.
+/// A larger batch locks its rows longer and gains nothing: enough commands already share the cost of a commit.
 const MAX_BATCH: u32 = 2_000;
-/// A transaction waits for nobody longer than this: its commands' clients do.
+/// Longer waits would delay the clients of the batch's commands.
 const MAX_BATCH_WAIT: Span = Span::secs(1);
-/// Later commands of the same user wait for it.
+/// Later commands of the same user wait for the retry.
 const MAX_BACKOFF: Span = Span::secs(3600);
-/// More tries than this are no end.
+/// With more attempts, a dead letter would come too late to be useful.
 const MAX_ATTEMPTS: u32 = 1_000;
 
 impl Config {
-    /// Everything that is wrong, at once.
+    /// Returns all errors of the section.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut wrong = |key: &str, found: &dyn fmt::Display, allowed: &str| {

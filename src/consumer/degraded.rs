@@ -1,14 +1,15 @@
-//! When the database is overloaded, and when it is well again.
+//! Detects an overloaded database, and its recovery.
 
 use std::time::Duration;
 
 use super::Degraded;
 
-/// A transaction that takes longer is a sign of overload. Usual ones take milliseconds.
+/// A transaction that takes longer is a sign of overload. Usual transactions take milliseconds.
 const SLOW_TRANSACTION: Duration = Duration::from_secs(1);
-/// So many slow ones in a row: the mode is entered.
+/// Consecutive slow transactions after which degraded mode begins.
 const ENTER_AFTER: u32 = 5;
-/// So many quick ones in a row: it is left. More than it takes to enter, so that it does not flutter.
+/// Consecutive fast transactions after which degraded mode ends. More than `ENTER_AFTER`, so that the mode does not
+/// flap.
 const LEAVE_AFTER: u32 = 30;
 
 /// Whether only the core columns are written.
@@ -23,12 +24,12 @@ impl DegradedMode {
         Self { setting: wanted, is_on: wanted == Degraded::On, in_a_row: 0 }
     }
 
-    /// Whether it is on.
+    /// Whether degraded mode is active.
     pub(super) fn is_on(&self) -> bool {
         self.is_on
     }
 
-    /// A transaction took this long.
+    /// Records the duration of a transaction.
     pub(super) fn on_transaction(&mut self, time: Duration) {
         if self.setting != Degraded::Auto {
             return;
@@ -41,7 +42,7 @@ impl DegradedMode {
             tracing::warn!(
                 event = "consumer.degraded_changed",
                 consumer.degraded = self.is_on,
-                "degraded mode changed with the speed of the database"
+                "degraded mode changed because of the database's speed"
             );
         }
     }
@@ -56,7 +57,7 @@ mod tests {
         let mut mode = DegradedMode::new(Degraded::Auto);
         (1..ENTER_AFTER).for_each(|_| mode.on_transaction(SLOW_TRANSACTION));
         mode.on_transaction(Duration::ZERO);
-        assert!(!mode.is_on(), "not in a row");
+        assert!(!mode.is_on(), "the slow transactions were not consecutive");
         (0..ENTER_AFTER).for_each(|_| mode.on_transaction(SLOW_TRANSACTION));
         assert!(mode.is_on());
         (1..LEAVE_AFTER).for_each(|_| mode.on_transaction(Duration::ZERO));

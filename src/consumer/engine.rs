@@ -1,15 +1,15 @@
-//! One step: a transaction is tried for what is pending, and what came of it is dealt with.
+//! One step of the consumer: tries a transaction for the pending commands and handles its result.
 //!
-//! | what the database says | what follows |
+//! | result from the database | reaction |
 //! |---|---|
-//! | done | letters to the retry topic, markers, caches, whoever waits; then the offsets may be committed |
-//! | a unique index refused | read again; again and again: smaller batches, down to one command; then as "never" |
-//! | not now | wait and try the same again, for ever |
-//! | never | smaller batches, down to one command; that one is parked, if the database takes others |
+//! | success | records to the retry topic, reservations, caches, waiting clients; then the offsets may be committed |
+//! | unique index violated | read again; then smaller batches, down to one command; then like a permanent error |
+//! | temporary error | wait and retry the same batch, without a limit |
+//! | permanent error | smaller batches, down to one command; that one is parked, if the database accepts other writes |
 //!
-//! A command that cannot even be written down as parked or dead becomes a dead letter in Kafka alone. So every command
-//! is settled after a bounded number of steps, unless the database or Kafka is away; a step that is tried again without
-//! any success is tried with delays.
+//! If the database cannot even store a command as parked or dead, the command becomes a dead letter in Kafka only. So
+//! every command is settled after a bounded number of steps, unless the database or Kafka is unavailable. Repeated
+//! steps without success are delayed.
 
 use std::sync::Arc;
 
@@ -29,34 +29,35 @@ use super::plan::CommandOutcome;
 use super::post_commit::PostCommitRunner;
 use super::{Config, command_spans, retry_records};
 
-/// So many refusals by a unique index, each after everything was read again, are no coincidence: fewer at once.
+/// After this many unique index violations, each after a new read, coincidence is unlikely: the batch is made smaller.
 const MAX_CONFLICTS: u32 = 3;
-/// So many for a single command: whatever it is, it will not be applied.
+/// After this many violations for a single command, the command will not be applied.
 const MAX_SINGLE_CONFLICTS: u32 = 12;
-/// Steps in a row that settle nothing and wait for nobody. The largest batch is halved 11 times with three conflicts
-/// each, then one command has its twelve, is condemned and buried: about 50. More are a loop.
+/// Limit of consecutive steps that settle nothing and do not wait. The largest batch is halved 11 times with three
+/// conflicts each; then one command has its twelve conflicts and is dead-lettered: about 50 steps. More indicate a
+/// loop.
 const MAX_FRUITLESS_STEPS: u32 = 100;
-/// Why a command is condemned whose conflicts have no reason that reading the tables again would show.
-const UNEXPLAINED_CONFLICT: &str = "a unique index refuses it for no reason that can be found";
+/// Dead-letter reason of a command whose conflicts are not explained by the content of the tables.
+const UNEXPLAINED_CONFLICT: &str = "a unique index rejects the command for an unknown reason";
 
-/// What a step came to.
+/// The result of a step.
 pub(super) enum StepOutcome {
-    /// These records are settled: their offsets may be committed.
+    /// These records are settled. Their offsets may be committed.
     Settled(Vec<Record>),
-    /// Something changed; try again at once.
+    /// The state changed; retry at once.
     Retry,
-    /// The database cannot do it now, and why.
+    /// The database cannot apply the batch now, for this reason.
     Wait(String),
 }
 
 impl StepOutcome {
-    /// Whether it brought the consumer on.
+    /// Whether the step made progress.
     pub(super) fn made_progress(&self) -> bool {
         matches!(self, Self::Settled(records) if !records.is_empty())
     }
 }
 
-/// Everything that a step needs.
+/// The dependencies and state of the steps.
 pub(super) struct Engine {
     pub(super) applier: Applier,
     pub(super) outbox: Outbox,
@@ -66,32 +67,32 @@ pub(super) struct Engine {
     pub(super) metrics: Arc<Metrics>,
     pub(super) runtime: Handle,
     pub(super) tracer: Tracer,
-    /// How many commands are tried at once.
+    /// How many commands are tried per transaction.
     pub(super) window: usize,
-    /// Refusals by unique indexes in a row.
+    /// Consecutive unique index violations.
     pub(super) conflicts: u32,
-    /// Steps in a row that settled nothing and waited for nobody.
+    /// Consecutive steps that settled nothing and did not wait.
     pub(super) fruitless: u32,
     pub(super) counts: OutcomeCounts,
 }
 
-/// What became of the records so far.
+/// Number of records by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutcomeCounts {
-    /// Applied now.
+    /// Applied by this consumer.
     pub applied: u64,
-    /// Rejected now.
+    /// Rejected by this consumer.
     pub rejected: u64,
-    /// Had an outcome already.
+    /// Repeats that already had an outcome.
     pub repeats: u64,
     /// Sent to the retry topic.
     pub retried: u64,
-    /// Given up.
+    /// Became dead letters.
     pub dead: u64,
 }
 
 impl Engine {
-    /// Tries the first of what is pending. `tick`: see [`Outbox::send`].
+    /// Tries the first pending commands. `tick`: see [`Outbox::send`].
     pub(super) fn step(
         &mut self,
         pending: &mut PendingBatch,
@@ -107,7 +108,7 @@ impl Engine {
         if self.fruitless <= MAX_FRUITLESS_STEPS {
             return Ok(outcome);
         }
-        Ok(StepOutcome::Wait("the next commands are tried again and again, and none is settled".to_owned()))
+        Ok(StepOutcome::Wait("the next commands are retried repeatedly, and none is settled".to_owned()))
     }
 
     fn attempt(
@@ -158,7 +159,7 @@ impl Engine {
         self.refused(pending, UNEXPLAINED_CONFLICT.to_owned(), heartbeat, tick)
     }
 
-    /// A command that is refused by itself.
+    /// Handles a command that the database rejects on its own.
     fn refused(
         &mut self,
         pending: &mut PendingBatch,
@@ -167,7 +168,7 @@ impl Engine {
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<StepOutcome, Interrupted> {
         if let Err(error) = block_on(&self.runtime, heartbeat, self.applier.canary())? {
-            return Ok(StepOutcome::Wait(format!("{error} (whatever it is given)")));
+            return Ok(StepOutcome::Wait(format!("{error} (for any command)")));
         }
         let command = &mut pending.commands[0];
         if !command.is_unapplicable() {
@@ -175,12 +176,12 @@ impl Engine {
                 event = "consumer.command_refused",
                 command = %command.id,
                 reason = why,
-                "database refused a command"
+                "database rejected a command"
             );
             command.mark_unapplicable(why);
             return Ok(StepOutcome::Retry);
         }
-        // Not even that it is parked or dead can be written.
+        // The database cannot even store the command as parked or dead.
         tracing::error!(
             event = "consumer.outcome_not_recorded",
             command = %command.id,
@@ -200,7 +201,7 @@ impl Engine {
         Ok(StepOutcome::Settled(pending.take(1).records))
     }
 
-    /// Dead letters go to Kafka before the database says so.
+    /// Sends dead letters to Kafka before the database records them.
     fn bury(
         &mut self,
         pending: &mut PendingBatch,
@@ -218,7 +219,7 @@ impl Engine {
             tracing::error!(
                 event = "consumer.dead_letter_values_refused",
                 consumer.records = bare.len(),
-                "dead-letter topic refused values; the dead letters are sent without them"
+                "dead-letter topic rejected values; sending the dead letters without them"
             );
             self.outbox.send(&bare, tick)?;
         }
@@ -236,7 +237,7 @@ impl Engine {
         Ok(StepOutcome::Retry)
     }
 
-    /// After a commit.
+    /// Completes a batch after its commit.
     fn finish_batch(
         &mut self,
         settled: PendingBatch,
@@ -294,7 +295,7 @@ impl Engine {
         for (at, (record, mut command)) in settled.records.into_iter().zip(settled.commands).enumerate().rev()
         {
             if refused.contains(&at) {
-                command.give_up("the retry topic does not take it");
+                command.give_up("the retry topic rejects the record");
                 pending.put_back(record, command);
             } else {
                 others.push(record);

@@ -1,4 +1,4 @@
-//! What may be seen of the consumer's thread while it runs.
+//! Observable state of the consumer's thread.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use crate::sync::Mutex;
 use super::metrics::Metrics;
 use super::progress::Progress;
 
-/// What the thread writes and a [`Handle`] reads.
+/// State that the thread writes and a [`Handle`] reads.
 #[derive(Default)]
 pub(super) struct ConsumerState {
     pub(super) heartbeat: AtomicU64,
     pub(super) lag: AtomicI64,
     pub(super) progress: Progress,
-    /// Why no records come, in the client's words.
+    /// Why no records arrive, as reported by the Kafka client.
     pub(super) read_error: Mutex<Option<ReadError>>,
-    /// Why nothing is applied now.
+    /// Why nothing is currently applied.
     pub(super) problem: Mutex<Option<String>>,
-    /// Where `user.commands.v1` is settled up to, by partition.
+    /// Settled offsets of `user.commands.v1`, by partition.
     pub(super) settled: Mutex<BTreeMap<i32, i64>>,
 }
 
@@ -39,46 +39,46 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// A number that changes while the thread is alive, also while it waits.
+    /// A counter that advances while the thread is alive, including while it waits.
     pub fn heartbeat(&self) -> u64 {
         self.shared.heartbeat.load(Ordering::Relaxed)
     }
 
-    /// Why nothing is applied now, if so: what the database says, or that commands are pending and none was settled for
-    /// half a minute.
+    /// Why nothing is currently applied: the database's error, or that commands are pending and none was settled for 30
+    /// s.
     pub fn problem(&self) -> Option<String> {
         self.blocked().or_else(|| self.shared.progress.stalled(Instant::now()))
     }
 
-    /// What the database says while it cannot be written.
+    /// The database's error while it cannot be written.
     pub fn blocked(&self) -> Option<String> {
         self.shared.problem.lock().clone()
     }
 
-    /// What keeps commands from coming, in the Kafka client's words.
+    /// Why no commands arrive, as reported by the Kafka client.
     pub fn read_error(&self) -> Option<ReadError> {
         self.shared.read_error.lock().clone()
     }
 
-    /// For how long commands have been pending of which none was settled, if that is half a minute or longer.
+    /// For how long commands have been pending without one being settled, if that is at least 30 s.
     pub fn stalled_for(&self, now: Instant) -> Option<Duration> {
         self.shared.progress.stalled_for(now)
     }
 
-    /// Commands that are read and not settled.
+    /// Number of commands that are read and not settled.
     pub fn pending(&self) -> usize {
         self.shared.progress.pending()
     }
 
-    /// Where `user.commands.v1` is settled up to, by partition, as far as this process has come across it: everything
-    /// before these offsets has an outcome or is parked.
+    /// Settled offsets of `user.commands.v1`, by partition, as far as this process knows them. Every command before
+    /// these offsets has an outcome or is parked.
     pub fn settled(&self) -> BTreeMap<i32, i64> {
         self.shared.settled.lock().clone()
     }
 
     /// Sets the gauges. Called before each scrape.
     pub fn observe(&self) {
-        // The client's figure is some seconds old: what was read is known now.
+        // The client's lag is some seconds old; the number of records already read is current.
         let pending = i64::try_from(self.shared.progress.pending()).unwrap_or(i64::MAX);
         self.metrics.lag.set(self.shared.lag.load(Ordering::Relaxed).max(pending));
         self.metrics.blocked.set(self.problem().is_some().into());

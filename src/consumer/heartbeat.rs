@@ -1,4 +1,4 @@
-//! The consumer's heartbeat, and its owner's wish that it stop.
+//! The consumer's heartbeat and stop signal.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,11 +9,11 @@ use tokio::runtime::Handle;
 use crate::kafka::Interrupted;
 use crate::task::StopSignal;
 
-/// Beats, and listens.
+/// Reports heartbeats and checks the stop signal.
 pub(super) struct Heartbeat<'a> {
     stop: &'a StopSignal,
     beats: &'a AtomicU64,
-    // Once asked, a thread stays asked.
+    // Once set, it stays set.
     stopping: Cell<bool>,
 }
 
@@ -22,12 +22,12 @@ impl<'a> Heartbeat<'a> {
         Self { stop, beats, stopping: Cell::new(false) }
     }
 
-    /// Alive; says whether to go on.
+    /// Reports a heartbeat; returns whether to continue.
     pub(super) fn beat(&self) -> bool {
         self.sleep(Duration::ZERO)
     }
 
-    /// The same after a rest.
+    /// Sleeps for `time` with heartbeats; returns whether to continue.
     pub(super) fn sleep(&self, time: Duration) -> bool {
         self.beats.fetch_add(1, Ordering::Relaxed);
         if !self.stopping.get() && self.stop.wait(time) {
@@ -37,12 +37,12 @@ impl<'a> Heartbeat<'a> {
     }
 }
 
-/// How often the owner is asked whether to go on.
+/// Interval of heartbeats and of checks of the stop signal.
 const BEAT_INTERVAL: Duration = Duration::from_millis(100);
-/// What a stop waits for that is under way.
+/// How long a stop waits for work in progress.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
-/// Runs `work` on this thread, which is none of the runtime's.
+/// Runs `work` on this thread, which must not be one of the runtime's.
 pub(super) fn block_on<T>(
     runtime: &Handle,
     heartbeat: &Heartbeat<'_>,

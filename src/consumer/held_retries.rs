@@ -1,4 +1,4 @@
-//! Retries that are not due. Later ones of other names pass them, later ones of the same name wait behind them. At most
+//! Holds delayed retries. Later retries of other names pass them; later ones of the same name wait behind them. At most
 //! 1,000 records or 8 MiB are held; the rest stays in the topic.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -9,10 +9,10 @@ use crate::units::Timestamp;
 
 use super::retry_records;
 
-/// Records that are held. Commands of a few users at a time are usual; when more wait, something is wrong with all
-/// commands, and nothing is gained by reading on.
+/// Maximum number of held records. Normally only commands of a few users are delayed. If more are, the cause affects
+/// all commands, and reading further gains nothing.
 const MAX_RECORDS: usize = 1_000;
-/// Bytes of the records that are held.
+/// Maximum bytes of the held records.
 const MAX_BYTES: usize = 8 << 20;
 
 /// By partition, in the topic's order.
@@ -21,12 +21,13 @@ pub(super) struct HeldRetries {
     partitions: BTreeMap<Partition, VecDeque<Record>>,
     count: usize,
     bytes: usize,
-    /// When the next is due; none while none is held.
+    /// When the next retry is due; `None` if none is held.
     next: Option<Timestamp>,
 }
 
 impl HeldRetries {
-    /// Gives the record back when it is due, and holds it when it is not, or when an earlier one of its name is held.
+    /// Returns the record if it is due. Holds it if its delay has not expired, or if an earlier one of its name is
+    /// held.
     pub(super) fn admit(&mut self, record: Record, now: Timestamp) -> Option<Record> {
         let partition = (record.topic.clone(), record.partition);
         let earlier = self.partitions.get(&partition);
@@ -45,7 +46,7 @@ impl HeldRetries {
         None
     }
 
-    /// Those that are due by now, in order, with those behind them.
+    /// Removes and returns the due records, in order, with those that waited behind them.
     pub(super) fn take_due(&mut self, now: Timestamp) -> Vec<Record> {
         let mut due = Vec::new();
         if self.next.is_none_or(|next| next > now) {
@@ -74,37 +75,37 @@ impl HeldRetries {
         due
     }
 
-    /// Until the next is due.
+    /// Time until the next retry is due.
     pub(super) fn until_due(&self, now: Timestamp) -> Duration {
         self.next.map_or(Duration::MAX, |next| next.since(now))
     }
 
-    /// Whether any of this partition is held.
+    /// Whether a record of this partition is held.
     pub(super) fn contains(&self, partition: &Partition) -> bool {
         self.partitions.contains_key(partition)
     }
 
-    /// Whether no more should come.
+    /// Whether the limit is reached.
     pub(super) fn is_full(&self) -> bool {
         self.count >= MAX_RECORDS || self.bytes >= MAX_BYTES
     }
 
-    /// Whether there is room again for many, so that partitions are not paused for each record anew.
+    /// Whether much of the limit is free again, so that partitions are not paused and resumed for each record.
     pub(super) fn has_room(&self) -> bool {
         self.count <= MAX_RECORDS / 2 && self.bytes <= MAX_BYTES / 2
     }
 
-    /// Forgets the records of partitions that were revoked.
+    /// Drops the records of revoked partitions.
     pub(super) fn remove_partitions(&mut self, partitions: &[Partition]) {
         self.partitions.retain(|partition, _| !partitions.contains(partition));
         let left = || self.partitions.values().flatten();
         (self.count, self.bytes) = (left().count(), left().map(Record::bytes).sum());
-        // Too early at most for what is left.
+        // At worst too early for the remaining records.
         self.next = left().map(retry_records::due).min();
     }
 }
 
-/// Whether both are of one name.
+/// Whether both records have the same user name.
 fn has_same_name(earlier: &Record, record: &Record) -> bool {
     record.key.is_some() && earlier.key == record.key
 }
@@ -141,7 +142,7 @@ mod tests {
         assert_eq!(offsets(&held.take_due(Timestamp(2_000))), [4]);
         assert_eq!(held.until_due(Timestamp(2_000)), Duration::from_secs(3_598));
         assert!(held.take_due(Timestamp(3_599_999)).is_empty());
-        assert_eq!(offsets(&held.take_due(Timestamp(3_600_000))), [1, 3], "in their order");
+        assert_eq!(offsets(&held.take_due(Timestamp(3_600_000))), [1, 3], "in order");
         assert_eq!((held.count, held.bytes, held.next), (0, 0, None));
         assert!(!held.contains(&(USER_RETRY_TOPIC.into(), 0)));
     }

@@ -1,4 +1,4 @@
-//! What comes from Kafka: a batch at a time, retries when they are due, nothing of what was taken away.
+//! Reads due records from Kafka in batches, and drops the records of revoked partitions.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -11,26 +11,26 @@ use super::held_retries::HeldRetries;
 use super::partition_positions::PartitionPositions;
 use super::pending_batch::is_of;
 
-/// A look for records lasts no longer: there is other work.
+/// Maximum duration of one poll, because the thread has other work.
 const POLL_TIMEOUT: Duration = Duration::from_millis(250);
-/// Bytes of a batch.
+/// Maximum bytes of a batch.
 const MAX_BATCH_BYTES: usize = 8 << 20;
-/// Records of a partition that are read past one that is not due. A consumer that takes the partition over reads them
-/// again.
+/// How many records of a partition are read past a delayed one. After a rebalance, the partition's next consumer reads
+/// them again.
 const MAX_READ_PAST: u64 = 1_000;
 
-/// Reads what is due.
+/// Reads due records.
 pub(super) struct Intake {
     consumer: GroupConsumer,
-    /// Read while a batch was under way.
+    /// Records read while a batch was in progress.
     inbox: VecDeque<Record>,
-    /// Retries that are not due, and those of the same names behind them.
+    /// Delayed retries, and later records of the same names.
     held_retries: HeldRetries,
-    /// What was read and is not settled.
+    /// Records that are read and not settled.
     positions: PartitionPositions,
-    /// Partitions of which nothing more is read until there is room for it.
+    /// Partitions paused until fewer records are held.
     paused_partitions: BTreeSet<Partition>,
-    /// Taken away while a batch was under way.
+    /// Partitions revoked while a batch was in progress.
     revoked: Vec<Partition>,
     paused: bool,
     broken: Option<String>,
@@ -50,7 +50,7 @@ impl Intake {
         }
     }
 
-    /// Up to `most` records that are due. Waits for the first for a moment, for more until `wait` is over.
+    /// Up to `most` due records. Waits shortly for the first, and until `wait` has passed for more.
     pub(super) fn gather(&mut self, most: usize, wait: Duration) -> Vec<Record> {
         self.resume();
         let mut batch = Vec::new();
@@ -79,7 +79,7 @@ impl Intake {
         batch
     }
 
-    /// Hears what the group decides, while a batch is under way. What comes meanwhile waits its turn.
+    /// Processes group events while a batch is in progress. Records that arrive meanwhile are queued.
     pub(super) fn poll_group(&mut self, timeout: Duration) {
         if let Some(record) = self.poll(timeout, &mut Vec::new()) {
             self.inbox.push_back(record);
@@ -87,25 +87,25 @@ impl Intake {
         }
     }
 
-    /// Nothing more comes until the next batch is gathered.
+    /// Pauses all partitions until the next batch is gathered.
     pub(super) fn pause(&mut self) {
         self.consumer.pause_all();
         self.paused = true;
     }
 
-    /// What was taken away since this was asked last.
+    /// The partitions revoked since the previous call.
     pub(super) fn take_revoked(&mut self) -> Vec<Partition> {
         std::mem::take(&mut self.revoked)
     }
 
-    /// These are settled. Commits what lies before the first that is not.
+    /// Marks the records as settled. Commits the offsets before the first unsettled record.
     pub(super) fn on_settled(&mut self, records: &[Record]) -> BTreeMap<Partition, i64> {
         let offsets = self.positions.on_settled(records);
         self.consumer.commit(&offsets);
         offsets
     }
 
-    /// Why nothing will come any more, if so.
+    /// Why no more records will arrive, if the client has failed.
     pub(super) fn broken(&self) -> Option<&str> {
         self.broken.as_deref()
     }
@@ -126,7 +126,7 @@ impl Intake {
         }
     }
 
-    /// One record; what was taken away meanwhile is forgotten first, here and in `batch`.
+    /// Reads one record. Before that, records of revoked partitions are dropped, here and from `batch`.
     fn poll(&mut self, timeout: Duration, batch: &mut Vec<Record>) -> Option<Record> {
         let polled = self.consumer.poll(timeout);
         let revoked = self.consumer.take_revoked();
@@ -140,7 +140,7 @@ impl Intake {
             self.inbox.retain(|record| !is_of(record, &revoked));
             self.held_retries.remove_partitions(&revoked);
             self.positions.remove_partitions(&revoked);
-            // Their pauses ended with their assignment.
+            // The pause of a partition ends with its assignment.
             self.paused_partitions.retain(|partition| !revoked.contains(partition));
             self.revoked.extend(revoked);
         }
@@ -170,7 +170,7 @@ impl Intake {
         }
     }
 
-    /// Moves what is due by now into the batch.
+    /// Moves due records into the batch.
     fn take_due(&mut self, batch: &mut Vec<Record>) {
         batch.append(&mut self.held_retries.take_due(Timestamp::now()));
         let waits = |partition: &Partition| {

@@ -1,4 +1,4 @@
-//! What the consumer counts.
+//! Metrics of the consumer.
 
 use prometheus::{Error, Histogram, IntCounter, IntCounterVec, IntGauge};
 
@@ -6,9 +6,9 @@ use crate::metrics::{Registry, buckets};
 
 /// Metrics of the consumer.
 pub struct Metrics {
-    /// Users' commands by what became of them: `applied`, `rejected`, `repeat`, `retry`, `dead`.
+    /// User commands by outcome: `applied`, `rejected`, `repeat`, `retry`, `dead`.
     pub applied: IntCounterVec,
-    /// Users' commands in Kafka that this process has still to apply.
+    /// User commands in Kafka that this process has not yet applied.
     pub lag: IntGauge,
     /// Commands sent to the retry topic.
     pub retried: IntCounter,
@@ -16,14 +16,14 @@ pub struct Metrics {
     pub dead: IntCounter,
     /// 1 while nothing is applied.
     pub blocked: IntGauge,
-    /// Commands that shared one transaction.
+    /// Number of commands per transaction.
     pub batch_records: Histogram,
-    /// As many reservations wait to be removed as may.
+    /// The queue of reservations to be removed is full.
     pub markers_hit: IntCounter,
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         Ok(Self {
             applied: registry.counters(
@@ -35,7 +35,7 @@ impl Metrics {
             )?,
             lag: registry.gauge(
                 "forebay_consumer_lag",
-                "Commands about users in Kafka that this process has still to apply. Worry when it grows \
+                "Commands about users in Kafka that this process has not yet applied. Worry when it grows \
                  for minutes.",
             )?,
             retried: registry.counter(

@@ -1,17 +1,19 @@
-//! Applies users' commands to the database: reads `user.commands.v1`, decides what becomes of each, writes that in one
-//! transaction a batch, with the commands' outcomes, so that a repeated delivery changes nothing.
+//! Applies user commands to the database. The consumer reads `user.commands.v1`, decides the outcome of each command,
+//! and writes results and outcomes in one transaction per batch. A repeated delivery therefore changes nothing.
 //!
 //! ```text
-//! Kafka → intake (due records) → engine: read → plan → write → commit → post_commit (markers, caches, waiting requests)
+//! Kafka → intake (due records) → engine: read → plan → write → commit → post_commit (reservations, caches, waiting requests)
 //!            ▲                                            │
 //!            └─────── user.retry.v1 ◄── retry_records ◄───┘──► user.dead.v1
 //! ```
 //!
-//! A command that cannot be applied is *parked*: a row in the database, a record in the retry topic. While a name has
-//! a parked command, later ones of that name follow it there, so that their order stays. A command that was tried
-//! often enough is dead: a dead letter in Kafka, the outcome `dead` in the database. Nothing is lost: offsets are
-//! committed last, and every step before that may be repeated. Nothing goes round for ever: tries are counted in the
-//! database.
+//! A command that cannot be applied is *parked*: it gets a row in the database and a record in the retry topic. While a
+//! name has a parked command, later commands of that name follow it to the retry topic, which keeps their order. After
+//! the configured number of attempts a command is dead: it becomes a dead letter in Kafka and has the outcome `dead` in
+//! the database.
+//!
+//! No command is lost: offsets are committed last, and every earlier step may be repeated. No command is retried
+//! indefinitely: attempts are counted in the database.
 
 mod apply;
 mod command;
@@ -57,27 +59,27 @@ use degraded::DegradedMode;
 use engine::Engine;
 use post_commit::PostCommitRunner;
 
-/// What a consumer is made of.
+/// The dependencies and settings of a consumer.
 pub struct ConsumerParts {
-    /// Where users are.
+    /// The database of the users.
     pub db: Database,
-    /// Where pending markers are; none: somewhere this process does not reach.
+    /// The reservation store; `None` if this process has no access to it.
     pub kv: Option<Kv>,
-    /// Who wants to know what was applied.
+    /// The hooks called after a commit.
     pub post_commit: Arc<dyn PostCommit>,
-    /// Its section.
+    /// Section `[consumer]`.
     pub config: Config,
-    /// How to speak to Kafka.
+    /// Settings of the Kafka client.
     pub kafka: kafka::Config,
-    /// The brokers to ask first.
+    /// Bootstrap brokers.
     pub bootstrap: String,
     /// Metrics.
     pub metrics: Arc<Metrics>,
-    /// Where database and store are waited for. It must outlive the consumer.
+    /// The runtime for calls of database and reservation store. It must outlive the consumer.
     pub runtime: runtime::Handle,
-    /// A transaction that takes longer is logged.
+    /// A longer transaction is logged.
     pub slow_step: Duration,
-    /// Who takes the spans of sampled commands.
+    /// Receives the spans of sampled commands.
     pub tracer: Tracer,
 }
 

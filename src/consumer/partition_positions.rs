@@ -1,24 +1,24 @@
-//! Up to where each partition is settled, whatever order its records are settled in.
+//! Tracks up to which offset each partition is settled. Records may be settled in any order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::kafka::{Partition, Record};
 
-/// Every partition of which something was read since it was assigned.
+/// Every partition with records read since its assignment.
 #[derive(Default)]
 pub(super) struct PartitionPositions(BTreeMap<Partition, PartitionPosition>);
 
 #[derive(Default)]
 struct PartitionPosition {
-    /// Read and not settled.
+    /// Offsets read and not settled.
     open: BTreeSet<i64>,
-    /// After the last one read.
+    /// The offset after the last record read.
     next: i64,
 }
 
 impl PartitionPositions {
-    /// Notes a record that was read. A partition is read in order. An offset that was read before means that the broker
-    /// has lost the end of its log, and writes other records in its place: what is known of the old ones does not count.
+    /// Adds a record that was read. A partition is read in order. An offset that was read before means that the broker
+    /// lost the end of its log and now has other records there. The state of the old records is dropped.
     pub(super) fn on_read(&mut self, record: &Record) {
         let position = self.0.entry((record.topic.clone(), record.partition)).or_default();
         if record.offset < position.next {
@@ -28,12 +28,12 @@ impl PartitionPositions {
         position.next = record.offset + 1;
     }
 
-    /// These records are settled. For each of their partitions: everything before this offset is.
+    /// Marks records as settled. For each of their partitions, all records before the returned offset are settled.
     pub(super) fn on_settled(&mut self, records: &[Record]) -> BTreeMap<Partition, i64> {
         let mut offsets = BTreeMap::new();
         for record in records {
             let partition = (record.topic.clone(), record.partition);
-            // None: the partition was revoked. Its next consumer reads the record again.
+            // `None`: the partition was revoked. Its next consumer reads the record again.
             let Some(position) = self.0.get_mut(&partition) else { continue };
             position.open.remove(&record.offset);
             offsets.insert(partition, position.open.first().copied().unwrap_or(position.next));
@@ -41,13 +41,13 @@ impl PartitionPositions {
         offsets
     }
 
-    /// How many records another consumer would read again if it took the partition over now, at most.
+    /// Maximum number of records that another consumer would read again if it took over the partition now.
     pub(super) fn unsettled_span(&self, partition: &Partition) -> u64 {
         let first = |position: &PartitionPosition| Some(position.next.abs_diff(*position.open.first()?));
         self.0.get(partition).and_then(first).unwrap_or(0)
     }
 
-    /// Forgets partitions that were revoked.
+    /// Drops revoked partitions.
     pub(super) fn remove_partitions(&mut self, partitions: &[Partition]) {
         self.0.retain(|partition, _| !partitions.contains(partition));
     }
@@ -72,9 +72,9 @@ mod tests {
             let records: Vec<_> = offsets.iter().map(|offset| record(0, *offset)).collect();
             positions.on_settled(&records).get(&partition).copied()
         };
-        assert_eq!(settled(&[11, 20]), Some(10), "the first one is held");
+        assert_eq!(settled(&[11, 20]), Some(10), "the first record is not settled");
         assert_eq!(settled(&[10]), Some(12));
-        assert_eq!(settled(&[12]), Some(21), "everything that was read");
+        assert_eq!(settled(&[12]), Some(21), "every record read is settled");
         assert_eq!(settled(&[12]), Some(21), "settled twice");
         assert_eq!(positions.unsettled_span(&partition), 0);
         positions.on_read(&record(0, 30));
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(positions.on_settled(&[record(1, 5)]).into_values().collect::<Vec<_>>(), [6]);
     }
 
-    /// After an unclean election of a leader the log may end earlier than it did, without a rebalance.
+    /// After an unclean leader election the log may be shorter than before, without a rebalance.
     #[test]
     fn a_truncated_log_takes_the_position_back() {
         let (mut positions, partition) = (PartitionPositions::default(), (Box::<str>::from("t"), 0));

@@ -1,11 +1,11 @@
-//! Records that were read and are not settled yet, in their order.
+//! Records that are read and not yet settled, in order.
 
 use crate::kafka::{Partition, Record};
 
 use super::command::Command;
 use super::retry_records;
 
-/// Records and what they mean, side by side.
+/// Records and their commands, at equal indexes.
 #[derive(Default)]
 pub(super) struct PendingBatch {
     pub(super) records: Vec<Record>,
@@ -13,7 +13,7 @@ pub(super) struct PendingBatch {
 }
 
 impl PendingBatch {
-    /// Adds a record at the end.
+    /// Appends a record.
     pub(super) fn push(&mut self, record: Record) {
         let mut command = Command::read(&record);
         if command.from_retry {
@@ -31,19 +31,19 @@ impl PendingBatch {
         self.records.is_empty()
     }
 
-    /// Takes the first `count`.
+    /// Removes and returns the first `count` records.
     pub(super) fn take(&mut self, count: usize) -> Self {
         let records = self.records.drain(..count).collect();
         Self { records, commands: self.commands.drain(..count).collect() }
     }
 
-    /// Puts one back to the front.
+    /// Puts a record back at the front.
     pub(super) fn put_back(&mut self, record: Record, command: Command) {
         self.records.insert(0, record);
         self.commands.insert(0, command);
     }
 
-    /// Forgets what comes from partitions that are somebody else's now.
+    /// Drops the records of revoked partitions.
     pub(super) fn remove_partitions(&mut self, partitions: &[Partition]) {
         let lost = |record: &Record| is_of(record, partitions);
         let mut keep = self.records.iter().map(|record| !lost(record)).collect::<Vec<_>>().into_iter();
@@ -52,7 +52,7 @@ impl PendingBatch {
     }
 }
 
-/// Whether the record lies in one of them.
+/// Whether the record is in one of these partitions.
 pub(super) fn is_of(record: &Record, partitions: &[Partition]) -> bool {
     partitions.iter().any(|(topic, partition)| (&**topic, *partition) == record.place())
 }

@@ -1,5 +1,5 @@
-//! What follows a commit: pending markers go, caches are refreshed, whoever waits is woken. All of it may be lost with
-//! the process: markers and cache entries have times to live, and who waits looks again.
+//! Work after a commit: removes reservations, refreshes caches, and wakes waiting clients. All of it may be lost with
+//! the process: reservations and cache entries expire, and waiting clients poll.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -18,17 +18,17 @@ use super::command::Command;
 /// What a hook returns.
 pub type HookFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// Whoever wants to know what was applied. Called after the commit, in this order; the consumer waits for both, and
-/// not longer than a moment.
+/// Receives what was applied. Both hooks are called after the commit, in this order. The consumer waits for both, for a
+/// limited time.
 pub trait PostCommit: Send + Sync + 'static {
-    /// These users' rows are other ones now; some have been for a while, and may have been told of then.
+    /// The rows of these users have changed. Some may have been reported before.
     fn users_changed<'a>(&'a self, names: &'a [String]) -> HookFuture<'a>;
 
-    /// These commands have an outcome. Some had it before.
+    /// These commands have an outcome. Some may have been reported before.
     fn commands_finished<'a>(&'a self, ids: &'a [CommandId]) -> HookFuture<'a>;
 }
 
-/// Nobody wants to know.
+/// Hooks that do nothing.
 pub struct Noop;
 
 impl PostCommit for Noop {
@@ -41,20 +41,21 @@ impl PostCommit for Noop {
     }
 }
 
-/// A hook takes no longer: the next batch waits.
+/// Maximum duration of a hook, because the next batch waits.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Commands whose markers wait for a store that is away. The oldest go first; their markers end by themselves.
+/// Maximum number of commands whose reservations wait for an unavailable store. The oldest are dropped first; their
+/// reservations expire.
 const MAX_WAITING: usize = 100_000;
-/// Commands whose markers are removed at once.
+/// Number of commands whose reservations are removed per request.
 const REMOVE_BATCH: usize = 1_000;
 
-/// The markers of one command.
+/// The reservations of one command.
 struct CommandReservations {
     claim: [u8; 16],
     keys: Vec<String>,
 }
 
-/// Does what follows a commit.
+/// Performs the work after commits.
 pub(super) struct PostCommitRunner {
     kv: Option<Kv>,
     hooks: Arc<dyn PostCommit>,
@@ -68,7 +69,7 @@ impl PostCommitRunner {
         Self { kv, hooks, waiting: VecDeque::new(), is_store_unavailable: false, bound_hit }
     }
 
-    /// After a commit: the users of these names have changed, `commands_finished` have an outcome.
+    /// Runs after a commit. The users named in `changed` have changed; the commands in `finished` have an outcome.
     pub(super) async fn on_committed(&mut self, changed: &[String], finished: &[&Command]) {
         if !changed.is_empty() {
             self.run_hook("changed", self.hooks.users_changed(changed)).await;
@@ -92,12 +93,12 @@ impl PostCommitRunner {
             tracing::warn!(
                 event = "consumer.hook_timed_out",
                 hook,
-                "work after a commit timed out and was abandoned"
+                "work after a commit timed out and was cancelled"
             );
         }
     }
 
-    /// Removes the markers that wait, until there are none or the store does not answer.
+    /// Removes the queued reservations until none is left or the store does not respond.
     pub(super) async fn remove_reservations(&mut self) {
         while !self.waiting.is_empty() {
             let count = self.waiting.len().min(REMOVE_BATCH);
@@ -111,7 +112,8 @@ impl PostCommitRunner {
         }
     }
 
-    /// The value names the log too, which the command does not know: look, then remove what is still the same.
+    /// Removes the reservations of `count` commands. Their values contain the log, which the command does not know: so
+    /// each value is read first, and the key removed only if the value is unchanged.
     async fn remove_batch(&self, count: usize) -> Result<(), KvError> {
         let Some(kv) = &self.kv else { return Ok(()) };
         let claims = self.waiting.iter().take(count);
@@ -135,11 +137,11 @@ impl PostCommitRunner {
             (Some(error), false) => tracing::warn!(
                 event = "consumer.reservations_kept",
                 %error,
-                "reservations of applied commands not removed; tried again"
+                "reservations of applied commands not removed; retrying"
             ),
             (None, true) => tracing::info!(
                 event = "consumer.reservations_removed",
-                "reservations of applied commands are removed again"
+                "reservations of applied commands are being removed again"
             ),
             _ => {}
         }

@@ -1,28 +1,28 @@
-//! Whether the consumer gets on: how many commands it has read and not settled, and since when none of them was.
+//! Measures progress: the number of commands read and not settled, and since when none was settled.
 //!
-//! A thread that beats may still go round in circles, and a database that answers may refuse every write. Only commands
-//! that are settled show that the consumer works.
+//! A thread with a heartbeat may still loop, and a database that responds may reject every write. Only settled commands
+//! prove that the consumer works.
 
 use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
 
-/// A batch takes milliseconds. One that takes this long is an operator's business, also where it succeeds in the end.
+/// A batch takes milliseconds. One that takes this long needs an operator's attention, even if it succeeds later.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
-/// What is pending; shared between the consumer's thread and those who look.
+/// Pending commands; shared between the consumer's thread and its handles.
 #[derive(Default)]
 pub(super) struct Progress(Mutex<PendingProgress>);
 
 #[derive(Default)]
 struct PendingProgress {
     count: usize,
-    /// The last time that a command was settled, or that the first one came. None while nothing is pending.
+    /// The last time that a command was settled, or the first pending one was read. `None` while nothing is pending.
     since: Option<Instant>,
 }
 
 impl Progress {
-    /// This many commands are pending now, and `settled` says whether some were settled since the last call.
+    /// Records that `count` commands are pending. `settled`: some were settled since the previous call.
     pub(super) fn record(&self, count: usize, settled: bool, now: Instant) {
         let mut pending = self.0.lock();
         pending.count = count;
@@ -33,18 +33,18 @@ impl Progress {
         };
     }
 
-    /// How many commands are read and not settled.
+    /// Number of commands that are read and not settled.
     pub(super) fn pending(&self) -> usize {
         self.0.lock().count
     }
 
-    /// For how long nothing was settled, if that is too long.
+    /// For how long nothing was settled, if at least [`STALLED_AFTER`].
     pub(super) fn stalled_for(&self, now: Instant) -> Option<Duration> {
         let idle = now.saturating_duration_since(self.0.lock().since?);
         (idle >= STALLED_AFTER).then_some(idle)
     }
 
-    /// What to say then.
+    /// A message about the stall, if any.
     pub(super) fn stalled(&self, now: Instant) -> Option<String> {
         let (idle, count) = (self.stalled_for(now)?, self.pending());
         Some(format!("no command was settled for {} s while {count} are pending", idle.as_secs()))

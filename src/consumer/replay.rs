@@ -1,4 +1,4 @@
-//! A range of `user.commands.v1` applied again, by an operator. Harmless: what has an outcome is left alone.
+//! Applies a range of `user.commands.v1` again, for an operator. This is safe: commands with an outcome are skipped.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -13,27 +13,27 @@ use super::engine::{OutcomeCounts, StepOutcome};
 use super::heartbeat::Heartbeat;
 use super::pending_batch::PendingBatch;
 
-/// Why a range was not applied as a whole.
+/// Why a range was not completely applied.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// It cannot be read.
+    /// The range cannot be read.
     #[error(transparent)]
     Range(#[from] TopicRangeError),
-    /// The owner wants it to stop.
+    /// The operator interrupted the replay.
     #[error("interrupted; a part of the range was applied, and it is safe to repeat the replay")]
     Interrupted(#[from] Interrupted),
 }
 
-/// What a replay did.
+/// The result of a replay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
     /// Records read.
     pub read: u64,
-    /// What became of them.
+    /// Number of records by outcome.
     pub counts: OutcomeCounts,
 }
 
-/// Reads the range and applies it. Blocks; for a thread that is none of the runtime's.
+/// Reads the range and applies it. Blocks; must not run on a thread of the runtime.
 pub fn replay(parts: &ConsumerParts, span: OffsetSpan, stop: &StopSignal) -> Result<Replayed, ReplayError> {
     let beats = AtomicU64::new(0);
     let heartbeat = Heartbeat::new(stop, &beats);
@@ -56,7 +56,7 @@ pub fn replay(parts: &ConsumerParts, span: OffsetSpan, stop: &StopSignal) -> Res
                 tracing::warn!(
                     event = "consumer.database_unwritable",
                     reason = why,
-                    "database cannot be written; the consumer tries again"
+                    "database cannot be written; retrying"
                 );
                 sleep(&heartbeat, backoff.delay())?;
             }

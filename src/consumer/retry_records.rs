@@ -1,9 +1,11 @@
-//! What is sent to the retry topic and to the dead-letter topic, and when a retry is due.
+//! Records for the retry topic and the dead-letter topic, and the delay of retries.
 //!
-//! A command is parked in the database first, and sent to the retry topic then; only after that is its offset
-//! committed. A crash in between repeats the record, which finds itself parked and is sent again: no parked command
-//! lacks a record, and one record too many finds an outcome. A dead letter goes the other way round, Kafka first: a
-//! command whose outcome is `dead_letter_record` is in the dead-letter topic, perhaps twice.
+//! A command is first parked in the database, then sent to the retry topic, and only then is its offset committed.
+//! After a crash in between, the record is delivered again, found to be parked, and sent again. So every parked command
+//! has a record, and an additional record finds an outcome.
+//!
+//! A dead letter goes to Kafka first. So a command with the outcome `dead_letter_record` is in the dead-letter topic,
+//! perhaps twice.
 
 use std::time::Duration;
 
@@ -15,26 +17,26 @@ use super::command::Command;
 use super::plan::CommandOutcome;
 use super::{Config, command};
 
-/// Headers that are ours to write; a record has each at most once.
+/// Headers that forebay writes. A record has each at most once.
 const OWN_HEADERS: [&str; 6] =
     [command::ID, command::ATTEMPTS, command::NOT_BEFORE, command::ORIGIN, command::REASON, command::BEHIND];
 
-/// Sent back this often behind the same command that was not tried meanwhile: its record is gone. Records of a name
-/// share a partition, so it was passed as often; 20 rounds take about a quarter of an hour.
+/// After this many returns behind the same untried command, that command's record is considered lost. Records of a name
+/// share a partition, so each return has also passed it. 20 rounds take about 15 minutes.
 const LOST_AFTER: u32 = 20;
 
-/// The delay before try number `attempts` + 1: doubling, bounded.
+/// The delay before attempt `attempts` + 1. It doubles up to a maximum.
 pub(super) fn delay(config: &Config, attempts: i32) -> Duration {
     let doubled = u32::try_from(attempts.clamp(1, 32) - 1).unwrap_or(0);
     config.retry_backoff_min.0.saturating_mul(1 << doubled).min(config.retry_backoff_max.0)
 }
 
-/// When a record of the retry topic is due; at once where it does not say.
+/// When a record of the retry topic is due; at once if it contains no time.
 pub(super) fn due(record: &Record) -> Timestamp {
     record.header(command::NOT_BEFORE).and_then(|at| at.parse().ok()).unwrap_or_default()
 }
 
-/// The record for the retry topic, if this outcome asks for one.
+/// The record for the retry topic, if the outcome requires one.
 pub(super) fn retry_record(
     config: &Config,
     record: &Record,
@@ -45,9 +47,9 @@ pub(super) fn retry_record(
     let after = |delay: Duration| Timestamp(now.0 + u64::try_from(delay.as_millis()).unwrap_or(0));
     let (attempts, not_before, behind) = match outcome {
         CommandOutcome::Parked { attempts } => (*attempts, after(delay(config, *attempts)), None),
-        // Its turn comes when those before it are done, which are before it in the topic.
+        // It is tried after the earlier commands of its name, which precede it in the topic.
         CommandOutcome::ParkedBehind => (0, now, None),
-        // As late as after its last try: a copy that comes at once would be a try before its time.
+        // The same delay as after its last attempt. A copy sent without a delay would be an early attempt.
         CommandOutcome::Reparked { attempts: 0 } => (0, now, None),
         CommandOutcome::Reparked { attempts } => (*attempts, after(delay(config, *attempts)), None),
         CommandOutcome::NotFirst { first, first_attempts, attempts } => {
@@ -64,7 +66,7 @@ pub(super) fn retry_record(
     Some(OutboxRecord { topic: USER_RETRY_TOPIC, key: record.key.clone(), headers, value: value(record) })
 }
 
-/// The command it waits behind, when that one's record is gone.
+/// The command in front of this one, if that command's record is lost.
 pub(super) fn lost_predecessor(record: &Record) -> Option<String> {
     let (first, _, times) = behind(record)?;
     (times >= LOST_AFTER).then(|| first.to_owned())
@@ -90,7 +92,7 @@ fn value(record: &Record) -> Vec<u8> {
     record.value.clone().unwrap_or_default()
 }
 
-/// The record's own headers, its id and where it comes from.
+/// The record's own headers, its id and its origin.
 fn headers(record: &Record, command: &Command) -> Vec<(String, String)> {
     let others = record.headers.iter().filter(|(name, _)| !OWN_HEADERS.contains(&&**name));
     let mut headers: Vec<(String, String)> =
@@ -130,7 +132,7 @@ mod tests {
         }
     }
 
-    /// The letter as it comes back.
+    /// The retry record as the consumer reads it.
     fn delivered(letter: OutboxRecord) -> Record {
         let headers =
             letter.headers.into_iter().map(|(name, value)| (name.into(), value.into_bytes())).collect();
@@ -188,7 +190,7 @@ mod tests {
             assert_eq!(Command::read(&back).attempts, Some(attempts));
             due(&back).since(Timestamp(1_000))
         };
-        assert_eq!(again(0), Duration::ZERO, "it was not tried yet");
+        assert_eq!(again(0), Duration::ZERO, "not tried yet");
         assert_eq!(again(3), delay(&config, 3));
     }
 
@@ -205,7 +207,7 @@ mod tests {
         }
         assert_eq!((rounds, lost_predecessor(&record).as_deref()), (LOST_AFTER, Some("first")));
         let command = Command::read(&record);
-        // It was tried in between: it is there.
+        // The command in front was tried in between, so its record exists.
         let outcome = CommandOutcome::NotFirst { first: "first".to_owned(), first_attempts: 4, attempts: 0 };
         let record = delivered(retry_record(&config, &record, &command, &outcome, Timestamp(1)).unwrap());
         assert_eq!(lost_predecessor(&record), None);

@@ -18,13 +18,13 @@ use super::intake::Intake;
 use super::metrics::Metrics;
 use super::pending_batch::PendingBatch;
 
-/// Between two looks at the group while the database is away.
+/// Interval of group polls while the database is unavailable.
 const GROUP_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Between two looks at what was put off.
+/// Interval of checks for deferred columns.
 const MERGE_INTERVAL: Duration = Duration::from_secs(5);
-/// Users completed at once.
+/// Number of users completed per transaction.
 const MERGE_BATCH: u32 = 500;
-/// Between two clients, when one broke.
+/// Delay before a failed client is replaced.
 const REBUILD_DELAY: Duration = Duration::from_secs(1);
 
 /// A running consumer.
@@ -35,7 +35,7 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Starts its thread; waits for nobody. `alarm`: it ended by itself, which it should not.
+    /// Starts the consumer's thread without waiting for other systems. `alarm` is raised if the thread ends by itself.
     pub fn start(parts: ConsumerParts, alarm: FatalSignal) -> io::Result<Self> {
         let shared = Arc::<ConsumerState>::default();
         let (own, metrics) = (Arc::clone(&shared), Arc::clone(&parts.metrics));
@@ -43,12 +43,12 @@ impl Consumer {
         Ok(Self { thread: thread?, shared, metrics })
     }
 
-    /// What may be seen of it while it runs.
+    /// A view of the running consumer.
     pub fn handle(&self) -> Handle {
         Handle { shared: Arc::clone(&self.shared), metrics: Arc::clone(&self.metrics) }
     }
 
-    /// Lets what is under way come to its end, leaves the group, and stops. Blocks until then, or until `deadline`.
+    /// Completes work in progress, leaves the group, and stops. Blocks until then, or until `deadline`.
     pub fn stop(self, deadline: Instant) {
         if let Err(late) = self.thread.stop(deadline.saturating_duration_since(Instant::now())) {
             tracing::warn!(event = "task.thread_left", error = %late, "thread still running after its deadline");
@@ -59,7 +59,7 @@ impl Consumer {
 fn run(parts: &ConsumerParts, shared: &ConsumerState, stop: &StopSignal) -> Ended {
     let heartbeat = Heartbeat::new(stop, &shared.heartbeat);
     let mut engine = parts.engine();
-    // The owner's wish to stop is no failure.
+    // An interrupt by the owner is not an error.
     let _ = prepare(parts, shared, &heartbeat);
     while heartbeat.beat() {
         let topics = [USER_TOPIC, USER_RETRY_TOPIC];
@@ -75,7 +75,7 @@ fn run(parts: &ConsumerParts, shared: &ConsumerState, stop: &StopSignal) -> Ende
             tracing::error!(
                 event = "consumer.client_failed",
                 reason = broken,
-                "Kafka client failed; another one replaces it"
+                "Kafka client failed and is being replaced"
             );
             heartbeat.sleep(REBUILD_DELAY);
         }
@@ -83,7 +83,7 @@ fn run(parts: &ConsumerParts, shared: &ConsumerState, stop: &StopSignal) -> Ende
     Ok(())
 }
 
-/// Waits for the schema, and makes the topics.
+/// Waits for the schema and creates the topics.
 fn prepare(
     parts: &ConsumerParts,
     shared: &ConsumerState,
@@ -117,7 +117,7 @@ fn create_topics(parts: &ConsumerParts, heartbeat: &Heartbeat<'_>) -> Result<(),
         let topics = TopicAdmin::new(&parts.kafka, &parts.bootstrap).map_err(TopicAdminError::from);
         match topics.and_then(|topics| topics.ensure(&[USER_TOPIC, USER_RETRY_TOPIC, USER_DEAD_TOPIC])) {
             Ok(()) => return Ok(()),
-            // Somebody else may make them; until then nothing comes, or nothing can be retried.
+            // Another party may create the topics. Until then no records arrive, or nothing can be retried.
             Err(error @ (TopicAdminError::Refused { .. } | TopicAdminError::Client(_))) => {
                 tracing::error!(
                     event = "consumer.topic_refused",
@@ -130,7 +130,7 @@ fn create_topics(parts: &ConsumerParts, heartbeat: &Heartbeat<'_>) -> Result<(),
                 tracing::warn!(
                     event = "consumer.topics_delayed",
                     %error,
-                    "required topics are created when Kafka answers"
+                    "required topics will be created when Kafka is available"
                 );
                 said = true;
             }
@@ -141,7 +141,7 @@ fn create_topics(parts: &ConsumerParts, heartbeat: &Heartbeat<'_>) -> Result<(),
     Err(Interrupted)
 }
 
-/// One membership of the group.
+/// One membership in the group.
 struct GroupMembership<'a> {
     parts: &'a ConsumerParts,
     shared: &'a ConsumerState,
@@ -151,7 +151,7 @@ struct GroupMembership<'a> {
 }
 
 impl GroupMembership<'_> {
-    /// Works until it is asked to stop; or says why it cannot.
+    /// Works until the stop signal, or returns why it cannot continue.
     fn run_until_stopped(mut self, engine: &mut Engine) -> Option<String> {
         let config = &self.parts.config;
         let mut tidied = Instant::now();
@@ -164,16 +164,16 @@ impl GroupMembership<'_> {
             if let Some(broken) = self.intake.broken() {
                 return Some(broken.to_owned());
             }
-            // What was taken away before it was pending is not in there.
+            // Partitions revoked before their records were pending are not in the batch.
             self.intake.take_revoked();
-            // An error: asked to stop. What is not settled comes again.
+            // An error means that the owner stops the thread. Unsettled records are delivered again.
             if self.apply(engine).is_err() {
                 break;
             }
             if tidied.elapsed() >= MERGE_INTERVAL {
                 match self.merge_deferred(engine) {
                     Err(Interrupted) => break,
-                    // The rest in turn with the next commands: as many may have been put off in the time of one look.
+                    // Continue after the next commands: as many columns may have been deferred during one check.
                     Ok(true) => {}
                     Ok(false) => tidied = Instant::now(),
                 }
@@ -182,7 +182,7 @@ impl GroupMembership<'_> {
         None
     }
 
-    /// Applies what is pending, whatever it takes.
+    /// Applies the pending commands until all are settled.
     fn apply(&mut self, engine: &mut Engine) -> Result<(), Interrupted> {
         let config = &self.parts.config;
         let mut backoff = Backoff::new(config.retry_backoff_min.0, config.retry_backoff_max.0);
@@ -203,7 +203,7 @@ impl GroupMembership<'_> {
                 StepOutcome::Wait(why) => self.wait_for_database(why, blocked, backoff.delay())?,
             }
             if blocked && !waits {
-                tracing::info!(event = "consumer.database_writable", "database can be written again");
+                tracing::info!(event = "consumer.database_writable", "the database can be written again");
                 self.clear_blocked();
                 backoff.reset();
             }
@@ -215,7 +215,7 @@ impl GroupMembership<'_> {
         if blocked {
             self.clear_blocked();
         }
-        // What was pending may have been taken away.
+        // The partitions of the pending records may have been revoked.
         self.note_progress(true);
         Ok(())
     }
@@ -234,13 +234,13 @@ impl GroupMembership<'_> {
         }
     }
 
-    /// Stays a member of the group while the database is away.
+    /// Stays a member of the group while the database is unavailable.
     fn wait_for_database(&mut self, why: String, blocked: bool, delay: Duration) -> Result<(), Interrupted> {
         if !blocked {
             tracing::warn!(
                 event = "consumer.database_unwritable",
                 reason = why,
-                "database cannot be written; the consumer tries again"
+                "database cannot be written; retrying"
             );
         }
         self.shared.set_trouble(Some(why));
@@ -259,7 +259,7 @@ impl GroupMembership<'_> {
         self.shared.set_trouble(None);
     }
 
-    /// What was left for later; says whether there is more of it.
+    /// Merges deferred columns; returns whether more remain.
     fn merge_deferred(&mut self, engine: &mut Engine) -> Result<bool, Interrupted> {
         block_on(&self.parts.runtime, self.heartbeat, engine.post_commit.remove_reservations())?;
         if !engine.degraded_mode.is_on() {
@@ -273,7 +273,7 @@ impl GroupMembership<'_> {
                     );
                     return Ok(users >= u64::from(MERGE_BATCH));
                 }
-                Err(error) => tracing::debug!(%error, "users not completed; tried again"),
+                Err(error) => tracing::debug!(%error, "users not completed; retrying"),
             }
         }
         Ok(false)

@@ -1,4 +1,4 @@
-//! The consumer in embedded mode: the broker in the process, and SQLite.
+//! The consumer in embedded mode, with the in-process broker and SQLite.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ use crate::metrics::Registry;
 use crate::task::FatalSignal;
 use crate::units::{Lsn, Span, Timestamp};
 
-/// The embedded broker lets the first member of a group wait for three seconds.
+/// The embedded broker delays the first member of a group by three seconds.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Tries again once, and at once.
+/// One retry, without a delay.
 fn retry_at_once() -> Config {
     Config {
         retry_attempts: 1,
@@ -49,7 +49,7 @@ impl ConsumerFixture {
         Self { runtime, db, dir }
     }
 
-    /// A statement of the test's own.
+    /// Executes a statement of the test.
     fn sql(&self, statement: &'static str) {
         let file = self.dir.path().join("users.sqlite").display().to_string();
         self.runtime.block_on(async {
@@ -100,7 +100,7 @@ fn command_record(id: CommandId, kind: &str, name: &str, value: &str) -> OutboxR
     OutboxRecord { topic: USER_TOPIC, key: Some(name.into()), headers, value: value.into() }
 }
 
-/// What an embedded broker held in the retry topic dies with it. Delivered again, a parked command is sent there again.
+/// An embedded broker loses its retry topic when it ends. After redelivery, a parked command is sent there again.
 #[test]
 fn what_was_parked_when_an_embedded_broker_died_comes_to_its_end_with_the_next() {
     let place = ConsumerFixture::new();
@@ -189,7 +189,7 @@ fn commands_that_are_read_and_not_settled_are_trouble_in_the_end() {
     assert_eq!((handle.blocked(), handle.metrics.blocked.get()), (None, 1));
 }
 
-/// An index of an operator's own refuses a command's audit row, whatever becomes of the command.
+/// A unique index added by an operator rejects a command's audit row, whatever its outcome.
 #[test]
 fn a_command_that_no_table_takes_becomes_a_dead_letter_and_holds_nobody() {
     let place = ConsumerFixture::new();

@@ -26,7 +26,7 @@ pub struct Config {
     pub segment_size: ByteSize,
     /// Limit of undelivered bytes; at the limit, commands are rejected. `None`: all disk space above the reserve.
     pub max_backlog_size: Option<ByteSize>,
-    /// Bytes of the file system that acceptance leaves free.
+    /// Free disk space that accepted commands never use.
     pub reserve_space: ByteSize,
     /// Age at which an open segment with records is sealed.
     pub segment_max_age: Span,

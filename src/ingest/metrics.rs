@@ -16,13 +16,13 @@ pub struct Metrics {
     pub queue_hit: IntCounter,
     /// A flush took longer than a request waits.
     pub deadline_hit: IntCounter,
-    /// The backlog is full.
+    /// The backlog reached its limit.
     pub backlog_hit: IntCounter,
     /// The disk has too little free space for a record.
     pub disk_hit: IntCounter,
     /// The next segment was not ready in time.
     pub segment_hit: IntCounter,
-    /// The idempotency index has as many keys in memory as it may.
+    /// The idempotency index holds its maximum number of keys in memory.
     pub index_keys_hit: IntCounter,
 }
 

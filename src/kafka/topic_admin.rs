@@ -85,7 +85,7 @@ pub(super) fn fetch_metadata<C: ClientContext>(
 /// Asks for a topic to be created with the brokers' defaults, where they allow that, by a client of its own: the right
 /// to create topics is a client's, and no other client has it. Blocks for at most `timeout`.
 pub(super) fn create_by_default(creating: &ClientConfig, topic: &str, timeout: Duration) -> TopicMetadata {
-    match query_client::producer(creating, ClientContext) {
+    match query_client::producer(creating, ShortLivedContext) {
         Ok(creator) => fetch_metadata(creator.client(), topic, timeout),
         Err(error) => {
             tracing::warn!(
@@ -176,7 +176,7 @@ impl TopicAdmin {
     pub fn ensure(&self, topics: &[&str]) -> Result<(), TopicAdminError> {
         // The embedded broker has no admin requests; it makes what it is asked for.
         let settings = if self.embedded { &self.creating } else { &self.settings };
-        let asking = query_client::producer(settings, ClientContext).map_err(ClientError::from)?;
+        let asking = query_client::producer(settings, ShortLivedContext).map_err(ClientError::from)?;
         let mut missing = Vec::new();
         for topic in topics {
             let asked = asking

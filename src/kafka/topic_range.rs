@@ -8,7 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::kafka::group_consumer::to_record;
-use crate::kafka::query_client::ClientContext;
+use crate::kafka::query_client::ShortLivedContext;
 use crate::kafka::{ClientError, Config, Record, client, query_client};
 use crate::units::Timestamp;
 
@@ -60,7 +60,7 @@ pub enum TopicRangeError {
 
 /// A range being read.
 pub struct TopicRange {
-    consumer: BaseConsumer<ClientContext>,
+    consumer: BaseConsumer<ShortLivedContext>,
     topic: String,
     /// Where each partition that is not read yet ends.
     ends: BTreeMap<i32, i64>,
@@ -71,7 +71,7 @@ impl TopicRange {
     pub fn open(config: &Config, bootstrap: &str, topic: &str, span: Span) -> Result<Self, TopicRangeError> {
         let mut settings = client::consumer(config, bootstrap, GROUP)?;
         settings.set("enable.partition.eof", "true");
-        let consumer = query_client::consumer(&settings, ClientContext).map_err(ClientError::from)?;
+        let consumer = query_client::consumer(&settings, ShortLivedContext).map_err(ClientError::from)?;
         let mut range = Self { consumer, topic: topic.to_owned(), ends: BTreeMap::new() };
         let mut assignment = TopicPartitionList::new();
         for partition in range.partitions(span.partition)? {

@@ -21,7 +21,7 @@ use crate::units::{Lsn, Timestamp};
 ///
 /// ```
 /// # use std::sync::Arc;
-/// # use forebay_wal::{AppendRequest, Keys, Lsn, Options, open_locked, units::Timestamp};
+/// # use forebay_wal::{NewRecord, Keys, Lsn, Options, open_locked, units::Timestamp};
 /// # let home = tempfile::tempdir()?;
 /// # let (keys, label, observer) = (Keys::default(), |_: &[u8]| None, Arc::new(|_: &_| {}));
 /// # let options = Options { segment_size: 1 << 20, reserve_space: 0, redeliver: false, keys, label, observer };
@@ -29,7 +29,7 @@ use crate::units::{Lsn, Timestamp};
 /// # let (_lock, opened) = open_locked(&home.path().join("wal"), &options, now)?;
 /// # let (mut writer, log) = (opened.writer, opened.log);
 /// let batch = [(1, "a"), (2, "b"), (1, "c")];
-/// let batch = batch.map(|(lane, text)| AppendRequest { lane, label: "note", payload: text.as_bytes() });
+/// let batch = batch.map(|(lane, text)| NewRecord { lane, label: "note", payload: text.as_bytes() });
 /// writer.append(&batch, now)?;
 /// writer.commit()?;
 ///

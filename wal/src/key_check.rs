@@ -1,4 +1,4 @@
-//! Whether the keys given open what is there, before anything is touched.
+//! Checks that the given keys open the log, before anything is changed.
 
 use std::io;
 use std::path::Path;
@@ -10,13 +10,13 @@ use super::open_error::OpenError;
 use super::segment::{SegmentLocation, segment_path};
 use super::{dead_letters, directory_scan};
 
-/// Fails if a segment of this log, or its dead letters, are encrypted and no key opens them. Reads only.
+/// Fails if a segment of this log, or its dead letters, are encrypted and no given key opens them. Read-only.
 pub fn check(fs: &dyn Fs, dir: &Path, keys: &Keys) -> Result<(), OpenError> {
     for place in [SegmentLocation::Pending, SegmentLocation::Acked] {
         match fs.list(&dir.join(place.dir())) {
-            // A log that is still to be made.
+            // The log does not exist yet.
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            // Told by whoever needs it, in its own words.
+            // The code that needs this directory reports the error.
             Err(_) => return Ok(()),
             Ok(_) => {}
         }

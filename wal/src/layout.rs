@@ -17,7 +17,7 @@ use super::{checkpoint, dead_letters, delivery_index, lock, preallocated_segment
 
 /// Files in the directory itself.
 const FILES: [&str; 3] = [lock::FILE, checkpoint::FILE, preallocated_segment::FILE];
-/// Directories in it between which the log renames files, or whose files count against the same free space.
+/// Subdirectories of the log. The log renames files between them, or their files count against the same free space.
 const DIRS: [&str; 5] = [
     SegmentLocation::Pending.dir(),
     SegmentLocation::Acked.dir(),
@@ -26,29 +26,29 @@ const DIRS: [&str; 5] = [
     dead_letters::DIR,
 ];
 
-/// The user who may open every file.
+/// User id of root, which may open every file.
 const ROOT: u32 = 0;
 
-/// A name in the directory under which something else lies than the log puts there.
+/// A path of the log that is not of the expected type.
 pub struct MisplacedFile {
-    /// The path below the directory.
+    /// Path inside the log's directory.
     pub name: String,
-    /// What lies there.
+    /// Description of what exists there.
     pub detail: String,
 }
 
-/// Fails if the log in `dir` cannot be used by this process. A directory that does not exist yet can.
+/// Fails if this process cannot use the log in `dir`. A directory that does not exist yet is usable.
 pub fn check(dir: &Path) -> Result<(), OpenError> {
     check_owner(dir)?;
     check_file_types(dir)
 }
 
-/// Fails if the directory belongs to another user, or holds files that this user cannot open.
+/// Fails if the directory belongs to another user, or contains files that this user cannot open.
 pub fn check_owner(dir: &Path) -> Result<(), OpenError> {
     check_owner_for(dir, rustix::process::geteuid().as_raw())
 }
 
-/// The same for a process of the user `we`.
+/// The same check for a process of the user `we`.
 pub(super) fn check_owner_for(dir: &Path, we: u32) -> Result<(), OpenError> {
     let Some(owner) = owner(dir, dir)? else { return Ok(()) };
     let unsuitable = |path: &Path, owner: u32, remedy: String| OpenError::Unsuitable {
@@ -60,7 +60,7 @@ pub(super) fn check_owner_for(dir: &Path, we: u32) -> Result<(), OpenError> {
         return Err(unsuitable(dir, owner, remedy));
     }
     if we == ROOT {
-        // Opens every file, and the directory is its own.
+        // Root can open every file, and the directory belongs to root.
         return Ok(());
     }
     for path in files(dir)? {
@@ -75,7 +75,7 @@ pub(super) fn check_owner_for(dir: &Path, we: u32) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Fails if the directory spans file systems, or something else lies where the log keeps a file or a directory.
+/// Fails if the directory spans file systems, or a path of the log is not of the expected type.
 pub fn check_file_types(dir: &Path) -> Result<(), OpenError> {
     if let Some(first) = misplaced_files(dir)?.into_iter().next() {
         return Err(OpenError::Unsuitable { path: dir.join(first.name), detail: first.detail });
@@ -95,11 +95,11 @@ pub fn check_file_types(dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// What lies in `dir` where the log would put something else.
+/// The paths of the log in `dir` that are not of the expected type.
 pub fn misplaced_files(dir: &Path) -> Result<Vec<MisplacedFile>, OpenError> {
     let mut found = Vec::new();
     for name in DIRS {
-        // A symbolic link to a directory is followed: whether it leads to another file system is checked by itself.
+        // A symbolic link to a directory is followed. Whether it leads to another file system is a separate check.
         let path = dir.join(name);
         if if_exists(dir, std::fs::metadata(&path))?.is_some_and(|there| !there.is_dir()) {
             found.push(MisplacedFile { name: name.to_owned(), detail: "it is not a directory".to_owned() });
@@ -115,7 +115,7 @@ pub fn misplaced_files(dir: &Path) -> Result<Vec<MisplacedFile>, OpenError> {
     Ok(found)
 }
 
-/// The paths of the log's files, whatever lies there.
+/// The paths of the log's files, of any type.
 fn files(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut files: Vec<_> = FILES.iter().map(|name| dir.join(name)).collect();
     files.push(dir.join(dead_letters::RELATIVE_PATH));
@@ -144,16 +144,16 @@ fn owner_of_link(dir: &Path, path: &Path) -> Result<Option<u32>, OpenError> {
     Ok(if_exists(dir, std::fs::symlink_metadata(path))?.map(|there| there.uid()))
 }
 
-/// Device and mount of a path. A bind mount has its file system's device, and yet nothing can be renamed into it.
+/// Device and mount id of a path. A bind mount has the device of its file system, but files cannot be renamed into it.
 fn file_system(dir: &Path, path: &Path) -> Result<Option<(u64, u64)>, OpenError> {
     let Some(there) = if_exists(dir, std::fs::metadata(path))? else { return Ok(None) };
-    // Linux 5.8 and later say which mount it is; where that is not known the device decides alone.
+    // Linux 5.8 and later report the mount id. If it is unknown, only the device is compared.
     let mount = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok();
     let mount = mount.filter(|there| there.stx_mask & StatxFlags::MNT_ID.bits() != 0);
     Ok(Some((there.dev(), mount.map_or(0, |there| there.stx_mnt_id))))
 }
 
-/// `None` for what does not exist.
+/// `None` if the path does not exist.
 fn if_exists<T>(dir: &Path, asked: io::Result<T>) -> Result<Option<T>, OpenError> {
     match asked {
         Ok(there) => Ok(Some(there)),

@@ -1,7 +1,7 @@
-//! The log of commands: what it promises, and what it does when.
+//! The log of commands: its guarantees and its operations.
 //!
-//! The crate also has the format of the commands in the log ([`command`]), the daemon's control socket ([`control`]),
-//! and what the other crates share ([`units`], [`secret_file`], [`sync`], [`failpoint`]).
+//! The crate also contains the format of the commands in the log ([`command`]), the daemon's control socket
+//! ([`control`]), and modules shared with the other crates ([`units`], [`secret_file`], [`sync`], [`failpoint`]).
 //!
 //! # Example
 //!
@@ -9,7 +9,7 @@
 //! use std::sync::Arc;
 //!
 //! use forebay_wal::units::Timestamp;
-//! use forebay_wal::{Confirmation, Entry, Keys, Lsn, Options};
+//! use forebay_wal::{Confirmation, Keys, Lsn, NewRecord, Options};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let home = tempfile::tempdir()?;
@@ -26,7 +26,7 @@
 //! let (mut writer, log) = (opened.writer, opened.log);
 //!
 //! // One batch: it is durable when `commit` returns.
-//! let batch = [b"first", b"other"].map(|payload| Entry { lane: 7, label: "note", payload });
+//! let batch = [b"first", b"other"].map(|payload| NewRecord { lane: 7, label: "note", payload });
 //! let lsns = writer.append(&batch, now)?;
 //! writer.commit()?;
 //!
@@ -39,64 +39,64 @@
 //! let (lsn, bytes) = (frame.lsn, frame.bytes);
 //! log.confirm(&[Confirmation { lsn, bytes, partition: 0, offset: 42, at: now }]);
 //! log.checkpoint(now)?;
-//! assert_eq!((log.watermark(), log.figures().backlog), (lsn.next(), 1));
+//! assert_eq!((log.watermark(), log.backlog_stats().backlog), (lsn.next(), 1));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # Promises
+//! # Guarantees
 //!
-//! 1. What [`Writer::commit`] returned for is on stable storage: bytes, file size, segment header and directory entry.
-//! 2. A batch ([`Writer::append`]) is there whole after a crash, or not at all.
-//! 3. The first failure to write, flush, rename or flush a directory on that path is final ([`Poisoned`]).
-//! 4. A record leaves `pending/` only after [`Log::confirm`] or [`Log::bury`], and never before a checkpoint that says
-//!    so is durable.
-//! 5. A read error is never an end. Sectors that stay unreadable after a retry are damage (`salvage.rs`); other read
-//!    errors stay errors. Damage is set aside, listed as a dead letter and reported; everything
-//!    readable around it is delivered.
-//! 6. A log is written by one process at a time ([`Lock`]).
+//! 1. After [`Writer::commit`] has returned without an error, the batches are on stable storage: bytes, file size,
+//! segment header and directory entry. 2. After a crash, a batch ([`Writer::append`]) exists completely or not at all.
+//! 3. The first failed write, flush, rename or directory flush on that path is final ([`Poisoned`]). 4. A record leaves
+//! `pending/` only after [`Log::confirm`] or [`Log::store_dead_letters`], and only after a durable checkpoint marks it
+//! as done. 5. A read error is never treated as the end of the log. Sectors that stay unreadable after a retry are
+//! damage (`salvage.rs`); other read errors stay errors. Damage is copied to quarantine, listed as a dead letter and
+//! reported. All readable records around it are delivered. 6. Only one process at a time writes to a log ([`Lock`]).
 //!
-//! A record that was appended and never acknowledged ("maybe") may or may not be there after a crash.
+//! A record that was appended and not acknowledged may or may not exist after a crash.
 //!
 //! # Files
 //!
-//! `docs/wal-format.md` describes every file to the byte, and `tests/format/read` is a reader that was written from
-//! that page. `docs/encryption.md` says what an encrypted log shows without its key.
+//! `docs/wal-format.md` describes every file byte by byte, and `tests/format/read` is a reader that was written from
+//! that page. `docs/encryption.md` lists what an encrypted log reveals without its key.
 //!
-//! # What happens when
+//! # Operations
 //!
-//! *Commit*: one `pwrite`, one `fdatasync`; then the end moves and readers see the batch. The bytes a flush covers are
-//! fixed before it begins; there is one writing thread, so nothing else can be among them.
+//! *Commit*: one `pwrite`, one `fdatasync`; then the end of the log moves and readers see the batch. The bytes that a
+//! flush covers are fixed before it begins, and only one thread writes.
 //!
-//! *Rotation*: footer, flush, cut, flush of the old segment → header into the spare file → flush → rename into
-//! `pending/` → flush of the directory → publish.
+//! *Rotation*: append the footer, flush, truncate, and flush the old segment. Then write the header into the
+//! preallocated segment, flush it, rename it into `pending/`, flush the directory, and publish the segment.
 //!
-//! *Checkpoint*: `checkpoint.tmp` → flush → rename → flush of the directory. It holds a watermark (everything below is
-//! done), what was flushed, and a bit a record for the segments above the watermark that are neither untouched nor
-//! finished, and what is remembered of transactions (`transactions.rs`). Losing it costs repeats, never records.
+//! *Checkpoint*: write `checkpoint.tmp`, flush it, rename it, flush the directory. It contains the watermark (all
+//! records below are done), the durable position, and the state of transactions (`transactions.rs`). It also contains
+//! one bit per record for the segments above the watermark that are partly done. Losing the checkpoint causes duplicate
+//! deliveries, never lost records.
 //!
-//! *Retirement*: a sealed segment that a durable checkpoint calls done moves to `acked/`, and leaves it, oldest first,
-//! when it is old enough, there are too many, or acceptance needs the room; its key goes first, where it has one.
+//! *Retirement*: a sealed segment moves to `acked/` when a durable checkpoint marks all its records as done. It is
+//! deleted there, oldest first, when it is old enough, when `acked/` is too large, or when new records need the space.
+//! If it has a key, the key is destroyed first.
 //!
 //! # What a crash can leave
 //!
-//! | found at start | made of it |
+//! | found at start | action |
 //! |---|---|
-//! | `preallocated_segment`, `*.tmp` | removed, or overwritten |
+//! | `spare`, `*.tmp` | removed, or overwritten |
 //! | a segment with a destroyed key | removed: it was being deleted |
 //! | the last segment without a footer | read to its end and sealed; a new one begins |
-//! | frames behind the last whole batch, or bytes that are no frame, below no promise | torn tail: copied to `quarantine/`, cut |
-//! | bytes that are no frame below a promise | damage: copied, dead letter, and on behind it |
-//! | bytes of the next frame that the disk cannot read | damage, whatever was promised |
-//! | zeros where something was promised | the log is older than its checkpoint: refused |
-//! | a segment that is missing and not known to be delivered | dead letter |
-//! | a segment in `acked/` with records that the checkpoint does not call delivered | moved back to `pending/` |
+//! | frames after the last complete batch, or invalid bytes above every durable offset | torn tail: copied, cut |
+//! | invalid bytes below a durable offset | damage: copied, listed as a dead letter; reading continues after it |
+//! | unreadable bytes of the next frame | damage, at any offset |
+//! | zeros below a durable offset | the log is older than its checkpoint: the start fails |
+//! | a segment that is missing and not known to be delivered | listed as a dead letter |
+//! | a segment in `acked/` with records that the checkpoint does not mark as done | moved back to `pending/` |
 //!
-//! The table is [`tail_class::judge`], with a test a row. What survived of the last segment is *rewritten* before it is
-//! sealed: after a failed flush Linux calls pages clean that never reached the disk, so flushing what was only read
-//! proves nothing. Nobody ever appends behind the tail of another life.
+//! [`tail_class::classify_tail`] implements this table, with a test per row. The surviving records of the last segment
+//! are *rewritten* before it is sealed. A flush without a new write would prove nothing: after a failed flush, Linux
+//! marks pages as clean that never reached the disk. The log never appends to a segment of an earlier run.
 
-// They panic where nobody reads or the disk is full.
+// These macros panic if the output is closed or its disk is full.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod ack_tracker;
@@ -174,7 +174,7 @@ pub use types::{
 };
 pub use writer::{AppendError, Poisoned, Writer};
 
-/// `N` bytes from the system's generator.
+/// `N` bytes from the system's random generator.
 fn random<const N: usize>() -> std::io::Result<[u8; N]> {
     let mut bytes = [0; N];
     #[cfg(test)]

@@ -1,4 +1,5 @@
-//! One process a log: a lock on the `LOCK` file, held for life and released by the kernel, also after `kill -9`.
+//! Ensures one writing process per log: a lock on the `LOCK` file. It is held until the process ends, and the kernel
+//! releases it, also after `kill -9`.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -11,16 +12,16 @@ use crate::failpoint::Failpoint;
 /// The file's name in the log's directory.
 pub const FILE: &str = "LOCK";
 
-/// The right to write to a log. Dropping it gives the right back.
+/// The lock, which is the right to write to a log. Dropping it releases the lock.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
 }
 
-/// Why there is no lock.
+/// Why the lock could not be acquired.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process has it.
+    /// Another process holds it.
     #[error("{dir} is in use by {holder}: one process at a time may write to a log")]
     Held {
         /// The log's directory.
@@ -33,13 +34,13 @@ pub enum LockError {
     Io {
         /// The log's directory.
         dir: String,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
 }
 
 impl Lock {
-    /// Takes the lock of the log in `dir`, which must exist.
+    /// Acquires the lock of the log in `dir`, which must exist.
     pub fn acquire(dir: &Path) -> Result<Self, LockError> {
         let name = || dir.display().to_string();
         let failed = |source| LockError::Io { dir: name(), source };
@@ -67,16 +68,16 @@ impl Lock {
 }
 
 impl Drop for Lock {
-    /// By word, not by closing the file: a child that another thread is just starting has the file too until it runs
-    /// its own program, and with it the lock.
+    /// Unlocks explicitly instead of closing the file: a child process that another thread is starting has the file,
+    /// and with it the lock, until it executes its own program.
     fn drop(&mut self) {
-        // What cannot be unlocked is unlocked with the last descriptor.
+        // If this fails, the lock is released with the last file descriptor.
         let _ = self.file.unlock();
     }
 }
 
-/// Whether a process has the lock of the log in `dir`. Looks without touching it: trying the lock, even for an
-/// instant, could turn away a daemon that starts in that instant.
+/// Whether a process holds the lock of the log in `dir`. Does not try to lock the file, because even a short attempt
+/// could make a daemon fail that starts at that moment.
 pub fn is_held(dir: &Path) -> io::Result<bool> {
     let path = dir.join(FILE);
     let file = match std::fs::metadata(&path) {
@@ -85,12 +86,12 @@ pub fn is_held(dir: &Path) -> io::Result<bool> {
         Err(e) => return Err(e),
     };
     if !file.is_file() {
-        // No process locks it, and reading a FIFO would block.
+        // No process locks such a file, and reading a FIFO would block.
         return Ok(false);
     }
     let place =
         format!("{:02x}:{:02x}:{}", rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()), file.ino());
-    // Some file systems show another device there than in `stat`: then the process named in the file decides.
+    // Some file systems show another device there than in `stat`. Then compare the process id in the file.
     let inode = format!(":{}", file.ino());
     let holder = std::fs::read_to_string(&path).unwrap_or_default();
     let holder = holder.split(' ').nth(1).unwrap_or_default();
@@ -103,7 +104,7 @@ pub fn is_held(dir: &Path) -> io::Result<bool> {
     }))
 }
 
-/// Who has the lock of the log in `dir`, in the words of a refusal; `None` if nobody. Looks without touching it.
+/// The error that [`Lock::acquire`] would return if a process holds the lock; `None` if none does. Does not lock.
 pub fn check_held(dir: &Path) -> io::Result<Option<LockError>> {
     if !is_held(dir)? {
         return Ok(None);
@@ -112,7 +113,7 @@ pub fn check_held(dir: &Path) -> io::Result<Option<LockError>> {
     Ok(Some(LockError::Held { dir: dir.display().to_string(), holder: with_holder(&holder) }))
 }
 
-/// The name is a courtesy: without it the message is still right.
+/// The holder's name is informational; without it the message is still correct.
 fn with_holder(holder: &str) -> String {
     if holder.is_empty() { "another process".to_owned() } else { holder.trim().to_owned() }
 }
@@ -130,7 +131,7 @@ pub(super) mod tests {
         assert!(is_held(dir.path()).unwrap());
         let inherited = first.file.try_clone().unwrap();
         drop(first);
-        assert!(!is_held(dir.path()).unwrap(), "a child that is just starting holds nothing");
+        assert!(!is_held(dir.path()).unwrap(), "a child process that is starting does not hold the lock");
         drop(inherited);
         Lock::acquire(dir.path()).unwrap();
     }

@@ -1,4 +1,4 @@
-//! The log as everyone but its writer sees it: what is flushed, what is done, what lies where.
+//! The shared state of an open log: flushed records, acknowledgement state, segments.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,35 +25,36 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, OnceLock};
 use crate::units::{Lsn, Timestamp};
 
-/// One log, opened. Shared by readers, the drain and the status look-up; only the `Writer` adds to it.
+/// An open log. Shared by readers, the drain and status queries. Only the `Writer` appends to it.
 ///
-/// It knows what became of each record:
+/// It knows the state of each record:
 ///
 /// ```
 /// # use std::sync::Arc;
-/// # use forebay_wal::{Entry, Keys, Lsn, Options, open_locked, units::Timestamp};
+/// # use forebay_wal::{Keys, Lsn, NewRecord, Options, open_locked, units::Timestamp};
 /// # let home = tempfile::tempdir()?;
 /// # let (keys, label, observer) = (Keys::default(), |_: &[u8]| None, Arc::new(|_: &_| {}));
 /// # let options = Options { segment_size: 1 << 20, reserve_space: 0, redeliver: false, keys, label, observer };
 /// # let now = Timestamp::now();
 /// # let (_lock, opened) = open_locked(&home.path().join("wal"), &options, now)?;
 /// # let (mut writer, log) = (opened.writer, opened.log);
-/// use forebay_wal::{Fate, Letter};
+/// use forebay_wal::{DeadLetter, RecordState};
 ///
-/// let lsn = writer.append(&[Entry { lane: 0, label: "note", payload: b"too large" }], now)?.start;
-/// assert_eq!(log.fate(lsn)?, Fate::Unknown);
+/// let lsn = writer.append(&[NewRecord { lane: 0, label: "note", payload: b"too large" }], now)?.start;
+/// assert_eq!(log.record_state(lsn)?, RecordState::Unknown);
 /// writer.commit()?;
-/// assert_eq!(log.fate(lsn)?, Fate::Waiting);
+/// assert_eq!(log.record_state(lsn)?, RecordState::Waiting);
 ///
-/// let (reason, payload) = ("the broker refuses it".to_owned(), b"too large".to_vec());
-/// log.bury(&[Letter { lsn, accepted_at: now, died_at: now, reason: reason.clone(), attempts: 1, payload }])?;
-/// assert_eq!(log.fate(lsn)?, Fate::Dead { reason, at: now });
+/// let (reason, payload) = ("the broker rejects it".to_owned(), b"too large".to_vec());
+/// let letter = DeadLetter { lsn, accepted_at: now, died_at: now, reason: reason.clone(), attempts: 1, payload };
+/// log.store_dead_letters(&[letter])?;
+/// assert_eq!(log.record_state(lsn)?, RecordState::Dead { reason, at: now });
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Log {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) dir: PathBuf,
-    /// `pending/`, open for life: a rotation needs no descriptor.
+    /// `pending/`, opened once, so that a rotation needs no file descriptor.
     pub(super) pending: Arc<dyn Dir>,
     pub(super) identity: Identity,
     pub(super) keys: Keys,
@@ -63,20 +64,20 @@ pub struct Log {
     pub(super) dead_letters: DeadLetterStore,
     pub(super) preallocated: PreallocatedSegment,
     pub(super) observer: Observer,
-    /// The first number of this life.
+    /// The number of the first record of this run.
     pub(super) start_lsn: Lsn,
     transactions: Mutex<Transactions>,
     acks: Mutex<AckTracker>,
-    /// One checkpoint at a time, marks and file together: an older one must never replace a newer one. The last one
-    /// that was saved in this life.
+    /// The last checkpoint saved in this run. The lock covers state and file, so an older checkpoint never replaces a
+    /// newer one.
     pub(super) checkpointing: Mutex<Option<Checkpoint>>,
-    /// Highest LSN ever marked done: above it nobody need ask the ledger.
+    /// Highest LSN ever marked as done. Records above it need no query of the ack tracker.
     highest_done: AtomicU64,
     pub(super) end: DurableEnd,
     poison: OnceLock<String>,
 }
 
-/// What recovery hands over.
+/// The state that recovery passes to the log.
 pub(super) struct RecoveredLog {
     pub fs: Arc<dyn Fs>,
     pub dir: PathBuf,
@@ -110,52 +111,53 @@ impl Log {
             transactions: Mutex::new(parts.transactions),
             acks: Mutex::new(parts.acks),
             checkpointing: Mutex::default(),
-            // What was done in earlier lives lies below the end of then.
+            // Records that were done in earlier runs are below the current end.
             highest_done: AtomicU64::new(parts.end.0),
             end: DurableEnd::new(parts.end),
             poison: OnceLock::new(),
         }
     }
 
-    /// Who this log is.
+    /// Identity of the log.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Its directory.
+    /// Directory of the log.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The first number of this life: everything below was accepted before it.
+    /// The number of the first record of this run. All records below were accepted earlier.
     pub fn start_lsn(&self) -> Lsn {
         self.start_lsn
     }
 
-    /// The first number not flushed yet: everything below is on stable storage.
+    /// The first number that is not flushed yet. All records below are on stable storage.
     pub fn end(&self) -> Lsn {
         self.end.get()
     }
 
-    /// Blocks until `durable_end() > lsn`, `wake_readers` is called or `timeout` is over. Returns whether
-    /// `durable_end() > lsn`.
+    /// Blocks until [`Self::end`] is larger than `lsn`, [`Self::wake_readers`] is called, or `timeout` has passed.
+    /// Returns whether `end() > lsn`.
     pub fn wait_for(&self, lsn: Lsn, timeout: Duration) -> bool {
         self.end.wait(lsn, timeout, || false)
     }
 
-    /// As [`Self::wait_for`], and ends when `interrupted` holds. A thread that makes it hold calls `wake_readers`
-    /// afterwards; `interrupted` is called under that function's lock, so no such call is missed.
+    /// Like [`Self::wait_for`], but also ends when `interrupted` returns `true`. The thread that changes its result
+    /// must call `wake_readers` afterwards. `interrupted` is called under that function's lock, so no such call is
+    /// missed.
     pub fn wait_for_or_interrupt(&self, lsn: Lsn, timeout: Duration, interrupted: impl Fn() -> bool) -> bool {
         self.end.wait(lsn, timeout, interrupted)
     }
 
-    /// Wakes the readers if one of them waits for a record that is flushed by now. `Writer::commit` leaves this to
-    /// its caller, which has more urgent work directly after the flush: the answers to the clients.
+    /// Wakes the readers if one of them waits for a record that is flushed now. `Writer::commit` leaves this to its
+    /// caller, which sends the responses to the clients first.
     pub fn wake_ready_readers(&self) {
         self.end.wake_satisfied();
     }
 
-    /// Ends every `wait_for` now.
+    /// Ends every `wait_for`.
     pub fn wake_readers(&self) {
         self.end.wake_all();
     }
@@ -166,22 +168,23 @@ impl Log {
         self.end.is_awaited(lsn)
     }
 
-    /// Everything below is confirmed or dead.
+    /// The watermark: all records below it are delivered or dead letters.
     pub fn watermark(&self) -> Lsn {
         self.lock_acks().watermark()
     }
 
-    /// Whether this record is confirmed, dead or otherwise over.
+    /// Whether this record is delivered, a dead letter, or otherwise done.
     pub fn is_done(&self, lsn: Lsn) -> bool {
         lsn.0 <= self.highest_done.load(Ordering::Acquire) && self.lock_acks().is_done(lsn)
     }
 
-    /// Whether what is written in this life is encrypted.
+    /// Whether new records are encrypted.
     pub fn is_encrypting(&self) -> bool {
         self.keys.current().is_some()
     }
 
-    /// A key for what lies beside the log, made of the master key and this purpose; none if nothing is encrypted.
+    /// A key for other data next to the log, derived from the master key and this purpose; `None` if nothing is
+    /// encrypted.
     pub fn derived_key(&self, purpose: &str) -> Option<Zeroizing<[u8; 32]>> {
         self.keys.current().map(|master| master.derive(purpose))
     }
@@ -196,7 +199,7 @@ impl Log {
         self.segments.all()
     }
 
-    /// The state of the backlog.
+    /// Statistics of the backlog.
     pub fn backlog_stats(&self) -> BacklogStats {
         let dead = self.dead_letters.len();
         let ledger = self.lock_acks();
@@ -209,8 +212,8 @@ impl Log {
         }
     }
 
-    /// Records per label that were accepted before this life and wait, as far as footers tell without a look at
-    /// records: those in segments of which no record is done.
+    /// Undelivered records of earlier runs, per label, according to footers only: those in segments without a done
+    /// record.
     pub fn untouched_labels(&self) -> BTreeMap<String, u64> {
         let mut segments = self.segments();
         segments.retain(|segment| !segment.labels.is_empty());
@@ -224,48 +227,49 @@ impl Log {
         labels
     }
 
-    /// Bytes of the records that are not done.
+    /// Bytes of the undelivered records.
     pub fn backlog_bytes(&self) -> u64 {
         self.lock_acks().backlog_bytes()
     }
 
-    /// Whether the record is still kept, delivered or not.
+    /// Whether the record is still retained, delivered or not.
     pub fn is_retained(&self, lsn: Lsn) -> bool {
         lsn < self.end() && self.segments.containing(lsn).is_some()
     }
 
-    /// How many numbers from `first_from` up to `to` lie in segments that are kept.
+    /// Number of LSNs from `from` up to `to` that are in retained segments.
     pub fn count_retained(&self, from: Lsn, to: Lsn) -> u64 {
         self.segments.count_retained(from, to)
     }
 
-    /// The file system that holds the log, for files beside it that can be rebuilt from it.
+    /// The file system of the log, for other files that can be rebuilt from the log.
     pub fn fs(&self) -> &Arc<dyn Fs> {
         &self.fs
     }
 
-    /// When the segment began that holds `lsn`, or the next one: not later than its record, where that cannot be read.
+    /// Creation time of the segment that holds `lsn`, or of the next one. Not later than the acceptance of its record;
+    /// for records that cannot be read.
     pub fn segment_created_at(&self, lsn: Lsn) -> Option<Timestamp> {
         let holder = self.segments.containing(lsn).or_else(|| self.segments.first_from(lsn));
         holder.map(|segment| segment.created)
     }
 
-    /// Bytes free on the log's file system.
+    /// Free bytes on the log's file system.
     pub fn free_space(&self) -> io::Result<u64> {
         self.fs.free_space(&self.dir)
     }
 
-    /// The oldest record still kept, delivered or not; `durable_end()` when there is none.
+    /// The oldest retained record, delivered or not; [`Self::end`] if there is none.
     pub fn oldest_retained(&self) -> Lsn {
         self.segments.first_from(Lsn(0)).map_or(self.end(), |segment| segment.first)
     }
 
-    /// Why the log takes nothing more, if so.
+    /// The reason why the log accepts no more records, if it is poisoned.
     pub fn poisoned(&self) -> Option<&str> {
         self.poison.get().map(String::as_str)
     }
 
-    /// Poisons the log: it accepts nothing more. For a caller whose own commit path failed. Returns the first cause.
+    /// Poisons the log: it accepts no more records. For a caller whose own commit path failed. Returns the first cause.
     pub fn poison(&self, cause: String) -> &str {
         let mut first = false;
         let cause = self.poison.get_or_init(|| {
@@ -293,13 +297,13 @@ impl Log {
     pub(super) fn mark_done(&self, records: impl Iterator<Item = (Lsn, u64)>) {
         let mut ledger = self.lock_acks();
         for (lsn, bytes) in records {
-            // Before the mark, so that whoever sees the mark's effects also asks the ledger.
+            // Updated first, so that a thread that sees the effects of the mark also queries the tracker.
             self.highest_done.fetch_max(lsn.0, Ordering::AcqRel);
             ledger.mark_done(lsn, bytes);
         }
     }
 
-    /// Makes a flushed group visible: readers see it from now on. Wakes none of them.
+    /// Makes a flushed group visible to readers. Does not wake them.
     pub(super) fn publish(
         &self,
         segment: &Segment,

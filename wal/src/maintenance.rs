@@ -1,5 +1,5 @@
-//! What keeps a log going beside the commit path: the checkpoint, the way of delivered segments from `pending/` to
-//! `acked/` and out, and the next segment's file.
+//! Maintenance of a log outside the commit path: checkpoints, the move of delivered segments to `acked/`, their expiry,
+//! and the preallocation of the next segment.
 
 use std::io;
 use std::time::Duration;
@@ -15,18 +15,18 @@ use super::segment::{Segment, SegmentLocation, segment_path};
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
-/// How long delivered segments are kept, so that a range can be replayed. Whichever limit is reached first.
+/// Limits for the retention of delivered segments, which can be replayed. The limit reached first applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Since their last record.
+    /// Maximum age of a segment's last record.
     pub age: Duration,
-    /// Bytes of all of them.
+    /// Maximum size in bytes of all delivered segments.
     pub size: u64,
 }
 
 impl Log {
-    /// Saves a checkpoint if there is something new to save, then moves what it calls delivered to `acked/` and lets go
-    /// of what was kept long enough. An error costs repeats and room, no record; call it again.
+    /// Saves a checkpoint if the state has changed, then moves delivered segments to `acked/` and deletes expired ones.
+    /// An error causes duplicate deliveries or delays freeing space, but loses no record; call it again.
     pub fn run_maintenance(&self, retention: Retention, now: Timestamp) -> io::Result<()> {
         let complete = self.checkpoint_if(now, |saved, next| !next.is_equivalent(saved))?;
         for segment in self.segments() {
@@ -35,19 +35,19 @@ impl Log {
             }
         }
         self.expire_segments(&complete, retention, now)?;
-        // The room of removed letters can wait; a checkpoint cannot.
+        // Freeing the space of removed dead letters is less urgent than a checkpoint.
         if let Err(e) = self.poison_on_error(self.dead_letters.maintain()) {
-            self.report(Event::TransientError { what: "write the dead letters anew", error: e.to_string() });
+            self.report(Event::TransientError { what: "rewrite the dead letters", error: e.to_string() });
         }
         Ok(())
     }
 
-    /// Makes the present marks durable. Returns the segments that are complete by them.
+    /// Makes the current acknowledgement state durable. Returns the segments that are complete in it.
     pub fn checkpoint(&self, now: Timestamp) -> io::Result<Vec<Lsn>> {
         self.checkpoint_if(now, |_, _| true)
     }
 
-    /// The same, unless `is_due` compares the last checkpoint of this life with the present state and says no.
+    /// The same, unless `is_due` returns `false` for the last checkpoint of this run and the current state.
     fn checkpoint_if(
         &self,
         now: Timestamp,
@@ -77,7 +77,7 @@ impl Log {
                 transactions: self.transactions(),
             }
         };
-        // A record that the checkpoint calls done must be able to say where it went.
+        // Delivery positions must be durable before the checkpoint marks their records as done.
         if !Failpoint::CheckpointBeforeNotes.is_set() {
             self.delivery_index.sync()?;
         }
@@ -116,18 +116,18 @@ impl Log {
         Ok(())
     }
 
-    /// Removes a delivered segment. Only called for segments that a durable checkpoint calls complete.
+    /// Deletes a delivered segment. Only called for segments that are complete in a durable checkpoint.
     fn delete_acked(&self, segment: &Segment) -> io::Result<()> {
         self.shred_key(segment)?;
         self.segments.remove(segment.first);
         self.fs.remove(&segment_path(&self.dir, SegmentLocation::Acked, segment.first))?;
-        // Before its notes go: after a power failure it must not be back without them.
+        // Before its delivery positions are removed: after a power failure the segment must not exist without them.
         self.fs.sync_dir(&self.dir.join(SegmentLocation::Acked.dir()))?;
         self.delivery_index.remove(segment.first)
     }
 
-    /// Destroys the key of an encrypted segment, durably, before its file is unlinked: whatever of its blocks stays on
-    /// the disk can no longer be read. A start that finds it so removes it.
+    /// Destroys the key of an encrypted segment, durably, before its file is deleted. Blocks that remain on the disk
+    /// can then no longer be decrypted. A start that finds such a segment deletes it.
     fn shred_key(&self, segment: &Segment) -> io::Result<()> {
         if matches!(segment.access, PayloadAccess::Plain) {
             return Ok(());
@@ -140,8 +140,8 @@ impl Log {
         file.sync_data()
     }
 
-    /// Fills the next segment's file if one is wanted. Where there is no room, delivered segments go first, oldest
-    /// first, whatever their age: retention yields to acceptance. Says whether a file is ready.
+    /// Preallocates the next segment if one is requested. If space is short, deletes delivered segments, oldest first,
+    /// before they expire: new records have priority over retention. Returns whether a segment is ready.
     pub fn preallocate_segment(&self, segment_size: u64, reserve: u64) -> bool {
         loop {
             match preallocated_segment::prepare(&*self.fs, &self.dir, segment_size, reserve) {
@@ -163,17 +163,17 @@ impl Log {
         }
     }
 
-    /// Blocks until a spare file is wanted or `timeout` is over. Says whether one is.
+    /// Blocks until a preallocated segment is requested or `timeout` has passed. Returns whether one is requested.
     pub fn wait_for_preallocation_request(&self, timeout: Duration) -> bool {
         self.preallocated.wait_for_request(timeout)
     }
 
-    /// Blocks while the next segment is being filled, for `patience` at most. Says whether it is ready.
+    /// Blocks while the next segment is being preallocated, for at most `patience`. Returns whether it is ready.
     pub fn wait_while_preallocating(&self, patience: Duration) -> bool {
         self.preallocated.wait_while_filling(patience)
     }
 
-    /// Why there is no next segment now; `None` if there is one.
+    /// Why no next segment is available; `None` if one is.
     pub fn next_segment_unavailable(&self) -> Option<SegmentUnavailable> {
         self.preallocated.unavailable()
     }

@@ -1,5 +1,5 @@
-//! A file system in memory for fuzzing and for models of threads: it knows what was flushed, can fail a flush, and
-//! has no other fault. (The one that loses and tears what was not flushed is `tests/sim.rs`.)
+//! A file system in memory, for fuzzing and for concurrency models. It knows which bytes were flushed, can fail a
+//! flush, and has no other faults. (`tests/sim_fs.rs` loses and tears unflushed data.)
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,14 +10,14 @@ use crate::sync::{Mutex, MutexGuard};
 
 use super::fs::{Dir, File, Fs, OpenMode};
 
-/// Files by path. Clones share them.
+/// Files by path. Clones share the files.
 #[derive(Clone, Default)]
 pub struct MemoryFs(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     files: BTreeMap<PathBuf, Arc<Mutex<FileContent>>>,
-    /// How many more calls of `sync_data` succeed; none: all of them.
+    /// Number of further calls of `sync_data` that succeed; `None` if all do.
     flushes: Option<u64>,
     free: Option<u64>,
     bytes_read: u64,
@@ -35,13 +35,13 @@ struct MemoryFile {
 }
 
 impl MemoryFs {
-    /// Puts a file there, flushed.
+    /// Creates a flushed file.
     pub fn put(&self, path: &Path, bytes: &[u8]) {
         let bytes = FileContent { written: bytes.to_vec(), flushed: bytes.to_vec() };
         self.state().files.insert(path.to_owned(), Arc::new(Mutex::new(bytes)));
     }
 
-    /// Another file system with what is written in this one.
+    /// Another file system with the written content of this one.
     pub fn copy(&self) -> Self {
         let copy = Self::default();
         self.state().files.iter().for_each(|(path, bytes)| copy.put(path, &bytes.lock().written));
@@ -52,26 +52,26 @@ impl MemoryFs {
         self.0.lock()
     }
 
-    /// Bytes that were read so far.
+    /// Number of bytes read so far.
     pub fn bytes_read(&self) -> u64 {
         self.state().bytes_read
     }
 }
 
-/// What models ask for.
+/// Operations for models.
 impl MemoryFs {
-    /// Every file with what the disk has of it.
+    /// Every file with its flushed content.
     pub fn flushed(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let files = self.state().files.clone();
         files.into_iter().map(|(path, bytes)| (path, bytes.lock().flushed.clone())).collect()
     }
 
-    /// Lets `n` more flushes succeed; the next one fails, and all after it.
+    /// Lets `n` more flushes succeed. All later ones fail.
     pub fn fail_flush_after(&self, n: u64) {
         self.state().flushes = Some(n);
     }
 
-    /// Says how much room there is from now on.
+    /// Sets the free space in bytes.
     pub fn set_free(&self, bytes: u64) {
         self.state().free = Some(bytes);
     }
@@ -81,7 +81,7 @@ fn missing() -> io::Error {
     io::ErrorKind::NotFound.into()
 }
 
-/// A directory whose entries are durable at once.
+/// A directory whose entries are durable immediately.
 struct DurableDir;
 
 impl Dir for DurableDir {

@@ -1,4 +1,4 @@
-//! Why a log cannot be opened.
+//! Errors of opening a log.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,78 +10,78 @@ use crate::units::Lsn;
 /// Why a log could not be opened. Nothing was changed that a later start could miss.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it, or the lock cannot be taken.
+    /// Another process holds the lock, or the lock file cannot be used.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The directory cannot be used.
     #[error("the log directory {path} cannot be used: {source}")]
     Directory {
-        /// Which.
+        /// Path of the directory.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// The directory is another user's, spans file systems, or has something else in a file's place.
+    /// The directory belongs to another user, spans file systems, or has a path of an unexpected type.
     #[error("{path}: {detail}")]
     Unsuitable {
-        /// Which file or directory.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// What is wrong with it, and the remedy.
+        /// Description of the problem, and how to fix it.
         detail: String,
     },
-    /// There is no log in the directory.
+    /// The directory contains no log.
     #[error("{path} holds no log: a log's directory has a folder pending/ in it")]
     Absent {
-        /// Which.
+        /// Path of the directory.
         path: PathBuf,
     },
-    /// The disk failed while the log was read or mended.
+    /// An I/O error while the log was read or repaired.
     #[error("cannot recover {path}: {source}")]
     Io {
-        /// Which file or directory.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// A segment of a newer format.
     #[error("{path}: {detail}")]
     Version {
-        /// Which.
+        /// Path of the segment.
         path: PathBuf,
-        /// Which version is needed.
+        /// The version that is needed.
         detail: String,
     },
-    /// What is there is encrypted, and none of the keys given opens it.
+    /// A file is encrypted, and none of the given keys opens it.
     #[error(
         "{path} is encrypted, and {given}. It opens with the master key {needs}: name that key's file in [wal] \
          encryption_key_file, or in encryption_old_key_files. Nothing was changed"
     )]
     Key {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// The keys of which one opens it.
+        /// Ids of the keys that open it.
         needs: String,
-        /// What was given.
+        /// Description of the given keys.
         given: String,
     },
-    /// The log is an older state than its checkpoint has seen.
+    /// The log is older than its checkpoint.
     #[error(
-        "the checkpoint promises records up to {promised}, the log ends at {found}: this is an older copy, or \
-         flushed data was lost. Put the missing segments back, or remove {path} to go on with what is there; \
+        "the checkpoint covers records up to {promised}, the log ends at {found}: this is an older copy, or \
+         flushed data was lost. Restore the missing segments, or remove {path} to continue with the present ones; \
          every record in pending/ is then delivered again"
     )]
     Lost {
         /// The last record that was flushed when the checkpoint was taken.
         promised: Lsn,
-        /// The last record there is.
+        /// The last record in the log.
         found: Lsn,
-        /// The checkpoint.
+        /// Path of the checkpoint.
         path: PathBuf,
     },
 }
 
 impl OpenError {
-    /// The error of a file that is locked for these keys.
+    /// The error for a file that none of these keys opens.
     pub(super) fn key(path: PathBuf, needs: &[KeyId], given: &Keys) -> Self {
         let list = |ids: &[KeyId]| ids.iter().map(KeyId::to_string).collect::<Vec<_>>().join(" or ");
         let given = match &given.ids()[..] {

@@ -1,22 +1,22 @@
-//! How a log is opened.
+//! Options for opening a log.
 
 use super::encryption::Keys;
 use super::event::Observer;
 
-/// How to open a log.
+/// Options for opening a log.
 #[derive(Clone)]
 pub struct Options {
-    /// Bytes of a segment's file.
+    /// Size of a segment file in bytes.
     pub segment_size: u64,
-    /// Bytes of the file system that acceptance leaves free.
+    /// Bytes that must stay free on the file system.
     pub reserve_space: u64,
-    /// Whether everything that is kept is to be delivered again, delivered or not: where the broker lives and dies
-    /// with the process. Dead letters stay dead.
+    /// Whether all retained records are delivered again, even delivered ones. For a broker inside the process, which
+    /// has no data after a restart. Dead letters are not delivered.
     pub redeliver: bool,
-    /// The master keys. With none nothing is encrypted, and nothing encrypted is opened.
+    /// The master keys. Without any, new records are not encrypted and encrypted ones cannot be opened.
     pub keys: Keys,
-    /// What a record is counted as: the label its writer gave, read from the payload.
+    /// Returns the label that the writer gave a record, from its payload.
     pub label: fn(&[u8]) -> Option<String>,
-    /// Who is told what happens.
+    /// Receives events.
     pub observer: Observer,
 }

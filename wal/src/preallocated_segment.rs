@@ -1,6 +1,6 @@
-//! The next segment's file, zero-filled and flushed ahead of need, off the commit path.
+//! Preallocates the next segment: zero-filled and flushed in advance, outside the commit path.
 //!
-//! A flush into it then carries data and no metadata, and a full disk is noticed before anything is accepted.
+//! A flush into it then writes data and no metadata. A full disk is detected before anything is accepted.
 
 use std::io;
 use std::path::Path;
@@ -11,27 +11,27 @@ use super::fs::{File, Fs, OpenMode};
 use crate::failpoint::Failpoint;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-/// The file's name in the log's directory: not in `pending/`, where an operator looks for what waits.
+/// File name in the log's directory. It is not in `pending/`, where operators look for undelivered segments.
 pub const FILE: &str = "spare";
-/// Written and flushed in pieces, so that a commit's flush never waits behind a whole segment of zeros.
+/// The file is written and flushed in chunks, so that a commit's flush never waits for a whole segment of zeros.
 const CHUNK: usize = 1 << 20;
 
-/// Why there is no spare file.
+/// Why a segment could not be preallocated.
 #[derive(Debug)]
 pub enum PreallocateError {
-    /// Filling it would leave less than the reserve.
+    /// Less than the reserve would stay free.
     OutOfSpace {
-        /// Bytes free.
+        /// Free bytes.
         free: u64,
-        /// Bytes needed, reserve included.
+        /// Needed bytes, including the reserve.
         needed: u64,
     },
-    /// The disk did not take it.
+    /// An I/O error.
     Io(io::Error),
 }
 
 impl PreallocateError {
-    /// Whether giving up files would help.
+    /// Whether deleting files would help.
     pub fn is_out_of_space(&self) -> bool {
         match self {
             Self::OutOfSpace { .. } => true,
@@ -51,7 +51,7 @@ impl std::fmt::Display for PreallocateError {
     }
 }
 
-/// Makes the spare file: zero-filled, flushed, under a name of its own.
+/// Preallocates a segment: a zero-filled, flushed file with its own name.
 pub fn prepare(fs: &dyn Fs, dir: &Path, size: u64, reserve: u64) -> Result<Arc<dyn File>, PreallocateError> {
     let free = fs.free_space(dir).map_err(PreallocateError::Io)?;
     let needed = size.saturating_add(reserve);
@@ -60,7 +60,8 @@ pub fn prepare(fs: &dyn Fs, dir: &Path, size: u64, reserve: u64) -> Result<Arc<d
     }
     let path = dir.join(FILE);
     fill(fs, &path, size).map_err(|e| {
-        // Whatever was filled would keep the disk full. It holds nothing; if this fails too, the next start does it.
+        // A partly filled file would keep the disk full. It has no content; if this fails too, the next start removes
+        // it.
         let _ = fs.remove(&path);
         PreallocateError::Io(e)
     })
@@ -80,7 +81,7 @@ fn fill(fs: &dyn Fs, path: &Path, size: u64) -> io::Result<Arc<dyn File>> {
     Ok(file)
 }
 
-/// Hands the spare file from the thread that fills it to the writer.
+/// Passes the preallocated segment from the thread that fills it to the writer.
 #[derive(Default)]
 pub struct PreallocatedSegment {
     state: Mutex<PreallocationState>,
@@ -89,27 +90,27 @@ pub struct PreallocatedSegment {
 
 #[derive(Default)]
 enum PreallocationState {
-    /// There is none, and the name is free.
+    /// None is ready, and the file name is unused.
     #[default]
     Requested,
     Ready(Arc<dyn File>),
-    /// The writer has it and has not renamed it yet: whoever filled another one now would empty this one.
+    /// The writer has it and has not renamed it yet. Preallocating another one now would empty this one.
     Taken,
     /// The last attempt failed.
     OutOfSpace,
 }
 
-/// Why there is no next segment at this moment.
+/// Why no next segment is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentUnavailable {
-    /// It is being filled.
+    /// It is being preallocated.
     Filling,
-    /// It cannot be filled: the disk is full, or the system is short of something.
+    /// It cannot be preallocated: the disk is full, or the system is short of another resource.
     OutOfSpace,
 }
 
 impl PreallocatedSegment {
-    /// Takes the file, without waiting for one.
+    /// Takes the preallocated segment. Does not block.
     pub fn take(&self) -> Result<Arc<dyn File>, SegmentUnavailable> {
         let mut slot = self.lock_state();
         match &*slot {
@@ -127,7 +128,7 @@ impl PreallocatedSegment {
         }
     }
 
-    /// Why `take` would fail now; `None` if it would not.
+    /// Why `take` would fail now; `None` if it would succeed.
     pub fn unavailable(&self) -> Option<SegmentUnavailable> {
         match &*self.lock_state() {
             PreallocationState::Ready(_) => None,
@@ -136,7 +137,7 @@ impl PreallocatedSegment {
         }
     }
 
-    /// Blocks while a file is being filled, for `patience` at most. Says whether one is ready.
+    /// Blocks while a segment is being preallocated, for at most `patience`. Returns whether one is ready.
     pub fn wait_while_filling(&self, patience: Duration) -> bool {
         let filling = |slot: &mut PreallocationState| {
             matches!(slot, PreallocationState::Requested | PreallocationState::Taken)
@@ -145,22 +146,22 @@ impl PreallocatedSegment {
         matches!(*waited, PreallocationState::Ready(_))
     }
 
-    /// The file that was taken has its own name now: another one may be filled.
+    /// Reports that the taken file was renamed, so that another one may be preallocated.
     pub fn mark_renamed(&self) {
         self.set(PreallocationState::Requested);
     }
 
-    /// Hands a file over.
+    /// Makes a preallocated segment available.
     pub fn put(&self, file: Arc<dyn File>) {
         self.set(PreallocationState::Ready(file));
     }
 
-    /// Says that there is no room.
+    /// Reports that the disk is full.
     pub fn set_out_of_space(&self) {
         self.set(PreallocationState::OutOfSpace);
     }
 
-    /// Blocks until a file is wanted, or `timeout` is over. Says whether one is.
+    /// Blocks until a segment is requested, or `timeout` has passed. Returns whether one is requested.
     pub fn wait_for_request(&self, timeout: Duration) -> bool {
         let wanted = |slot: &PreallocationState| {
             matches!(slot, PreallocationState::Requested | PreallocationState::OutOfSpace)
@@ -188,7 +189,7 @@ pub(super) mod tests {
     use super::super::fs::RealFs;
     use super::*;
 
-    /// Without it, a busy disk made the filler empty the file that the writer was about to rename.
+    /// Prevents a bug: on a slow disk, a second preallocation emptied the file that the writer was about to rename.
     #[test]
     pub fn a_taken_file_is_not_filled_anew_before_it_has_its_own_name() {
         let dir = tempfile::tempdir().unwrap();
@@ -197,7 +198,7 @@ pub(super) mod tests {
         slot.put(prepare(&RealFs, dir.path(), 4096, 0).unwrap());
         assert!(!slot.wait_for_request(Duration::ZERO), "one is ready");
         slot.take().map(drop).unwrap();
-        assert!(!slot.wait_for_request(Duration::ZERO), "it still has the name");
+        assert!(!slot.wait_for_request(Duration::ZERO), "the taken file is not renamed yet");
         assert_eq!(slot.take().map(drop), Err(SegmentUnavailable::Filling));
         slot.mark_renamed();
         assert!(slot.wait_for_request(Duration::ZERO));

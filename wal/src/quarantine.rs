@@ -1,5 +1,5 @@
-//! The directory `quarantine/`: copies of bytes that were cut or cannot be read, and files that were moved away. File
-//! names, and durable copies and moves.
+//! The directory `quarantine/`: copies of bytes that were cut or cannot be read, and files that were moved away.
+//! Defines the file names, and copies and moves files durably.
 
 use std::io;
 use std::ops::Range;
@@ -10,16 +10,16 @@ use super::segment_header::{HEADER_LEN, SegmentHeader};
 use super::{fs, salvage};
 use crate::units::Lsn;
 
-/// The directory in the log's.
+/// Directory name inside the log's directory.
 pub const DIR: &str = "quarantine";
-/// Copied at once.
+/// Size of a read.
 const CHUNK: usize = 1 << 20;
-/// What the name of a copy of damaged bytes ends in.
+/// Suffix of a copy of damaged bytes.
 pub const DAMAGED: &str = "damaged";
-/// What the name of a copy of a segment's first block ends in.
+/// Suffix of a copy of a segment's first block.
 pub const HEADER: &str = "header";
 
-/// Whether a damaged range of a segment's file lies in quarantine already: whoever put it there has told of it.
+/// Whether quarantine has a copy of a damaged range of a segment. The damage was then reported earlier.
 pub fn is_quarantined(
     fs: &dyn Fs,
     dir: &Path,
@@ -33,14 +33,14 @@ pub fn is_quarantined(
     }
 }
 
-/// How many bytes of the range the file has. What it should have, others say: that is not to be believed.
+/// Number of bytes of the range that the file has. Its recorded length may be wrong.
 fn available_len(file: &dyn File, range: &Range<u64>) -> io::Result<u64> {
     Ok(range.end.min(file.size()?).saturating_sub(range.start))
 }
 
-/// Copies a range of a segment's file into `quarantine/<first>-<offset>.<why>`, durably, with filler for what cannot be
-/// read. Of an encrypted segment
-/// what was damaged could not be read any more once the segment is let go of: `<first>.header` keeps its key with it.
+/// Copies a range of a segment's file to `quarantine/<first>-<offset>.<why>`, durably, with filler for unreadable
+/// bytes. Damaged bytes of an encrypted segment could not be decrypted after the segment is deleted, so
+/// `<first>.header` keeps its key.
 pub fn copy_range(
     fs: &dyn Fs,
     dir: &Path,
@@ -56,7 +56,7 @@ pub fn copy_range(
     copy(fs, dir, file, range, &path)
 }
 
-/// Copies a range of a file of the log into a new one, durably, in pieces: it may be all of a large segment.
+/// Copies a range of a file of the log to a new file, durably, in chunks: it may be a whole large segment.
 pub fn copy(fs: &dyn Fs, dir: &Path, file: &dyn File, range: Range<u64>, to: &Path) -> io::Result<()> {
     let temporary = fs::temporary_path(to);
     let copy = fs.open(&temporary, OpenMode::Create)?;
@@ -77,7 +77,7 @@ fn range_path(dir: &Path, first: Lsn, start: u64, why: &str) -> PathBuf {
     dir.join(DIR).join(format!("{:020}-{start}.{why}", first.0))
 }
 
-/// Copies a file of the log aside, durably, if it is there. Says where.
+/// Copies a file of the log to quarantine, durably, if it exists. Returns the path of the copy.
 pub fn copy_file(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<Option<PathBuf>> {
     let file = match fs.open(&dir.join(name), OpenMode::Read) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -88,7 +88,7 @@ pub fn copy_file(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<Option<PathB
     Ok(Some(path))
 }
 
-/// Moves a file of the log aside, durably.
+/// Moves a file of the log to quarantine, durably.
 pub fn move_file(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<()> {
     let from = dir.join(name);
     fs.rename(&from, &free_path(fs, dir, name)?)?;
@@ -96,7 +96,7 @@ pub fn move_file(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<()> {
     fs.sync_dir(fs::parent(&from))
 }
 
-/// A name in quarantine for another file of the log: `dead/letters` becomes `dead-letters.1`, the next one `.2`.
+/// An unused name in quarantine for another file of the log: `dead/letters` becomes `dead-letters.1`, then `.2`.
 pub fn free_path(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<PathBuf> {
     fs.create_dir_all(&dir.join(DIR))?;
     let taken = fs.list(&dir.join(DIR))?;

@@ -1,4 +1,4 @@
-//! The most recently flushed bytes, kept in memory for readers that keep up. Bounded: who lags reads files.
+//! The most recently flushed bytes, in memory, for readers that keep up. The size is bounded; other readers read files.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 use crate::sync::Mutex;
 use crate::units::Lsn;
 
-/// A quarter of a second at 50,000 records a second of 300 bytes, and little beside the workers' own memory.
+/// Half a second at 50,000 records per second of 300 bytes, and little compared with the workers' own memory.
 const MAX_BYTES: usize = 8 << 20;
 
-/// Bytes of whole frames, as they lie in a segment.
+/// Bytes of whole frames, as in a segment.
 #[derive(Clone)]
 pub struct RecentBlock {
-    /// The segment's first LSN.
+    /// First LSN of the segment.
     pub segment: Lsn,
-    /// Where the bytes lie in it.
+    /// Offset of the bytes in the segment.
     pub offset: u64,
     /// The bytes.
     pub bytes: Arc<Vec<u8>>,
@@ -28,12 +28,12 @@ impl RecentBlock {
     }
 }
 
-/// The ring of blocks.
+/// A bounded queue of blocks.
 #[derive(Default)]
 pub struct RecentBlocks(Mutex<(VecDeque<RecentBlock>, usize)>);
 
 impl RecentBlocks {
-    /// Adds what was just flushed; it lies behind everything added before.
+    /// Adds the bytes just flushed, which follow all bytes added before.
     pub fn push(&self, block: RecentBlock) {
         let mut guard = self.0.lock();
         let (blocks, held) = &mut *guard;
@@ -45,7 +45,7 @@ impl RecentBlocks {
         }
     }
 
-    /// The block that holds the byte at `offset` of the segment.
+    /// The block that contains the byte at `offset` of the segment.
     pub fn get(&self, segment: Lsn, offset: u64) -> Option<RecentBlock> {
         let guard = self.0.lock();
         let after = guard.0.partition_point(|block| (block.segment, block.offset) <= (segment, offset));

@@ -1,20 +1,21 @@
-//! What becomes of each command of a batch, decided in memory: no clock, no database, no Kafka in here.
+//! Decides the outcome of each command of a batch, in memory, without a clock, a database or Kafka.
 //!
-//! The batch's transaction reads what stands in the tables ([`Snapshot`]), the commands are decided one after another as
-//! if each had its own transaction, and what is to be written is the net result ([`WriteSet`]). Rules:
+//! The batch's transaction reads the affected rows ([`Snapshot`]). The commands are decided one after another, as if
+//! each had its own transaction. The net result ([`WriteSet`]) is then written. Rules:
 //!
-//! - A command with an outcome is a repeat: nothing changes. Outcome rows expire; the audit row of the same command then
-//!   says that it was decided.
-//! - While a name has commands in the retry topic, later ones of that name follow them there; only the first of them
-//!   is tried, and an old copy of it is no try (see [`newest_copies`]).
-//! - Create: refused when the name, the e-mail address or the phone number is taken (`taken`), and when the name was
-//!   deleted by a newer command (`superseded`).
-//! - Update and password: refused without such a user (`not_found`), when the row holds a newer command's content
-//!   (`superseded`), or when another user has the address or number (`taken`).
-//! - Delete: done, also without such a user; refused when the user was registered after it (`superseded`).
+//! - A command with an outcome is a repeat and changes nothing. Outcome rows expire; afterwards the audit row of the
+//!   same command shows that it was decided.
+//! - While a name has commands in the retry topic, its later commands follow them there. Only the first of them is
+//!   tried, and an old copy of it does not count as an attempt (see [`newest_copies`]).
+//! - Create: rejected when the name, the e-mail address or the phone number is taken (`taken`), and when a newer
+//!   command deleted the name (`superseded`).
+//! - Update and password: rejected if the user does not exist (`not_found`), if the row holds the content of a newer
+//!   command (`superseded`), or if another user has the address or number (`taken`).
+//! - Delete: applied, even if the user does not exist; rejected if the user was registered after the command
+//!   (`superseded`).
 //!
-//! Newer is decided by the instant of acceptance, then by the id; within one log, which delivers in its order, equal
-//! instants are no doubt.
+//! The time of acceptance decides which command is newer, then the id. Within one log, delivery order decides between
+//! equal times.
 
 #[cfg(test)]
 mod model;
@@ -41,14 +42,14 @@ use newest_copies::NewestCopies;
 use rules::RuleOutcome;
 use snapshot::BatchState;
 
-/// The outcomes of the commands from the first on, and what is to be written for them. There may be fewer outcomes than
-/// commands: the rest belongs into another transaction.
+/// The outcomes of the first commands, and the rows to write for them. If there are fewer outcomes than commands, the
+/// other commands need another transaction.
 pub(super) struct Plan {
     pub(super) outcomes: Vec<CommandOutcome>,
     pub(super) writes: WriteSet,
 }
 
-/// Decides what becomes of `commands`. `most_attempts`: how often a command is tried again.
+/// Decides the outcomes of `commands`. `most_attempts`: how often a command is retried.
 pub(super) fn plan(commands: &[Command], mut snapshot: Snapshot, now: Timestamp, most_attempts: u32) -> Plan {
     let mut planner = Planner {
         decided: std::mem::take(&mut snapshot.decided),
@@ -80,7 +81,8 @@ struct Planner {
 }
 
 impl Planner {
-    /// None: this command and what follows belong into another transaction. `superseded`: the batch has a newer copy of it.
+    /// Decides one command. `None`: this command and the following ones need another transaction. `superseded`: the
+    /// batch has a newer copy of the command.
     fn decide(&mut self, command: &Command, superseded: bool) -> Option<CommandOutcome> {
         if self.decided.contains(&command.id) {
             self.state.unpark(&command.name, &command.id);
@@ -115,7 +117,7 @@ impl Planner {
         }
     }
 
-    /// Its turn, when its row says that it was tried `attempts` times.
+    /// Decides the first command of its name. Its row counts `attempts` attempts.
     fn decide_next(&mut self, command: &Command, attempts: i32) -> Option<CommandOutcome> {
         match command.attempts.map(|tries| attempts.saturating_sub(tries)) {
             None | Some(..=0) => self.attempt(command, attempts),
@@ -124,13 +126,13 @@ impl Planner {
         }
     }
 
-    /// Its turn, after `attempts` tries.
+    /// Tries the command after `attempts` attempts.
     fn attempt(&mut self, command: &Command, attempts: i32) -> Option<CommandOutcome> {
         if let Some(fault) = &command.fault {
             return Some(self.park_or_give_up(command, attempts, fault));
         }
         let (kind, value) = command.request.as_ref()?;
-        // Only what has an id is understood.
+        // Only a command with an id has a request.
         let id = command.parsed?;
         let outcome = match rules::apply(&mut self.state, *kind, value, &id) {
             RuleOutcome::NextTransaction => return None,
@@ -146,7 +148,7 @@ impl Planner {
         Some(outcome)
     }
 
-    /// It cannot be applied: later, or never.
+    /// Parks a command that cannot be applied, or dead-letters it after too many attempts.
     fn park_or_give_up(&mut self, command: &Command, attempts: i32, fault: &str) -> CommandOutcome {
         if command.skip_retries || attempts >= self.most_attempts {
             self.record_outcome(command, "dead", None, Some(fault.to_owned()));
@@ -157,7 +159,7 @@ impl Planner {
         CommandOutcome::Parked { attempts }
     }
 
-    /// The outcome, for good.
+    /// Records the final outcome.
     fn record_outcome(
         &mut self,
         command: &Command,
@@ -195,7 +197,7 @@ impl Planner {
         });
     }
 
-    /// Whoever is first and whose record is nowhere to be found is dead, so that the name is free again.
+    /// Makes the first command of a name dead when its record is lost, so that the name is no longer blocked.
     fn give_up(&mut self, waiting: &Command, lost: &str) {
         if self.state.queue(&waiting.name).first().is_none_or(|row| row.id != lost) {
             return;
@@ -226,4 +228,4 @@ impl Planner {
     }
 }
 
-const LOST_REASON: &str = "its record is no longer in the retry topic";
+const LOST_REASON: &str = "the command's record is no longer in the retry topic";

@@ -1,5 +1,5 @@
-//! Commands in every order and in every split give what one transaction a command gives, and that is what a plain
-//! model says.
+//! Property tests: commands in every order and split into any batches give the result of one transaction per command,
+//! and that equals the result of a simple model.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -49,7 +49,7 @@ impl Tables {
         }
     }
 
-    /// Row by row, with the unique indexes looked at after every row, as MySQL does.
+    /// Writes row by row and checks the unique indexes after every row, like MySQL.
     fn write(&mut self, writes: WriteSet) {
         for name in writes.deletes {
             self.users.remove(&name).expect("a row to delete");
@@ -72,7 +72,7 @@ impl Tables {
         }
         self.parked.sort_by_key(|row| row.seq);
         for row in writes.outcomes {
-            assert_eq!(self.outcomes.insert(row.id.clone(), row), None, "one outcome a command");
+            assert_eq!(self.outcomes.insert(row.id.clone(), row), None, "one outcome per command");
         }
         assert_eq!(writes.audit.iter().map(|row| &row.id).collect::<BTreeSet<_>>().len(), writes.audit.len());
     }
@@ -84,7 +84,7 @@ impl Tables {
         }
     }
 
-    /// Judges all of them, in transactions of these sizes.
+    /// Plans all commands, in transactions of these sizes.
     fn run(&mut self, commands: &[Command], sizes: &[usize]) -> Vec<CommandOutcome> {
         let (mut rest, mut outcomes) = (commands, Vec::new());
         let mut sizes = sizes.iter().cycle();
@@ -92,7 +92,7 @@ impl Tables {
             let size = (*sizes.next().expect("a size")).clamp(1, rest.len());
             let snapshot = self.snapshot(&Lookups::for_commands(&rest[..size]));
             let plan = plan(&rest[..size], snapshot, Timestamp(9), TRIES);
-            assert!(!plan.outcomes.is_empty(), "a transaction of its own decides at least one command");
+            assert!(!plan.outcomes.is_empty(), "every transaction decides at least one command");
             rest = &rest[plan.outcomes.len()..];
             outcomes.extend(plan.outcomes);
             self.write(plan.writes);
@@ -104,10 +104,10 @@ impl Tables {
 /// E-mail, phone, nickname, hash, version, created.
 type Columns = (String, String, Option<String>, String, CommandId, Timestamp);
 
-/// The rules once more, one command at a time, in few words.
+/// The rules in short form, for one command at a time.
 #[derive(Default)]
 struct Model {
-    /// By name.
+    /// Rows by name.
     users: BTreeMap<String, Columns>,
     tombstones: BTreeMap<String, CommandId>,
     states: BTreeMap<String, String>,
@@ -194,7 +194,7 @@ impl Model {
     }
 }
 
-/// What a command may look like: few names and few values, so that they meet.
+/// A generated command: few names and values, so that they collide.
 #[derive(Clone, Debug)]
 pub(super) struct CommandSketch {
     log: u8,
@@ -264,7 +264,7 @@ pub(super) fn command(sketch: &CommandSketch, from_retry: bool) -> Command {
     }
 }
 
-/// Every id is another one.
+/// Gives every sketch a distinct id.
 fn numbered(mut sketches: Vec<CommandSketch>) -> Vec<CommandSketch> {
     for (number, sketch) in (0..).zip(&mut sketches) {
         sketch.random = number;
@@ -281,7 +281,7 @@ proptest! {
         sizes in prop::collection::vec(1..40usize, 1..6),
     ) {
         let sketches = numbered(sketches);
-        // Some come twice.
+        // Some commands are delivered twice.
         let again = sketches.iter().chain(sketches.iter().take(4));
         let commands: Vec<Command> = again.map(|sketch| command(sketch, false)).collect();
         let mut model = Model::default();
@@ -291,14 +291,14 @@ proptest! {
         prop_assert_eq!(single.run(&commands, &[1]), outcomes);
         model.assert_same(&split);
         prop_assert_eq!(&split, &single);
-        // Delivered again, in whatever batches: nothing changes.
+        // Delivered again in other batches: nothing changes.
         let outcomes = split.run(&commands, &[7]);
         prop_assert!(outcomes.iter().all(|outcome| *outcome == CommandOutcome::AlreadyDecided));
         prop_assert_eq!(&split, &single);
     }
 
-    /// Poison and what follows it goes round in the retry topic until everything has an outcome; no key's order is
-    /// lost on the way, and how the batches were cut is not seen.
+    /// Poison commands and the commands behind them are retried until each has an outcome. The order per name is kept,
+    /// and the sizes of the batches do not matter.
     #[test]
     fn parked_commands_end_and_keep_their_order(
         sketches in prop::collection::vec(sketch(0.2), 1..25),
@@ -323,12 +323,12 @@ proptest! {
             );
             topic = topic.into_iter().zip(&outcomes).filter(|(_, outcome)| waits(outcome)).map(|(s, _)| s).collect();
         }
-        prop_assert_eq!(topic.len(), 0, "nothing goes round for ever");
+        prop_assert_eq!(topic.len(), 0, "no command is retried indefinitely");
         prop_assert_eq!(&tables.parked, &vec![]);
         for command in &commands {
             prop_assert!(tables.outcomes.contains_key(&command.id));
         }
-        // In the retry topic a name's commands end in the order in which they came.
+        // In the retry topic, a name's commands end in their order of arrival.
         let place = |id: &String| commands.iter().position(|command| command.id == *id).unwrap();
         for name in 0..4u8 {
             let name = format!("name{name}");
@@ -352,7 +352,7 @@ pub(super) fn plain(random: u8, kind: UserKind) -> CommandSketch {
     }
 }
 
-/// A parked command whose record is gone and whose outcome row expired: its audit row says that it was decided.
+/// A parked command whose record is lost and whose outcome row expired: its audit row shows that it was decided.
 #[test]
 fn a_lost_command_that_was_decided_before_gives_way_without_a_second_outcome() {
     let sketch = plain;

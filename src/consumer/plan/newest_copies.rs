@@ -1,19 +1,20 @@
-//! Copies of one parked command. The retry topic has a copy for each of its tries, and a consumer that takes the partition
-//! over reads those again that lie behind one that is held. Each old one would be a try at once, although the command is
-//! not due.
+//! Selects the newest copy of a parked command. The retry topic holds one copy per attempt. After a rebalance, a
+//! consumer reads again the copies behind a delayed one. Without this check each old copy would count as an attempt at
+//! once, although the command is not due.
 //!
-//! A copy says how many tries had been made when it was sent; the command's row says how many were made since. The row
-//! counts a try before the next copy is sent, and the copy that was tried is committed after that. So:
+//! A copy contains the number of attempts when it was sent. The command's row contains the current number. The row
+//! counts an attempt before the next copy is sent, and the offset of the tried copy is committed after that. So:
 //!
-//! - two tries or more behind the row: a newer copy is in the topic;
-//! - one try behind: the process may have ended before it sent the newer copy. It is sent again, and is due as late;
-//! - of several in one batch the newest is judged.
+//! - two or more attempts behind the row: a newer copy is in the topic;
+//! - one attempt behind: the process may have ended before it sent the newer copy. The command is sent again, with the
+//!   same delay;
+//! - of several copies in one batch, only the newest counts.
 
 use std::collections::HashMap;
 
 use crate::consumer::command::Command;
 
-/// Of each command from the retry topic the newest copy in a batch.
+/// The newest copy in a batch of each command from the retry topic.
 pub(super) struct NewestCopies(HashMap<String, (Option<i32>, usize)>);
 
 impl NewestCopies {
@@ -28,7 +29,7 @@ impl NewestCopies {
         Self(newest)
     }
 
-    /// Whether the batch has another copy of `command`, its number `at`, that is judged in its place.
+    /// Whether the batch has a newer copy of `command` than the one at index `at`.
     pub(super) fn supersedes(&self, command: &Command, at: usize) -> bool {
         command.from_retry && self.0.get(&command.id).is_some_and(|(_, newest)| *newest != at)
     }
@@ -67,19 +68,19 @@ mod tests {
             [const { CommandOutcome::StaleCopy }; 3],
             "number 5 is not committed yet, or 6 was sent"
         );
-        assert!(plan.writes.park.is_empty(), "no try is counted");
+        assert!(plan.writes.park.is_empty(), "no attempt is counted");
         let plan = judged(&[(1, 4), (1, 5)]);
         assert_eq!(plan.outcomes, [stale.clone(), again], "number 6 was perhaps not sent before a crash");
-        assert!(plan.writes.park.is_empty(), "no try is counted");
+        assert!(plan.writes.park.is_empty(), "no attempt is counted");
         let outcomes = judged(&[(1, 5), (1, 6), (1, 6)]).outcomes;
         assert_eq!(
             outcomes,
             [stale.clone(), CommandOutcome::Parked { attempts: 7 }, stale.clone()],
-            "one try"
+            "one attempt"
         );
         let CommandOutcome::NotFirst { attempts: 0, .. } = judged(&[(2, 0)]).outcomes[0] else {
-            panic!("it is the second")
+            panic!("it is the second attempt")
         };
-        assert_eq!(judged(&[(2, 0), (2, 0)]).outcomes[1], stale, "sent back once");
+        assert_eq!(judged(&[(2, 0), (2, 0)]).outcomes[1], stale, "sent back only once");
     }
 }

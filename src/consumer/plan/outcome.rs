@@ -1,32 +1,33 @@
-//! What became of one command.
+//! The outcome of one command.
 
-/// What became of one command.
+/// The outcome of one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CommandOutcome {
-    /// It changed something, or asked for what is so already.
+    /// Applied: it changed something, or the requested state existed already.
     Applied,
-    /// The database says no, for good.
+    /// Permanently rejected by the rules.
     Rejected,
-    /// Its outcome stands already.
+    /// A repeat: its outcome is already recorded.
     AlreadyDecided,
-    /// It cannot be applied now: to the retry topic, to be tried again after this many tries.
+    /// It cannot be applied now. It goes to the retry topic, after this many attempts.
     Parked { attempts: i32 },
-    /// To the retry topic, behind an earlier command of its name.
+    /// It goes to the retry topic, behind an earlier command of its name.
     ParkedBehind,
-    /// It is parked already, and its record in the retry topic may be lost: there again.
+    /// It is parked, but its record in the retry topic may be lost. It is sent there again.
     Reparked { attempts: i32 },
-    /// Not its turn: back to the end of the retry topic. Who is first, and how often that one was tried.
+    /// Not the first of its name: it goes back to the end of the retry topic. Contains the first command and its
+    /// attempts.
     NotFirst { first: String, first_attempts: i32, attempts: i32 },
-    /// In the retry topic without being parked: it was settled and forgotten since.
+    /// Read from the retry topic without being parked: its row was deleted after it was settled.
     NotParked,
-    /// A copy of a parked command that is read again, while a newer copy is in the retry topic: that one is judged.
+    /// An old copy of a parked command, read again. A newer copy is in the retry topic.
     StaleCopy,
-    /// Tried often enough.
+    /// Dead after the maximum number of attempts.
     Dead { reason: String },
 }
 
 impl CommandOutcome {
-    /// The value of the metric's label.
+    /// The metric's label value.
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Applied => "applied",

@@ -1,4 +1,4 @@
-//! The rules of the four commands.
+//! Business rules of the four command kinds.
 
 use crate::command::{CommandId, UserKind, UserValue};
 use crate::db::UserRow;
@@ -6,18 +6,18 @@ use crate::db::UserRow;
 use super::snapshot::{BatchState, Holdings};
 use super::version;
 
-/// Reasons of refusals, as clients read them.
+/// Reasons of rejections, as shown to clients.
 const TAKEN: &str = "taken";
 const SUPERSEDED: &str = "superseded";
 const NOT_FOUND: &str = "not_found";
 
-/// What the rules say.
+/// The decision of the rules.
 pub(super) enum RuleOutcome {
-    /// Done.
+    /// The command is applied.
     Applied,
-    /// Never.
+    /// The command is permanently rejected.
     Rejected { field: Option<&'static str>, reason: &'static str },
-    /// Right, but not in this transaction.
+    /// The command is valid, but needs another transaction.
     NextTransaction,
 }
 
@@ -25,7 +25,7 @@ const fn rejected(field: Option<&'static str>, reason: &'static str) -> RuleOutc
     RuleOutcome::Rejected { field, reason }
 }
 
-/// Decides about one command, and changes the state of the batch by it.
+/// Decides one command and updates the batch's state.
 pub(super) fn apply(
     state: &mut BatchState,
     kind: UserKind,
@@ -103,7 +103,7 @@ fn password(state: &mut BatchState, value: &UserValue, id: &CommandId) -> RuleOu
 
 fn delete(state: &mut BatchState, value: &UserValue, id: &CommandId) -> RuleOutcome {
     let name = value.name.as_str();
-    // Registered after the command was given: that is another user's registration.
+    // Registered after the command was accepted: the row belongs to a later user of the name.
     if state.row(name).is_some_and(|row| id.accepted_at() < row.created_at) {
         return rejected(None, SUPERSEDED);
     }
@@ -137,8 +137,8 @@ fn taken(state: &BatchState, value: &UserValue) -> Option<&'static str> {
     is_taken(&state.phones, &value.phone).then_some("phone")
 }
 
-/// Whether a row that stays gives the value up in this transaction. Another row that stays takes it in the next one:
-/// both are updates, and for a moment two rows would have it.
+/// Whether an existing row gives up the value in this transaction. Another existing row can take it only in the next
+/// one: both are updates, and for a moment two rows would hold the value.
 fn is_released(state: &BatchState, holdings: &Holdings, wanted: Option<&str>, name: &str) -> bool {
     let holder = wanted.and_then(|wanted| holdings.database_holder(wanted));
     holder.is_some_and(|holder| holder != name && state.keeps_row(holder))

@@ -1,4 +1,4 @@
-//! What a batch must know of the database, and what it knows while it is judged.
+//! The data that a batch needs from the database, and its state during planning.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -8,7 +8,8 @@ use super::user_state::UserState;
 use super::write_set::WriteSet;
 use crate::consumer::command::Command;
 
-/// What to ask the database. Sorted: those who lock rows in one order do not wait for each other in a circle.
+/// The lookups in the database. Sorted, so that concurrent transactions lock rows in the same order and cannot
+/// deadlock.
 #[derive(Default)]
 pub(crate) struct Lookups {
     pub(crate) ids: Vec<String>,
@@ -35,7 +36,7 @@ impl Lookups {
     }
 }
 
-/// What the database answers.
+/// The results of the lookups.
 #[derive(Default)]
 pub(crate) struct Snapshot {
     /// Commands with an outcome row or an audit row.
@@ -46,7 +47,7 @@ pub(crate) struct Snapshot {
     pub(crate) tombstones: Vec<(String, Version)>,
 }
 
-/// Who has a value: as the database says, and as it shall be.
+/// The holder of each unique value: in the database, and as planned.
 #[derive(Default)]
 pub(super) struct Holdings {
     base: HashMap<String, String>,
@@ -61,12 +62,12 @@ impl Holdings {
         }
     }
 
-    /// Whether somebody else has it.
+    /// Whether another user holds the value.
     pub(super) fn is_taken(&self, value: &str, by_other_than: &str) -> bool {
         self.now.get(value).is_some_and(|holder| holder != by_other_than)
     }
 
-    /// Who has it in the database.
+    /// The holder of the value in the database.
     pub(super) fn database_holder(&self, value: &str) -> Option<&str> {
         self.base.get(value).map(String::as_str)
     }
@@ -83,10 +84,10 @@ impl Holdings {
     }
 }
 
-/// Commands of one name in the retry topic, in their order.
+/// Commands of one name in the retry topic, in order.
 type RetryQueue = Vec<ParkedRow>;
 
-/// The tables, as far as the batch's commands touch them, in the state after the commands judged so far.
+/// The affected table rows, in the state after the commands planned so far.
 pub(super) struct BatchState {
     users: BTreeMap<String, UserState>,
     pub(super) emails: Holdings,
@@ -127,17 +128,17 @@ impl BatchState {
         }
     }
 
-    /// The row of a name.
+    /// The planned row of a name.
     pub(super) fn row(&self, name: &str) -> Option<&UserRow> {
         self.users.get(name)?.planned.as_ref()
     }
 
-    /// Whether the name's row in the database stays.
+    /// Whether the name keeps its database row.
     pub(super) fn keeps_row(&self, name: &str) -> bool {
         self.users.get(name).is_some_and(UserState::keeps_row)
     }
 
-    /// Gives a name its row.
+    /// Sets the row of a name.
     pub(super) fn set(&mut self, row: UserRow, named: bool) {
         let person = self.users.entry(row.name.clone()).or_default();
         let old = person.planned.take();
@@ -148,7 +149,7 @@ impl BatchState {
         person.set(row);
     }
 
-    /// Takes a name's row away.
+    /// Removes the row of a name.
     pub(super) fn clear(&mut self, name: &str) {
         let Some(person) = self.users.get_mut(name) else { return };
         if let Some(old) = person.planned.take() {
@@ -158,23 +159,23 @@ impl BatchState {
         }
     }
 
-    /// The command that deleted the name last.
+    /// The command that last deleted the name.
     pub(super) fn tombstone(&self, name: &str) -> Option<&Version> {
         self.tombstones.get(name)
     }
 
-    /// The command that deletes the name now.
+    /// Records the command that deletes the name now.
     pub(super) fn add_tombstone(&mut self, name: &str, version: Version) {
         self.deleted.insert(name.to_owned());
         self.tombstones.insert(name.to_owned(), version);
     }
 
-    /// The commands of a name that wait in the retry topic.
+    /// The parked commands of a name.
     pub(super) fn queue(&self, name: &str) -> &[ParkedRow] {
         self.queues.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// It waits in the retry topic: at the end, or where it already does.
+    /// Parks a command at the end of its queue, or updates its entry.
     pub(super) fn park(&mut self, name: &str, id: &str, attempts: i32) {
         let queue = self.queues.entry(name.to_owned()).or_default();
         self.touched.insert(id.to_owned());
@@ -187,7 +188,7 @@ impl BatchState {
         }
     }
 
-    /// It does no longer.
+    /// Removes a command from the queue of its name.
     pub(super) fn unpark(&mut self, name: &str, id: &str) {
         let Some(queue) = self.queues.get_mut(name) else { return };
         let before = queue.len();
@@ -197,7 +198,7 @@ impl BatchState {
         }
     }
 
-    /// The net result.
+    /// Adds the net result to `writes`.
     pub(super) fn finish(self, writes: &mut WriteSet) {
         for (name, person) in self.users.into_iter().filter(|(_, person)| person.touched) {
             let stays = person.keeps_row();

@@ -1,42 +1,42 @@
-//! One name while a batch is judged: what stands in the database, and what shall.
+//! State of one user name during planning: the stored row and the planned row.
 
 use crate::db::UserRow;
 
-/// One name.
+/// State of one user name.
 #[derive(Default)]
 pub(super) struct UserState {
-    /// As it stands in the database.
+    /// The row in the database.
     pub(super) stored: Option<UserRow>,
-    /// As it shall be.
+    /// The row after the batch.
     pub(super) planned: Option<UserRow>,
-    /// Deleted in between: the row that shall be is another one.
+    /// Whether the user was deleted in between, so that the planned row is a new one.
     pub(super) replaced: bool,
-    /// Whether anything happened.
+    /// Whether any command changed the row.
     pub(super) touched: bool,
-    /// Whether the nickname was set.
+    /// Whether a command set the nickname.
     pub(super) sets_nickname: bool,
 }
 
 impl UserState {
-    /// As the database has it.
+    /// Starts from the row in the database.
     pub(super) fn read(row: UserRow) -> Self {
         Self { planned: Some(row.clone()), stored: Some(row), ..Self::default() }
     }
 
-    /// The row there is.
+    /// Sets the planned row.
     pub(super) fn set(&mut self, row: UserRow) {
         self.planned = Some(row);
         self.touched = true;
     }
 
-    /// No row any more.
+    /// Removes the planned row.
     pub(super) fn clear(&mut self) {
         self.planned = None;
         self.replaced = true;
         self.touched = true;
     }
 
-    /// Whether its row in the database stays, perhaps with another content.
+    /// Whether the database row is kept, possibly with changed content.
     pub(super) fn keeps_row(&self) -> bool {
         self.stored.is_some() && self.planned.is_some() && !self.replaced
     }

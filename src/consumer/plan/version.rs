@@ -1,23 +1,23 @@
-//! Which of two commands is newer.
+//! Orders two commands by age.
 
 use std::cmp::Ordering;
 
 use crate::command::CommandId;
 use crate::db::Version;
 
-/// Whether the command comes before the one whose content stands there.
+/// Whether the command is older than the one whose content is stored.
 pub(super) fn is_older(id: &CommandId, than: &Version) -> bool {
     match id.accepted_at().cmp(&than.at) {
         Ordering::Less => true,
         Ordering::Greater => false,
-        // One log delivers a name's commands in their order. Across logs somebody must be last: the larger id.
+        // One log delivers a name's commands in order. Across logs, the larger id wins.
         Ordering::Equal => {
             than.id.parse::<CommandId>().is_ok_and(|other| !id.is_of_same_log(&other) && *id < other)
         }
     }
 }
 
-/// The version of what the command writes.
+/// The version of the content that the command writes.
 pub(super) fn version_of(id: &CommandId) -> Version {
     Version { at: id.accepted_at(), id: id.to_string() }
 }
@@ -36,7 +36,7 @@ mod tests {
     fn the_instant_decides_then_the_order_of_delivery_or_the_id() {
         assert!(is_older(&id(1, 5, 0), &version_of(&id(2, 6, 0))));
         assert!(!is_older(&id(1, 6, 0), &version_of(&id(2, 5, 0))));
-        assert!(!is_older(&id(1, 5, 0), &version_of(&id(1, 5, 9))), "one log: what comes later is newer");
+        assert!(!is_older(&id(1, 5, 0), &version_of(&id(1, 5, 9))), "one log: the later delivery is newer");
         assert!(!is_older(&id(1, 5, 9), &version_of(&id(1, 5, 0))));
         assert!(is_older(&id(1, 5, 9), &version_of(&id(2, 5, 0))), "two logs: one of them is newer");
         assert!(!is_older(&id(2, 5, 0), &version_of(&id(1, 5, 9))));

@@ -1,5 +1,5 @@
-//! What is to be written for a batch. Deletes go first, then updates, then inserts, so that a value that one user
-//! gives up and another takes is never in two rows.
+//! The rows to write for a batch. Deletes are first, then updates, then inserts. So a value that moves from one user to
+//! another is never in two rows.
 
 use std::collections::BTreeSet;
 
@@ -8,25 +8,25 @@ use crate::db::{AuditRow, OutcomeRow, ParkedRow, UserRow, Version};
 /// The net result of a batch.
 #[derive(Default)]
 pub(crate) struct WriteSet {
-    /// Names whose rows go.
+    /// Names whose rows are deleted.
     pub(crate) deletes: Vec<String>,
-    /// Rows that change.
+    /// Changed rows.
     pub(crate) updates: Vec<UserRow>,
-    /// Rows that come.
+    /// New rows.
     pub(crate) inserts: Vec<UserRow>,
-    /// Which command deleted a name last.
+    /// The command that last deleted each name.
     pub(crate) tombstones: Vec<(String, Version)>,
-    /// The outcomes.
+    /// Outcome rows.
     pub(crate) outcomes: Vec<OutcomeRow>,
-    /// The audit.
+    /// Audit rows.
     pub(crate) audit: Vec<AuditRow>,
-    /// Commands that wait in the retry topic.
+    /// Commands parked in the retry topic.
     pub(crate) park: Vec<ParkedRow>,
-    /// Those that do no longer.
+    /// Ids of commands that are no longer parked.
     pub(crate) unpark: Vec<String>,
-    /// Names whose nickname was set by an update of their row, with the one that stands there.
+    /// Names whose nickname was set by an update of their row, with the current nickname.
     pub(crate) nickname_updates: Vec<(String, Option<String>)>,
-    /// Parked commands that were given up, because their records are gone.
+    /// Parked commands that became dead because their records are lost.
     pub(crate) lost: Vec<String>,
 }
 
@@ -37,7 +37,7 @@ impl WriteSet {
         rows + self.outcomes.len() + self.park.len() + self.unpark.len() == 0
     }
 
-    /// Puts off the columns that can wait: takes them out of the rows and gives them back as JSON, by name.
+    /// Defers the columns that can wait: removes them from the rows and returns them as JSON, by name.
     pub(crate) fn take_deferred_columns(&mut self) -> Vec<(String, String)> {
         let json = |nickname: &Option<String>| serde_json::json!({"nickname": nickname}).to_string();
         let mut extras = Vec::new();
@@ -56,7 +56,7 @@ impl WriteSet {
         extras
     }
 
-    /// Every name whose row is another one now.
+    /// Every name whose row has changed.
     pub(crate) fn changed(&self) -> BTreeSet<String> {
         let rows = self.updates.iter().chain(&self.inserts);
         rows.map(|row| &row.name).chain(&self.deletes).cloned().collect()

@@ -1,4 +1,4 @@
-//! The operators' listener.
+//! The operator's listener.
 
 pub mod overview;
 mod page;

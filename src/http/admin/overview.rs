@@ -1,4 +1,4 @@
-//! What the status page shows, all of one moment.
+//! The data of the status page, taken at one moment.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use crate::history::HistoryView;
 use crate::http::readiness::Readiness;
 use crate::units::Timestamp;
 
-/// The daemon, as an operator sees it.
+/// State of the daemon for an operator.
 #[derive(Clone, Debug)]
 pub struct Overview {
-    /// Whether this process accepts commands; if not, it applies them.
+    /// Whether this process accepts commands. If not, it is a consumer, which applies them.
     pub accepts: bool,
-    /// Whether commands are accepted, and what is wrong.
+    /// Readiness and current problems.
     pub readiness: Readiness,
-    /// What runs.
+    /// The running process.
     pub instance: Arc<Instance>,
-    /// Figures of this moment and of the last hour; none where there is no log, and in the first second.
+    /// Current figures and those of the last hour. `None` without a log, and during the first second.
     pub history: Option<HistoryView>,
-    /// What each worker does; none before they run, or where there are none.
+    /// State of each drain worker. Empty before the workers run and in processes without workers.
     pub workers: Vec<WorkerRow>,
-    /// What holds records of a topic back, by topic.
+    /// Why records are parked, by topic.
     pub held_back: BTreeMap<String, String>,
-    /// Dead letters.
+    /// Summary of the dead letters.
     pub dead_letters: DeadLetterSummary,
 }
 
@@ -34,7 +34,7 @@ impl Default for Instance {
 }
 
 impl Overview {
-    /// Of a process without a log.
+    /// The overview of a process without a log.
     pub fn without_log(readiness: Readiness, instance: Arc<Instance>) -> Self {
         Self {
             accepts: false,
@@ -48,56 +48,56 @@ impl Overview {
     }
 }
 
-/// What runs, since when, and how it is configured.
+/// The running process: its start and its configuration.
 #[derive(Debug)]
 pub struct Instance {
-    /// The start, for durations.
+    /// Start of the process, to calculate durations.
     pub started: Instant,
-    /// The start, by the clock on the wall.
+    /// Start of the process in wall-clock time.
     pub started_at: Timestamp,
-    /// Name and value of each fact for an operator: version, configuration, listeners and so on.
+    /// Facts for an operator, each with name and value: version, configuration, listeners and so on.
     pub facts: Vec<(&'static str, String)>,
 }
 
 /// One worker of the drain.
 #[derive(Clone, Debug)]
 pub struct WorkerRow {
-    /// Its number.
+    /// Number of the worker.
     pub index: usize,
     /// `running`, `waiting`, `paused` or `rebuilding`.
     pub state: &'static str,
-    /// The lanes that it delivers, for people.
+    /// The worker's lanes, as text.
     pub lanes: String,
-    /// Records sent and not confirmed.
+    /// Records that were sent and are not confirmed.
     pub in_flight: usize,
-    /// Records held back.
+    /// Parked records.
     pub parked: u64,
-    /// For how long there has been something to deliver and Kafka has confirmed nothing.
+    /// For how long Kafka has confirmed nothing although records are undelivered.
     pub unconfirmed_for: Duration,
 }
 
-/// The dead letters, as far as the page shows them. No keys: they may name persons.
+/// Summary of the dead letters. It has no keys, because they may contain personal data.
 #[derive(Clone, Debug, Default)]
 pub struct DeadLetterSummary {
-    /// How many are stored.
+    /// Number of stored dead letters.
     pub stored: u64,
-    /// How many records became dead letters since the start, by the code of the reason.
+    /// Number of records that became dead letters since the start, by the code of the reason.
     pub since_start: Vec<(String, u64)>,
-    /// The newest, newest first.
+    /// The newest dead letters, newest first.
     pub newest: Arc<[DeadLetterRow]>,
 }
 
 /// One dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterRow {
-    /// The number of the record; of a damaged range, of its first.
+    /// LSN of the record. For a damaged range, the LSN of its first record.
     pub lsn: u64,
-    /// Its kind; none where the record cannot be read.
+    /// Kind of the command. `None` if the record is unreadable.
     pub kind: Option<String>,
-    /// When it was given up.
+    /// When the record was dead-lettered.
     pub died_at: Timestamp,
-    /// Why.
+    /// Reason.
     pub reason: String,
-    /// How often it was sent.
+    /// Number of delivery attempts.
     pub attempts: u32,
 }

@@ -1,4 +1,4 @@
-//! `/debug/pprof/…`: profiles of the process, in the format of pprof.
+//! Handlers of `/debug/pprof/…`: CPU and heap profiles of the process in pprof format.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::http::{problem, respond};
 use crate::profile::{ProfileError, Profiler};
 
 const SECONDS: &str = "seconds";
-/// As Go's servers do.
+/// Duration of a CPU profile by default, as in Go's servers.
 const DEFAULT_SECONDS: u64 = 30;
-const MOST_SECONDS: u64 = 60;
+const MAX_SECONDS: u64 = 60;
 
-/// Samples the threads that run for `?seconds=N`.
+/// Takes a CPU profile: samples the running threads for `?seconds=N`.
 pub async fn cpu(profiler: &Profiler, uri: &Uri, origin: &str) -> Result<HttpResponse, Problem> {
     let duration = duration(uri)?;
-    let turn = profiler.cpu()?;
+    let permit = profiler.cpu()?;
     let seconds = duration.as_secs();
     tracing::info!(
         event = "operator.cpu_profile_taken",
@@ -27,11 +27,11 @@ pub async fn cpu(profiler: &Profiler, uri: &Uri, origin: &str) -> Result<HttpRes
         duration_s = seconds,
         "an operator takes a CPU profile"
     );
-    let profile = turn.take_cpu(duration).await?;
+    let profile = permit.take_cpu(duration).await?;
     Ok(attachment(profile, "attachment; filename=\"forebay-cpu.pb.gz\""))
 }
 
-/// What is allocated.
+/// Takes a heap profile: the current allocations.
 pub async fn heap(profiler: &Profiler, origin: &str) -> Result<HttpResponse, Problem> {
     let profile = profiler.heap()?.take_heap().await?;
     tracing::info!(event = "operator.heap_profile_taken", origin, "an operator took a heap profile");
@@ -44,11 +44,11 @@ fn duration(uri: &Uri) -> Result<Duration, Problem> {
         let wrong =
             |detail| Err(Problem::new(&problem::BAD_PARAMETER, detail).field(name.clone().into_owned()));
         if name != SECONDS {
-            return wrong("The parameter is `seconds`.");
+            return wrong("The only parameter is `seconds`.");
         }
         match value.parse() {
-            Ok(given) if (1..=MOST_SECONDS).contains(&given) => seconds = given,
-            _ => return wrong("A number of seconds, 1 to 60."),
+            Ok(given) if (1..=MAX_SECONDS).contains(&given) => seconds = given,
+            _ => return wrong("Send a number of seconds, 1 to 60."),
         }
     }
     Ok(Duration::from_secs(seconds))
@@ -63,18 +63,18 @@ fn attachment(profile: Vec<u8>, disposition: &'static str) -> HttpResponse {
 impl From<ProfileError> for Problem {
     fn from(error: ProfileError) -> Self {
         match error {
-            ProfileError::Busy => Self::new(&problem::PROFILE_RUNNING, "Come again when it is finished."),
+            ProfileError::Busy => Self::new(&problem::PROFILE_RUNNING, "Try again when the other profile is finished."),
             ProfileError::HeapOff => Self::new(
                 &problem::HEAP_PROFILING_OFF,
                 "Start the daemon with _RJEM_MALLOC_CONF=prof:true in its environment.",
             ),
             ProfileError::HeapNotBuilt => Self::new(
                 &problem::HEAP_PROFILING_OFF,
-                "This build cannot take heap profiles: it needs the feature `jemalloc`.",
+                "This build cannot take heap profiles. They need the feature `jemalloc`.",
             ),
             ProfileError::Failed(reason) => {
-                tracing::warn!(event = "profile.failed", error = reason, "a profile could not be taken");
-                Self::new(&problem::INTERNAL, "The profile could not be taken; the log says why.")
+                tracing::warn!(event = "profile.failed", error = reason, "cannot take a profile");
+                Self::new(&problem::INTERNAL, "The profile could not be taken. The log has the reason.")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `/admin/ratelimit/{limiter}`: the limits as they hold, and how an operator changes them.
+//! Handlers of `/admin/ratelimit/{limiter}`: show and change the rate limits.
 
 use crate::http::body::BodyBudget;
 use crate::http::http_response::HttpResponse;
@@ -7,16 +7,16 @@ use crate::http::server::service::MatchedRequest;
 use crate::http::{form, problem, respond};
 use crate::ratelimit::{AdjustableLimiter, Limits, Setting, SettingError};
 
-/// Three members take less than a hundred.
+/// Maximum bytes of a form. The three members need less than 100 bytes.
 const MAX_BODY: usize = 4 << 10;
 
-/// What holds.
+/// Responds with the current setting.
 pub fn get(limits: Option<&Limits>, name: &str) -> Result<HttpResponse, Problem> {
     let (limits, which) = resolve(limits, name)?;
     Ok(respond::json(&limits.setting(which)))
 }
 
-/// Holds on this daemon when it is answered, and on the others within a second.
+/// Changes the setting. It is effective on this daemon before the response, and on other daemons within a second.
 pub async fn put(
     limits: Option<&Limits>,
     bodies: &BodyBudget,
@@ -28,7 +28,7 @@ pub async fn put(
     let setting = Setting::read(&form.members).map_err(|faults| invalid(&faults))?;
     if setting.enabled && !limits.is_on() {
         let detail =
-            "It must be false: [rate_limit] enabled = false in the configuration turns all limits off.";
+            "must be false, because [rate_limit] enabled = false in the configuration disables all limits";
         return Err(invalid(&[SettingError { member: "enabled".to_owned(), detail: detail.to_owned() }]));
     }
     let before = limits.setting(which);
@@ -47,7 +47,7 @@ pub async fn put(
         "operator changed a rate limit"
     );
     changed.map_err(|error| {
-        let detail = format!("{error}; it will be when the store that daemons share is back.");
+        let detail = format!("{error}. They get it when the shared store is available again.");
         Problem::new(&problem::LIMITS_NOT_SHARED, detail)
     })?;
     Ok(respond::json(&limits.setting(which)))
@@ -55,11 +55,11 @@ pub async fn put(
 
 fn resolve<'a>(limits: Option<&'a Limits>, name: &str) -> Result<(&'a Limits, AdjustableLimiter), Problem> {
     let found = limits.zip(AdjustableLimiter::named(name));
-    found.ok_or_else(|| Problem::new(&problem::NOT_FOUND, "There are `login` and `write`."))
+    found.ok_or_else(|| Problem::new(&problem::NOT_FOUND, "The rate limits are `login` and `write`."))
 }
 
 fn invalid(faults: &[SettingError]) -> Problem {
-    let mut problem = Problem::new(&problem::INVALID_LIMIT, "See `errors` for each member.");
+    let mut problem = Problem::new(&problem::INVALID_LIMIT, "See `errors` for each field.");
     problem.field = faults.first().map(|fault| fault.member.clone().into());
     let place = |fault: &SettingError| ErrorDetail::new(format!("/{}", fault.member), &*fault.detail);
     problem.errors = faults.iter().map(place).collect();

@@ -1,4 +1,5 @@
-//! The operator's listener. On loopback by default: whoever reaches it may do everything.
+//! The operator's listener. It has no authentication: a client that can reach it may use every route. Therefore it is on
+//! loopback by default.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,18 +31,19 @@ use crate::units::Timestamp;
 
 const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// How long the page waits for log and database, twice at most. A look-up takes milliseconds.
+/// How long the page waits for the previous look-up, and how long it waits for its own. A look-up in log and database
+/// takes milliseconds.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
-/// Longer than any id. What was typed is shown again.
+/// Maximum length of a typed id, which the page shows again. Valid ids are shorter.
 const MAX_QUERY_BYTES: usize = 100;
 
-/// Whether the workers run.
+/// Response with the state of the drain.
 #[derive(Serialize)]
 struct DrainState {
     drain: &'static str,
 }
 
-/// Its routes, ready to serve.
+/// The service of the operator's listener.
 pub struct Admin {
     backend: Arc<dyn AdminService>,
     limits: Option<Limits>,
@@ -51,14 +53,14 @@ pub struct Admin {
     allowed_hosts: AllowedHosts,
     blocking_read: Arc<Mutex<()>>,
     profiler: Profiler,
-    /// The turn of a look-up of a command, and those that run.
+    /// Allows one look-up of a command at a time.
     blocking_lookup: Arc<Mutex<()>>,
     lookups: TaskSet,
     lookup_timeout: Duration,
 }
 
 impl Admin {
-    /// Over what it shows and steers. `registry`: what a scrape shows.
+    /// Creates the service. `registry` has the metrics of `/metrics`.
     pub fn new(
         config: &Config,
         backend: Arc<dyn AdminService>,
@@ -80,13 +82,13 @@ impl Admin {
         }
     }
 
-    /// The same with look-ups that may take so long.
+    /// Sets the time-out of look-ups.
     #[cfg(test)]
-    pub fn with_lookup_timeout(self, patience: Duration) -> Self {
-        Self { lookup_timeout: patience, ..self }
+    pub fn with_lookup_timeout(self, timeout: Duration) -> Self {
+        Self { lookup_timeout: timeout, ..self }
     }
 
-    /// The same with limits that can be changed.
+    /// Adds rate limits that operators can change.
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits: Some(limits), ..self }
     }
@@ -94,14 +96,14 @@ impl Admin {
     async fn scrape(&self) -> Result<HttpResponse, Problem> {
         self.read_blocking(|backend| backend.refresh_gauges()).await?;
         let text = self.registry.render().map_err(|error| {
-            tracing::error!(event = "metrics.render_failed", %error, "metrics not rendered");
+            tracing::error!(event = "metrics.render_failed", %error, "cannot render the metrics");
             Problem::new(&problem::INTERNAL, "The metrics could not be rendered.")
         })?;
         Ok(respond::bytes(PROMETHEUS_TEXT, text))
     }
 
-    /// The status page at this moment, with the command that the query names, if it names one. The page itself reads no
-    /// disk: it is needed most when the disk does not answer.
+    /// Renders the status page, with the command in the query if it has one. The page itself does not read the disk,
+    /// because operators need it most when the disk does not respond.
     async fn page(&self, request: &MatchedRequest<'_>) -> Page {
         let look_up = match requested_command(&request.head.uri) {
             None => None,
@@ -116,15 +118,16 @@ impl Admin {
         Page::new(&self.backend.overview(), look_up.as_ref(), Timestamp::now())
     }
 
-    /// Looks a command up, in the log's files too. One at a time, and waited for only so long: a disk that does not answer
-    /// keeps one look-up, and the page says so.
+    /// Looks a command up, also in the files of the log. Only one look-up runs at a time, and the wait has a time-out: a
+    /// disk that does not respond blocks one look-up only, and the page shows an error.
     async fn find(&self, id: CommandId) -> Result<CommandStatus, StatusError> {
-        let late = || Err(StatusError::Unavailable("log and database did not answer in time".to_owned()));
-        let turn = tokio::time::timeout(self.lookup_timeout, Arc::clone(&self.blocking_lookup).lock_owned());
-        let Ok(turn) = turn.await else { return late() };
+        let late = || Err(StatusError::Unavailable("log and database did not respond in time".to_owned()));
+        let permit =
+            tokio::time::timeout(self.lookup_timeout, Arc::clone(&self.blocking_lookup).lock_owned());
+        let Ok(permit) = permit.await else { return late() };
         let backend = Arc::clone(&self.backend);
         let found = self.lookups.begin(async move {
-            let _turn = turn;
+            let _permit = permit;
             backend.find_command(id).await
         });
         match tokio::time::timeout(self.lookup_timeout, found).await {
@@ -137,34 +140,34 @@ impl Admin {
         match request.parameter {
             "page.json" => Ok(respond::json(&self.page(&request).await)),
             name => files::find(name)
-                .ok_or_else(|| Problem::new(&problem::NOT_FOUND, "There is nothing at this path.")),
+                .ok_or_else(|| Problem::new(&problem::NOT_FOUND, "No resource has this path.")),
         }
     }
 
-    /// Asks for figures that are read from the disk, on a thread that may block. One at a time: however slow the disk is,
-    /// one thread waits for it, and callers wait for their turn.
+    /// Reads figures from the disk, on a thread that may block. Only one read runs at a time, so that a slow disk blocks
+    /// only one thread. Other callers wait.
     async fn read_blocking<T: Send + 'static>(
         &self,
-        ask: impl FnOnce(&dyn AdminService) -> T + Send + 'static,
+        read: impl FnOnce(&dyn AdminService) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let failed = |_| Problem::new(&problem::INTERNAL, "The figures could not be read.");
-        let turn = Arc::clone(&self.blocking_read).lock_owned().await;
+        let permit = Arc::clone(&self.blocking_read).lock_owned().await;
         let backend = Arc::clone(&self.backend);
-        let asked = tokio::task::spawn_blocking(move || {
-            // Kept also when the caller hangs up: the disk is not asked again before it has answered.
-            let _turn = turn;
-            ask(&*backend)
+        let result = tokio::task::spawn_blocking(move || {
+            // Held until the read ends, also if the caller disconnects, so that no second read begins before that.
+            let _permit = permit;
+            read(&*backend)
         });
-        asked.await.map_err(failed)
+        result.await.map_err(failed)
     }
 }
 
-/// The origin of a request: the client's address, because this listener has no authentication.
+/// The origin of a request for logs: the client's address, because this listener has no authentication.
 fn origin(request: &MatchedRequest<'_>) -> String {
     format!("admin listener, {}", request.client)
 }
 
-/// The command id that an operator typed, without the blanks around it. Cut: an id has 40 characters.
+/// The command id that an operator typed, without surrounding spaces. Long text is cut, because an id has 40 characters.
 fn requested_command(uri: &hyper::Uri) -> Option<String> {
     let query = uri.query()?.as_bytes();
     let (_, typed) = form_urlencoded::parse(query).find(|(name, _)| name == "command")?;
@@ -175,7 +178,7 @@ fn requested_command(uri: &hyper::Uri) -> Option<String> {
 /// The routes of the operator's listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdminEndpoint {
-    /// Prometheus.
+    /// Prometheus metrics.
     Metrics,
     /// Liveness.
     Health,
@@ -183,13 +186,13 @@ pub enum AdminEndpoint {
     Ready,
     /// State of the backlog.
     Backlog,
-    /// Hold the workers.
+    /// Pause delivery.
     Pause,
-    /// Let them go on.
+    /// Resume delivery.
     Resume,
-    /// A rate limit as it holds.
+    /// Show a rate limit.
     Limit,
-    /// Change it.
+    /// Change a rate limit.
     ChangeLimit,
     /// CPU profile.
     CpuProfile,
@@ -197,7 +200,7 @@ pub enum AdminEndpoint {
     HeapProfile,
     /// Status page.
     Page,
-    /// Its style sheet, script and icon, and its content for the script.
+    /// Style sheet, script and icon of the status page, and its content for the script.
     PageFile,
 }
 
@@ -207,7 +210,7 @@ const fn route(
     summary: &'static str,
     endpoint: AdminEndpoint,
 ) -> Route<AdminEndpoint> {
-    // The description of the interface does not have this listener.
+    // The OpenAPI description does not include this listener, so the routes have no operation name.
     Route {
         method,
         path,
@@ -225,17 +228,17 @@ impl Service for Admin {
 
     const ROUTES: &'static [Route<AdminEndpoint>] = &[
         route("GET", "/metrics", "Prometheus metrics", AdminEndpoint::Metrics),
-        route("GET", "/healthz", "Whether the process answers", AdminEndpoint::Health),
-        route("GET", "/readyz", "Whether commands are accepted", AdminEndpoint::Ready),
+        route("GET", "/healthz", "Check that the process responds", AdminEndpoint::Health),
+        route("GET", "/readyz", "Check that commands are accepted", AdminEndpoint::Ready),
         route("GET", "/admin/backlog", "State of the backlog", AdminEndpoint::Backlog),
-        route("POST", "/admin/drain/pause", "Workers begin nothing new", AdminEndpoint::Pause),
-        route("POST", "/admin/drain/resume", "Workers go on", AdminEndpoint::Resume),
-        route("GET", "/admin/ratelimit/{limiter}", "A rate limit: `login` or `write`", AdminEndpoint::Limit),
-        route("PUT", "/admin/ratelimit/{limiter}", "Change it, on all daemons", AdminEndpoint::ChangeLimit),
+        route("POST", "/admin/drain/pause", "Pause delivery", AdminEndpoint::Pause),
+        route("POST", "/admin/drain/resume", "Resume delivery", AdminEndpoint::Resume),
+        route("GET", "/admin/ratelimit/{limiter}", "Show `login` or `write` limit", AdminEndpoint::Limit),
+        route("PUT", "/admin/ratelimit/{limiter}", "Change on all daemons", AdminEndpoint::ChangeLimit),
         route("GET", "/debug/pprof/profile", "CPU profile of `?seconds=N`", AdminEndpoint::CpuProfile),
         route("GET", "/debug/pprof/heap", "Heap profile", AdminEndpoint::HeapProfile),
         route("GET", "/", "Status page", AdminEndpoint::Page),
-        route("GET", "/status/{file}", "What the status page needs", AdminEndpoint::PageFile),
+        route("GET", "/status/{file}", "Files of the status page", AdminEndpoint::PageFile),
     ];
 
     fn metrics(&self) -> &Arc<Metrics> {
@@ -243,7 +246,7 @@ impl Service for Admin {
     }
 
     fn guard(&self, loopback: bool) -> Guard {
-        // No caller shows a token here, whatever the mode is.
+        // This listener requires no token, independent of `auth.mode`.
         Guard::new(loopback, true, &self.allowed_hosts)
     }
 

@@ -1,4 +1,4 @@
-//! Answers to accepted commands.
+//! Responses to accepted commands.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -17,10 +17,10 @@ use crate::units::Timestamp;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
-/// Where statuses are found.
+/// Path prefix of statuses.
 const COMMANDS: &str = "/v1/commands/";
 
-/// The 202: everything in the receipt is on stable storage.
+/// The 202 response. All commands of the receipt are on stable storage.
 pub fn accepted_response(receipt: &Receipt, format: Format, prefer: Prefer) -> HttpResponse {
     let mut answer = match (format, receipt.ids.first()) {
         (Format::Single, Some(id)) => accepted_one(id, receipt.accepted_at),
@@ -33,7 +33,7 @@ pub fn accepted_response(receipt: &Receipt, format: Format, prefer: Prefer) -> H
     finish(answer, receipt, prefer)
 }
 
-/// The shortest way from a receipt to bytes: this is what nearly every request is answered.
+/// The 202 response to one command. It avoids unnecessary work, because it is the most frequent response.
 fn accepted_one(id: &CommandId, accepted_at: Timestamp) -> HttpResponse {
     let location = format!("{COMMANDS}{id}");
     let document = Accepted::new(&location[COMMANDS.len()..], accepted_at);
@@ -46,7 +46,7 @@ fn accepted_one(id: &CommandId, accepted_at: Timestamp) -> HttpResponse {
     answer
 }
 
-/// The 200 of a request whose commands became final while it waited.
+/// The 200 response to a request whose commands became final during its wait.
 pub fn final_response(
     statuses: &[CommandStatus],
     format: Format,
@@ -69,7 +69,7 @@ fn finish(mut answer: HttpResponse, receipt: &Receipt, prefer: Prefer) -> HttpRe
     add_preference_applied(answer, prefer)
 }
 
-/// Says which preferences were followed.
+/// Adds `Preference-Applied` with the applied preferences.
 pub fn add_preference_applied(mut answer: HttpResponse, prefer: Prefer) -> HttpResponse {
     if let Some(applied) = prefer.applied() {
         answer.headers_mut().insert(PREFERENCE_APPLIED, applied);

@@ -1,4 +1,4 @@
-//! The routes of the public listener: what answers each of them, and who may call it.
+//! The route table of the public listener, with the handler and the access rule of each route.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::http::{headers, readiness, respond};
 use crate::kinds::Kinds;
 use crate::telemetry::trace::Tracer;
 
-/// A command: on stable storage when it is answered.
+/// A route that accepts commands. They are on stable storage before the response is sent.
 const fn write<C>(
     method: &'static str,
     path: &'static str,
@@ -91,14 +91,14 @@ impl<C: CommandService> Service for Api<C> {
             KIND_PATH,
             "submit",
             Some("command"),
-            "Accept one command, or a batch of one a line",
+            "Submit one command, or a batch with one command per line",
             handler!(Authenticated commands::post),
         ),
         get(
             "/v1/commands/{id}",
             "get_command_status",
             "status",
-            "What became of a command",
+            "Get the status of a command",
             handler!(Optional status::get),
         ),
         write(
@@ -109,8 +109,8 @@ impl<C: CommandService> Service for Api<C> {
             "Register a user",
             handler!(Optional writes::register),
         ),
-        get("/v1/users", "list_users", "users", "The users, page by page", handler!(Admin reads::list)),
-        get("/v1/users/{name}", "get_user", "user", "A user", handler!(SelfOrAdmin reads::get)),
+        get("/v1/users", "list_users", "users", "List users, page by page", handler!(Admin reads::list)),
+        get("/v1/users/{name}", "get_user", "user", "Get a user", handler!(SelfOrAdmin reads::get)),
         write(
             "PUT",
             "/v1/users/{name}",
@@ -141,13 +141,13 @@ impl<C: CommandService> Service for Api<C> {
             "refresh_tokens",
             "refresh",
             "tokens",
-            "Prolong a login",
+            "Get new tokens for a refresh token",
             handler!(Public login::refresh),
         ),
-        login("/logout", "log_out", "logout", "object", "End a login", handler!(Session login::logout)),
-        get("/openapi.json", "get_description", "object", "This description", handler!(Public describe)),
-        get("/healthz", "get_health", "health", "Whether the process answers", handler!(Public health)),
-        get("/readyz", "get_readiness", "readiness", "Whether commands are accepted", handler!(Public ready)),
+        login("/logout", "log_out", "logout", "object", "Log out", handler!(Session login::logout)),
+        get("/openapi.json", "get_description", "object", "Get this description", handler!(Public describe)),
+        get("/healthz", "get_health", "health", "Check that the process responds", handler!(Public health)),
+        get("/readyz", "get_readiness", "readiness", "Check that commands are accepted", handler!(Public ready)),
     ];
 
     fn metrics(&self) -> &Arc<Metrics> {

@@ -1,4 +1,4 @@
-//! What the handlers of the public listener work with.
+//! Dependencies of the public listener's handlers.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,36 +21,37 @@ use crate::telemetry::trace::Tracer;
 use crate::units::ByteSize;
 use crate::users::Users;
 
-/// What records are: batch lines and curl's default type are JSON too.
+/// Media type of JSON records, also for lines of a batch and for bodies with curl's default type.
 pub(super) const JSON: &str = "application/json";
 
-/// What the public listener is made of.
+/// Dependencies of the public listener.
 pub struct ApiParts<C> {
-    /// Takes commands in.
+    /// Accepts commands and reports their status.
     pub commands: C,
-    /// Which kinds may enter.
+    /// The accepted kinds.
     pub kinds: Catalogue,
-    /// Whether the configuration has a user service: then its paths are described, also while it is not there.
+    /// Whether the configuration enables the user service. Then its paths are in the OpenAPI description, also while it
+    /// is not running.
     pub has_users: bool,
-    /// The user service; none: its paths are not there.
+    /// The user service. `None`: its paths respond with 404.
     pub users: Option<Users>,
-    /// Says who calls.
+    /// Verifies callers.
     pub authenticator: Authenticator,
-    /// Tokens for passwords; none: its paths are not there.
+    /// The login service. `None`: its paths respond with 404.
     pub login: Option<Login>,
-    /// How much of what is too much; none: nothing is.
+    /// Rate limits. `None` disables them.
     pub limits: Option<Limits>,
-    /// For `/readyz`.
+    /// Provides the readiness for `/readyz`.
     pub backend: Arc<dyn AdminService>,
-    /// Where requests are counted.
+    /// Metrics of requests.
     pub metrics: Arc<Metrics>,
-    /// `[kafka] message_max`: no record may take more.
+    /// `[kafka] message_max`: maximum size of a record.
     pub message_max: ByteSize,
-    /// Who takes the spans of sampled requests.
+    /// Receives the spans of sampled requests.
     pub tracer: Tracer,
 }
 
-/// Its routes, ready to serve.
+/// The public API. It serves the route table.
 pub struct Api<C> {
     pub(super) commands: C,
     pub(super) kinds: Catalogue,
@@ -74,7 +75,7 @@ pub struct Api<C> {
 }
 
 impl<C: CommandService> Api<C> {
-    /// Ties the parts together.
+    /// Constructs the API from its dependencies.
     pub fn new(config: &Config, parts: ApiParts<C>) -> Self {
         Self {
             bodies: BodyBudget::new(&parts.metrics),
@@ -101,7 +102,7 @@ impl<C: CommandService> Api<C> {
 }
 
 impl<C> Api<C> {
-    /// Whether a daemon of this configuration has something at a path of the table.
+    /// Whether a path of the route table exists with this configuration.
     pub(super) fn has_path(&self, path: &str) -> bool {
         match path {
             "/login" | "/refresh" | "/logout" => self.has_users,
@@ -109,17 +110,18 @@ impl<C> Api<C> {
         }
     }
 
-    /// The user service; without one its paths are not found.
+    /// The user service. Error 404 without it.
     pub(super) fn users(&self) -> Result<&Users, Problem> {
         self.users.as_ref().ok_or_else(not_found)
     }
 
-    /// The logins; without them their paths are not found.
+    /// The login service. Error 404 without it.
     pub(super) fn login(&self) -> Result<&Login, Problem> {
         self.login.as_ref().ok_or_else(not_found)
     }
 
-    /// One command more of whoever calls. A principal counts alone, wherever it calls from.
+    /// Counts one command of the caller against its rate limit. Commands with a principal count against the principal,
+    /// independent of the client's address.
     pub(super) async fn check_rate_limit(
         &self,
         principal: Option<&str>,
@@ -129,7 +131,7 @@ impl<C> Api<C> {
         Ok(limits.write(principal, client).await?)
     }
 
-    /// The other commands of a batch, the first one being counted: all or none.
+    /// Counts the rest of a batch, whose first command is already counted. Counts all of them or none.
     pub(super) async fn check_batch_rate_limit(
         &self,
         principal: Option<&str>,
@@ -142,5 +144,5 @@ impl<C> Api<C> {
 }
 
 fn not_found() -> Problem {
-    Problem::new(&problem::NOT_FOUND, "There is nothing at this path.")
+    Problem::new(&problem::NOT_FOUND, "No resource has this path.")
 }

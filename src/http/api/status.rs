@@ -1,4 +1,4 @@
-//! `GET /v1/commands/{id}`, and waiting for commands to become final.
+//! The handler of `GET /v1/commands/{id}`, and waits for the final state of commands.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::http::server::service::MatchedRequest;
 use crate::http::services::CommandService;
 use crate::status::StatusError;
 
-/// Answers with the status document, at once or after `Prefer: wait=N`.
+/// Responds with the status document. With `Prefer: wait=N`, waits until the status is final or N seconds have passed.
 pub(super) async fn get<C: CommandService>(
     api: &Api<C>,
     request: MatchedRequest<'_>,
@@ -33,8 +33,8 @@ pub(super) async fn get<C: CommandService>(
     Ok(receipt::add_preference_applied(respond::json(&StatusDocument::from(&status)), prefer))
 }
 
-/// The statuses of all commands of a request once every one of them is final; `None` when `wait` was not enough, or
-/// a look-up failed: then the client gets its 202, which is true in any case.
+/// Waits until all commands of a request are final, and returns their statuses. Returns `None` if `wait` was too short
+/// or a look-up failed. The client then gets a 202, which is correct in any case.
 pub(super) async fn final_statuses<C: CommandService>(
     commands: &C,
     ids: &[CommandId],
@@ -53,7 +53,8 @@ pub(super) async fn final_statuses<C: CommandService>(
     Some(statuses)
 }
 
-/// The status once it is final or `deadline` has come. For those who may know it.
+/// Waits until a command is final or `deadline` has passed, and returns its status. Does not check whether the caller
+/// may read it.
 async fn find_final<C: CommandService>(
     commands: &C,
     id: CommandId,
@@ -61,8 +62,8 @@ async fn find_final<C: CommandService>(
     deadline: Instant,
 ) -> Result<CommandStatus, StatusError> {
     let mut changed = pin!(commands.final_state(id, consumed, deadline));
-    // The first poll of `changed` registers the wait, and `biased` makes it come before the look-up: a command that
-    // becomes final in between is not missed.
+    // The first poll of `changed` registers the wait. `biased` polls it before the look-up, so that a command that becomes
+    // final in between is not missed.
     let status = tokio::select! {
         biased;
         () = &mut changed => return commands.find(id, &Caller::OpenMode).await,

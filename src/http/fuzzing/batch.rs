@@ -1,4 +1,4 @@
-//! The splitter of batches, beside the plainest one there can be.
+//! Fuzz target: compares the splitting of batches with a simple reference implementation.
 
 use bytes::Bytes;
 
@@ -7,10 +7,10 @@ use crate::http::api::batch::{MAX_LINES, check_lines};
 use crate::http::problem;
 use crate::http::problem::Problem;
 
-/// A line with this byte is refused here.
+/// The check in this target refuses lines with this byte.
 const BAD: u8 = b'!';
 
-/// Every line comes out as it is, in its order, or each that is refused is named, up to a bound.
+/// Checks that all lines are returned unchanged and in order, or that the errors name all refused lines up to a limit.
 pub fn batch(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     let mut asked = 0;

@@ -1,4 +1,4 @@
-//! A connection from its first byte to its last, without a socket: hyper, the wire around it, routes and bodies.
+//! Fuzz target: a complete connection without a socket, through hyper, deadlines, routes and bodies.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -34,7 +34,7 @@ fn service() -> Fake {
     let config = Config {
         max_body: ByteSize(MAX_BODY as u64),
         max_batch_body: ByteSize(MAX_BATCH_BODY as u64),
-        // What the corpus sends.
+        // The host name in the corpus.
         allowed_hosts: serde_json::from_str(r#"["a"]"#).expect("a list of names"),
         ..Config::default()
     };
@@ -59,8 +59,11 @@ fn service() -> Fake {
     (taken, runner, config)
 }
 
-/// Any bytes over a connection: the first says in which pieces they come. Everything that is answered has the shape
-/// of an answer, everything submitted is JSON objects within the bounds, and each submission has a 2xx of its own.
+/// Sends any bytes over a connection. The first byte is the size of the pieces. Checks that:
+///
+/// - all output is valid responses,
+/// - all submitted commands are JSON objects within the limits,
+/// - each submission has its own 2xx response.
 pub fn http(data: &[u8]) {
     let Some((&piece, wire)) = data.split_first() else { return };
     let (taken, runner, config) = &*SERVICE;
@@ -75,10 +78,10 @@ pub fn http(data: &[u8]) {
         config.limits(),
         stopped,
     ));
-    let said = std::mem::take(&mut *output.lock());
+    let written = std::mem::take(&mut *output.lock());
     let submitted = taken.take();
     let posts = wire.windows(5).filter(|window| window == b"POST ").count();
-    assert!(submitted.len() <= posts, "a submission nobody sent");
+    assert!(submitted.len() <= posts, "more submissions than requests");
     for request in &submitted {
         assert!(!request.commands.is_empty());
         let bytes: usize = request.commands.iter().map(|command| command.value.len()).sum();
@@ -88,26 +91,26 @@ pub fn http(data: &[u8]) {
             assert!(value.is_object());
         }
     }
-    // An answer to HEAD has a length and no body: where its end is, only who asked can tell.
+    // A response to HEAD has a length but no body. Its end cannot be found without its request.
     if !wire.windows(5).any(|window| window == b"HEAD ") {
-        let accepted = statuses(&said).into_iter().filter(|status| (200..300).contains(status)).count();
+        let accepted = statuses(&written).into_iter().filter(|status| (200..300).contains(status)).count();
         assert!(accepted >= submitted.len(), "{} submissions, {accepted} acceptances", submitted.len());
     }
 }
 
-/// The statuses of the answers, which are whole and one behind the other.
-fn statuses(mut said: &[u8]) -> Vec<u16> {
+/// The statuses of consecutive responses. Panics if a response is incomplete.
+fn statuses(mut written: &[u8]) -> Vec<u16> {
     let mut statuses = Vec::new();
-    while !said.is_empty() {
-        let end = said.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head");
-        let head = str::from_utf8(&said[..end]).expect("heads are text");
+    while !written.is_empty() {
+        let end = written.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head");
+        let head = str::from_utf8(&written[..end]).expect("heads are text");
         let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).expect("a status line");
         let length = head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
             name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
         });
         statuses.push(status.parse().expect("three digits"));
-        said = said[end + 4..].split_at_checked(length.unwrap_or(0)).expect("a whole body").1;
+        written = written[end + 4..].split_at_checked(length.unwrap_or(0)).expect("a whole body").1;
     }
     statuses
 }

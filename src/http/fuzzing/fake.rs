@@ -1,4 +1,4 @@
-//! A log that takes everything and remembers it, and a socket that is bytes in memory.
+//! Fakes for fuzzing: a command service that records all requests, and a socket in memory.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +19,7 @@ use crate::status::StatusError;
 use crate::sync::Mutex;
 use crate::units::Timestamp;
 
-/// What was submitted.
+/// Accepts and records all requests. Clones share the records.
 #[derive(Clone, Default)]
 pub struct RecordingService(Arc<Mutex<Vec<Request>>>);
 
@@ -47,7 +47,7 @@ impl CommandService for RecordingService {
     async fn final_state(&self, _: CommandId, _: bool, _: Instant) {}
 }
 
-/// Nothing lies behind.
+/// An admin service without a log.
 pub struct EmptyAdmin;
 
 impl AdminService for EmptyAdmin {
@@ -68,7 +68,7 @@ impl AdminService for EmptyAdmin {
     fn refresh_gauges(&self) {}
 }
 
-/// Gives its pieces one by one, then the end; keeps what is written.
+/// A socket in memory. Each read returns one piece of the input, then the end. Output is recorded.
 pub struct Pipe {
     pub input: VecDeque<Vec<u8>>,
     pub output: Arc<Mutex<Vec<u8>>>,

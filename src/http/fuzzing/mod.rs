@@ -1,5 +1,5 @@
-//! Fuzzed: what comes over a connection, and the lines of a batch.
-#![allow(clippy::expect_used, reason = "a broken promise ends the program: that is what fuzzing looks for")]
+//! Fuzz targets: the bytes of a connection, and the lines of a batch.
+#![allow(clippy::expect_used, reason = "a violated invariant must end the program, so that the fuzzer finds it")]
 
 mod batch;
 mod connection;

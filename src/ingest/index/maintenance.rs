@@ -21,7 +21,7 @@ const FLUSH_KEYS: usize = 1 << 15;
 const FLUSH_RECORDS: u64 = 1 << 16;
 
 impl IndexState {
-    /// Until the thread is to stop; then what is in memory is written down.
+    /// Runs until the stop signal, then flushes the map in memory.
     pub fn run_maintenance(&self, stop: &StopSignal) {
         let now = || stop.wait(Duration::ZERO);
         let (mut pause, mut failing) = (Duration::ZERO, false);

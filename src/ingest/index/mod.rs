@@ -1,14 +1,15 @@
-//! Which idempotency keys were used and which claims were accepted: a bounded view of the log, never more true than it.
+//! The idempotency index: which idempotency keys were used and which claims were accepted. It is a bounded view of the
+//! log; the log is always the authority.
 //!
-//! A *scope*, the keyed digest of a key or claim, leads to the LSN of its first record. Everything else, the body's
-//! digest included, stands in that record: every hit is checked against it.
+//! A *scope* is the keyed digest of a key or claim. The index maps it to the LSN of its first record. All other data,
+//! such as the digest of the body, is in that record. Every hit is checked against the record.
 //!
-//! *Parts* (`layout.rs`) are immutable files of sorted scopes, each for a range of LSNs. What is committed goes into a
-//! map in memory first; [`maintenance`] writes the map as a part when it has grown, merges parts so that there are few, and
-//! removes what is no longer kept. A start reads the parts' headers and the records behind the newest part.
+//! *Parts* (`layout.rs`) are immutable files of sorted scopes, each for a range of LSNs. Committed keys first enter a
+//! map in memory. [`maintenance`] flushes a grown map to a part, merges parts so that few exist, and removes expired
+//! ones. A start reads the headers of the parts and the records after the newest part.
 //!
-//! A part that is damaged, of another log, or ahead of this one is dropped, and its range read from the log again. While
-//! kept records are in no part and no map, nothing can be told of a key: [`IndexError`].
+//! A part is dropped if it is damaged, belongs to another log, or is ahead of this log; its range is then read from the
+//! log again. While retained records are in no part and no map, every query fails with [`IndexError`].
 
 mod filter;
 mod layout;
@@ -37,51 +38,52 @@ use part::{FilterBudget, IndexPart};
 use view::View;
 
 const DIR: &str = "index";
-/// What filters may take in memory together: some 50 million keys. Parts without one are read at each look-up.
+/// Maximum memory of all filters, enough for some 50 million keys. Parts without a filter are read at each look-up.
 const FILTER_BYTES: usize = 64 << 20;
-/// Keys in one map, about 30 MiB. Normally a sixteenth of it: reached only when parts cannot be written.
+/// Maximum number of keys in one map, about 30 MiB. A map normally reaches a sixteenth of it; more only if parts cannot
+/// be written.
 const MAX_RECENT: usize = 1 << 19;
 
-/// Why a part is rebuilt: labels of the metric.
+/// Causes of a rebuild: labels of the metric.
 const REBUILD_CAUSES: [&str; 4] = ["unreadable", "ahead_of_log", "mismatch", "memory_full"];
 
-/// The index cannot say whether a key was used.
+/// The index cannot currently tell whether a key was used.
 #[derive(Debug, thiserror::Error)]
 #[error("the index of idempotency keys is being rebuilt")]
 pub struct IndexError;
 
-/// What a look-up found.
+/// The result of a look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IndexLookup {
     /// The first record of the scope.
     Found(Lsn),
-    /// None that is kept; none at all below `since`.
+    /// No retained record, and no record at all below `since`.
     Unused { since: Lsn },
 }
 
-/// What the way into the log asks of an index.
+/// The index as used by the commit path.
 pub(super) trait IdempotencyIndex: Send + Sync {
-    /// If it is certain, from memory alone, that the scope was not used: the LSN below which it was not. `None`: ask
+    /// Returns an LSN if, from memory alone, the scope was certainly not used below it. `None`: call
     /// [`IdempotencyIndex::find`].
     fn unused(&self, scope: &ScopeDigest) -> Result<Option<Lsn>, IndexError>;
-    /// The first record of the scope, if it is kept and not below `since`. What is not below the `since` of an earlier
-    /// look-up is in memory, but for what was written as a part in between.
+    /// The first record of the scope, if it is retained and not below `since`. Records not below the `since` of an
+    /// earlier look-up are in memory, except those flushed to a part in between.
     fn find(&self, scope: &ScopeDigest, since: Lsn) -> Result<IndexLookup, IndexError>;
-    /// Adds what was just flushed. Everything below `end` is in the index then.
+    /// Adds just flushed entries. The index then covers all records below `end`.
     fn add(&self, entries: &[IndexEntry], end: Lsn);
-    /// A hit led to a record of something else: the index is not of this log, and is rebuilt.
+    /// Reports that a hit led to a record with another scope. The index does not belong to this log and is rebuilt.
     fn report_mismatch(&self, scope: &ScopeDigest, first: Lsn);
-    /// Ends what it does in the background, and writes down what is in memory. Waits at most so long.
+    /// Ends background work and flushes the map in memory. Waits for at most `within`.
     fn stop(&self, within: Duration);
 }
 
-/// The index of a log.
+/// The index of a log, on disk.
 pub(super) struct DiskIndex {
     inner: Arc<IndexState>,
     maintenance: Mutex<Option<Thread>>,
 }
 
-/// What look-ups and the upkeep share.
+/// State shared by look-ups and the maintenance thread.
 struct IndexState {
     log: Arc<Log>,
     dir: PathBuf,
@@ -93,7 +95,7 @@ struct IndexState {
 }
 
 impl DiskIndex {
-    /// Opens the index of the log, and keeps it in the background from now on.
+    /// Opens the index of the log and starts its maintenance thread.
     pub fn open(log: Arc<Log>, metrics: Arc<Metrics>, alarm: &FatalSignal) -> std::io::Result<Self> {
         let inner = Arc::new(IndexState::open(log, metrics));
         let its = Arc::clone(&inner);
@@ -164,19 +166,19 @@ impl IndexState {
             view.recent.keys.extend(entries.iter().copied());
             return;
         }
-        // What was just flushed is left out with the rest: it is read from the log again.
+        // The entries just flushed are dropped with the rest: all are read from the log again.
         view.clear_recent();
         self.metrics.index_keys_hit.inc();
         self.count_rebuild("memory_full");
         tracing::error!(
             event = "index.memory_full",
             keys,
-            "the idempotency index cannot be written to disk and has reached its bound in memory; keyed requests are \
-             refused until it is rebuilt"
+            "the idempotency index cannot be written to disk and has reached its memory limit; requests with a key are \
+             rejected until it is rebuilt"
         );
     }
 
-    /// Drops a part that cannot be read: its range is read from the log again.
+    /// Drops an unreadable part. Its range is read from the log again.
     fn drop_part(&self, part: &Arc<IndexPart>, error: &std::io::Error) {
         let mut view = self.write();
         if view.remove(part) {
@@ -185,13 +187,13 @@ impl IndexState {
             let (from, to) = (part.from().0, part.to().0);
             tracing::error!(
                 event = "index.part_unreadable", lsn.from = from, lsn.to = to, %error,
-                "a part of the idempotency index cannot be read and is rebuilt; keyed requests are refused meanwhile"
+                "a part of the idempotency index cannot be read and is being rebuilt; requests with a key are rejected meanwhile"
             );
         }
     }
 
     fn distrust(&self, scope: &ScopeDigest, first: Lsn) {
-        // Another request may have found the same before, and the index may be right again.
+        // Another request may have reported the same mismatch, and the index may already be rebuilt.
         if !matches!(self.find(scope, Lsn(0)), Ok(IndexLookup::Found(found)) if found == first) {
             return;
         }
@@ -200,8 +202,8 @@ impl IndexState {
         tracing::error!(
             event = "index.mismatch",
             lsn = first.0,
-            "the idempotency index led to a record with another key: it is not of this log and is rebuilt; keyed \
-             requests are refused meanwhile"
+            "the idempotency index led to a record with another key, so it does not belong to this log and is being rebuilt; \
+             requests with a key are rejected meanwhile"
         );
     }
 
@@ -209,7 +211,7 @@ impl IndexState {
         self.metrics.index_rebuilds.with_label_values(&[cause]).inc();
     }
 
-    /// The view, if a miss in it can be believed.
+    /// The view, if it has no gap, so that a miss in it is reliable.
     fn read(&self) -> Result<RwLockReadGuard<'_, View>, IndexError> {
         let view = self.view.read();
         if view.ready { Ok(view) } else { Err(IndexError) }

@@ -1,4 +1,4 @@
-//! What a start believes of the parts it finds.
+//! Opens the index at start and validates its parts.
 
 use std::cmp::Reverse;
 use std::io;
@@ -14,12 +14,12 @@ use super::{
 use crate::sync::RwLock;
 use crate::wal::{Log, Lsn};
 
-/// A start waits for this many records to be read (a tenth of a second); more are read in the background. Above what
-/// is in no part when the process is killed.
+/// A start reads at most this many records itself (0.1 s); more are read in the background. It is above the number of
+/// records that are in no part when the process is killed.
 const MAX_RECORDS_AT_START: u64 = 100_000;
 
 impl IndexState {
-    /// Reads the header of each part, checks the newest one against the log, and reads the records behind it.
+    /// Reads the header of each part, checks the newest part against the log, and reads the records after it.
     pub fn open(log: Arc<Log>, metrics: Arc<Metrics>) -> Self {
         let end = log.end();
         let inner = Self {
@@ -49,7 +49,7 @@ impl IndexState {
 
     fn open_parts(&self) -> Vec<Arc<IndexPart>> {
         let mut parts: Vec<_> = self.names().iter().filter_map(|name| self.open_part(name)).collect();
-        // A merged part comes before the parts it was made of, should a crash have left them.
+        // A merged part sorts before its inputs, which a crash may have left behind.
         parts.sort_by_key(|part| (part.from(), Reverse(part.to())));
         let mut behind = Lsn(0);
         parts.retain(|part| {
@@ -63,7 +63,7 @@ impl IndexState {
                 event = "index.ahead_of_log",
                 lsn.from = newest.from().0,
                 lsn.to = newest.to().0,
-                "a part of the idempotency index does not match the log and is dropped: the log was restored without \
+                "a part of the idempotency index does not match the log and is dropped; the log was probably restored without \
                  its index"
             );
         }
@@ -75,7 +75,7 @@ impl IndexState {
         (path.extension()?.to_str()? == EXTENSION).then_some(())?;
         let opened = IndexPart::open(&**self.log.fs(), &path, &self.budget).and_then(|part| {
             let ours = part.header.range.log_id == self.log.identity().log_id;
-            if ours { Ok(part) } else { Err(io::Error::other("it belongs to another log")) }
+            if ours { Ok(part) } else { Err(io::Error::other("the part belongs to another log")) }
         });
         match opened {
             Ok(part) => Some(Arc::new(part)),
@@ -92,13 +92,13 @@ impl IndexState {
 
     /// Whether the part covers records that this log does not have.
     fn is_foreign(&self, part: &IndexPart) -> bool {
-        // Zero: the record could not be read, then or now. Each hit is checked all the same.
+        // Zero: the record could not be read, at that time or now. Each hit is checked anyway.
         let (then, now) = (part.header.anchor, self.anchor(part.to()));
         let differs = then != now && ![then, now].contains(&[0; 16]);
         part.to() > self.log.end() || differs
     }
 
-    /// Reads what is in no part into memory, if that is soon done.
+    /// Reads the records that are in no part into memory, if they are few.
     fn load_recent(&self) {
         let mut view = self.write();
         let end = view.recent.to;
@@ -110,26 +110,26 @@ impl IndexState {
                 Ok(_) => {}
                 Err(error) => tracing::warn!(
                     event = "index.log_unreadable", %error,
-                    "the log cannot be read for its idempotency index; keyed requests are refused until it can"
+                    "the idempotency index cannot read the log; requests with a key are rejected until it can"
                 ),
             }
         }
         view.ready = view.gap(&self.log).is_none();
     }
 
-    /// The names of the files in the index's directory, which is made if it is missing.
+    /// The file names in the index's directory. Creates the directory if it is missing.
     fn names(&self) -> Vec<String> {
         let fs = self.log.fs();
         fs.create_dir_all(&self.dir).and_then(|()| fs.list(&self.dir)).unwrap_or_else(|error| {
             tracing::warn!(
                 event = "index.directory_unusable", path = %self.dir.display(), %error,
-                "the directory of the idempotency index cannot be used; keyed requests may be refused until it can"
+                "the directory of the idempotency index cannot be used; requests with a key may be rejected until it can"
             );
             Vec::new()
         })
     }
 
-    /// Removes files of parts that are no longer part of the index. Those that stay are found again by the next start.
+    /// Removes files that are not part of the index. If a removal fails, the next start tries again.
     pub fn remove_stale_files(&self) {
         let view = self.write();
         let current: Vec<_> = view.parts.iter().map(|part| name_of(&part.header.range)).collect();
@@ -147,7 +147,7 @@ impl IndexState {
     }
 }
 
-/// Versions before 0.2 kept the index in sled, which the log makes anew.
+/// Removes the sled database of versions before 0.2. The index is rebuilt from the log.
 fn remove_sled(dir: &Path) {
     let moved_aside = dir.with_extension("broken");
     for old in [dir, &moved_aside] {
@@ -157,7 +157,7 @@ fn remove_sled(dir: &Path) {
         match std::fs::remove_dir_all(old) {
             Ok(()) => tracing::info!(
                 event = "index.converted", path = %old.display(),
-                "the idempotency index of an earlier version is replaced by one rebuilt from the log"
+                "the idempotency index of an earlier version is replaced by a new one, rebuilt from the log"
             ),
             Err(error) => tracing::warn!(
                 event = "index.not_converted", path = %old.display(), %error,

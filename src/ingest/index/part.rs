@@ -11,19 +11,19 @@ use super::{ScopeDigest, layout};
 use crate::wal::Lsn;
 use crate::wal::fs::{File, Fs, OpenMode, read_full};
 
-/// What a part's file is named.
+/// File extension of parts.
 pub const EXTENSION: &str = "part";
-/// Probes by estimate before the rest is halved. Scopes are uniform: two or three find the block.
+/// Interpolation probes before bisection takes over. Scopes are uniform, so two or three probes usually find the block.
 const MAX_ESTIMATED_PROBES: u32 = 8;
-/// Blocks that a merge reads at once.
+/// Number of blocks that a merge reads at once.
 const READ_AHEAD_BLOCKS: u64 = 16;
 
-/// The name of the part that covers this range.
+/// File name of the part that covers this range.
 pub fn name_of(range: &PartRange) -> String {
     format!("{:020}-{:020}.{EXTENSION}", range.from.0, range.to.0)
 }
 
-/// What filters may take in memory together.
+/// Memory left for filters, in bytes, shared by all parts.
 pub struct FilterBudget(AtomicUsize);
 
 impl FilterBudget {
@@ -40,11 +40,11 @@ impl FilterBudget {
     }
 }
 
-/// One part. The file stays open: a look-up opens nothing.
+/// One part. The file stays open, so a look-up opens nothing.
 pub struct IndexPart {
     pub header: PartHeader,
     file: Arc<dyn File>,
-    /// Set once; none where there is no room for it, or no filter.
+    /// Set once; `None` if the part has no filter or the budget is used up.
     filter: OnceLock<Option<BloomFilter>>,
     budget: Arc<FilterBudget>,
 }
@@ -62,29 +62,29 @@ impl IndexPart {
         part
     }
 
-    /// Opens a part by its header alone.
+    /// Opens a part and reads only its header.
     pub fn open(fs: &dyn Fs, path: &Path, budget: &Arc<FilterBudget>) -> io::Result<Self> {
         let file = fs.open(path, OpenMode::Read)?;
         let mut block = [0; BLOCK];
         read_full(&*file, &mut block, 0)?;
-        let header = PartHeader::decode(&block).ok_or_else(|| damaged("the header"))?;
+        let header = PartHeader::decode(&block).ok_or_else(|| damaged("the header of the part"))?;
         if file.size()? != header.filter_at() + header.filter_bytes {
-            return Err(damaged("the length"));
+            return Err(damaged("the length of the part"));
         }
         Ok(Self { header, file, filter: OnceLock::new(), budget: Arc::clone(budget) })
     }
 
-    /// The first LSN it covers.
+    /// The first LSN that the part covers.
     pub fn from(&self) -> Lsn {
         self.header.range.from
     }
 
-    /// The LSN after the last one it covers.
+    /// The LSN after the last one that the part covers.
     pub fn to(&self) -> Lsn {
         self.header.range.to
     }
 
-    /// False: it does not hold the scope. Reads nothing.
+    /// Returns `false` if the part does not hold the scope. Reads nothing from disk.
     pub fn may_hold(&self, scope: &ScopeDigest) -> bool {
         let filter = self.filter.get().and_then(Option::as_ref);
         self.header.entries > 0 && filter.is_none_or(|filter| filter.may_hold(scope))
@@ -121,7 +121,7 @@ impl IndexPart {
         Ok(None)
     }
 
-    /// Some of its entries in the order of their scopes, from this block on, and the block behind them.
+    /// Some entries in scope order, starting at this block, and the number of the next block.
     pub fn entries_from(&self, block: u64) -> io::Result<(Vec<(ScopeDigest, Lsn)>, u64)> {
         let count = (self.header.blocks() - block).min(READ_AHEAD_BLOCKS);
         let bytes = self.read(block, count)?;
@@ -142,9 +142,9 @@ impl IndexPart {
             let mut content = vec![0; bytes];
             read_full(&*self.file, &mut content, self.header.filter_at())?;
             let whole = crc32fast::hash(&content) == self.header.filter_crc;
-            BloomFilter::decode(&content).filter(|_| whole).ok_or_else(|| damaged("the filter"))
+            BloomFilter::decode(&content).filter(|_| whole).ok_or_else(|| damaged("the filter of the part"))
         });
-        // Another thread may have been faster.
+        // Another thread may have set it first.
         let kept = read.map(|filter| self.filter.set(Some(filter)).is_ok());
         if !matches!(kept, Ok(true)) {
             self.budget.release(bytes);
@@ -152,7 +152,7 @@ impl IndexPart {
         kept.map(drop)
     }
 
-    /// Reads blocks of entries, and checks each.
+    /// Reads blocks of entries and verifies each.
     fn read(&self, first: u64, count: u64) -> io::Result<Vec<u8>> {
         retry_once(|| {
             let mut bytes = vec![0; count as usize * BLOCK];
@@ -172,7 +172,7 @@ impl Drop for IndexPart {
     }
 }
 
-/// A disk may answer the second time. What it does not is damage.
+/// A disk may succeed at the second attempt. A second failure counts as damage.
 fn retry_once<T>(read: impl Fn() -> io::Result<T>) -> io::Result<T> {
     read().or_else(|_| read())
 }
@@ -181,12 +181,12 @@ fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{what} is damaged"))
 }
 
-/// What a scope is estimated by.
+/// The number used to estimate the position of a scope.
 fn leading_bytes(scope: &ScopeDigest) -> u64 {
     (u128::from_be_bytes(*scope) >> 64) as u64
 }
 
-/// Which of `blocks` blocks holds a key this far into `width`.
+/// The estimated block, of `blocks`, that holds a key at `distance` in a range of `width`.
 fn estimate_block(blocks: u64, distance: u64, width: u64) -> u64 {
     let at = u128::from(blocks) * u128::from(distance) / (u128::from(width) + 1);
     (at as u64).min(blocks - 1)

@@ -1,4 +1,4 @@
-//! From the log to the index.
+//! Rebuilds parts of the index from the log.
 
 use std::io;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use super::{IndexState, scopes};
 use crate::command::Envelope;
 use crate::wal::{Lsn, ReadError};
 
-/// Keys read into one part, about 15 MiB in memory meanwhile.
+/// Maximum keys read into one part, about 15 MiB in memory.
 const MAX_KEYS_PER_PART: usize = 1 << 18;
 
 impl IndexState {
-    /// Reads the keys of the records from `from` up to `to`, or up to a bound in memory. `None`: stopped.
+    /// Reads the keys of the records from `from` up to `to`, or up to the memory limit. `None`: stopped.
     pub fn read_log(
         &self,
         from: Lsn,
@@ -27,7 +27,7 @@ impl IndexState {
         let mut cursor = self.log.cursor(from);
         while let Some(frame) = cursor.next_retained()?.filter(|frame| frame.lsn < to) {
             let lsn = frame.lsn;
-            // What another version wrote, and this one cannot read, has no key here.
+            // A record of another version that this version cannot decode has no key here.
             if let Ok(envelope) = Envelope::decode(frame.payload) {
                 run.keys.extend(scopes(&envelope, &self.digests).map(|scope| (scope, lsn)));
             }
@@ -42,7 +42,7 @@ impl IndexState {
         Ok(Some(run))
     }
 
-    /// Writes the keys of a range as a part.
+    /// Writes the keys of a range to a part.
     pub fn write_part(&self, run: &MemTable) -> io::Result<Arc<IndexPart>> {
         let range = PartRange { log_id: self.log.identity().log_id, from: run.from, to: run.to };
         let mut keys: Vec<_> = run.keys.iter().collect();

@@ -1,4 +1,4 @@
-//! What the index consists of at a moment: parts on disk, and two maps in memory for what is in no part yet.
+//! The content of the index at one moment: parts on disk, and two maps in memory for records that are in no part yet.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,29 +11,29 @@ use crate::wal::{Log, Lsn};
 pub struct MemTable {
     pub from: Lsn,
     pub to: Lsn,
-    /// Scope → its newest first record.
+    /// Maps a scope to its newest first record.
     pub keys: HashMap<ScopeDigest, Lsn>,
 }
 
-/// Everything the index knows. LSNs of kept records that neither a part nor a map covers are a *gap*.
+/// Everything the index knows. A range of retained LSNs that neither a part nor a map covers is a *gap*.
 pub struct View {
-    /// By LSN; none overlaps another.
+    /// Parts in LSN order, without overlaps.
     pub parts: Vec<Arc<IndexPart>>,
-    /// On its way into a part.
+    /// The map that is being flushed to a part.
     pub frozen: Option<Arc<MemTable>>,
-    /// What the commit thread adds to. Ends where the log ends.
+    /// The map that the commit thread adds to. It ends where the log ends.
     pub recent: MemTable,
-    /// Whether there is no gap: only then can a miss be believed.
+    /// Whether no gap exists. Only then is a miss reliable.
     pub ready: bool,
 }
 
 impl View {
-    /// Everything from here on is in memory.
+    /// The first LSN from which all records are in memory.
     pub fn memory_start(&self) -> Lsn {
         self.frozen.as_ref().map_or(self.recent.from, |frozen| frozen.from)
     }
 
-    /// The newest record of the scope that is not in a part.
+    /// The newest record of the scope that is in memory.
     pub fn in_memory(&self, scope: &ScopeDigest) -> Option<Lsn> {
         let recent = self.recent.keys.get(scope);
         recent.or_else(|| self.frozen.as_ref()?.keys.get(scope)).copied()
@@ -52,27 +52,27 @@ impl View {
         None
     }
 
-    /// Puts a part in its place.
+    /// Inserts a part in LSN order.
     pub fn insert(&mut self, part: Arc<IndexPart>) {
         let at = self.parts.partition_point(|other| other.from() < part.from());
         self.parts.insert(at, part);
     }
 
-    /// Takes a part out; false if it is not there any more.
+    /// Removes a part; returns `false` if it was already removed.
     pub fn remove(&mut self, part: &Arc<IndexPart>) -> bool {
         let before = self.parts.len();
         self.parts.retain(|other| !Arc::ptr_eq(other, part));
         self.parts.len() < before
     }
 
-    /// Forgets everything; what is committed from now on is added as before.
+    /// Clears the view. Records committed later are added as usual.
     pub fn clear(&mut self) {
         self.parts.clear();
         self.frozen = None;
         self.clear_recent();
     }
 
-    /// Leaves a gap in place of the map that the commit thread adds to.
+    /// Clears the map that the commit thread adds to, which leaves a gap.
     pub fn clear_recent(&mut self) {
         self.recent = MemTable::empty(self.recent.to);
         self.ready = false;
@@ -80,7 +80,7 @@ impl View {
 }
 
 impl MemTable {
-    /// Nothing, from here on.
+    /// An empty map that begins at this LSN.
     pub fn empty(at: Lsn) -> Self {
         Self { from: at, to: at, keys: HashMap::new() }
     }

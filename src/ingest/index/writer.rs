@@ -1,4 +1,4 @@
-//! Writes a part: entries in the order of their scopes into a temporary file, which then gets its name.
+//! Writes a part: sorted entries go to a temporary file, which is then renamed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,24 @@ use super::{ScopeDigest, layout};
 use crate::wal::Lsn;
 use crate::wal::fs::{File, Fs, OpenMode};
 
-/// Bytes written at once.
+/// Bytes per write.
 const BUFFER: usize = 64 << 10;
-/// Parts with more keys have no filter (20 MiB in memory): each look-up reads a few of their blocks.
+/// Parts with more keys have no filter, which would take 20 MiB in memory. Each look-up then reads a few of their
+/// blocks.
 const MAX_FILTERED: u64 = 16 << 20;
 
-/// A part on its way to the disk.
+/// A part that is being written.
 pub struct PartWriter<'a> {
     fs: &'a dyn Fs,
     dir: &'a Path,
     temporary: PathBuf,
     file: Arc<dyn File>,
     range: PartRange,
-    /// Whole blocks to be written.
+    /// Complete blocks that are not yet written.
     buffer: Vec<u8>,
-    /// Entries of the block that is being filled.
+    /// Entries of the current block.
     block: Vec<u8>,
-    /// Blocks sealed so far, and of these, blocks written.
+    /// Number of completed blocks, and how many of them are written.
     sealed: u64,
     written: u64,
     entries: u64,
@@ -37,7 +38,7 @@ pub struct PartWriter<'a> {
 impl<'a> PartWriter<'a> {
     /// Begins a part in `dir` with at most `keys` entries.
     pub fn new(fs: &'a dyn Fs, dir: &'a Path, range: PartRange, keys: u64) -> io::Result<Self> {
-        // Also at run time: an operator may have removed the directory.
+        // An operator may have removed the directory while the daemon runs.
         fs.create_dir_all(dir)?;
         let temporary = dir.join(name_of(&range)).with_extension("tmp");
         let file = fs.open(&temporary, OpenMode::Create)?;
@@ -46,7 +47,7 @@ impl<'a> PartWriter<'a> {
         Ok(Self { fs, dir, temporary, file, range, buffer, block, sealed: 0, written: 0, entries: 0, filter })
     }
 
-    /// Adds an entry behind all so far.
+    /// Appends an entry. Entries must be in scope order.
     pub fn push(&mut self, scope: &ScopeDigest, first: Lsn) -> io::Result<()> {
         layout::put_entry(&mut self.block, &self.range, scope, first);
         if let Some(filter) = &mut self.filter {
@@ -56,7 +57,7 @@ impl<'a> PartWriter<'a> {
         if self.entries.is_multiple_of(ENTRIES as u64) { self.seal() } else { Ok(()) }
     }
 
-    /// Makes the part durable. `kept`: how many of its LSNs are kept now; `anchor`: digest of the last record.
+    /// Makes the part durable. `kept`: number of its LSNs that are retained now; `anchor`: digest of its last record.
     pub fn finish(
         mut self,
         kept: u64,

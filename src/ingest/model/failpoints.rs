@@ -1,4 +1,4 @@
-//! Each planted fault is found by the story it spoils, within the schedules of one run.
+//! Proves that each failpoint is found by the scenario it breaks, within the schedules of one run.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::{SCHEDULES, schedules, stories};
 use crate::failpoint::{self, Failpoint};
 
-/// Which story has to find which fault.
+/// The scenario that must find each failpoint.
 const FOUND_BY: [(Failpoint, fn()); 14] = [
     (Failpoint::SkipFlush, stories::all_are_acknowledged_after_their_flush),
     (Failpoint::AnswerBeforeFlush, stories::all_are_acknowledged_after_their_flush),
@@ -40,7 +40,7 @@ fn every_planted_fault_is_found() {
     assert_eq!(missed, []);
 }
 
-/// How many schedules it takes until the story fails; `None` if it never does.
+/// The number of schedules until the scenario fails; `None` if it never fails.
 fn schedules_until(fault: Failpoint, story: fn(), kind: schedules::Kind, seed: u64) -> Option<usize> {
     let begun = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&begun);

@@ -1,8 +1,8 @@
-//! The commit path under shuttle: the real queue, commit loop, writer and log, on files in memory, under schedules
-//! chosen at random. A lost wake-up is a deadlock here, because no wait times out.
+//! Models of the commit path under shuttle: the real queue, commit loop, writer and log, on in-memory files, under
+//! random schedules. A lost wake-up appears as a deadlock, because no wait times out.
 //!
-//! A schedule that fails is printed; `FOREBAY_SHUTTLE_REPLAY=<schedule>` runs the test of that name with it alone.
-//! `FOREBAY_SHUTTLE_SEED` repeats all schedules of a run.
+//! A failing schedule is printed. `FOREBAY_SHUTTLE_REPLAY=<schedule>` runs the test of that name with this schedule
+//! only. `FOREBAY_SHUTTLE_SEED` repeats all schedules of a run.
 #![allow(clippy::unwrap_used, reason = "a model may end where it finds something it did not expect")]
 
 #[cfg(feature = "planted-faults")]
@@ -13,7 +13,7 @@ mod world;
 
 use schedules::explore;
 
-/// Schedules of each kind and story. All of them take about half a minute on two cores.
+/// Number of schedules per kind and scenario. All together take about half a minute on two cores.
 const SCHEDULES: usize = 1500;
 
 #[test]

@@ -1,31 +1,31 @@
-//! Runs a story under many schedules.
+//! Runs a scenario under many schedules.
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
 
-/// Replays one schedule, as it was printed.
+/// Environment variable: replays one schedule, as printed.
 const REPLAY: &str = "FOREBAY_SHUTTLE_REPLAY";
-/// Repeats the schedules of a run.
+/// Environment variable: repeats the schedules of a run.
 pub const SEED: &str = "FOREBAY_SHUTTLE_SEED";
 /// Bugs that need this many steps in a certain order are found with a known probability (Burckhardt et al., "A
-/// randomized scheduler with probabilistic guarantees of finding bugs"); most of what is known in practice needs fewer.
+/// randomized scheduler with probabilistic guarantees of finding bugs"). Most bugs known in practice need fewer steps.
 const DEPTH: usize = 3;
-/// Deep calls of the log and of HMAC, in words.
+/// Stack size in words, for the deep calls of the log and of HMAC.
 const STACK: usize = 0x8000;
 
-/// How schedules are chosen.
+/// How the scheduler chooses the next thread.
 #[derive(Clone, Copy)]
 pub enum Kind {
-    /// Each step evenly among the threads that can go on.
+    /// With equal probability among the runnable threads.
     Random,
     /// By random priorities that change a few times.
     Pct,
 }
 
-/// All there are.
+/// All kinds.
 pub const KINDS: [Kind; 2] = [Kind::Random, Kind::Pct];
 
-/// Runs the story under this many schedules of each kind; panics with the schedule that fails.
+/// Runs the scenario under this many schedules of each kind. Panics with the failing schedule.
 pub fn explore(schedules: usize, story: fn()) {
     if let Ok(schedule) = std::env::var(REPLAY) {
         return shuttle::replay(story, &schedule);
@@ -35,7 +35,7 @@ pub fn explore(schedules: usize, story: fn()) {
     KINDS.into_iter().for_each(|kind| run(kind, seed, schedules, story));
 }
 
-/// The same for one kind.
+/// Runs the scenario under schedules of one kind.
 pub fn run(kind: Kind, seed: u64, schedules: usize, story: impl Fn() + Send + Sync + 'static) {
     match kind {
         Kind::Random => Runner::new(RandomScheduler::new_from_seed(seed, schedules), config()).run(story),

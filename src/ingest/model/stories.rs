@@ -1,4 +1,4 @@
-//! What happens in the models. Each story holds its claims by itself, whatever the schedule.
+//! Scenarios of the models. Each scenario asserts its properties under every schedule.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -17,7 +17,7 @@ use crate::wal::Lsn;
 
 const CLIENTS: usize = 3;
 
-/// Runs `client` in as many threads as there are clients, and returns what each did.
+/// Runs `client` in one thread per client and returns the results.
 fn clients<T: Send + 'static>(world: &World, client: fn(&World, usize) -> T) -> Vec<T> {
     let spawn = |n| {
         let world = world.clone();
@@ -41,7 +41,7 @@ pub fn readers_see_what_is_flushed() {
         move || {
             let mut cursor = world.log.cursor(Lsn(1));
             for n in 1..=CLIENTS as u64 {
-                // Every group wakes everyone; nobody sleeps on behind the one he waits for.
+                // Every group wakes all readers; no reader sleeps past the record it waits for.
                 while !world.log.wait_for(Lsn(n), FOREVER) {}
                 let frame = cursor.next_kept().unwrap().unwrap();
                 assert_eq!(frame.lsn, Lsn(n));
@@ -49,7 +49,7 @@ pub fn readers_see_what_is_flushed() {
                 let flushed = world.fs.flushed();
                 let mut files = flushed.iter().map(|(_, bytes)| bytes);
                 let there = files.any(|bytes| bytes.windows(payload.len()).any(|window| window == payload));
-                assert!(there, "a reader saw what was not flushed");
+                assert!(there, "a reader saw a record that was not flushed");
             }
         }
     };
@@ -68,7 +68,7 @@ pub fn answers_leave_before_readers_are_woken() {
             let pusher = {
                 let world = world.clone();
                 thread::spawn(move || {
-                    // So that the reader is woken, and does not come to a log that has the record already.
+                    // The reader must be asleep before the append, so that it is woken.
                     while !world.log.is_awaited(Lsn(1)) {
                         thread::yield_now();
                     }
@@ -98,7 +98,7 @@ pub fn a_group_that_gathers_ends() {
         })
     };
     let answers = clients(&world, client);
-    // The last group waits for company that does not come.
+    // The last group waits for more requests that never arrive.
     world.close();
     let receipts: Vec<Receipt> = answers
         .into_iter()
@@ -127,7 +127,7 @@ pub fn a_failed_flush_reaches_everyone() {
                 Err(SubmitError::Poisoned | SubmitError::Closing) => {
                     failed = true;
                     let closed = Admission::Closed(SubmitError::Poisoned);
-                    assert_eq!(world.ingest.admission(), closed, "whoever asks later is told");
+                    assert_eq!(world.ingest.admission(), closed, "later callers get the error");
                 }
                 Err(other) => panic!("{other}"),
             }
@@ -135,7 +135,7 @@ pub fn a_failed_flush_reaches_everyone() {
         receipts
     };
     let receipts = clients(&world, client).concat();
-    // Nobody sends the second before the first is answered: there are two groups at least.
+    // No client sends its second request before the reply to the first: at least two groups exist.
     assert!(receipts.len() < 2 * CLIENTS);
     let later = world.submit(request(1, 10));
     assert!(matches!(later, Err(SubmitError::Poisoned | SubmitError::Closing)), "{later:?}");
@@ -159,13 +159,13 @@ pub fn a_cancelled_waiter_harms_nobody() {
         None
     };
     let receipts: Vec<_> = clients(&world, client).into_iter().flatten().collect();
-    // What came before this was taken before it is answered: all of the room is free again.
+    // Earlier jobs were taken before this one is answered: the whole queue is free again.
     let last = retry(|| world.submit(request(1, 88)));
-    assert_eq!(world.ingest.shared.queue.held(), (0, 0), "nobody waits, and nothing is held");
+    assert_eq!(world.ingest.shared.queue.held(), (0, 0), "no job waits and no bytes are held");
     world.end(commits, &[receipts, vec![last]].concat());
 }
 
-/// Submits until the queue takes it; the commit thread makes room in the meantime, or the model never ends.
+/// Retries until the queue accepts the request. The model ends only if the commit thread frees space meanwhile.
 fn retry(submit: impl Fn() -> Result<Receipt, SubmitError>) -> Receipt {
     loop {
         match submit() {
@@ -190,7 +190,7 @@ pub fn the_queue_is_bounded() {
             }
         })
     };
-    // One is larger than the whole queue: it is let in when it is alone.
+    // One request is larger than the whole queue: it is accepted when the queue is empty.
     let client = |world: &World, n| {
         let bytes = if n == 0 { 2000 } else { 88 };
         retry(|| world.submit(request(1, bytes)))
@@ -224,7 +224,7 @@ pub fn segments_are_handed_over() {
     let filler = {
         let world = world.clone();
         thread::spawn(move || {
-            // As the housekeeper does, until the queue is closed and, should it wait, there is no more room.
+            // Preallocates like the maintenance thread, until the queue is closed or no free space is left.
             while !world.ingest.shared.queue.is_closed() {
                 if world.log.spare_wanted(FOREVER) && !world.ingest.shared.queue.is_closed() {
                     world.log.fill_spare(world.shape.segment, 0);
@@ -234,7 +234,7 @@ pub fn segments_are_handed_over() {
     };
     let client = |world: &World, _| [(); 2].map(|()| world.submit(request(1, 300)).unwrap());
     let receipts = clients(&world, client).concat();
-    assert!(world.log.segments().len() > 2, "segments were changed");
+    assert!(world.log.segments().len() > 2, "the segment was changed more than once");
     world.close();
     world.fs.set_free(0);
     world.log.fill_spare(world.shape.segment, 1);
@@ -257,7 +257,7 @@ pub fn a_repeat_waits_for_what_it_repeats() {
             .queue
             .push(CommitJob::Submit { request: request(1, 10), keyed, traced: None, reply }, 1);
         pushed.ok()?;
-        let end = |first: Lsn| assert!(first < world.log.end(), "a repeat of what is not flushed");
+        let end = |first: Lsn| assert!(first < world.log.end(), "a repeat of an unflushed record");
         match block_on(answer).ok()?.ok()? {
             CommitOutcome::New(receipt) => {
                 world.assert_flushed(&receipt);
@@ -272,6 +272,6 @@ pub fn a_repeat_waits_for_what_it_repeats() {
     };
     let answers: Vec<_> = clients(&world, client).into_iter().flatten().collect();
     let new: Vec<_> = answers.iter().filter(|(new, _)| *new).map(|(_, receipt)| receipt.clone()).collect();
-    assert!(new.len() == 1 || answers.is_empty(), "accepted once");
+    assert!(new.len() == 1 || answers.is_empty(), "accepted more than once");
     world.end(commits, &new);
 }

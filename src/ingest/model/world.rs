@@ -1,4 +1,4 @@
-//! A log in memory with its commit thread, under shuttle.
+//! An in-memory log with its commit thread, under shuttle.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,21 +23,21 @@ use crate::wal::fs::Fs;
 use crate::wal::memory::MemoryFs;
 use crate::wal::{Log, Lsn, Opened, Options, open};
 
-/// Longer than any model's real time: a wait that ended by its time would hide that nobody woke it.
+/// Longer than the real time of any model. A wait that ended by timeout would hide a lost wake-up.
 pub const FOREVER: Duration = Duration::from_secs(24 * 3600);
-/// Room for the header and one or two commands.
+/// Size of a segment, enough for the header and one or two commands.
 pub const SEGMENT: u64 = 5 << 10;
 
 static METRICS: LazyLock<Arc<Metrics>> =
     LazyLock::new(|| Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()));
 
-/// How a world is made.
+/// Settings of a model.
 #[derive(Clone, Copy)]
 pub struct Shape {
     pub segment: u64,
     pub requests: usize,
     pub bytes: u64,
-    /// Whether each group waits until as many requests have come as before.
+    /// Whether each group waits until as many requests have come as in the previous group.
     pub gathers: bool,
 }
 
@@ -55,7 +55,7 @@ pub struct World {
     pub shape: Shape,
 }
 
-/// The committer's thread.
+/// The commit thread.
 pub struct Commits(JoinHandle<()>);
 
 impl World {
@@ -66,7 +66,7 @@ impl World {
         let config = Config { commit_queue, ..Config::default() };
         let shared =
             Arc::new(Shared::new(&writer, &config, Box::<MapOfKeys>::default(), Arc::clone(&METRICS)));
-        // By count alone: time does not pass in a model.
+        // By count alone, because time does not pass in a model.
         let always = Rule { above: 0, patience: FOREVER, recent: FOREVER };
         let rule = if shape.gathers { always } else { Rule::default() };
         let committer = Committer::new(Arc::clone(&shared), writer, FOREVER, rule);
@@ -75,7 +75,7 @@ impl World {
         (Self { fs, ingest, log, shape }, Commits(commits))
     }
 
-    /// Submits, waits, and holds an acknowledgement against what is flushed in that moment.
+    /// Submits and waits, and checks at the reply that the request is flushed.
     pub fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
         let answer = block_on(self.ingest.commit(request));
         if let Ok(receipt) = &answer {
@@ -99,7 +99,7 @@ impl World {
         self.ingest.shared.queue.close();
     }
 
-    /// Stops the commit thread; then everything that was acknowledged is there after a power failure.
+    /// Stops the commit thread and checks that every acknowledged command survives a power failure.
     pub fn end(self, commits: Commits, acknowledged: &[Receipt]) {
         self.close();
         commits.0.join().unwrap();
@@ -112,7 +112,7 @@ impl World {
             kept.push(Envelope::decode(frame.payload).unwrap().id);
         }
         for id in acknowledged.iter().flat_map(|receipt| &receipt.ids) {
-            assert!(kept.contains(id), "an acknowledged command is gone after a power failure");
+            assert!(kept.contains(id), "an acknowledged command is lost after a power failure");
         }
     }
 }
@@ -129,7 +129,7 @@ pub fn reopen(fs: &MemoryFs, segment_size: u64) -> Opened {
     let fs: Arc<dyn Fs> = Arc::new(fs.clone());
     #[cfg(feature = "planted-faults")]
     let fs = crate::wal::faulty_fs::around(fs);
-    // Now: the commit thread would seal an older segment, at a moment that depends on the machine's speed.
+    // The current time: the commit thread would seal an older segment at a moment that depends on the machine's speed.
     open(fs, Path::new("/log"), &options, Timestamp::now()).unwrap()
 }
 
@@ -150,7 +150,7 @@ pub fn request(commands: usize, bytes: usize) -> Request {
     Request { commands: vec![command; commands], traceparent: None, idempotency: None, principal: None }
 }
 
-/// The index without its store.
+/// The index as a map, without files.
 #[derive(Default)]
 struct MapOfKeys(Mutex<HashMap<Scope, Lsn>>);
 

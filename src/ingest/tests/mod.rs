@@ -1,4 +1,4 @@
-//! Keys and claims on a real log and its index.
+//! Tests of idempotency keys and claims on a real log with its index.
 
 mod slow_disk;
 
@@ -14,7 +14,7 @@ use crate::metrics::Registry;
 use crate::units::Timestamp;
 use crate::wal;
 
-/// Far more than any test needs.
+/// Far longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
 
 struct IngestFixture {
@@ -75,7 +75,7 @@ fn keyed(key: &str, body: &'static str, route: Option<&str>) -> Option<Idempoten
     Some(Idempotency { key: key.to_owned(), body: Bytes::from_static(body.as_bytes()), route })
 }
 
-/// What a crash at this instant would leave.
+/// A copy of the directory, as a crash at this instant would leave it.
 fn image(of: &Path) -> tempfile::TempDir {
     fn copy(from: &Path, to: &Path) {
         std::fs::create_dir_all(to).unwrap();
@@ -85,7 +85,7 @@ fn image(of: &Path) -> tempfile::TempDir {
             if path.is_dir() {
                 copy(&path, &to);
             } else if let Err(error) = std::fs::copy(&path, &to) {
-                // A file on its way to its name.
+                // A temporary file that was renamed meanwhile.
                 assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}", path.display());
             }
         }
@@ -99,7 +99,7 @@ fn image(of: &Path) -> tempfile::TempDir {
 async fn a_claim_leads_to_its_command_and_an_unknown_one_nowhere() {
     let dir = tempfile::tempdir().unwrap();
     let house = IngestFixture::open(dir.path());
-    // Its first record has a key and a claim: both lead to it.
+    // The first record has a key and a claim: both lead to it.
     let key = keyed("k", "b", None);
     let receipt =
         house.ingest.submit(request(&[Some([1; 16]), None, Some([3; 16])], key.clone())).await.unwrap();
@@ -158,7 +158,7 @@ async fn a_claim_leads_to_its_command_when_it_was_requeued() {
     house.close();
     std::fs::remove_dir_all(dir.path().join("index")).unwrap();
     let house = IngestFixture::open(dir.path());
-    assert_eq!(known(&house), IndexLookup::Found(Lsn(2)), "a rebuilt index says the same");
+    assert_eq!(known(&house), IndexLookup::Found(Lsn(2)), "a rebuilt index gives the same result");
     house.close();
 }
 
@@ -172,7 +172,7 @@ async fn submit(house: &IngestFixture, request: Request) -> Receipt {
     }
 }
 
-/// Puts the index of one directory beside the log of another.
+/// Moves the index of one directory to the log of another.
 fn move_index(from: &Path, to: &Path) {
     std::fs::remove_dir_all(to.join("index")).unwrap();
     std::fs::rename(from.join("index"), to.join("index")).unwrap();
@@ -188,12 +188,12 @@ async fn a_retry_is_appended_when_the_index_is_newer_than_its_log() {
     let house = IngestFixture::open(dir.path());
     house.ingest.submit(request(&[None], keyed("lost", "b", None))).await.unwrap();
     house.close();
-    // The log is restored from a copy, the index is kept.
+    // The log is restored from a copy; the index is not.
     move_index(dir.path(), older.path());
     let house = IngestFixture::open(older.path());
     let other = submit(&house, request(&[None], None)).await;
     let retried = submit(&house, request(&[None], keyed("lost", "b", None))).await;
-    assert!(!retried.replayed && retried.ids != other.ids, "another command's id, and nothing appended");
+    assert!(!retried.replayed && retried.ids != other.ids, "got the id of another command, and nothing was appended");
     assert_eq!(house.ingest.shared.log.end(), Lsn(4));
     assert!(submit(&house, request(&[None], keyed("a", "b", None))).await.replayed);
     house.close();
@@ -211,7 +211,7 @@ async fn a_key_is_found_when_the_index_is_of_another_life_of_the_log() {
         house.ingest.submit(request(&[None], keyed(key, "b", None))).await.unwrap();
         house.close();
     }
-    // Both lives have as many records.
+    // Both logs have the same number of records.
     move_index(other.path(), dir.path());
     let house = IngestFixture::open(dir.path());
     assert!(submit(&house, request(&[None], keyed("here", "b", None))).await.replayed);
@@ -271,7 +271,7 @@ fn owner(name: &str, registered_at: Option<Timestamp>) -> Owner {
     Owner { name: name.into(), registered_at }
 }
 
-/// The first versions bound it to the name alone.
+/// The first versions bound a key to the name alone.
 #[tokio::test]
 async fn a_key_of_a_user_is_another_for_the_next_user_of_the_name() {
     let dir = tempfile::tempdir().unwrap();
@@ -283,8 +283,8 @@ async fn a_key_of_a_user_is_another_for_the_next_user_of_the_name() {
     let first = submit(&house, of(None, "b")).await;
     let (before, after) = (Some(first.accepted_at), Some(Timestamp(first.accepted_at.0 + 1)));
     let again = submit(&house, of(before, "b")).await;
-    assert_eq!((again.ids, again.replayed), (first.ids.clone(), true), "of an earlier version");
-    assert_eq!(house.ingest.submit(of(before, "c")).await, Err(SubmitError::KeyConflict), "likewise");
+    assert_eq!((again.ids, again.replayed), (first.ids.clone(), true), "by the digest of an earlier version");
+    assert_eq!(house.ingest.submit(of(before, "c")).await, Err(SubmitError::KeyConflict), "by the digest of an earlier version");
     let next = submit(&house, of(after, "b")).await;
     assert!(!next.replayed && next.ids != first.ids);
     for _ in 0..2 {
@@ -344,14 +344,14 @@ async fn a_key_bound_to_a_route_is_another_on_another_route() {
     for other in [Some("DELETE /v1/users/ada"), Some("PUT /v1/users/bob"), None] {
         assert_eq!(house.ingest.find_repeat(&of(other)).await, Ok(None), "{other:?}");
     }
-    // With a route the commands do not matter: it is asked before there are any.
+    // With a route the commands do not matter: the look-up happens before they exist.
     let mut bare = of(Some("PUT /v1/users/ada"));
     bare.commands.clear();
     assert!(house.ingest.find_repeat(&bare).await.unwrap().is_some());
     house.close();
 }
 
-/// Logs of before hold these digests.
+/// Existing logs hold these digests.
 #[test]
 fn the_digest_of_a_key_without_a_route_never_changes() {
     let digests = RequestDigests::new(&[9; 32]);

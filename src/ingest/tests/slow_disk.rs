@@ -1,4 +1,4 @@
-//! Requests on a disk that is slow, or does not answer: what each is told, and in which order.
+//! Requests on a slow or blocked disk: their results and order.
 
 use std::io;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::units::Timestamp;
 use crate::wal;
 use crate::wal::fs::{Dir, File, Fs, OpenMode, RealFs};
 
-/// Far more than any test needs.
+/// Far longer than any test takes.
 const LONG: Duration = Duration::from_secs(120);
 
-/// Calls of one kind wait while it is closed.
+/// A gate for calls of one kind: they wait while it is closed.
 #[derive(Default)]
 struct CallGate {
     closed: Mutex<bool>,
@@ -38,7 +38,7 @@ impl CallGate {
     }
 }
 
-/// The real file system with gates in front of what fills segments, and of every flush.
+/// The real file system, with one gate for preallocation and one for flushes.
 #[derive(Clone, Default)]
 struct GatedFs {
     fills: Arc<CallGate>,
@@ -86,7 +86,7 @@ impl File for GatedFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        // Only what is filled ahead of need is nothing but zeros.
+        // Only preallocation writes nothing but zeros.
         if buf.iter().all(|byte| *byte == 0) {
             self.disk.fills.wait_until_open();
         }
@@ -112,7 +112,7 @@ impl File for GatedFile {
     }
 }
 
-/// The way into a log with one segment of 1 MiB; no other is filled before `fills` is opened.
+/// Starts ingest on a log with one segment of 1 MiB. No other segment is filled before `fills` is opened.
 fn start_on(disk: &GatedFs, dir: &Path) -> (Ingest, IngestThreads) {
     let options = wal::Options {
         segment_size: 1 << 20,
@@ -128,7 +128,7 @@ fn start_on(disk: &GatedFs, dir: &Path) -> (Ingest, IngestThreads) {
     start(IngestParts {
         writer: opened.writer,
         config,
-        // Once, at the end.
+        // One checkpoint, at the end.
         checkpoint_interval: LONG,
         metrics: Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()),
         alarm: FatalSignal::default(),
@@ -168,7 +168,7 @@ async fn a_slow_fill_delays_no_flushed_answer_and_each_group_once() {
             answer.map(drop)
         })
     };
-    // While the first is flushed the others gather: one group.
+    // While the first is being flushed, the others form one group.
     let first = submit("first", 1);
     tokio::task::yield_now().await;
     let group = [("fits", 600 << 10), ("full", 600 << 10), ("full too", 600 << 10), ("and this", 600 << 10)];
@@ -198,12 +198,12 @@ async fn a_flush_without_end_is_undecided_and_may_accept_the_request_later() {
     let (disk, dir) = (GatedFs::default(), tempfile::tempdir().unwrap());
     let (ingest, threads) = start_on(&disk, dir.path());
     disk.flushes.close();
-    // Its first step puts the request into the queue.
+    // The first poll puts the request into the queue.
     let hasty = Ingest { flush_deadline: Duration::ZERO, ..ingest.clone() };
     assert_eq!(hasty.submit(request(1)).await, Err(SubmitError::Undecided));
     disk.flushes.open();
     ingest.submit(request(1)).await.unwrap();
-    assert_eq!(ingest.shared.log.end(), Lsn(3), "the first one was accepted after all");
+    assert_eq!(ingest.shared.log.end(), Lsn(3), "the first request was accepted later");
     disk.fills.open();
     tokio::task::spawn_blocking(move || threads.join(LONG)).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! The records of a log with what became of each.
+//! Iterates over the records of a log, with the state of each.
 
 use std::io;
 use std::ops::Range;
@@ -14,26 +14,26 @@ use super::segment::SegmentInfo;
 use super::{LogView, segment};
 use crate::units::Lsn;
 
-/// A record where it lies.
+/// A record and its location.
 #[derive(Clone, Debug)]
 pub struct StoredRecord {
     /// The record.
     pub record: Record,
-    /// Bytes it takes in the log.
+    /// Bytes of its frame in the log.
     pub bytes: u64,
-    /// Where it lies in its segment.
+    /// Offset in its segment.
     pub offset: u64,
-    /// What became of it.
+    /// State of the record.
     pub state: RecordState,
-    /// Whether its payload is encrypted and the key not given: then it is empty here.
+    /// Whether its payload is encrypted and the key is not given. The payload is then empty.
     pub locked: bool,
 }
 
-/// The readable records of a range, oldest first. What damage took between them is told by `take_lost_ranges`.
+/// The readable records of a range, oldest first. `take_lost_ranges` returns the damaged ranges between them.
 pub struct Records<'a> {
     view: &'a LogView,
     sent: DeliveryIndex,
-    /// The number the next record has at least.
+    /// Smallest number that the next record can have.
     next: Lsn,
     end: Lsn,
     spot: Option<(&'a SegmentInfo, Frames)>,
@@ -56,12 +56,12 @@ impl LogView {
         }
     }
 
-    /// One record; `None` when it is not kept, not written yet, or damaged.
+    /// One record; `None` if it is no longer retained, not written yet, or damaged.
     pub fn record(&self, lsn: Lsn) -> io::Result<Option<StoredRecord>> {
         self.records(lsn..lsn.next()).next().transpose()
     }
 
-    /// Whether the checkpoint says that it is delivered or dead; without one, the record's place.
+    /// Whether a record is delivered or dead-lettered according to the checkpoint. Without one, its directory decides.
     pub(super) fn was_done(&self, segment: &SegmentInfo, lsn: Lsn) -> bool {
         match &self.checkpoint {
             Some(checkpoint) => checkpoint.was_done(lsn),
@@ -71,7 +71,7 @@ impl LogView {
 }
 
 impl Records<'_> {
-    /// The damage that was passed since this was last called.
+    /// The damaged ranges that were skipped since the last call.
     pub fn take_lost_ranges(&mut self) -> Vec<LostRange> {
         std::mem::take(&mut self.damage)
     }
@@ -116,7 +116,7 @@ impl Records<'_> {
         Ok(None)
     }
 
-    /// Opens the segment that holds the next record; false when there is none.
+    /// Opens the segment that holds the next record. Returns `false` if there is none.
     fn open_next(&mut self) -> io::Result<bool> {
         let view = self.view;
         let from = view.segments.partition_point(|segment| segment.next() <= self.next);
@@ -161,7 +161,7 @@ impl Iterator for Records<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let found = self.advance().transpose();
         if matches!(found, Some(Err(_))) {
-            // What the disk refused once is not asked for again in the same walk.
+            // After an I/O error, the same iteration does not read further.
             self.end = self.next;
         }
         found

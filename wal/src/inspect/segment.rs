@@ -1,4 +1,4 @@
-//! One segment as seen from outside.
+//! One segment in a snapshot.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,15 +16,15 @@ use crate::units::{Lsn, Timestamp};
 
 /// One segment.
 pub struct SegmentInfo {
-    /// Where it lies.
+    /// Directory of the segment.
     pub place: SegmentLocation,
-    /// Bytes of its file, room for records to come included.
+    /// Size of the file in bytes, including the space for later records.
     pub size: u64,
-    /// Whether it has its footer: nothing will be added.
+    /// Whether it has its footer, so that no record will be added.
     pub sealed: bool,
     pub(super) access: PayloadAccess,
     pub(super) header: SegmentHeader,
-    /// Its own, or what it would be if it were sealed now.
+    /// The footer, or what it would be if the segment were sealed now.
     pub(super) footer: Footer,
 }
 
@@ -49,12 +49,12 @@ impl SegmentInfo {
         Self { place, size, sealed: false, access, header, footer }
     }
 
-    /// Whether its payloads are encrypted.
+    /// Whether the payloads are encrypted.
     pub fn encrypted(&self) -> bool {
         self.header.encrypted
     }
 
-    /// The master keys of which one would open it; empty when it is open.
+    /// Ids of the master keys that would open the segment; empty if it is readable.
     pub fn locked(&self) -> &[KeyId] {
         match &self.access {
             PayloadAccess::Locked(needs) => needs,
@@ -62,42 +62,42 @@ impl SegmentInfo {
         }
     }
 
-    /// Its file's name.
+    /// File name.
     pub fn name(&self) -> String {
         segment_name(self.header.first)
     }
 
-    /// Its first record.
+    /// Number of the first record.
     pub fn first(&self) -> Lsn {
         self.header.first
     }
 
-    /// The number after its last record.
+    /// The number after the last record.
     pub fn next(&self) -> Lsn {
         self.footer.next
     }
 
-    /// Records in it.
+    /// Number of records.
     pub fn records(&self) -> u64 {
         self.footer.records
     }
 
-    /// Bytes of its records.
+    /// Bytes of the records.
     pub fn bytes(&self) -> u64 {
         self.footer.length.saturating_sub(HEADER_LEN)
     }
 
-    /// Bytes its file was filled with before it was used.
+    /// Preallocated size in bytes.
     pub fn capacity(&self) -> u64 {
         self.header.capacity
     }
 
-    /// When its first and its last record were accepted; `None` while it has none.
+    /// Acceptance times of the first and the last record; `None` if there are no records.
     pub fn accepted(&self) -> Option<(Timestamp, Timestamp)> {
         (self.footer.records > 0).then_some((self.footer.first_at, self.footer.last_at))
     }
 
-    /// Records per label. Empty when its footer cannot be read.
+    /// Number of records per label. Empty if the footer cannot be read.
     pub fn labels(&self) -> &BTreeMap<String, u64> {
         &self.footer.labels
     }
@@ -106,7 +106,7 @@ impl SegmentInfo {
         ChecksumSeed::new(&self.header.salt)
     }
 
-    /// An offset at or before the record `lsn`, with the number of the record there.
+    /// The last indexed offset at or before the record `lsn`, with the number of the record there.
     pub(super) fn nearest(&self, lsn: Lsn) -> (u64, Lsn) {
         let slot = lsn.0.saturating_sub(self.first().0) / INDEX_STRIDE;
         match self.footer.index.get(slot as usize) {
@@ -116,7 +116,7 @@ impl SegmentInfo {
     }
 }
 
-/// Opens a segment wherever it lies now; `None` when it was let go of.
+/// Opens a segment in its current directory; `None` if it was deleted.
 pub(super) fn open(fs: &dyn Fs, dir: &Path, first: Lsn) -> io::Result<Option<Arc<dyn File>>> {
     for place in [SegmentLocation::Pending, SegmentLocation::Acked] {
         match fs.open(&segment_path(dir, place, first), OpenMode::Read) {

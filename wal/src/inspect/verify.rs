@@ -1,4 +1,4 @@
-//! Reads every record and checks it.
+//! Reads and checks every record.
 
 use std::io;
 use std::sync::Arc;
@@ -10,31 +10,32 @@ use super::frames::{FrameStep, Frames, IntactRecord};
 use super::segment::SegmentInfo;
 use super::{LogView, segment};
 
-/// What was read, and what is wrong.
+/// The result of a check.
 #[derive(Clone, Debug, Default)]
 pub struct VerifyReport {
-    /// Records that are as they were written.
+    /// Number of valid records.
     pub records: u64,
-    /// Their bytes in the log.
+    /// Bytes of these records in the log.
     pub bytes: u64,
-    /// How many of them are encrypted, without the key: only their checksums were looked at.
+    /// Number of encrypted records without a key, of which only the checksums were checked.
     pub locked: u64,
-    /// What is wrong.
+    /// Problems that were found.
     pub findings: Vec<Finding>,
-    /// Damaged ranges that were found before: copies lie in quarantine, and what was owed is a dead letter.
+    /// Number of damaged ranges found earlier: they were copied to quarantine, and undelivered records were listed as
+    /// dead letters.
     pub set_aside: u64,
 }
 
-/// A further check of each record, by someone who understands its payload: what is wrong with it, if anything.
+/// An additional check of each record, based on its payload. Returns a description of the problem, if any.
 pub type RecordCheck<'a> = &'a mut dyn FnMut(&RecordRef<'_>) -> Option<String>;
 
 impl LogView {
-    /// Bytes `verify` will read.
+    /// Bytes that `verify` will read.
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(SegmentInfo::bytes).sum()
     }
 
-    /// Reads and checks all records; `progress` is told how many bytes were read since it was last called.
+    /// Reads and checks all records. `progress` receives the bytes that were read since its last call.
     pub fn verify(&self, check: RecordCheck<'_>, progress: &mut dyn FnMut(u64)) -> io::Result<VerifyReport> {
         let mut report = VerifyReport { findings: self.findings.clone(), ..VerifyReport::default() };
         for segment in &self.segments {
@@ -46,12 +47,12 @@ impl LogView {
             report.findings.extend(one.findings);
         }
         report.findings.sort_by(|a, b| (&a.segment, a.offset).cmp(&(&b.segment, b.offset)));
-        // The end of the log was judged when it was looked at; the same hole is met again here.
+        // The end of the log was checked by the snapshot, so the same damaged range is found twice.
         report.findings.dedup_by(|a, b| (&a.segment, a.offset, a.kind) == (&b.segment, b.offset, b.kind));
         Ok(report)
     }
 
-    /// The same for one segment, without what was found before.
+    /// Checks one segment, without the findings of the snapshot.
     pub fn verify_segment(
         &self,
         segment: &SegmentInfo,
@@ -61,7 +62,7 @@ impl LogView {
         let mut report = VerifyReport::default();
         let find =
             |offset, detail| Finding { segment: segment.name(), offset, kind: FindingKind::Damaged, detail };
-        // Delivered and let go of in the meantime: nothing is owed any more.
+        // Delivered and deleted meanwhile: nothing needs a check any more.
         let Some(file) = segment::open(&*self.fs, &self.path, segment.first())? else { return Ok(report) };
         let mut frames = Frames::new(Arc::clone(&file), segment, segment.first());
         let (mut chain, mut holes, mut next) = (0, 0, segment.first());
@@ -93,7 +94,7 @@ impl LogView {
         let footer = &segment.footer;
         if segment.sealed && holes == 0 && (chain, next) != (footer.chain, footer.next) {
             let detail = format!(
-                "the footer speaks of records up to {} and another order of checksums than is there",
+                "the footer covers records up to {}, and its checksum chain differs from that of the segment",
                 footer.next.0 - 1
             );
             report.findings.push(find(footer.length, detail));

@@ -1,4 +1,4 @@
-//! What runs and how it is configured, and how its dependencies are.
+//! The section about the process: start, configuration, and state of the dependencies.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,7 +8,7 @@ use super::format::{Text, time};
 use crate::http::admin::overview::Instance;
 use crate::problems::span;
 
-/// Facts that do not change while the daemon runs.
+/// Renders the section.
 pub fn section(instance: &Instance, dependencies: &BTreeMap<&'static str, String>, now: Instant) -> String {
     let mut html = String::from("<h2 id=\"about\">This daemon</h2><dl class=\"facts\">");
     let mut fact = |name: &str, value: &dyn std::fmt::Display| {

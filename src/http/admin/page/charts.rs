@@ -1,4 +1,4 @@
-//! The last hour in charts, each with its content in words, and all of it as a table.
+//! The section with the last hour: charts, each with a summary in words, and a table with all values.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::history::{HOUR, HistoryView, Point};
 use crate::problems::number;
 use crate::units::Timestamp;
 
-/// Marks on the time axis: a quarter of an hour each.
+/// Number of intervals on the time axis. For a full hour, each is a quarter of an hour.
 const QUARTERS: u64 = 4;
-/// Rows of the table: five minutes each.
+/// Rows of the table. Each covers five minutes.
 const ROWS: u64 = 12;
 
-/// One of the lines of a chart.
+/// One line of a chart.
 struct Series {
     class: &'static str,
     name: &'static str,
@@ -29,11 +29,11 @@ struct Chart {
     series: Vec<Series>,
     scale: fn(f64) -> f64,
     unit: fn(f64) -> String,
-    /// The unit, for the script: it shows the values under the pointer.
+    /// The unit for the script, which shows the values at the pointer.
     unit_name: &'static str,
 }
 
-/// All of them.
+/// Renders the section.
 pub fn section(view: &HistoryView, started_at: Timestamp) -> String {
     let minutes = plot::window(view).as_secs() / 60;
     let mut html = match minutes {
@@ -42,8 +42,8 @@ pub fn section(view: &HistoryView, started_at: Timestamp) -> String {
     };
     let _ = write!(
         html,
-        "<p class=\"hint\">Recorded by the daemon in memory since its start at {}, for one hour at most; a restart begins anew. Times are UTC. Shaded: a \
-         problem lasted.</p><div class=\"charts\">",
+        "<p class=\"hint\">The daemon records these values in memory. It started at {}, keeps one hour at most, and starts \
+         again at each restart. Times are UTC. Shaded: times with a problem.</p><div class=\"charts\">",
         time(started_at)
     );
     charts().iter().for_each(|chart| draw(&mut html, chart, view));
@@ -142,7 +142,7 @@ fn draw(html: &mut String, chart: &Chart, view: &HistoryView) {
     );
 }
 
-/// The chart for people who do not see it: now, and the highest with its time.
+/// A summary of the chart for screen readers: the current value, and the maximum with its time.
 fn in_words(series: &Series, chart: &Chart, view: &HistoryView) -> String {
     let highest = view.points.iter().map(|point| ((series.of)(point), point));
     let highest = highest.max_by(|(a, _), (b, _)| a.total_cmp(b));

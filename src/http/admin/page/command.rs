@@ -1,4 +1,4 @@
-//! What became of one command.
+//! The section with the status of one command.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use super::format::{Text, time};
 use crate::command::{CommandState, CommandStatus, KafkaPosition};
 use crate::status::StatusError;
 
-/// The answer to a look-up.
+/// Renders the result of a look-up.
 pub fn found(id: &str, found: &Result<CommandStatus, StatusError>) -> String {
     match found {
         Ok(status) => shown(status),
@@ -21,7 +21,7 @@ pub fn found(id: &str, found: &Result<CommandStatus, StatusError>) -> String {
 fn in_words(error: &StatusError) -> String {
     match error {
         StatusError::NotFound => {
-            "no such command; either the id is wrong, or the command was delivered and is no longer kept"
+            "no such command; either the id is wrong, or the command was delivered and has expired"
                 .to_owned()
         }
         other => other.to_string(),
@@ -35,7 +35,7 @@ fn shown(status: &CommandStatus) -> String {
         CommandState::Sent => ("ok", "✓", "sent: confirmed by Kafka"),
         CommandState::Applied => ("ok", "✓", "applied"),
         CommandState::Rejected => ("warning", "▲", "rejected"),
-        CommandState::Dead => ("error", "■", "dead: an operator decides"),
+        CommandState::Dead => ("error", "■", "dead: stored as a dead letter, needs an operator's decision"),
     };
     let mut html = format!(
         "<p class=\"note {class}\" data-state=\"{}\"><span aria-hidden=\"true\">{symbol}</span> {state}</p><dl \

@@ -1,4 +1,4 @@
-//! The figures of the moment.
+//! The section with the current figures.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::format::{bytes, duration, rate};
 use crate::history::{HistoryView, STEP, Trend};
 use crate::problems::number;
 
-/// One figure: what it is, its value, and a remark.
+/// One figure: name, value and remark.
 struct Tile {
     class: &'static str,
     name: &'static str,
@@ -15,11 +15,11 @@ struct Tile {
     remark: String,
 }
 
-/// All of them.
+/// Renders the section.
 pub fn section(view: &HistoryView) -> String {
     let mut html = String::from("<h2 id=\"figures\">Now</h2><dl class=\"tiles\">");
     for Tile { class, name, value, remark } in tiles(view) {
-        // A write to a string cannot fail. Nothing here is from outside.
+        // A write to a string cannot fail. No text comes from outside, so nothing needs escaping.
         let _ = write!(html, "<div class=\"tile {class}\"><dt>{name}</dt><dd>{value}");
         if !remark.is_empty() {
             let _ = write!(html, "<small>{remark}</small>");
@@ -74,7 +74,7 @@ fn tiles(view: &HistoryView) -> Vec<Tile> {
     ]
 }
 
-/// In words: where the backlog is going.
+/// The trend of the backlog in words.
 fn trend(view: &HistoryView) -> String {
     match view.trend {
         None => "no trend yet".to_owned(),
@@ -86,7 +86,7 @@ fn trend(view: &HistoryView) -> String {
     }
 }
 
-/// Group size and flush time: what one acknowledgement costs.
+/// Flush time and group size. They determine the cost of an acknowledgement.
 fn flush(view: &HistoryView) -> Tile {
     let flushes = view.rates.as_ref().and_then(|rates| rates.flushes);
     let slowest = view.points.iter().filter_map(|point| point.flush_seconds).fold(0.0, f32::max);

@@ -1,4 +1,5 @@
-//! The files of the page. They are in the program: an operator's network may reach nothing else.
+//! The files of the status page. They are embedded in the program, because an operator's network may have no access to
+//! other hosts.
 
 use hyper::header;
 use hyper::header::HeaderValue;
@@ -10,13 +11,13 @@ const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 const ICON: &str = include_str!("icon.svg");
 
-/// Only this listener's own files: nothing inline, and nothing from elsewhere.
+/// Allows only files of this listener, and nothing inline.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
      base-uri 'none'; frame-ancestors 'none'",
 );
 
-/// A file by its name.
+/// The file with this name.
 pub fn find(name: &str) -> Option<HttpResponse> {
     let (media_type, text) = match name {
         "page.css" => ("text/css; charset=utf-8", STYLE),
@@ -27,7 +28,7 @@ pub fn find(name: &str) -> Option<HttpResponse> {
     Some(with_security_headers(respond::bytes(HeaderValue::from_static(media_type), text)))
 }
 
-/// An HTML page of the admin listener.
+/// An HTML response of the operator's listener.
 pub fn html(text: String) -> HttpResponse {
     with_security_headers(respond::bytes(HeaderValue::from_static("text/html; charset=utf-8"), text))
 }

@@ -1,4 +1,4 @@
-//! Text, numbers and times as the page writes them.
+//! Formats text, numbers and times for the page.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::problems::{number, span};
 use crate::units::Timestamp;
 
-/// Text that is no markup, whatever is in it; in attributes too.
+/// Text with escaped markup, for elements and attributes.
 pub struct Text<'a>(pub &'a str);
 
 impl fmt::Display for Text<'_> {
@@ -25,24 +25,24 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// A rate or a mean: below ten with a decimal, because there it matters.
+/// Formats a rate or a mean. Values below 10 get one decimal.
 pub fn rate(value: f64) -> String {
     match value {
-        // Less than one in twenty seconds, and what is no number.
+        // Less than one in twenty seconds, or not a number.
         value if value.is_nan() || value < 0.05 => "0".to_owned(),
         value if value < 9.95 => format!("{value:.1}").trim_end_matches(".0").to_owned(),
         value => number(value.round() as u64),
     }
 }
 
-/// With a capital at its beginning.
+/// Converts the first letter to upper case.
 pub fn capital(text: &str) -> String {
     let mut chars = text.chars();
     let first: String = chars.next().map(|first| first.to_uppercase().collect()).unwrap_or_default();
     format!("{first}{}", chars.as_str())
 }
 
-/// A size in the largest unit that fits.
+/// Formats a size in the largest unit that fits.
 pub fn bytes(bytes: u64) -> String {
     let (mut size, mut unit) = (bytes as f64, "B");
     for larger in ["KiB", "MiB", "GiB", "TiB"] {
@@ -57,7 +57,7 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// A length of time: milliseconds where it is short, the largest unit that fits where it is not.
+/// Formats a duration: in milliseconds below 1 s, else in the largest unit that fits.
 pub fn duration(duration: Duration) -> String {
     match duration.as_secs_f64() {
         0.0 => "0 s".to_owned(),
@@ -68,17 +68,17 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// The time of day, to the second.
+/// The time of day with seconds.
 pub fn clock(at: Timestamp) -> String {
     at.to_string().get(11..19).unwrap_or_default().to_owned()
 }
 
-/// The time of day, to the minute.
+/// The time of day with minutes.
 pub fn minute(at: Timestamp) -> String {
     at.to_string().get(11..16).unwrap_or_default().to_owned()
 }
 
-/// An instant: the time of day for a person, all of it for programs and pointers.
+/// An instant as HTML. It shows the time of day; the attributes have the full timestamp.
 pub fn time(at: Timestamp) -> String {
     format!("<time datetime=\"{at}\" title=\"{at}\">{} UTC</time>", clock(at))
 }
@@ -88,13 +88,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_stays_text() {
-        let said = Text("<script>\"'&").to_string();
-        assert_eq!(said, "&lt;script&gt;&quot;&#39;&amp;");
+    fn markup_in_text_is_escaped() {
+        let escaped = Text("<script>\"'&").to_string();
+        assert_eq!(escaped, "&lt;script&gt;&quot;&#39;&amp;");
     }
 
     #[test]
-    fn numbers_are_short_and_say_their_unit() {
+    fn numbers_are_short_and_have_a_unit() {
         let rates = [0.0, f64::NAN, 0.04, 2.0, 3.26, 9.96, 1_234.6].map(rate);
         assert_eq!(rates, ["0", "0", "0", "2", "3.3", "10", "1,235"]);
         assert_eq!([0, 1_023, 1_536, 5 << 30].map(bytes), ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]);

@@ -1,8 +1,10 @@
-//! The status page. The daemon renders it, so that it works without a script, and the script and the first answer cannot
-//! disagree: every few seconds the script asks for the same sections again, as one JSON document of one moment.
+//! The status page. The daemon renders its HTML, so the page works without the script.
 //!
-//! - `problems`, `figures`, `charts` (with `plot`), `tables`, `command`, `about`: the sections; `format`: numbers, times and
-//!   text as markup; `files`: style sheet, script and icon.
+//! Every few seconds, the script requests the same rendered sections as one JSON document and replaces them. All sections
+//! of a document show the same moment.
+//!
+//! - Sections: `problems`, `figures`, `charts` (with `plot`), `tables`, `command`, `about`.
+//! - `format`: formats numbers, times and text. `files`: style sheet, script and icon.
 
 mod about;
 mod charts;
@@ -27,22 +29,22 @@ use crate::command::CommandStatus;
 use crate::status::StatusError;
 use crate::units::Timestamp;
 
-/// A look-up that the operator asked for: the id as it was typed, and what became of the command.
+/// A look-up of a command for the operator.
 pub struct CommandLookup {
-    /// As typed.
+    /// The id as the operator typed it.
     pub id: String,
-    /// The answer.
+    /// The result.
     pub found: Result<CommandStatus, StatusError>,
 }
 
-/// Everything on the page that changes, at one moment.
+/// The changing content of the page at one moment.
 #[derive(Serialize)]
 pub struct Page {
-    /// When.
+    /// The moment of the content.
     at: Timestamp,
-    /// Of the document, which a browser shows in its tab.
+    /// Title of the document. A browser shows it in the tab.
     title: String,
-    /// Markup by the name of the section, in the order of the page.
+    /// HTML of each section with the section's name, in the order of the page.
     #[serde(serialize_with = "as_map")]
     sections: Vec<(&'static str, String)>,
     #[serde(skip)]
@@ -52,7 +54,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// The page at the moment `at`, which is now.
+    /// Renders the page. `at` is the current time.
     pub fn new(overview: &Overview, look_up: Option<&CommandLookup>, at: Timestamp) -> Self {
         let now = Instant::now();
         let readiness = &overview.readiness;
@@ -75,15 +77,15 @@ impl Page {
         }
         let has_look_up = overview.accepts || look_up.is_some();
         if has_look_up {
-            let found = look_up.map(|asked| command::found(&asked.id, &asked.found));
+            let found = look_up.map(|look_up| command::found(&look_up.id, &look_up.found));
             sections.push(("command", found.unwrap_or_default()));
         }
         sections.push(("about", about::section(&overview.instance, &readiness.dependencies, now)));
-        let typed = look_up.map(|asked| asked.id.clone()).unwrap_or_default();
-        Self { at, title: problems::title(overview), sections, query: typed, has_lookup: has_look_up }
+        let query = look_up.map(|look_up| look_up.id.clone()).unwrap_or_default();
+        Self { at, title: problems::title(overview), sections, query, has_lookup: has_look_up }
     }
 
-    /// The whole document.
+    /// The complete HTML document.
     pub fn html(&self) -> String {
         let section = |name: &str| {
             let found = self.sections.iter().find(|(own, _)| *own == name);
@@ -139,19 +141,19 @@ impl Page {
     }
 }
 
-/// When the figures were taken.
+/// The time of the figures, with a warning if they are old.
 fn moment(overview: &Overview, at: Timestamp) -> String {
     match &overview.history {
-        // A disk that does not answer keeps the figures from being taken anew.
+        // If the disk does not respond, no new figures can be taken.
         Some(view) if at.since(view.taken_at).as_secs() >= STALE_S => format!(
-            "<strong class=\"stale\">▲ Figures are of {} UTC: no newer ones could be taken.</strong>",
+            "<strong class=\"stale\">▲ Figures are from {} UTC: the daemon cannot take newer ones.</strong>",
             clock(view.taken_at)
         ),
         _ => format!("As of {}", time(at)),
     }
 }
 
-/// Figures are taken every second.
+/// Age in seconds from which figures are old. The daemon takes figures every second.
 const STALE_S: u64 = 10;
 
 fn query(text: &str) -> String {

@@ -1,23 +1,23 @@
 "use strict";
-// Keeps the page current. Every section comes from one JSON document of one moment, rendered by the daemon as in the page
-// itself. The daemon escapes whatever is text, and the page's policy runs no script but this file.
-const EVERY_MS = 2000;
-// A daemon that does not answer within this time is told as such.
-const PATIENCE_MS = 10000;
-// A chart's own units, and how far from the pointer a value may be.
+// Refreshes the page. The daemon renders all sections in one JSON document, exactly as in the page itself. The daemon
+// escapes all text. The page's Content-Security-Policy allows no other script than this file.
+const INTERVAL_MS = 2000;
+// If the daemon does not respond within this time, the page shows a warning.
+const TIMEOUT_MS = 10000;
+// Size of a chart in its own units, and the maximum distance between the pointer and a shown value.
 const WIDTH = 720, HEIGHT = 100, GAP = 18;
 
 const stale = document.getElementById("stale");
 const sections = new Map([...document.querySelectorAll("[data-live]")].map(place => [place.dataset.live, place]));
-let answered = new Date();
+let lastResponse = new Date();
 
-// A section in which text is being selected stays as it is for the moment.
+// Whether text in the section is selected. Such a section is not replaced yet.
 function isInUse(place) {
   const selection = document.getSelection();
   return selection && !selection.isCollapsed && place.contains(selection.anchorNode);
 }
 
-// What a person has opened stays open, and what has the focus keeps it.
+// Replaces the content of a section. Keeps details open, scroll positions, and the focus.
 function replace(place, html) {
   if (place.received === html || isInUse(place)) return;
   const open = [...place.querySelectorAll("details[open]")].map(details => details.id);
@@ -38,26 +38,26 @@ function replace(place, html) {
 async function refresh() {
   if (!document.hidden) {
     try {
-      const answer = await fetch("/status/page.json" + location.search, { signal: AbortSignal.timeout(PATIENCE_MS) });
+      const answer = await fetch("/status/page.json" + location.search, { signal: AbortSignal.timeout(TIMEOUT_MS) });
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       const page = await answer.json();
-      // Sections that were not there begin with the daemon's figures, a second after its start.
+      // New sections appear when the daemon has its first figures, one second after its start.
       if (Object.keys(page.sections).some(name => !sections.has(name))) return location.reload();
       for (const [name, place] of sections) replace(place, page.sections[name] ?? "");
       document.title = page.title;
-      answered = new Date();
+      lastResponse = new Date();
       stale.hidden = true;
     } catch {
-      const since = answered.toISOString().slice(11, 19);
-      stale.textContent = `■ The daemon has not answered since ${since} UTC. Everything below is of that time.`;
+      const since = lastResponse.toISOString().slice(11, 19);
+      stale.textContent = `■ The daemon has not responded since ${since} UTC. Everything below is from that time.`;
       stale.hidden = false;
-      document.title = "No answer – forebay";
+      document.title = "No response – forebay";
     }
   }
-  setTimeout(refresh, EVERY_MS);
+  setTimeout(refresh, INTERVAL_MS);
 }
 
-// The moment and the values under the pointer stand below their chart. The table has them without a pointer.
+// Time and values at the pointer are shown below the chart. Without a pointer, the table shows them.
 function inUnit(value, unit) {
   if (unit === "s" && value >= 60) return `${(value / 60).toFixed(1)} min`;
   const digits = value < 10 && value % 1 ? 1 : 0;
@@ -99,4 +99,4 @@ function endReadOut(event) {
 
 document.addEventListener("pointermove", readOut);
 document.addEventListener("pointerout", endReadOut);
-setTimeout(refresh, EVERY_MS);
+setTimeout(refresh, INTERVAL_MS);

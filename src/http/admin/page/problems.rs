@@ -1,4 +1,4 @@
-//! Whether commands are accepted, and the list of what is wrong: first on the page.
+//! The first sections of the page: the state of the daemon and the list of problems.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use crate::http::admin::overview::Overview;
 use crate::problems::{Problem, Severity, number, span};
 use crate::units::Timestamp;
 
-/// The state in a word, with a colour, a symbol and the word itself.
+/// The state as a badge with colour, symbol and text.
 pub fn state(overview: &Overview) -> String {
     let (readiness, does) = (&overview.readiness, activity(overview));
     let count = readiness.problems.len();
@@ -22,7 +22,7 @@ pub fn state(overview: &Overview) -> String {
     format!("<p class=\"badge {class}\"><span aria-hidden=\"true\">{symbol}</span> {}</p>", Text(&words))
 }
 
-/// What a screen reader says when it changes: no durations are in it.
+/// Text that a screen reader announces when it changes. It has no durations, because they change all the time.
 pub fn announcement(overview: &Overview) -> String {
     let does = activity(overview);
     let titles: Vec<_> = overview.readiness.problems.iter().map(|problem| problem.code.title()).collect();
@@ -32,7 +32,7 @@ pub fn announcement(overview: &Overview) -> String {
     }
 }
 
-/// What the process does at this moment.
+/// The current activity of the process.
 fn activity(overview: &Overview) -> &'static str {
     match (overview.accepts, overview.readiness.ready) {
         (true, true) => "Accepting commands",
@@ -42,7 +42,7 @@ fn activity(overview: &Overview) -> &'static str {
     }
 }
 
-/// Of the page, where many are open in a browser.
+/// Title of the page. It shows the state, so that an operator can tell many open tabs apart.
 pub fn title(overview: &Overview) -> String {
     let readiness = &overview.readiness;
     match (readiness.ready, readiness.problems.first()) {
@@ -54,7 +54,7 @@ pub fn title(overview: &Overview) -> String {
     }
 }
 
-/// The list.
+/// The list of problems.
 pub fn list(problems: &[Problem], now: Timestamp) -> String {
     let mut html = String::from("<h2 id=\"problems\">Problems</h2>");
     if problems.is_empty() {
@@ -88,7 +88,7 @@ fn entry(html: &mut String, problem: &Problem, now: Timestamp) {
     let _ = write!(html, "<p class=\"what-to-do\">What to do: <code>{}</code></p></li>", Text(runbook));
 }
 
-/// With a capital and a full stop.
+/// Adds a capital letter and a full stop.
 fn sentence(text: &str) -> String {
     let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
     format!("{}{end}", capital(text))

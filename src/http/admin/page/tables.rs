@@ -1,4 +1,4 @@
-//! Topics, workers and dead letters.
+//! The sections with tables: topics, workers and dead letters.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use crate::history::HistoryView;
 use crate::http::admin::overview::{DeadLetterRow, DeadLetterSummary, Overview, WorkerRow};
 use crate::problems::number;
 
-/// Backlog and rates by topic, and what holds records back.
+/// Backlog and rates of each topic, and why records are held back.
 pub fn topics(overview: &Overview, view: &HistoryView) -> String {
     let mut html = String::from("<h2 id=\"topics\">Topics</h2>");
     open(&mut html, "Topics", &["Topic", "#Backlog", "#Accepted/s", "#Delivered/s", "Held back"]);
@@ -30,7 +30,7 @@ pub fn topics(overview: &Overview, view: &HistoryView) -> String {
     html
 }
 
-/// What each worker does.
+/// State of each drain worker.
 pub fn workers(workers: &[WorkerRow]) -> String {
     let busy = workers.iter().filter(|worker| worker.state == "running").count();
     let in_flight = workers.iter().map(|worker| worker.in_flight as u64).sum();
@@ -63,7 +63,7 @@ pub fn workers(workers: &[WorkerRow]) -> String {
     html
 }
 
-/// How many, why, and the newest.
+/// Number of dead letters, their reasons, and the newest ones.
 pub fn dead_letters(letters: &DeadLetterSummary) -> String {
     let mut html = String::from("<h2 id=\"dead\">Dead letters</h2>");
     let since_start = letters.since_start.iter().filter(|(_, count)| *count > 0);
@@ -97,7 +97,8 @@ fn dead_letter(html: &mut String, letter: &DeadLetterRow) {
     );
 }
 
-/// A table that scrolls by itself where it is wider than the page. Headings that begin with `#` are over numbers.
+/// Starts a table. It scrolls separately if it is wider than the page. A heading with the prefix `#` is for a column of
+/// numbers.
 fn open(html: &mut String, name: &str, headings: &[&str]) {
     let _ = write!(
         html,

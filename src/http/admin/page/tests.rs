@@ -15,7 +15,7 @@ fn problems(observed: Vec<Observation>) -> Vec<Problem> {
     Problems::new(ProblemMetrics::register(&Registry::new().unwrap()).unwrap()).refresh(|| observed)
 }
 
-/// A second after a second, with so many records accepted in each and none delivered.
+/// A history with one sample per given second. In each second, 7 records are accepted and none are delivered.
 fn recorded(seconds: impl Iterator<Item = u64>, problems: usize) -> History {
     let (history, end, now) =
         (History::default(), Instant::now() + Duration::from_secs(100_000), Timestamp::now());
@@ -77,7 +77,7 @@ fn html(history: &History, problems: Vec<Problem>) -> String {
 }
 
 #[test]
-fn text_from_elsewhere_is_no_markup_in_any_section() {
+fn external_text_is_escaped_in_every_section() {
     let hostile = Observation::new(Code::DrainPaused, HOSTILE).with_error(HOSTILE);
     let look_up =
         CommandLookup { id: HOSTILE.to_owned(), found: Err(StatusError::Unavailable(HOSTILE.to_owned())) };
@@ -85,8 +85,8 @@ fn text_from_elsewhere_is_no_markup_in_any_section() {
     let page = Page::new(&overview, Some(&look_up), Timestamp::now());
     let html = page.html();
     assert!(!html.contains("<script>"), "{html}");
-    assert!(html.matches("&lt;script&gt;").count() >= 11, "each place shows it: {html}");
-    // What the script gets is what the page has.
+    assert!(html.matches("&lt;script&gt;").count() >= 11, "every section shows the text: {html}");
+    // The script gets the same sections as the page.
     assert!(page.sections.iter().all(|(_, section)| html.contains(section.as_str())));
     let json = serde_json::to_value(&page).unwrap();
     assert_eq!(
@@ -96,23 +96,23 @@ fn text_from_elsewhere_is_no_markup_in_any_section() {
 }
 
 #[test]
-fn the_first_minutes_fill_the_chart_and_an_hour_is_the_most() {
+fn charts_show_ten_minutes_at_first_and_at_most_one_hour() {
     assert!(html(&recorded(0..60, 0), Vec::new()).contains("The last 10 minutes</h2>"));
     assert!(html(&recorded(0..1_200, 0), Vec::new()).contains("The last 30 minutes</h2>"));
     assert!(html(&recorded(0..5 * CAPACITY as u64, 0), Vec::new()).contains("The last hour</h2>"));
 }
 
 #[test]
-fn a_chart_says_in_words_what_it_shows() {
+fn charts_have_a_summary_in_words() {
     let html = html(&recorded(0..60, 0), Vec::new());
     assert!(html.contains("Accepted: 7/s now, highest 7/s at"), "{html}");
     assert!(html.contains("Delivered: none in this time."), "{html}");
     assert!(html.contains("↑ grows by 7/s"), "{html}");
 }
 
-/// The machine slept, or the disk did not answer.
+/// Such a time occurs if the machine sleeps or the disk does not respond.
 #[test]
-fn a_line_does_not_lead_over_a_time_without_points() {
+fn lines_are_interrupted_at_times_without_points() {
     let pieces = |html: &str| {
         let (_, line) = html.split_once("class=\"line in\" data-name=\"accepted\" d=\"").unwrap();
         line.split_once('"').unwrap().0.matches('M').count()
@@ -122,7 +122,7 @@ fn a_line_does_not_lead_over_a_time_without_points() {
 }
 
 #[test]
-fn a_process_without_a_log_does_not_say_that_it_accepts() {
+fn page_without_a_log_does_not_show_accepting() {
     let readiness =
         Readiness { ready: true, reason: None, dependencies: BTreeMap::new(), problems: Vec::new() };
     let html = Page::new(&Overview::without_log(readiness, Arc::default()), None, Timestamp::now()).html();
@@ -131,13 +131,13 @@ fn a_process_without_a_log_does_not_say_that_it_accepts() {
 }
 
 #[test]
-fn a_time_with_problems_is_shaded() {
+fn times_with_problems_are_shaded() {
     assert!(!html(&recorded(0..60, 0), Vec::new()).contains("class=\"trouble\""));
     assert!(html(&recorded(0..60, 2), Vec::new()).contains("class=\"trouble\""));
 }
 
 #[test]
-fn figures_that_are_no_longer_taken_say_of_when_they_are() {
+fn old_figures_show_their_time() {
     let history = recorded(0..2, 0);
     let mut overview = overview(&history, Vec::new());
     let at = overview.history.as_ref().unwrap().taken_at;
@@ -145,5 +145,5 @@ fn figures_that_are_no_longer_taken_say_of_when_they_are() {
     overview.history = overview
         .history
         .map(|view| HistoryView { taken_at: view.taken_at.saturating_sub(Duration::from_secs(60)), ..view });
-    assert!(Page::new(&overview, None, at).html().contains("no newer ones could be taken"));
+    assert!(Page::new(&overview, None, at).html().contains("the daemon cannot take newer ones"));
 }

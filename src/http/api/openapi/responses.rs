@@ -1,4 +1,4 @@
-//! What a route answers.
+//! Describes the responses of a route.
 
 use std::collections::BTreeSet;
 
@@ -10,20 +10,20 @@ use crate::http::api::state::JSON;
 use crate::http::problem;
 use crate::http::server::route::Route;
 
-/// All refusals, by the names of their components.
+/// Error responses by the name of their component.
 pub fn components() -> Map<String, Value> {
     let statuses: BTreeSet<u16> = problem::ALL.iter().map(|kind| kind.status).collect();
     let mut components: Map<String, Value> =
         statuses.into_iter().map(|status| (component(status), refusal(status))).collect();
     let any = json!({
-        "description": "Any other refusal (RFC 9457)",
+        "description": "Any other error (RFC 9457)",
         "content": content(problem::MEDIA_TYPE, "problem"),
     });
     components.insert("problem".to_owned(), any);
     components
 }
 
-/// The answers of a route: the usual one, those after a wait, and refusals.
+/// The responses of a route: success, success after a wait, and errors.
 pub fn of<E>(route: &Route<E>, access: Access) -> Map<String, Value> {
     let mut responses = Map::new();
     let mut add = |status: u16, response| responses.insert(status.to_string(), response);
@@ -35,12 +35,13 @@ pub fn of<E>(route: &Route<E>, access: Access) -> Map<String, Value> {
         _ if !route.is_write() => {}
         Some("command") => {
             let finals = json!({"oneOf": [reference("final_status"), reference("final_batch")]});
-            let when = "After `Prefer: wait=N`: the final status, of a batch one for each line";
+            let when = "After `Prefer: wait=N`: the final status; for a batch, one status per line";
             add(200, waited(when, finals));
         }
         Some("new_user") => {
-            let mut registered = waited("After `Prefer: wait=N`: registered", reference("registered"));
-            registered["headers"]["Location"] = header("The user");
+            let mut registered =
+                waited("After `Prefer: wait=N`: the user is registered", reference("registered"));
+            registered["headers"]["Location"] = header("Path of the user");
             add(201, registered);
         }
         _ => {
@@ -49,7 +50,7 @@ pub fn of<E>(route: &Route<E>, access: Access) -> Map<String, Value> {
     }
     if route.response_schema == "readiness" {
         let mut unready =
-            json!({"description": "Every command would be refused", "content": content(JSON, "readiness")});
+            json!({"description": "The daemon refuses commands", "content": content(JSON, "readiness")});
         unready["headers"] = json!({"Retry-After": retry_after()});
         add(503, unready);
     }
@@ -57,9 +58,9 @@ pub fn of<E>(route: &Route<E>, access: Access) -> Map<String, Value> {
     responses
 }
 
-/// Statuses of refusals that a client of the route has to expect. Others, such as 431, are covered by `default`.
+/// Statuses of errors that a client of the route must expect. `default` covers the others, such as 431.
 fn refusals<E>(route: &Route<E>, access: Access) -> BTreeSet<u16> {
-    // A malformed head, or a `Host` that is not ours.
+    // A malformed head, or an unknown name in `Host`.
     let mut statuses = BTreeSet::from([400, 421]);
     if route.method != "GET" {
         // A web page of another origin.
@@ -74,7 +75,7 @@ fn refusals<E>(route: &Route<E>, access: Access) -> BTreeSet<u16> {
         Access::SelfOrAdmin | Access::Admin => statuses.extend([401, 403, 404]),
     }
     match route.response_schema {
-        // 422: the key of another body. 404: no such kind, or no users here.
+        // 422: the idempotency key was used with a different body. 404: no such kind, or no user service.
         "accepted" => statuses.extend([404, 422, 429, 503, 507]),
         "status" => statuses.extend([404, 503]),
         "tokens" => statuses.extend([401, 404, 429, 503]),
@@ -97,7 +98,7 @@ fn usual<E>(route: &Route<E>) -> Value {
         accepted[JSON]["schema"] = json!({"oneOf": [reference("accepted"), reference("accepted_batch")]});
     }
     let mut headers = write_headers();
-    headers["Location"] = header("Where its status is; not for a batch");
+    headers["Location"] = header("Path of the command's status. Absent for a batch");
     json!({"description": "On stable storage", "headers": headers, "content": accepted})
 }
 
@@ -107,8 +108,8 @@ fn waited(description: &str, schema: Value) -> Value {
 
 fn write_headers() -> Value {
     json!({
-        "Idempotency-Replayed": header("`true` on a repeat"),
-        "Preference-Applied": header("The parts of `Prefer` that were followed"),
+        "Idempotency-Replayed": header("`true` if the response repeats the first one"),
+        "Preference-Applied": header("The preferences in `Prefer` that were applied"),
     })
 }
 
@@ -117,14 +118,14 @@ fn header(description: &str) -> Value {
 }
 
 fn retry_after() -> Value {
-    json!({"description": "Seconds", "schema": {"type": "integer", "minimum": 1}})
+    json!({"description": "Seconds until a retry is useful", "schema": {"type": "integer", "minimum": 1}})
 }
 
 fn component(status: u16) -> String {
     format!("problem_{status}")
 }
 
-/// All refusals with this status.
+/// The error response with this status. Its description lists the problem codes.
 fn refusal(status: u16) -> Value {
     let kinds = problem::ALL.iter().filter(|kind| kind.status == status);
     let causes: Vec<String> = kinds.map(|kind| format!("`{}`: {}", kind.code, kind.title)).collect();
@@ -135,7 +136,7 @@ fn refusal(status: u16) -> Value {
     match status {
         401 => {
             refusal["headers"] =
-                json!({"WWW-Authenticate": header("`Bearer`, and whether a token was wrong")})
+                json!({"WWW-Authenticate": header("`Bearer`, and whether the token was invalid")})
         }
         429 | 503 | 507 => refusal["headers"] = json!({"Retry-After": retry_after()}),
         _ => {}

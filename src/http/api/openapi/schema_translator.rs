@@ -1,16 +1,20 @@
-//! The JSON Schema of a kind as schemas of OpenAPI 3.1.
+//! Translates the JSON Schema of a kind into schemas of OpenAPI 3.1. The same bodies stay valid.
 //!
-//! OpenAPI has its own place for definitions, knows only the newest draft, and resolves references against its whole
-//! document. So definitions become components of their own, older keywords become their successors, references are rewritten,
-//! and keywords that no draft has are left out. What a body must satisfy stays the same.
+//! OpenAPI has a different place for definitions, supports only the newest draft, and resolves references against the
+//! whole OpenAPI document. Therefore:
+//!
+//! - definitions become components,
+//! - older keywords become their successors,
+//! - references are rewritten,
+//! - keywords that no draft has are omitted.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-/// Where components stand.
+/// Location of the components in the OpenAPI document.
 const COMPONENTS: &str = "#/components/schemas/";
-/// Keywords whose value is taken over as it is. All others but those for subschemas are left out.
+/// Keywords whose value is copied unchanged. All other keywords, except those with subschemas, are omitted.
 const COPIED_KEYWORDS: [&str; 30] = [
     "const",
     "contentEncoding",
@@ -44,8 +48,9 @@ const COPIED_KEYWORDS: [&str; 30] = [
     "writeOnly",
 ];
 
-/// The components that express `schema`. The first one, called `name`, stands for the schema itself. `None` if it has
-/// references that cannot be rewritten: into other files, dynamic ones, or below an `$id` of a part.
+/// Translates `schema` into components. The first component has the name `name` and is the schema itself. Returns `None`
+/// if the schema has references that cannot be rewritten: into other files, dynamic ones, or below the `$id` of a
+/// subschema.
 pub fn translate(schema: &Value, name: &str) -> Option<Vec<(String, Value)>> {
     let Value::Object(root) = schema else { return None };
     let mut translation = SchemaTranslator {
@@ -65,7 +70,7 @@ pub fn translate(schema: &Value, name: &str) -> Option<Vec<(String, Value)>> {
     components.iter().all(|(_, schema)| all_references_resolve(schema, &by_name)).then_some(components)
 }
 
-/// A body is an object, and the component's name is its title.
+/// Adds that a body is an object. Converts the title to the description, because the component's name is the title.
 fn as_body(mut schema: Map<String, Value>) -> Map<String, Value> {
     if let Some(title) = schema.remove("title") {
         schema.entry("description").or_insert(title);
@@ -76,7 +81,7 @@ fn as_body(mut schema: Map<String, Value>) -> Map<String, Value> {
     schema
 }
 
-/// Up to draft 7 nothing counts beside `$ref`.
+/// Whether the schema has draft 7 or older, where keywords next to `$ref` are ignored.
 fn is_draft_7_or_older(root: &Map<String, Value>) -> bool {
     let draft = root.get("$schema").and_then(Value::as_str).unwrap_or_default();
     ["draft-03", "draft-04", "draft-06", "draft-07"].iter().any(|old| draft.contains(old))
@@ -86,7 +91,7 @@ fn id_of(schema: &Map<String, Value>) -> Option<&str> {
     schema.get("$id").or_else(|| schema.get("id"))?.as_str()
 }
 
-/// Whether every reference in `schema` finds its target.
+/// Whether the target of every reference in `schema` exists.
 fn all_references_resolve(schema: &Value, components: &BTreeMap<&str, &Value>) -> bool {
     match schema {
         Value::Array(items) => items.iter().all(|item| all_references_resolve(item, components)),
@@ -111,10 +116,10 @@ enum SchemaPosition {
 struct SchemaTranslator<'a> {
     root: &'a Value,
     name: &'a str,
-    /// The schema's own address: a reference to it is one into this schema.
+    /// The `$id` of the schema. A reference to it is a reference into this schema.
     id: &'a str,
     is_ref_alone: bool,
-    /// Pointer of each definition that is referred to, by the name of its component.
+    /// Pointers of the referenced definitions, by the name of their component.
     definitions: BTreeMap<String, String>,
     pending: Vec<(String, String)>,
 }
@@ -129,7 +134,7 @@ impl SchemaTranslator<'_> {
     }
 
     fn keywords(&mut self, schema: &Map<String, Value>, place: SchemaPosition) -> Option<Map<String, Value>> {
-        // The parts of a part with an address of its own refer to that one.
+        // References inside a subschema with an `$id` are relative to that `$id`. They cannot be translated.
         if place == SchemaPosition::Below && id_of(schema).is_some() {
             return None;
         }
@@ -166,13 +171,13 @@ impl SchemaTranslator<'_> {
             }
             ("items", Value::Array(_)) => put("prefixItems", self.list(value)?),
             ("items", _) => put("items", self.schema(value)?),
-            // Without a list of items it has no meaning.
+            // Without a list in `items`, it has no meaning.
             ("additionalItems", _) if schema.get("items").is_some_and(Value::is_array) => {
                 put("items", self.schema(value)?);
             }
             ("allOf" | "anyOf" | "oneOf" | "prefixItems", _) => put(keyword, self.list(value)?),
             ("dependentSchemas" | "patternProperties" | "properties", _) => put(keyword, self.map(value)?),
-            // Those of the root become components.
+            // Definitions of the root become components.
             ("$defs" | "definitions", _) if place == SchemaPosition::Below => put(keyword, self.map(value)?),
             ("dependencies", Value::Object(dependencies)) => self.dependencies(dependencies, translated)?,
             (keyword, value) if COPIED_KEYWORDS.contains(&keyword) || keyword.starts_with("x-") => {
@@ -192,7 +197,7 @@ impl SchemaTranslator<'_> {
         schemas.as_object()?.iter().map(translated).collect::<Option<Map<_, _>>>().map(Value::Object)
     }
 
-    /// Up to draft 7 one keyword for two.
+    /// Splits `dependencies` of draft 7 and older into its two successors.
     fn dependencies(
         &mut self,
         dependencies: &Map<String, Value>,
@@ -213,7 +218,7 @@ impl SchemaTranslator<'_> {
         Some(())
     }
 
-    /// The same target in the description. A definition of the root becomes a component.
+    /// Rewrites a reference for the OpenAPI document. A referenced definition of the root becomes a component.
     fn reference(&mut self, target: &str) -> Option<String> {
         let (address, fragment) = target.split_once('#').unwrap_or((target, ""));
         if !(address.is_empty() || address == self.id) || fragment.contains('%') {
@@ -225,7 +230,7 @@ impl SchemaTranslator<'_> {
         let definition = pointer.strip_prefix("/$defs/").or_else(|| pointer.strip_prefix("/definitions/"));
         let Some(definition) = definition else { return Some(format!("{COMPONENTS}{}{pointer}", self.name)) };
         let (definition, rest) = definition.split_at(definition.find('/').unwrap_or(definition.len()));
-        // What names of components are made of.
+        // Names of components have these characters only.
         if !definition.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
             return None;
         }
@@ -244,8 +249,8 @@ impl SchemaTranslator<'_> {
     }
 }
 
-/// The pointer to the part with this `$anchor`. Looked for at every place, also where no schema stands: a wrong place is found
-/// when the reference does not fit.
+/// The pointer to the subschema with this `$anchor`. The search includes places that are not schemas. A wrong match is
+/// detected later, because its reference does not resolve.
 fn anchor(schema: &Value, name: &str, pointer: &str) -> Option<String> {
     match schema {
         Value::Object(members) if members.get("$anchor").and_then(Value::as_str) == Some(name) => {
@@ -263,7 +268,7 @@ fn anchor(schema: &Value, name: &str, pointer: &str) -> Option<String> {
     }
 }
 
-/// Draft 4 has a bound and whether it is exclusive, later drafts two kinds of bounds.
+/// Converts the boolean `exclusiveMinimum` and `exclusiveMaximum` of draft 4 to the numbers of later drafts.
 fn without_boolean_bounds(schema: &mut Map<String, Value>) {
     for (exclusive, bound) in [("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")] {
         let Some(Value::Bool(is_exclusive)) = schema.get(exclusive) else { continue };
@@ -279,7 +284,7 @@ fn without_boolean_bounds(schema: &mut Map<String, Value>) {
 mod tests {
     use super::*;
 
-    /// Compiles what stands in a description and checks a body against it.
+    /// Compiles the components and checks a body against them.
     fn accepts(components: &[(String, Value)], body: &Value) -> bool {
         let schemas: Map<String, Value> = components.iter().cloned().collect();
         let reference = format!("{COMPONENTS}{}", components[0].0);
@@ -380,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_that_cannot_be_expressed_is_not_guessed_at() {
+    fn untranslatable_schemas_are_rejected() {
         for schema in [
             json!({"properties": {"a": {"$ref": "other.json"}}}),
             json!({"properties": {"a": {"$ref": "#/$defs/missing"}}}),

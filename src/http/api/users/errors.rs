@@ -1,4 +1,4 @@
-//! Refusals of the user service as problem documents.
+//! Converts errors of the user service to problems.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::http::problem::{ErrorDetail, Problem};
 use crate::users;
 use crate::users::UserError;
 
-/// A registration that the database refused after it was accepted.
+/// The problem for a registration that was accepted and then refused by the database.
 pub fn rejected(status: &CommandStatus) -> Problem {
     let reason = status.reason.as_deref().unwrap_or_default();
     match reason.strip_prefix("taken: ") {
@@ -20,14 +20,14 @@ pub fn rejected(status: &CommandStatus) -> Problem {
 }
 
 fn taken(field: Cow<'static, str>) -> Problem {
-    Problem::new(&problem::TAKEN, format!("This {field} is taken.")).field(field)
+    Problem::new(&problem::TAKEN, format!("Another user has this {field}.")).field(field)
 }
 
 impl From<UserError> for Problem {
     fn from(error: UserError) -> Self {
         match error {
             UserError::Invalid(errors) => {
-                let mut problem = Self::new(&problem::INVALID_USER, "See `errors` for each member.");
+                let mut problem = Self::new(&problem::INVALID_USER, "See `errors` for each field.");
                 problem.field = errors.first().map(|error| Cow::Owned(error.field.clone()));
                 let place = |e: &users::FieldError| ErrorDetail::new(format!("/{}", e.field), &*e.detail);
                 problem.errors = errors.iter().map(place).collect();
@@ -41,24 +41,24 @@ impl From<UserError> for Problem {
             }
             UserError::InProgress => Self::new(
                 &problem::UNDER_WAY,
-                "Somebody, perhaps you, is just asking for the same; ask again to see who got it.",
+                "Another request for the same value, perhaps your own, is in progress. Try again to see its result.",
             ),
             UserError::ClockBehind { retry_after } => {
-                let detail = "Nothing was accepted: it would be superseded. An operator has to set the clocks of the \
-                              daemons right.";
+                let detail = "The command was not accepted, because the newer change would override it. An operator must \
+                              synchronise the daemons' clocks.";
                 Self { retry_after: Some(retry_after), ..Self::new(&problem::CLOCK_BEHIND, detail) }
             }
             UserError::ReservationStore => {
-                Self::new(&problem::MARKERS_UNAVAILABLE, "Nothing was accepted; try again.")
+                Self::new(&problem::MARKERS_UNAVAILABLE, "The command was not accepted. Try again later.")
             }
             UserError::Database => {
-                Self::new(&problem::DATABASE_UNAVAILABLE, "Nothing was accepted; try again.")
+                Self::new(&problem::DATABASE_UNAVAILABLE, "The command was not accepted. Try again later.")
             }
             UserError::Overloaded => {
-                Self::new(&problem::OVERLOADED, "Too many commands wait to be checked; try again.")
+                Self::new(&problem::OVERLOADED, "Too many commands wait to be checked. Try again later.")
             }
             UserError::Hashing { retry_after } => {
-                let busy = Self::new(&problem::HASHING_BUSY, "Nothing was accepted; try again.");
+                let busy = Self::new(&problem::HASHING_BUSY, "The command was not accepted. Try again later.");
                 Self { retry_after: Some(retry_after), ..busy }
             }
             UserError::Submit(error) => Self::from_submit_error(&error, Duration::from_secs(1)),

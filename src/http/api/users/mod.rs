@@ -1,4 +1,4 @@
-//! `/v1/users`: from bytes on a socket to the user service, and back.
+//! Handlers of `/v1/users`. They call the user service.
 
 mod errors;
 pub mod reads;

@@ -1,4 +1,4 @@
-//! What a request about users carries, read and understood.
+//! Reads requests for the user service.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -14,14 +14,14 @@ use crate::ingest::Idempotency;
 use crate::ratelimit;
 use crate::users::RequestContext;
 
-/// A body with what its request's head says.
+/// A request for the user service.
 pub struct UserRequest {
     pub members: Map<String, Value>,
     pub context: RequestContext,
     pub prefer: Prefer,
 }
 
-/// One command more of whoever calls.
+/// Counts one command of the caller against its rate limit.
 pub async fn check_rate_limit<C>(
     api: &Api<C>,
     request: &MatchedRequest<'_>,
@@ -30,14 +30,14 @@ pub async fn check_rate_limit<C>(
     api.check_rate_limit(caller.name().as_deref(), request.client).await
 }
 
-/// Reads the body.
+/// Reads head and body of a request.
 pub async fn read<C: CommandService>(
     api: &Api<C>,
     request: MatchedRequest<'_>,
     caller: &Caller,
 ) -> Result<UserRequest, Problem> {
     let prefer = Prefer::of(&request.head.headers);
-    // Everything of the head, before the body takes the request apart.
+    // The head is read first, because reading the body consumes the request.
     let mut context = context(&request, Bytes::new(), caller)?;
     let form = form::read(&api.bodies, api.max_body, request).await?;
     if let Some(idempotency) = &mut context.idempotency {
@@ -46,7 +46,7 @@ pub async fn read<C: CommandService>(
     Ok(UserRequest { members: form.members, context, prefer })
 }
 
-/// What the head says, with this body.
+/// Creates the context from the head of the request and this body.
 pub fn context(
     request: &MatchedRequest<'_>,
     body: Bytes,

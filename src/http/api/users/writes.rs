@@ -1,4 +1,4 @@
-//! Registering, changing and deleting users: commands that the log keeps.
+//! Handlers that register, change and delete users. They submit commands to the log.
 
 use bytes::Bytes;
 use hyper::header::HeaderValue;
@@ -69,7 +69,7 @@ pub async fn update<C: CommandService>(
     Ok(followed(api, users, name, &receipt, prefer).await)
 }
 
-/// `PUT /v1/users/{name}/password`. An administrator need not know the old one.
+/// `PUT /v1/users/{name}/password`. An administrator need not send the old password.
 pub async fn set_password<C: CommandService>(
     api: &Api<C>,
     users: &Users,
@@ -82,7 +82,7 @@ pub async fn set_password<C: CommandService>(
     let trace = request.trace;
     let UserRequest { members, context, prefer } = read(api, request, caller).await?;
     let change = users::password_change(members, name).map_err(UserError::Invalid)?;
-    // The old password is no easier to guess here than at a login.
+    // The rate limit of logins applies, so that passwords cannot be guessed faster here.
     let tried = match &api.limits {
         Some(limits) if change.old.is_some() => Some(limits.password_attempt(name, client).await?),
         _ => None,
@@ -123,7 +123,7 @@ fn answered<C: CommandService, T>(api: &Api<C>, outcome: Result<T, UserError>) -
     })
 }
 
-/// What became of an accepted command, if the client waits and it comes in time.
+/// The final status of an accepted command. `None` if the client requested no wait, or the wait was too short.
 async fn await_outcome<C: CommandService>(
     api: &Api<C>,
     receipt: &Receipt,

@@ -1,4 +1,4 @@
-//! A file system in memory that counts and fails calls on the index's files.
+//! An in-memory file system that counts and fails calls on the index's files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::{DIR, LOG};
 use crate::wal::fs::{Dir, File, Fs, OpenMode, read_full};
 use crate::wal::memory_fs::MemoryFs;
 
-/// What happens to the files of the index.
+/// Faults and counters of the index's files.
 #[derive(Default)]
 struct Faults {
     reads: AtomicU64,
@@ -18,7 +18,7 @@ struct Faults {
     fail_writes: AtomicBool,
 }
 
-/// The file system. Clones share it.
+/// The file system. Clones share their state.
 #[derive(Clone, Default)]
 pub struct FaultyFs {
     pub memory: MemoryFs,
@@ -40,7 +40,7 @@ impl FaultyFs {
         self.faults.fail_writes.store(fail, Ordering::Relaxed);
     }
 
-    /// Reads of the index's files, and bytes, that `work` costs.
+    /// The number of reads of the index's files, and the bytes read, during `work`.
     pub fn reads<T>(&self, work: impl FnOnce() -> T) -> (T, u64, u64) {
         let counts =
             || (self.faults.reads.load(Ordering::Relaxed), self.faults.read_bytes.load(Ordering::Relaxed));
@@ -60,7 +60,7 @@ impl FaultyFs {
         self.files().iter().map(|path| self.memory.open(path, OpenMode::Read).unwrap().size().unwrap()).sum()
     }
 
-    /// What is written in a file.
+    /// The content of a file.
     pub fn content(&self, path: &Path) -> Vec<u8> {
         let file = self.memory.open(path, OpenMode::Read).unwrap();
         let mut bytes = vec![0; file.size().unwrap() as usize];
@@ -68,7 +68,7 @@ impl FaultyFs {
         bytes
     }
 
-    /// A copy of everything.
+    /// A copy of all files.
     pub fn copy(&self) -> Self {
         Self { memory: self.memory.copy(), faults: Arc::default() }
     }

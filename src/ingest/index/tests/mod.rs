@@ -1,4 +1,4 @@
-//! The index on a log in memory: its size, its reads, and the faults of its disk.
+//! Tests of the index on an in-memory log: size, reads, and disk faults.
 
 mod faulty_fs;
 
@@ -16,7 +16,7 @@ use faulty_fs::FaultyFs;
 const LOG: &str = "/log";
 const SEGMENT: u64 = 1 << 20;
 
-/// A log with its index, and how many keys were used so far.
+/// A log with its index, and the number of keys used so far.
 struct IndexFixture {
     disk: FaultyFs,
     writer: Writer,
@@ -43,7 +43,7 @@ impl IndexFixture {
         Self { disk: disk.clone(), writer: opened.writer, index, keys }
     }
 
-    /// Commits so many requests with keys, in groups.
+    /// Commits this many requests with keys, in groups.
     fn commit(&mut self, count: u64) {
         for group in (self.keys..self.keys + count).collect::<Vec<_>>().chunks(512) {
             let entries: Vec<_> = group.iter().map(|n| (scope(*n), Lsn(n + 1))).collect();
@@ -66,7 +66,7 @@ impl IndexFixture {
         self.index.run_once(&|| false).unwrap();
     }
 
-    /// Writes down what is in memory, as a stop does.
+    /// Flushes the map in memory, as a stop does.
     fn flush(&self) {
         self.index.flush_recent(|run| run.from < run.to).unwrap();
     }
@@ -75,7 +75,7 @@ impl IndexFixture {
         self.index.find(&scope(n), Lsn(0))
     }
 
-    /// Every key leads to its record, and no other one to any. Of many keys, some are asked for.
+    /// Asserts that every key leads to its record, and no unused key to any. Of many keys, a sample is checked.
     fn assert_complete(&self) {
         let known = |n: &u64| matches!(self.find(*n), Ok(IndexLookup::Found(first)) if first.0 == n + 1);
         assert_eq!((0..self.keys).step_by(self.step()).find(|n| !known(n)), None);
@@ -95,7 +95,7 @@ impl IndexFixture {
         self.index.write().parts.len()
     }
 
-    /// Delivers everything below `end`, and lets go of it.
+    /// Marks all records below `end` as delivered and expires them.
     fn expire_below(&self, end: u64) {
         let log = &self.index.log;
         let done: Vec<_> = (log.oldest_retained().0..end)
@@ -138,7 +138,7 @@ fn a_kept_key_takes_less_than_64_bytes_and_the_index_shrinks_with_the_log() {
     for end in [KEYS / 4, KEYS / 2, KEYS * 3 / 4, KEYS * 9 / 10] {
         house.expire_below(end);
         house.turn();
-        assert!(kept(&house) < KEYS + 10_000 - end, "segments went");
+        assert!(kept(&house) < KEYS + 10_000 - end, "segments have expired");
         assert!(house.disk.bytes() <= 64 * kept(&house), "{} for {}", house.disk.bytes(), kept(&house));
     }
     let oldest = house.index.log.oldest_retained().0;
@@ -210,9 +210,9 @@ fn an_unreadable_part_is_rebuilt_while_the_daemon_runs() {
     house.flush();
     house.commit(10);
     house.disk.fail_reads(true);
-    assert!(house.find(1).is_err(), "it may have been used");
-    assert!(house.index.read().is_err(), "nothing can be told of any key");
-    // The disk reads again; what it could not read is written anew, whatever it would say now.
+    assert!(house.find(1).is_err(), "the key may have been used");
+    assert!(house.index.read().is_err(), "no key can be looked up");
+    // The disk is readable again; the unreadable part is rebuilt regardless of its content.
     house.disk.fail_reads(false);
     house.turn();
     house.assert_complete();
@@ -308,10 +308,10 @@ fn a_hit_that_the_log_denies_makes_the_index_new() {
     let mut house = IndexFixture::open(&FaultyFs::default());
     house.turn();
     house.commit(1_000);
-    // As if the index were of another log.
+    // As if the index belonged to another log.
     house.index.add(&[(scope(u64::MAX), Lsn(7))], house.index.log.end());
     house.index.distrust(&scope(u64::MAX), Lsn(6));
-    assert!(house.find(1).is_ok(), "another request has found it before");
+    assert!(house.find(1).is_ok(), "another request has already reported it");
     house.index.distrust(&scope(u64::MAX), Lsn(7));
     assert!(house.find(1).is_err());
     house.turn();
@@ -336,7 +336,7 @@ fn a_crash_within_a_merge_loses_nothing() {
     house.turn();
     assert_eq!(house.parts(), 1);
     drop(house);
-    // What was merged is still there, and something half written.
+    // The inputs of the merge still exist, and a half-written file.
     before.iter().zip(&contents).for_each(|(path, bytes)| disk.memory.put(path, bytes));
     disk.memory.put(&Path::new(LOG).join(DIR).join("x.tmp"), b"half");
     let house = IndexFixture::open(&disk);
