@@ -47,12 +47,15 @@
 //! # Guarantees
 //!
 //! 1. After [`Writer::commit`] has returned without an error, the batches are on stable storage: bytes, file size,
-//! segment header and directory entry. 2. After a crash, a batch ([`Writer::append`]) exists completely or not at all.
-//! 3. The first failed write, flush, rename or directory flush on that path is final ([`Poisoned`]). 4. A record leaves
-//! `pending/` only after [`Log::confirm`] or [`Log::store_dead_letters`], and only after a durable checkpoint marks it
-//! as done. 5. A read error is never treated as the end of the log. Sectors that stay unreadable after a retry are
-//! damage (`salvage.rs`); other read errors stay errors. Damage is copied to quarantine, listed as a dead letter and
-//! reported. All readable records around it are delivered. 6. Only one process at a time writes to a log ([`Lock`]).
+//!    segment header and directory entry.
+//! 2. After a crash, a batch ([`Writer::append`]) exists completely or not at all.
+//! 3. The first failed write, flush, rename or directory flush on that path is final ([`Poisoned`]).
+//! 4. A record leaves `pending/` only after [`Log::confirm`] or [`Log::store_dead_letters`], and only after a durable
+//!    checkpoint marks it as done.
+//! 5. A read error is never treated as the end of the log. Sectors that stay unreadable after a retry are damage
+//!    (`salvage.rs`); other read errors stay errors. Damage is copied to quarantine, listed as a dead letter and
+//!    reported. All readable records around it are delivered.
+//! 6. Only one process at a time writes to a log ([`Lock`]).
 //!
 //! A record that was appended and not acknowledged may or may not exist after a crash.
 //!

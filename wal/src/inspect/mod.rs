@@ -157,7 +157,7 @@ impl LogDirectory {
         let seen =
             directory_scan::scan_read_only(&*self.fs, &self.path, known, &self.keys, &mut view.findings)?;
         view.read_checkpoint(loaded, &seen)?;
-        view.take_segments(seen)?;
+        view.read_segments(seen)?;
         view.read_dead_letters().map_err(failed)?;
         Ok(view)
     }
@@ -214,7 +214,7 @@ impl LogView {
         Ok(())
     }
 
-    fn take_segments(&mut self, seen: DirectoryScan) -> Result<(), OpenError> {
+    fn read_segments(&mut self, seen: DirectoryScan) -> Result<(), OpenError> {
         let mut successors: Vec<_> =
             seen.segments.iter().skip(1).map(|next| next.header.predecessor).collect();
         successors.push(SegmentSeal::default());
