@@ -9,10 +9,10 @@ use hdrhistogram::Histogram;
 
 use crate::arrivals::Arrivals;
 use crate::clock::RunClock;
+use crate::dispatch::dispatch_when_due;
 use crate::http::RequestError;
 use crate::interrupt::Interrupt;
 use crate::operation::Operations;
-use crate::pacer::dispatch_when_due;
 use crate::queue::{DueRequest, Queue};
 use crate::record;
 use crate::record::{Recorder, RequestOutcome, Sample};

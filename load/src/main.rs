@@ -9,16 +9,16 @@ mod admin;
 mod arrivals;
 mod cli;
 mod clock;
-mod descriptors;
+mod dispatch;
 mod dispatch_thread;
 mod drive;
+mod file_descriptors;
 mod http;
 mod interrupt;
 mod levels;
 mod manual;
 mod operation;
 mod output;
-mod pacer;
 mod plan;
 mod profile;
 mod progress;
@@ -87,7 +87,7 @@ fn execute(command: &Command) -> anyhow::Result<ExitOutcome> {
 /// Runs a scenario, writes its report, and returns the outcome.
 fn load(planned: &ScenarioPlan<'_>) -> anyhow::Result<ExitOutcome> {
     let plan = RunPlan::new(planned)?;
-    descriptors::raise_limit(plan.connections)?;
+    file_descriptors::raise_limit(plan.connections)?;
     let options = &planned.common.report;
     // Before the run: a file that cannot be written must not be noticed only after an hour.
     let report = options.report.as_deref().map(create).transpose()?;

@@ -20,7 +20,7 @@ use crate::report::{
 /// Delay until an interruption is noticed before and after the requests.
 const TICK: Duration = Duration::from_millis(100);
 /// Timeout for the first connection, and for the first token.
-const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The result of a run.
 pub struct FinishedRun {
@@ -85,11 +85,11 @@ async fn delivery_stats(
 async fn connect_and_register(plan: &RunPlan<'_>, server: &Arc<Server>) -> anyhow::Result<()> {
     let mut link = ServerConnection::new(Arc::clone(server));
     let url = plan.endpoint.at("");
-    let connected = tokio::time::timeout(CONNECTED_WITHIN, link.connect()).await;
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, link.connect()).await;
     let connected = connected.with_context(|| format!("cannot connect to {url} within 10 s"))?;
     connected.map_err(|failure| anyhow::anyhow!("cannot connect to {url}: {}", failure.detail()))?;
     if let Some(session) = &plan.operations.session {
-        let first = tokio::time::timeout(CONNECTED_WITHIN, session.bearer(&mut link)).await;
+        let first = tokio::time::timeout(CONNECT_TIMEOUT, session.bearer(&mut link)).await;
         let first = first.context("no token within 10 s")?;
         first.map_err(|failure| anyhow::anyhow!("no token: {}", failure.detail()))?;
     }

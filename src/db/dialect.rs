@@ -22,20 +22,20 @@ impl Dialect {
     }
 
     /// The statement with this database's placeholders. forebay's statements have no `?` within quotes.
-    pub(super) fn placed(self, sql: &str) -> String {
+    pub(super) fn with_placeholders(self, sql: &str) -> String {
         if self != Self::Postgres {
             return sql.to_owned();
         }
-        let mut placed = String::with_capacity(sql.len() * 2);
+        let mut with_placeholders = String::with_capacity(sql.len() * 2);
         let mut number = 0;
         for (part, text) in sql.split('?').enumerate() {
             if part > 0 {
                 number += 1;
-                placed.push_str(&format!("${number}"));
+                with_placeholders.push_str(&format!("${number}"));
             }
-            placed.push_str(text);
+            with_placeholders.push_str(text);
         }
-        placed
+        with_placeholders
     }
 
     /// The clause that makes an `INSERT` an upsert: where `key` already exists, the columns take the new row's values.
@@ -91,8 +91,8 @@ mod tests {
     #[test]
     fn placeholders_are_numbered_only_for_postgres() {
         let sql = "SELECT a FROM t WHERE a = ? AND b IN (?,?)";
-        assert_eq!(Dialect::Postgres.placed(sql), "SELECT a FROM t WHERE a = $1 AND b IN ($2,$3)");
-        assert_eq!(Dialect::MySql.placed(sql), sql);
-        assert_eq!(Dialect::Sqlite.placed("BEGIN"), "BEGIN");
+        assert_eq!(Dialect::Postgres.with_placeholders(sql), "SELECT a FROM t WHERE a = $1 AND b IN ($2,$3)");
+        assert_eq!(Dialect::MySql.with_placeholders(sql), sql);
+        assert_eq!(Dialect::Sqlite.with_placeholders("BEGIN"), "BEGIN");
     }
 }

@@ -119,7 +119,7 @@ impl PooledConnection {
         sql: &str,
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, DbError> {
-        let sql = self.dialect().placed(sql);
+        let sql = self.dialect().with_placeholders(sql);
         self.with_session(query, async |inner, kept| match inner {
             DriverConnection::MySql(c) => {
                 let rows = bound!(MySql, sql, kept, values).fetch_all(&mut **c).await?;
@@ -144,7 +144,7 @@ impl PooledConnection {
         sql: &str,
         values: &[Value<'_>],
     ) -> Result<u64, DbError> {
-        let sql = self.dialect().placed(sql);
+        let sql = self.dialect().with_placeholders(sql);
         self.with_session(query, async |inner, kept| {
             on!(inner, c: Db => Ok(bound!(Db, sql, kept, values).execute(&mut **c).await?.rows_affected()))
         })

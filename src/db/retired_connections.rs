@@ -10,7 +10,7 @@ use crate::sync::Mutex;
 
 /// Minimum time between retirements. If every server is read-only, each write would retire all connections again and
 /// slow down reads.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const RETIRE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The instant of the last retirement, shared by the pool and the connections in use.
 #[derive(Default)]
@@ -20,7 +20,7 @@ impl RetiredConnections {
     /// Retires all connections opened until `now`, unless this happened a moment ago. Returns whether it did.
     pub(super) fn retire_all(&self, now: Instant) -> bool {
         let mut last = self.0.lock();
-        if last.is_some_and(|last| now.saturating_duration_since(last) < AGAIN_AFTER) {
+        if last.is_some_and(|last| now.saturating_duration_since(last) < RETIRE_INTERVAL) {
             return false;
         }
         *last = Some(now);

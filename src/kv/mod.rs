@@ -82,16 +82,16 @@ impl Kv {
 
     /// An embedded store in `dir`. A damaged store is moved aside, and a new one starts empty. Blocks on disk I/O.
     pub fn embedded(dir: &Path) -> Result<Self, KvError> {
-        Ok(Self::of_own(Embedded::open(dir, None)?))
+        Ok(Self::with_embedded(Embedded::open(dir, None)?))
     }
 
     /// An embedded store with encryption at rest: keys and values cannot be read without `secret`. A store with another
     /// secret, or without encryption, is removed.
     pub fn encrypted(dir: &Path, secret: &[u8; 32]) -> Result<Self, KvError> {
-        Ok(Self::of_own(Embedded::open(dir, Some(secret))?))
+        Ok(Self::with_embedded(Embedded::open(dir, Some(secret))?))
     }
 
-    fn of_own(embedded: Embedded) -> Self {
+    fn with_embedded(embedded: Embedded) -> Self {
         Self { store: Backend::Embedded(embedded), metrics: None, last_denied_log: Arc::default() }
     }
 
@@ -154,14 +154,14 @@ impl Kv {
     /// value then returns [`SetOutcome::OwnedMarker`].
     pub async fn set_if_absent(&self, key: &str, value: &[u8], ttl: Duration) -> Result<SetOutcome, KvError> {
         let op = Op::SetIfAbsent { value: value.to_owned(), ttl };
-        held(self.one("kv.set_if_absent", Call::new(key, op)).await?)
+        set_outcome(self.one("kv.set_if_absent", Call::new(key, op)).await?)
     }
 
     /// Does the same for many keys, independently of each other.
     pub async fn set_if_absent_all(&self, entries: &[Entry]) -> Result<Vec<SetOutcome>, KvError> {
         let call =
             |(key, value, ttl): &Entry| Call::new(key, Op::SetIfAbsent { value: value.clone(), ttl: *ttl });
-        self.many("kv.set_if_absent_all", entries, call, held).await
+        self.many("kv.set_if_absent_all", entries, call, set_outcome).await
     }
 
     /// Replaces a value that begins with `owner`. Returns whether it did.
@@ -228,7 +228,7 @@ impl Kv {
         let call = |it: &PermitRequest| {
             Call::new(&it.key, Op::Spend { rate: it.rate, want: it.permits(), at: None })
         };
-        self.many("kv.spend_all", requests, call, spent).await
+        self.many("kv.spend_all", requests, call, permit_reply).await
     }
 
     /// Does the same at a given instant (microseconds), for tests that compare decisions.
@@ -256,7 +256,7 @@ impl Kv {
         want: PermitCount,
         at: Option<u64>,
     ) -> Result<PermitReply, KvError> {
-        spent(self.one("kv.spend", Call::new(key, Op::Spend { rate, want, at })).await?)
+        permit_reply(self.one("kv.spend", Call::new(key, Op::Spend { rate, want, at })).await?)
     }
 
     /// Sends a message to the current subscribers of the channel.
@@ -367,16 +367,16 @@ fn changed(reply: Reply) -> Result<bool, KvError> {
     }
 }
 
-fn held(reply: Reply) -> Result<SetOutcome, KvError> {
+fn set_outcome(reply: Reply) -> Result<SetOutcome, KvError> {
     match reply {
-        Reply::Held(held) => Ok(held),
+        Reply::Held(set_outcome) => Ok(set_outcome),
         _ => Err(unexpected_reply()),
     }
 }
 
-fn spent(reply: Reply) -> Result<PermitReply, KvError> {
+fn permit_reply(reply: Reply) -> Result<PermitReply, KvError> {
     match reply {
-        Reply::Spent(spent) => Ok(spent),
+        Reply::Spent(permit_reply) => Ok(permit_reply),
         _ => Err(unexpected_reply()),
     }
 }

@@ -12,11 +12,11 @@ use crate::kv::{Bucket, PermitReply, Rate};
 use super::limited::Limited;
 
 /// Divisor of the window: a lease expires after this part of it, in which a thousandth of the limit drains.
-const LIFE_OF_WINDOW: u32 = 1000;
+const LIFETIME_DIVISOR: u32 = 1000;
 /// Minimum lifetime of a lease: a busy machine needs this long to wake a waiting request.
-const MIN_LIFE: Duration = Duration::from_millis(250);
+const MIN_LIFETIME: Duration = Duration::from_millis(250);
 /// Divisor of the limit: a lease is no larger than this part of it.
-const PART_OF_LIMIT: u64 = 100;
+const SIZE_DIVISOR: u64 = 100;
 
 /// The local state of one client's limit. Times are microseconds of the process's own clock.
 pub(super) struct PermitLease {
@@ -86,12 +86,12 @@ impl PermitLease {
         self.extra = match self.taken {
             0 => 0,
             // Expired: as much as was needed in its lifetime; the first permit is requested anyway.
-            taken if age >= self.life() => (taken - self.left).saturating_sub(1),
+            taken if age >= self.lifetime() => (taken - self.left).saturating_sub(1),
             // Used in less than half of its lifetime: too small.
-            _ if age < self.life() / 2 => self.extra * 2 + 1,
+            _ if age < self.lifetime() / 2 => self.extra * 2 + 1,
             _ => self.extra,
         };
-        self.extra = self.extra.min(self.rate.limit / PART_OF_LIMIT);
+        self.extra = self.extra.min(self.rate.limit / SIZE_DIVISOR);
         RefillAmount { need: count - left.min(count), extra: self.extra }
     }
 
@@ -126,12 +126,12 @@ impl PermitLease {
     }
 
     fn left(&self, now: u64) -> u64 {
-        if now.saturating_sub(self.taken_at) < self.life() { self.left } else { 0 }
+        if now.saturating_sub(self.taken_at) < self.lifetime() { self.left } else { 0 }
     }
 
-    fn life(&self) -> u64 {
-        let life = (self.rate.window / LIFE_OF_WINDOW).max(MIN_LIFE);
-        u64::try_from(life.as_micros()).unwrap_or(u64::MAX)
+    fn lifetime(&self) -> u64 {
+        let lifetime = (self.rate.window / LIFETIME_DIVISOR).max(MIN_LIFETIME);
+        u64::try_from(lifetime.as_micros()).unwrap_or(u64::MAX)
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
 
     const RATE: Rate = Rate { limit: 100_000, window: Duration::from_secs(1000) };
     /// Lifetime of the tests' leases, in microseconds.
-    const LIFE: u64 = 1_000_000;
+    const LIFETIME: u64 = 1_000_000;
 
     fn is_granted(lease: &mut PermitLease, count: u64, now: u64) -> bool {
         matches!(lease.take(RATE, count, now), LeaseDecision::Granted)
@@ -172,17 +172,17 @@ mod tests {
     #[test]
     fn an_infrequent_client_takes_permits_one_by_one() {
         let mut lease = PermitLease::new(RATE);
-        assert_eq!(requested_permits(&mut lease, LIFE, 0, 1_000), 1_000);
+        assert_eq!(requested_permits(&mut lease, LIFETIME, 0, 1_000), 1_000);
     }
 
     #[test]
     fn a_busy_client_refills_seldom_and_wastes_little() {
         let mut lease = PermitLease::new(RATE);
         // 500 in the lifetime of a lease.
-        let requested = requested_permits(&mut lease, LIFE / 500, 0, 50_000);
+        let requested = requested_permits(&mut lease, LIFETIME / 500, 0, 50_000);
         assert!((50_000..51_500).contains(&requested), "{requested}");
         let refills = (0..5_000).filter(|number| {
-            let now = 100 * LIFE + number * (LIFE / 500);
+            let now = 100 * LIFETIME + number * (LIFETIME / 500);
             let is_short = !is_granted(&mut lease, 1, now);
             if is_short {
                 refill(&mut lease, 1, now);
@@ -207,8 +207,8 @@ mod tests {
     fn unused_permits_expire() {
         let mut lease = PermitLease::new(RATE);
         refill(&mut lease, 10, 5);
-        assert!(is_granted(&mut lease, 1, 4 + LIFE));
-        assert!(!is_granted(&mut lease, 1, 5 + LIFE));
+        assert!(is_granted(&mut lease, 1, 4 + LIFETIME));
+        assert!(!is_granted(&mut lease, 1, 5 + LIFETIME));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{AdjustableLimiter, Limits};
 /// Channel on which daemons announce changed limits.
 const CHANNEL: &str = "forebay:ratelimit";
 /// Time to live of a change. The store needs one for every value.
-const FOR_EVER: Duration = Duration::MAX;
+const NO_EXPIRY: Duration = Duration::MAX;
 /// Minimum time between attempts while the store is unavailable.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_millis(500);
@@ -123,7 +123,7 @@ impl Limits {
 }
 
 async fn share(kv: &Kv, which: AdjustableLimiter, dated: &TimestampedSetting) -> Result<(), KvError> {
-    kv.set(&key(which), &dated.encode(), FOR_EVER).await?;
+    kv.set(&key(which), &dated.encode(), NO_EXPIRY).await?;
     kv.publish(CHANNEL, which.name()).await
 }
 

@@ -59,8 +59,8 @@ async fn fails_over(old: &str, new: &str, demote: impl FnOnce()) {
     for number in 0..CONNECTIONS {
         assert_eq!(write(&database, &format!("after-{number}")).await, Ok(()));
     }
-    let there = TestDatabase::server(new.to_owned()).database().await;
-    assert!(there.outcome("after-0").await.unwrap().is_some());
+    let successor = TestDatabase::server(new.to_owned()).database().await;
+    assert!(successor.outcome("after-0").await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,11 +9,11 @@ use sqlx::{AssertSqlSafe, Connection};
 
 mod cancelled;
 mod encoding;
+mod expired;
 mod extras;
 mod failover;
 mod full;
 mod grants;
-mod housekeeping;
 mod last_logins;
 mod migrations;
 mod outage;

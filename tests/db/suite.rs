@@ -1,8 +1,7 @@
 //! Runs each test of the suite on each of the three databases, and on PostgreSQL behind a pooler.
 
 use crate::{
-    TestDatabase, cancelled, extras, housekeeping, last_logins, migrations, queue, sessions, transactions,
-    users,
+    TestDatabase, cancelled, expired, extras, last_logins, migrations, queue, sessions, transactions, users,
 };
 use support::services;
 
@@ -66,16 +65,16 @@ on_each_database! {
     queue::parked_commands_come_in_their_order,
     extras::deferred_columns_show_at_once_and_are_merged_later,
     extras::an_update_or_deletion_removes_deferred_columns,
-    housekeeping::one_pass_deletes_a_large_backlog_and_allows_writes,
-    housekeeping::a_pass_over_its_time_limit_continues_in_the_next,
-    housekeeping::many_rows_of_one_instant_are_deleted,
-    housekeeping::two_daemons_can_delete_at_once,
-    housekeeping::an_audit_row_outlives_its_outcome_and_the_configured_retention,
-    housekeeping::a_name_deleted_again_keeps_its_newer_tombstone,
-    housekeeping::a_failing_table_does_not_stop_other_tables,
-    housekeeping::a_failing_table_reports_its_retention_lag,
-    housekeeping::the_audit_reports_its_lag_while_outcomes_fail,
-    housekeeping::nothing_is_deleted_while_migrations_are_pending,
+    expired::one_pass_deletes_a_large_backlog_and_allows_writes,
+    expired::a_pass_over_its_time_limit_continues_in_the_next,
+    expired::many_rows_of_one_instant_are_deleted,
+    expired::two_daemons_can_delete_at_once,
+    expired::an_audit_row_outlives_its_outcome_and_the_configured_retention,
+    expired::a_name_deleted_again_keeps_its_newer_tombstone,
+    expired::a_failing_table_does_not_stop_other_tables,
+    expired::a_failing_table_reports_its_retention_lag,
+    expired::the_audit_reports_its_lag_while_outcomes_fail,
+    expired::nothing_is_deleted_while_migrations_are_pending,
     sessions::a_session_moves_on_one_generation_at_a_time,
     sessions::concurrent_rotations_of_a_generation_succeed_once,
     sessions::an_ended_session_stays_ended_with_and_without_a_row,

@@ -57,8 +57,11 @@ async fn the_redis_script_and_the_rust_code_agree() {
             let need = if random.below(8) == 0 { -need } else { need / 4 };
             let want = (need, random.size(9));
             let here = bucket.spend_at(rate, want, now);
-            let there = kv.take_permits_at(&key, rate, want, now).await.unwrap();
-            assert_eq!(there, here, "seed {seed}, life {life}, step {step}: {rate:?} {want:?} {bucket:?}");
+            let by_script = kv.take_permits_at(&key, rate, want, now).await.unwrap();
+            assert_eq!(
+                by_script, here,
+                "seed {seed}, life {life}, step {step}: {rate:?} {want:?} {bucket:?}"
+            );
             granted += u64::from(here.granted > 0);
         }
     }

@@ -21,9 +21,9 @@ const ATTEMPTS: u32 = 20;
 /// Maximum pause between two attempts, whatever `Retry-After` says, in seconds.
 const MAX_PAUSE_SECONDS: u64 = 5;
 /// Maximum wait of a registration until it is applied, as a `Prefer` header, in seconds.
-const APPLIED_WITHIN: &str = "wait=60";
+const APPLY_WAIT: &str = "wait=60";
 /// Timeout of a registration or login.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(75);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// The users of a run.
 pub struct Population {
@@ -84,9 +84,9 @@ impl Population {
         link: &mut ServerConnection,
     ) -> anyhow::Result<()> {
         let mut message = self.registration(number as u64, headers);
-        message.headers.insert(HeaderName::from_static("prefer"), HeaderValue::from_static(APPLIED_WITHIN));
+        message.headers.insert(HeaderName::from_static("prefer"), HeaderValue::from_static(APPLY_WAIT));
         for _ in 0..ATTEMPTS {
-            let sent = tokio::time::timeout(ANSWERED_WITHIN, link.send(&message, None, true));
+            let sent = tokio::time::timeout(RESPONSE_TIMEOUT, link.send(&message, None, true));
             let response = sent.await.context("a registration before the run got no response")?;
             let response = response
                 .map_err(|failure| anyhow::anyhow!("a registration before the run: {}", failure.detail()))?;
@@ -111,7 +111,7 @@ impl Population {
     }
 
     async fn log_in(&self, number: usize, link: &mut ServerConnection) -> anyhow::Result<()> {
-        let first = tokio::time::timeout(ANSWERED_WITHIN, self.sessions[number].bearer(link)).await;
+        let first = tokio::time::timeout(RESPONSE_TIMEOUT, self.sessions[number].bearer(link)).await;
         let first = first.context("a login before the run got no response")?;
         first.map_err(|failure| anyhow::anyhow!("a login before the run: {}", failure.detail()))?;
         Ok(())

@@ -10,7 +10,7 @@ fn server() -> Server {
     Server::start(|request| ServerReply::status(if request.number % 10 == 0 { 503 } else { 200 }))
 }
 
-fn judged(server: &Server, dir: &Path, levels: &str) -> ToolRun {
+fn run_with_levels(server: &Server, dir: &Path, levels: &str) -> ToolRun {
     let levels = file(dir, "levels.toml", levels);
     steady(&server.url("/"), 100, "500ms", 1, &["--levels", levels.to_str().unwrap()])
 }
@@ -20,7 +20,7 @@ fn the_exit_code_shows_whether_all_levels_are_met() {
     let dir = tempfile::tempdir().unwrap();
     let server = server();
     let met = "[total]\nerror_rate = 0.1\nrequests = 45\nmax = \"1h\"\n";
-    let report = judged(&server, dir.path(), met).assert_exit(0).json();
+    let report = run_with_levels(&server, dir.path(), met).assert_exit(0).json();
     assert_eq!(
         (&report["levels"]["met"], report["levels"]["checks"].as_array().unwrap().len()),
         (&true.into(), 3)
@@ -32,12 +32,14 @@ fn the_exit_code_shows_whether_all_levels_are_met() {
         "p95 = \"1us\"",
         "p50 = \"1us\"\nerror_rate = 0.1",
     ] {
-        let report = judged(&server, dir.path(), &format!("[total]\n{missed}\n")).assert_exit(1).json();
+        let report =
+            run_with_levels(&server, dir.path(), &format!("[total]\n{missed}\n")).assert_exit(1).json();
         assert_eq!(report["levels"]["met"], false, "{missed}");
     }
-    let phase = judged(&server, dir.path(), "[phase.steady]\nerror_rate = 0.05\n").assert_exit(1).json();
+    let phase =
+        run_with_levels(&server, dir.path(), "[phase.steady]\nerror_rate = 0.05\n").assert_exit(1).json();
     assert_eq!(phase["levels"]["checks"][0]["scope"], "phase steady");
-    judged(&server, dir.path(), "[operation.request]\nerror_rate = 0.05\n").assert_exit(1);
+    run_with_levels(&server, dir.path(), "[operation.request]\nerror_rate = 0.05\n").assert_exit(1);
 }
 
 /// The guide's phases are those of a spike, and its operation is the default kind.
@@ -61,8 +63,8 @@ fn the_levels_of_the_guide_are_valid() {
 fn an_error_in_the_file_is_found_before_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let server = server();
-    let run =
-        judged(&server, dir.path(), "[total]\np95 = 5\n\n[operation.reed]\np95 = \"1s\"\n").assert_exit(2);
+    let run = run_with_levels(&server, dir.path(), "[total]\np95 = 5\n\n[operation.reed]\np95 = \"1s\"\n")
+        .assert_exit(2);
     for expected in
         ["levels.toml:2: p95: expected a duration", "levels.toml:4: no operation is called \"reed\""]
     {

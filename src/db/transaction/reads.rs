@@ -44,8 +44,8 @@ impl DbTransaction {
         let rows = self.search(Query::UsersForUpdate, users::SELECT, "name", &names, &tail).await?;
         let mut found = Vec::with_capacity(rows.len());
         for row in &rows {
-            let (user, put_off) = users::user(row)?;
-            if put_off {
+            let (user, has_deferred) = users::user(row)?;
+            if has_deferred {
                 self.deferred.insert(user.name.clone());
             }
             found.push(user);

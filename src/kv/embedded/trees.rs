@@ -266,7 +266,7 @@ mod tests {
         Call::new(key, Op::Set { value: b"x".to_vec(), ttl })
     }
 
-    fn there(trees: &Trees, key: &str, now: Timestamp) -> bool {
+    fn exists(trees: &Trees, key: &str, now: Timestamp) -> bool {
         trees.with_store(|store| trees.live_value(store, key.as_bytes(), now)).unwrap().is_some()
     }
 
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(evictions.get(), 0, "two keys fit");
         trees.apply(&[set("middle", HOUR * 2)], now).unwrap();
         assert_eq!(evictions.get(), 1);
-        let left: Vec<_> = ["long", "middle", "short"].map(|key| there(&trees, key, now)).into();
+        let left: Vec<_> = ["long", "middle", "short"].map(|key| exists(&trees, key, now)).into();
         assert_eq!(left, [true, true, false]);
         assert_eq!(lengths(&trees), (2, 2));
     }
@@ -296,8 +296,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let trees = Trees::open(dir.path(), None).unwrap();
         trees.apply(&[set("a", Duration::from_millis(5))], Timestamp(10)).unwrap();
-        assert!(there(&trees, "a", Timestamp(14)));
-        assert!(!there(&trees, "a", Timestamp(15)));
+        assert!(exists(&trees, "a", Timestamp(14)));
+        assert!(!exists(&trees, "a", Timestamp(15)));
     }
 
     #[test]

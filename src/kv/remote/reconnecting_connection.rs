@@ -12,10 +12,10 @@ use super::error::to_kv_error;
 use crate::task::Task;
 
 /// Minimum time between new connections to a cluster with an unresponsive node.
-const RENEW_EVERY: Duration = Duration::from_secs(5);
+const RENEW_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Minimum time between replacements. If no server accepts writes, each call would connect again.
-const REPLACE_EVERY: Duration = Duration::from_secs(1);
+const REPLACE_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct ReconnectingConnection {
     connector: Arc<Connector>,
@@ -73,7 +73,7 @@ impl ReconnectingConnection {
             return true;
         }
         let now = Instant::now();
-        if slot.replaced.is_some_and(|last| now.saturating_duration_since(last) < REPLACE_EVERY) {
+        if slot.replaced.is_some_and(|last| now.saturating_duration_since(last) < REPLACE_INTERVAL) {
             return false;
         }
         slot.replaced = Some(now);
@@ -97,7 +97,7 @@ impl ReconnectingConnection {
     /// Opens a new connection, and replaces the current one when it is ready. Calls continue meanwhile.
     pub fn renew(self: &Arc<Self>) {
         let mut renewal = self.renewal.lock();
-        if renewal.as_ref().is_some_and(|renewal| renewal.begun.elapsed() < RENEW_EVERY) {
+        if renewal.as_ref().is_some_and(|renewal| renewal.begun.elapsed() < RENEW_INTERVAL) {
             return;
         }
         let (connector, slot) = (Arc::clone(&self.connector), Arc::clone(&self.slot));

@@ -61,14 +61,14 @@ impl Subscriber {
         connector: Arc<Connector>,
         channel: &str,
         lost: Option<IntCounter>,
-        unheard: Arc<FailedSubscriptions>,
+        failed_subscriptions: Arc<FailedSubscriptions>,
     ) -> Self {
         Self {
             connector,
             channel: channel.to_owned(),
             lost,
-            number: unheard.next_id(),
-            failed_subscriptions: unheard,
+            number: failed_subscriptions.next_id(),
+            failed_subscriptions,
             delays: Backoff::new(RETRY_MIN, RETRY_MAX),
             retry_at: Instant::now(),
             turn: 0,

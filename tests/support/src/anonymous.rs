@@ -79,19 +79,19 @@ pub fn anonymous_requests() -> Vec<AnonymousRequest> {
         statements: 0,
         request,
     };
-    let asks = |probe: AnonymousRequest, statements| AnonymousRequest { statements, ..probe };
+    let with_statements = |probe: AnonymousRequest, statements| AnonymousRequest { statements, ..probe };
     vec![
         probe("POST", "/v1/commands/{kind}", "64 KiB, no token", |_| {
             to("/v1/commands/order", filled(64 << 10))
         }),
-        probe("POST", "/v1/commands/{kind}", "a token nobody signed", |number| {
+        probe("POST", "/v1/commands/{kind}", "a token without a valid signature", |number| {
             with_token(to("/v1/commands/order", filled(64 << 10)), &forged(number))
         }),
         probe("GET", "/v1/commands/{id}", "an invented id", |number| {
             to(&format!("/v1/commands/{number:040}"), String::new())
         }),
-        asks(probe("POST", "/v1/users", NEW_USER, |number| to("/v1/users", somebody(number))), 1),
-        asks(probe("POST", "/v1/users", "a name that is taken", |_| to("/v1/users", taken())), 1),
+        with_statements(probe("POST", "/v1/users", NEW_USER, |number| to("/v1/users", new_user(number))), 1),
+        with_statements(probe("POST", "/v1/users", "a name that is taken", |_| to("/v1/users", taken())), 1),
         probe("POST", "/v1/users", "16 KiB of unknown members", |_| {
             to("/v1/users", unknown_members(MAX_FORM_BYTES))
         }),
@@ -100,7 +100,7 @@ pub fn anonymous_requests() -> Vec<AnonymousRequest> {
         probe("POST", "/v1/users", "more than 16 KiB", |_| to("/v1/users", filled(MAX_FORM_BYTES + 1))),
         probe("GET", "/v1/users", "no token", |_| to("/v1/users?limit=1000", String::new())),
         probe("GET", "/v1/users/{name}", "no token", |_| to("/v1/users/known", String::new())),
-        probe("GET", "/v1/users/{name}", "a token nobody signed", |number| {
+        probe("GET", "/v1/users/{name}", "a token without a valid signature", |number| {
             with_token(to("/v1/users/known", String::new()), &forged(number))
         }),
         probe("GET", "/v1/users/{name}", "12 KiB of a token", |number| {
@@ -113,13 +113,13 @@ pub fn anonymous_requests() -> Vec<AnonymousRequest> {
             to("/v1/users/known/password", unknown_members(MAX_FORM_BYTES))
         }),
         probe("DELETE", "/v1/users/{name}", "no token", |_| to("/v1/users/known", String::new())),
-        asks(
-            probe("POST", "/login", "a name nobody has", |number| {
+        with_statements(
+            probe("POST", "/login", "an unknown name", |number| {
                 to("/login", credentials(&format!("nobody-{number}"), "wrong horse"))
             }),
             1,
         ),
-        asks(
+        with_statements(
             probe("POST", "/login", "a wrong password", |number| {
                 to("/login", credentials(EXISTING_USER.0, &format!("wrong horse {number}")))
             }),
@@ -128,9 +128,13 @@ pub fn anonymous_requests() -> Vec<AnonymousRequest> {
         probe("POST", "/login", "16 KiB of unknown members", |_| {
             to("/login", unknown_members(MAX_FORM_BYTES))
         }),
-        probe("POST", "/refresh", "a token nobody signed", |number| to("/refresh", refresh(&forged(number)))),
+        probe("POST", "/refresh", "a token without a valid signature", |number| {
+            to("/refresh", refresh(&forged(number)))
+        }),
         probe("POST", "/refresh", "12 KiB of a token", |_| to("/refresh", refresh(&"x".repeat(LONG_HEADER)))),
-        probe("POST", "/logout", "a token nobody signed", |number| to("/logout", refresh(&forged(number)))),
+        probe("POST", "/logout", "a token without a valid signature", |number| {
+            to("/logout", refresh(&forged(number)))
+        }),
         probe("POST", "/logout", "12 KiB of a token", |_| to("/logout", refresh(&"x".repeat(LONG_HEADER)))),
         probe("GET", "/openapi.json", "as it is", |_| to("/openapi.json", String::new())),
         probe("GET", "/healthz", "as it is", |_| to("/healthz", String::new())),
@@ -172,7 +176,7 @@ fn refresh(token: &str) -> String {
     json!({"refresh_token": token}).to_string()
 }
 
-fn somebody(number: u64) -> String {
+fn new_user(number: u64) -> String {
     json!({
         "name": format!("anonymous-{number}"),
         "email": format!("anonymous-{number}@example.org"),

@@ -14,7 +14,7 @@ use std::{fs, io, process, thread};
 use super::wait;
 
 /// Timeout for freezing. Stopping all threads of a process takes well under a millisecond, unless it waits for a disk.
-const FREEZE_WITHIN: Duration = Duration::from_secs(10);
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Number of log lines shown on failure: enough to see why a process ended, few enough to read.
 const LOG_TAIL_LINES: usize = 60;
@@ -83,7 +83,7 @@ impl Child {
     pub fn freeze(&mut self) {
         self.signal("STOP");
         let tasks = PathBuf::from(format!("/proc/{}/task", self.pid()));
-        wait::until_true(&format!("{} is frozen", self.name), FREEZE_WITHIN, || all_stopped(&tasks));
+        wait::until_true(&format!("{} is frozen", self.name), FREEZE_TIMEOUT, || all_stopped(&tasks));
     }
 
     /// Resumes the process (SIGCONT) after [`Child::freeze`].

@@ -11,7 +11,7 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use super::wait;
 
 /// Timeout for reading. Reading a test's records takes milliseconds; reconnecting to a restarted broker takes seconds.
-const WITHIN: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Time that one poll for a message blocks. `poll` uses all of it if no message arrives.
 const POLL: Duration = Duration::from_millis(50);
@@ -98,7 +98,7 @@ impl Reader {
             .set("reconnect.backoff.max.ms", "500")
             .create()
             .expect("a consumer");
-        let ids = wait::until(&format!("{topic} is known"), WITHIN, || partitions_of(&consumer, topic));
+        let ids = wait::until(&format!("{topic} is known"), TIMEOUT, || partitions_of(&consumer, topic));
         let mut assignment = TopicPartitionList::new();
         for id in &ids {
             assignment.add_partition_offset(topic, *id, Offset::Beginning).expect("a partition of the topic");
@@ -108,9 +108,9 @@ impl Reader {
     }
 
     fn read_to_end(&mut self) {
-        let deadline = Instant::now() + WITHIN;
+        let deadline = Instant::now() + TIMEOUT;
         while self.ended.len() < self.partitions {
-            assert!(Instant::now() < deadline, "the end was not reached within {WITHIN:?}");
+            assert!(Instant::now() < deadline, "the end was not reached within {TIMEOUT:?}");
             self.poll();
         }
     }

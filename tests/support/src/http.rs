@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// Longer than the longest response of the daemon (`Prefer: wait=60`), so only a hanging response exceeds it.
-const READ_WITHIN: Duration = Duration::from_secs(75);
+const READ_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Far above any body in the tests; a longer one is an error of the server.
 const MAX_BODY_BYTES: usize = 256 * 1024 * 1024;
@@ -55,7 +55,7 @@ pub struct Client {
 impl Client {
     /// A client that connects when first used.
     pub fn new(address: &str) -> Client {
-        Client { address: address.to_owned(), within: READ_WITHIN, connection: None }
+        Client { address: address.to_owned(), within: READ_TIMEOUT, connection: None }
     }
 
     /// Sets the maximum wait for each piece of a response.
@@ -271,8 +271,8 @@ pub fn tcp(address: &str) -> io::Result<TcpStream> {
     let tcp = TcpStream::connect(address)?;
     // A request is sent whole, but tests also send pieces, and each piece must arrive at once.
     tcp.set_nodelay(true)?;
-    tcp.set_read_timeout(Some(READ_WITHIN))?;
-    tcp.set_write_timeout(Some(READ_WITHIN))?;
+    tcp.set_read_timeout(Some(READ_TIMEOUT))?;
+    tcp.set_write_timeout(Some(READ_TIMEOUT))?;
     Ok(tcp)
 }
 

@@ -16,8 +16,8 @@ use super::sql::{PASSWORD, SqlServer, USER, block_on};
 use super::{scratch, sql, wait};
 
 /// Timeout for a start, which takes one to three seconds, and longer with a repair after a kill.
-const READY_WITHIN: Duration = Duration::from_secs(60);
-const STOP_WITHIN: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Directory of temporary tables, one per server: a starting server removes the files that it takes for leftovers, and
 /// another server's statement would fail.
@@ -122,7 +122,7 @@ impl SqlServer for MariaDb {
 
     fn start(&self) {
         *self.child() = Some(Child::spawn("mariadb", &self.command(), &self.dir.path().join("log")));
-        wait::until_true("MariaDB replies", READY_WITHIN, || {
+        wait::until_true("MariaDB replies", READY_TIMEOUT, || {
             let ended = self.running(|child| child.ended().map(|status| (status, child.log_tail())));
             assert!(ended.is_none(), "MariaDB ended: {ended:?}");
             block_on(async { MySqlConnection::connect(&self.url("mysql")).await.is_ok() })
@@ -130,7 +130,7 @@ impl SqlServer for MariaDb {
     }
 
     fn stop(&self) {
-        self.running(|child| child.terminate(STOP_WITHIN));
+        self.running(|child| child.terminate(STOP_TIMEOUT));
         *self.child() = None;
     }
 

@@ -15,7 +15,7 @@ use super::ports::Port;
 use super::sql::{PASSWORD, USER};
 use super::{postgres, scratch, wait};
 
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// `pool_mode = transaction`, and another session for each transaction: session state is lost. Few sessions with a
 /// short idle timeout, because a PostgreSQL that tests share has one pool per database.
 const TRANSACTION_SETTINGS: [&str; 4] =
@@ -58,7 +58,7 @@ impl PgBouncer {
         let mut command = postgres::as_service_user(&program);
         command.arg(&file);
         let mut child = Child::spawn("pgbouncer", &command, &dir.path().join("log"));
-        wait::until_true("PgBouncer listens", READY_WITHIN, || {
+        wait::until_true("PgBouncer listens", READY_TIMEOUT, || {
             let ended = child.ended().map(|status| (status, child.log_tail()));
             assert!(ended.is_none(), "PgBouncer ended: {ended:?}");
             TcpStream::connect(port.address()).is_ok()

@@ -17,8 +17,8 @@ use super::ports::Port;
 use super::sql::{PASSWORD, SqlServer, USER, block_on};
 use super::{scratch, sql, wait};
 
-const READY_WITHIN: Duration = Duration::from_secs(60);
-const STOP_WITHIN: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The server, running or not.
 pub struct Postgres {
@@ -118,7 +118,7 @@ impl SqlServer for Postgres {
             command.arg("-c").arg(setting);
         }
         *self.child() = Some(Child::spawn("postgres", &command, &self.dir.path().join("log")));
-        wait::until_true("PostgreSQL replies", READY_WITHIN, || {
+        wait::until_true("PostgreSQL replies", READY_TIMEOUT, || {
             let ended = self.running(|child| child.ended().map(|status| (status, child.log_tail())));
             assert!(ended.is_none(), "PostgreSQL ended: {ended:?}");
             block_on(async { PgConnection::connect(&self.url("postgres")).await.is_ok() })
@@ -129,7 +129,7 @@ impl SqlServer for Postgres {
         // "Fast": the default waits until every client has disconnected.
         self.running(|child| {
             child.signal("INT");
-            child.wait(STOP_WITHIN).expect("PostgreSQL stops");
+            child.wait(STOP_TIMEOUT).expect("PostgreSQL stops");
         });
         *self.child() = None;
     }
@@ -139,7 +139,7 @@ impl SqlServer for Postgres {
         let sessions = self.running(|child| sessions(child.pid()));
         self.running(Child::kill);
         signal("KILL", &sessions);
-        wait::until_true("PostgreSQL's sessions have ended", STOP_WITHIN, || {
+        wait::until_true("PostgreSQL's sessions have ended", STOP_TIMEOUT, || {
             !sessions.iter().any(|pid| Path::new("/proc").join(pid.to_string()).exists())
         });
         *self.child() = None;

@@ -23,10 +23,10 @@ use super::ports::Port;
 use super::{scratch, wait};
 
 /// Timeout for a start, which takes tens of milliseconds; the cores may also compile and run brokers.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Above the daemon's own `shutdown_grace` (30 s), so that the daemon's deadline ends first, not the test's.
-const STOP_WITHIN: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The default limits of a shell or systemd: 1,024 descriptors, and files that other users may read. The shell becomes
 /// the daemon, so that the pid is the daemon's.
@@ -171,7 +171,7 @@ impl Forebay {
 
     /// Does the same. Returns an error if the daemon ended before.
     pub fn try_await_ready(&mut self) -> Result<(), String> {
-        wait::until("forebay is ready", READY_WITHIN, || {
+        wait::until("forebay is ready", READY_TIMEOUT, || {
             if let Some(status) = self.running().ended() {
                 return Some(Err(format!("forebay ended ({status}):\n{}", self.running().log_tail())));
             }
@@ -187,7 +187,7 @@ impl Forebay {
 
     /// Stops the daemon (SIGTERM) and returns its exit status.
     pub fn terminate(&mut self) -> ExitStatus {
-        let status = self.running().terminate(STOP_WITHIN);
+        let status = self.running().terminate(STOP_TIMEOUT);
         self.child = None;
         status
     }
@@ -239,7 +239,7 @@ impl Forebay {
         let tasks = format!("/proc/{}/task", self.pid());
         let named =
             |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
-        wait::until(&format!("thread {name}"), READY_WITHIN, || {
+        wait::until(&format!("thread {name}"), READY_TIMEOUT, || {
             let path = fs::read_dir(&tasks).ok()?.flatten().map(|task| task.path()).find(named)?;
             path.file_name()?.to_str()?.parse().ok()
         })

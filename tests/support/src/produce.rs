@@ -53,8 +53,8 @@ pub fn produce(
 /// Produces records, all of which must be confirmed.
 pub fn produce_ok(bootstrap: &str, topic: &str, records: &[(&str, &str)]) {
     /// An election after a lost broker takes some seconds.
-    const WITHIN: Duration = Duration::from_secs(60);
-    for (outcome, record) in produce(bootstrap, topic, records, WITHIN, &[]).iter().zip(records) {
+    const TIMEOUT: Duration = Duration::from_secs(60);
+    for (outcome, record) in produce(bootstrap, topic, records, TIMEOUT, &[]).iter().zip(records) {
         assert!(outcome.is_ok(), "{record:?} to {topic}: {outcome:?}");
     }
 }

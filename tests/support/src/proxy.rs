@@ -25,7 +25,7 @@ use super::ports::Port;
 /// Time that a thread may block in a read, a write or a wait before it checks the test's settings again.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Timeout for connecting to the target. The kernel accepts a local connection at once, even for a frozen service.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of connections, with two threads each. Far above the number that a test's clients open.
 const MAX_CONNECTIONS: usize = 256;
 /// Bytes read at a time, which a slow link delays together.
@@ -353,7 +353,7 @@ fn listen(port: &Port) -> TcpListener {
 
 fn connect(target: &str) -> io::Result<TcpStream> {
     let target = target.parse().map_err(io::Error::other)?;
-    TcpStream::connect_timeout(&target, CONNECT_WITHIN)
+    TcpStream::connect_timeout(&target, CONNECT_TIMEOUT)
 }
 
 /// Makes the last close of the socket send a reset instead of an orderly end.

@@ -16,10 +16,10 @@ use super::ports::Port;
 use super::{scratch, wait};
 
 /// Timeout for a start, which takes a few milliseconds, for a cluster about a second; the machine may be busy.
-const READY_WITHIN: Duration = Duration::from_secs(30);
-const STOP_WITHIN: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Timeout of a healthy server's reply.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 const SLOTS: usize = 16_384;
 /// Slots of each of three nodes; the last one has fewer.
 const SLOTS_PER_NODE: usize = SLOTS.div_ceil(3);
@@ -66,7 +66,7 @@ impl Redis {
         }
         server.args(&self.options);
         let mut started = Child::spawn("redis", &server, &self.log_file());
-        wait::until_true("redis replies", READY_WITHIN, || {
+        wait::until_true("redis replies", READY_TIMEOUT, || {
             assert!(started.ended().is_none(), "redis ended:\n{}", started.log_tail());
             self.command(&["PING"]).is_ok()
         });
@@ -85,7 +85,7 @@ impl Redis {
 
     /// Stops the server in an orderly way (SIGTERM).
     pub fn stop(&self) {
-        self.running(|child| child.terminate(STOP_WITHIN));
+        self.running(|child| child.terminate(STOP_TIMEOUT));
         *self.child() = None;
     }
 
@@ -108,7 +108,7 @@ impl Redis {
     /// Sends one command over a new connection and returns the reply in its wire format.
     pub fn command(&self, command: &[&str]) -> io::Result<String> {
         let mut stream = TcpStream::connect(self.address())?;
-        stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         let mut request = format!("*{}\r\n", command.len());
         for word in command {
             request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
@@ -194,7 +194,7 @@ impl RedisCluster {
     /// Returns when every node knows all slots and all nodes.
     pub fn await_ready(&self) {
         for node in &self.nodes {
-            wait::until_true("the cluster serves", READY_WITHIN, || {
+            wait::until_true("the cluster serves", READY_TIMEOUT, || {
                 let info = node.command(&["CLUSTER", "INFO"]).unwrap_or_default();
                 info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
             });
@@ -216,7 +216,7 @@ impl RedisCluster {
     pub fn take_over(&self, from: usize, to: usize) {
         let (first, last) = slots(from);
         let ask = |command: &[&str]| self.nodes[to].command(command).expect("the node runs");
-        wait::until_true("the slots are taken over", READY_WITHIN, || {
+        wait::until_true("the slots are taken over", READY_TIMEOUT, || {
             // The slots may already have no owner.
             ask(&["CLUSTER", "DELSLOTSRANGE", &first, &last]);
             ask(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]) == "+OK\r\n"

@@ -95,7 +95,7 @@ impl Kafka {
     }
 
     /// Grants the initial permissions of a secure cluster. Its super users are the brokers and anonymous clients.
-    pub(super) fn allow_everybody_everything(&self) {
+    pub(super) fn allow_all_users(&self) {
         let all = ["*", "*", CLUSTER, "*"].into_iter().zip(2..);
         for (name, resource) in all {
             let acl = Acl { resource, name, principal: "User:*", operation: ALL, permission: ALLOW };

@@ -9,14 +9,14 @@ use std::{fs, process};
 use super::certificates::Certificates;
 use super::options::Node;
 use super::secure::{Listener, scram_users};
-use super::{ClusterOptions, Jars, READY_WITHIN, wire};
+use super::{ClusterOptions, Jars, READY_TIMEOUT, wire};
 use crate::child::Child;
 use crate::ports::Port;
 use crate::wait;
 
 /// Timeout of an orderly stop, which takes under a second. A broker without reachable controllers waits for them in
 /// vain.
-const STOP_WITHIN: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A broker, running or not. Methods take `&self`, so that a test can stop it while other threads produce.
 pub struct Broker {
@@ -96,7 +96,7 @@ impl Broker {
 
     /// Returns when the broker replies and lists itself among the cluster's brokers.
     pub fn await_ready(&self) {
-        wait::until_true(&format!("broker {} is ready", self.id), READY_WITHIN, || {
+        wait::until_true(&format!("broker {} is ready", self.id), READY_TIMEOUT, || {
             self.assert_running();
             self.members().is_some_and(|members| members.contains(&self.id))
         });
@@ -104,7 +104,7 @@ impl Broker {
 
     /// Stops the broker in an orderly way (SIGTERM): it hands over its partitions and closes its logs.
     pub fn stop(&self) {
-        self.running(|child| child.terminate(STOP_WITHIN));
+        self.running(|child| child.terminate(STOP_TIMEOUT));
         *self.child() = None;
     }
 

@@ -8,7 +8,7 @@ use super::{ClusterOptions, Kafka};
 use crate::child::Child;
 
 /// Timeout of a console tool. The tools time out after a minute without a reply; this is for a hanging Java.
-const TOOL_WITHIN: Duration = Duration::from_secs(120);
+const TOOL_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The fetched Kafka, with a Java to run it.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ impl Jars {
         configure(&mut java);
         let log = tempfile::Builder::new().prefix("tool-").tempfile_in(dir).expect("a log of a tool");
         let mut child = Child::spawn(class, &java, log.path());
-        let status = child.wait(TOOL_WITHIN);
+        let status = child.wait(TOOL_TIMEOUT);
         let output = child.log();
         assert!(status.is_some_and(|status| status.success()), "{class}: {status:?}\n{output}");
         output

@@ -30,7 +30,7 @@ pub use secure::Listener;
 use super::{scratch, wait};
 
 /// Timeout for a start. A cluster replies after 1 s on an idle machine; the two cores may also compile.
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A running cluster. Dropping it kills its brokers and removes their data.
 pub struct Kafka {
@@ -59,7 +59,7 @@ impl Kafka {
         }
         cluster.await_members();
         if cluster.options.is_secure() {
-            cluster.allow_everybody_everything();
+            cluster.allow_all_users();
         } else if cluster.options.has_acls() {
             cluster.allow_everything();
         }
@@ -116,7 +116,7 @@ impl Kafka {
     /// Returns when each broker knows all of them.
     fn await_members(&self) {
         for broker in &self.brokers {
-            wait::until_true(&format!("broker {} sees the cluster", broker.id()), READY_WITHIN, || {
+            wait::until_true(&format!("broker {} sees the cluster", broker.id()), READY_TIMEOUT, || {
                 broker.assert_running();
                 broker.members().is_some_and(|members| members.len() == self.brokers.len())
             });

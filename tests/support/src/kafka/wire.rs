@@ -10,10 +10,10 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// An idle broker replies within milliseconds, a frozen one never.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Far above the size for three brokers without topics; guards against a reply that is not Kafka's.
-const MAX_ANSWER_BYTES: u32 = 64 * 1024;
+const MAX_REPLY_BYTES: u32 = 64 * 1024;
 
 /// A metadata request, version 1, correlation id 1, no client id, an empty list of topics (which means none).
 #[rustfmt::skip]
@@ -34,12 +34,12 @@ pub fn members(address: &str) -> io::Result<Vec<i32>> {
 /// The reply to a request, without its length.
 fn ask(address: &str, request: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
     stream.write_all(request)?;
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length);
-    if length > MAX_ANSWER_BYTES {
+    if length > MAX_REPLY_BYTES {
         return Err(io::Error::other("not a reply of Kafka"));
     }
     let mut answer = vec![0; length as usize];
