@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_understood_and_keeps_its_place() {
+    fn a_command_is_parsed_and_keeps_its_origin() {
         let command = Command::read(&record("ada", "user.delete", r#"{"name":"ada","actor":"root"}"#));
         assert!(matches!(command.request, Some((UserKind::Delete, _))) && !command.is_unapplicable());
         assert_eq!((command.name.as_str(), command.origin), ("ada", (3, 9)));
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_callers_name_fits_its_column_and_stays_apart_from_others() {
+    fn a_long_caller_name_is_shortened_and_stays_unique() {
         let actor = |name: &str| {
             let value = UserValue { name: "ada".into(), actor: Some(name.into()), ..UserValue::default() };
             let record = record("ada", "user.delete", str::from_utf8(&value.to_bytes()).unwrap());
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_understood_says_why_and_repeats_nothing_of_it() {
+    fn an_unparsable_record_has_a_reason_without_its_content() {
         let value = r#"{"name":"ada"}"#;
         for (wrong, why) in [
             (record("eve", "user.delete", value), "key is not the name"),
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_without_an_id_has_its_place_for_one_and_keeps_it() {
+    fn a_record_without_an_id_keeps_a_generated_id() {
         let mut record = record("ada", "user.delete", r#"{"name":"ada"}"#);
         record.headers.remove(0);
         let command = Command::read(&record);

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mistake_is_reported_with_its_key() {
+    fn every_config_error_is_reported_with_its_key() {
         let config: Config = toml::from_str(
             "group = \"\"\nbatch_size = 0\nbatch_wait = \"2s\"\nretry_attempts = 1001\n\
              retry_backoff_min = \"0s\"\nretry_backoff_max = \"2h\"",
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_right_and_reads_back() {
+    fn the_default_is_valid_and_reads_back() {
         let text = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
         assert_eq!(Config::default().validate(), []);

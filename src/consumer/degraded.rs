@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_entered_after_slow_transactions_and_left_after_more_quick_ones() {
+    fn degraded_mode_follows_the_speed_of_transactions() {
         let mut mode = DegradedMode::new(Degraded::Auto);
         (1..ENTER_AFTER).for_each(|_| mode.on_transaction(SLOW_TRANSACTION));
         mode.on_transaction(Duration::ZERO);
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_stays() {
+    fn a_configured_mode_does_not_change() {
         let (mut on, mut off) = (DegradedMode::new(Degraded::On), DegradedMode::new(Degraded::Off));
         (0..LEAVE_AFTER * 2).for_each(|_| on.on_transaction(Duration::ZERO));
         (0..LEAVE_AFTER * 2).for_each(|_| off.on_transaction(SLOW_TRANSACTION));

@@ -126,8 +126,8 @@ impl Engine {
                 let settled = pending.take(done.outcomes.len());
                 self.finish_batch(settled, done, pending, heartbeat, tick)
             }
-            Ok(AttemptOutcome::DeadLetters(letters)) => self.bury(pending, &letters, tick),
-            Err(DbError::Conflict) => self.conflict(pending, size, heartbeat, tick),
+            Ok(AttemptOutcome::DeadLetters(letters)) => self.send_dead_letters(pending, &letters, tick),
+            Err(DbError::Conflict) => self.handle_conflict(pending, size, heartbeat, tick),
             Err(DbError::Busy(why) | DbError::Unavailable(why)) => Ok(StepOutcome::Wait(why)),
             Err(open @ (DbError::BreakerOpen | DbError::PoolerMismatch(_))) => {
                 Ok(StepOutcome::Wait(open.to_string()))
@@ -136,11 +136,11 @@ impl Engine {
                 self.window = size / 2;
                 Ok(StepOutcome::Retry)
             }
-            Err(DbError::Refused(why)) => self.refused(pending, why, heartbeat, tick),
+            Err(DbError::Refused(why)) => self.handle_refused(pending, why, heartbeat, tick),
         }
     }
 
-    fn conflict(
+    fn handle_conflict(
         &mut self,
         pending: &mut PendingBatch,
         size: usize,
@@ -156,11 +156,11 @@ impl Engine {
             self.window = size / 2;
             return Ok(StepOutcome::Retry);
         }
-        self.refused(pending, UNEXPLAINED_CONFLICT.to_owned(), heartbeat, tick)
+        self.handle_refused(pending, UNEXPLAINED_CONFLICT.to_owned(), heartbeat, tick)
     }
 
     /// Handles a command that the database rejects on its own.
-    fn refused(
+    fn handle_refused(
         &mut self,
         pending: &mut PendingBatch,
         why: String,
@@ -190,7 +190,7 @@ impl Engine {
         );
         let (id, buried) = (command.id.clone(), command.dead_letter_sent);
         if !buried {
-            self.bury(pending, &[(0, why)], tick)?;
+            self.send_dead_letters(pending, &[(0, why)], tick)?;
         }
         // Later commands of its name would wait behind it.
         if let Err(error) = block_on(&self.runtime, heartbeat, self.applier.unpark(id))? {
@@ -202,7 +202,7 @@ impl Engine {
     }
 
     /// Sends dead letters to Kafka before the database records them.
-    fn bury(
+    fn send_dead_letters(
         &mut self,
         pending: &mut PendingBatch,
         dead: &[(usize, String)],

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_that_is_not_due_holds_its_own_name_and_nobody_else() {
+    fn a_delayed_retry_blocks_only_its_own_name() {
         let (mut held, now) = (HeldRetries::default(), Timestamp(1_000));
         assert!(held.admit(retry(0, 1, "ada", 3_600_000), now).is_none());
         assert!(held.admit(retry(0, 2, "bob", 500), now).is_some(), "another name passes");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_are_held_than_the_bound_and_room_comes_back() {
+    fn held_retries_are_bounded_and_free_their_space() {
         let (mut held, now) = (HeldRetries::default(), Timestamp(0));
         for offset in 0..MAX_RECORDS as i64 {
             assert!(!held.is_full());

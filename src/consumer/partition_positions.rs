@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_committed_past_a_record_that_is_not_settled() {
+    fn no_offset_is_committed_past_an_unsettled_record() {
         let (mut positions, partition) = (PartitionPositions::default(), (Box::<str>::from("t"), 0));
         for offset in [10, 11, 12, 20] {
             positions.on_read(&record(0, offset));
@@ -87,7 +87,7 @@ mod tests {
 
     /// After an unclean leader election the log may be shorter than before, without a rebalance.
     #[test]
-    fn a_truncated_log_takes_the_position_back() {
+    fn a_truncated_log_resets_the_position() {
         let (mut positions, partition) = (PartitionPositions::default(), (Box::<str>::from("t"), 0));
         let read = |positions: &mut PartitionPositions, offsets: &[i64]| {
             offsets.iter().for_each(|offset| positions.on_read(&record(0, *offset)));

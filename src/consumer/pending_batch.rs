@@ -54,5 +54,5 @@ impl PendingBatch {
 
 /// Whether the record is in one of these partitions.
 pub(super) fn is_of(record: &Record, partitions: &[Partition]) -> bool {
-    partitions.iter().any(|(topic, partition)| (&**topic, *partition) == record.place())
+    partitions.iter().any(|(topic, partition)| (&**topic, *partition) == record.topic_partition())
 }

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn delays_double_up_to_the_bound() {
+    fn delays_double_up_to_the_maximum() {
         let config = Config {
             retry_backoff_min: Span::secs(1),
             retry_backoff_max: Span::secs(5),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_keeps_what_the_record_had_and_says_where_it_comes_from_and_when_it_is_due() {
+    fn a_retry_record_keeps_its_content_and_adds_its_origin() {
         let (record, config) = (record(), Config::default());
         let command = Command::read(&record);
         let letter = retry_record(
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parked_command_that_is_sent_again_waits_as_long_as_after_its_last_try() {
+    fn a_reparked_command_keeps_its_delay() {
         let (record, config) = (record(), Config::default());
         let again = |attempts| {
             let outcome = CommandOutcome::Reparked { attempts };
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_behind_a_record_that_is_gone_finds_out() {
+    fn a_command_behind_a_lost_record_detects_the_loss() {
         let (mut record, config) = (record(), Config::default());
         let mut rounds = 0;
         while lost_predecessor(&record).is_none() {

@@ -102,7 +102,7 @@ fn command_record(id: CommandId, kind: &str, name: &str, value: &str) -> OutboxR
 
 /// An embedded broker loses its retry topic when it ends. After redelivery, a parked command is sent there again.
 #[test]
-fn what_was_parked_when_an_embedded_broker_died_comes_to_its_end_with_the_next() {
+fn commands_parked_before_an_embedded_broker_crash_are_settled() {
     let place = ConsumerFixture::new();
     let mint = IdGenerator::new(&[1; 16], &[2; 32]);
     let ids: Vec<_> = (1..=3).map(|n| mint.generate(Timestamp(n), Lsn(n), [n as u8; 9])).collect();
@@ -145,7 +145,7 @@ fn what_was_parked_when_an_embedded_broker_died_comes_to_its_end_with_the_next()
 
 /// Commands are read while another connection keeps the database from being written.
 #[test]
-fn commands_that_are_read_and_not_settled_are_trouble_in_the_end() {
+fn commands_unsettled_for_long_are_reported_as_a_problem() {
     let place = ConsumerFixture::new();
     let broker = EmbeddedBroker::start().unwrap();
     let consumer = place.consumer(&broker, retry_at_once());
@@ -191,7 +191,7 @@ fn commands_that_are_read_and_not_settled_are_trouble_in_the_end() {
 
 /// A unique index added by an operator rejects a command's audit row, whatever its outcome.
 #[test]
-fn a_command_that_no_table_takes_becomes_a_dead_letter_and_holds_nobody() {
+fn a_command_that_no_table_accepts_becomes_a_dead_letter() {
     let place = ConsumerFixture::new();
     place.sql("CREATE UNIQUE INDEX one_update ON audit (target) WHERE action = 'user.update'");
     let mint = IdGenerator::new(&[1; 16], &[2; 32]);

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_gathers_is_taken_when_as_many_have_come_and_not_before() {
+    fn a_gathering_group_is_taken_at_its_target_count() {
         let taken = gathered(|queue| {
             push(queue);
             assert_eq!(queue.state.lock().wake_at, Some(3), "two requests must not wake the thread");
@@ -207,12 +207,12 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_gathers_is_taken_when_the_queue_is_closed() {
+    fn closing_the_queue_ends_the_gathering() {
         assert_eq!(gathered(CommitQueue::close), 1);
     }
 
     #[test]
-    fn who_waits_for_a_thread_that_is_gone_is_told() {
+    fn abandoning_the_queue_notifies_waiting_requests() {
         let queue = CommitQueue::new(10, 1000);
         let (reply, mut answer) = oneshot::channel();
         queue.push(CommitJob::Requeue { payload: Vec::new(), from: Lsn(1), reply }, 1).unwrap();

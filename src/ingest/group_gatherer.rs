@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_large_group_as_many_are_gathered_again_for_a_short_time() {
+    fn after_a_large_group_as_many_requests_are_gathered() {
         let (gather, now) = after(40);
         let soon = now + 100 * US;
         assert_eq!(gather.target(1, soon), Some(GatherTarget { count: 40, until: soon + 150 * US }));
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_request_never_waits() {
+    fn a_single_request_never_waits() {
         let now = Instant::now();
         assert_eq!(GroupGatherer::new(GatherRule::default()).target(1, now), None, "first request");
         let (gather, now) = after(1);

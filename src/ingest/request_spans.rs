@@ -95,7 +95,7 @@ mod tests {
     use crate::telemetry::trace::testing::{captured, sampled};
 
     #[test]
-    fn requests_of_one_flush_have_it_each_and_are_linked_to_the_first() {
+    fn each_request_has_a_flush_span_linked_to_the_first() {
         let (tracer, spans) = captured(0.0);
         let mut group = TracedGroup::new(&tracer);
         let requests = [Some(sampled("a")), None, Some(sampled("b"))];

@@ -276,7 +276,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_split_gives_what_the_model_says(
+    fn every_batch_split_matches_the_model(
         sketches in prop::collection::vec(sketch(0.0), 1..40),
         sizes in prop::collection::vec(1..40usize, 1..6),
     ) {
@@ -300,7 +300,7 @@ proptest! {
     /// Poison commands and the commands behind them are retried until each has an outcome. The order per name is kept,
     /// and the sizes of the batches do not matter.
     #[test]
-    fn parked_commands_end_and_keep_their_order(
+    fn parked_commands_are_settled_in_order(
         sketches in prop::collection::vec(sketch(0.2), 1..25),
         sizes in prop::collection::vec(1..10usize, 1..6),
     ) {
@@ -354,7 +354,7 @@ pub(super) fn plain(random: u8, kind: UserKind) -> CommandSketch {
 
 /// A parked command whose record is lost and whose outcome row expired: its audit row shows that it was decided.
 #[test]
-fn a_lost_command_that_was_decided_before_gives_way_without_a_second_outcome() {
+fn a_lost_but_decided_command_gets_no_second_outcome() {
     let sketch = plain;
     let lost = command(&sketch(1, UserKind::Create), true);
     let waiting =

@@ -45,7 +45,7 @@ mod tests {
     use crate::units::Timestamp;
 
     #[test]
-    fn an_old_copy_of_a_parked_command_is_no_try() {
+    fn an_old_copy_does_not_count_as_an_attempt() {
         const MANY: u32 = 8;
         let copy = |random, tries| {
             let mut poison = plain(random, UserKind::Delete);

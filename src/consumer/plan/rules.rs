@@ -3,7 +3,7 @@
 use crate::command::{CommandId, UserKind, UserValue};
 use crate::db::UserRow;
 
-use super::snapshot::{BatchState, Holdings};
+use super::snapshot::{BatchState, ValueHolders};
 use super::version;
 
 /// Reasons of rejections, as shown to clients.
@@ -128,7 +128,7 @@ fn changed(row: UserRow, id: &CommandId) -> UserRow {
 }
 
 fn taken(state: &BatchState, value: &UserValue) -> Option<&'static str> {
-    let is_taken = |holdings: &Holdings, wanted: &Option<String>| {
+    let is_taken = |holdings: &ValueHolders, wanted: &Option<String>| {
         wanted.as_ref().is_some_and(|wanted| holdings.is_taken(wanted, &value.name))
     };
     if is_taken(&state.emails, &value.email) {
@@ -139,7 +139,7 @@ fn taken(state: &BatchState, value: &UserValue) -> Option<&'static str> {
 
 /// Whether an existing row gives up the value in this transaction. Another existing row can take it only in the next
 /// one: both are updates, and for a moment two rows would hold the value.
-fn is_released(state: &BatchState, holdings: &Holdings, wanted: Option<&str>, name: &str) -> bool {
+fn is_released(state: &BatchState, holdings: &ValueHolders, wanted: Option<&str>, name: &str) -> bool {
     let holder = wanted.and_then(|wanted| holdings.database_holder(wanted));
     holder.is_some_and(|holder| holder != name && state.keeps_row(holder))
 }

@@ -49,12 +49,12 @@ pub(crate) struct Snapshot {
 
 /// The holder of each unique value: in the database, and as planned.
 #[derive(Default)]
-pub(super) struct Holdings {
+pub(super) struct ValueHolders {
     base: HashMap<String, String>,
     now: HashMap<String, String>,
 }
 
-impl Holdings {
+impl ValueHolders {
     fn add(&mut self, value: Option<String>, name: &str) {
         if let Some(value) = value {
             self.now.insert(value.clone(), name.to_owned());
@@ -90,8 +90,8 @@ type RetryQueue = Vec<ParkedRow>;
 /// The affected table rows, in the state after the commands planned so far.
 pub(super) struct BatchState {
     users: BTreeMap<String, UserState>,
-    pub(super) emails: Holdings,
-    pub(super) phones: Holdings,
+    pub(super) emails: ValueHolders,
+    pub(super) phones: ValueHolders,
     tombstones: HashMap<String, Version>,
     deleted: BTreeSet<String>,
     queues: HashMap<String, RetryQueue>,
@@ -101,7 +101,7 @@ pub(super) struct BatchState {
 
 impl BatchState {
     pub(super) fn new(snapshot: Snapshot) -> Self {
-        let (mut emails, mut phones) = (Holdings::default(), Holdings::default());
+        let (mut emails, mut phones) = (ValueHolders::default(), ValueHolders::default());
         for holder in snapshot.holders {
             emails.add(holder.email, &holder.name);
             phones.add(holder.phone, &holder.name);

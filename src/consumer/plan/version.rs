@@ -33,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn the_instant_decides_then_the_order_of_delivery_or_the_id() {
+    fn newer_is_decided_by_time_then_delivery_order_or_id() {
         assert!(is_older(&id(1, 5, 0), &version_of(&id(2, 6, 0))));
         assert!(!is_older(&id(1, 6, 0), &version_of(&id(2, 5, 0))));
         assert!(!is_older(&id(1, 5, 0), &version_of(&id(1, 5, 9))), "one log: the later delivery is newer");

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_off_is_in_the_side_table_and_what_stands_in_the_row_stays() {
+    fn deferred_columns_are_stored_and_row_values_stay() {
         let mut writes = WriteSet {
             inserts: vec![row("ada", Some("A")), row("bob", None)],
             updates: vec![row("cid", None), row("dan", Some("old"))],
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_who_is_replaced_has_changed_once() {
+    fn a_replaced_user_counts_as_one_change() {
         let writes = WriteSet {
             deletes: vec!["ada".to_owned(), "eve".to_owned()],
             updates: vec![row("cid", None)],

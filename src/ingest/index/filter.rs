@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn every_added_scope_passes_and_few_others() {
+    fn every_added_scope_passes_and_few_others_do() {
         let mut filter = BloomFilter::for_keys(10_000);
         (0..10_000).for_each(|n| filter.add(&scope(n)));
         let filter = BloomFilter::decode(&filter.encode()).unwrap();
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_filter_are_refused() {
+    fn invalid_filter_bytes_are_rejected() {
         for bytes in [0, 1, 8, BLOCK_BYTES + 8] {
             assert!(BloomFilter::decode(&vec![0; bytes]).is_none(), "{bytes}");
         }

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_belongs_to_its_part_and_its_place() {
+    fn a_block_is_valid_only_at_its_own_position() {
         let range = header().range;
         let mut block = Vec::new();
         put_entry(&mut block, &range, &[1; 16], Lsn(17));

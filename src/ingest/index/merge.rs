@@ -20,7 +20,7 @@ const MAX_PARTS: usize = 24;
 
 /// The properties of a part that select it for a merge.
 #[derive(Clone, Copy, Debug)]
-pub struct Weight {
+pub struct PartWeight {
     pub entries: u64,
     /// Retained LSNs in its range when it was written, and now.
     pub kept_then: u64,
@@ -30,8 +30,8 @@ pub struct Weight {
 }
 
 /// Selects adjacent parts to merge into one.
-pub fn choose_merge(parts: &[Weight]) -> Option<ops::Range<usize>> {
-    let outdated = |part: &Weight| part.entries > 0 && part.kept_now < part.kept_then / 2;
+pub fn choose_merge(parts: &[PartWeight]) -> Option<ops::Range<usize>> {
+    let outdated = |part: &PartWeight| part.entries > 0 && part.kept_now < part.kept_then / 2;
     if let Some(at) = parts.iter().position(outdated) {
         return Some(at..at + 1);
     }
@@ -48,7 +48,7 @@ pub fn choose_merge(parts: &[Weight]) -> Option<ops::Range<usize>> {
 }
 
 /// The first run of at least `FANOUT` adjacent parts of at most this tier.
-fn find_run(parts: &[Weight], limit: u32) -> Option<ops::Range<usize>> {
+fn find_run(parts: &[PartWeight], limit: u32) -> Option<ops::Range<usize>> {
     let mut begin = 0;
     for run in parts.chunk_by(|a, b| tier(a) <= limit && tier(b) <= limit) {
         let of_tier = run.iter().filter(|part| tier(part) == limit).count();
@@ -60,17 +60,17 @@ fn find_run(parts: &[Weight], limit: u32) -> Option<ops::Range<usize>> {
     None
 }
 
-fn tier(part: &Weight) -> u32 {
+fn tier(part: &PartWeight) -> u32 {
     (part.entries / LOWEST_TIER).max(1).ilog(FANOUT as u64)
 }
 
-fn fits(run: &[Weight]) -> bool {
+fn fits(run: &[PartWeight]) -> bool {
     run.iter().map(|part| part.span).sum::<u64>() <= MAX_SPAN
 }
 
 impl IndexState {
-    pub fn weight(&self, part: &IndexPart) -> Weight {
-        Weight {
+    pub fn weight(&self, part: &IndexPart) -> PartWeight {
+        PartWeight {
             entries: part.header.entries,
             kept_then: part.header.kept,
             kept_now: self.log.count_retained(part.from(), part.to()),
@@ -161,12 +161,12 @@ impl<'a> PartStream<'a> {
 mod tests {
     use super::*;
 
-    fn part(entries: u64) -> Weight {
-        Weight { entries, kept_then: entries, kept_now: entries, span: entries }
+    fn part(entries: u64) -> PartWeight {
+        PartWeight { entries, kept_then: entries, kept_now: entries, span: entries }
     }
 
     #[test]
-    fn four_neighbours_of_a_tier_are_merged_and_a_larger_one_between_them_is_not() {
+    fn four_adjacent_parts_of_a_tier_are_merged() {
         let small = part(LOWEST_TIER);
         let large = part(LOWEST_TIER * 4);
         assert_eq!(choose_merge(&[small; 3]), None);
@@ -181,15 +181,15 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_written_anew_when_half_of_its_records_are_gone() {
-        let half = Weight { kept_now: 499, ..part(1000) };
+    fn a_part_is_rewritten_when_half_its_records_have_expired() {
+        let half = PartWeight { kept_now: 499, ..part(1000) };
         assert_eq!(choose_merge(&[part(1000), half]), Some(1..2));
-        assert_eq!(choose_merge(&[part(1000), Weight { kept_now: 500, ..half }]), None);
-        assert_eq!(choose_merge(&[Weight { entries: 0, ..half }]), None, "no record to drop");
+        assert_eq!(choose_merge(&[part(1000), PartWeight { kept_now: 500, ..half }]), None);
+        assert_eq!(choose_merge(&[PartWeight { entries: 0, ..half }]), None, "no record to drop");
     }
 
     #[test]
-    fn thousands_of_parts_become_few_and_each_key_is_written_a_few_times() {
+    fn merging_thousands_of_parts_writes_each_key_few_times() {
         let (mut parts, mut written) = (Vec::new(), 0);
         for _ in 0..5000 {
             parts.push(part(LOWEST_TIER));
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_every_size_in_any_order_stay_few() {
+    fn any_sequence_of_part_sizes_leaves_few_parts() {
         let mut parts = Vec::new();
         for n in 0..200_u32 {
             parts.push(part(LOWEST_TIER * 4_u64.pow(n * 7 % 5)));

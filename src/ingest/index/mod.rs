@@ -35,7 +35,7 @@ use crate::task::{FatalSignal, OnFailure, Thread};
 use crate::wal::{Log, Lsn};
 pub(super) use layout::{IndexEntry, ScopeDigest};
 use part::{FilterBudget, IndexPart};
-use view::View;
+use view::IndexView;
 
 const DIR: &str = "index";
 /// Maximum memory of all filters, enough for some 50 million keys. Parts without a filter are read at each look-up.
@@ -91,7 +91,7 @@ struct IndexState {
     metrics: Arc<Metrics>,
     budget: Arc<FilterBudget>,
     max_recent: usize,
-    view: RwLock<View>,
+    view: RwLock<IndexView>,
 }
 
 impl DiskIndex {
@@ -212,12 +212,12 @@ impl IndexState {
     }
 
     /// The view, if it has no gap, so that a miss in it is reliable.
-    fn read(&self) -> Result<RwLockReadGuard<'_, View>, IndexError> {
+    fn read(&self) -> Result<RwLockReadGuard<'_, IndexView>, IndexError> {
         let view = self.view.read();
         if view.ready { Ok(view) } else { Err(IndexError) }
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, View> {
+    fn write(&self) -> RwLockWriteGuard<'_, IndexView> {
         self.view.write()
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::super::metrics::Metrics;
 use super::part::{EXTENSION, name_of};
-use super::view::{MemTable, View};
+use super::view::{IndexView, MemTable};
 use super::{
     DIR, FILTER_BYTES, FilterBudget, IndexPart, IndexState, MAX_RECENT, REBUILD_CAUSES, RequestDigests,
 };
@@ -28,7 +28,7 @@ impl IndexState {
             metrics,
             budget: Arc::new(FilterBudget::new(FILTER_BYTES)),
             max_recent: MAX_RECENT,
-            view: RwLock::new(View {
+            view: RwLock::new(IndexView {
                 parts: Vec::new(),
                 frozen: None,
                 recent: MemTable::empty(end),

@@ -16,7 +16,7 @@ pub struct MemTable {
 }
 
 /// Everything the index knows. A range of retained LSNs that neither a part nor a map covers is a *gap*.
-pub struct View {
+pub struct IndexView {
     /// Parts in LSN order, without overlaps.
     pub parts: Vec<Arc<IndexPart>>,
     /// The map that is being flushed to a part.
@@ -27,7 +27,7 @@ pub struct View {
     pub ready: bool,
 }
 
-impl View {
+impl IndexView {
     /// The first LSN from which all records are in memory.
     pub fn memory_start(&self) -> Lsn {
         self.frozen.as_ref().map_or(self.recent.from, |frozen| frozen.from)

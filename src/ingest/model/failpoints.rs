@@ -13,20 +13,20 @@ const FOUND_BY: [(Failpoint, fn()); 14] = [
     (Failpoint::AnswerBeforeFlush, stories::all_are_acknowledged_after_their_flush),
     (Failpoint::CoverAfterFlush, stories::all_are_acknowledged_after_their_flush),
     (Failpoint::WakeBeforeEnqueue, stories::all_are_acknowledged_after_their_flush),
-    (Failpoint::PublishedBeforeFlush, stories::readers_see_what_is_flushed),
-    (Failpoint::WakeWithoutLock, stories::readers_see_what_is_flushed),
-    (Failpoint::ReadersBeforeAnswers, stories::answers_leave_before_readers_are_woken),
-    (Failpoint::FailureNotFinal, stories::a_failed_flush_reaches_everyone),
-    (Failpoint::FailureLate, stories::a_failed_flush_reaches_everyone),
-    (Failpoint::FollowersNotTold, stories::a_failed_flush_reaches_everyone),
-    (Failpoint::QueueLeftBehind, stories::a_failed_flush_reaches_everyone),
-    (Failpoint::CancelledKeepsRoom, stories::a_cancelled_waiter_harms_nobody),
+    (Failpoint::PublishedBeforeFlush, stories::readers_see_only_flushed_records),
+    (Failpoint::WakeWithoutLock, stories::readers_see_only_flushed_records),
+    (Failpoint::ReadersBeforeAnswers, stories::replies_are_sent_before_readers_are_woken),
+    (Failpoint::FailureNotFinal, stories::a_failed_flush_reaches_all_callers),
+    (Failpoint::FailureLate, stories::a_failed_flush_reaches_all_callers),
+    (Failpoint::FollowersNotTold, stories::a_failed_flush_reaches_all_callers),
+    (Failpoint::QueueLeftBehind, stories::a_failed_flush_reaches_all_callers),
+    (Failpoint::CancelledKeepsRoom, stories::a_cancelled_request_affects_no_other),
     (Failpoint::SpareFilledAnew, stories::segments_are_handed_over),
     (Failpoint::SpareNotTold, stories::segments_are_handed_over),
 ];
 
 #[test]
-fn every_planted_fault_is_found() {
+fn every_failpoint_is_found() {
     let seed = schedules::seed();
     println!("{}={seed}", schedules::SEED);
     let mut missed = Vec::new();

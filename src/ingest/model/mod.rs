@@ -22,32 +22,32 @@ fn no_acknowledgement_comes_before_the_flush_that_covers_it() {
 }
 
 #[test]
-fn readers_see_what_is_flushed_and_every_one_of_them_is_woken() {
-    explore(SCHEDULES, stories::readers_see_what_is_flushed);
+fn readers_see_only_flushed_records_and_all_are_woken() {
+    explore(SCHEDULES, stories::readers_see_only_flushed_records);
 }
 
 #[test]
-fn answers_leave_before_readers_are_woken() {
-    explore(SCHEDULES, stories::answers_leave_before_readers_are_woken);
+fn replies_are_sent_before_readers_are_woken() {
+    explore(SCHEDULES, stories::replies_are_sent_before_readers_are_woken);
 }
 
 #[test]
-fn a_group_that_gathers_is_complete_and_ends_with_a_stop() {
-    explore(SCHEDULES, stories::a_group_that_gathers_ends);
+fn a_gathering_group_is_complete_and_ends_at_a_stop() {
+    explore(SCHEDULES, stories::a_gathering_group_ends);
 }
 
 #[test]
-fn an_error_reaches_all_waiters_and_all_later_callers() {
-    explore(SCHEDULES, stories::a_failed_flush_reaches_everyone);
+fn an_error_reaches_all_waiting_and_all_later_callers() {
+    explore(SCHEDULES, stories::a_failed_flush_reaches_all_callers);
 }
 
 #[test]
-fn a_cancelled_waiter_harms_nobody_and_gives_its_room_back() {
-    explore(SCHEDULES, stories::a_cancelled_waiter_harms_nobody);
+fn a_cancelled_request_frees_its_queue_space() {
+    explore(SCHEDULES, stories::a_cancelled_request_affects_no_other);
 }
 
 #[test]
-fn the_bounds_of_the_queue_hold_and_are_released() {
+fn the_queue_bounds_hold_and_space_is_released() {
     explore(SCHEDULES, stories::the_queue_is_bounded);
 }
 
@@ -57,11 +57,11 @@ fn a_stop_answers_or_refuses_everyone() {
 }
 
 #[test]
-fn segments_are_handed_over_and_none_is_filled_twice() {
+fn preallocated_segments_are_used_and_none_is_filled_twice() {
     explore(SCHEDULES, stories::segments_are_handed_over);
 }
 
 #[test]
-fn a_repeat_is_answered_with_the_flush_of_what_it_repeats() {
-    explore(SCHEDULES, stories::a_repeat_waits_for_what_it_repeats);
+fn a_repeat_waits_for_the_flush_of_its_original() {
+    explore(SCHEDULES, stories::a_repeat_waits_for_its_original);
 }

@@ -8,11 +8,11 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
 use tokio::sync::oneshot;
 
-use super::super::queue::{CommitJob, Keyed};
+use super::super::commit_queue::{CommitJob, KeyedRequest};
 use super::super::request::CommitOutcome;
 use super::super::{Admission, Receipt, SubmitError};
 use super::world::{FOREVER, SEGMENT, Shape, World, request};
-use crate::command::Repeat;
+use crate::command::RequestDigest;
 use crate::wal::Lsn;
 
 const CLIENTS: usize = 3;
@@ -35,7 +35,7 @@ pub fn all_are_acknowledged_after_their_flush() {
     world.end(commits, &receipts);
 }
 
-pub fn readers_see_what_is_flushed() {
+pub fn readers_see_only_flushed_records() {
     let (world, commits) = World::start(Shape::default());
     let reader = |world: World| {
         move || {
@@ -43,7 +43,7 @@ pub fn readers_see_what_is_flushed() {
             for n in 1..=CLIENTS as u64 {
                 // Every group wakes all readers; no reader sleeps past the record it waits for.
                 while !world.log.wait_for(Lsn(n), FOREVER) {}
-                let frame = cursor.next_kept().unwrap().unwrap();
+                let frame = cursor.next_retained().unwrap().unwrap();
                 assert_eq!(frame.lsn, Lsn(n));
                 let payload = frame.payload.to_vec();
                 let flushed = world.fs.flushed();
@@ -59,7 +59,7 @@ pub fn readers_see_what_is_flushed() {
     world.end(commits, &receipts);
 }
 
-pub fn answers_leave_before_readers_are_woken() {
+pub fn replies_are_sent_before_readers_are_woken() {
     let (world, commits) = World::start(Shape::default());
     let reader = {
         let world = world.clone();
@@ -87,7 +87,7 @@ pub fn answers_leave_before_readers_are_woken() {
     world.end(commits, &[]);
 }
 
-pub fn a_group_that_gathers_ends() {
+pub fn a_gathering_group_ends() {
     let (world, commits) = World::start(Shape { gathers: true, ..Shape::default() });
     let client = |world: &World, _| {
         [(); 2].map(|()| {
@@ -112,7 +112,7 @@ pub fn a_group_that_gathers_ends() {
     world.end(commits, &receipts);
 }
 
-pub fn a_failed_flush_reaches_everyone() {
+pub fn a_failed_flush_reaches_all_callers() {
     let (world, commits) = World::start(Shape::default());
     world.fs.fail_flush_after(thread_rng().gen_range(0..2));
     let client = |world: &World, _| {
@@ -142,7 +142,7 @@ pub fn a_failed_flush_reaches_everyone() {
     world.end(commits, &receipts);
 }
 
-pub fn a_cancelled_waiter_harms_nobody() {
+pub fn a_cancelled_request_affects_no_other() {
     let bytes = 3 * 600;
     let (world, commits) = World::start(Shape { requests: 3, bytes, ..Shape::default() });
     let client = |world: &World, n| -> Option<Receipt> {
@@ -226,8 +226,9 @@ pub fn segments_are_handed_over() {
         thread::spawn(move || {
             // Preallocates like the maintenance thread, until the queue is closed or no free space is left.
             while !world.ingest.shared.queue.is_closed() {
-                if world.log.spare_wanted(FOREVER) && !world.ingest.shared.queue.is_closed() {
-                    world.log.fill_spare(world.shape.segment, 0);
+                if world.log.wait_for_preallocation_request(FOREVER) && !world.ingest.shared.queue.is_closed()
+                {
+                    world.log.preallocate_segment(world.shape.segment, 0);
                 }
             }
         })
@@ -237,19 +238,19 @@ pub fn segments_are_handed_over() {
     assert!(world.log.segments().len() > 2, "the segment was changed more than once");
     world.close();
     world.fs.set_free(0);
-    world.log.fill_spare(world.shape.segment, 1);
+    world.log.preallocate_segment(world.shape.segment, 1);
     filler.join().unwrap();
     world.end(commits, &receipts);
 }
 
-pub fn a_repeat_waits_for_what_it_repeats() {
+pub fn a_repeat_waits_for_its_original() {
     let (world, commits) = World::start(Shape::default());
     if thread_rng().gen_bool(0.5) {
         world.fs.fail_flush_after(thread_rng().gen_range(0..2));
     }
     let client = |world: &World, _| {
-        let repeat = Repeat { scope: [1; 16], body: [2; 16], count: 1 };
-        let keyed = Some(Keyed { repeat, since: Lsn(0) });
+        let repeat = RequestDigest { scope: [1; 16], body: [2; 16], count: 1 };
+        let keyed = Some(KeyedRequest { repeat, since: Lsn(0) });
         let (reply, answer) = oneshot::channel();
         let pushed = world
             .ingest

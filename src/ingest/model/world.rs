@@ -11,17 +11,17 @@ use shuttle::thread;
 use shuttle::thread::JoinHandle;
 
 use super::super::commit::Committer;
-use super::super::gather::Rule;
-use super::super::index::{IdempotencyIndex, IndexEntry, IndexError, Lookup, Scope};
+use super::super::group_gatherer::GatherRule;
+use super::super::index::{IdempotencyIndex, IndexEntry, IndexError, IndexLookup, ScopeDigest};
 use super::super::metrics::Metrics;
-use super::super::{CommitQueue, Config, Ingest, Receipt, Request, Shared, Submission, SubmitError};
+use super::super::{CommitQueueConfig, Config, Ingest, Receipt, Request, Shared, Submission, SubmitError};
 use crate::command::Envelope;
 use crate::metrics::Registry;
 use crate::sync::Mutex;
 use crate::units::{ByteSize, Timestamp};
 use crate::wal::fs::Fs;
-use crate::wal::memory::MemoryFs;
-use crate::wal::{Log, Lsn, Opened, Options, open};
+use crate::wal::memory_fs::MemoryFs;
+use crate::wal::{Log, Lsn, OpenedLog, Options, open};
 
 /// Longer than the real time of any model. A wait that ended by timeout would hide a lost wake-up.
 pub const FOREVER: Duration = Duration::from_secs(24 * 3600);
@@ -61,14 +61,14 @@ pub struct Commits(JoinHandle<()>);
 impl World {
     pub fn start(shape: Shape) -> (Self, Commits) {
         let fs = MemoryFs::default();
-        let Opened { writer, log, .. } = reopen(&fs, shape.segment);
-        let commit_queue = CommitQueue { requests: shape.requests, bytes: ByteSize(shape.bytes) };
+        let OpenedLog { writer, log, .. } = reopen(&fs, shape.segment);
+        let commit_queue = CommitQueueConfig { requests: shape.requests, bytes: ByteSize(shape.bytes) };
         let config = Config { commit_queue, ..Config::default() };
         let shared =
             Arc::new(Shared::new(&writer, &config, Box::<MapOfKeys>::default(), Arc::clone(&METRICS)));
         // By count alone, because time does not pass in a model.
-        let always = Rule { above: 0, patience: FOREVER, recent: FOREVER };
-        let rule = if shape.gathers { always } else { Rule::default() };
+        let always = GatherRule { above: 0, max_wait: FOREVER, recent: FOREVER };
+        let rule = if shape.gathers { always } else { GatherRule::default() };
         let committer = Committer::new(Arc::clone(&shared), writer, FOREVER, rule);
         let commits = thread::spawn(move || committer.run());
         let ingest = Ingest { shared, flush_deadline: FOREVER };
@@ -108,7 +108,7 @@ impl World {
         let log = reopen(&after, self.shape.segment).log;
         let mut cursor = log.cursor(Lsn(0));
         let mut kept = Vec::new();
-        while let Some(frame) = cursor.next_kept().unwrap() {
+        while let Some(frame) = cursor.next_retained().unwrap() {
             kept.push(Envelope::decode(frame.payload).unwrap().id);
         }
         for id in acknowledged.iter().flat_map(|receipt| &receipt.ids) {
@@ -117,7 +117,7 @@ impl World {
     }
 }
 
-pub fn reopen(fs: &MemoryFs, segment_size: u64) -> Opened {
+pub fn reopen(fs: &MemoryFs, segment_size: u64) -> OpenedLog {
     let options = Options {
         segment_size,
         reserve_space: 0,
@@ -128,7 +128,7 @@ pub fn reopen(fs: &MemoryFs, segment_size: u64) -> Opened {
     };
     let fs: Arc<dyn Fs> = Arc::new(fs.clone());
     #[cfg(feature = "planted-faults")]
-    let fs = crate::wal::faulty_fs::around(fs);
+    let fs = crate::wal::faulty_fs::wrap(fs);
     // The current time: the commit thread would seal an older segment at a moment that depends on the machine's speed.
     open(fs, Path::new("/log"), &options, Timestamp::now()).unwrap()
 }
@@ -152,24 +152,24 @@ pub fn request(commands: usize, bytes: usize) -> Request {
 
 /// The index as a map, without files.
 #[derive(Default)]
-struct MapOfKeys(Mutex<HashMap<Scope, Lsn>>);
+struct MapOfKeys(Mutex<HashMap<ScopeDigest, Lsn>>);
 
 impl IdempotencyIndex for MapOfKeys {
-    fn unused(&self, scope: &Scope) -> Result<Option<Lsn>, IndexError> {
+    fn unused(&self, scope: &ScopeDigest) -> Result<Option<Lsn>, IndexError> {
         let map = self.0.lock();
         Ok((!map.contains_key(scope)).then_some(Lsn(0)))
     }
 
-    fn find(&self, scope: &Scope, _: Lsn) -> Result<Lookup, IndexError> {
+    fn find(&self, scope: &ScopeDigest, _: Lsn) -> Result<IndexLookup, IndexError> {
         let map = self.0.lock();
-        Ok(map.get(scope).map_or(Lookup::Unused { since: Lsn(0) }, |first| Lookup::First(*first)))
+        Ok(map.get(scope).map_or(IndexLookup::Unused { since: Lsn(0) }, |first| IndexLookup::Found(*first)))
     }
 
     fn add(&self, entries: &[IndexEntry], _: Lsn) {
         self.0.lock().extend(entries.iter().copied());
     }
 
-    fn distrust(&self, _: &Scope, _: Lsn) {}
+    fn report_mismatch(&self, _: &ScopeDigest, _: Lsn) {}
 
     fn stop(&self, _: Duration) {}
 }

@@ -76,7 +76,7 @@ fn keyed(key: &str, body: &'static str, route: Option<&str>) -> Option<Idempoten
 }
 
 /// A copy of the directory, as a crash at this instant would leave it.
-fn image(of: &Path) -> tempfile::TempDir {
+fn crash_copy(of: &Path) -> tempfile::TempDir {
     fn copy(from: &Path, to: &Path) {
         std::fs::create_dir_all(to).unwrap();
         for entry in std::fs::read_dir(from).unwrap() {
@@ -96,7 +96,7 @@ fn image(of: &Path) -> tempfile::TempDir {
 }
 
 #[tokio::test]
-async fn a_claim_leads_to_its_command_and_an_unknown_one_nowhere() {
+async fn only_a_known_claim_leads_to_its_command() {
     let dir = tempfile::tempdir().unwrap();
     let house = IngestFixture::open(dir.path());
     // The first record has a key and a claim: both lead to it.
@@ -112,13 +112,13 @@ async fn a_claim_leads_to_its_command_and_an_unknown_one_nowhere() {
 }
 
 #[tokio::test]
-async fn claims_and_keys_are_found_after_a_crash_and_without_the_index() {
+async fn a_crash_or_a_missing_index_loses_no_keys() {
     let dir = tempfile::tempdir().unwrap();
     let house = IngestFixture::open(dir.path());
     let key = keyed("k", "b", Some("POST /v1/users"));
     let receipt = house.ingest.submit(request(&[Some([1; 16])], key.clone())).await.unwrap();
-    let crashed = image(dir.path());
-    let bare = image(dir.path());
+    let crashed = crash_copy(dir.path());
+    let bare = crash_copy(dir.path());
     std::fs::remove_dir_all(bare.path().join("index")).unwrap();
     for dir in [&crashed, &bare] {
         let house = IngestFixture::open(dir.path());
@@ -131,7 +131,7 @@ async fn claims_and_keys_are_found_after_a_crash_and_without_the_index() {
 }
 
 #[tokio::test]
-async fn a_claim_leads_to_its_command_when_it_was_requeued() {
+async fn a_claim_leads_to_its_requeued_command() {
     let dir = tempfile::tempdir().unwrap();
     let house = IngestFixture::open(dir.path());
     let receipt = house.ingest.submit(request(&[Some([1; 16])], None)).await.unwrap();
@@ -179,12 +179,12 @@ fn move_index(from: &Path, to: &Path) {
 }
 
 #[tokio::test]
-async fn a_retry_is_appended_when_the_index_is_newer_than_its_log() {
+async fn an_index_newer_than_its_log_hides_no_retry() {
     let dir = tempfile::tempdir().unwrap();
     let house = IngestFixture::open(dir.path());
     house.ingest.submit(request(&[None], keyed("a", "b", None))).await.unwrap();
     house.close();
-    let older = image(dir.path());
+    let older = crash_copy(dir.path());
     let house = IngestFixture::open(dir.path());
     house.ingest.submit(request(&[None], keyed("lost", "b", None))).await.unwrap();
     house.close();
@@ -193,19 +193,22 @@ async fn a_retry_is_appended_when_the_index_is_newer_than_its_log() {
     let house = IngestFixture::open(older.path());
     let other = submit(&house, request(&[None], None)).await;
     let retried = submit(&house, request(&[None], keyed("lost", "b", None))).await;
-    assert!(!retried.replayed && retried.ids != other.ids, "got the id of another command, and nothing was appended");
+    assert!(
+        !retried.replayed && retried.ids != other.ids,
+        "got the id of another command, and nothing was appended"
+    );
     assert_eq!(house.ingest.shared.log.end(), Lsn(4));
     assert!(submit(&house, request(&[None], keyed("a", "b", None))).await.replayed);
     house.close();
 }
 
 #[tokio::test]
-async fn a_key_is_found_when_the_index_is_of_another_life_of_the_log() {
+async fn an_index_of_another_log_is_rebuilt() {
     let dir = tempfile::tempdir().unwrap();
     let house = IngestFixture::open(dir.path());
     house.ingest.submit(request(&[None], keyed("a", "b", None))).await.unwrap();
     house.close();
-    let other = image(dir.path());
+    let other = crash_copy(dir.path());
     for (dir, key) in [(dir.path(), "here"), (other.path(), "there")] {
         let house = IngestFixture::open(dir);
         house.ingest.submit(request(&[None], keyed(key, "b", None))).await.unwrap();
@@ -238,7 +241,7 @@ async fn the_index_of_an_earlier_version_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_key_is_recognised_without_submitting_anything() {
+async fn a_key_is_recognised_without_a_submission() {
     let dir = tempfile::tempdir().unwrap();
     let house = IngestFixture::open(dir.path());
     let of = |key| request(&[None], key);
@@ -252,7 +255,7 @@ async fn a_key_is_recognised_without_submitting_anything() {
 }
 
 #[tokio::test]
-async fn a_key_of_a_caller_with_a_token_has_one_body() {
+async fn a_key_with_a_token_accepts_one_body() {
     let dir = tempfile::tempdir().unwrap();
     let house = IngestFixture::open(dir.path());
     let of = |principal: &str, body| Request {
@@ -273,7 +276,7 @@ fn owner(name: &str, registered_at: Option<Timestamp>) -> Owner {
 
 /// The first versions bound a key to the name alone.
 #[tokio::test]
-async fn a_key_of_a_user_is_another_for_the_next_user_of_the_name() {
+async fn a_key_is_unknown_to_later_users_of_the_name() {
     let dir = tempfile::tempdir().unwrap();
     let mut house = IngestFixture::open(dir.path());
     let of = |registered_at, body| Request {
@@ -284,7 +287,11 @@ async fn a_key_of_a_user_is_another_for_the_next_user_of_the_name() {
     let (before, after) = (Some(first.accepted_at), Some(Timestamp(first.accepted_at.0 + 1)));
     let again = submit(&house, of(before, "b")).await;
     assert_eq!((again.ids, again.replayed), (first.ids.clone(), true), "by the digest of an earlier version");
-    assert_eq!(house.ingest.submit(of(before, "c")).await, Err(SubmitError::KeyConflict), "by the digest of an earlier version");
+    assert_eq!(
+        house.ingest.submit(of(before, "c")).await,
+        Err(SubmitError::KeyConflict),
+        "by the digest of an earlier version"
+    );
     let next = submit(&house, of(after, "b")).await;
     assert!(!next.replayed && next.ids != first.ids);
     for _ in 0..2 {
@@ -299,7 +306,7 @@ async fn a_key_of_a_user_is_another_for_the_next_user_of_the_name() {
 }
 
 #[tokio::test]
-async fn a_key_of_callers_without_a_token_is_another_with_another_body() {
+async fn without_a_token_a_key_is_bound_to_its_body() {
     let dir = tempfile::tempdir().unwrap();
     let mut house = IngestFixture::open(dir.path());
     let of = |body| request(&[None], keyed("k", body, Some("POST /v1/users")));
@@ -319,7 +326,7 @@ async fn a_key_of_callers_without_a_token_is_another_with_another_body() {
 
 /// The first versions did not bind such a key to its body.
 #[tokio::test]
-async fn a_key_without_a_token_in_a_log_of_an_earlier_version_is_recognised() {
+async fn a_legacy_key_without_a_token_is_recognised() {
     let dir = tempfile::tempdir().unwrap();
     let house = IngestFixture::open(dir.path());
     let of = |body| request(&[None], keyed("k", body, None));
@@ -336,7 +343,7 @@ async fn a_key_without_a_token_in_a_log_of_an_earlier_version_is_recognised() {
 }
 
 #[tokio::test]
-async fn a_key_bound_to_a_route_is_another_on_another_route() {
+async fn a_key_bound_to_a_route_differs_between_routes() {
     let dir = tempfile::tempdir().unwrap();
     let house = IngestFixture::open(dir.path());
     let of = |route| request(&[None], keyed("k", "b", route));

@@ -154,7 +154,7 @@ fn request(bytes: usize) -> Request {
 }
 
 #[tokio::test]
-async fn a_slow_fill_delays_no_flushed_answer_and_each_group_once() {
+async fn slow_preallocation_delays_each_group_only_once() {
     let (disk, dir) = (GatedFs::default(), tempfile::tempdir().unwrap());
     let (ingest, threads) = start_on(&disk, dir.path());
     let log = Arc::clone(&ingest.shared.log);
@@ -194,7 +194,7 @@ async fn a_slow_fill_delays_no_flushed_answer_and_each_group_once() {
 }
 
 #[tokio::test]
-async fn a_flush_without_end_is_undecided_and_may_accept_the_request_later() {
+async fn a_flush_timeout_may_still_accept_the_request_later() {
     let (disk, dir) = (GatedFs::default(), tempfile::tempdir().unwrap());
     let (ingest, threads) = start_on(&disk, dir.path());
     disk.flushes.close();

@@ -121,7 +121,7 @@ fn record(scope: ScopeDigest, n: u64) -> Vec<u8> {
 }
 
 #[test]
-fn a_kept_key_takes_less_than_64_bytes_and_the_index_shrinks_with_the_log() {
+fn a_retained_key_takes_under_64_bytes_until_it_expires() {
     const KEYS: u64 = 100_000;
     let mut house = IndexFixture::open(&FaultyFs::default());
     house.turn();
@@ -151,7 +151,7 @@ fn a_kept_key_takes_less_than_64_bytes_and_the_index_shrinks_with_the_log() {
 }
 
 #[test]
-fn a_start_reads_a_header_of_each_part_and_no_keys() {
+fn a_start_reads_only_the_headers_of_the_parts() {
     let disk = FaultyFs::default();
     let mut house = IndexFixture::open(&disk);
     house.turn();
@@ -168,7 +168,7 @@ fn a_start_reads_a_header_of_each_part_and_no_keys() {
 }
 
 #[test]
-fn a_look_up_among_thousands_of_parts_reads_a_few_blocks() {
+fn a_lookup_in_thousands_of_parts_reads_few_blocks() {
     let mut house = IndexFixture::open(&FaultyFs::default());
     house.turn();
     for _ in 0..1000 {
@@ -186,7 +186,7 @@ fn a_look_up_among_thousands_of_parts_reads_a_few_blocks() {
 }
 
 #[test]
-fn a_part_without_a_filter_is_searched_with_a_few_reads() {
+fn a_lookup_without_a_filter_needs_few_reads() {
     let disk = FaultyFs::default();
     let mut house = IndexFixture::open(&disk);
     house.turn();
@@ -249,7 +249,7 @@ fn damaged_bytes_in_a_part_are_rebuilt_from_the_log() {
 }
 
 #[test]
-fn a_failed_write_costs_nothing_and_is_repeated() {
+fn a_failed_write_loses_nothing_and_is_retried() {
     let mut house = IndexFixture::open(&FaultyFs::default());
     house.turn();
     house.disk.fail_writes(true);
@@ -266,7 +266,7 @@ fn a_failed_write_costs_nothing_and_is_repeated() {
 }
 
 #[test]
-fn memory_is_bounded_while_nothing_can_be_written_and_the_index_recovers() {
+fn the_index_memory_is_bounded_while_the_disk_fails() {
     let mut house = IndexFixture::open(&FaultyFs::default());
     house.turn();
     house.index.max_recent = 2_000;
@@ -283,7 +283,7 @@ fn memory_is_bounded_while_nothing_can_be_written_and_the_index_recovers() {
 }
 
 #[test]
-fn parts_ahead_of_the_log_are_dropped_and_the_rest_stays() {
+fn only_parts_ahead_of_the_log_are_dropped() {
     let disk = FaultyFs::default();
     let mut house = IndexFixture::open(&disk);
     house.turn();
@@ -304,7 +304,7 @@ fn parts_ahead_of_the_log_are_dropped_and_the_rest_stays() {
 }
 
 #[test]
-fn a_hit_that_the_log_denies_makes_the_index_new() {
+fn a_hit_that_contradicts_the_log_rebuilds_the_index() {
     let mut house = IndexFixture::open(&FaultyFs::default());
     house.turn();
     house.commit(1_000);
@@ -321,7 +321,7 @@ fn a_hit_that_the_log_denies_makes_the_index_new() {
 }
 
 #[test]
-fn a_crash_within_a_merge_loses_nothing() {
+fn a_crash_during_a_merge_loses_nothing() {
     let disk = FaultyFs::default();
     let mut house = IndexFixture::open(&disk);
     house.turn();
@@ -345,7 +345,7 @@ fn a_crash_within_a_merge_loses_nothing() {
 }
 
 #[test]
-fn a_key_used_again_after_its_record_went_leads_to_the_new_record() {
+fn a_key_reused_after_expiry_leads_to_the_new_record() {
     let mut house = IndexFixture::open(&FaultyFs::default());
     house.turn();
     house.commit(30_000);
