@@ -7,14 +7,14 @@ use crate::clock::Clock;
 /// The longest sleep, and so the longest delay until an interruption is noticed.
 const MAX_SLEEP: Duration = Duration::from_millis(50);
 
-/// Calls `hand_over` with each time of `arrivals` and the current time, at that time or as soon as possible after it.
+/// Calls `on_due` with each time of `arrivals` and the current time, at that time or as soon as possible after it.
 ///
 /// `stop` ends the loop early. Returns the time of that, or `None` after the last request.
 pub fn dispatch_when_due(
     arrivals: impl Iterator<Item = Duration>,
     clock: &impl Clock,
     stop: impl Fn() -> bool,
-    mut hand_over: impl FnMut(Duration, Duration),
+    mut on_due: impl FnMut(Duration, Duration),
 ) -> Option<Duration> {
     for due in arrivals {
         let mut now = clock.now();
@@ -29,7 +29,7 @@ pub fn dispatch_when_due(
             clock.sleep_until(due.min(now + MAX_SLEEP));
             now = clock.now();
         }
-        hand_over(due, now);
+        on_due(due, now);
     }
     None
 }
@@ -106,9 +106,9 @@ mod tests {
         let clock = clock(0);
         clock.sleep_until(ms(500));
         let seen = Cell::new(0);
-        let hand_over = |_, _| seen.set(seen.get() + 1);
+        let on_due = |_, _| seen.set(seen.get() + 1);
         let ended =
-            dispatch_when_due([0, 10, 20, 30].map(ms).into_iter(), &clock, || seen.get() == 2, hand_over);
+            dispatch_when_due([0, 10, 20, 30].map(ms).into_iter(), &clock, || seen.get() == 2, on_due);
         assert_eq!((seen.get(), ended), (2, Some(ms(500))));
     }
 }

@@ -69,7 +69,7 @@ pub async fn drive(
         };
         workers.spawn(worker.run());
     }
-    let pacing = DispatchThread {
+    let thread = DispatchThread {
         operations: Arc::clone(&plan.operations),
         queue: Arc::clone(&queue),
         recorder: Arc::clone(&recorders[0]),
@@ -80,14 +80,16 @@ pub async fn drive(
         max_lateness: longest,
     };
     let arrivals = Arrivals::new(profile, plan.settings.spacing, plan.settings.seed);
-    let mut pacer = tokio::task::spawn_blocking(move || pacing.run(arrivals));
+    let mut dispatcher = tokio::task::spawn_blocking(move || thread.run(arrivals));
     let progress = Progress::new(profile.length(), profile.warm_up);
     let mut tick = tokio::time::interval(TICK);
-    let mut paced = None;
+    let mut dispatched = None;
     loop {
         tokio::select! {
             // Workers end only after the end of the queue, which the dispatch thread announces.
-            ended = &mut pacer, if paced.is_none() => paced = Some(ended.context("the dispatch thread")?),
+            ended = &mut dispatcher, if dispatched.is_none() => {
+                dispatched = Some(ended.context("the dispatch thread")?);
+            }
             ended = workers.join_next() => match ended {
                 Some(ended) => ended.context("a worker")?,
                 None => break,
@@ -96,9 +98,9 @@ pub async fn drive(
         }
     }
     progress.end();
-    let (stopped, lateness) = match paced {
-        Some(paced) => paced,
-        None => pacer.await.context("the dispatch thread")?,
+    let (stopped, lateness) = match dispatched {
+        Some(dispatched) => dispatched,
+        None => dispatcher.await.context("the dispatch thread")?,
     };
     let cpu = cpu_time().saturating_sub(cpu_before);
     let mut recorder = empty;
