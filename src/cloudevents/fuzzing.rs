@@ -1,5 +1,8 @@
 //! Fuzz target: events as documents, batches and headers.
-#![allow(clippy::expect_used, reason = "a violated invariant must end the program, so that the fuzzer finds it")]
+#![allow(
+    clippy::expect_used,
+    reason = "a violated invariant must end the program, so that the fuzzer finds it"
+)]
 
 use bytes::Bytes;
 
@@ -14,8 +17,8 @@ const DIVIDER: &[u8] = b"\n\n";
 /// Maximum number of attributes of a document. An implied `datacontenttype` counts.
 const FEW: usize = 100;
 
-/// Checks that any bytes are refused, or are an event that stays the same when it is read back from its Kafka record, in
-/// both modes.
+/// Checks that any bytes are refused, or are an event that stays the same when it is read back from its Kafka record,
+/// in both modes.
 pub fn event(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     if let Ok(event) = from_json(&body) {

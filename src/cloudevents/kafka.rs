@@ -37,8 +37,8 @@ pub fn binary(event: &Event) -> RenderedEvent {
     }
 }
 
-/// Structured mode: the value is the event as one document. `document` is the received document, if the event arrived as
-/// one. It is used unchanged.
+/// Structured mode: the value is the event as one document. `document` is the received document, if the event arrived
+/// as one. It is used unchanged.
 pub fn structured(event: &Event, document: Option<Bytes>) -> RenderedEvent {
     let value = document.unwrap_or_else(|| {
         // Serialisation cannot fail, because the event consists of strings and parsed JSON.

@@ -1,4 +1,5 @@
-//! CloudEvents 1.0: reads events in the three content modes of HTTP, and renders them in the two content modes of Kafka.
+//! CloudEvents 1.0: reads events in the three content modes of HTTP, and renders them in the two content modes of
+//! Kafka.
 //!
 //! ```text
 //! error       errors in events

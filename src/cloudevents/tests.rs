@@ -8,7 +8,7 @@ use crate::kinds::Rejection;
 
 const LEAST: &str = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t""#;
 
-/// An event with these members beside those that each must have.
+/// An event with the required members and these.
 fn with(members: &str) -> Result<Event, EventError> {
     from_json(&Bytes::from(format!("{LEAST}{members}}}")))
 }
@@ -32,20 +32,20 @@ fn headers(
 }
 
 #[test]
-fn each_type_of_the_json_format_becomes_its_canonical_string() {
+fn json_attributes_are_converted_to_canonical_strings() {
     let event =
         with(r#","a":"x\u00e9","b":true,"c":-2147483648,"d":null,"time":"2018-04-05T17:31:00Z""#).unwrap();
     let attributes: Vec<_> = event.attributes().collect();
     assert_eq!(
         attributes[4..],
         [("a", "xé"), ("b", "true"), ("c", "-2147483648"), ("time", "2018-04-05T17:31:00Z")],
-        "null is as good as absent"
+        "null means absent"
     );
     assert_eq!(event.data(), None);
 }
 
 #[test]
-fn every_fault_of_an_event_is_named_and_no_value_is_repeated() {
+fn all_invalid_attributes_are_reported_without_their_values() {
     let document =
         r#"{"id":5,"source":"","My-Name":"secret","time":"secret","a":1.5,"b":{},"c":2147483648,"d":[]}"#;
     let read = from_json(&Bytes::from_static(document.as_bytes()));
@@ -53,18 +53,18 @@ fn every_fault_of_an_event_is_named_and_no_value_is_repeated() {
     let found = faults(read);
     assert_eq!(found, ["id", "source", "My-Name", "time", "a", "b", "c", "d", "specversion", "type"]);
     let many: String = (0..150).map(|n| format!(",\"a{n}\":\"\"")).collect();
-    assert_eq!(faults(with(&many)).len(), crate::bounded_errors::MAX_ERRORS_PER_BODY, "a bound");
+    assert_eq!(faults(with(&many)).len(), crate::bounded_errors::MAX_ERRORS_PER_BODY, "limited");
     let more: String = (0..300).map(|n| format!(",\"A{n}\":\"\"")).collect();
-    assert_eq!(faults(with(&more))[0], "A196", "and those are not even looked at");
+    assert_eq!(faults(with(&more))[0], "A196", "members above the limit are not read");
 }
 
 #[test]
-fn data_is_what_its_content_type_says() {
+fn data_is_read_as_its_content_type() {
     let json = |members: &str| with(members).unwrap();
     let data = |event: &Event| event.data().map(|data| data.to_vec());
     let spaced = json(r#","data" : { "a" : 1.0e0,  "b":"\u00e9" } "#);
     assert_eq!(data(&spaced).unwrap(), br#"{ "a" : 1.0e0,  "b":"\u00e9" }"#, "byte for byte");
-    assert_eq!(spaced.get("datacontenttype"), Some("application/json"), "what was implied is said");
+    assert_eq!(spaced.get("datacontenttype"), Some("application/json"), "the implied type is explicit");
     let text = json(r#","datacontenttype":"text/xml","data":"<a b=\"\u00e9\"/>""#);
     assert_eq!(data(&text).unwrap(), "<a b=\"é\"/>".as_bytes());
     let bytes = json(r#","datacontenttype":"application/avro","data_base64":"AP/+""#);
@@ -88,7 +88,7 @@ fn data_is_what_its_content_type_says() {
 }
 
 #[test]
-fn what_is_no_document_is_unreadable() {
+fn invalid_documents_are_unreadable() {
     let read = |text: &[u8]| from_json(&Bytes::copy_from_slice(text)).unwrap_err();
     assert_eq!(read(b"[]"), Rejection::NotAnObject.into());
     assert_eq!(read(b"{\"id\":\"\xff\"}"), Rejection::NotUtf8.into());
@@ -97,11 +97,11 @@ fn what_is_no_document_is_unreadable() {
     assert!(matches!(read(b"{} x"), EventError::Unreadable(Rejection::NotJson { .. })));
     let deep = format!("{LEAST},\"data\":{}{}}}", "[".repeat(64), "]".repeat(64));
     assert_eq!(read(deep.as_bytes()), Rejection::TooDeep.into());
-    assert_eq!(faults(with(r#","a":"\ud800""#)), ["a"], "half a surrogate pair");
+    assert_eq!(faults(with(r#","a":"\ud800""#)), ["a"], "a lone surrogate");
 }
 
 #[test]
-fn a_batch_gives_each_document_as_it_stands_there() {
+fn batch_returns_documents_unchanged() {
     let split = |text: &str| batch(&Bytes::copy_from_slice(text.as_bytes()));
     let documents = split(" [ {\"a\" : 1} ,\n{\"b\":[]}]\n").unwrap();
     assert_eq!(documents, [&b"{\"a\" : 1}"[..], b"{\"b\":[]}"]);
@@ -135,7 +135,7 @@ fn header_values_are_unquoted_and_percent_decoded_once() {
 }
 
 #[test]
-fn headers_of_attributes_are_told_from_others() {
+fn only_ce_headers_are_attributes() {
     let event =
         headers(&[("x-ce-a", b"1"), ("ce-a", b"2"), ("cea", b"3")], Some("text/plain; x=y"), "d").unwrap();
     let attributes: Vec<_> = event.attributes().skip(4).collect();
@@ -148,7 +148,7 @@ fn headers_of_attributes_are_told_from_others() {
 }
 
 #[test]
-fn kafka_gets_an_event_in_either_mode() {
+fn events_are_rendered_in_both_kafka_modes() {
     let event = headers(&[("ce-subject", "größe".as_bytes())], Some("application/avro"), "bytes").unwrap();
     let sent = binary(&event);
     assert_eq!((&*sent.content_type, sent.value.as_deref()), ("application/avro", Some(&b"bytes"[..])));
@@ -170,7 +170,7 @@ fn kafka_gets_an_event_in_either_mode() {
     let sent = structured(&exact, None).value.unwrap();
     assert!(sent.ends_with(b",\"data\":{\"a\": 1.0e0}}"), "{sent:?}");
     let document = Bytes::from_static(b"{ }");
-    assert_eq!(structured(&exact, Some(document.clone())).value, Some(document), "as it came");
+    assert_eq!(structured(&exact, Some(document.clone())).value, Some(document), "unchanged");
 
     let nothing = with("").unwrap();
     assert_eq!((binary(&nothing).value, &*binary(&nothing).content_type), (None, ""));
@@ -179,7 +179,7 @@ fn kafka_gets_an_event_in_either_mode() {
 }
 
 #[test]
-fn an_event_is_recognised_by_source_and_id_and_another_content_is_seen() {
+fn source_and_id_are_the_key_and_content_the_digest() {
     let identity = |members: &[&str]| {
         let mut identity = IdempotencyDigest::default();
         members.iter().for_each(|members| identity.add(&with(members).unwrap()));
@@ -187,7 +187,7 @@ fn an_event_is_recognised_by_source_and_id_and_another_content_is_seen() {
     };
     let (key, content) = identity(&[r#","a":"1","b":"2""#]);
     assert_eq!(key.len(), KEY_LEN);
-    assert_eq!(identity(&[r#","b":"2","a":"1""#]), (key.clone(), content.clone()), "the order says nothing");
+    assert_eq!(identity(&[r#","b":"2","a":"1""#]), (key.clone(), content.clone()), "the order is irrelevant");
     for other in [r#","a":"12""#, r#","a":"1","b":"2","data":1"#, r#","a":"1","b":"2","data_base64":"""#] {
         let (same, another) = identity(&[other]);
         assert_eq!(same, key);
@@ -203,12 +203,12 @@ fn an_event_is_recognised_by_source_and_id_and_another_content_is_seen() {
     assert_ne!(named("a", "bc"), named("ab", "c"));
 }
 
-/// A value that attributes may have.
+/// A valid value of an attribute.
 fn value() -> impl Strategy<Value = String> {
     "\\PC{1,40}".prop_filter("allowed", |text| attribute::check_value("subject", text).is_ok())
 }
 
-/// What RFC-conforming senders write.
+/// Encodes a value as the HTTP protocol binding requires.
 fn encoded(value: &str) -> String {
     let plain = |byte: &u8| (0x21..0x7f).contains(byte) && !b"\"%".contains(byte);
     value
@@ -218,9 +218,9 @@ fn encoded(value: &str) -> String {
 }
 
 proptest! {
-    /// Over headers or as a document, and back from both forms that Kafka gets: nothing changes.
+    /// An event from headers stays the same when it is read back from both Kafka modes.
     #[test]
-    fn an_event_survives_every_way(
+    fn events_survive_a_round_trip_through_both_modes(
         attributes in proptest::collection::btree_map("x[a-z0-9]{1,20}", value(), 0..8),
         id in value(),
         data in proptest::collection::vec(any::<u8>(), 0..200),
@@ -244,7 +244,7 @@ proptest! {
         prop_assert_eq!(draft.finish(sent.value, false).unwrap(), event);
     }
 
-    /// Whatever is not an event is refused, and no bytes make the parsers panic.
+    /// No input makes the parsers panic.
     #[test]
     fn any_text_is_an_event_or_is_refused(text in "\\PC*", name in "[a-z-]{0,8}", value in any::<Vec<u8>>()) {
         let body = Bytes::from(text);

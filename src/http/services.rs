@@ -12,7 +12,8 @@ use crate::command::{CommandId, CommandStatus};
 use crate::ingest::{Ingest, Receipt, Request, SubmitError};
 use crate::status::{StatusError, Statuses};
 
-/// Takes commands in and says what became of them. [`DurableCommands`] is the real one; a bench may answer without a log.
+/// Takes commands in and says what became of them. [`DurableCommands`] is the real one; a bench may answer without a
+/// log.
 pub trait CommandService: Send + Sync + 'static {
     /// Returns once the request is on stable storage. A dropped future means "maybe".
     fn submit(&self, request: Request) -> impl Future<Output = Result<Receipt, SubmitError>> + Send;
@@ -85,8 +86,8 @@ pub trait AdminService: Send + Sync + 'static {
         Box::pin(std::future::ready(Err(StatusError::Unavailable(nothing.to_owned()))))
     }
 
-    /// The same with the problems of the last look, a second ago: for the public listener, where strangers may ask as often
-    /// as they like.
+    /// The same with the problems of the last look, a second ago: for the public listener, where strangers may ask as
+    /// often as they like.
     fn cached_readiness(&self) -> Readiness {
         self.readiness()
     }

@@ -1,4 +1,4 @@
-//! `[[kinds]]` of the configuration, and everything that can be wrong with it.
+//! `[[kinds]]` of the configuration, and its validation.
 
 use std::sync::Arc;
 
@@ -13,11 +13,12 @@ use super::schema::Schema;
 use crate::command::INTERNAL_TOPICS;
 use crate::config_error::ConfigError;
 
-/// Kinds that forebay itself sends; nobody else may.
+/// Prefixes of kinds that only forebay itself may use.
 const RESERVED: [&str; 2] = ["user.", "forebay."];
-/// How the names of Kafka's internal topics begin, such as `__consumer_offsets`.
+/// Prefix of Kafka's internal topics, such as `__consumer_offsets`.
 const INTERNAL_TOPIC_PREFIX: &str = "__";
-/// What Kafka allows for a topic's name; kinds follow the same rule, for they stand in paths and labels.
+/// Maximum length of a topic's name in Kafka. The same rule applies to names of kinds, because they are used in paths
+/// and labels.
 const MAX_NAME: usize = 249;
 const NAME_RULE: &str = "1 to 249 of the characters a-z A-Z 0-9 . _ -, and neither `.` nor `..`";
 
@@ -29,19 +30,20 @@ pub struct Config {
     pub name: String,
     /// The Kafka topic.
     pub topic: String,
-    /// JSON pointer to the member that is the Kafka key; none: records without a key.
+    /// JSON pointer to the member that is the Kafka key. `None`: records have no key from the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// JSON Schema the body must satisfy; `builtin:NAME` is one compiled in. None: any JSON object passes.
+    /// File with the JSON Schema of the body, or `builtin:NAME` for an embedded schema. `None`: any JSON object is
+    /// accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_file: Option<String>,
-    /// The media types of its bodies; of events, of their data.
+    /// Accepted media types of the body. For events, of their data.
     #[serde(default = "json")]
     pub content_types: Vec<String>,
-    /// The request header that is the Kafka key.
+    /// The request header that contains the Kafka key.
     #[serde(default)]
     pub key_header: Option<String>,
-    /// Whether its commands are CloudEvents, and how Kafka gets them.
+    /// Whether the commands are CloudEvents, and their content mode in Kafka.
     #[serde(default)]
     pub cloudevents: CloudEvents,
 }
@@ -50,7 +52,7 @@ fn json() -> Vec<String> {
     vec![JSON.to_owned()]
 }
 
-/// The kinds of a daemon that was told none: one example.
+/// The kinds if none are configured: one example.
 pub fn defaults() -> Vec<Config> {
     vec![Config {
         name: "order.create".to_owned(),
@@ -64,7 +66,7 @@ pub fn defaults() -> Vec<Config> {
 }
 
 impl Config {
-    /// The kind this entry declares, or `None` after adding everything that is wrong with it to `mistakes`.
+    /// Builds the kind of this entry. Returns `None` if the entry has errors, and adds all of them to `mistakes`.
     pub(super) fn build(&self, index: usize, mistakes: &mut Vec<ConfigError>) -> Option<Kind> {
         let before = mistakes.len();
         let mut wrong = |key: &str, found: &str, allowed: String| {
@@ -84,13 +86,15 @@ impl Config {
             wrong("topic", &self.topic, NAME_RULE.to_owned());
         }
         if let Some(own) = INTERNAL_TOPICS.iter().find(|own| names_collide(own, &self.topic)) {
-            wrong("topic", &self.topic, format!("another topic than `{own}`, which is forebay's own"));
+            wrong("topic", &self.topic, format!("a topic other than `{own}`, which forebay uses itself"));
         }
         if self.topic.starts_with(INTERNAL_TOPIC_PREFIX) {
             wrong(
                 "topic",
                 &self.topic,
-                format!("a topic that does not begin with `{INTERNAL_TOPIC_PREFIX}`, as Kafka's own do"),
+                format!(
+                    "a topic that does not begin with `{INTERNAL_TOPIC_PREFIX}` (Kafka's internal topics)"
+                ),
             );
         }
         let content_types = ContentTypes::build(&self.content_types)
@@ -123,7 +127,7 @@ impl Config {
         })
     }
 
-    /// A schema and a JSON pointer need bodies that are JSON.
+    /// Checks that kinds with a schema or a JSON pointer accept only JSON bodies.
     fn check_json(&self, types: Option<&ContentTypes>, wrong: &mut impl FnMut(&str, &str, String)) {
         let Some(opaque) = types.and_then(ContentTypes::opaque) else { return };
         if self.schema_file.is_some() {
@@ -139,13 +143,13 @@ impl Config {
         }
     }
 
-    /// The name in lower case, or the rule that it breaks.
+    /// Returns the name in lower case. The error is the violated rule.
     fn check_key_header(&self, name: &str) -> Result<String, &'static str> {
         if self.key.is_some() {
-            return Err("nothing, because the kind has a `key`");
+            return Err("no value, because the kind has a `key`");
         }
         if self.cloudevents != CloudEvents::Off {
-            return Err("nothing: the key of an event is its attribute `partitionkey`");
+            return Err("no value, because the key of an event is its attribute `partitionkey`");
         }
         let lower = name.to_ascii_lowercase();
         match is_key_header(&lower) {
@@ -155,13 +159,13 @@ impl Config {
     }
 }
 
-/// A mistake in the entry `index`.
+/// A configuration error in the entry `index`.
 pub(super) fn mistake(index: usize, key: &str, found: &str, allowed: &str) -> ConfigError {
     ConfigError::new(&format!("kinds[{index}]"), key, format!("`{found}`"), allowed)
 }
 
-/// Whether Kafka would take these for one topic: its metrics write `_` for `.`, so that it has no two topics that differ
-/// in nothing else.
+/// Whether Kafka treats the names as the same topic. Kafka's metrics replace `.` with `_`. Therefore Kafka refuses two
+/// topics that differ only in these characters.
 fn names_collide(one: &str, other: &str) -> bool {
     one.replace('.', "_") == other.replace('.', "_")
 }

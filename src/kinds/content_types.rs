@@ -1,26 +1,26 @@
-//! `content_types` of a kind: which bodies it takes, and which of them are JSON.
+//! `content_types` of a kind: the accepted media types, and which of them are JSON.
 
 use crate::command::is_json;
 
-/// The media type of a kind that names none.
+/// The default media type of a kind.
 pub const JSON: &str = "application/json";
-/// What a body without a media type is, if it is not JSON (RFC 9110, section 8.3).
+/// The media type of a body without one, if the kind does not accept JSON (RFC 9110, section 8.3).
 pub const UNKNOWN: &str = "application/octet-stream";
-/// What curl sends unasked; nobody sends forms here.
+/// curl's default media type. It is read as JSON, because the API has no HTML forms.
 const FORM: &str = "application/x-www-form-urlencoded";
-/// Lines of JSON, the format of batches.
+/// The media type of batches: one JSON document per line.
 const LINES: &str = "application/x-ndjson";
-/// How the media types of event formats begin.
+/// Prefix of the media types of event formats.
 pub const EVENTS: &str = "application/cloudevents";
-/// The most media types of a kind.
+/// Maximum number of media types per kind.
 const MAX_CONTENT_TYPES: usize = 32;
 
-/// What a body is read as.
+/// How a body is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// JSON: it is parsed, and its key and schema are checked.
+    /// As JSON. It is parsed, and its key and schema are checked.
     Json,
-    /// Bytes.
+    /// As opaque bytes. They are not checked.
     Opaque,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct ContentTypes {
 }
 
 impl ContentTypes {
-    /// Checks the configured list; the error is what stands there, and the rule that it breaks.
+    /// Checks the configured list. The error is the configured value and the violated rule.
     pub fn build(configured: &[String]) -> Result<Self, (String, String)> {
         if configured.is_empty() || configured.len() > MAX_CONTENT_TYPES {
             return Err((
@@ -54,7 +54,8 @@ impl ContentTypes {
         Ok(Self { types, takes_json })
     }
 
-    /// What a body of this media type (in lower case, without parameters) is read as; `None`: it is not taken.
+    /// How a body with this media type is read. `None`: it is not accepted. `essence` is in lower case, without
+    /// parameters.
     pub fn content(&self, essence: Option<&str>) -> Option<Content> {
         let essence = match essence {
             None if self.takes_json => JSON,
@@ -66,7 +67,7 @@ impl ContentTypes {
         self.types.iter().any(|one| one == essence).then_some(content)
     }
 
-    /// The first one that is not JSON.
+    /// The first media type that is not JSON.
     pub fn opaque(&self) -> Option<&str> {
         self.types.iter().find(|one| !is_json(one)).map(String::as_str)
     }
@@ -79,13 +80,13 @@ impl ContentTypes {
         self.takes_json
     }
 
-    /// Whether any of them is JSON.
+    /// Whether any media type is JSON.
     pub fn reads_json(&self) -> bool {
         self.types.iter().any(|one| is_json(one))
     }
 }
 
-/// The rule that a media type breaks.
+/// The rule that a media type violates.
 fn broken_rule(lower: &str) -> Option<&'static str> {
     let token = |part: &str| {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte);
@@ -96,11 +97,11 @@ fn broken_rule(lower: &str) -> Option<&'static str> {
         _ => return Some("media types such as `application/avro`, without parameters or wildcards"),
     }
     if lower.starts_with(EVENTS) {
-        return Some("media types of data; `cloudevents` lets a kind take events");
+        return Some("media types of data only; set `cloudevents` to accept events");
     }
     match lower {
-        FORM => Some("other media types; this one is what curl sends unasked, and is read as JSON"),
-        LINES => Some("other media types; this one is a batch of JSON, taken with `application/json`"),
+        FORM => Some("other media types; this one is curl's default and is read as JSON"),
+        LINES => Some("other media types; this one is a batch of JSON, which `application/json` includes"),
         _ => None,
     }
 }
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kind_takes_and_what_it_is_read_as() {
+    fn media_types_determine_how_a_body_is_read() {
         let json = build(&["Application/JSON"]).unwrap();
         assert_eq!(json.content(None), Some(Content::Json));
         assert_eq!(json.content(Some(FORM)), Some(Content::Json));
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_cannot_be_meant_are_refused() {
+    fn invalid_lists_of_media_types_are_refused() {
         for wrong in [
             &[][..],
             &["*/*"],

@@ -1,16 +1,16 @@
-//! `cloudevents` of a kind.
+//! The setting `cloudevents` of a kind.
 
 use serde::{Deserialize, Serialize};
 
-/// Whether the commands of a kind are CloudEvents, and how Kafka gets them.
+/// Whether the commands of a kind are CloudEvents, and their content mode in Kafka.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CloudEvents {
-    /// They are bodies.
+    /// The commands are not CloudEvents.
     #[default]
     Off,
-    /// The data as value, the attributes as headers.
+    /// The value is the data, the attributes are headers.
     Binary,
-    /// The event as one JSON document.
+    /// The value is the event as one JSON document.
     Structured,
 }

@@ -1,5 +1,5 @@
-//! Bodies that a schema may accept, for the description of the interface. They are guesses: the kind that shows one checks
-//! it first.
+//! Generates example bodies from a JSON Schema for the OpenAPI description. A generated body may be invalid. Therefore
+//! the kind checks it before it is used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
@@ -8,16 +8,16 @@ use serde_json::{Map, Value, json};
 
 use super::pattern;
 
-/// Values made for one example: a schema that demands itself has no end.
+/// Maximum number of schemas that are evaluated for one example. A schema that requires itself has no end.
 const MAX_VALUES: usize = 1_000;
-/// Schemas inside each other that are followed.
+/// Maximum nesting of schemas.
 const MAX_DEPTH: usize = 32;
-/// The most elements of an array, and of characters that only fill a string.
+/// Maximum number of elements in an array, and of characters in a string without a pattern.
 const MAX_ELEMENTS: usize = 1_000;
-/// Where a schema asks for a string and says no more.
+/// Value of strings without other requirements.
 const TEXT: &str = "string";
 
-/// What strings of a format look like.
+/// Examples for each format.
 const FORMATS: [(&str, &str); 10] = [
     ("date-time", "2026-11-20T12:00:00Z"),
     ("date", "2026-11-20"),
@@ -31,7 +31,7 @@ const FORMATS: [(&str, &str); 10] = [
     ("uuid", "01936c6e-0000-7000-8000-000000000000"),
 ];
 
-/// The schema's own examples, then one that is made, with a value at `key`.
+/// The examples in the schema, followed by a generated body with a value at `key`.
 pub(super) fn candidates<'a>(schema: &'a Value, key: &'a [String]) -> impl Iterator<Item = Value> + 'a {
     let given = schema.get("examples").and_then(Value::as_array).into_iter().flatten().cloned();
     let made = move || {
@@ -43,7 +43,7 @@ pub(super) fn candidates<'a>(schema: &'a Value, key: &'a [String]) -> impl Itera
     given.chain(iter::once_with(made))
 }
 
-/// Puts a value at the pointer `key` unless there is one.
+/// Sets the value at the pointer `key` unless one exists.
 fn set(body: &mut Value, key: &[String], value: impl FnOnce() -> Value) {
     let Some((last, way)) = key.split_last() else { return };
     let mut place = body;
@@ -56,7 +56,8 @@ fn set(body: &mut Value, key: &[String], value: impl FnOnce() -> Value) {
     }
 }
 
-/// A schema together with what it refers to: all of `allOf`, the first of `anyOf` and `oneOf`.
+/// A schema merged with the schemas that it references: its `$ref`, all of `allOf`, and the first of `anyOf` and
+/// `oneOf`.
 #[derive(Default)]
 struct FlatSchema<'a> {
     keywords: BTreeMap<&'a str, &'a Value>,
@@ -78,14 +79,14 @@ impl<'a> FlatSchema<'a> {
         self.keywords.get(keyword)?.as_str()
     }
 
-    /// The value that the schema itself shows.
+    /// A value that the schema declares itself: `const`, the first of `enum` or `examples`, or `default`.
     fn declared_value(&self) -> Option<&'a Value> {
         let first = |keyword: &str| self.keywords.get(keyword)?.as_array()?.first();
         let one = |keyword: &str| self.keywords.get(keyword).copied();
         one("const").or_else(|| first("enum")).or_else(|| first("examples")).or_else(|| one("default"))
     }
 
-    /// Its type, or what its keywords suggest.
+    /// The declared type, or the type that the keywords suggest.
     fn type_name(&self) -> &'a str {
         let has = |keywords: &[&str]| keywords.iter().any(|keyword| self.keywords.contains_key(keyword));
         match self.keywords.get("type") {
@@ -101,14 +102,14 @@ impl<'a> FlatSchema<'a> {
     }
 }
 
-/// Makes the values of one example.
+/// Generates the values of one example.
 struct ExampleBuilder<'a> {
     root: &'a Value,
     values_left: usize,
 }
 
 impl<'a> ExampleBuilder<'a> {
-    /// A value with as few members as it may have; `None` beyond the bounds.
+    /// A value with the required members only. `None` if a limit is exceeded.
     fn value(&mut self, schema: &'a Value, depth: usize) -> Option<Value> {
         if depth > MAX_DEPTH {
             return None;
@@ -155,7 +156,7 @@ impl<'a> ExampleBuilder<'a> {
         Some(Value::Array(elements))
     }
 
-    /// A value for the member at `key`, if the schema has one there.
+    /// A value for the member at `key`. `None` if the schema does not describe this member.
     fn member_at(&mut self, schema: &'a Value, key: &[String]) -> Option<Value> {
         let mut schema = schema;
         for name in key {
@@ -202,7 +203,7 @@ impl<'a> ExampleBuilder<'a> {
     }
 }
 
-/// Zero if it may be, else the number next to a bound.
+/// Zero if allowed, else a number next to a bound.
 fn number(flat: &FlatSchema<'_>, is_integer: bool) -> Value {
     let step = flat.number("multipleOf").filter(|step| *step > 0.0);
     let unit = step.unwrap_or(1.0);
@@ -227,7 +228,7 @@ fn number(flat: &FlatSchema<'_>, is_integer: bool) -> Value {
         above.zip(below).map(|(above, below)| f64::midpoint(above, below)),
     ];
     let number = candidates.into_iter().flatten().find(|number| fits(*number)).unwrap_or(0.0);
-    // Beyond this a float has no place for a unit.
+    // Above this value, a 64-bit float cannot represent every integer.
     if (is_integer || number.fract() == 0.0) && number.abs() < 9e15 {
         #[expect(clippy::cast_possible_truncation, reason = "within the range of i64, by the line above")]
         return json!(number as i64);

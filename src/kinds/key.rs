@@ -1,12 +1,12 @@
-//! Where the key of a command stands.
+//! The location of a command's key.
 
 use super::pointer::Pointer;
 
-/// The longest key that may enter.
+/// Maximum bytes of a key.
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// Headers that mean something to HTTP or to the daemon, or that hold secrets, beside those that begin with one of
-/// [`RESERVED_HEADER_PREFIXES`].
+/// Headers that cannot contain a key, because HTTP or the daemon uses them or because they contain secrets. Headers
+/// with a prefix in [`RESERVED_HEADER_PREFIXES`] are reserved too.
 const RESERVED_HEADERS: [&str; 17] = [
     "accept",
     "authorization",
@@ -28,17 +28,17 @@ const RESERVED_HEADERS: [&str; 17] = [
 ];
 const RESERVED_HEADER_PREFIXES: [&str; 5] = ["ce-", "content-", "proxy-", "sec-", "x-forwarded-"];
 
-/// Where the key stands.
+/// The location of the key.
 pub(super) enum Key {
     /// Records have no key.
     None,
-    /// In the body, or in an event's data.
+    /// A pointer into the body or into an event's data.
     Pointer(Pointer),
-    /// In a request header of this name, in lower case.
+    /// A request header. Its name is in lower case.
     Header(String),
 }
 
-/// Whether a header of this name (in lower case) may hold keys.
+/// Whether the header with this name (in lower case) may contain a key.
 pub(super) fn is_key_header(lower: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (1..=100).contains(&lower.len())

@@ -1,4 +1,4 @@
-//! One kind of command: deciding whether a body may enter, and finding its key.
+//! A kind of command. It decides whether a body is accepted, and finds the key.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use super::schema::Schema;
 use super::{example, nesting, strict};
 use crate::bounded_errors::truncated;
 
-/// RFC 8259, section 8.1: JSON text that is sent over a network must not begin with it.
+/// JSON text that is sent over a network must not begin with this character (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// A body that may enter.
+/// Result for an accepted body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admitted {
-    /// The Kafka key: a string as it is, a number in the JSON text it was sent in. None when the kind has none.
+    /// The Kafka key. A string is decoded; a number keeps its JSON text. `None` if the kind has no key in the body.
     pub key: Option<Bytes>,
 }
 
@@ -37,17 +37,17 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// Its name.
+    /// The name of the kind.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// The Kafka topic its commands go to.
+    /// The Kafka topic of the commands.
     pub fn topic(&self) -> &Arc<str> {
         &self.topic
     }
 
-    /// The JSON pointer to its key, as configured.
+    /// The configured JSON pointer to the key.
     pub fn key(&self) -> Option<&str> {
         match &self.key {
             Key::Pointer(pointer) => Some(pointer.as_str()),
@@ -55,13 +55,14 @@ impl Kind {
         }
     }
 
-    /// Its JSON Schema, as it stands in its file.
+    /// The JSON Schema as in its file.
     pub fn schema(&self) -> Option<&Value> {
         self.schema.as_ref().map(Schema::source)
     }
 
-    /// A body that this kind admits: the first of the schema's `examples` that does, else one made from the schema with as
-    /// few members as it takes; of an event, its data. `None` where neither is admitted, or where the kind takes no JSON.
+    /// An example of an accepted body. It is the first accepted entry of the schema's `examples`, else a generated body
+    /// with the required members. For events, it is the data. `None` if neither is accepted, or if the kind accepts no
+    /// JSON.
     pub fn example(&self) -> Option<Value> {
         let key = match &self.key {
             _ if !self.reads_json() => return None,
@@ -79,38 +80,38 @@ impl Kind {
         })
     }
 
-    /// What a body of this media type (in lower case, without parameters; `None`: the client names none) is read as;
-    /// `None`: the kind does not take it.
+    /// How a body with this media type is read. `None`: the kind does not accept it. `media_type` is in lower case,
+    /// without parameters, and `None` if the client sent none.
     pub fn content(&self, media_type: Option<&str>) -> Option<Content> {
         self.content_types.content(media_type)
     }
 
-    /// The media types that it takes.
+    /// The accepted media types.
     pub fn content_types(&self) -> &[String] {
         self.content_types.names()
     }
 
-    /// Whether it takes `application/json`, and with that batches of lines.
+    /// Whether the kind accepts `application/json`, and therefore batches with one command per line.
     pub fn takes_json(&self) -> bool {
         self.content_types.takes_json()
     }
 
-    /// Whether some of its bodies are JSON: `application/json`, or a type that ends in `+json`.
+    /// Whether any accepted media type is JSON: `application/json`, or a type that ends in `+json`.
     pub fn reads_json(&self) -> bool {
         self.content_types.reads_json()
     }
 
-    /// Whether some of its bodies are not JSON.
+    /// Whether any accepted media type is not JSON.
     pub fn reads_bytes(&self) -> bool {
         self.content_types.opaque().is_some()
     }
 
-    /// Whether its commands are CloudEvents.
+    /// Whether the commands are CloudEvents.
     pub fn takes_events(&self) -> bool {
         self.cloudevents != CloudEvents::Off
     }
 
-    /// The request header, in lower case, that is the key of its commands.
+    /// The request header that contains the key, in lower case.
     pub fn key_header(&self) -> Option<&str> {
         match &self.key {
             Key::Header(name) => Some(name),
@@ -118,18 +119,22 @@ impl Kind {
         }
     }
 
-    /// Whether its commands are CloudEvents, and how Kafka gets them.
+    /// Whether the commands are CloudEvents, and their content mode in Kafka.
     pub fn cloudevents(&self) -> CloudEvents {
         self.cloudevents
     }
 
-    /// Checks one JSON body: one object, nested at most [`super::MAX_DEPTH`] levels, its key where the kind says,
-    /// no member twice on the way to the key (nor anywhere, where a schema is checked), the schema satisfied.
+    /// Checks one JSON body:
+    ///
+    /// - It is one object, nested at most [`super::MAX_DEPTH`] levels.
+    /// - The key exists at the configured pointer.
+    /// - No member on the path to the key occurs twice. If the kind has a schema, no member at all occurs twice.
+    /// - The schema is satisfied.
     pub fn admit(&self, body: &Bytes) -> Result<Admitted, Rejection> {
         self.checked(body, bounded_text(body, b'{')?)
     }
 
-    /// Checks the JSON data of an event: any JSON value, and what the kind's schema and key demand of it.
+    /// Checks the JSON data of an event. Any JSON value is accepted, unless the kind's schema or key requires more.
     pub fn admit_data(&self, data: Option<&Bytes>) -> Result<Admitted, Rejection> {
         match (data, &self.key) {
             (Some(data), Key::Pointer(_)) => self.admit(data),
@@ -146,7 +151,7 @@ impl Kind {
         }
         let key = match &self.key {
             Key::Pointer(pointer) => Some(key_of(pointer, body, text)?),
-            // The strict parser has read it already where there is a schema.
+            // With a schema, the strict parser has already checked the text.
             _ if self.schema.is_some() => None,
             _ => serde_json::from_str::<IgnoredAny>(text).map(|_| None)?,
         };
@@ -154,7 +159,8 @@ impl Kind {
     }
 }
 
-/// The members of a body that is one JSON object, nested at most [`super::MAX_DEPTH`] levels, no member twice.
+/// Parses a body that is one JSON object. It must be nested at most [`super::MAX_DEPTH`] levels, without duplicate
+/// members.
 pub fn object(body: &Bytes) -> Result<Map<String, Value>, Rejection> {
     match strict::parse(bounded_text(body, b'{')?)? {
         Value::Object(members) => Ok(members),
@@ -162,7 +168,7 @@ pub fn object(body: &Bytes) -> Result<Map<String, Value>, Rejection> {
     }
 }
 
-/// The body as text that is safe to parse, which begins with an object (`{`) or an array (`[`).
+/// Returns the body as text that is safe to parse. `opening` is the required first character: `{` or `[`.
 pub fn bounded_text(body: &Bytes, opening: u8) -> Result<&str, Rejection> {
     let text = utf8_text(body)?;
     let first = body.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
@@ -207,7 +213,7 @@ fn key_of(pointer: &Pointer, body: &Bytes, text: &str) -> Result<Bytes, Rejectio
     Ok(key)
 }
 
-/// The decoded string; a slice of the body where nothing is escaped.
+/// The decoded string. It is a slice of the body if the string has no escapes.
 fn string_key(body: &Bytes, raw: &str) -> Option<Bytes> {
     let inner = &raw[1..raw.len() - 1];
     let key: Cow<'_, str> =
@@ -222,10 +228,10 @@ fn string_key(body: &Bytes, raw: &str) -> Option<Bytes> {
 }
 
 impl From<serde_json::Error> for Rejection {
-    /// Only the place: the parser's message may repeat a value.
+    /// Keeps only the position, because the parser's message may contain a value.
     fn from(error: serde_json::Error) -> Self {
         let (line, column) = (error.line(), error.column());
-        // The parser tells its errors apart by their message only.
+        // The parser's errors differ only in their message.
         if error.to_string().starts_with("number out of range") {
             return Self::NumberOutOfRange { line, column };
         }

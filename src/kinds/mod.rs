@@ -1,7 +1,8 @@
-//! The kinds of commands that may enter: where they go, where their key stands, and what they must look like.
+//! The accepted kinds of commands. A kind has a topic, the location of its key, and rules for its bodies.
 //!
-//! A body is only looked at, never changed: what a client sent is what Kafka gets, byte for byte. A kind without
-//! a schema is checked in one pass that builds nothing. A body that is not JSON is not looked at.
+//! - A body is checked but never changed. Kafka gets the same bytes that the client sent.
+//! - Without a schema, a JSON body is checked in one pass, without building a document.
+//! - A body that is not JSON is not checked.
 
 mod config;
 mod content_types;
@@ -35,7 +36,7 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    /// Checks the configured kinds and compiles their schemas. Reports every mistake, not only the first.
+    /// Checks the configured kinds and compiles their schemas. Returns all errors, not only the first.
     pub fn build(configs: &[Config]) -> Result<Self, Vec<ConfigError>> {
         let mut mistakes = Vec::new();
         let mut by_name = HashMap::new();
@@ -55,7 +56,7 @@ impl Kinds {
         self.by_name.get(name)
     }
 
-    /// All kinds, in no order.
+    /// All kinds, in arbitrary order.
     pub fn iter(&self) -> impl Iterator<Item = &Kind> {
         self.by_name.values().map(|kind| &**kind)
     }

@@ -1,11 +1,11 @@
-//! How deep objects and arrays stand inside each other, found out before any parser recurses into them.
+//! Checks the nesting of JSON before any parser recurses into it.
 
-/// The deepest nesting that may enter.
+/// Maximum nesting of objects and arrays.
 pub const MAX_DEPTH: usize = 64;
 
-/// Whether `json` opens more than [`MAX_DEPTH`] levels. Knows strings, and nothing else of the grammar.
+/// Whether `json` is nested more than [`MAX_DEPTH`] levels. The check recognises strings but no other grammar.
 pub(super) fn is_too_deep(json: &[u8]) -> bool {
-    // Nearly every body opens fewer brackets in all than may be open at once, and counting them is quick.
+    // Fast path: most bodies have at most `MAX_DEPTH` opening brackets in total, and counting them is fast.
     let opening = |byte: &&u8| matches!(**byte, b'{' | b'[');
     json.iter().filter(opening).count() > MAX_DEPTH && deepest(json) > MAX_DEPTH
 }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_64th_level_passes_and_the_65th_does_not() {
+    fn exactly_64_levels_are_accepted() {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(!is_too_deep(nested(64).as_bytes()));
         assert!(is_too_deep(nested(65).as_bytes()));
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn brackets_side_by_side_or_inside_strings_are_not_nesting() {
+    fn adjacent_brackets_and_brackets_in_strings_are_not_nesting() {
         assert!(!is_too_deep("[]".repeat(1_000).as_bytes()));
         assert!(!is_too_deep(format!("[\"{}\"]", "[".repeat(1_000)).as_bytes()));
         assert!(!is_too_deep(format!("[\"\\\"{}\"]", "[".repeat(1_000)).as_bytes()));

@@ -1,19 +1,20 @@
-//! A short text that a regular expression matches, for examples.
+//! Generates a short text that matches a regular expression, for examples.
 
 use regex_syntax::hir::{Class, Hir, HirKind, Repetition};
 
-/// Characters that are preferred where a class has several.
+/// Preferred characters of a class.
 const PREFERRED: [char; 3] = ['a', 'A', '0'];
-/// The longest text that is made, in bytes.
+/// Maximum length of the text, in bytes.
 const MAX_BYTES: usize = 1_000;
-/// Parts of patterns that are followed: repetitions inside each other multiply.
+/// Maximum number of evaluated parts of a pattern. Nested repetitions multiply.
 const MAX_STEPS: usize = 10_000;
 
-/// A text of at least `min_length` characters that `pattern` matches. The pattern may be one that is not supported, such as
-/// one with look-ahead. The text may still be wrong: word boundaries are ignored.
+/// Generates a text of at least `min_length` characters that matches `pattern`. Returns `None` if the pattern is not
+/// supported (for example, look-ahead) or a limit is exceeded. The text may not match, because word boundaries are
+/// ignored.
 pub(super) fn example_text(pattern: &str, min_length: usize) -> Option<String> {
     let expression = regex_syntax::parse(pattern).ok()?;
-    // Repetitions as short as they may be, or one of them long enough.
+    // First with the minimum of each repetition, then with one, then with enough for `min_length`.
     [0, 1, min_length].into_iter().find_map(|repeats| {
         let mut text = Text { bytes: String::new(), repeats, steps_left: MAX_STEPS };
         text.write(&expression)?;
@@ -23,13 +24,14 @@ pub(super) fn example_text(pattern: &str, min_length: usize) -> Option<String> {
 
 struct Text {
     bytes: String,
-    /// How often a repetition repeats, if it may.
+    /// Preferred count of each repetition.
     repeats: usize,
     steps_left: usize,
 }
 
 impl Text {
-    /// `None` beyond the bounds, and where the pattern is not one of characters.
+    /// Appends text that matches `expression`. `None` if a limit is exceeded, or if the pattern matches bytes that are
+    /// not characters.
     fn write(&mut self, expression: &Hir) -> Option<()> {
         self.steps_left = self.steps_left.checked_sub(1)?;
         match expression.kind() {
@@ -62,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_is_one_that_the_pattern_matches() {
+    fn generated_text_matches_the_pattern() {
         for (pattern, min_length, expected) in [
             ("^[A-Z]{3}$", 0, Some("AAA")),
             ("^ord-[0-9]+$", 0, Some("ord-0")),

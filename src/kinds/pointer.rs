@@ -1,4 +1,4 @@
-//! Finding the key in a body without building the body: RFC 6901 pointers, walked by the parser.
+//! Finds the key in a body with a JSON pointer (RFC 6901), without building a document.
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,16 +13,16 @@ pub(super) struct Pointer {
     tokens: Vec<String>,
 }
 
-/// What a pointer finds.
+/// Result of a search.
 pub(super) enum PointerMatch<'a> {
-    /// The member's JSON text, if it is there.
+    /// The member's JSON text. `None` if the member does not exist.
     Text(Option<&'a RawValue>),
-    /// A member on the way stands twice.
+    /// A member on the path occurs twice.
     Duplicate(&'a str),
 }
 
 impl Pointer {
-    /// Reads RFC 6901 text; the error is the rule it breaks.
+    /// Parses a pointer. The error is the violated rule.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let Some(path) = text.strip_prefix('/') else {
             return Err("a JSON pointer to a member, such as `/id`");
@@ -32,7 +32,7 @@ impl Pointer {
             (!rest.contains('~')).then(|| token.replace("~1", "/").replace("~0", "~"))
         };
         let tokens: Option<Vec<String>> = path.split('/').map(unescape).collect();
-        let tokens = tokens.ok_or("a JSON pointer, in which `~` stands only in `~0` and `~1`")?;
+        let tokens = tokens.ok_or("a JSON pointer, in which `~` occurs only in `~0` and `~1`")?;
         Ok(Self { text: text.to_owned(), tokens })
     }
 
@@ -41,12 +41,12 @@ impl Pointer {
         &self.text
     }
 
-    /// The names on the way, unescaped.
+    /// The names on the path, unescaped.
     pub fn tokens(&self) -> &[String] {
         &self.tokens
     }
 
-    /// Parses all of `json` and returns what stands at the pointer, as it was written.
+    /// Parses all of `json` and returns the text of the value at the pointer.
     pub fn find<'a>(&'a self, json: &'a str) -> Result<PointerMatch<'a>, serde_json::Error> {
         let duplicate = Cell::new(None);
         let mut parser = serde_json::Deserializer::from_str(json);
@@ -60,7 +60,7 @@ impl Pointer {
     }
 }
 
-/// Follows `tokens` down from the value the parser stands at.
+/// Follows `tokens` from the current value of the parser.
 struct PointerWalk<'p, 'c> {
     tokens: &'p [String],
     duplicate: &'c Cell<Option<&'p str>>,
@@ -151,7 +151,7 @@ impl<'de> Visitor<'de> for PointerWalk<'_, '_> {
     }
 }
 
-/// Compares a member's name without keeping it.
+/// Compares a member's name without storing it.
 struct NameMatcher<'a>(&'a str);
 
 impl<'de> DeserializeSeed<'de> for NameMatcher<'_> {

@@ -1,4 +1,4 @@
-//! Why a body may not enter, in words that never repeat what stands in it: bodies hold people's data.
+//! Reasons to refuse a body. Their texts never contain values, because bodies may contain personal data.
 
 /// Why a body was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,14 +12,14 @@ pub enum Rejection {
     /// A byte order mark.
     #[error("the body begins with a byte order mark (BOM); send the JSON text without it")]
     ByteOrderMark,
-    /// Something else than one JSON object.
+    /// Not one JSON object.
     #[error("the body must be one JSON object")]
     NotAnObject,
-    /// Something else than one JSON array.
+    /// Not one JSON array.
     #[error("the body must be one JSON array of events")]
     NotAnArray,
-    /// An event without data, of a kind with a schema or a key in the data.
-    #[error("the event has no data, and the schema or key of its kind needs it")]
+    /// An event without data, although the kind has a schema or a key in the data.
+    #[error("the event has no data, but the schema or key of its kind requires data")]
     NoData,
     /// Malformed JSON.
     #[error("the body is not valid JSON at line {line}, column {column}")]
@@ -29,7 +29,7 @@ pub enum Rejection {
         /// Column, from 1.
         column: usize,
     },
-    /// A number that no 64-bit floating-point number can hold, where its value has to be known.
+    /// A number that is too large for a 64-bit float, in a body whose schema must be checked.
     #[error(
         "the number that ends at line {line}, column {column} is out of range: only numbers below 1.8e308 can be checked"
     )]
@@ -39,50 +39,50 @@ pub enum Rejection {
         /// Column, from 1.
         column: usize,
     },
-    /// Objects and arrays inside each other beyond [`super::MAX_DEPTH`].
+    /// Objects and arrays are nested more than [`super::MAX_DEPTH`] levels.
     #[error("objects and arrays are nested more than {} levels deep", super::MAX_DEPTH)]
     TooDeep,
-    /// A member name that stands twice in its object.
+    /// A member name occurs twice in an object.
     #[error("an object has two members of the same name")]
     Duplicate {
-        /// Its name, shortened.
+        /// The name, shortened.
         name: String,
     },
-    /// The key pointer finds neither a string nor a number.
-    #[error("`{pointer}` must be a string or a number: it is the command's key")]
+    /// The value at the key's pointer is missing, or is neither a string nor a number.
+    #[error("`{pointer}` must be a string or a number, because it is the command's key")]
     NoKey {
         /// The pointer, as configured.
         pointer: String,
     },
-    /// A string that cannot be a key: a NUL in it, or half a surrogate pair.
-    #[error("`{pointer}` holds a character that a key may not have")]
+    /// The key is a string with a NUL character or a lone surrogate.
+    #[error("`{pointer}` contains a character that is not allowed in a key")]
     BadKey {
         /// The pointer, as configured.
         pointer: String,
     },
-    /// A key over [`super::MAX_KEY_BYTES`].
-    #[error("`{pointer}` is longer than {} bytes, the most a key may have", super::MAX_KEY_BYTES)]
+    /// The key is longer than [`super::MAX_KEY_BYTES`].
+    #[error("`{pointer}` is longer than {} bytes, the limit for a key", super::MAX_KEY_BYTES)]
     LongKey {
         /// The pointer, as configured.
         pointer: String,
     },
-    /// The schema of the kind is not satisfied; at least one violation, at most
-    /// [`MAX_ERRORS_PER_BODY`](crate::reported::PER_BODY).
+    /// The body does not satisfy the schema of its kind. Has 1 to
+    /// [`MAX_ERRORS_PER_BODY`](crate::bounded_errors::MAX_ERRORS_PER_BODY) violations.
     #[error("the body does not satisfy the schema of its kind")]
     Schema(Vec<Violation>),
 }
 
-/// One place where a schema is not satisfied.
+/// A violation of a schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// JSON pointer into the body; empty for the body itself.
+    /// JSON pointer into the body. Empty for the body itself.
     pub pointer: String,
-    /// What is wrong there, without the value.
+    /// Description of the violation, without the value.
     pub detail: String,
 }
 
 impl Rejection {
-    /// Whether the body could not even be read as JSON, as opposed to saying what it may not.
+    /// Whether the body cannot be read as JSON. `false` if it is readable but not allowed.
     pub fn is_malformed(&self) -> bool {
         use Rejection::*;
         matches!(
@@ -99,7 +99,7 @@ impl Rejection {
         )
     }
 
-    /// The member at fault, when there is exactly one to name first.
+    /// Pointer to the first invalid member. `None` if the error does not belong to a member.
     pub fn pointer(&self) -> Option<&str> {
         match self {
             Self::NoKey { pointer } | Self::BadKey { pointer } | Self::LongKey { pointer } => Some(pointer),

@@ -1,4 +1,4 @@
-//! JSON Schema of a kind: loaded at start, never from the network, with messages that name no values.
+//! The JSON Schema of a kind. Schemas are loaded at start, never from the network. Error messages contain no values.
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
@@ -7,20 +7,20 @@ use serde_json::Value;
 use super::{Rejection, Violation};
 use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, truncated};
 
-/// Schemas compiled in, so that the first minute needs no files.
+/// Embedded schemas, so that the default configuration needs no files.
 const BUILTIN: [(&str, &str); 1] =
     [("builtin:order.create", include_str!("../../config/schemas/order.create.json"))];
-/// Member names stand in pointers and messages and may be as long as a body.
+/// Maximum bytes of a pointer and of a message. Both contain member names, which may be as long as a body.
 const MAX_TEXT_BYTES: usize = 300;
 
 pub(super) struct Schema {
-    /// As it stands in its file.
+    /// The schema as in its file.
     source: Value,
     validator: Validator,
 }
 
 impl Schema {
-    /// Reads and compiles a schema; the error says what is wrong with the file.
+    /// Reads and compiles a schema. The error is the violated rule and its cause.
     pub fn load(file: &str) -> Result<Self, String> {
         let text = match BUILTIN.iter().find(|(name, _)| *name == file) {
             Some((_, text)) => (*text).to_owned(),
@@ -37,7 +37,7 @@ impl Schema {
         &self.source
     }
 
-    /// Checks a body.
+    /// Checks a body. The error lists the violations, up to a limit.
     pub fn check(&self, body: &Value) -> Result<(), Rejection> {
         if self.validator.is_valid(body) {
             return Ok(());
@@ -52,7 +52,7 @@ impl Schema {
     }
 }
 
-/// The message without the value. (The library's own masking forgets the inner error of `propertyNames`.)
+/// The error message without the value. (The library's masking does not cover the inner error of `propertyNames`.)
 fn masked(error: &ValidationError<'_>) -> String {
     match error.kind() {
         ValidationErrorKind::PropertyNames { error } => error.masked_with("a member name").to_string(),

@@ -1,5 +1,5 @@
-//! Building a document for a schema check, refusing member names that stand twice: two readers of such a body
-//! could see two different commands.
+//! Parses a document for a schema check, and refuses duplicate member names. Two readers could interpret a body with
+//! duplicate names as different commands.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 use super::Rejection;
 use crate::bounded_errors::truncated;
 
-/// A member name in an error is for recognising it, not for repeating it.
+/// Maximum bytes of a member name in an error. It is enough to recognise the member.
 const MAX_NAME_BYTES: usize = 100;
 
-/// Parses `json` whole; at no depth may a name stand twice.
+/// Parses `json` completely. Refuses duplicate names at any depth.
 pub(super) fn parse(json: &str) -> Result<Value, Rejection> {
     let duplicate = RefCell::new(None);
     let mut parser = serde_json::Deserializer::from_str(json);

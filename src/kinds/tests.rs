@@ -27,7 +27,7 @@ fn order(body: impl Into<Bytes>) -> Result<Admitted, Rejection> {
 }
 
 #[test]
-fn every_mistake_is_reported_at_once() {
+fn all_configuration_errors_are_reported_at_once() {
     let entry = |name: &str, topic: &str, key: &str, schema: &str| Config {
         name: name.to_owned(),
         topic: topic.to_owned(),
@@ -77,7 +77,7 @@ fn every_mistake_is_reported_at_once() {
 }
 
 #[test]
-fn a_kind_has_no_topic_of_kafkas_or_of_forebays_own() {
+fn internal_topics_are_refused() {
     let refused = |topic: &str| {
         let config = Config { topic: topic.to_owned(), ..config(None, None) };
         let mistakes = Kinds::build(&[config]).err().unwrap_or_default();
@@ -101,7 +101,7 @@ fn a_kind_has_no_topic_of_kafkas_or_of_forebays_own() {
 }
 
 #[test]
-fn settings_of_a_kind_that_exclude_each_other_are_mistakes() {
+fn contradictory_settings_of_a_kind_are_refused() {
     let refused = |change: fn(&mut Config)| {
         let mut config = config(None, None);
         change(&mut config);
@@ -153,7 +153,7 @@ fn settings_of_a_kind_that_exclude_each_other_are_mistakes() {
 }
 
 #[test]
-fn the_data_of_an_event_is_any_json_unless_the_kind_demands_more() {
+fn event_data_is_any_json_unless_restricted() {
     let plain = Kinds::build(&[config(None, None)]).unwrap();
     let plain = plain.get("thing.create").unwrap();
     for data in ["{}", "[1]", "null", "\"text\"", " 5 "] {
@@ -172,13 +172,13 @@ fn the_data_of_an_event_is_any_json_unless_the_kind_demands_more() {
 }
 
 #[test]
-fn the_built_in_kind_takes_the_first_minutes_order() {
+fn builtin_kind_accepts_an_order() {
     let admitted = order(r#"{"id":"o-1","amount":12,"more":[1]}"#).unwrap();
     assert_eq!(admitted.key.unwrap(), "o-1");
 }
 
 #[test]
-fn a_string_key_is_decoded_and_a_number_key_stays_as_it_was_sent() {
+fn string_keys_are_decoded_and_number_keys_unchanged() {
     assert_eq!(key("/id", r#"{"x":[1,{"id":5}],"id":"o-1"}"#).unwrap(), "o-1");
     assert_eq!(key("/id", r#"{"id":"a\u00e9\"b"}"#).unwrap(), "aé\"b");
     assert_eq!(key("/id", r#"{"id":""}"#).unwrap(), "");
@@ -188,7 +188,7 @@ fn a_string_key_is_decoded_and_a_number_key_stays_as_it_was_sent() {
 }
 
 #[test]
-fn a_number_key_stays_as_it_was_sent_where_a_schema_is_checked_too() {
+fn number_keys_are_unchanged_with_a_schema_too() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("schema.json");
     std::fs::write(&path, r#"{"type":"object"}"#).unwrap();
@@ -197,7 +197,7 @@ fn a_number_key_stays_as_it_was_sent_where_a_schema_is_checked_too() {
 }
 
 #[test]
-fn a_pointer_goes_through_objects_arrays_and_escapes() {
+fn pointers_follow_objects_arrays_and_escapes() {
     assert_eq!(key("/a/b/1/c", r#"{"a":{"b":[0,{"c":"deep"},2]}}"#).unwrap(), "deep");
     assert_eq!(key("/a~1b/~0", r#"{"a/b":{"~":"x"}}"#).unwrap(), "x");
     assert_eq!(key("/", r#"{"":"empty name"}"#).unwrap(), "empty name");
@@ -205,7 +205,7 @@ fn a_pointer_goes_through_objects_arrays_and_escapes() {
 }
 
 #[test]
-fn a_key_that_is_neither_string_nor_number_is_refused_by_name() {
+fn keys_must_be_strings_or_numbers() {
     for body in ["{}", r#"{"id":null}"#, r#"{"id":true}"#, r#"{"id":{}}"#, r#"{"id":[1]}"#] {
         assert_eq!(key("/id", body), Err(Rejection::NoKey { pointer: "/id".to_owned() }), "{body}");
     }
@@ -217,7 +217,7 @@ fn a_key_that_is_neither_string_nor_number_is_refused_by_name() {
 }
 
 #[test]
-fn a_key_over_1_kib_or_with_a_nul_is_refused() {
+fn keys_over_1_kib_or_with_nul_are_refused() {
     let body = |n: usize| format!("{{\"id\":\"{}\"}}", "k".repeat(n));
     assert!(key("/id", body(1024)).is_ok());
     assert!(matches!(key("/id", body(1025)), Err(Rejection::LongKey { .. })));
@@ -228,22 +228,22 @@ fn a_key_over_1_kib_or_with_a_nul_is_refused() {
 }
 
 #[test]
-fn a_member_twice_on_the_way_to_the_key_is_refused() {
+fn duplicate_members_on_the_path_to_the_key_are_refused() {
     let twice = |name: &str| Err(Rejection::Duplicate { name: name.to_owned() });
     assert_eq!(key("/id", r#"{"id":"a","id":"b"}"#), twice("id"));
     assert_eq!(key("/id", r#"{"id":"a","\u0069d":"b"}"#), twice("id"));
     assert_eq!(key("/a/id", r#"{"a":{"id":1},"a":{"id":2}}"#), twice("a"));
-    assert!(key("/id", r#"{"id":"a","x":1,"x":2}"#).is_ok(), "not on the way");
+    assert!(key("/id", r#"{"id":"a","x":1,"x":2}"#).is_ok(), "not on the path");
 }
 
 #[test]
-fn a_member_twice_is_refused_at_any_depth_where_a_schema_is_checked() {
+fn schema_checks_refuse_duplicate_members_at_any_depth() {
     let body = r#"{"id":"o","amount":1,"x":[{"y":1,"y":1}]}"#;
     assert_eq!(order(body), Err(Rejection::Duplicate { name: "y".to_owned() }));
 }
 
 #[test]
-fn what_is_not_one_json_object_is_malformed() {
+fn bodies_that_are_not_one_json_object_are_malformed() {
     let plain = || config(None, None);
     let bodies: &[&[u8]] = &[
         b"",
@@ -278,17 +278,17 @@ fn what_is_not_one_json_object_is_malformed() {
 }
 
 #[test]
-fn a_byte_order_mark_and_a_number_out_of_range_are_called_by_their_names() {
+fn byte_order_mark_and_huge_numbers_have_specific_errors() {
     let marked = Bytes::from_static(b"\xef\xbb\xbf{\"id\":\"o\",\"amount\":1}");
     assert_eq!(order(marked), Err(Rejection::ByteOrderMark));
     let huge = order("{\"id\":\"o\",\n\"amount\":1e400}").unwrap_err();
     assert_eq!(huge, Rejection::NumberOutOfRange { line: 2, column: 14 });
     assert!(huge.is_malformed() && !huge.to_string().contains("400"), "{huge}");
-    assert!(admit(config(None, None), r#"{"amount":1e400}"#).is_ok(), "its value need not be known");
+    assert!(admit(config(None, None), r#"{"amount":1e400}"#).is_ok(), "its value is not needed");
 }
 
 #[test]
-fn nesting_beyond_64_levels_never_reaches_a_parser() {
+fn deeper_nesting_than_64_levels_is_refused() {
     let nested = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
     assert!(admit(config(None, None), nested(63)).is_ok());
     assert_eq!(admit(config(None, None), nested(64)), Err(Rejection::TooDeep));
@@ -296,7 +296,7 @@ fn nesting_beyond_64_levels_never_reaches_a_parser() {
 }
 
 #[test]
-fn schema_violations_name_each_pointer_and_never_the_value() {
+fn schema_violations_have_pointers_but_no_values() {
     let Err(Rejection::Schema(violations)) = order(r#"{"id":"o","amount":"secret-5"}"#) else { panic!() };
     assert_eq!(violations.len(), 1);
     assert_eq!(violations[0].pointer, "/amount");
@@ -308,7 +308,7 @@ fn schema_violations_name_each_pointer_and_never_the_value() {
 }
 
 #[test]
-fn what_is_said_about_a_body_is_bounded_and_masked() {
+fn schema_violations_are_limited_and_masked() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("schema.json");
     let schema = r#"{"additionalProperties":{"type":"string"},"propertyNames":{"maxLength":5}}"#;
@@ -333,13 +333,13 @@ fn example(schema: &str) -> Option<serde_json::Value> {
 }
 
 #[test]
-fn an_example_is_the_schemas_own_if_the_kind_admits_it() {
+fn first_valid_example_of_the_schema_is_used() {
     let schema = r#"{"required":["id"],"examples":[{"id":[]},{"id":"o-7","more":1},{"id":"o-8"}]}"#;
     assert_eq!(example(schema), Some(serde_json::json!({"id": "o-7", "more": 1})));
 }
 
 #[test]
-fn an_example_that_is_made_is_admitted() {
+fn generated_example_is_valid() {
     let schema = r##"{
         "type": "object",
         "required": ["at", "price", "lines", "currency", "size", "state", "label", "node"],
@@ -363,7 +363,7 @@ fn an_example_that_is_made_is_admitted() {
 }
 
 #[test]
-fn there_is_no_example_where_none_is_admitted() {
+fn no_example_is_given_if_none_is_valid() {
     for schema in [
         r#"{"properties":{"id":{"type":"boolean"}}}"#,
         r#"{"required":["x"],"properties":{"x":{"pattern":"(?=y)."}}}"#,
@@ -376,7 +376,7 @@ fn there_is_no_example_where_none_is_admitted() {
 }
 
 #[test]
-fn a_kind_without_a_schema_shows_its_key() {
+fn example_without_a_schema_has_the_key() {
     let kinds = Kinds::build(&[config(Some("/a~1b/c"), None)]).unwrap();
     let example = kinds.get("thing.create").unwrap().example();
     assert_eq!(example, Some(serde_json::json!({"a/b": {"c": "string"}})));

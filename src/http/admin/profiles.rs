@@ -63,7 +63,9 @@ fn attachment(profile: Vec<u8>, disposition: &'static str) -> HttpResponse {
 impl From<ProfileError> for Problem {
     fn from(error: ProfileError) -> Self {
         match error {
-            ProfileError::Busy => Self::new(&problem::PROFILE_RUNNING, "Try again when the other profile is finished."),
+            ProfileError::Busy => {
+                Self::new(&problem::PROFILE_RUNNING, "Try again when the other profile is finished.")
+            }
             ProfileError::HeapOff => Self::new(
                 &problem::HEAP_PROFILING_OFF,
                 "Start the daemon with _RJEM_MALLOC_CONF=prof:true in its environment.",

@@ -1,5 +1,5 @@
-//! The operator's listener. It has no authentication: a client that can reach it may use every route. Therefore it is on
-//! loopback by default.
+//! The operator's listener. It has no authentication: a client that can reach it may use every route. Therefore it is
+//! on loopback by default.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,8 +118,8 @@ impl Admin {
         Page::new(&self.backend.overview(), look_up.as_ref(), Timestamp::now())
     }
 
-    /// Looks a command up, also in the files of the log. Only one look-up runs at a time, and the wait has a time-out: a
-    /// disk that does not respond blocks one look-up only, and the page shows an error.
+    /// Looks a command up, also in the files of the log. Only one look-up runs at a time, and the wait has a time-out:
+    /// a disk that does not respond blocks one look-up only, and the page shows an error.
     async fn find(&self, id: CommandId) -> Result<CommandStatus, StatusError> {
         let late = || Err(StatusError::Unavailable("log and database did not respond in time".to_owned()));
         let permit =
@@ -144,8 +144,8 @@ impl Admin {
         }
     }
 
-    /// Reads figures from the disk, on a thread that may block. Only one read runs at a time, so that a slow disk blocks
-    /// only one thread. Other callers wait.
+    /// Reads figures from the disk, on a thread that may block. Only one read runs at a time, so that a slow disk
+    /// blocks only one thread. Other callers wait.
     async fn read_blocking<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn AdminService) -> T + Send + 'static,
@@ -167,7 +167,8 @@ fn origin(request: &MatchedRequest<'_>) -> String {
     format!("admin listener, {}", request.client)
 }
 
-/// The command id that an operator typed, without surrounding spaces. Long text is cut, because an id has 40 characters.
+/// The command id that an operator typed, without surrounding spaces. Long text is cut, because an id has 40
+/// characters.
 fn requested_command(uri: &hyper::Uri) -> Option<String> {
     let query = uri.query()?.as_bytes();
     let (_, typed) = form_urlencoded::parse(query).find(|(name, _)| name == "command")?;

@@ -27,16 +27,16 @@ pub struct DryRun {
     pub key_from: Option<String>,
     /// Bytes of the record's value.
     pub body_bytes: usize,
-    /// Maximum size in bytes that Kafka counts for the record. It does not include what a request adds: a key in a header,
-    /// the trace context, the idempotency key, the attributes of an event.
+    /// Maximum size in bytes that Kafka counts for the record. It does not include what a request adds: a key in a
+    /// header, the trace context, the idempotency key, the attributes of an event.
     pub record_bytes: usize,
     /// `[kafka] message_max`.
     pub message_max: usize,
 }
 
 /// Checks a body as `POST /v1/commands/{kind}` does. The media type is `application/json` if the kind accepts it, else
-/// the first media type of the kind. For kinds of CloudEvents, the body is the data of an event. The error is the problem
-/// document that the client would get.
+/// the first media type of the kind. For kinds of CloudEvents, the body is the data of an event. The error is the
+/// problem document that the client would get.
 pub fn dry_run(
     config: &Config,
     message_max: ByteSize,

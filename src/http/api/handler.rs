@@ -18,8 +18,8 @@ use crate::users::Users;
 /// largest handler's.
 pub type ResponseFuture<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, Problem>> + Send + 'a>>;
 
-/// A handler with its access rule. Handlers of user routes also get the user service, and handlers of sessions the login
-/// service. Without the service, the route responds with 404.
+/// A handler with its access rule. Handlers of user routes also get the user service, and handlers of sessions the
+/// login service. Without the service, the route responds with 404.
 pub enum Handler<C: 'static> {
     /// See [`Access::Public`].
     Public(for<'a> fn(&'a Api<C>, MatchedRequest<'a>) -> ResponseFuture<'a>),

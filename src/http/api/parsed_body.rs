@@ -16,8 +16,8 @@ pub(super) struct ParsedBody {
 }
 
 impl ParsedBody {
-    /// The key and data that identify a repeated request. `key` is the client's key. It takes precedence over the events'
-    /// key.
+    /// The key and data that identify a repeated request. `key` is the client's key. It takes precedence over the
+    /// events' key.
     pub(super) fn idempotency(&mut self, key: Option<String>, body: &Bytes) -> Option<Idempotency> {
         let key = key.or_else(|| self.event_key.take())?;
         let body = self.key_scope.take().unwrap_or_else(|| body.clone());

@@ -147,7 +147,13 @@ impl<C: CommandService> Service for Api<C> {
         login("/logout", "log_out", "logout", "object", "Log out", handler!(Session login::logout)),
         get("/openapi.json", "get_description", "object", "Get this description", handler!(Public describe)),
         get("/healthz", "get_health", "health", "Check that the process responds", handler!(Public health)),
-        get("/readyz", "get_readiness", "readiness", "Check that commands are accepted", handler!(Public ready)),
+        get(
+            "/readyz",
+            "get_readiness",
+            "readiness",
+            "Check that commands are accepted",
+            handler!(Public ready),
+        ),
     ];
 
     fn metrics(&self) -> &Arc<Metrics> {

@@ -62,8 +62,8 @@ async fn find_final<C: CommandService>(
     deadline: Instant,
 ) -> Result<CommandStatus, StatusError> {
     let mut changed = pin!(commands.final_state(id, consumed, deadline));
-    // The first poll of `changed` registers the wait. `biased` polls it before the look-up, so that a command that becomes
-    // final in between is not missed.
+    // The first poll of `changed` registers the wait. `biased` polls it before the look-up, so that a command that
+    // becomes final in between is not missed.
     let status = tokio::select! {
         biased;
         () = &mut changed => return commands.find(id, &Caller::OpenMode).await,

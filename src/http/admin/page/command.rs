@@ -21,8 +21,7 @@ pub fn found(id: &str, found: &Result<CommandStatus, StatusError>) -> String {
 fn in_words(error: &StatusError) -> String {
     match error {
         StatusError::NotFound => {
-            "no such command; either the id is wrong, or the command was delivered and has expired"
-                .to_owned()
+            "no such command; either the id is wrong, or the command was delivered and has expired".to_owned()
         }
         other => other.to_string(),
     }

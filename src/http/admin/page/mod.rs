@@ -1,7 +1,7 @@
 //! The status page. The daemon renders its HTML, so the page works without the script.
 //!
-//! Every few seconds, the script requests the same rendered sections as one JSON document and replaces them. All sections
-//! of a document show the same moment.
+//! Every few seconds, the script requests the same rendered sections as one JSON document and replaces them. All
+//! sections of a document show the same moment.
 //!
 //! - Sections: `problems`, `figures`, `charts` (with `plot`), `tables`, `command`, `about`.
 //! - `format`: formats numbers, times and text. `files`: style sheet, script and icon.

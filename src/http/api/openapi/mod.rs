@@ -1,5 +1,5 @@
-//! The OpenAPI description (`GET /openapi.json`). It is generated from the tables that the daemon uses to route and check
-//! requests.
+//! The OpenAPI description (`GET /openapi.json`). It is generated from the tables that the daemon uses to route and
+//! check requests.
 //!
 //! ```text
 //! operation          one route as an operation: callers, parameters, body
@@ -32,8 +32,8 @@ use crate::kinds::Kinds;
 
 use components::{RESPONSES, SCHEMAS, remove_unused};
 
-/// The route that becomes one path per kind in the description. As a pattern, it would be the same path as the route for
-/// statuses.
+/// The route that becomes one path per kind in the description. As a pattern, it would be the same path as the route
+/// for statuses.
 pub(super) const KIND_PATH: &str = "/v1/commands/{kind}";
 
 const ROLES: &str = "A bearer token. Roles: `self` is the user in the path, `admin` is an administrator.";

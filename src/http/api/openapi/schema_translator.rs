@@ -48,9 +48,9 @@ const COPIED_KEYWORDS: [&str; 30] = [
     "writeOnly",
 ];
 
-/// Translates `schema` into components. The first component has the name `name` and is the schema itself. Returns `None`
-/// if the schema has references that cannot be rewritten: into other files, dynamic ones, or below the `$id` of a
-/// subschema.
+/// Translates `schema` into components. The first component has the name `name` and is the schema itself. Returns
+/// `None` if the schema has references that cannot be rewritten: into other files, dynamic ones, or below the `$id` of
+/// a subschema.
 pub fn translate(schema: &Value, name: &str) -> Option<Vec<(String, Value)>> {
     let Value::Object(root) = schema else { return None };
     let mut translation = SchemaTranslator {

@@ -58,7 +58,8 @@ impl From<UserError> for Problem {
                 Self::new(&problem::OVERLOADED, "Too many commands wait to be checked. Try again later.")
             }
             UserError::Hashing { retry_after } => {
-                let busy = Self::new(&problem::HASHING_BUSY, "The command was not accepted. Try again later.");
+                let busy =
+                    Self::new(&problem::HASHING_BUSY, "The command was not accepted. Try again later.");
                 Self { retry_after: Some(retry_after), ..busy }
             }
             UserError::Submit(error) => Self::from_submit_error(&error, Duration::from_secs(1)),

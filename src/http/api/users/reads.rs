@@ -35,8 +35,9 @@ pub async fn list<C: CommandService>(
     let refusal = |detail: &'static str, field: &'static str| {
         Problem::new(&problem::BAD_PARAMETER, detail).field(field)
     };
-    let limit = users::page_limit(limit.as_deref())
-        .ok_or_else(|| refusal("Send a number of users, 1 or more. Values above 1000 are reduced to 1000.", "limit"))?;
+    let limit = users::page_limit(limit.as_deref()).ok_or_else(|| {
+        refusal("Send a number of users, 1 or more. Values above 1000 are reduced to 1000.", "limit")
+    })?;
     let page = users.page(cursor.as_deref(), limit).await?;
     let page =
         page.ok_or_else(|| refusal("Send the `next_cursor` of the previous page, unchanged.", "cursor"))?;
