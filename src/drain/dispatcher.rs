@@ -17,7 +17,7 @@ use crate::drain::scope::{Scope, TopicPartition};
 use crate::drain::sender::{Candidate, Sender};
 use crate::drain::topic_state::Route;
 use crate::drain::traced_records::ProduceSpan;
-use crate::kafka::{Message, TopicMetadata};
+use crate::kafka::{ProducerRecord, TopicMetadata};
 use crate::units::Timestamp;
 use crate::wal::RecordRef;
 
@@ -183,7 +183,7 @@ impl<S: Sender> Dispatcher<S> {
         let Some(value) = state.values.value(frame.lsn, envelope) else { return Disposition::Wait };
         let traced = state.traced.begin(envelope);
         let own = traced.as_ref().map(ProduceSpan::traceparent_header);
-        let sent = producer.send(&Message {
+        let sent = producer.send(&ProducerRecord {
             tag: frame.lsn.0,
             topic: envelope.topic,
             partition: place.partition,

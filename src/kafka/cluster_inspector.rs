@@ -46,7 +46,7 @@ pub struct InspectionError {
 
 /// A topic as brokers describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicFound {
+pub struct TopicDescription {
     /// Their number.
     pub partitions: i32,
     /// Its settings; a refusal where this client may not read them.
@@ -83,7 +83,7 @@ impl ClusterInspector {
     }
 
     /// What brokers say about a topic.
-    pub fn topic(&self, name: &str) -> Result<TopicFound, InspectionError> {
+    pub fn topic(&self, name: &str) -> Result<TopicDescription, InspectionError> {
         let asking = self.query_client(client::base)?;
         let partitions = match topic_admin::fetch_metadata(asking.client(), name, REQUEST_TIMEOUT) {
             TopicMetadata::Partitions(partitions) => partitions,
@@ -98,7 +98,7 @@ impl ClusterInspector {
                 return Err(asking.refusal(&KafkaError::MetadataFetch(Code::AllBrokersDown)));
             }
         };
-        Ok(TopicFound { partitions, settings: self.settings(name) })
+        Ok(TopicDescription { partitions, settings: self.settings(name) })
     }
 
     fn settings(&self, name: &str) -> Result<TopicSettings, InspectionError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::kafka::{
-    ClientError, Config, DeliveryFault, DeliveryReport, ErrorCode, GapPolicy, Message, Producer,
+    ClientError, Config, DeliveryFault, DeliveryReport, ErrorCode, GapPolicy, ProducerRecord, Producer,
     TopicMetadata, classify,
 };
 
@@ -177,7 +177,7 @@ impl OutboxSender {
         let spread = crc32fast::hash(key.unwrap_or_default()) % partitions.max(1).cast_unsigned();
         let headers: Vec<(&str, Cow<'_, str>)> =
             letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_str().into())).collect();
-        let message = Message {
+        let message = ProducerRecord {
             tag: number as u64 + FIRST_TAG,
             topic: letter.topic,
             partition: spread.cast_signed(),

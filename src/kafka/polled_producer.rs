@@ -67,7 +67,7 @@ mod tests {
     use rdkafka::producer::BaseRecord;
 
     use super::*;
-    use crate::kafka::{Config, EmbeddedBroker, GapPolicy, Message, Producer, TopicMetadata};
+    use crate::kafka::{Config, EmbeddedBroker, GapPolicy, ProducerRecord, Producer, TopicMetadata};
 
     /// Longer than any test may take.
     const LONG: Duration = Duration::from_secs(60);
@@ -112,7 +112,7 @@ mod tests {
         let creator = new(Box::new(|| ()));
         while !matches!(creator.fetch_or_create_topic("t", LONG), TopicMetadata::Partitions(_)) {}
         let message =
-            Message { tag: 1, topic: "t", partition: 0, key: None, headers: &[], value: Some(b"x") };
+            ProducerRecord { tag: 1, topic: "t", partition: 0, key: None, headers: &[], value: Some(b"x") };
         let failed = new(Box::new(move || {
             tell.send(()).unwrap();
             panic!("a bug")

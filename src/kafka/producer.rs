@@ -21,7 +21,7 @@ use crate::task::OnFailure;
 
 /// A record to send.
 #[derive(Debug)]
-pub struct Message<'a> {
+pub struct ProducerRecord<'a> {
     /// Comes back with the result.
     pub tag: u64,
     /// Where to.
@@ -141,7 +141,7 @@ impl Producer {
     }
 
     /// Hands a record over; its result comes later. An error here means that it was not handed over.
-    pub fn send(&self, message: &Message<'_>) -> Result<(), RDKafkaErrorCode> {
+    pub fn send(&self, message: &ProducerRecord<'_>) -> Result<(), RDKafkaErrorCode> {
         let headers = message
             .headers
             .iter()

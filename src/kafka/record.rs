@@ -25,7 +25,7 @@ impl Record {
     }
 
     /// Where it lies.
-    pub fn place(&self) -> (&str, i32) {
+    pub fn topic_partition(&self) -> (&str, i32) {
         (&self.topic, self.partition)
     }
 

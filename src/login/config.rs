@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mistake_is_reported_with_its_key() {
+    fn every_config_error_is_reported_with_its_key() {
         let config: Config = toml::from_str(
             "credential_cache_ttl = \"2h\"\ncredential_cache_size = 0\nfast_fail_threshold = 0\n\
              fast_fail_message = \" \"\nupdate_buffer = 0\nupdate_batch_size = 0\nupdate_flush_interval = \"0s\"\n\
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_right_and_reads_back() {
+    fn the_default_is_valid_and_reads_back() {
         let text = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
         assert_eq!(Config::default().validate(), []);

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use crate::sync::{Mutex, MutexGuard};
 
 /// Logins in progress.
-pub(super) struct InProgress {
+pub(super) struct LoginLimiter {
     state: Mutex<LimiterState>,
     max: usize,
     max_per_address: usize,
@@ -23,11 +23,11 @@ struct LimiterState {
 
 /// One of them.
 pub(super) struct LoginPermit<'a> {
-    limiter: &'a InProgress,
+    limiter: &'a LoginLimiter,
     address: IpAddr,
 }
 
-impl InProgress {
+impl LoginLimiter {
     pub fn new(most: usize) -> Self {
         // Of one seat none can be left to others.
         let most_of_one = (most - most.div_ceil(4)).max(1);
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_seat_is_free_again_when_its_login_ends_or_was_refused() {
-        let logins = InProgress::new(2);
+        let logins = LoginLimiter::new(2);
         let (one, two) = (logins.try_acquire(address(1)), logins.try_acquire(address(2)));
         assert!(one.is_some() && two.is_some());
         assert!(logins.try_acquire(address(3)).is_none() && logins.try_acquire(address(3)).is_none());
@@ -87,11 +87,11 @@ mod tests {
     #[test]
     fn one_address_leaves_seats_to_others_whatever_its_limits() {
         for (most, of_one) in [(1_000, 750), (4, 3), (3, 2), (2, 1)] {
-            let logins = InProgress::new(most);
+            let logins = LoginLimiter::new(most);
             let taken: Vec<_> = (0..most).filter_map(|_| logins.try_acquire(address(1))).collect();
             assert_eq!(taken.len(), of_one);
             assert!(logins.try_acquire(address(2)).is_some());
         }
-        assert!(InProgress::new(1).try_acquire(address(1)).is_some(), "the only seat is somebody's");
+        assert!(LoginLimiter::new(1).try_acquire(address(1)).is_some(), "the only seat is somebody's");
     }
 }

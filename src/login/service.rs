@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::credential_cache::{Account, CredentialCache};
-use super::login_limiter::InProgress;
+use super::login_limiter::LoginLimiter;
 use super::metrics::Metrics;
 use super::session::{Session, Sessions};
 use super::{Config, LastLogins, LoginError, TokenPair};
@@ -60,7 +60,7 @@ pub struct LoginParts {
 pub struct Login(Arc<Inner>);
 
 struct Inner {
-    limiter: InProgress,
+    limiter: LoginLimiter,
     busy_message: String,
     credentials: CredentialCache,
     sessions: Sessions,
@@ -84,7 +84,7 @@ impl Login {
         let (ttl, size) = (config.credential_cache_ttl.0, config.credential_cache_size);
         let [before, after] = DUMMY_HASH;
         Ok(Self(Arc::new(Inner {
-            limiter: InProgress::new(config.fast_fail_threshold),
+            limiter: LoginLimiter::new(config.fast_fail_threshold),
             busy_message: config.fast_fail_message.clone(),
             credentials: CredentialCache::new(ttl, size, generations.clone(), &metrics)?,
             sessions: Sessions { keyring, access_ttl: auth.access_ttl.0, refresh_ttl: auth.refresh_ttl.0 },

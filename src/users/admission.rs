@@ -1,6 +1,6 @@
-//! Whether a command may enter: who is under way here, who has the markers, what the database says.
+//! Checks of a command before it is accepted: requests in flight in this process, reservations, then the database.
 //!
-//! In this order: what was applied before the markers were set is in the database by the time it is asked.
+//! The order matters: a command that was applied before the reservations were stored is visible to the database query.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,10 +16,10 @@ use crate::db::Holder;
 use crate::ingest::Receipt;
 use crate::kv::{KvError, reservation_marker};
 
-/// A request that met its own repetition waits for one flush, and one hash.
+/// Timeout of a request that waits for its own repetition: enough for one flush and one hash.
 const REPEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What came of the checks.
+/// The result of the checks.
 pub(super) enum Admitted {
     New(ReservationGuard),
     /// An earlier request was the same.
@@ -27,7 +27,7 @@ pub(super) enum Admitted {
 }
 
 impl Users {
-    /// The markers of a command: of the name where it registers one, of the address and the number it brings.
+    /// The reservations of a command: for the name if it is a registration, and for a new address and number.
     pub(super) async fn reservation_keys(
         &self,
         name: &str,
@@ -57,7 +57,8 @@ impl Users {
             Err(conflict) if conflict.same => return self.wait_for_repeat(&conflict.other).await,
             Err(conflict) => {
                 let refusal = self.conflict_error(&conflict.other, conflict.field);
-                // Refused without a look at the markers: what a crash has left of this request goes all the same.
+                // Rejected without reading the reservations; those left over from a crash of this request are removed
+                // anyway.
                 let keys = wanted.iter().map(|one| one.key.clone()).collect();
                 return Err(tokio::join!(refusal, self.reservations.remove_orphans(keys)).0);
             }
@@ -76,7 +77,7 @@ impl Users {
         match claimed.is_ok() && free.is_ok() {
             true => running.on_success(),
             false if Instant::now() >= deadline => running.on_timeout(),
-            // What failed at once says nothing of how many are too many.
+            // A fast failure is no measure of the acceptable concurrency.
             false => drop(running),
         }
         match claimed? {
@@ -106,8 +107,8 @@ impl Users {
         let _step = self.step("users.markers");
         let (claim, wanted) = (reservation.claim, Arc::clone(&reservation.keys));
         let (reservations, tasks) = (Arc::clone(&self.reservations), Arc::downgrade(&self.tasks));
-        // What comes too late is given back when it has come, and not before: on a busy machine what was asked for first
-        // is not always what is done first.
+        // A reservation stored after the timeout is released only after its request completes: on a busy machine, a
+        // release could overtake the reservation.
         let claiming = self.tasks.begin(async move {
             let claimed = reservations.reserve(&wanted, claim).await?;
             let ours = matches!(claimed, ReserveOutcome::Reserved);
@@ -144,7 +145,7 @@ impl Users {
         }
     }
 
-    /// Who has what is wanted.
+    /// The users that hold the requested values.
     async fn find_holders(
         &self,
         name: Option<&str>,
@@ -158,9 +159,9 @@ impl Users {
         Ok(self.run_to_completion(permit, asked).await.ok_or(UserError::Database)??)
     }
 
-    /// Lets a question to the database come to its answer, also when it is given up meanwhile: the connection it is on
-    /// would be closed otherwise, and a database that is slow already would be connected to again and again. They are few,
-    /// one for each permit, and each ends with the statement's time. None: it panicked.
+    /// Completes a database query even if its caller gives up. Otherwise its connection would be closed, and a slow
+    /// database would get a stream of new connections. The number of such queries is limited by the permits, and each
+    /// ends with the statement timeout. `None`: the query panicked.
     pub(super) async fn run_to_completion<T: Send + 'static>(
         &self,
         permit: OwnedSemaphorePermit,
@@ -173,7 +174,7 @@ impl Users {
         answered.await.ok()
     }
 
-    /// Leave for one question. While the database is away nobody waits for those that were asked before.
+    /// A permit for one query. While the database is unavailable, no request waits for a permit.
     async fn query_permit(&self) -> Result<OwnedSemaphorePermit, UserError> {
         let questions = Arc::clone(&self.query_permits);
         match Arc::clone(&questions).try_acquire_owned() {
@@ -183,16 +184,16 @@ impl Users {
         }
     }
 
-    /// The answer of the request that was here first.
+    /// Waits for the receipt of the earlier, equal request.
     async fn wait_for_repeat(&self, request: &InFlightRequest) -> Result<Admitted, UserError> {
         match tokio::time::timeout(REPEAT_TIMEOUT, request.receipt()).await {
             Ok(Some(receipt)) => Ok(Admitted::Repeat(Receipt { replayed: true, ..receipt })),
-            // It was refused, or its client went away: this one may try for itself, with the client's next request.
+            // The earlier request failed or its client disconnected. The client may retry.
             _ => Err(UserError::InProgress),
         }
     }
 
-    /// Somebody else was here first, and has it if they are accepted: of two who ask, one gets it.
+    /// Waits for an earlier request of another user: the value is taken if that request is accepted.
     async fn conflict_error(&self, request: &InFlightRequest, field: &'static str) -> UserError {
         match tokio::time::timeout(REPEAT_TIMEOUT, request.receipt()).await {
             Ok(Some(_)) => UserError::Taken(field),
@@ -201,7 +202,7 @@ impl Users {
     }
 }
 
-/// Whether nobody else has what is wanted. The name is named first, then the address.
+/// Checks that no other user holds the requested values. Reports the name first, then the address.
 fn check_holders(
     holders: &[Holder],
     name: &str,

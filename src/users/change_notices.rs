@@ -1,13 +1,13 @@
-//! Tells every daemon which users have changed: their entries in the shared level of the cache are removed, then their
-//! names are published.
+//! Notifies every daemon of changed users: their entries in the shared cache are removed, then their names are
+//! published.
 //!
-//! What the store does not take is told again, with growing delays, until it does: otherwise another daemon would let a
-//! deleted user in for as long as it remembers them. Both steps may be repeated, and may come late: a daemon that hears
-//! of a change only reads the user once more.
+//! A notice that the store does not accept is sent again, with growing delays, until it does. Otherwise another daemon
+//! would accept a deleted user until its caches expire. Both steps may be repeated and may be late: a daemon that
+//! receives a notice only reads the user once more.
 //!
-//! When too many names wait, they are given up for a notice to all users. No entry is removed for it: daemons do without
-//! the shared level until the entries of that time have expired. A key in the store says the same, for as long, to daemons
-//! that were not listening.
+//! When too many names wait, they are replaced by one notice for all users. Entries are not removed for it: daemons
+//! bypass the shared cache until its entries have expired. For the same time, a key in the store tells daemons that
+//! were not subscribed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,51 +22,51 @@ use crate::kv::{Kv, KvError};
 use crate::sync::{Mutex, MutexGuard};
 use crate::task::Task;
 
-/// Over which daemons tell one another who has changed: names, with a blank between them.
+/// Channel of the notices between daemons. A message contains changed names, separated by spaces.
 pub const CHANNEL: &str = "forebay:users";
-/// Stands for all users; none is called so. A daemon of an earlier version takes it for a name.
+/// Stands for all users. It is not a valid name. A daemon of an earlier version treats it as a name.
 pub const ALL_USERS: &str = "*";
-/// Names told at once.
+/// Maximum number of names per message.
 const NAMES_PER_MESSAGE: usize = 500;
-/// Names that wait, some megabytes. Above it all users may have changed.
+/// Maximum number of waiting names, some megabytes. Above it, a notice for all users replaces them.
 const MAX_WAITING: usize = 50_000;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// Where a user stands in the shared level.
+/// Key of a user in the shared cache.
 pub(super) fn shared_key(name: &str) -> String {
     format!("user:profile:{name}")
 }
 
-/// Changes that daemons are told. Clones share what waits.
+/// The sender of change notices. Clones share the queue.
 #[derive(Clone)]
 pub struct ChangeNotices(Arc<Inner>);
 
 struct Inner {
     kv: Kv,
-    /// How long entries of the shared level live.
+    /// Time to live of entries in the shared cache.
     entries_live: Duration,
     waiting: Mutex<UnpublishedNames>,
-    /// Something waits, and the task that repeats is to tell it.
+    /// Wakes the task that retries unsent notices.
     pending: Notify,
     bound_hit: IntCounter,
 }
 
-/// What was not told yet.
+/// Names that are not yet published.
 #[derive(Default)]
 struct UnpublishedNames {
-    /// Grows with every change.
+    /// Number of the latest change.
     last: u64,
-    /// The newest change of each name.
+    /// The latest change of each name.
     names: HashMap<String, u64>,
-    /// Too many names waited; the newest of their changes.
+    /// Set if too many names waited: the latest of their changes.
     all_users: Option<u64>,
-    /// Whether that the store does not answer was logged.
+    /// Whether the failure of the store was logged.
     is_failure_logged: bool,
 }
 
 impl ChangeNotices {
-    /// For the daemons that share `kv`, whose entries of users live for `entries_live`.
+    /// A sender for the daemons that share `kv`, whose cached users live for `entries_live`.
     pub fn new(kv: Kv, entries_live: Duration, metrics: &Metrics) -> Self {
         let bound_hit = metrics.notices_hit.clone();
         Self(Arc::new(Inner {
@@ -78,8 +78,8 @@ impl ChangeNotices {
         }))
     }
 
-    /// Tells of these names. What the store does not take now it is told later (see [`ChangeNotices::retry_unpublished`]), also when this
-    /// future is dropped.
+    /// Publishes these names. Names that the store does not accept are retried later (see
+    /// [`ChangeNotices::retry_unpublished`]), also if this future is dropped.
     pub async fn publish<'a>(&self, names: impl Iterator<Item = &'a str>) {
         let names: Vec<String> = names.map(str::to_owned).collect();
         let change = self.0.add(&names);
@@ -91,7 +91,7 @@ impl ChangeNotices {
         }
     }
 
-    /// Tells what could not be told, for as long as the task is held.
+    /// Publishes waiting names until the returned task is dropped.
     pub fn retry_unpublished(&self) -> Task {
         let inner = Arc::clone(&self.0);
         Task::spawn("users-notices", async move {
@@ -120,7 +120,7 @@ impl Inner {
         change
     }
 
-    /// Tells of these names, as they are after this change.
+    /// Publishes these names, in their state after this change.
     async fn send(&self, names: &[String], change: u64) -> Result<(), KvError> {
         let sent = self.try_send(names).await;
         let mut waiting = self.table();
@@ -138,11 +138,11 @@ impl Inner {
                 tracing::warn!(
                     event = "users.notices_delayed",
                     %error,
-                    "other daemons may use old data of changed users until the store answers or their caches expire"
+                    "other daemons may use old data of changed users until the store is available or their caches expire"
                 );
             }
             Err(error) => {
-                tracing::debug!(event = "users.notices_delayed", %error, "notice not sent; tried again")
+                tracing::debug!(event = "users.notices_delayed", %error, "notice not sent; retrying")
             }
         }
         sent
@@ -152,11 +152,11 @@ impl Inner {
         let keys: Vec<String> = names.iter().map(|name| shared_key(name)).collect();
         let removed = self.kv.delete_all(&keys).await;
         let noted = match names.iter().any(|name| name == ALL_USERS) {
-            // Removed above: it lives from now on.
+            // Removed by the step above, so the key gets its full time to live.
             true => self.kv.set_if_absent(&shared_key(ALL_USERS), b"1", self.entries_live).await.map(drop),
             false => Ok(()),
         };
-        // Also where the shared level failed: what others remember of logins and tokens is not taken from there.
+        // Also if the shared cache failed: daemons do not read their caches of logins and tokens from there.
         let published = self.kv.publish(CHANNEL, &names.join(" ")).await;
         removed.and(noted).and(published)
     }
@@ -167,7 +167,7 @@ impl Inner {
 }
 
 impl UnpublishedNames {
-    /// Adds a change of these names. Returns its number, and whether names were given up for it.
+    /// Adds a change of these names. Returns the number of the change, and whether it replaced the names by all users.
     fn add(&mut self, names: &[String]) -> (u64, bool) {
         self.last += 1;
         for name in names {
@@ -181,7 +181,7 @@ impl UnpublishedNames {
         (self.last, is_too_much)
     }
 
-    /// Some that wait, with the newest change there is.
+    /// A batch of waiting names, with the latest change.
     fn next_batch(&self) -> Option<(Vec<String>, u64)> {
         let names: Vec<String> = match self.all_users {
             Some(_) => vec![ALL_USERS.to_owned()],
@@ -190,7 +190,7 @@ impl UnpublishedNames {
         (!names.is_empty()).then_some((names, self.last))
     }
 
-    /// These were told, up to this change. One that came meanwhile waits on.
+    /// Removes published names, up to this change. A name that changed later stays.
     fn on_published(&mut self, names: &[String], change: u64) {
         for name in names {
             if self.names.get(name).is_some_and(|newest| *newest <= change) {
@@ -207,7 +207,7 @@ impl UnpublishedNames {
     }
 }
 
-/// Wakes the task that tells the rest, however telling ended.
+/// Wakes the retrying task, however the publishing ended.
 struct WakeOnDrop<'a>(&'a Inner);
 
 impl Drop for WakeOnDrop<'_> {
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(
             waiting.next_batch(),
             Some((names(&["ada"]), later)),
-            "what came later is told by its name"
+            "a later change is sent by name"
         );
     }
 }

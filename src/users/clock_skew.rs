@@ -1,10 +1,12 @@
-//! Whether a command would be superseded because another daemon's clock is ahead.
+//! Detects a command that would be superseded because another daemon's clock is ahead.
 //!
-//! Among daemons the newer command stays, and newer is what was accepted later by its daemon's clock. A daemon that sees
-//! a row of a later instant than its own present knows that a change accepted now would be `superseded`, although the
-//! client asks for it after what stands there. It waits until it would not, and refuses where that takes longer than the
-//! other checks may take (`check_timeout`): clocks that are synchronised differ by less. What another daemon has accepted
-//! and nobody has applied yet cannot be seen here: the outcome says it then.
+//! Among daemons, the command with the later time of acceptance wins. If a row has a later time than this daemon's
+//! clock, a change accepted now would be `superseded`, although the client sent it later. The daemon then waits until
+//! its clock has passed the row's time. It rejects the request if the wait exceeds the timeout of the other checks
+//! (`check_timeout`); synchronised clocks differ by less.
+//!
+//! A change that another daemon has accepted, but that is not yet applied, cannot be detected here. The outcome then
+//! shows the conflict.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use crate::db::UserRow;
 use crate::units::Timestamp;
 
 impl Users {
-    /// Returns when a change that is accepted now is newer than the row.
+    /// Waits until a change accepted now is newer than the row.
     pub(super) async fn wait_until_newer(&self, row: &Option<UserRow>) -> Result<(), UserError> {
         match row {
             Some(row) => self.wait_past(row.version.at).await,
@@ -24,8 +26,8 @@ impl Users {
         }
     }
 
-    /// Returns when a deletion that is accepted now is newer than the registration, as far as that is known: the daemon
-    /// accepts it without the database, too.
+    /// Waits until a deletion accepted now is newer than the registration, if its time is known. Deletions are accepted
+    /// without the database too.
     pub(super) async fn wait_until_newer_than_registration(&self, name: &str) -> Result<(), UserError> {
         match self.registered_at(name).await {
             Some(at) => self.wait_past(at).await,
@@ -33,7 +35,7 @@ impl Users {
         }
     }
 
-    /// When the user was registered, if that is heard in time.
+    /// The user's registration time, if the database responds in time.
     async fn registered_at(&self, name: &str) -> Option<Timestamp> {
         let asked = async {
             let permit = Arc::clone(&self.query_permits).acquire_owned().await.ok()?;
@@ -50,7 +52,7 @@ impl Users {
                 tracing::debug!(
                     event = "users.clock_behind",
                     wait_ms = wait.as_millis() as u64,
-                    "change refused: an earlier change has a later time"
+                    "change rejected: an earlier change has a later time"
                 );
                 Err(UserError::ClockBehind { retry_after: wait })
             }
@@ -63,7 +65,7 @@ impl Users {
     }
 }
 
-/// How long it takes until what is accepted is newer than what was accepted `at`.
+/// The time until a new command is newer than one accepted at `at`.
 fn time_until_past(at: Timestamp, now: Timestamp) -> Option<Duration> {
     (at >= now).then(|| at.since(now) + Duration::from_millis(1))
 }
@@ -79,7 +81,7 @@ mod tests {
         assert_eq!(
             time_until_past(Timestamp(1_000), Timestamp(1_000)),
             millis(1),
-            "of one instant either may be newer"
+            "at equal times either may be newer"
         );
         assert_eq!(time_until_past(Timestamp(1_030), Timestamp(1_000)), millis(31));
     }

@@ -1,5 +1,6 @@
-//! The secret that the daemons on one database share, so that each knows a repetition of what another has accepted, and
-//! reads another's cursors. It stands in the database: whoever reads that has the password hashes anyway.
+//! The secret shared by all daemons with the same database. With it, a daemon recognises repetitions of requests
+//! accepted by another, and reads another's cursors. It is stored in the database: a reader of the database has the
+//! password hashes anyway.
 
 use std::time::Duration;
 
@@ -8,13 +9,13 @@ use tokio::sync::watch;
 use crate::command::IdSeal;
 use crate::db::Database;
 
-/// Between two questions to a database that is away.
+/// Retry interval while the database is unavailable.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// A request right after the start waits this long for the first answer, yes or no: without the secret it would take the
-/// repetition of what was accepted before the start for somebody else's wish.
+/// How long a request right after the start waits for the first result, success or failure. Without the secret, the
+/// repetition of a request accepted before the start would look like another user's request.
 const FIRST_FETCH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is known of it.
+/// State of the secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SecretState {
     Pending,
@@ -22,7 +23,7 @@ enum SecretState {
     Secret([u8; 32]),
 }
 
-/// The secret, once the database has said it.
+/// The secret, once it was read from the database.
 pub(super) struct ClusterSecret(watch::Sender<SecretState>);
 
 impl Default for ClusterSecret {
@@ -32,18 +33,18 @@ impl Default for ClusterSecret {
 }
 
 impl ClusterSecret {
-    /// Asks until there is an answer, and lets ids be sealed with it.
+    /// Reads the secret, with retries, and enables seals on ids with it.
     pub async fn fetch(&self, db: &Database, seal: &IdSeal) {
         loop {
             match db.secret().await {
                 Ok(secret) => {
-                    // First: who has waited for the secret accepts commands next.
+                    // First, because requests that waited for the secret accept commands next.
                     seal.set(&secret);
                     self.0.send_replace(SecretState::Secret(secret));
                     return;
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "shared secret not known yet");
+                    tracing::debug!(%error, "shared secret not available yet");
                     self.0.send_replace(SecretState::Away);
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }
@@ -51,7 +52,7 @@ impl ClusterSecret {
         }
     }
 
-    /// None while the database is away.
+    /// The secret; `None` while the database is unavailable.
     pub async fn get(&self) -> Option<[u8; 32]> {
         let mut known = self.0.subscribe();
         let answered = known.wait_for(|known| *known != SecretState::Pending);

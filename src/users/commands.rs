@@ -1,7 +1,7 @@
-//! The four commands, from what was sent to what is logged.
+//! The four user commands: from the parsed request to the log.
 //!
-//! A repeated `Idempotency-Key` is answered first, then come the checks. The password is hashed last, when nothing else
-//! can refuse the command any more.
+//! A repeated `Idempotency-Key` is answered first; then the checks run. The password is hashed last, after every check
+//! that can reject the command.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::command::{Owner, USER_TOPIC, UserKind, UserValue};
 use crate::db::UserRow;
 use crate::ingest::{Idempotency, Receipt, Request, Submission, SubmitError};
 
-/// What belongs to every request.
+/// Properties common to all requests.
 #[derive(Clone, Debug)]
 pub struct RequestContext {
     /// W3C trace context.
     pub traceparent: Option<String>,
     /// The client's `Idempotency-Key` with the body it is bound to.
     pub idempotency: Option<Idempotency>,
-    /// Who asks; none in open mode.
+    /// The authenticated caller; `None` in open mode.
     pub principal: Option<Owner>,
-    /// The address it comes from, or its network: whose passwords are hashed in turn with those of others.
+    /// The client's address or network. Hashing is scheduled fairly between clients.
     pub client: IpAddr,
 }
 
@@ -90,7 +90,7 @@ impl Users {
         self.submit_reserved(UserKind::Update, value, false, context, reservation).await
     }
 
-    /// Sets a new password. `trusted`: the caller need not know the old one.
+    /// Sets a new password. `trusted`: the caller need not know the old password.
     pub async fn set_password(
         &self,
         name: &str,
@@ -117,7 +117,7 @@ impl Users {
         self.submit(UserKind::Password, value, sealed, context).await
     }
 
-    /// Deletes a user; what is gone may be deleted again.
+    /// Deletes a user. Deleting a user that no longer exists is accepted.
     pub async fn delete(&self, name: &str, context: RequestContext) -> Result<Receipt, UserError> {
         if let Some(receipt) = self.find_repeat(&context).await? {
             return Ok(receipt);
@@ -138,11 +138,11 @@ impl Users {
         Ok(self.ingest.find_repeat(&request).await?)
     }
 
-    /// The user's row; none while only a registration is pending. Refuses users that are known to neither, and a caller
-    /// whose account of that name was deleted.
+    /// The user's row; `None` while only a registration is pending. Fails if the user is unknown, or if the caller's
+    /// own account with that name was deleted.
     async fn require_user(&self, name: &str, context: &RequestContext) -> Result<Option<UserRow>, UserError> {
         let _step = self.step("users.exists");
-        // The truth, not the cache: a user deleted a moment ago is not changed.
+        // Read from the database, not the cache: a deleted user must not be changed.
         let caller = context.principal.as_ref();
         if let Some(row) = self.profiles.fetch(name).await? {
             return match caller.is_none_or(|caller| caller.may_be(name, row.created_at)) {
@@ -150,7 +150,7 @@ impl Users {
                 false => Err(UserError::FormerUser),
             };
         }
-        // Whoever was registered under the name had a row, and it is gone: a registration that waits is another user's.
+        // The caller was registered under this name and had a row. A pending registration belongs to another user.
         if caller.is_some_and(|caller| *caller.name == *name && caller.registered_at.is_some()) {
             return Err(UserError::FormerUser);
         }
@@ -171,9 +171,9 @@ impl Users {
     ) -> Result<Receipt, UserError> {
         value.claim = Some(data_encoding::HEXLOWER.encode(&reservation.claim));
         let request = self.request(kind, value, sealed, context, Some(&reservation));
-        // To its end, also when the client hangs up: what becomes of the markers depends on it.
+        // Runs to completion even if the client disconnects, because the reservations depend on the result.
         let logged = self.tasks.begin(reservation.submit(self.ingest.clone(), request, self.steps.clone()));
-        // Only a panic leaves it without an answer.
+        // Only a panic ends it without a result.
         self.on_submitted(logged.await.unwrap_or(Err(SubmitError::Poisoned)))
     }
 
@@ -223,7 +223,7 @@ impl Users {
         Request { commands: vec![command], traceparent, idempotency, principal }
     }
 
-    /// Tells a repetition of a registration from another request for the same name.
+    /// Digest that distinguishes a repetition of a registration from another request for the same name.
     async fn fingerprint(&self, user: &NewUser) -> [u8; 16] {
         let nickname = user.nickname.as_deref().unwrap_or_default();
         let password = user.password.expose();

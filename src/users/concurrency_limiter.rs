@@ -1,8 +1,9 @@
-//! How many commands are checked at a time: as many as finish within their deadline.
+//! Limits the number of concurrent checks to as many as finish within their deadline.
 //!
-//! On a slow machine checks that all run at once are all late, and clients that ask again keep it so, although few at a
-//! time would have been in time. So the limit adapts: additive increase, multiplicative decrease, as in TCP (Jacobson,
-//! "Congestion Avoidance and Control", 1988). One is always let through; the limit can recover from any value.
+//! On a slow machine, checks that all run at once are all late, and retrying clients keep it so, although a few at a
+//! time would finish in time. Therefore the limit adapts: additive increase, multiplicative decrease, as in TCP
+//! (Jacobson, "Congestion Avoidance and Control", 1988). One check is always allowed, so the limit can recover from any
+//! value.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,15 +14,15 @@ use tokio::time::timeout;
 
 use crate::sync::{Mutex, MutexGuard};
 
-/// At the start: as many as the database has connections by default.
+/// Initial limit: the default number of database connections.
 const INITIAL_LIMIT: usize = 16;
-/// More are not faster: each asks one connection to the marker store and one of a few to the database.
+/// More concurrent checks are not faster: each needs a connection to the reservation store and one of a few to the
+/// database.
 const MAX_LIMIT: usize = 256;
-/// A command that has waited so long is refused: a client that gets no answer for longer gives up, and checking its
-/// request is work for nothing.
+/// Maximum wait for a permit. Clients give up after a longer wait, and checking their requests would be wasted work.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// The limit, and who waits for it.
+/// The limit and the waiting requests.
 pub(super) struct ConcurrencyLimiter {
     permits: Arc<Semaphore>,
     limit: Mutex<LimitState>,
@@ -30,17 +31,17 @@ pub(super) struct ConcurrencyLimiter {
 }
 
 struct LimitState {
-    /// How many may run.
+    /// Current limit.
     allowed: usize,
-    /// Permits that exist, with whoever has one: follows `allowed` as permits come back.
+    /// Existing permits, including those in use. Follows `allowed` as permits are returned.
     permits: usize,
-    /// In time since the limit last changed.
+    /// Number of checks completed in time since the limit changed.
     in_time: usize,
-    /// When it was last lowered: what began before that says nothing about the new one.
+    /// When the limit was last lowered. Checks begun earlier do not count against the new limit.
     lowered: Option<Instant>,
 }
 
-/// Permit to run one command's checks; given back when dropped.
+/// Permit for one command's checks; returned when dropped.
 pub(super) struct CheckPermit {
     limiter: Arc<ConcurrencyLimiter>,
     permit: Option<OwnedSemaphorePermit>,
@@ -62,7 +63,7 @@ impl ConcurrencyLimiter {
         })
     }
 
-    /// Waits for its turn. `None`: there are too many before it.
+    /// Waits for a permit. `None`: the wait took too long.
     pub async fn acquire(self: &Arc<Self>) -> Option<CheckPermit> {
         let Ok(Ok(permit)) = timeout(self.wait, Arc::clone(&self.permits).acquire_owned()).await else {
             self.refused.inc();
@@ -77,15 +78,15 @@ impl ConcurrencyLimiter {
 }
 
 impl CheckPermit {
-    /// The checks were done within their time. Only a limit that was reached grows: others say nothing of what more would
-    /// take.
+    /// Reports checks completed in time. The limit grows only if it was reached: otherwise nothing is known about a
+    /// higher one.
     pub fn on_success(self) {
         if self.limiter.permits.available_permits() == 0 {
             self.limiter.limit().succeeded();
         }
     }
 
-    /// The command was refused because they were not.
+    /// Reports that the command was rejected because its checks were late.
     pub fn on_timeout(self) {
         self.limiter.limit().failed(self.began, Instant::now());
     }
@@ -106,7 +107,7 @@ impl Drop for CheckPermit {
 }
 
 impl LimitState {
-    /// One more for each round of successes.
+    /// Raises the limit by one per round of successes.
     fn succeeded(&mut self) {
         self.in_time += 1;
         if self.in_time >= self.allowed && self.allowed < MAX_LIMIT {
@@ -115,7 +116,7 @@ impl LimitState {
         }
     }
 
-    /// Half as many, once for all that ran at the same time.
+    /// Halves the limit, once for all checks that ran at the same time.
     fn failed(&mut self, began: Instant, now: Instant) {
         if self.lowered.is_none_or(|lowered| began >= lowered) {
             self.allowed = (self.allowed / 2).max(1);

@@ -1,4 +1,4 @@
-//! The `[users]` section.
+//! Configuration section `[users]`.
 
 use std::ops::RangeInclusive;
 
@@ -10,11 +10,11 @@ use crate::units::{Span, ThreadCount};
 
 const SECTION: &str = "users";
 
-/// bcrypt begins at 4; 15 takes about two seconds of a core, and a request waits at most five.
+/// bcrypt's minimum is 4. Cost 15 takes about two seconds of a core; a request waits at most five seconds.
 pub(super) const ALLOWED_COSTS: RangeInclusive<u32> = 4..=15;
-/// A command waits in the log while Kafka or the database is away, and its name must not be given to another.
+/// A command waits in the log while Kafka or the database is unavailable. Its name must stay reserved meanwhile.
 const MIN_PENDING_TTL: Span = Span::secs(600);
-/// Less is not enough for a question over a network; a client waits no longer.
+/// Less is not enough for a query over a network. A client does not wait longer.
 const ALLOWED_CHECK_TIMEOUTS: RangeInclusive<Span> = Span::millis(10)..=Span::secs(10);
 const MAX_JITTER: Span = Span::secs(60);
 
@@ -22,31 +22,31 @@ const MAX_JITTER: Span = Span::secs(60);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Whether the daemon has the user service; none: in embedded mode, and with a database of its own.
+    /// Whether the user service is enabled. Default: in embedded mode, and if a database is configured.
     pub enabled: Option<bool>,
-    /// Whose phone numbers may be written without a country code. None: all need one.
+    /// Country whose phone numbers need no country code. `None`: all numbers need one.
     pub phone_region: Option<PhoneRegion>,
-    /// bcrypt's exponent.
+    /// bcrypt cost (the exponent).
     pub password_cost: u32,
     /// When passwords are hashed.
     pub password_hashing: PasswordHashing,
-    /// By how many threads.
+    /// Number of hashing threads.
     pub hash_threads: ThreadCount,
-    /// What all checks of one command may take together, hashing left out.
+    /// Timeout of all checks of one command, without hashing.
     pub check_timeout: Span,
-    /// How long a pending marker lives.
+    /// Time to live of a reservation.
     pub pending_ttl: Span,
-    /// How much longer at random, at most.
+    /// Maximum random addition to `pending_ttl`.
     pub pending_jitter: Span,
-    /// What to do without the store of the markers.
+    /// Reaction to an unavailable reservation store.
     pub on_marker_failure: OnMarkerFailure,
-    /// What to do without the database.
+    /// Reaction to an unavailable database.
     pub on_database_failure: OnDatabaseFailure,
-    /// Whether the cache of names, e-mail addresses and phone numbers is filled at start.
+    /// Whether the profile cache is filled at start.
     pub contact_warmup: bool,
-    /// How long a user stays in the cache.
+    /// Time to live of a cached user.
     pub cache_ttl: Span,
-    /// How many do.
+    /// Maximum number of cached users.
     pub cache_size: u64,
 }
 
@@ -77,37 +77,37 @@ impl Default for Config {
 pub enum PasswordHashing {
     /// Before the command is accepted.
     BeforeAck,
-    /// After it; until then the password lies in the log, which must be encrypted.
+    /// After the command is accepted. Until then the password is in the log, which must be encrypted.
     Deferred,
 }
 
-/// What to do when the store of the pending markers is away.
+/// Reaction to an unavailable reservation store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnMarkerFailure {
-    /// Refuse; nothing is logged.
+    /// Reject the command; nothing is logged.
     Reject,
-    /// Ask the database alone.
+    /// Check the database only.
     Degrade,
 }
 
-/// What to do when the database is away.
+/// Reaction to an unavailable database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnDatabaseFailure {
-    /// Refuse; nothing is logged.
+    /// Reject the command; nothing is logged.
     Reject,
-    /// Accept; the unique index decides.
+    /// Accept the command; the database's unique index decides later.
     Accept,
 }
 
 impl Config {
-    /// How many threads hash on this machine: one core is left to everything else.
+    /// Number of hashing threads on this machine. By default one core is left for other work.
     pub fn hash_thread_count(&self) -> usize {
         self.hash_threads.resolve(|cores| (cores - 1).max(1))
     }
 
-    /// Everything that is wrong, at once.
+    /// Returns all errors of the section.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut wrong = |key, found: &dyn std::fmt::Display, allowed: &str| {
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mistake_is_reported_with_its_key() {
+    fn every_config_error_is_reported_with_its_key() {
         let config: Config = toml::from_str(
             "password_cost = 16\nhash_threads = 129\ncheck_timeout = \"9ms\"\npending_ttl = \"599s\"\npending_jitter = \"61s\"\n\
              cache_ttl = \"0s\"\ncache_size = 0",
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_right_and_reads_back() {
+    fn the_default_is_valid_and_reads_back() {
         let text = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
         assert_eq!(Config::default().validate(), []);

@@ -1,4 +1,4 @@
-//! The final value of a command whose password lay in the log: the same command with the password's hash.
+//! Resolves the deferred value of a command whose password is in the log: the same command with the password's hash.
 
 use zeroize::Zeroizing;
 
@@ -6,16 +6,16 @@ use super::hash::{HashError, HashPool, derived_salt};
 use super::password;
 use crate::command::{Envelope, UserValue};
 
-/// Why there is no value.
+/// Why no value exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeferredHashError {
-    /// There will never be one; a reason from a fixed set.
+    /// Permanent; the reason is from a fixed set.
     Never(&'static str),
-    /// Not now: the daemon is stopping.
+    /// Temporary: the daemon is stopping.
     NotNow,
 }
 
-/// Hashes what was sealed, ahead of the drain.
+/// Hashes logged passwords in the background, ahead of the drain.
 #[derive(Clone)]
 pub struct DeferredHasher {
     pool: HashPool,
@@ -23,13 +23,13 @@ pub struct DeferredHasher {
 }
 
 impl DeferredHasher {
-    /// Of the log with this secret.
+    /// A hasher for the log with this secret.
     pub fn new(pool: HashPool, log_secret: &[u8; 32]) -> Self {
         Self { pool, secret: Zeroizing::new(*log_secret) }
     }
 
-    /// Begins to make the value and returns at once; `done` gets it, on a thread of the pool. The same record always has
-    /// the same value.
+    /// Starts to compute the value; does not block. `done` receives it on a thread of the pool. The same record always
+    /// has the same value.
     pub fn hash_command(
         &self,
         envelope: &Envelope<'_>,
@@ -41,7 +41,7 @@ impl DeferredHasher {
         let Some(password) = value.password.take() else {
             return done(Err(DeferredHashError::Never("sealed: no password")));
         };
-        // It was logged in this form, unless by a version that knew none.
+        // Versions before normalisation logged the password as typed.
         let password = password::normalized(password.expose());
         let salt = derived_salt(&self.secret, &envelope.id);
         self.pool.hash_deferred(password, salt, move |hashed| {
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn a_record_that_goes_again_is_the_same_record_and_another_commands_is_another() {
         let (first, _workers) = hasher();
-        // Another life of the daemon.
+        // Another run of the daemon.
         let (again, _others) = hasher();
         let made = opened(&first, 1, SEALED);
         assert_eq!(made, opened(&again, 1, SEALED));

@@ -1,4 +1,4 @@
-//! Why a request about users was not done. Nothing of it is logged, except where `Submit` says otherwise.
+//! Errors of user requests. Nothing is logged for a failed request, except as documented for `Submit`.
 
 use std::time::Duration;
 
@@ -8,49 +8,49 @@ use crate::db::DbError;
 use crate::ingest::SubmitError;
 use crate::kv::KvError;
 
-/// Why not.
+/// Why a user request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
-    /// Members that break a rule; at least one.
-    #[error("{} members are not as they must be", .0.len())]
+    /// Fields that break a rule; at least one.
+    #[error("{} fields are invalid", .0.len())]
     Invalid(Vec<FieldError>),
-    /// Somebody else has this name, e-mail address or phone number, or is just getting it.
+    /// Another user has this name, e-mail address or phone number, or is about to get it.
     #[error("{0} is taken")]
     Taken(&'static str),
-    /// No such user.
+    /// The user does not exist.
     #[error("no such user")]
     NotFound,
-    /// The caller's account was deleted, and the name is somebody else's now.
-    #[error("the name is another user's now")]
+    /// The caller's account was deleted, and the name belongs to another user now.
+    #[error("the name belongs to another user now")]
     FormerUser,
-    /// The old password is another one.
+    /// The old password is wrong.
     #[error("the old password is wrong")]
     WrongPassword,
-    /// The same, or what somebody else has asked for, is just being accepted or refused.
-    #[error("a request for the same is under way")]
+    /// The same request, or another one for the same value, is in progress.
+    #[error("a request for the same value is in progress")]
     InProgress,
-    /// What stands there was accepted by a daemon whose clock is ahead: a command of now would be superseded.
+    /// The stored row was accepted by a daemon whose clock is ahead. A command accepted now would be superseded.
     #[error("the clock of another daemon is ahead")]
     ClockBehind {
-        /// When a command will be newer.
+        /// When a command will be newer than the row.
         retry_after: Duration,
     },
-    /// The marker store does not answer.
-    #[error("the marker store does not answer")]
+    /// The reservation store is unavailable.
+    #[error("the reservation store is unavailable")]
     ReservationStore,
-    /// The database does not answer, or the checks took longer than they may.
-    #[error("the database does not answer")]
+    /// The database is unavailable, or the checks exceeded their timeout.
+    #[error("the database is unavailable")]
     Database,
-    /// More commands wait to be checked than can be in time.
+    /// Too many commands wait for their checks.
     #[error("too many commands wait to be checked")]
     Overloaded,
-    /// More passwords wait to be hashed than can be in time.
+    /// Too many passwords wait for hashing.
     #[error("too many passwords wait to be hashed")]
     Hashing {
-        /// When it may be worth another try.
+        /// When a retry may succeed.
         retry_after: Duration,
     },
-    /// The log's word.
+    /// The log's error.
     #[error(transparent)]
     Submit(#[from] SubmitError),
 }
@@ -74,7 +74,7 @@ impl From<HashError> for UserError {
 
 impl From<DbError> for UserError {
     fn from(error: DbError) -> Self {
-        // Not an answer's business, and not a line a request: `/readyz` says how the database does.
+        // Logged at debug level only, not once per request: `/readyz` shows the state of the database.
         tracing::debug!(%error, "database request failed");
         Self::Database
     }

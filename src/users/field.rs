@@ -1,23 +1,23 @@
-//! One normal form for each member of a user, made once, before any check: an index can always be used, and two
-//! spellings of one address cannot be two users.
+//! Normalises each field of a user once, before any check. So indexes can always be used, and two spellings of one
+//! address cannot belong to two users.
 
-/// What is wrong with a member, without its value.
+/// An invalid field, without its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    /// The member's name, as sent.
+    /// Name of the field, as sent.
     pub field: String,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and what is valid.
     pub detail: String,
 }
 
 impl FieldError {
-    /// A rule that is not kept.
+    /// An error for a broken rule.
     pub fn new(field: &str, detail: impl Into<String>) -> Self {
         Self { field: field.to_owned(), detail: detail.into() }
     }
 }
 
-/// The rule of names, for people.
+/// The rule for names, as shown to users.
 pub const NAME_RULE: &str =
     "1 to 64 letters (a-z, A-Z), digits, `.`, `_` and `-`, the first one a letter or a digit";
 const MAX_NAME: usize = 64;
@@ -27,8 +27,8 @@ const MAX_LOCAL: usize = 64;
 const MAX_LABEL: usize = 63;
 const EMAIL_RULE: &str = "one address such as ada@example.org, in ASCII, at most 254 characters";
 
-/// Trimmed. A name stands in paths, keys and log lines, so its characters are few; people's own spelling is the
-/// nickname's.
+/// Normalises a name: trimmed. Names appear in paths, keys and log lines, so few characters are allowed. Nicknames
+/// allow free spelling.
 pub fn name(text: &str) -> Result<String, FieldError> {
     let name = text.trim();
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -39,8 +39,8 @@ pub fn name(text: &str) -> Result<String, FieldError> {
     Err(FieldError::new("name", NAME_RULE))
 }
 
-/// Trimmed and in lower case. What stands before the `@` is a matter of the receiving host (RFC 5321), but no host
-/// of today tells `Ada` from `ada`.
+/// Normalises an e-mail address: trimmed and in lower case. The part before the `@` is interpreted by the receiving
+/// host (RFC 5321), but no current host distinguishes `Ada` from `ada`.
 pub fn email(text: &str) -> Result<String, FieldError> {
     let email = text.trim().to_ascii_lowercase();
     if email.len() <= MAX_EMAIL
@@ -53,7 +53,7 @@ pub fn email(text: &str) -> Result<String, FieldError> {
     Err(FieldError::new("email", EMAIL_RULE))
 }
 
-/// A dot-atom (RFC 5322); quoted local parts are not supported by most hosts, nor here.
+/// A dot-atom (RFC 5322). Quoted local parts are rejected; most hosts do not support them either.
 fn is_local_part(local: &str) -> bool {
     let atom = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+/=?^_`{|}~-".contains(&byte);
     local.len() <= MAX_LOCAL && local.split('.').all(|part| !part.is_empty() && part.bytes().all(atom))

@@ -1,4 +1,4 @@
-//! What a client sends, made into what may be logged: normalised, every mistake named at once, nothing unknown.
+//! Parses and normalises request bodies. All errors are reported at once, and unknown fields are rejected.
 
 use serde_json::{Map, Value};
 
@@ -8,45 +8,46 @@ use super::{FieldError, field, password};
 use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, truncated};
 use crate::command::Secret;
 
-/// Names of unknown members are repeated, but not at any length.
+/// Maximum length of an unknown field's name in an error.
 const MAX_SHOWN: usize = 64;
 
-/// A registration that may enter.
+/// A valid registration.
 #[derive(Clone, Debug)]
 pub struct NewUser {
-    /// Trimmed.
+    /// Name, trimmed.
     pub name: String,
-    /// Lower case.
+    /// E-mail address in lower case.
     pub email: String,
-    /// In E.164.
+    /// Phone number in E.164.
     pub phone: String,
-    /// Composed.
+    /// Nickname in composed form (NFC).
     pub nickname: Option<String>,
-    /// In plain, in its normal form.
+    /// Password in plain text and normal form.
     pub password: Secret,
 }
 
-/// What a `PUT` changes; what is absent stays.
+/// The changes of a `PUT`. Absent fields do not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserChange {
-    /// The new address.
+    /// The new e-mail address.
     pub email: Option<String>,
-    /// The new number.
+    /// The new phone number.
     pub phone: Option<String>,
-    /// The new nickname, or none any more.
+    /// The new nickname; `Some(None)` removes it.
     pub nickname: Option<Option<String>>,
 }
 
 /// A new password.
 #[derive(Clone, Debug)]
 pub struct PasswordChange {
-    /// The one of before, where the caller has to know it.
+    /// The old password, if the caller must know it.
     pub old: Option<Secret>,
-    /// The new one.
+    /// The new password.
     pub new: Secret,
 }
 
-/// `{"name","email","phone","password"}` and perhaps `"nickname"`. `region`: whose phone numbers need no country code.
+/// Parses `{"name","email","phone","password"}` and optionally `"nickname"`. `region`: country whose phone numbers need
+/// no country code.
 pub fn new_user(
     members: Map<String, Value>,
     region: Option<PhoneRegion>,
@@ -64,13 +65,13 @@ pub fn new_user(
         (Some(name), Some(email), Some(phone), Some(password)) => {
             Ok(NewUser { name, email, phone, nickname, password })
         }
-        // `finish` has refused what lacks one.
+        // `finish` has rejected a body without one of them.
         _ => Err(Vec::new()),
     }
 }
 
-/// `"email"`, `"phone"` and `"nickname"`, at least one of them; a `"name"` must be the one in the path. `region`: whose
-/// phone numbers need no country code.
+/// Parses `"email"`, `"phone"` and `"nickname"`, at least one of them. A `"name"` must equal the one in the path.
+/// `region`: country whose phone numbers need no country code.
 pub fn change(
     members: Map<String, Value>,
     name: &str,
@@ -93,7 +94,7 @@ pub fn change(
     Ok(change)
 }
 
-/// `{"old_password","password"}`.
+/// Parses `{"old_password","password"}`.
 pub fn password_change(members: Map<String, Value>, name: &str) -> Result<PasswordChange, Vec<FieldError>> {
     let mut form = FieldReader::new(members);
     let old = form.optional("old_password", |text| Ok(password::normalized(text)));
@@ -102,15 +103,15 @@ pub fn password_change(members: Map<String, Value>, name: &str) -> Result<Passwo
     new.map(|new| PasswordChange { old, new }).ok_or_else(Vec::new)
 }
 
-/// A name and its password, as somebody says them who logs in.
+/// Name and password of a login.
 pub struct LoginForm {
-    /// Trimmed; empty when it cannot be anybody's.
+    /// Name, trimmed; empty if it cannot belong to a user.
     pub name: String,
-    /// In plain, in the form it was set in.
+    /// Password in plain text and normal form.
     pub password: Secret,
 }
 
-/// `{"name","password"}`. Which names and passwords there can be is not said.
+/// Parses `{"name","password"}`. Errors do not reveal which names and passwords are possible.
 pub fn credentials(members: Map<String, Value>) -> Result<LoginForm, Vec<FieldError>> {
     let mut form = FieldReader::new(members);
     let name = form.required("name", |text| Ok(field::name(text).unwrap_or_default()));
@@ -119,7 +120,7 @@ pub fn credentials(members: Map<String, Value>) -> Result<LoginForm, Vec<FieldEr
     name.zip(password).map(|(name, password)| LoginForm { name, password }).ok_or_else(Vec::new)
 }
 
-/// `{"refresh_token"}`.
+/// Parses `{"refresh_token"}`.
 pub fn refresh_token(members: Map<String, Value>) -> Result<Secret, Vec<FieldError>> {
     let mut form = FieldReader::new(members);
     let token = form.required("refresh_token", |text| Ok(Secret::new(text.to_owned())));
@@ -134,7 +135,7 @@ fn new_password(field: &str, text: &str, others: &[&str]) -> Result<Secret, Fiel
     Ok(password)
 }
 
-/// Members, taken out one by one; what is left is unknown.
+/// Reads fields one by one. The remaining fields are unknown.
 struct FieldReader {
     members: Map<String, Value>,
     errors: BoundedErrors<FieldError, MAX_ERRORS_PER_BODY>,
@@ -160,7 +161,7 @@ impl FieldReader {
         }
     }
 
-    /// Null is a value of its own: none any more.
+    /// Reads a field that may be null. Null means: remove the value.
     fn nullable<T>(
         &mut self,
         name: &str,
@@ -183,7 +184,7 @@ impl FieldReader {
                 break;
             }
             let shown = truncated(name, MAX_SHOWN);
-            self.errors.push(FieldError::new(&shown, "unknown here; leave it out"));
+            self.errors.push(FieldError::new(&shown, "unknown field; remove it"));
         }
         if self.errors.is_empty() { Ok(()) } else { Err(std::mem::take(&mut self.errors).into_vec()) }
     }
@@ -225,7 +226,7 @@ mod tests {
         let members = (0..10_000).map(|number| (format!("{number:0>200}"), Value::Null)).collect();
         let errors = new_user(members, None).unwrap_err();
         assert_eq!(errors.len(), MAX_ERRORS_PER_BODY);
-        assert_eq!(errors[3].field, "password", "the rules of known members come first");
+        assert_eq!(errors[3].field, "password", "errors of known fields come first");
         assert!(errors.iter().all(|error| error.field.len() < 70));
     }
 

@@ -1,15 +1,15 @@
-//! Whether something about a user has changed since a moment.
+//! Detects whether a user has changed since a read began.
 //!
-//! A reader notes the generation of a name before it reads, and remembers nothing when it is another one afterwards.
-//! Names share generations: a change of one name costs another one a second read at most.
+//! A reader takes the generation of a name before it reads, and caches the result only if the generation is unchanged
+//! afterwards. Names share generations, so a change of one name costs another name at most one more read.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Far more than reads that are under way at once, so that few of them are in vain. 32 KiB.
+/// Far more than the number of concurrent reads, so that few are wasted. 32 KiB.
 const STRIPES: usize = 4096;
 
-/// Counts the changes of all users.
+/// Counters of changes, for all users.
 pub(super) struct UserGenerations(Box<[AtomicU64]>);
 
 impl Default for UserGenerations {
@@ -19,24 +19,24 @@ impl Default for UserGenerations {
 }
 
 impl UserGenerations {
-    /// The present one of a name.
+    /// The current generation of a name.
     pub fn current(&self, name: &str) -> u64 {
         self.0[stripe(name)].load(Ordering::SeqCst)
     }
 
-    /// Begins the next one of a name, and returns it: what is being read of it now is not remembered.
+    /// Begins and returns the next generation of a name. Reads of the name in progress are not cached.
     pub fn advance(&self, name: &str) -> u64 {
         self.0[stripe(name)].fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// The same for all names.
+    /// Begins the next generation of all names.
     pub fn advance_all(&self) {
         for stripe in &self.0 {
             stripe.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// The present ones of all names.
+    /// The current generations of all names.
     pub fn snapshot(&self) -> GenerationSnapshot {
         GenerationSnapshot(self.0.iter().map(|stripe| stripe.load(Ordering::SeqCst)).collect())
     }
@@ -46,7 +46,7 @@ impl UserGenerations {
 pub(super) struct GenerationSnapshot(Box<[u64]>);
 
 impl GenerationSnapshot {
-    /// That of a name.
+    /// The generation of a name.
     pub fn of(&self, name: &str) -> u64 {
         self.0[stripe(name)]
     }
@@ -54,7 +54,7 @@ impl GenerationSnapshot {
 
 fn stripe(name: &str) -> usize {
     let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(name);
-    // Less than the number of stripes.
+    // The result is less than the number of stripes.
     usize::try_from(hash % STRIPES as u64).unwrap_or(0)
 }
 
@@ -71,7 +71,7 @@ mod tests {
         assert_ne!(generations.current("ada"), before.of("ada"));
         let others = (0..100).map(|number| format!("user{number}"));
         let changed = others.filter(|name| generations.current(name) != before.of(name)).count();
-        assert!(changed < 10, "a change of one name is none of most others: {changed}");
+        assert!(changed < 10, "a change of one name must not affect most others: {changed}");
         let (ada, bob) = (generations.current("ada"), generations.current("bob"));
         generations.advance_all();
         assert!(generations.current("ada") != ada && generations.current("bob") != bob);

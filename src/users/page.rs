@@ -1,24 +1,24 @@
-//! Pages of the list of users: how many, and from where.
+//! Parameters of the list of users: page size and cursor.
 //!
-//! A cursor is the last name of the page before it, with a digest under the secret that the daemons on one database
-//! share: what we did not hand out is refused, and any daemon reads another's.
+//! A cursor contains the last name of the previous page, with a digest under the secret shared by all daemons with the
+//! same database. Cursors from other sources are rejected, and any daemon can read another's.
 
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::command::KeyedDigest;
 
-/// The most users on a page; also how many there are when nobody says.
+/// Maximum number of users per page, and the default.
 pub const MAX_PAGE: u32 = 1000;
 const DIGEST: usize = 16;
 const DOMAIN: &[u8] = b"forebay users cursor 1";
 
-/// How many users a page shall have: a missing or larger limit is 1000; none for what is no positive number.
+/// The page size. A missing or larger limit becomes 1000; `None` if the text is not a positive number.
 pub fn limit(text: Option<&str>) -> Option<u32> {
     let Some(text) = text else { return Some(MAX_PAGE) };
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    // Too many digits are too many users.
+    // A number with too many digits is above the maximum.
     let limit = text.parse::<u32>().unwrap_or(u32::MAX).min(MAX_PAGE);
     (limit > 0).then_some(limit)
 }
@@ -30,7 +30,7 @@ pub fn cursor(secret: &[u8; 32], last: &str) -> String {
     BASE64URL_NOPAD.encode(&bytes)
 }
 
-/// The name in a cursor of ours.
+/// The name in a cursor; `None` if a daemon did not issue the cursor.
 pub fn decode_cursor(secret: &[u8; 32], cursor: &str) -> Option<String> {
     let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok()?;
     let (found, name) = bytes.split_at_checked(DIGEST)?;

@@ -1,13 +1,13 @@
-//! Which passwords may be set.
+//! Rules for new passwords.
 //!
-//! Length and a list of the best known ones, no rule about kinds of characters: that is what NIST SP 800-63B
-//! (section 3.1.1.2) advises. The upper bound is bcrypt's: it sees 72 bytes, and a longer password is refused rather
-//! than cut.
+//! The rules are a minimum length and a list of the most common passwords, without rules about kinds of characters, as
+//! NIST SP 800-63B (section 3.1.1.2) advises. The upper limit is bcrypt's: it reads 72 bytes. A longer password is
+//! rejected rather than truncated.
 //!
-//! A password is set and compared in one form, RFC 8265's OpaqueString: composed (NFC), because keyboards differ in how
-//! they send an accent, and with a plain space for every other one, because some send those too. Nothing else is changed.
-//! A hash of another form would be nobody's password; there is no second try with what was typed, which would double the
-//! time of a wrong password and tell by it which characters it has.
+//! A password is stored and compared in one form, RFC 8265's OpaqueString. It is composed (NFC), because keyboards
+//! differ in how they send accents. Every other space becomes a plain space, because some keyboards send those. Nothing
+//! else changes. The login does not try the typed form as well: that would double the time of a wrong password, and the
+//! time would reveal which characters it contains.
 
 use icu_properties::props::GeneralCategory;
 use zeroize::Zeroizing;
@@ -16,15 +16,15 @@ use super::FieldError;
 use super::unicode::{category, composed, is_space};
 use crate::command::Secret;
 
-/// The rule, for people.
+/// The rules, as shown to users.
 pub const RULE: &str = "at least 8 characters, 5 of them different, and at most 72 bytes in composed UTF-8 (NFC); \
                         not one of the most common passwords, and neither your name nor your e-mail address";
 const MIN_CHARACTERS: usize = 8;
 const MIN_DISTINCT: usize = 5;
-/// What bcrypt sees of a password.
+/// The maximum number of bytes that bcrypt reads.
 pub const MAX_BYTES: usize = 72;
 
-/// Compared without regard to case. From lists of leaked passwords; only those that the other rules would let pass.
+/// Compared case-insensitively. From lists of leaked passwords; only those that the other rules accept.
 const COMMON: &[&str] = &[
     "1234567890",
     "12345678",
@@ -89,9 +89,9 @@ const COMMON: &[&str] = &[
     "geheim123",
 ];
 
-/// The form in which a password is set and compared.
+/// The form in which a password is stored and compared.
 pub fn normalized(text: &str) -> Secret {
-    // Most are ASCII, which is in this form already.
+    // Most passwords are ASCII, which is already in this form.
     if text.is_ascii() {
         return Secret::new(text.to_owned());
     }
@@ -100,19 +100,18 @@ pub fn normalized(text: &str) -> Secret {
     Secret::new(composed(&spaced).into_owned())
 }
 
-/// Refuses what may not be set, of a password in its normal form. `others`: what belongs to the same user and is known to
-/// everybody.
+/// Rejects a password, given in normal form, that breaks a rule. `others`: public values of the same user.
 pub fn check(password: &str, others: &[&str]) -> Result<(), FieldError> {
     let refuse = |why: &str| Err(FieldError::new("password", format!("{why}; a password has {RULE}")));
     if password.len() > MAX_BYTES {
-        return refuse("it is longer than 72 bytes, and would not be hashed whole");
+        return refuse("it is longer than 72 bytes, and the rest would be ignored");
     }
     if password.contains('\0') {
-        return refuse("it holds a NUL, where the hash would end");
+        return refuse("it contains a NUL character, and the rest would be ignored");
     }
-    // Only of characters that are defined is the composed form the same in every version of Unicode.
+    // The composed form is stable across Unicode versions only for assigned characters.
     if password.chars().any(|character| category(character) == GeneralCategory::Unassigned) {
-        return refuse("it holds a character that this version of forebay does not know");
+        return refuse("it contains a character that this version of forebay does not know");
     }
     if password.chars().count() < MIN_CHARACTERS {
         return refuse("it is too short");
@@ -147,12 +146,12 @@ mod tests {
             assert_eq!(normalized(spelling).expose(), "na\u{ef}ve caf\u{e9}");
         }
         for other in ["Plain ASCII\tstays ", "ﬁne", "①", "ＡＢＣ", "Пароль"] {
-            assert_eq!(normalized(other).expose(), other, "what looks different is different");
+            assert_eq!(normalized(other).expose(), other, "visibly different characters stay different");
         }
         // 36 letters in 108 bytes, in 72 when composed.
         let decomposed = "e\u{301}a\u{301}i\u{301}o\u{301}u\u{301}y\u{301}".repeat(6);
         assert!(decomposed.len() > MAX_BYTES && check(normalized(&decomposed).expose(), &[]).is_ok());
-        assert!(check("abcdefgh\u{378}", &[]).is_err(), "nobody knows its composed form");
+        assert!(check("abcdefgh\u{378}", &[]).is_err(), "its composed form is unknown");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Phone numbers in one form, E.164 (`+49301234567`), whatever way people write them.
+//! Normalises phone numbers to E.164 (`+49301234567`).
 //!
-//! The library has the numbering plans of all countries. Its tables change every few weeks, so a number must only have
-//! a length that its country uses: a range that was opened last month is as good as any other.
+//! The library contains the numbering plans of all countries. The plans change every few weeks, so only a number's
+//! length is checked against its country. A recently opened number range must be accepted.
 
 use std::str::FromStr;
 use std::sync::LazyLock;
@@ -13,18 +13,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::FieldError;
 use super::unicode::category;
 
-/// The rule of phone numbers, for people.
+/// The rule for phone numbers, as shown to users.
 pub const RULE: &str = "a phone number such as +49 30 123456, with as many digits as its country uses; spaces, `-`, `.`, \
                         `/` and brackets may stand between them, letters and extensions may not";
-/// The same where no country is given by the configuration.
+/// The rule when no country is configured.
 const INTERNATIONAL_RULE: &str = "a phone number with `+` and its country code, such as +49 30 123456; numbers without a \
                                   country code are not accepted here";
-/// Characters, with everything between the digits.
+/// Maximum number of characters, including those between the digits.
 const LONGEST: usize = 64;
-/// E.164: at most 15 digits with the country code; and the `+`. Some plans have longer numbers inside their country.
+/// E.164: `+` and at most 15 digits with the country code. Some plans have longer numbers within their country.
 const LONGEST_E164: usize = 16;
 
-/// The country whose numbers may be written without a country code.
+/// The country whose numbers need no country code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PhoneRegion(Region);
 
@@ -38,7 +38,7 @@ impl FromStr for PhoneRegion {
 
     fn from_str(text: &str) -> Result<Self, UnknownRegion> {
         let region = Region::from_code(text).map_err(|_| UnknownRegion)?;
-        // All pairs of letters are regions to the library, and so are numbers of no country.
+        // The library accepts all pairs of letters as regions, including numbers without a country.
         let is_country =
             region != Region::World && PHONE_NUMBER_UTIL.get_country_code_for_region(region).is_some();
         is_country.then_some(Self(region)).ok_or(UnknownRegion)
@@ -57,7 +57,7 @@ impl Serialize for PhoneRegion {
     }
 }
 
-/// Reads the library's tables, which takes some milliseconds, before a request needs them.
+/// Loads the library's tables, which takes some milliseconds, before the first request needs them.
 pub(super) fn load() {
     LazyLock::force(&PHONE_NUMBER_UTIL);
 }

@@ -1,15 +1,15 @@
-//! Profiles in two levels: this process's memory, in front of the store that daemons share, in front of the database.
+//! Profile cache with two levels: process memory, and the store shared by the daemons. The database is behind both.
 //!
-//! One load a miss, whoever asks meanwhile. What does not exist is remembered too, for a short time. Times to live are
-//! spread.
+//! A miss causes one load, which concurrent requests share. Non-existence is cached too, for a short time. Times to
+//! live are randomised.
 //!
-//! No read that was overtaken by a change is remembered, however late it comes:
+//! A read that was overtaken by a change is never cached, however late it completes:
 //!
-//! - In memory it counts only in the generation in which it began; a change begins another one.
-//! - After a notice to all users the shared level is not used until what stood there has expired.
-//! - In the shared level a reader takes a *lease* before it asks the database, and puts in what it read only while that
-//!   lease stands there. A change removes whatever stands there. (Rows have versions, but these do not order all writes:
-//!   a deletion may be older than what it deletes, and commands of one log may be accepted in one millisecond.)
+//! - In memory, an entry is valid only in the generation in which its read began. A change begins a new generation.
+//! - After a notice for all users, the shared level is bypassed until its entries have expired.
+//! - In the shared level, a reader takes a *lease* before it queries the database, and stores its result only while
+//!   that lease exists. A change removes the entry or lease. (Rows have versions, but versions do not order all writes:
+//!   a deletion may be older than the row it deletes, and commands of one log may be accepted in the same millisecond.)
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,27 +29,27 @@ use crate::kv::{Kv, SetOutcome, SubscriptionEvent};
 use crate::sync::Mutex;
 use crate::task::Task;
 
-/// How long a name that does not exist is remembered: a registration elsewhere may be applied at any time.
+/// How long a missing user is cached. Another daemon may register the name at any time.
 const NEGATIVE_TTL: Duration = Duration::from_secs(2);
-/// Times to live are spread by up to a tenth, so that what came together does not go together.
+/// Times to live vary by up to a tenth, so that entries stored together do not expire together.
 const JITTER: f64 = 0.1;
-/// What stands in the shared level for a name that does not exist.
+/// Value in the shared level for a name that does not exist.
 const NO_USER: &[u8] = b"null";
-/// How a lease begins; no entry does.
+/// Prefix of a lease. No entry begins with it.
 const LEASE: &str = "lease:";
-/// A load that takes longer is not shared; until then others ask the database for themselves.
+/// A longer load is not shared; until then, other processes query the database themselves.
 const LEASE_TTL: Duration = Duration::from_secs(10);
 
-/// Somebody, or nobody of that name.
+/// The user, or `None` if the name does not exist.
 type KnownProfile = Option<Arc<Profile>>;
-/// What is in memory, and the generation in which its read began.
+/// The cached value, and the generation in which its read began.
 type CacheEntry = (KnownProfile, u64);
 
-/// The two levels. Cheap to clone.
+/// The profile cache. Cheap to clone.
 #[derive(Clone)]
 pub struct ProfileCache {
     local: Cache<String, CacheEntry>,
-    /// Until when the shared level may have entries of changed users.
+    /// Until when the shared level may hold stale entries.
     shared_bypassed_until: Arc<Mutex<Option<Instant>>>,
     kv: Kv,
     db: Database,
@@ -61,7 +61,7 @@ pub struct ProfileCache {
 }
 
 impl ProfileCache {
-    /// Empty.
+    /// An empty cache.
     pub fn new(config: &Config, kv: Kv, db: Database, metrics: &Metrics) -> Self {
         let ttl = config.cache_ttl.0;
         let local =
@@ -84,7 +84,7 @@ impl ProfileCache {
         }
     }
 
-    /// The profile of a name, as fresh as the time to live.
+    /// The profile of a name, at most as old as the time to live.
     pub async fn get(&self, name: &str) -> Result<KnownProfile, DbError> {
         if let Some((known, _)) = self.local.get(name).await {
             self.hits[0].inc();
@@ -94,15 +94,15 @@ impl ProfileCache {
         let before = self.generations.current(name);
         let load = async { Ok::<_, DbError>((self.load(name, before).await?, before)) };
         let loaded = self.local.try_get_with(name.to_owned(), load).await;
-        // Perhaps loaded by another request, which may have ended before it could do this.
+        // Another request may have performed the load, and may have ended before this check.
         let (known, began) = loaded.map_err(|error: Arc<DbError>| DbError::clone(&error))?;
         self.evict_if_changed(name, began).await;
         Ok(known)
     }
 
-    /// What the database says now; this process's memory knows it afterwards.
+    /// Reads the row from the database and updates this process's memory.
     pub async fn fetch(&self, name: &str) -> Result<Option<UserRow>, DbError> {
-        // What is being loaded was perhaps read before this: it does not take the place of this.
+        // A load in progress may have read an older row; it must not replace this one.
         let before = self.generations.advance(name);
         let row = self.db.user(name).await?;
         let known = row.clone().map(|row| Arc::new(Profile::from(row)));
@@ -110,27 +110,27 @@ impl ProfileCache {
         Ok(row)
     }
 
-    /// Forgets users that were changed: first in this process, whether the shared level answers or not, then there, then
-    /// in every daemon.
+    /// Removes changed users: first from this process, whether or not the shared level responds, then from the shared
+    /// level, then from every daemon.
     pub async fn invalidate(&self, names: &[String]) {
         let names = || names.iter().map(String::as_str);
         self.forget(names()).await;
         self.notices.publish(names()).await;
-        // After the shared level once more: a reader here may have taken the old one from there meanwhile.
+        // Again after the shared level: a reader of this process may have cached the old entry from there meanwhile.
         self.forget(names()).await;
     }
 
-    /// The way to tell other daemons of changes.
+    /// The sender of change notices to other daemons.
     pub fn notices(&self) -> &ChangeNotices {
         &self.notices
     }
 
-    /// The state of memory, to be noted before rows are read for [`ProfileCache::insert_rows`].
+    /// The current generations. Take them before reading rows for [`ProfileCache::insert_rows`].
     pub(super) fn generations(&self) -> GenerationSnapshot {
         self.generations.snapshot()
     }
 
-    /// Puts profiles into memory that were read for another reason.
+    /// Caches profiles that were read for another purpose.
     pub(super) async fn insert_rows(&self, before: &GenerationSnapshot, rows: Vec<UserRow>) {
         for row in rows {
             let name = row.name.clone();
@@ -138,7 +138,7 @@ impl ProfileCache {
         }
     }
 
-    /// Listens to what other daemons have changed, for as long as the task is held.
+    /// Receives change notices of other daemons until the returned task is dropped.
     pub fn listen(&self) -> Task {
         let (this, mut subscription) = (self.clone(), self.kv.subscribe(CHANNEL));
         Task::spawn("users-cache", async move {
@@ -147,12 +147,12 @@ impl ProfileCache {
                     SubscriptionEvent::Message(names) if names != ALL_USERS => {
                         this.forget(names.split(' ')).await
                     }
-                    // Too many changes to be told by name.
+                    // Too many changes to be sent by name.
                     SubscriptionEvent::Message(_) => {
                         this.bypass_shared();
                         this.forget_all();
                     }
-                    // What was told meanwhile was not heard.
+                    // Notices may have been lost meanwhile.
                     SubscriptionEvent::MessagesMissed => {
                         this.forget_all();
                         if !matches!(this.kv.get(&shared_key(ALL_USERS)).await, Ok(None)) {
@@ -170,8 +170,8 @@ impl ProfileCache {
         self.local.invalidate_all();
     }
 
-    /// Does without the shared level until everything in it has expired, and what is put in by those that have not heard
-    /// yet.
+    /// Bypasses the shared level until all its entries have expired, including entries stored by daemons that have not
+    /// yet received the notice.
     fn bypass_shared(&self) {
         let until = Instant::now() + self.ttl + LEASE_TTL;
         *self.shared_bypassed_until.lock() = Some(until);
@@ -189,7 +189,7 @@ impl ProfileCache {
         }
     }
 
-    /// Puts into memory what was read since `generations`, unless a change overtook it.
+    /// Caches a value read since `generations`, unless a change overtook it.
     async fn insert(&self, name: &str, known: KnownProfile, before: u64) {
         if self.generations.current(name) == before {
             self.local.insert(name.to_owned(), (known, before)).await;
@@ -197,15 +197,16 @@ impl ProfileCache {
         }
     }
 
-    /// Forgets a name that was changed since `generations`. Called after something was put in: a change that comes later still
-    /// finds it there.
+    /// Removes a name that changed since `generations`. Called after an insertion, because a later change finds and
+    /// removes the entry itself.
     async fn evict_if_changed(&self, name: &str, before: u64) {
         if self.generations.current(name) != before {
             self.local.invalidate(name).await;
         }
     }
 
-    /// The profile of the shared level, or else of the database. `generations`: the generation in which this begins.
+    /// Loads the profile from the shared level, or else from the database. `generations`: the generation in which the
+    /// load begins.
     async fn load(&self, name: &str, before: u64) -> Result<KnownProfile, DbError> {
         if self.is_shared_bypassed() {
             self.misses[1].inc();
@@ -218,16 +219,16 @@ impl ProfileCache {
                     self.hits[1].inc();
                     return Ok(known);
                 }
-                // Another one is loading it.
+                // Another process is loading it.
                 None => None,
             },
             Ok(None) => self.lease(&key).await,
-            // A store that is away makes the cache smaller, not the answer wrong.
+            // An unavailable store reduces hits; it does not make results wrong.
             Err(_) => None,
         };
         self.misses[1].inc();
         let known = self.read(name).await?;
-        // Something changed that this process knows of already, and the shared level perhaps not yet.
+        // This process knows of a change that may not have reached the shared level.
         let is_newest = self.generations.current(name) == before;
         if let Some(lease) = lease.filter(|_| is_newest) {
             let filled = self.kv.replace(&key, &lease, &encoded(&known), self.time_to_live(&known)).await;
@@ -242,7 +243,8 @@ impl ProfileCache {
         Ok(self.db.user(name).await?.map(|row| Arc::new(Profile::from(row))))
     }
 
-    /// Leave to fill the shared level, until something about the name changes. None: not now, or another one has it.
+    /// Takes the lease that permits filling the shared level until the user changes. `None`: not possible, or another
+    /// process holds it.
     async fn lease(&self, key: &str) -> Option<Vec<u8>> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
@@ -257,11 +259,11 @@ impl ProfileCache {
 }
 
 fn encoded(known: &KnownProfile) -> Vec<u8> {
-    // Serialising our own documents cannot fail: their keys are strings.
+    // Serialising these documents cannot fail: their keys are strings.
     known.as_ref().map_or(NO_USER.to_vec(), |profile| serde_json::to_vec(&**profile).unwrap_or_default())
 }
 
-/// None for a lease, and for what another version wrote.
+/// Decodes an entry. `None` for a lease or the value of another version.
 fn decoded(value: &[u8]) -> Option<KnownProfile> {
     serde_json::from_slice::<Option<Profile>>(value).ok().map(|known| known.map(Arc::new))
 }
@@ -270,7 +272,7 @@ fn jittered(ttl: Duration) -> Duration {
     ttl.mul_f64(1.0 - JITTER * backoff::random_fraction())
 }
 
-/// How long each entry lives in memory.
+/// The expiry of each entry in memory.
 struct JitteredExpiry(Duration);
 
 impl Expiry<String, CacheEntry> for JitteredExpiry {

@@ -53,7 +53,7 @@ fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
     second.start();
     wait::until_true("the copy has noticed", LONG, || console_output(&second).contains("nothing is sent"));
     let says = console_output(&second);
-    assert!(says.contains("which this log never was") && says.contains("took over"), "{says}");
+    assert!(says.contains("which is unknown to this log") && says.contains("took over"), "{says}");
     post(&second, "b", 0..20, &mut SentCommands::new());
     load.await_accepted(500);
     sent.extend(load.stop());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::ask::{ORDERS, await_sent, batch, daemon, daemon_on, filled, id, ids, order, refusal};
+use crate::requests::{ORDERS, await_sent, batch, daemon, daemon_on, filled, id, ids, order, refusal};
 use crate::daemon::{LONG, await_drained, embedded_broker, metric};
 use support::admin::{Admin, unique_name};
 use support::consume::{read_all, read_until};

@@ -7,7 +7,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::ask::{ORDERS, await_sent, daemon, id, is_replay, register};
+use crate::requests::{ORDERS, await_sent, daemon, id, is_replay, register};
 use crate::daemon::LONG;
 use support::http::{Client, Response};
 use support::process::Forebay;

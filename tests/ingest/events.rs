@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::ask::{await_sent, daemon, id, ids, is_replay, refusal};
+use crate::requests::{await_sent, daemon, id, ids, is_replay, refusal};
 use crate::daemon::{await_drained, metric};
 use support::admin::unique_name;
 use support::consume::{Record, read_all};

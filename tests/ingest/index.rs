@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::ask::{NO_KAFKA, batch, daemon, id, ids, is_replay, keyed, order, refusal, register};
+use crate::requests::{NO_KAFKA, batch, daemon, id, ids, is_replay, keyed, order, refusal, register};
 use crate::daemon::{LONG, backlog_value, kind};
 use support::http::Client;
 use support::process::Forebay;
@@ -47,7 +47,7 @@ fn without_its_index_a_daemon_accepts_at_once_and_asks_only_keyed_requests_to_wa
         assert_eq!(refusal(&unsure), (503, "index_rebuilding".to_owned()));
         assert_eq!(unsure.json()["retryable"], true);
         assert!(unsure.header("retry-after").is_some());
-        id(&http.post(crate::ask::ORDERS, &order("unkeyed")).unwrap());
+        id(&http.post(crate::requests::ORDERS, &order("unkeyed")).unwrap());
     }
     assert_eq!(http.get("/readyz").unwrap().status, 200);
     fs::remove_file(&index).unwrap();
@@ -77,7 +77,7 @@ fn a_retry_is_accepted_when_the_log_was_restored_without_its_index() {
     }
     forebay.start();
     let http = &mut forebay.http();
-    let other = id(&http.post(crate::ask::ORDERS, &order("other")).unwrap());
+    let other = id(&http.post(crate::requests::ORDERS, &order("other")).unwrap());
     let before = backlog_value(&forebay, "backlog");
     let retried = keyed(http, "order.create", "lost", &order("lost"));
     assert!(!is_replay(&retried) && id(&retried) != other, "{}", retried.text());

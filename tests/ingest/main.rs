@@ -8,7 +8,7 @@
 
 use support::daemon;
 
-mod ask;
+mod requests;
 
 mod batches;
 mod encrypted;

@@ -11,7 +11,7 @@ use forebay::wal::Keys;
 use forebay::wal::dead_letters::DeadLetterStore;
 use forebay::wal::fs::RealFs;
 
-use crate::ask::{NO_KAFKA, await_sent, daemon, id, is_replay, refusal, status};
+use crate::requests::{NO_KAFKA, await_sent, daemon, id, is_replay, refusal, status};
 use crate::daemon::{await_drained, backlog_value};
 use support::admin::{Admin, unique_name};
 use support::consume::{Record, read_all};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Barrier};
 
-use crate::ask::{ORDERS, daemon, daemon_on, filled, has_strace, id, order, refusal, slow_flushes};
+use crate::requests::{ORDERS, daemon, daemon_on, filled, has_strace, id, order, refusal, slow_flushes};
 use crate::daemon::{LONG, await_drained, backlog_value, resident};
 use support::admin::Admin;
 use support::http::Response;

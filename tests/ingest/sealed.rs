@@ -14,7 +14,7 @@ use forebay::units::Timestamp;
 use forebay::wal;
 use forebay::wal::{DeadLetter, Keys, Lsn, NewRecord, Options};
 
-use crate::ask::daemon;
+use crate::requests::daemon;
 use crate::daemon;
 use crate::daemon::{LONG, await_drained, embedded_broker};
 use support::admin::Admin;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::ask::{
+use crate::requests::{
     NO_KAFKA, ORDERS, await_sent, batch, daemon, daemon_on, filled, id, ids, order, refusal, status,
 };
 use crate::daemon::LONG;

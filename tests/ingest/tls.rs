@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use tokio_rustls::rustls::ALL_VERSIONS;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
-use crate::ask::{ORDERS, daemon, filled, id, order};
+use crate::requests::{ORDERS, daemon, filled, id, order};
 use crate::daemon::{LONG, metric};
 use support::http::{Connection, Response};
 use support::process::Forebay;

@@ -32,7 +32,7 @@ struct WatchedCommand {
 }
 
 /// Who asks.
-pub struct Asker {
+pub struct StatusPoller {
     shared: Arc<Shared>,
     rng: Rng,
     http: Client,
@@ -40,7 +40,7 @@ pub struct Asker {
     watched: Vec<WatchedCommand>,
 }
 
-impl Asker {
+impl StatusPoller {
     pub fn new(shared: &Arc<Shared>, admin: &str) -> Self {
         let admin = Client::new(admin).with_read_within(RESPONSE_TIMEOUT);
         let http = Client::new(&shared.address).with_read_within(RESPONSE_TIMEOUT);

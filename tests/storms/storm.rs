@@ -15,7 +15,7 @@ use crate::findings::Violation;
 use crate::journal::{Journal, RequestOutcome};
 use crate::options::Options;
 use crate::shared::{AcknowledgedCommand, Shared, lock};
-use crate::status_poller::{Asker, request_status};
+use crate::status_poller::{StatusPoller, request_status};
 use crate::storm_parts::{RESERVE_MIB, StormParts, build, keep_or_remove};
 use crate::topic_reader;
 use support::daemon::backlog;
@@ -97,7 +97,7 @@ fn run_faults_under_load(parts: &mut StormParts, options: &Options) -> (Vec<Jour
             thread::spawn(move || client.run(pause))
         })
         .collect();
-    let asker = Asker::new(shared, &parts.daemon.forebay.admin_address());
+    let asker = StatusPoller::new(shared, &parts.daemon.forebay.admin_address());
     let asker = thread::spawn(move || asker.run());
     let drains = rounds(parts, options);
     let shared = &parts.shared;

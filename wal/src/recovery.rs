@@ -1,7 +1,7 @@
-//! Opens a log: what a start finds, what it makes of it, and what it leaves behind. Reads one segment at most.
+//! Opens a log: scans it, repairs it, and prepares it for new records. Reads at most one segment completely.
 //!
-//! Crashing anywhere in here and starting over has the same result: every step either changes nothing that the
-//! next start looks at, or replaces it whole.
+//! If a start crashes at any point, the next start has the same result. Each step either changes nothing that the next
+//! start reads, or replaces it as a whole.
 
 use std::io;
 use std::path::Path;
@@ -29,37 +29,38 @@ use super::{
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
-/// Bytes of the first segment of a life: filled in some ten milliseconds, enough until the next one is.
+/// Size in bytes of the first segment of a start. It is preallocated in some 10 ms, and lasts until the next one is
+/// ready.
 const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 
-/// What a start found.
+/// The result of a start.
 #[derive(Clone, Debug, Default)]
 pub struct RecoveryReport {
-    /// What was wrong.
+    /// Problems that were found.
     pub findings: Vec<Finding>,
-    /// The first LSN that will be given.
+    /// The number of the next record.
     pub next: Lsn,
-    /// Records waiting for delivery.
+    /// Number of undelivered records.
     pub backlog: u64,
-    /// Segments of earlier starts whose payloads are not encrypted.
+    /// Number of segments of earlier starts whose payloads are not encrypted.
     pub plain_segments: u64,
 }
 
-/// A log, ready to take records.
+/// An open log, ready for new records.
 pub struct OpenedLog {
-    /// Adds to it.
+    /// Appends records.
     pub writer: Writer,
-    /// Reads it.
+    /// Reads records, and knows their state.
     pub log: Arc<Log>,
-    /// What the start found.
+    /// The result of the start.
     pub recovery: RecoveryReport,
 }
 
-/// Takes the lock of the log in `dir`, which is made if missing, and opens it.
+/// Acquires the lock of the log in `dir`, which is created if missing, and opens the log.
 pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Lock, OpenedLog), OpenError> {
     let fs = real_fs();
     let unusable = |source| OpenError::Directory { path: dir.to_owned(), source };
-    // Before anything is opened, made or written, the lock's holder included.
+    // Checked before anything is opened, created or written, including the holder in the lock file.
     layout::check(dir)?;
     key_check::check(&*fs, dir, &options.keys)?;
     let made: Vec<_> = dir
@@ -75,7 +76,7 @@ pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Loc
     Ok((lock, open(fs, dir, options, now)?))
 }
 
-/// The operating system's file system. In a build for tests it fails where a failpoint says so.
+/// The operating system's file system. In a build for tests, failpoints inject faults.
 fn real_fs() -> Arc<dyn Fs> {
     let fs: Arc<dyn Fs> = Arc::new(fs::RealFs);
     #[cfg(feature = "planted-faults")]
@@ -83,7 +84,7 @@ fn real_fs() -> Arc<dyn Fs> {
     fs
 }
 
-/// Opens the log in `dir`. The caller has its lock.
+/// Opens the log in `dir`. The caller holds its lock.
 pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> Result<OpenedLog, OpenError> {
     key_check::check(&*fs, dir, &options.keys)?;
     make_directories(&*fs, dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
@@ -97,14 +98,14 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let writer = begin_segment(parts, options, predecessor, now).map_err(failed)?;
     let log = Arc::clone(writer.log());
-    // Their LSNs are passed for good only now.
+    // Their numbers are skipped durably only now.
     for segment in &headless {
         directory_scan::quarantine_segment(&*log.fs, dir, segment).map_err(failed)?;
     }
     Ok(OpenedLog { writer, log, recovery })
 }
 
-/// What the directory holds.
+/// The content of the log's directory.
 struct LogContents {
     survey: LogSegments,
     checkpoint: Option<Checkpoint>,
@@ -118,8 +119,8 @@ impl LogContents {
     }
 }
 
-/// Reads the checkpoint, the segments' headers and footers, and the dead letters. Segments in `acked/` that the
-/// checkpoint does not call delivered are moved back.
+/// Reads the checkpoint, the segments' headers and footers, and the dead letters. Moves segments in `acked/` back that
+/// have undelivered records according to the checkpoint.
 fn read_contents(
     fs: &Arc<dyn Fs>,
     dir: &Path,
@@ -140,7 +141,7 @@ fn read_contents(
     Ok(LogContents { survey, checkpoint, dead })
 }
 
-/// Takes the segments over, and brings ledger and transactions up to the end of the log. Returns the parts of the log,
+/// Adopts the segments, and brings ack tracker and transactions up to the end of the log. Returns the state of the log,
 /// and the seal that the next segment's header repeats.
 fn restore(
     fs: Arc<dyn Fs>,
@@ -189,13 +190,13 @@ fn restore(
     Ok((parts, predecessor))
 }
 
-/// The first LSN of each segment, and the start that wrote it.
+/// The first LSN of each segment, and the incarnation of the start that wrote it.
 fn incarnations(survey: &LogSegments) -> Vec<(Lsn, [u8; 16])> {
     let of = |found: &ScannedSegment| (found.header.first, found.header.identity.incarnation);
     survey.segments.iter().map(of).collect()
 }
 
-/// Begins the first segment of this life.
+/// Begins the first segment of this run.
 fn begin_segment(
     parts: RecoveredLog,
     options: &Options,
@@ -208,7 +209,7 @@ fn begin_segment(
     Writer::begin(log, options.segment_size, file, end, predecessor, now)
 }
 
-/// What is wrong with the dead-letter store.
+/// Findings about the dead-letter store.
 fn dead_letter_findings(dead: &DeadLetterStore, trouble: Option<String>) -> impl Iterator<Item = Finding> {
     let trouble = trouble.map(|detail| (FindingKind::Damaged, detail));
     let cut = dead.truncation().map(|detail| (FindingKind::TornTail, detail));
@@ -245,7 +246,7 @@ fn accept_checkpoint(
     };
     let detail = match loaded {
         Ok(checkpoint) if foreign(&checkpoint) => {
-            "of another log: everything in pending/ is delivered again".to_owned()
+            "it belongs to another log: everything in pending/ is delivered again".to_owned()
         }
         Ok(checkpoint) => return Ok(Some(checkpoint)),
         Err(LoadError::Io(source)) => {
@@ -259,7 +260,7 @@ fn accept_checkpoint(
     Ok(None)
 }
 
-/// The first number that may not be done: where the ledger begins.
+/// The first number that may not be done, with which the ack tracker begins.
 pub(super) fn first_watermark(checkpoint: Option<&Checkpoint>, oldest: Option<Lsn>) -> Lsn {
     match (checkpoint, oldest) {
         (Some(checkpoint), _) => checkpoint.watermark,
@@ -268,9 +269,9 @@ pub(super) fn first_watermark(checkpoint: Option<&Checkpoint>, oldest: Option<Ls
     }
 }
 
-/// The file the first segment of this life is written to: a small one, because a start does not wait for a whole
-/// segment of zeros. Without room even for that the daemon starts all the same, so that it can drain: the segment then
-/// has room for nothing but its header.
+/// Creates the file of the first segment of this run. It is small, because a start must not wait for a whole segment of
+/// zeros. If the disk is too full even for that, the daemon starts anyway, so that it can deliver records. The segment
+/// then has space for its header only.
 fn create_first_file(fs: &dyn Fs, dir: &Path, options: &Options) -> io::Result<Arc<dyn fs::File>> {
     let size = options.segment_size.min(FIRST_SEGMENT_BYTES);
     if let Ok(file) = preallocated_segment::prepare(fs, dir, size, options.reserve_space) {

@@ -1,7 +1,7 @@
-//! A new master key: the data keys are wrapped anew, no payload is touched.
+//! Changes the master key: wraps the data keys again, and does not touch payloads.
 //!
-//! Of each file one slot is rewritten and flushed, then the other: at every moment one of them opens, with the old
-//! key or the new one. Interrupted, it is done again. Needs the daemon stopped and both keys.
+//! In each file, one slot is rewritten and flushed, then the other. At every moment one of them opens, with the old or
+//! the new key. An interrupted change is repeated. The daemon must be stopped, and both keys must be given.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,30 +16,30 @@ use super::{dead_letters, quarantine, salvage};
 /// How the data key of a file is wrapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyStatus {
-    /// Nothing in the file is encrypted.
+    /// The file is not encrypted.
     Plain,
-    /// Both copies are under the current key.
+    /// Both copies are wrapped with the current key.
     Current,
-    /// At least one copy is under another key or spoilt, and the key can be had.
+    /// At least one copy is wrapped with another key or damaged, and a given key opens the file.
     NeedsRekey,
-    /// None of the keys given opens it; one of these does.
+    /// None of the given keys opens it. One of these would.
     Locked(Vec<KeyId>),
-    /// Its key was destroyed, because it is delivered and being given up.
+    /// The key was destroyed, because the segment is delivered and being deleted.
     Shredded,
-    /// Both copies are damaged, or the header that tells of them.
+    /// Both copies are damaged, or the header is.
     Damaged,
 }
 
-/// One file with a place for a wrapped key.
+/// One file that can contain a wrapped key.
 #[derive(Clone, Debug)]
 pub struct RekeyItem {
-    /// Its path in the log's directory.
+    /// Path inside the log's directory.
     pub path: PathBuf,
     /// How its key is wrapped.
     pub status: KeyStatus,
 }
 
-/// What there is to do. Changes nothing; works beside a daemon too.
+/// Lists the files and their key status. Changes nothing, and may run next to a daemon.
 pub fn plan(fs: &dyn Fs, dir: &Path, keys: &Keys) -> io::Result<Vec<RekeyItem>> {
     let mut items = Vec::new();
     for path in candidates(fs, dir)? {
@@ -49,13 +49,14 @@ pub fn plan(fs: &dyn Fs, dir: &Path, keys: &Keys) -> io::Result<Vec<RekeyItem>> 
     Ok(items)
 }
 
-/// Wraps the key of one file with the current master key, in both copies, durably. The caller has the log's lock.
+/// Wraps the key of one file with the current master key, in both copies, durably. The caller holds the log's lock.
 pub fn apply(fs: &dyn Fs, dir: &Path, item: &RekeyItem, keys: &Keys) -> io::Result<()> {
     let master = keys.current().ok_or_else(|| io::Error::other("there is no master key to wrap with"))?;
     let path = dir.join(&item.path);
     let gone = || io::Error::from(io::ErrorKind::NotFound);
     let block = first_block(fs, dir, &path)?.ok_or_else(gone)?;
-    let wrapped = key_slots::open(&block, keys).map_err(|_| io::Error::other("its key does not open"))?;
+    let wrapped =
+        key_slots::open(&block, keys).map_err(|_| io::Error::other("its key cannot be unwrapped"))?;
     let file = fs.open(&path, OpenMode::Write)?;
     for index in slots_to_write(&block, keys, master) {
         file.write_all_at(
@@ -66,11 +67,11 @@ pub fn apply(fs: &dyn Fs, dir: &Path, item: &RekeyItem, keys: &Keys) -> io::Resu
     }
     match first_block(fs, dir, &path)? {
         Some(block) if key_status(&item.path, &block, keys) == KeyStatus::Current => Ok(()),
-        _ => Err(io::Error::other("what was written reads back otherwise")),
+        _ => Err(io::Error::other("the written key slots read back differently")),
     }
 }
 
-/// The slots to write: one that does not open before one that does, which is all there is until then.
+/// The slots to write. A slot that does not open comes first, because until it is written the other is the only copy.
 fn slots_to_write(block: &[u8], keys: &Keys, master: &MasterKey) -> Vec<usize> {
     let mut due: Vec<_> = (0..key_slots::SLOT_OFFSETS.len())
         .filter(|&index| key_slots::open_one(block, index, master).is_none())
@@ -87,7 +88,7 @@ fn key_status(path: &Path, block: &[u8], keys: &Keys) -> KeyStatus {
     match encrypted {
         Ok(true) => {}
         Ok(false) | Err(HeaderError::Zeros) => return KeyStatus::Plain,
-        // In quarantine, with a key nobody can tell of.
+        // A file in quarantine with a damaged header, whose key is unknown.
         Err(_) => return KeyStatus::Damaged,
     }
     match key_slots::open(block, keys) {
@@ -104,12 +105,12 @@ fn key_status(path: &Path, block: &[u8], keys: &Keys) -> KeyStatus {
     }
 }
 
-/// Segments and their headers; the other candidates are dead letters.
+/// Whether the file is a segment or a copy of a segment's header. The other candidates are dead letters.
 fn is_segment(path: &Path) -> bool {
     path.extension().is_some_and(|is| is == "wal" || is == quarantine::HEADER)
 }
 
-/// Every file that may hold a wrapped key: segments, the dead letters, and what of both lies in quarantine.
+/// Every file that may contain a wrapped key: segments, dead letters, and copies of both in quarantine.
 fn candidates(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut all = vec![PathBuf::from(dead_letters::RELATIVE_PATH)];
     for below in [SegmentLocation::Pending.dir(), SegmentLocation::Acked.dir(), quarantine::DIR] {
@@ -128,7 +129,7 @@ fn candidates(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-/// The first block of a file; `None` when the file is not there or shorter.
+/// The first block of a file; `None` if the file does not exist or is shorter.
 fn first_block(fs: &dyn Fs, dir: &Path, path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match fs.open(path, OpenMode::Read) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),

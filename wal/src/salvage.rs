@@ -1,13 +1,13 @@
-//! Reads around sectors that the disk cannot read.
+//! Reads files around sectors that the disk cannot read.
 //!
-//! A failed read is tried again: most read errors pass. If the error stays and says that the medium is at fault, the
-//! range is read page by page and sector by sector. Sectors that stay unreadable are filled with [`FILLER`] and
-//! listed, so that every checksum over them fails and they are damage like any other: quarantined, listed, passed.
+//! A failed read is retried, because most read errors are temporary. If the error persists and indicates a bad medium,
+//! the range is read page by page and sector by sector. Sectors that stay unreadable are filled with [`FILLER`] and
+//! recorded. Every checksum over them fails, so they are treated like other damage: quarantined, listed and skipped.
 //!
-//! A bad sector is told from a disk that is gone by what else can be read. Somewhere in the same file a sector must be
-//! readable, or, for a file that lies in one bad sector, somewhere in the log's other files ([`read_checked`]).
-//! Otherwise the error stays an error. Besides, nothing is passed before its copy in quarantine is flushed to the same
-//! disk: a disk that is gone turns no backlog into dead letters.
+//! A bad sector is distinguished from a failed disk by other reads. At least one other sector of the same file must be
+//! readable. For a file that fits in one sector, another file of the log must be readable ([`read_checked`]). Otherwise
+//! the error is returned. In addition, nothing is skipped before its copy in quarantine is flushed to the same disk. A
+//! failed disk therefore turns no backlog into dead letters.
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,43 +15,43 @@ use std::{fmt, io};
 
 use super::fs::{File, Fs, OpenMode, read_full};
 
-/// What stands for bytes that cannot be read. Not zero: zeros have a meaning, the end of the log.
+/// Replaces unreadable bytes. Not zero, because zeros mark the end of the log.
 const FILLER: u8 = 0xff;
-/// The smallest unit a disk fails in.
+/// The smallest unit in which a disk fails, in bytes.
 const SECTOR: u64 = 512;
-/// The unit a file system reads in.
+/// The unit in which a file system reads, in bytes.
 const PAGE: u64 = 4096;
-/// Reads beyond the first before an error is believed: a bus reset or a path that fails over takes that long.
+/// Number of retries of a failed read: a bus reset or a path failover takes that long.
 const RETRIES: u32 = 2;
-/// Ranges named in a finding; a dying disk may have thousands.
+/// Maximum number of ranges in a finding. A failing disk may have thousands.
 const MAX_NAMED_RANGES: usize = 3;
 
-/// What a read found.
+/// The result of a read.
 #[derive(Debug)]
 pub struct SalvagedRead {
-    /// Bytes before the end of the file.
+    /// Number of bytes before the end of the file.
     pub len: usize,
-    /// Those of them that are filler.
+    /// The ranges that were replaced by filler.
     pub unreadable: UnreadableRanges,
 }
 
-/// Ranges of a file that cannot be read: whole sectors, in order, apart from one another.
+/// Ranges of a file that cannot be read: whole sectors, in order, not adjacent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnreadableRanges(Vec<Range<u64>>);
 
 impl UnreadableRanges {
-    /// Whether there are none.
+    /// Whether there are no ranges.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The ranges that have a byte in common with this one, whole.
+    /// The whole ranges that overlap this one.
     pub fn overlapping(&self, range: &Range<u64>) -> Self {
         let touches = |one: &&Range<u64>| one.start < range.end && range.start < one.end;
         Self(self.0.iter().filter(touches).cloned().collect())
     }
 
-    /// Replaces what is known of a range.
+    /// Replaces what is recorded about a range.
     pub fn replace(&mut self, range: &Range<u64>, by: &Self) {
         let before = self.0.iter().map(|one| one.start..one.end.min(range.start));
         let behind = self.0.iter().map(|one| one.start.max(range.end)..one.end);
@@ -62,17 +62,17 @@ impl UnreadableRanges {
         all.into_iter().for_each(|one| self.add(one));
     }
 
-    /// Where the last range ends.
+    /// End of the last range.
     pub fn end(&self) -> Option<u64> {
         self.0.last().map(|last| last.end)
     }
 
-    /// The ranges.
+    /// All ranges.
     pub fn iter(&self) -> impl Iterator<Item = &Range<u64>> {
         self.0.iter()
     }
 
-    /// In words; `None` if there are none.
+    /// A description; `None` if there are no ranges.
     pub fn detail(&self, file: &str) -> Option<String> {
         (!self.is_empty()).then(|| format!("unreadable: input/output error at {self} of {file}"))
     }
@@ -98,8 +98,8 @@ impl fmt::Display for UnreadableRanges {
     }
 }
 
-/// Fills `buf` from `offset`, as [`read_full`] does, and around what the disk cannot read. Fails if nothing of the file
-/// can be read, or for another reason than a bad medium.
+/// Fills `buf` from `offset` like [`read_full`], but around unreadable sectors. Fails if nothing of the file can be
+/// read, or for another reason than a bad medium.
 pub fn read(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<SalvagedRead> {
     match read_with_retries(file, buf, offset) {
         Err(error) if is_media_error(&error) => read_by_page(file, buf, offset, error),
@@ -107,8 +107,8 @@ pub fn read(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<Salvaged
     }
 }
 
-/// The same for a file of the log in `dir` that may be smaller than a sector: if nothing of it can be read and another
-/// file of the log can, all of it is unreadable.
+/// Like [`read`], for a file of the log in `dir` that may be smaller than a sector. If nothing of it can be read, and
+/// another file of the log can, all of it is unreadable.
 pub fn read_checked(
     fs: &dyn Fs,
     dir: &Path,
@@ -128,7 +128,7 @@ pub fn read_checked(
     }
 }
 
-/// Reads a whole file of the log in `dir`; `None` when there is none. A file larger than `limit` bytes is an error.
+/// Reads a whole file of the log in `dir`; `None` if it does not exist. Fails if it is larger than `limit` bytes.
 pub fn read_file(
     fs: &dyn Fs,
     dir: &Path,
@@ -142,7 +142,7 @@ pub fn read_file(
     let len = file.size()?;
     if len > limit {
         return Err(io::Error::other(format!(
-            "{} has {len} bytes, at most {limit} are expected",
+            "{} has {len} bytes; at most {limit} are allowed",
             path.display()
         )));
     }
@@ -152,7 +152,7 @@ pub fn read_file(
     Ok(Some((bytes, unreadable)))
 }
 
-/// [`read_full`], tried again after an error.
+/// Like [`read_full`], with retries after an error.
 pub fn read_with_retries(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut read = read_full(file, buf, offset);
     for _ in 0..RETRIES {
@@ -165,8 +165,8 @@ pub fn read_with_retries(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Re
     read
 }
 
-/// Overwrites what cannot be read in the pages of a range that is about to be written, so that the disk puts other
-/// sectors in its place. A write of a part of such a page fails: the system must read the rest of it first.
+/// Overwrites unreadable sectors in the pages of a range that is about to be written, so that the disk remaps them.
+/// Without it, a write to a part of such a page fails, because the system must read the rest of the page first.
 pub fn make_writable(file: &dyn File, range: &Range<u64>) -> io::Result<()> {
     let pages = range.start / PAGE * PAGE..range.end.next_multiple_of(PAGE);
     let mut bytes = vec![0; (pages.end - pages.start) as usize];
@@ -176,16 +176,16 @@ pub fn make_writable(file: &dyn File, range: &Range<u64>) -> io::Result<()> {
     })
 }
 
-/// Whether an error is what a bad medium gives. A shortage of memory or descriptors, or a device that was pulled out,
-/// says nothing of what lies on the disk.
+/// Whether an error indicates a bad medium. A shortage of memory or descriptors, or a removed device, is no evidence
+/// about the data on the disk.
 fn is_media_error(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    // How the block layer and file systems with checksums of their own report it.
+    // The errors of the block layer, and of file systems with their own checksums.
     const MEDIUM: [Errno; 5] = [Errno::IO, Errno::NODATA, Errno::ILSEQ, Errno::BADMSG, Errno::UCLEAN];
     error.raw_os_error().is_some_and(|code| MEDIUM.iter().any(|errno| errno.raw_os_error() == code))
 }
 
-/// Reads page by page, and sector by sector where a page fails.
+/// Reads page by page, and sector by sector in pages that fail.
 fn read_by_page(file: &dyn File, buf: &mut [u8], offset: u64, error: io::Error) -> io::Result<SalvagedRead> {
     let end = (offset + buf.len() as u64).min(file.size()?);
     let mut unreadable = UnreadableRanges::default();
@@ -206,7 +206,7 @@ fn read_by_page(file: &dyn File, buf: &mut [u8], offset: u64, error: io::Error) 
     Ok(SalvagedRead { len: end.saturating_sub(offset) as usize, unreadable })
 }
 
-/// Reads the sectors of a page that cannot be read whole. Says whether there was one that can be.
+/// Reads the sectors of a page that cannot be read as a whole. Returns whether any of them is readable.
 fn read_page(
     file: &dyn File,
     buf: &mut [u8],
@@ -217,7 +217,7 @@ fn read_page(
         .map(|sector| (sector * SECTOR).max(page.start)..((sector + 1) * SECTOR).min(page.end))
         .collect();
     let part = |sector: &Range<u64>| (sector.start - page.start) as usize..(sector.end - page.start) as usize;
-    // Most file systems read whole pages: if both ends fail, so do the sectors between, each perhaps for seconds.
+    // Most file systems read whole pages. If both ends fail, the sectors between fail too, each perhaps after seconds.
     let ends_fail = match &sectors[..] {
         [first, .., last] => {
             !try_read(file, &mut buf[part(first)], first.start)?
@@ -235,13 +235,13 @@ fn read_page(
     Ok(read_any)
 }
 
-/// Notes a range as unreadable, by whole sectors, and fills what was asked for of it.
+/// Records a range as unreadable, in whole sectors, and fills `buf` with filler.
 fn mark_unreadable(buf: &mut [u8], range: &Range<u64>, unreadable: &mut UnreadableRanges) {
     buf.fill(FILLER);
     unreadable.add(range.start / SECTOR * SECTOR..range.end.next_multiple_of(SECTOR));
 }
 
-/// Reads a small range whole; false if the medium is at fault.
+/// Reads a small range completely. Returns `false` after an error of the medium.
 fn try_read(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<bool> {
     match read_full(file, buf, offset) {
         Err(error) if is_media_error(&error) => Ok(false),
@@ -249,7 +249,7 @@ fn try_read(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<bool> {
     }
 }
 
-/// Whether a sector at the beginning, in the middle or at the end of a file can be read.
+/// Whether a sector at the beginning, in the middle or at the end of a file is readable.
 fn has_readable(file: &dyn File) -> io::Result<bool> {
     let size = file.size()?;
     for at in [0, size / 2, size.saturating_sub(1)] {
@@ -262,7 +262,7 @@ fn has_readable(file: &dyn File) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whether a file of the log in `dir` can be read: the disk is there.
+/// Whether any file of the log in `dir` can be read, so that the disk works.
 fn disk_responds(fs: &dyn Fs, dir: &Path) -> bool {
     let within = ["pending", "acked", "dead", "sent", ""].into_iter().map(|name| dir.join(name));
     let mut files = within.flat_map(|dir| {

@@ -1,4 +1,4 @@
-//! Walks the frames of one segment's file through a bounded buffer.
+//! Reads the frames of one file through a bounded buffer.
 
 use std::io;
 use std::ops::{Range, RangeInclusive};
@@ -10,20 +10,20 @@ use super::salvage::UnreadableRanges;
 use super::{frame, salvage};
 use crate::units::Lsn;
 
-/// Large enough that a read costs little per record, small enough to hold one for each of 128 workers.
+/// Size of a read in bytes: large enough for a low cost per record, small enough for one buffer in each of 128 workers.
 const CHUNK: usize = 256 << 10;
 
 /// Reads frames at given offsets.
 pub struct Scanner {
     file: Arc<dyn File>,
     seed: ChecksumSeed,
-    /// No frame reaches beyond it.
+    /// Frames must end at or before this offset.
     limit: u64,
     buffer: Vec<u8>,
     buffer_at: u64,
-    /// What of the bytes read so far the disk cannot read.
+    /// Unreadable ranges among the bytes read so far.
     unreadable: UnreadableRanges,
-    /// Bytes that the last look at a frame took into account.
+    /// Number of bytes that the last check of a frame depended on.
     examined: usize,
 }
 
@@ -34,23 +34,23 @@ impl Scanner {
         Self { file, seed, limit, buffer: Vec::new(), buffer_at: 0, unreadable, examined: 0 }
     }
 
-    /// Lets frames up to a new limit be seen.
+    /// Sets a new limit.
     pub fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
     }
 
-    /// Forgets what was read ahead: beside a live writer it may be older than what lies there now.
+    /// Drops read-ahead bytes, which may be outdated while a writer is active.
     pub fn refresh(&mut self) {
         self.buffer.clear();
     }
 
-    /// The frame at `offset`. An error is the disk's, never the end of the log.
+    /// The frame at `offset`. The outer error is an I/O error, never the end of the log.
     pub fn frame_at(&mut self, offset: u64) -> io::Result<Result<DecodedFrame<'_>, FrameError>> {
         let room = self.limit.saturating_sub(offset);
         let mut needed = FRAME_HEADER;
         let found = loop {
             self.fill_buffer(offset, needed)?;
-            // What was read ahead may hold all of it: how much was asked for says nothing.
+            // The read-ahead may contain the whole frame already, so the length comes from its header.
             self.examined = frame::claimed_len(self.buffered(offset), room).unwrap_or(FRAME_HEADER);
             match frame::check(self.buffered(offset), &self.seed, offset, room) {
                 Err(FrameError::Incomplete(more)) if more > needed => needed = more,
@@ -61,33 +61,33 @@ impl Scanner {
         Ok(found.map(|found| found.with(self.buffered(offset))))
     }
 
-    /// The frame that `frame_at` has just found at this offset, without checking it again.
+    /// The frame that `frame_at` just found at this offset, without another check.
     pub fn cached_frame(&self, offset: u64) -> Option<DecodedFrame<'_>> {
         frame::decode_trusted(self.buffered(offset))
     }
 
-    /// What cannot be read of the frame that should lie at `offset`, where `frame_at` has just found none: of its
-    /// header, and of the bytes that its length claims.
+    /// Unreadable ranges of the frame expected at `offset`, after `frame_at` found none: of its header, and of the
+    /// bytes that its length field covers.
     pub fn unreadable_at(&self, offset: u64) -> UnreadableRanges {
         self.unreadable.overlapping(&(offset..offset + self.examined as u64))
     }
 
-    /// What cannot be read of this range, as far as it was read.
+    /// Unreadable ranges in this range, as far as it was read.
     pub fn unreadable(&self, range: &Range<u64>) -> UnreadableRanges {
         self.unreadable.overlapping(range)
     }
 
-    /// The first valid frame from `offset` on whose number is one of `numbers`, where damage was found before.
+    /// The first valid frame at or after `offset` with one of these numbers. Used after damage.
     ///
-    /// The number is looked at before the checksum: a payload full of what looks like long frames would cost a
-    /// checksum over all of the file every eight bytes.
+    /// The number is checked before the checksum. Otherwise a payload that looks like many long frames would cost a
+    /// checksum over the rest of the file every eight bytes.
     pub fn resync(
         &mut self,
         offset: u64,
         numbers: RangeInclusive<u64>,
     ) -> io::Result<Option<(u64, frame::FrameMeta)>> {
         let mut offset = offset.next_multiple_of(ALIGN as u64);
-        // A file that was cut is shorter than its limit: beyond its end every step would be a read of nothing.
+        // A truncated file is shorter than its limit. After its end, every step would cost an empty read.
         let end = self.limit.min(self.file.size()?);
         while offset + FRAME_HEADER as u64 <= end {
             self.fill_buffer(offset, FRAME_HEADER)?;
@@ -101,14 +101,14 @@ impl Scanner {
         Ok(None)
     }
 
-    /// The numbers a frame of this segment may have behind the record before `least`: one of n bytes cannot hold
-    /// more than n/32 records.
+    /// The numbers that a frame of this segment can have, beginning with `least`: n bytes cannot contain more than n/32
+    /// records.
     pub fn lsn_range_from(&self, least: Lsn) -> RangeInclusive<u64> {
         least.0..=least.0.saturating_add(self.limit / FRAME_HEADER as u64)
     }
 
-    /// The last offset below the limit, plus one, that does not hold a zero; `lsn_range_from` if all are zero. Bytes
-    /// that cannot be read do not count.
+    /// The offset after the last byte below the limit that is not zero; `from` if all are zero. Unreadable bytes count
+    /// as zero.
     pub fn last_written(&mut self, from: u64) -> io::Result<u64> {
         let mut last = from;
         let mut at = from;
@@ -165,8 +165,8 @@ mod tests {
     use super::super::memory_fs::MemoryFs;
     use super::*;
 
-    /// Found by fuzzing: behind the end of a file that was cut, each eight bytes up to where it should have ended cost
-    /// a read; a segment of 64 MiB took minutes, one whose footer claimed more for ever.
+    /// Found by fuzzing: after the end of a truncated file, every eight bytes up to its recorded length cost a read. A
+    /// segment of 64 MiB took minutes; one whose footer recorded a huge length never finished.
     #[test]
     fn nothing_is_looked_for_behind_the_end_of_a_file() {
         let fs = MemoryFs::default();

@@ -1,7 +1,7 @@
-//! Files with secrets: keys, in the first place.
+//! Reads files with secrets, such as keys.
 //!
-//! Whoever belongs to a file's group may read it, which is how a service is given one; what everybody may read is
-//! refused, because it protects nothing.
+//! The group of a file may read it: this is how a service gets access. A file that every user can read is refused,
+//! because it protects nothing.
 
 use std::fs::File;
 use std::io;
@@ -11,31 +11,31 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-/// The right of others to read, in a file's mode.
+/// Mode bit: other users may read the file.
 const READABLE_BY_OTHERS: u32 = 0o004;
 
-/// Why a file is not read. Never holds anything of its content.
+/// Why a secret file cannot be used. Contains nothing of the file's content.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Everybody may read it.
-    #[error("everybody may read it (mode {0:04o}): chmod o-r makes it private, and consider a new secret")]
+    /// Every user can read the file.
+    #[error("every user can read it (mode {0:04o}): run chmod o-r on it, and consider a new secret")]
     Exposed(u32),
-    /// It is another file than it is taken for.
+    /// The file is too large for a secret.
     #[error("more than {0} bytes")]
     TooLong(usize),
 }
 
-/// What the file holds, up to `most` bytes; wiped from memory when it is dropped. Blocks for the disk.
+/// Reads the file, up to `most` bytes. The content is erased from memory when it is dropped. Blocks on disk I/O.
 pub fn read(path: &Path, most: usize) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
     let file = File::open(path)?;
     let about = file.metadata()?;
     if about.mode() & READABLE_BY_OTHERS != 0 {
         return Err(SecretFileError::Exposed(about.mode() & 0o7777));
     }
-    // Room enough from the beginning: a buffer that grows leaves copies behind.
+    // Full capacity from the beginning: a growing buffer would leave copies in memory.
     let room = usize::try_from(about.size()).unwrap_or(most).min(most) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     file.take(most as u64 + 1).read_to_end(&mut bytes)?;

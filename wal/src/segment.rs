@@ -1,4 +1,4 @@
-//! The segments of an open log: which there are, where they lie, how far each is flushed.
+//! The segments of an open log: their locations, and how far each is flushed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,17 +15,17 @@ use super::{frame, segment_header};
 use crate::sync::RwLock;
 use crate::units::{Lsn, Timestamp};
 
-/// Which directory a segment lies in.
+/// The directory of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentLocation {
-    /// Not yet fully delivered.
+    /// `pending/`: not completely delivered.
     Pending,
-    /// Delivered, kept for replay.
+    /// `acked/`: delivered, retained for replay.
     Acked,
 }
 
 impl SegmentLocation {
-    /// The directory's name.
+    /// Name of the directory.
     pub const fn dir(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -34,40 +34,40 @@ impl SegmentLocation {
     }
 }
 
-/// How far a segment has come.
+/// The changeable state of a segment.
 #[derive(Clone, Debug)]
 pub struct SegmentState {
-    /// Where it lies.
+    /// Directory of the segment.
     pub location: SegmentLocation,
     /// The number after its last flushed record.
     pub next: Lsn,
     /// Bytes of header and flushed records.
     pub length: u64,
-    /// Whether it has its footer: nothing will be added.
+    /// Whether it has its footer, so that no record will be added.
     pub sealed: bool,
-    /// When its last record was accepted.
+    /// Acceptance time of the last record.
     pub last_at: Timestamp,
-    /// Offsets of every `INDEX_STRIDE`th record while it is open; the footer has them afterwards.
+    /// Offsets of every `INDEX_STRIDE`th record while the segment is open. Later they are in the footer.
     pub index: Vec<u32>,
 }
 
 /// One segment.
 pub struct Segment {
-    /// Its first LSN.
+    /// First LSN.
     pub first: Lsn,
-    /// When it began.
+    /// Creation time.
     pub created: Timestamp,
-    /// What its checksums begin with.
+    /// Start value of its checksums.
     pub seed: ChecksumSeed,
     /// How its payloads are read.
     pub access: PayloadAccess,
-    /// Records per label, if it was sealed in an earlier life and its footer is readable; else none.
+    /// Number of records per label, if an earlier run sealed it and its footer is readable; else empty.
     pub labels: BTreeMap<String, u64>,
     state: RwLock<SegmentState>,
 }
 
 impl Segment {
-    /// A segment as recovery or rotation found or made it.
+    /// A segment with this header and state.
     pub fn new(header: &SegmentHeader, access: PayloadAccess, state: SegmentState) -> Self {
         Self {
             first: header.first,
@@ -79,12 +79,12 @@ impl Segment {
         }
     }
 
-    /// The same with what its footer counts.
+    /// The same segment, with the label counts of its footer.
     pub fn with_labels(self, labels: BTreeMap<String, u64>) -> Self {
         Self { labels, ..self }
     }
 
-    /// A copy of its state.
+    /// A copy of the state.
     pub fn state(&self) -> SegmentState {
         self.state.read().clone()
     }
@@ -94,30 +94,30 @@ impl Segment {
         self.with_state(|state| (state.next, state.length))
     }
 
-    /// The number at which a reader goes on behind it, and the bytes flushed. A closed one that lost its footer and its
-    /// successor may hold no record at all: the way on is behind its first number all the same. The first of the open
-    /// one is still to come.
+    /// The number with which a reader continues after the segment, and the flushed bytes. A closed segment without
+    /// footer and successor may have no record at all; the reader then still continues after its first number. The open
+    /// segment's first record may still be written.
     pub fn extent(&self) -> (Lsn, u64) {
         let least = |sealed: bool| if sealed { self.first.next() } else { self.first };
         self.with_state(|state| (state.next.max(least(state.sealed)), state.length))
     }
 
-    /// Looks at its state without a copy.
+    /// Reads the state without a copy.
     fn with_state<T>(&self, at: impl FnOnce(&SegmentState) -> T) -> T {
         at(&self.state.read())
     }
 
-    /// Changes its state.
+    /// Changes the state.
     pub fn update<T>(&self, change: impl FnOnce(&mut SegmentState) -> T) -> T {
         change(&mut self.state.write())
     }
 
-    /// Where its file lies now.
+    /// Current path of the file.
     pub fn path(&self, dir: &Path) -> PathBuf {
         segment_path(dir, self.with_state(|state| state.location), self.first)
     }
 
-    /// Opens its file, wherever it lies; it may be moved to `acked/` at any moment.
+    /// Opens the file in its current directory. It may be moved to `acked/` at any moment.
     pub fn open(&self, fs: &dyn Fs, dir: &Path) -> io::Result<Arc<dyn File>> {
         match fs.open(&segment_path(dir, SegmentLocation::Pending, self.first), OpenMode::Read) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -127,17 +127,17 @@ impl Segment {
         }
     }
 
-    /// Bytes a record of `payload` bytes takes in it.
+    /// Bytes of a frame in this segment for a payload of `payload` bytes.
     pub fn frame_len(&self, payload: usize) -> u64 {
         frame::frame_len(payload + self.access.overhead()) as u64
     }
 
-    /// A scanner of its flushed frames.
+    /// A scanner of the flushed frames.
     pub fn scanner(&self, fs: &dyn Fs, dir: &Path) -> io::Result<Scanner> {
         Ok(Scanner::new(self.open(fs, dir)?, self.seed.clone(), self.flushed().1))
     }
 
-    /// An offset at or before the record `lsn`, with the number of the record there.
+    /// The last indexed offset at or before the record `lsn`, with the number of the record there.
     pub fn nearest_indexed(&self, fs: &dyn Fs, dir: &Path, lsn: Lsn) -> io::Result<(u64, Lsn)> {
         let state = self.state();
         let index = match state.sealed {
@@ -154,7 +154,7 @@ impl Segment {
     }
 }
 
-/// Where the file of a segment lies.
+/// Path of a segment's file.
 pub fn segment_path(dir: &Path, place: SegmentLocation, first: Lsn) -> PathBuf {
     dir.join(place.dir()).join(segment_header::segment_name(first))
 }
@@ -164,30 +164,30 @@ pub fn segment_path(dir: &Path, place: SegmentLocation, first: Lsn) -> PathBuf {
 pub struct Segments(RwLock<BTreeMap<Lsn, Arc<Segment>>>);
 
 impl Segments {
-    /// Adds one.
+    /// Adds a segment.
     pub fn insert(&self, segment: Arc<Segment>) {
         self.0.write().insert(segment.first, segment);
     }
 
-    /// Forgets one.
+    /// Removes a segment.
     pub fn remove(&self, first: Lsn) {
         self.0.write().remove(&first);
     }
 
-    /// The one that holds `lsn`, or that will when it is flushed; `None` when it is no longer kept.
+    /// The segment that has `lsn`, or will have it when it is flushed; `None` if it is no longer retained.
     pub fn containing(&self, lsn: Lsn) -> Option<Arc<Segment>> {
         let all = self.0.read();
         let (_, segment) = all.range(..=lsn).next_back()?;
         segment.with_state(|state| !state.sealed || lsn < state.next).then(|| Arc::clone(segment))
     }
 
-    /// The first one that begins at or after `lsn`.
+    /// The first segment that begins at or after `lsn`.
     pub fn first_from(&self, lsn: Lsn) -> Option<Arc<Segment>> {
         let all = self.0.read();
         all.range(lsn..).next().map(|(_, segment)| Arc::clone(segment))
     }
 
-    /// How many numbers from `first_from` up to `to` lie in one of them.
+    /// Number of LSNs from `from` up to `to` that are in a segment.
     pub fn count_retained(&self, from: Lsn, to: Lsn) -> u64 {
         let all = self.0.read();
         let before = all.range(..to).rev().map(|(first, segment)| (*first, segment.flushed().0));
@@ -195,7 +195,7 @@ impl Segments {
         overlapping.map(|(first, next)| next.min(to).0.saturating_sub(first.max(from).0)).sum()
     }
 
-    /// All of them, oldest first.
+    /// All segments, oldest first.
     pub fn all(&self) -> Vec<Arc<Segment>> {
         self.0.read().values().cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! Segment headers, and the names of segment files: built and parsed here and nowhere else.
+//! Segment headers and the names of segment files. They are encoded and parsed only here.
 
 use std::fmt;
 
@@ -8,37 +8,37 @@ use super::frame::FRAME_HEADER;
 use super::types::Identity;
 use crate::units::{Lsn, Timestamp};
 
-/// The newest format this code knows.
+/// The newest format that this code knows.
 pub const FORMAT: u16 = 2;
-/// What it writes where payloads are not encrypted, for readers of format 1 too.
+/// Format of unencrypted segments, which readers of format 1 can read.
 const FORMAT_PLAIN: u16 = 1;
-/// What it writes where they are: a reader of format 1 must refuse it, and not take ciphertext for records.
+/// Format of encrypted segments. A reader of format 1 must refuse it, because it would take ciphertext for records.
 const FORMAT_ENCRYPTED: u16 = 2;
 /// The cipher of encrypted payloads: AES-256-GCM-SIV.
 const CIPHER: u32 = 1;
-/// Size of a header: one block, so that it is never torn together with a record.
+/// Size of a header in bytes: one block, so that it is never torn together with a record.
 pub const HEADER_LEN: u64 = 4096;
 
 const MAGIC: [u8; 8] = *b"forebay\n";
 const CRC_AT: usize = HEADER_LEN as usize - 4;
 
-/// How a segment ended, as its footer says and the next header repeats. A log cut exactly between two records
-/// is noticed by it.
+/// The end of a segment, as recorded in its footer and repeated in the next header. It reveals a log that was cut
+/// exactly between two records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SegmentSeal {
-    /// First LSN of the segment; 0 when there is no predecessor.
+    /// First LSN of the segment; 0 if there is no predecessor.
     pub first: Lsn,
-    /// The LSN after its last record.
+    /// The LSN after the last record.
     pub next: Lsn,
-    /// Bytes of header and records; the footer follows there.
+    /// Bytes of header and records, which is the offset of the footer.
     pub length: u64,
     /// CRC over the CRCs of all its frames, in order.
     pub chain: u32,
 }
 
 impl SegmentSeal {
-    /// Whether there can be such a segment: its records take at least their frames' headers, and their offsets have
-    /// four bytes. A checksum says that it was written; loops and sums over records must not depend on that.
+    /// Whether such a segment is possible: its records take at least the size of their frame headers, and offsets have
+    /// four bytes. A correct checksum implies it, but loops and sums over records must not depend on that.
     fn is_sound(&self) -> bool {
         let records = self.next.0.checked_sub(self.first.0);
         let bytes = records.and_then(|records| records.checked_mul(FRAME_HEADER as u64));
@@ -47,44 +47,44 @@ impl SegmentSeal {
     }
 }
 
-/// What the first block of a segment says.
+/// The content of a segment's first block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
-    /// Which log, under which start.
+    /// Identity of the log and of the start.
     pub identity: Identity,
     /// LSN of the first record.
     pub first: Lsn,
-    /// Random, part of every frame's checksum: bytes of another file or life never pass.
+    /// Random salt, part of every frame's checksum. Bytes of another file or an earlier use therefore never pass.
     pub salt: [u8; 16],
-    /// When the segment began.
+    /// Creation time of the segment.
     pub created: Timestamp,
-    /// How the predecessor was sealed.
+    /// Seal of the predecessor.
     pub predecessor: SegmentSeal,
-    /// Bytes the file was filled with before it was used: a shorter one that is not sealed was cut.
+    /// Preallocated size in bytes. An unsealed file that is shorter was truncated.
     pub capacity: u64,
-    /// Whether payloads are encrypted. Then the log's secret lies in the key slots, and not in the header.
+    /// Whether payloads are encrypted. The log's secret is then in the key slots and not in the header.
     pub encrypted: bool,
 }
 
-/// Why a block is not a header.
+/// Why a block is not a valid header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderError {
-    /// Only zeros: the segment was never begun.
+    /// The block is all zeros: the segment was never begun.
     Zeros,
-    /// Shorter than a header, a wrong magic or a wrong checksum.
+    /// The block is too short, or has a wrong magic or checksum.
     Damaged,
-    /// A format this version cannot read; `.0` wrote it, `.1` is the oldest version that reads it.
+    /// A format that this version cannot read. `.0` wrote it, `.1` is the oldest format that can read it.
     Version(u16, u16),
 }
 
 impl fmt::Display for HeaderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Zeros => f.write_str("the segment's header is blank"),
+            Self::Zeros => f.write_str("the segment's header is all zeros"),
             Self::Damaged => f.write_str("the segment's header is damaged"),
             Self::Version(wrote, needs) => write!(
                 f,
-                "the segment has format {wrote}, to be read by versions that know format {needs}; this one knows \
+                "the segment has format {wrote}, which needs a version that knows format {needs}; this one knows \
                  {FORMAT}. Use the version of forebay that wrote it, or a newer one"
             ),
         }
@@ -92,7 +92,7 @@ impl fmt::Display for HeaderError {
 }
 
 impl SegmentHeader {
-    /// The block. Of an encrypted segment its key slots are left free.
+    /// Encodes the block. The key slots of an encrypted segment are left empty.
     pub fn encode(&self) -> Vec<u8> {
         let mut block = Vec::with_capacity(HEADER_LEN as usize);
         block.extend_from_slice(&MAGIC);
@@ -121,7 +121,7 @@ impl SegmentHeader {
         block
     }
 
-    /// Reads the first block of a segment.
+    /// Decodes the first block of a segment.
     pub fn decode(block: &[u8]) -> Result<Self, HeaderError> {
         if block.iter().all(|&byte| byte == 0) {
             return Err(HeaderError::Zeros);
@@ -165,7 +165,7 @@ impl SegmentHeader {
     }
 }
 
-/// The slots have checks of their own: they change when the master key does.
+/// Checksum of a block. The key slots have their own checksums, because they change with the master key.
 pub(super) fn checksum(block: &[u8], encrypted: bool) -> u32 {
     if !encrypted {
         return crc32fast::hash(&block[..CRC_AT]);
@@ -175,16 +175,16 @@ pub(super) fn checksum(block: &[u8], encrypted: bool) -> u32 {
     crc32fast::hash(&bare)
 }
 
-/// The name of the segment whose first record is `first`: 20 digits, so that names sort as numbers do.
+/// File name of the segment whose first record is `first`. It has 20 digits, so that names sort like numbers.
 pub fn segment_name(first: Lsn) -> String {
     format!("{:020}.wal", first.0)
 }
 
-/// The first LSN in a segment's name; `None` for every other name.
+/// The first LSN in a segment's name; `None` for any other name.
 pub fn parse_segment_name(name: &str) -> Option<Lsn> {
     let digits = name.strip_suffix(".wal")?;
     let plain = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
-    // Half of all numbers will never be reached, and with them out of the way no sum of two overflows.
+    // The upper half of all numbers is never reached. Without it, no sum of two numbers overflows.
     let lsn = plain.then(|| digits.parse().ok()).flatten()?;
     (lsn <= u64::MAX / 2).then_some(Lsn(lsn))
 }
@@ -235,10 +235,10 @@ mod tests {
                 key_slots::SLOT_OFFSETS.iter().any(|&at| (at..at + key_slots::SLOT_LEN).contains(&(bit / 8)));
             assert_eq!(SegmentHeader::decode(&bad).is_ok(), slot, "bit {bit}");
         }
-        assert_eq!(good[8..12], [2, 0, 2, 0], "a reader of format 1 refuses it");
+        assert_eq!(good[8..12], [2, 0, 2, 0], "a reader of format 1 must refuse it");
     }
 
-    /// Found by fuzzing: a start looped over the records of a predecessor that cannot have been.
+    /// Found by fuzzing: a start looped over the records of an impossible predecessor.
     #[test]
     fn a_header_whose_predecessor_cannot_have_been_is_damaged() {
         for (next, length) in [(0, 4096), (1 << 40, 64 << 20)] {

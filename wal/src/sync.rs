@@ -1,9 +1,9 @@
-//! Locks, condition variables and atomics: the standard library's, or, with the feature `shuttle`, ones whose every
-//! call is a point where another thread may go on. No release has the feature: outside of a model its locks panic.
+//! Locks, condition variables and atomics of the standard library. With the feature `shuttle`, every call is a point
+//! where another thread may be scheduled. No release has this feature: outside of a model its locks panic.
 //!
-//! Locking cannot fail. The standard library's lock returns an error after a thread has panicked while it held the
-//! lock. The owner of that thread notices the panic and ends the process or the request (`task`); the threads that go
-//! on until then must not panic as well.
+//! Locking cannot fail. The standard library's lock returns an error after a thread panicked while it held the lock.
+//! The owner of that thread notices the panic, and ends the process or the request (`task`). Threads that run until
+//! then must not panic as well.
 
 #[cfg(not(feature = "shuttle"))]
 use std::sync as from;
@@ -36,7 +36,7 @@ impl<T> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The value.
+    /// Returns the value.
     pub fn into_inner(self) -> T {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
@@ -52,12 +52,12 @@ impl<T> RwLock<T> {
         Self(from::RwLock::new(value))
     }
 
-    /// Waits until no writer has the lock.
+    /// Waits for a read lock.
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until nobody else has the lock.
+    /// Waits for the write lock.
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,7 +73,7 @@ impl Condvar {
         Self(from::Condvar::new())
     }
 
-    /// Waits for a notification, or less: the caller checks its condition again.
+    /// Waits for a notification. May return without one, so the caller must check its condition again.
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,7 +83,7 @@ impl Condvar {
         self.0.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Waits as long as `condition` holds.
+    /// Waits while `condition` holds.
     pub fn wait_while<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -92,7 +92,7 @@ impl Condvar {
         self.0.wait_while(guard, condition).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits as long as `condition` holds, for at most `timeout`. The condition may hold in the end.
+    /// Waits while `condition` holds, for at most `timeout`. After a timeout the condition may still hold.
     pub fn wait_timeout_while<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -113,12 +113,12 @@ impl Condvar {
     }
 }
 
-/// Shuttle has none.
+/// A `OnceLock` for models, because shuttle has none.
 #[cfg(feature = "shuttle")]
 mod once {
     use super::atomic::{AtomicBool, Ordering};
 
-    /// The standard library's, with a point before each call where another thread may go on.
+    /// The standard library's cell. Before each call, another thread may be scheduled.
     pub struct OnceLock<T>(std::sync::OnceLock<T>, AtomicBool);
 
     impl<T> OnceLock<T> {
@@ -127,13 +127,13 @@ mod once {
             Self(std::sync::OnceLock::new(), AtomicBool::new(false))
         }
 
-        /// The value, if there is one.
+        /// The value, if it is set.
         pub fn get(&self) -> Option<&T> {
             self.1.load(Ordering::SeqCst);
             self.0.get()
         }
 
-        /// The value, made now if there is none.
+        /// The value, which is created if it is not set.
         pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
             self.1.load(Ordering::SeqCst);
             self.0.get_or_init(make)

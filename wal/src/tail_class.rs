@@ -1,45 +1,47 @@
-//! What the end of the last segment means. Torn and damaged are told apart by evidence, never by "it was the last
-//! thing that could be read".
+//! Classifies the end of the last segment. Evidence distinguishes a torn tail from damage, never the mere position at
+//! the end of the log.
 
-/// What recovery sees at the first place where no valid frame lies.
+/// The evidence at the first offset without a valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evidence {
-    /// The disk cannot read bytes of the frame that should lie here: of its header, or of what its length claims.
+    /// The disk cannot read bytes of the frame expected here: of its header, or of the length in it.
     pub unreadable: bool,
-    /// Bytes lie here, and an earlier start listed the record that should as damaged. What that start saw may be gone:
-    /// it overwrites unreadable sectors to write behind them.
+    /// The bytes are not all zeros, and an earlier start listed the expected record as damaged. What that start saw may
+    /// be overwritten: to write after unreadable sectors, it overwrites them.
     pub listed_as_damaged: bool,
-    /// From here on there are only zeros, or the file ends. Bytes that cannot be read do not count.
+    /// Only zeros, or the end of the file, follow. Unreadable bytes count as zeros.
     pub rest_zero: bool,
-    /// The checkpoint, or a valid frame, says that bytes from here on were flushed.
+    /// According to the checkpoint or a valid frame, bytes from here on were flushed.
     pub known_durable: bool,
-    /// A valid frame lies further on.
+    /// A valid frame follows somewhere after this offset.
     pub valid_frame_follows: bool,
 }
 
-/// What recovery does about it.
+/// The class of a tail, and with it the action of recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TailClass {
-    /// Nothing: the segment simply ends here.
+    /// The segment simply ends here. No action.
     End,
-    /// A crash interrupted a write that nobody was told of: keep it aside, cut.
+    /// A crash interrupted a write that was not acknowledged. The bytes are copied to quarantine and cut.
     Torn,
-    /// Flushed bytes changed: quarantine up to the next valid frame and go on behind it.
+    /// Flushed bytes changed. They are quarantined up to the next valid frame, and reading continues there.
     DamageBeforeFrame,
-    /// Flushed bytes changed, up to the end of what was promised; or bytes that may have been flushed cannot be read.
+    /// Flushed bytes changed, up to the durable offset; or bytes cannot be read that may have been flushed.
     DamageToDurableEnd,
-    /// Flushed bytes are gone without a trace: this is an older state of the log than its checkpoint has seen.
+    /// Flushed bytes are missing without a trace: the log is older than its checkpoint.
     OlderThanCheckpoint,
 }
 
-/// The table. A row a case; a test a row.
+/// Classifies a tail. Each row of the table has a test.
 ///
-/// A crash leaves bytes that are no frame. It hardly ever leaves a sector that cannot be read. The last group of a log
-/// is promised by nothing but the next one, so records that were acknowledged may lie in such a sector, and nobody can
-/// tell. So it counts as damage without a promise: its numbers are passed and listed, and what follows it is delivered.
-/// The price is that a listed record may never have been written, or that a batch nobody was told of is delivered in
-/// part. An unreadable sector further on, in the part of the file that was never used, is no evidence of anything: the
-/// frame that would come next touches none of it.
+/// A crash leaves bytes that are not a frame, but hardly ever an unreadable sector. The last group of a log is covered
+/// by no durable offset, because only the next group contains one. Acknowledged records may therefore be in an
+/// unreadable sector, and nothing can prove it. So such a sector counts as damage without a durable offset. Its numbers
+/// are skipped and listed, and the records after it are delivered. The price: a listed record may never have been
+/// written, or a batch that was not acknowledged may be delivered in part.
+///
+/// An unreadable sector further on, in the unused part of the file, is no evidence, because the next expected frame has
+/// no byte in it.
 pub fn classify_tail(evidence: Evidence) -> TailClass {
     match evidence {
         Evidence { unreadable: true, valid_frame_follows: true, .. } => TailClass::DamageBeforeFrame,
@@ -48,7 +50,8 @@ pub fn classify_tail(evidence: Evidence) -> TailClass {
         Evidence { listed_as_damaged: true, valid_frame_follows: false, .. } => TailClass::DamageToDurableEnd,
         Evidence { rest_zero: true, known_durable: false, .. } => TailClass::End,
         Evidence { rest_zero: true, known_durable: true, .. } => TailClass::OlderThanCheckpoint,
-        // Unflushed pages may reach the disk in any order: a valid frame further on proves nothing without a promise.
+        // Unflushed pages may reach the disk in any order, so a later valid frame proves nothing without a durable
+        // offset.
         Evidence { rest_zero: false, known_durable: false, .. } => TailClass::Torn,
         Evidence { rest_zero: false, known_durable: true, valid_frame_follows: true, .. } => {
             TailClass::DamageBeforeFrame

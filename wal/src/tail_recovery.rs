@@ -1,5 +1,5 @@
-//! The end of the last segment after a crash: what survived, what was torn, what is damaged, and how it is closed
-//! for good. Nobody appends behind a tail of another life.
+//! Recovers the end of the last segment after a crash: finds surviving, torn and damaged bytes, and seals the segment.
+//! The log never appends to a segment of an earlier run.
 
 use std::io;
 use std::path::Path;
@@ -18,31 +18,31 @@ use super::{footer, frame, quarantine, salvage, tail_class};
 use crate::failpoint::Failpoint;
 use crate::units::Lsn;
 
-/// Survivors are rewritten in pieces of this size.
+/// Surviving records are rewritten in chunks of this size.
 const CHUNK: usize = 1 << 20;
 
-/// The last record of the damage that an earlier start listed at a record; `None` if it listed none.
+/// Returns the last record of the damage that an earlier start listed at a record; `None` if it listed none.
 pub type ListedDamage<'a> = &'a dyn Fn(Lsn) -> Option<Lsn>;
 
-/// Flushed records that cannot be read any more.
+/// A range of flushed records that can no longer be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostRange {
-    /// First and last record.
+    /// First record.
     pub from: Lsn,
-    /// See `lsn_range_from`.
+    /// Last record.
     pub to: Lsn,
-    /// First byte, and the one behind the last.
+    /// Offset of the first byte.
     pub start: u64,
-    /// See `start`.
+    /// Offset after the last byte.
     pub end: u64,
-    /// Whether the records are known to have been flushed. If not, nobody can tell whether there were any.
+    /// Whether the records are known to have been flushed. If not, it is unknown whether they existed.
     pub flushed: bool,
-    /// What of it the disk cannot read, in words.
+    /// Description of the sectors that the disk cannot read.
     pub unreadable: Option<String>,
 }
 
 impl LostRange {
-    /// In words.
+    /// Description of the range.
     pub fn detail(&self) -> String {
         let Self { from, to, start, end, flushed, unreadable } = self;
         let known = if *flushed { "were flushed and cannot be read" } else { "may have been flushed" };
@@ -51,23 +51,23 @@ impl LostRange {
     }
 }
 
-/// What was found.
+/// The result of examining a tail.
 pub struct RecoveredTail {
-    /// The segment's header.
+    /// Header of the segment.
     pub header: SegmentHeader,
     file: Arc<dyn File>,
     /// Damaged ranges, in order.
     pub lost_ranges: Vec<LostRange>,
-    /// Where a torn tail lies, if there is one.
+    /// Offsets of the torn tail, if there is one.
     torn: Option<(u64, u64)>,
-    /// Whether somebody cut the file: a crash of ours cannot.
+    /// Whether the file was truncated by another process. A crash of the daemon cannot truncate it.
     truncated: bool,
-    /// Survivors above this offset may never have reached the disk.
+    /// Surviving records above this offset may never have reached the disk.
     durable_offset: u64,
     footer: Footer,
 }
 
-/// Reads the open segment of an earlier life, to close it. `label` as in `Options`.
+/// Reads the open segment of an earlier run, to seal it. `label` as in `Options`.
 pub fn recover(
     fs: &dyn Fs,
     path: &Path,
@@ -81,7 +81,7 @@ pub fn recover(
     examine(file, header, access, promise, listed, label)
 }
 
-/// Reads an open segment and changes nothing; its writer may be at work.
+/// Reads an open segment and changes nothing. Its writer may be running.
 pub fn examine(
     file: Arc<dyn File>,
     header: &SegmentHeader,
@@ -122,17 +122,17 @@ pub fn examine(
 }
 
 impl RecoveredTail {
-    /// The number after the last record that survived, or was flushed and damaged.
+    /// The number after the last record that survived, or that was flushed and damaged.
     pub fn next(&self) -> Lsn {
         self.footer.next
     }
 
-    /// What the footer of the segment would say if it were sealed now.
+    /// The footer that the segment would have if it were sealed now.
     pub fn footer(&self) -> &Footer {
         &self.footer
     }
 
-    /// What an operator is told. `live`: its writer is at work, and whatever its end looks like is in order.
+    /// Findings for the operator. With `live`, the writer is running, so its unfinished end is not reported.
     pub fn findings(&self, live: bool) -> impl Iterator<Item = Finding> {
         let segment = segment_name(self.header.first);
         let damaged = self.lost_ranges.iter().map(|hole| (hole.start, FindingKind::Damaged, hole.detail()));
@@ -143,7 +143,7 @@ impl RecoveredTail {
         });
         let cut = self.truncated.then(|| {
             let detail =
-                "the file is shorter than it was made: what lay behind its end is unknown".to_owned();
+                "the file is shorter than it was created: the content after its end is unknown".to_owned();
             (self.footer.length, FindingKind::Damaged, detail)
         });
         let end = torn.into_iter().chain(cut).filter(|_| !live);
@@ -156,7 +156,7 @@ impl RecoveredTail {
         })
     }
 
-    /// Copies a damaged range aside, durably.
+    /// Copies a damaged range to quarantine, durably.
     pub fn quarantine_range(&self, fs: &dyn Fs, dir: &Path, hole: &LostRange) -> io::Result<()> {
         quarantine::copy_range(
             fs,
@@ -168,11 +168,11 @@ impl RecoveredTail {
         )
     }
 
-    /// Keeps the torn tail aside, makes the survivors durable, cuts, and writes the footer. `None` when no record
-    /// survived: there is nothing to keep the segment for.
+    /// Copies the torn tail to quarantine, makes the surviving records durable, truncates the file, and writes the
+    /// footer. `None` if no record survived: the segment is not needed.
     ///
-    /// The survivors are *rewritten*, because after a failed flush Linux calls pages clean that never reached the
-    /// disk: flushing what was only read would prove nothing.
+    /// Surviving records are *rewritten*. After a failed flush, Linux marks pages as clean that never reached the disk,
+    /// so a flush of bytes that were only read would prove nothing.
     pub fn seal(&self, fs: &dyn Fs, dir: &Path) -> io::Result<Option<SegmentSeal>> {
         if let Some((start, end)) = self.torn {
             quarantine::copy_range(fs, dir, &*self.file, self.header.first, start..end, "torn")?;
@@ -182,7 +182,8 @@ impl RecoveredTail {
         }
         let end = self.footer.length;
         self.rewrite_survivors()?;
-        // Its own flush covers the survivors too: the footer must not promise them, it may reach the disk first.
+        // One flush covers the footer and the rewritten records. The footer's durable offset must exclude them, because
+        // the footer may reach the disk first.
         let promised =
             if Failpoint::FooterPromisesSurvivors.is_set() { end } else { self.durable_offset.min(end) };
         let footer = self.footer.encode(&ChecksumSeed::new(&self.header.salt), promised as u32);
@@ -192,7 +193,7 @@ impl RecoveredTail {
         Ok(Some(SegmentSeal { first: self.header.first, next, length, chain }))
     }
 
-    /// Writes again what lies between the promise and the end, but for the holes.
+    /// Rewrites the bytes between the durable offset and the end, except damaged ranges.
     fn rewrite_survivors(&self) -> io::Result<()> {
         let end = self.footer.length;
         let mut at = self.durable_offset.clamp(HEADER_LEN, end);
@@ -219,19 +220,19 @@ impl RecoveredTail {
     }
 }
 
-/// Walks the frames and decides at each place that has none.
+/// Reads the frames, and classifies each offset without a valid frame.
 struct TailScan<'a> {
     scanner: Scanner,
     first: Lsn,
-    /// Whether the file is shorter than it was made.
+    /// Whether the file is shorter than its preallocated size.
     truncated: bool,
     durable: DurablePosition,
-    /// The furthest offset anything valid promised so far.
+    /// The largest durable offset known so far.
     durable_offset: u64,
     listed: ListedDamage<'a>,
     offset: u64,
     lsn: Lsn,
-    /// Behind the last whole batch, or the last hole.
+    /// Position after the last complete batch, or after the last damaged range.
     committed: (u64, Lsn),
     lost_ranges: Vec<LostRange>,
 }
@@ -249,7 +250,7 @@ impl TailScan<'_> {
                     }
                     continue;
                 }
-                // Sealed, and the crash came before the file was cut behind the footer.
+                // Sealed, but the crash came before the file was truncated after the footer.
                 Ok(found) if found.meta.kind == frame::FOOTER && found.meta.lsn == self.lsn => return Ok(()),
                 _ => {}
             }
@@ -277,14 +278,14 @@ impl TailScan<'_> {
                     (None, Some(last)) => self.end_of_written(last)?,
                     (end, _) => self.end_of_unreadable(end.unwrap_or(bad)),
                 },
-                // `PartDropped` is told by the number the log ends with, where the whole log is known.
+                // `OlderThanCheckpoint` is detected by the log's last number, once the whole log is known.
                 _ => return Ok(()),
             };
             if next <= self.lsn {
-                // A checkpoint of ours never promises bytes without records.
+                // A checkpoint of forebay never covers bytes without records.
                 return Ok(());
             }
-            // Beside a live writer the place may have been read just before it was written.
+            // Next to a running writer, the bytes may have been read just before they were written.
             self.scanner.refresh();
             if self.is_record(bad)? {
                 continue;
@@ -297,14 +298,14 @@ impl TailScan<'_> {
         }
     }
 
-    /// The end of unreadable bytes that nothing else speaks of, and the first number that none of their records can
-    /// have had: each took a frame's header at least.
+    /// The end of unreadable bytes that no other evidence covers, and the first number that none of their records can
+    /// have: each record takes at least a frame header.
     fn end_of_unreadable(&self, end: u64) -> (u64, Lsn) {
         let most = (end - self.offset).div_ceil(frame::FRAME_HEADER as u64).max(1);
         (end, self.lsn.plus(most))
     }
 
-    /// The end of everything written, and the number behind the last record that was listed in it.
+    /// The end of all written bytes, and the number after the last listed record.
     fn end_of_written(&mut self, last: Lsn) -> io::Result<(u64, Lsn)> {
         let end = self.scanner.last_written(self.offset)?;
         Ok((end.next_multiple_of(ALIGN as u64), last.next()))
@@ -316,7 +317,7 @@ impl TailScan<'_> {
         Ok(found.is_ok_and(|found| found.meta.kind == frame::RECORD && found.meta.lsn == lsn))
     }
 
-    /// The next valid frame behind `bad`, and the furthest promise of all valid frames there.
+    /// The next valid frame after `bad`, and the largest durable offset of all valid frames there.
     fn find_valid_after(&mut self, bad: u64) -> io::Result<(Option<(u64, Lsn)>, u64)> {
         let mut first = None;
         let mut promised = 0;
@@ -337,7 +338,7 @@ impl TailScan<'_> {
         Ok(self.scanner.frame_at(end)?.is_ok_and(|found| found.meta.kind == frame::FOOTER))
     }
 
-    /// The footer of what survived, from a second walk over it.
+    /// The footer of the surviving records, from a second pass.
     fn footer(
         &mut self,
         first: Lsn,
@@ -362,7 +363,7 @@ impl TailScan<'_> {
             let label = match access.read(found, offset, &mut plain) {
                 Ok(payload) => label(payload),
                 Err(PayloadError::Locked) => Some("encrypted".to_owned()),
-                // Whoever comes to it finds that it is damaged.
+                // A reader will find the damage when it reaches the record.
                 Err(PayloadError::Forged) => None,
             };
             let label = label.unwrap_or_else(|| "unreadable".to_owned());

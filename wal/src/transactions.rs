@@ -1,23 +1,24 @@
-//! What a log remembers of its transactions with Kafka: under how many ids it may have opened one, and in which of its
-//! lives. Kafka's positions are believed only for lives this log has lived: they tell a log from an older copy of it.
+//! State of the log's transactions with Kafka: the number of ids that may have opened one, and the epochs, which are
+//! the starts that may have. Positions in Kafka are accepted only for known epochs: this distinguishes a log from an
+//! older copy of it.
 
 use std::fmt;
 
 use crate::units::Lsn;
 
-/// One start of the log that may have opened a transaction, and the records it accepted.
+/// A start of the log that may have opened transactions, and the range of its records.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Epoch {
-    /// Its incarnation.
+    /// Incarnation of the start.
     pub incarnation: [u8; 16],
-    /// The first number it could give.
+    /// The first number that it could assign.
     pub from: Lsn,
-    /// The number after its last one; [`Epoch::OPEN`] while it lives.
+    /// The number after its last one; [`Epoch::OPEN`] while it is the current epoch.
     pub to: Lsn,
 }
 
 impl Epoch {
-    /// The end of a life that is not over.
+    /// End of the current epoch.
     pub const OPEN: Lsn = Lsn(u64::MAX);
 }
 
@@ -27,23 +28,23 @@ impl fmt::Debug for Epoch {
     }
 }
 
-/// All of it. Part of the checkpoint.
+/// State of all transactions. Part of the checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transactions {
-    /// Transactional ids below this number may have been used; `None` when that is not known any more.
+    /// Transactional ids below this number may have been used; `None` if the number is unknown.
     pub ids: Option<u64>,
-    /// Oldest first.
+    /// Known epochs, oldest first.
     pub epochs: Vec<Epoch>,
 }
 
 impl Transactions {
-    /// Of a log that never opened one.
+    /// The state of a log that never opened a transaction.
     pub(super) fn empty() -> Self {
         Self { ids: Some(0), epochs: Vec::new() }
     }
 
-    /// Of a log whose checkpoint is lost: the headers of its segments, first number and incarnation each, tell
-    /// some of its lives.
+    /// The state of a log whose checkpoint is lost. The headers of its segments (first number and incarnation each)
+    /// reveal some of the epochs.
     pub(super) fn from_headers(segments: &[(Lsn, [u8; 16])]) -> Self {
         let mut found = Self { ids: if segments.is_empty() { Some(0) } else { None }, epochs: Vec::new() };
         for &(first, incarnation) in segments {
@@ -55,8 +56,8 @@ impl Transactions {
         found
     }
 
-    /// The last life is over: it ended where the next one's first segment begins, or at the end of the log. Looked up
-    /// in the headers, because that next life may have left no checkpoint.
+    /// Closes the last epoch. It ended where the first segment of the next start begins, or at the end of the log. The
+    /// headers decide, because that next start may have left no checkpoint.
     pub(super) fn close(&mut self, segments: &[(Lsn, [u8; 16])], end: Lsn) {
         let Some(last) = self.epochs.last().copied() else { return };
         let later = |(first, of): &&(Lsn, [u8; 16])| *first >= last.from && *of != last.incarnation;
@@ -75,21 +76,21 @@ impl Transactions {
         }
     }
 
-    /// Keeps the lives that Kafka still names, and adds one that Kafka may name from now on. That bounds them: a start
-    /// that dies before Kafka has heard of it is forgotten by the next one.
+    /// Retains the epochs that Kafka still names, and adds one that Kafka may name from now on. This bounds their
+    /// number: the next start drops a start that crashed before Kafka stored it.
     pub(super) fn begin_epoch(&mut self, life: Epoch, named: &[[u8; 16]]) {
         self.epochs.retain(|known| named.contains(&known.incarnation));
         self.add(life);
     }
 
-    /// The life of this incarnation opens transactions of its own.
+    /// Reopens the epoch of this incarnation, which may now open transactions.
     pub(super) fn open(&mut self, incarnation: &[u8; 16]) {
         if let Some(life) = self.epochs.iter_mut().find(|life| life.incarnation == *incarnation) {
             life.to = Epoch::OPEN;
         }
     }
 
-    /// The life with this incarnation.
+    /// The epoch with this incarnation.
     pub fn epoch(&self, incarnation: &[u8; 16]) -> Option<&Epoch> {
         self.epochs.iter().find(|life| life.incarnation == *incarnation)
     }
@@ -115,7 +116,7 @@ mod tests {
         known.close(&headers, Lsn(300));
         assert_eq!(known.epochs[0].to, Lsn(200));
         known.close(&[], Lsn(400));
-        assert_eq!(known.epochs[0].to, Lsn(200), "an end stays where it was found");
+        assert_eq!(known.epochs[0].to, Lsn(200), "a known end does not change");
     }
 
     #[test]
@@ -125,7 +126,8 @@ mod tests {
         assert_eq!(known.epochs[0].to, Lsn(300));
     }
 
-    /// After 64 such starts the life that Kafka named was forgotten, and the log looked like a restored copy.
+    /// Prevents a bug: after 64 such starts the epoch that Kafka names was dropped, and the log looked like a restored
+    /// copy.
     #[test]
     fn starts_that_die_in_the_take_over_do_not_displace_the_life_that_kafka_names() {
         let mut known = Transactions::empty();
@@ -133,7 +135,7 @@ mod tests {
         for n in 2..=200 {
             known.begin_epoch(life(n, 1), &[[1; 16]]);
             assert!(known.epoch(&[1; 16]).is_some() && known.epoch(&[n; 16]).is_some(), "start {n}");
-            assert_eq!(known.epochs.len(), 2, "lives are bounded");
+            assert_eq!(known.epochs.len(), 2, "the number of epochs is bounded");
         }
     }
 }

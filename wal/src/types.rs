@@ -1,18 +1,18 @@
-//! The words the log speaks.
+//! Data types of the log's interface.
 
 use std::path::PathBuf;
 use std::{fmt, io};
 
 use crate::units::{Lsn, Timestamp};
 
-/// Who a log is: made at random with its directory, repeated in every segment header.
+/// Identity of a log: random, created with its directory, repeated in every segment header.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Tells this log from every other one.
+    /// Identifies the log.
     pub log_id: [u8; 16],
-    /// Key of the digests that stand in records and ids. Never shown.
+    /// Key of the digests in records and ids. Never printed.
     pub secret: [u8; 32],
-    /// Tells this start from every other one.
+    /// Identifies the start.
     pub incarnation: [u8; 16],
 }
 
@@ -22,131 +22,131 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// A record on its way in.
+/// A record to be appended.
 #[derive(Clone, Copy, Debug)]
 pub struct NewRecord<'a> {
-    /// The lane it is ordered in; the log only keeps it.
+    /// Lane of the record. The log only stores it.
     pub lane: u8,
-    /// What it is counted as in its segment's footer (the command's kind).
+    /// Label under which it is counted in its segment's footer (the command's kind).
     pub label: &'a str,
-    /// The record, opaque to the log.
+    /// The payload, opaque to the log.
     pub payload: &'a [u8],
 }
 
-/// A record on its way out, borrowed from the reader.
+/// A record that was read, borrowed from the reader.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordRef<'a> {
-    /// Its number.
+    /// Number of the record.
     pub lsn: Lsn,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub at: Timestamp,
-    /// Its lane.
+    /// Lane of the record.
     pub lane: u8,
-    /// Bytes it takes in the log.
+    /// Bytes of its frame in the log.
     pub bytes: u32,
-    /// The record.
+    /// The payload.
     pub payload: &'a [u8],
 }
 
-/// A record read on its own.
+/// A record that was read, with its own payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its number.
+    /// Number of the record.
     pub lsn: Lsn,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub at: Timestamp,
-    /// Its lane.
+    /// Lane of the record.
     pub lane: u8,
-    /// The record.
+    /// The payload.
     pub payload: Vec<u8>,
 }
 
-/// A record the broker will never take, on its way into the dead-letter store.
+/// A record that the broker will never accept, for the dead-letter store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Its number in the log.
+    /// Number of the record.
     pub lsn: Lsn,
-    /// When it was accepted.
+    /// Time of acceptance.
     pub accepted_at: Timestamp,
-    /// When it was given up.
+    /// Time at which it became a dead letter.
     pub died_at: Timestamp,
-    /// Why.
+    /// Reason of the failure.
     pub reason: String,
-    /// How often it was sent.
+    /// Number of delivery attempts.
     pub attempts: u32,
-    /// The record, whole.
+    /// The complete payload.
     pub payload: Vec<u8>,
 }
 
-/// A broker's confirmation of one record.
+/// A broker's acknowledgement of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmation {
-    /// The record.
+    /// Number of the record.
     pub lsn: Lsn,
-    /// Bytes it takes in the log (`RecordRef::bytes`).
+    /// Bytes of its frame in the log (`RecordRef::bytes`).
     pub bytes: u32,
-    /// Where Kafka put it; −1 where the broker was not asked to say (`acks = 0`).
+    /// Partition in Kafka; −1 if the broker does not report it (`acks = 0`).
     pub partition: i32,
-    /// See `partition`.
+    /// Offset in Kafka; −1 if the broker does not report it.
     pub offset: i64,
-    /// When the confirmation came.
+    /// Time at which the acknowledgement arrived.
     pub at: Timestamp,
 }
 
-/// What became of one record.
+/// State of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordState {
-    /// Flushed, not yet confirmed.
+    /// Flushed, and not delivered yet.
     Waiting,
-    /// Confirmed by the broker.
+    /// Acknowledged by the broker, with its Kafka position if it is known.
     Sent(Option<Confirmation>),
     /// In the dead-letter store.
     Dead {
-        /// Why.
+        /// Why it is a dead letter.
         reason: String,
-        /// Since when.
+        /// Since when it is one.
         at: Timestamp,
     },
-    /// A dead letter an operator gave up.
+    /// A dead letter that an operator dropped.
     Dropped,
-    /// A dead letter taken up again under another number.
+    /// A dead letter that was requeued under this number.
     Requeued(Lsn),
-    /// Not flushed yet, or no longer kept.
+    /// Not flushed yet, or no longer retained.
     Unknown,
 }
 
-/// The state of the backlog, exact at the moment of the call.
+/// Statistics of the backlog, exact at the moment of the call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BacklogStats {
-    /// Records accepted and neither confirmed nor dead.
+    /// Number of records that are neither delivered nor dead letters.
     pub backlog: u64,
-    /// Their bytes in the log.
+    /// Bytes of these records in the log.
     pub backlog_bytes: u64,
-    /// Everything below is confirmed or dead.
+    /// All records below it are delivered or dead letters.
     pub watermark: Lsn,
-    /// The first number not flushed yet.
+    /// The first number that is not flushed yet.
     pub end: Lsn,
-    /// Dead letters in the store.
+    /// Number of dead letters in the store.
     pub dead: u64,
 }
 
-/// Why a record could not be read. Damage is not here: a cursor quarantines it, reports it and goes on behind it.
+/// Why a record could not be read. Damage is no error: a cursor quarantines it, reports it, and continues after it.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The disk did not answer. Never the end of the log.
+    /// An I/O error. Never the end of the log.
     #[error("cannot read {path}: {source}")]
     Io {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// Damage was found and could not be put into quarantine; until it can, nothing behind it is delivered.
+    /// Damage was found and could not be copied to quarantine. Nothing after it is delivered until that succeeds.
     #[error("cannot quarantine damage in {path}: {source}")]
     Quarantine {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
 }

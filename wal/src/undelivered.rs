@@ -1,8 +1,8 @@
-//! Segments in `acked/` that hold undelivered records: somebody moved or copied them there.
+//! Finds segments in `acked/` with undelivered records: an operator or another process moved or copied them there.
 //!
-//! The log itself moves a segment there only after a durable checkpoint that calls all of it delivered. So the
-//! checkpoint decides, and a start moves the segment back to `pending/`. Without a checkpoint the directory is all the
-//! evidence there is: what lies in `acked/` then counts as delivered, because a lost checkpoint must not deliver a day
+//! The log itself moves a segment there only after a durable checkpoint marks all its records as done. So the
+//! checkpoint decides, and a start moves the segment back to `pending/`. Without a checkpoint, the directory is the
+//! only evidence: records in `acked/` then count as delivered. Otherwise a lost checkpoint would deliver a whole day
 //! again.
 
 use std::io;
@@ -15,7 +15,7 @@ use super::fs::Fs;
 use super::segment::{SegmentLocation, segment_path};
 use super::segment_header::{SegmentSeal, segment_name};
 
-/// Moves these segments back, durably, and reports each.
+/// Moves these segments back to `pending/`, durably, and reports each.
 pub fn move_back_to_pending(
     fs: &dyn Fs,
     dir: &Path,
@@ -40,10 +40,10 @@ pub fn move_back_to_pending(
     Ok(())
 }
 
-/// What an operator is told of a segment that lies in `acked/` and holds undelivered records; `None` otherwise.
+/// The finding about a segment in `acked/` with undelivered records; `None` otherwise.
 pub fn finding(checkpoint: &Checkpoint, found: &ScannedSegment, successor: SegmentSeal) -> Option<Finding> {
     let first = found.header.first;
-    // One without a footer may hold any number of records, one at least.
+    // A segment without a footer may have any number of records, but at least one.
     let end = found.seal(successor).next.max(first.next());
     let (from, to) =
         checkpoint.undone_bounds(first..end).filter(|_| found.place == SegmentLocation::Acked)?;
@@ -52,8 +52,8 @@ pub fn finding(checkpoint: &Checkpoint, found: &ScannedSegment, successor: Segme
         offset: 0,
         kind: FindingKind::Misplaced,
         detail: format!(
-            "it lies in acked/, and by the checkpoint records {from} to {to} of it are not delivered: it belongs into \
-             pending/"
+            "it is in acked/, but according to the checkpoint its records {from} to {to} are undelivered: it belongs \
+             in pending/"
         ),
     })
 }

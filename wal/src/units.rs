@@ -1,4 +1,4 @@
-//! Quantities with their unit in the type, as they stand in configuration files and JSON documents.
+//! Quantities with their unit in the type, as written in configuration files and JSON documents.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -7,23 +7,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize, de};
 
-/// An instant: milliseconds since 1970-01-01T00:00:00Z. Displayed and serialised as RFC 3339 with milliseconds.
+/// A point in time: milliseconds since 1970-01-01T00:00:00Z. Displayed and serialised as RFC 3339 with milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// The system clock's present; an instant before 1970 counts as 1970.
+    /// The current time of the system clock. A time before 1970 counts as 1970.
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(since.as_millis().try_into().unwrap_or(u64::MAX))
     }
 
-    /// How long ago `earlier` was; zero when it lies in the future (a clock may be set back).
+    /// The time since `earlier`; zero if `earlier` is in the future, because a clock may be set back.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// The instant this long before; 1970 if that is earlier.
+    /// The time `span` earlier, but not before 1970.
     pub fn saturating_sub(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
@@ -31,7 +31,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Year 9999 is the last that RFC 3339 can write.
+        // RFC 3339 can represent years up to 9999.
         let millis = self.0.min(253_402_300_799_999);
         humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(millis)).fmt(f)
     }
@@ -42,7 +42,7 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let at = humantime::parse_rfc3339_weak(text)
-            .map_err(|e| format!("`{text}` is not an instant such as 2026-11-20T12:00:00Z: {e}"))?;
+            .map_err(|e| format!("`{text}` is not a time such as 2026-11-20T12:00:00Z: {e}"))?;
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self(since.as_millis().try_into().unwrap_or(u64::MAX)))
     }
@@ -60,7 +60,7 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Log sequence number: one for each record, increasing by one, never reused. The first record is 1.
+/// Log sequence number. Each record has one. It increases by one and is never reused. The first record has 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Lsn(pub u64);
@@ -91,11 +91,11 @@ impl FromStr for Lsn {
     }
 }
 
-/// A number of bytes, written `"64MiB"`, `"1GB"` or a bare number. 1 KiB is 1,024 bytes, 1 kB is 1,000.
+/// A number of bytes, written `"64MiB"`, `"1GB"` or as a plain number. 1 KiB is 1,024 bytes, 1 kB is 1,000.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(pub u64);
 
-/// Largest first, so that display picks the largest unit that divides the size without a rest.
+/// Largest unit first, so that `Display` uses the largest unit that divides the size without remainder.
 const BYTE_UNITS: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
     ("GiB", 1 << 30),
@@ -119,7 +119,7 @@ impl ByteSize {
         Self(n << 20)
     }
 
-    /// The size for memory arithmetic; saturates on 32-bit machines.
+    /// The size as `usize`; saturates on 32-bit machines.
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
@@ -171,7 +171,7 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
-/// A length of time, written `"5s"`, `"100ms"`, `"1h 30m"`.
+/// A duration, written `"5s"`, `"100ms"`, `"1h 30m"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
 
@@ -215,22 +215,22 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-/// A number of threads: as many as suit the machine, or so many. Written as `"auto"` or a number.
+/// A number of threads: automatic or fixed. Written as `"auto"` or a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThreadCount {
-    /// As many as suit the machine.
+    /// A number that suits the machine.
     Auto,
-    /// So many.
+    /// A fixed number.
     Count(NonZeroUsize),
 }
 
 impl ThreadCount {
-    /// More than any machine of today has use for.
+    /// The maximum. No current machine needs more.
     pub const MAX: usize = 128;
-    /// What may be written.
+    /// The allowed values.
     pub const ALLOWED: &str = "\"auto\" or 1 to 128";
 
-    /// The number, where `suited` makes of the number of cores what suits the machine.
+    /// Returns the number of threads. For `Auto`, `suited` maps the number of cores to it.
     pub fn resolve(self, suited: impl FnOnce(usize) -> usize) -> usize {
         let count = match self {
             Self::Auto => suited(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)),
@@ -239,7 +239,7 @@ impl ThreadCount {
         count.min(Self::MAX)
     }
 
-    /// The number, if it is too large.
+    /// The configured number, if it is too large.
     pub fn above_max(self) -> Option<NonZeroUsize> {
         match self {
             Self::Count(count) if count.get() > Self::MAX => Some(count),

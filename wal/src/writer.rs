@@ -1,4 +1,4 @@
-//! Adds to the log: batches into a buffer, the buffer into the segment, one flush for all of it.
+//! Appends to the log: batches go to a buffer, the buffer to the segment, and one flush makes all of them durable.
 
 use std::io;
 use std::ops::Range;
@@ -20,55 +20,55 @@ use super::{encryption, footer, frame, preallocated_segment, random};
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
-/// The only one who adds to a log. Owned by one thread: what it does needs no lock.
+/// The only writer of a log. One thread owns it, so its methods need no lock.
 pub struct Writer {
     log: Arc<Log>,
     segment_size: u64,
-    /// Bytes the open segment's file was filled with. Less than `segment_size` only when a start found no room.
+    /// Preallocated bytes of the open segment. Less than `segment_size` for the first segment of a start.
     capacity: u64,
     segment: Arc<Segment>,
     predecessor: SegmentSeal,
     file: Arc<dyn File>,
-    /// What the segment's footer will say, buffered records included.
+    /// The footer of the segment so far, including buffered records.
     footer: Footer,
-    /// Bytes of the segment that are flushed.
+    /// Flushed bytes of the segment.
     flushed: u64,
     buffer: Vec<u8>,
     buffered: u64,
     last_at: Timestamp,
-    /// How many entries of the footer's index readers know.
+    /// Number of entries of the footer's index that readers know.
     indexed: usize,
 }
 
-/// Why a batch was not taken. Nothing of it is in the log.
+/// Why a batch was not accepted. No part of it is in the log.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// It does not fit into one segment.
-    #[error("the batch takes {bytes} bytes, and a segment has room for {limit}")]
+    /// The batch does not fit in one segment.
+    #[error("the batch takes {bytes} bytes, and a segment has space for {limit}")]
     TooLarge {
-        /// What it takes.
+        /// Bytes of the batch.
         bytes: u64,
-        /// What there is.
+        /// Bytes available in a segment.
         limit: u64,
     },
-    /// The next segment is still being filled. What was appended before is committed.
-    #[error("the next segment is still being filled")]
+    /// The next segment is still being preallocated. Earlier batches are committed.
+    #[error("the next segment is still being preallocated")]
     Filling,
-    /// The next segment cannot be filled. What was appended before is committed.
-    #[error("there is no room for the next segment")]
+    /// The next segment cannot be preallocated. Earlier batches are committed.
+    #[error("there is not enough space for the next segment")]
     NoRoom,
-    /// The log failed. What was appended and not committed before is "maybe".
+    /// The log failed. Uncommitted batches may or may not exist after a restart.
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
 }
 
-/// The log failed; the first cause. Final: only a new start, with recovery, goes on.
+/// The first failure of the log. It is final: only a new start, with recovery, continues.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the log failed and takes nothing more: {0}")]
+#[error("the log failed and accepts no more records: {0}")]
 pub struct Poisoned(pub String);
 
 impl Writer {
-    /// Begins a segment whose predecessor was sealed as `predecessor`, in a spare file.
+    /// Begins a segment in a preallocated file. `predecessor` is the seal of the previous segment.
     pub(super) fn begin(
         log: Arc<Log>,
         segment_size: u64,
@@ -121,7 +121,7 @@ impl Writer {
         })
     }
 
-    /// The log it adds to.
+    /// The log that it writes to.
     pub fn log(&self) -> &Arc<Log> {
         &self.log
     }
@@ -131,24 +131,24 @@ impl Writer {
         self.segment.first
     }
 
-    /// The number the next record gets.
+    /// The number of the next record.
     pub fn next_lsn(&self) -> Lsn {
         self.footer.next
     }
 
-    /// The instant a record appended now gets: never before its predecessor's, even if the clock was set back.
+    /// The time of a record appended now. Never before that of the previous record, even if the clock was set back.
     pub fn next_timestamp(&self, now: Timestamp) -> Timestamp {
         now.max(self.last_at)
     }
 
-    /// Bytes appended and not yet committed.
+    /// Number of bytes appended and not committed yet.
     pub fn buffered_bytes(&self) -> usize {
         self.buffer.len()
     }
 
-    /// Adds a batch to the buffer; after a crash all of it is there or nothing. `commit` makes it durable.
+    /// Appends a batch to the buffer. After a crash, all of it exists or nothing. `commit` makes it durable.
     ///
-    /// The LSNs of the entries follow `next_lsn()`, which their payloads may depend on. Never waits for the next
+    /// The LSNs of the entries begin with `next_lsn()`, and payloads may contain them. Never waits for the next
     /// segment: see [`Log::wait_while_preallocating`].
     pub fn append(&mut self, entries: &[NewRecord<'_>], now: Timestamp) -> Result<Range<Lsn>, AppendError> {
         if let Some(cause) = self.log.poisoned() {
@@ -177,9 +177,9 @@ impl Writer {
         Ok(first..self.next_lsn())
     }
 
-    /// Writes and flushes everything appended since the last commit. When it returns, all of it is durable and
-    /// visible to readers, none of which was woken (`Log::wake_ready_readers`); after an error nothing of it is
-    /// known to be, and the log is poisoned.
+    /// Writes and flushes everything appended since the last commit. On return, all of it is durable and visible to
+    /// readers. Readers are not woken (`Log::wake_ready_readers`). After an error, none of it is known to be durable,
+    /// and the log is poisoned.
     pub fn commit(&mut self) -> Result<(), Poisoned> {
         if let Some(cause) = self.log.poisoned() {
             return Err(Poisoned(cause.to_owned()));
@@ -197,10 +197,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Shows readers what was just flushed.
+    /// Makes the bytes just flushed visible to readers.
     fn publish(&mut self, flush: Duration) {
         let bytes = std::mem::take(&mut self.buffer);
-        // The next group is most likely as large as this one.
+        // The next group is probably of the same size.
         self.buffer.reserve(bytes.len().min(1 << 20));
         let (records, len) = (std::mem::take(&mut self.buffered), bytes.len() as u64);
         let block = RecentBlock { segment: self.segment.first, offset: self.flushed, bytes: Arc::new(bytes) };
@@ -211,7 +211,7 @@ impl Writer {
         self.log.report(Event::Flushed { records, bytes: len, flush });
     }
 
-    /// What a frame written now can say was flushed before.
+    /// The durable offset for a frame that is written now.
     fn durable_offset(&self) -> u32 {
         match () {
             () if Failpoint::PromiseTooFar.is_set() => self.capacity as u32,
@@ -220,8 +220,8 @@ impl Writer {
         }
     }
 
-    /// Seals the open segment if it has records and is older than `age`, so that a quiet system lets go of what
-    /// it has delivered. Without room for another segment it stays open.
+    /// Seals the open segment if it has records and is older than `age`, so that delivered records expire even without
+    /// new ones. Without space for another segment it stays open.
     pub fn seal_if_older(&mut self, age: Duration, now: Timestamp) -> Result<(), AppendError> {
         if self.footer.records == 0 || now.since(self.segment.created) < age {
             return Ok(());
@@ -229,9 +229,9 @@ impl Writer {
         self.rotate()
     }
 
-    /// Makes sure that the batch and, behind it, a footer fit into the open segment.
+    /// Ensures that the batch, followed by a footer, fits in the open segment.
     fn make_room(&mut self, entries: &[NewRecord<'_>]) -> Result<(), AppendError> {
-        // The next segment is encrypted if this one is: the keys are those of the start.
+        // The next segment is encrypted if this one is, because the keys do not change during a run.
         let bytes: u64 = entries.iter().map(|entry| self.segment.frame_len(entry.payload.len())).sum();
         let count = entries.len() as u64;
         let label = entries.iter().map(|entry| entry.label.len()).max().unwrap_or(0);
@@ -247,8 +247,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Seal and flush the old segment → header into the spare file → flush → rename → flush the directory →
-    /// publish. Nothing is accepted into a segment that is not there to its last byte.
+    /// Seals and flushes the old segment. Then writes the header into the preallocated segment, flushes it, renames it,
+    /// flushes the directory, and publishes it. Nothing is accepted into a segment that is not preallocated to its last
+    /// byte.
     fn rotate(&mut self) -> Result<(), AppendError> {
         self.commit().map_err(AppendError::Poisoned)?;
         let spare = self.log.preallocated.take().map_err(|unready| match unready {
@@ -283,7 +284,7 @@ impl Writer {
         })
     }
 
-    /// The first failure latches; nothing is tried again.
+    /// Stores the first failure. Nothing is retried.
     fn poison(&self, did: &str, error: &io::Error) -> Poisoned {
         if Failpoint::FailureNotFinal.is_set() || Failpoint::FailureLate.is_set() {
             return Poisoned(error.to_string());

@@ -1,30 +1,30 @@
-//! The messages of one log in Kafka.
+//! Checkpoint messages of one log in Kafka.
 
 use std::collections::BTreeMap;
 
-use super::message;
-use super::message::{CheckpointMessage, MessageError};
+use super::checkpoint_message;
+use super::checkpoint_message::{CheckpointMessage, MessageError};
 use crate::drain::producer_settings::ProducerSettings;
 use crate::kafka::{ClientError, CompactedTable, CompactedTopicError, ErrorCode};
 
-/// Why the positions are not known.
+/// Why the positions are unknown.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CheckpointTableError {
-    /// The topic.
+    /// The topic is missing or has wrong settings, or a request for it failed.
     #[error(transparent)]
     Topic(#[from] CompactedTopicError),
-    /// A message of this log.
-    #[error("message {key} in topic {}: {source}", message::TOPIC)]
+    /// A message of this log is invalid.
+    #[error("message {key} in topic {}: {source}", checkpoint_message::TOPIC)]
     Message {
-        /// Its key.
+        /// The key of the message.
         key: String,
-        /// What is wrong.
+        /// The cause.
         source: MessageError,
     },
 }
 
 impl CheckpointTableError {
-    /// What Kafka said, if it did.
+    /// Kafka's error code, if Kafka returned one.
     pub(super) fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Topic(CompactedTopicError::Kafka { source, .. }) => source.rdkafka_error_code(),
@@ -33,7 +33,7 @@ impl CheckpointTableError {
     }
 }
 
-/// Reads the messages of one log.
+/// Reads the checkpoint messages of one log.
 pub(super) struct CheckpointTable {
     topic: CompactedTable,
     log_id: [u8; 16],
@@ -41,30 +41,31 @@ pub(super) struct CheckpointTable {
 
 impl CheckpointTable {
     pub(super) fn new(link: &ProducerSettings, log_id: [u8; 16]) -> Result<Self, ClientError> {
-        Ok(Self { topic: CompactedTable::new(&link.config, &link.bootstrap, message::TOPIC)?, log_id })
+        Ok(Self { topic: CompactedTable::new(&link.config, &link.bootstrap, checkpoint_message::TOPIC)?, log_id })
     }
 
-    /// Makes the topic if it is missing; an error if it is of another make.
+    /// Creates the topic if it is missing. Returns an error if its settings are wrong.
     pub(super) fn ensure(&self) -> Result<(), CheckpointTableError> {
         Ok(self.topic.ensure()?)
     }
 
-    /// All messages of this log by transactional id, as of a moment after the call.
+    /// All messages of this log by transactional id. Includes everything committed before the call.
     pub(super) fn read(
         &self,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<BTreeMap<String, CheckpointMessage>, CheckpointTableError> {
         Self::decode(
-            self.topic.read(|key| message::is_key_of_log(&self.log_id, key), tick)?.unwrap_or_default(),
+            self.topic.read(|key| checkpoint_message::is_key_of_log(&self.log_id, key), tick)?.unwrap_or_default(),
         )
     }
 
-    /// What is committed now, of a topic that is there; disturbs nobody and waits for nobody.
+    /// The currently committed messages of an existing topic. Does not wait for open transactions and does not fence
+    /// any producer.
     pub(super) fn read_committed(
         &self,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<BTreeMap<String, CheckpointMessage>, CheckpointTableError> {
-        Self::decode(self.topic.read_committed(|key| message::is_key_of_log(&self.log_id, key), tick)?)
+        Self::decode(self.topic.read_committed(|key| checkpoint_message::is_key_of_log(&self.log_id, key), tick)?)
     }
 
     fn decode(

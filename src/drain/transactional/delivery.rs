@@ -1,4 +1,4 @@
-//! What came back, and what follows from it.
+//! Delivery reports of a transaction, its commit and its abort.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,14 +14,14 @@ use crate::kafka::{DeliveryFault, ErrorCode, TABLE_ENTRY_TAG, classify};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 
-/// Transactions of one topic each, after one of several was refused because of some topic. If none of these is, the
-/// cause is gone.
+/// Number of transactions that contain one topic each, after a transaction with several topics was rejected because
+/// of one of them. If none of these fails, the cause is gone.
 const MAX_ISOLATING_TRANSACTIONS: u32 = 64;
-/// How long an abort may take before the producer goes instead: the next one aborts too.
+/// Time limit of an abort. After it the producer is closed instead; the next producer aborts the transaction too.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Dispatcher<TxSender> {
-    /// Takes in all results so far.
+    /// Processes all delivery reports so far.
     pub(super) fn collect(&mut self, now: Instant) {
         let Self { state, sender } = self;
         let Some(producer) = sender.producer.producer() else { return };
@@ -34,7 +34,7 @@ impl Dispatcher<TxSender> {
             match (result.error, result.tag) {
                 (None, TABLE_ENTRY_TAG) => run.is_positions_acknowledged = true,
                 (None, _) => {
-                    // Whether it stays, the commit decides, but its topic and partition are well.
+                    // The commit decides whether the record stays in Kafka, but its topic and partition are healthy.
                     let Some((flight, note)) = state.on_acknowledged(result, at, now) else { continue };
                     if Failpoint::SentBeforeCommit.is_set() {
                         state.context.log.confirm(&[note]);
@@ -46,7 +46,7 @@ impl Dispatcher<TxSender> {
                     tracing::warn!(
                         event = "drain.positions_refused",
                         kafka.error = %code,
-                        "Kafka refused the positions of a transaction"
+                        "Kafka rejected the positions of a transaction"
                     );
                     state.must_replace_producer = true;
                 }
@@ -60,7 +60,7 @@ impl Dispatcher<TxSender> {
         state.results.clear();
     }
 
-    /// Whether all that the open transaction holds has arrived, its dead letters are stored, and it is closed.
+    /// Whether all records of the open transaction are acknowledged, its dead letters are stored, and it is closed.
     pub(super) fn is_fully_acknowledged(&self) -> bool {
         let closed = self
             .sender
@@ -73,7 +73,7 @@ impl Dispatcher<TxSender> {
             && !self.state.policy.has_unstored_dead_letters()
     }
 
-    /// Commits what has arrived whole. Blocks, calling `tick`.
+    /// Commits a fully acknowledged transaction. Blocks, calling `tick`.
     pub(super) fn commit(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) {
         let sender = &mut self.sender;
         let (Some(run), Some(producer)) = (&mut sender.transaction, sender.producer.producer()) else {
@@ -93,21 +93,21 @@ impl Dispatcher<TxSender> {
                 tracing::warn!(
                     event = "drain.commit_unknown",
                     %error,
-                    "outcome of a commit is unknown; Kafka is asked"
+                    "outcome of a commit is unknown; reading it from Kafka"
                 );
                 sender.producer.close(now);
             }
         }
     }
 
-    /// The open transaction is committed: its records are sent.
+    /// The open transaction is committed, so its records are delivered.
     fn on_committed(&mut self) {
         let Some(run) = self.sender.transaction.take() else { return };
         self.sender.committed = run.positions;
         self.state.confirm(&run.acknowledged);
     }
 
-    /// A new producer found these positions: was the transaction of the old one committed?
+    /// A new producer found these positions. They show whether the previous producer's transaction was committed.
     pub(super) fn resolve_commit(&mut self, found: &LanePositions) {
         let Some(run) = &self.sender.transaction else { return };
         if run.is_committing && run.positions == *found {
@@ -119,8 +119,8 @@ impl Dispatcher<TxSender> {
         }
     }
 
-    /// Ends a transaction that cannot be committed, and finds out who is to blame; says whether somebody is, so that
-    /// the others need not wait. Blocks, calling `tick`.
+    /// Ends a transaction that cannot be committed, and finds the topic or record at fault. Returns whether one was
+    /// found; then the others need not wait. Blocks, calling `tick`.
     pub(super) fn end_failed(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) -> bool {
         self.state.must_replace_producer = false;
         let is_open = self.sender.transaction.as_ref().is_some_and(|run| !run.is_committing);
@@ -133,7 +133,7 @@ impl Dispatcher<TxSender> {
         }
         let mut is_known = self.isolate_topic(now);
         if is_known {
-            // The topic has its own delays; the producer did nothing wrong.
+            // The topic has its own delays, and the producer is not at fault.
             self.sender.producer.rebuild_now(now);
         }
         self.return_failures(aborted, now);
@@ -144,8 +144,9 @@ impl Dispatcher<TxSender> {
         is_known
     }
 
-    /// The transaction was refused as a whole because of some topic: that of a transaction that proves one, else each
-    /// is proved in turn. Says whether it was a topic.
+    /// Handles a transaction that was rejected as a whole because of a topic. If the transaction was limited to one
+    /// topic, that topic is at fault. Otherwise the next transactions test each topic in turn. Returns whether a
+    /// topic was the cause.
     fn isolate_topic(&mut self, now: Instant) -> bool {
         let Self { state, sender } = self;
         let Some(code) = sender.refused.take() else { return false };
@@ -167,7 +168,7 @@ impl Dispatcher<TxSender> {
         true
     }
 
-    /// Nothing of the transaction is in Kafka: all of it is sent again.
+    /// No record of the transaction is in Kafka. All are sent again.
     fn discard(&mut self) {
         let Self { state, sender } = self;
         if let Some(Transaction { from, acknowledged: arrived, .. }) = sender.transaction.take() {
@@ -181,7 +182,8 @@ impl Dispatcher<TxSender> {
         state.on_failed(&silent);
     }
 
-    /// `whole`: whether all results are in. Batches are refused whole, so a record refused by itself was alone.
+    /// Returns failed records. `whole` is whether all delivery reports have arrived. Batches are rejected as a whole,
+    /// so a record whose partition reported no other rejection was alone in its batch.
     fn return_failures(&mut self, whole: bool, now: Instant) {
         let failures = std::mem::take(&mut self.sender.failures);
         let mut returned = self.state.on_failed(&failures);
@@ -199,7 +201,7 @@ impl Dispatcher<TxSender> {
 }
 
 impl TxSender {
-    /// Whether the open transaction can only be aborted; remembers why.
+    /// Whether the open transaction can only be aborted. Stores the cause.
     pub(super) fn must_abort(&mut self) -> bool {
         let Some(error) = self.producer.producer().and_then(|producer| producer.must_abort()) else {
             return false;
@@ -209,12 +211,12 @@ impl TxSender {
         true
     }
 
-    /// Aborts the open transaction; says whether that went well. Blocks, calling `tick`.
+    /// Aborts the open transaction. Returns whether that succeeded. Blocks, calling `tick`.
     fn abort(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) -> bool {
         let (end, Some(producer)) = (now + ABORT_TIMEOUT, self.producer.producer()) else { return false };
         let mut tick = || tick() && Instant::now() < end;
         let aborted = retry_timeouts(&mut tick, |slice| producer.abort_transaction(slice));
-        // What else was in it has come back by now: with the reason, or as purged.
+        // By now, the other records of the transaction were returned with their error, or as purged.
         let mut rest = Vec::new();
         producer.take_results(&mut rest);
         let failed = rest.iter().filter(|result| result.tag != TABLE_ENTRY_TAG);

@@ -1,7 +1,8 @@
-//! Lanes that stand still because a record of theirs cannot go.
+//! Lanes that are held because one of their records cannot be sent.
 //!
-//! Positions know one number a lane, so what cannot go holds all that follows it in its lane; other lanes pass. The log
-//! is the memory: when the reason is gone, the worker reads again from the first record held.
+//! Each lane has a single position, so a record that cannot be sent holds all records behind it in its lane. Other
+//! lanes pass. Held records are not kept in memory. When the cause is gone, the worker reads the log again from the
+//! first held record.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ struct StalledPartition {
     backoff: Backoff,
 }
 
-/// The lanes of one worker that are held, and the partitions that hold them.
+/// The held lanes of one worker, and the stalled partitions that hold them.
 #[derive(Debug)]
 pub(super) struct HeldLanes {
     lanes: HashMap<u8, HeldLane>,
@@ -35,13 +36,13 @@ pub(super) struct HeldLanes {
 }
 
 impl HeldLanes {
-    /// None. `backoff`: how often a partition that took nothing is tried again.
+    /// Starts without held lanes. `backoff` gives the delays after which a stalled partition is tried again.
     pub(super) fn new(backoff: Backoff) -> Self {
         Self { lanes: HashMap::new(), stalled: HashMap::new(), backoff }
     }
 
-    /// Whether this record's lane is held before it; if so, the record is counted. One that comes again after its
-    /// transaction was aborted may lie before the record that holds the lane: it goes first.
+    /// Whether this record's lane is held before it. If so, the record is counted. A record that is read again after
+    /// its transaction was aborted may precede the record that holds the lane. Such a record is sent first.
     pub(super) fn blocks(&mut self, lane: u8, lsn: Lsn) -> bool {
         let Some(held) = self.lanes.get_mut(&lane).filter(|held| held.first <= lsn) else { return false };
         if lsn > held.last {
@@ -51,8 +52,8 @@ impl HeldLanes {
         true
     }
 
-    /// Holds a lane from this record on. A lane that was held from a later record on is held from here, with this scope:
-    /// the later records are looked at again afterwards.
+    /// Holds a lane from this record on. If the lane was held from a later record on, it is now held from this one,
+    /// with this scope. The later records are evaluated again afterwards.
     pub(super) fn hold(&mut self, lane: u8, lsn: Lsn, scope: impl Into<Scope>) {
         let scope = scope.into();
         let held = self.lanes.entry(lane).or_insert(HeldLane { scope, first: lsn, last: lsn, waiting: 1 });
@@ -62,12 +63,13 @@ impl HeldLanes {
         }
     }
 
-    /// Whether a lane waits for a value that is not made yet.
+    /// Whether a lane waits for a value that is not resolved yet.
     pub(super) fn is_deferred(&self, lane: u8) -> bool {
         self.lanes.get(&lane).is_some_and(|held| matches!(held.scope, Scope::Deferred(_)))
     }
 
-    /// Lets go of the lanes that `is_free` says, by what holds them and their first record; the first among these.
+    /// Releases the lanes for which `is_free` returns true. Its arguments are the scope that holds the lane and the
+    /// lane's first held record. Returns the first of these records.
     pub(super) fn release(&mut self, mut is_free: impl FnMut(Scope, Lsn) -> bool) -> Option<Lsn> {
         let mut first: Option<Lsn> = None;
         self.lanes.retain(|_, held| {
@@ -80,7 +82,8 @@ impl HeldLanes {
         first
     }
 
-    /// This partition took nothing for too long: it holds every lane that comes to it, and is tried again later.
+    /// Marks a partition that confirmed nothing for too long. It holds every lane with a record for it, and is tried
+    /// again later.
     pub(super) fn mark_stalled(&mut self, place: TopicPartition, now: Instant) -> Duration {
         let backoff = self.backoff.clone();
         let stuck = self.stalled.entry(place).or_insert(StalledPartition {
@@ -94,29 +97,29 @@ impl HeldLanes {
         delay
     }
 
-    /// Whether the partition takes nothing for now.
+    /// Whether the partition is stalled.
     pub(super) fn is_stalled(&self, place: TopicPartition) -> bool {
         self.stalled.get(&place).is_some_and(|stuck| !stuck.is_on_trial)
     }
 
-    /// All that take nothing for now.
+    /// All stalled partitions.
     pub(super) fn stalled_partitions(&self) -> Vec<TopicPartition> {
         self.stalled.iter().filter(|(_, stuck)| !stuck.is_on_trial).map(|(place, _)| *place).collect()
     }
 
-    /// Whether the partition is being tried: one record, and nothing else until that arrived.
+    /// Whether the partition is on trial: one record is sent, and no other until that one is acknowledged.
     pub(super) fn is_on_trial(&self, place: TopicPartition) -> bool {
         self.stalled.get(&place).is_some_and(|stuck| stuck.is_on_trial)
     }
 
-    /// Puts partitions whose delay is over on trial.
+    /// Starts a trial of each partition whose delay has expired.
     pub(super) fn retry(&mut self, now: Instant) {
         for stuck in self.stalled.values_mut() {
             stuck.is_on_trial |= now >= stuck.retry_at;
         }
     }
 
-    /// A record of this partition arrived. Says whether that was in doubt.
+    /// A record of this partition was acknowledged. Returns whether the partition's health was in doubt.
     pub(super) fn on_acknowledged(&mut self, place: TopicPartition) -> bool {
         !self.stalled.is_empty() && self.stalled.remove(&place).is_some()
     }
@@ -126,12 +129,12 @@ impl HeldLanes {
         self.lanes.is_empty()
     }
 
-    /// Records held, with the number of the topic that holds them.
+    /// Number of held records, with the number of the topic that holds them.
     pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, u64)> {
         self.lanes.values().map(|held| (held.scope.topic(), held.waiting))
     }
 
-    /// The same with the reason.
+    /// Number of held records by topic, with the reason.
     pub(super) fn parked(&self) -> impl Iterator<Item = ParkedTopic> {
         self.lanes.values().map(|held| (held.scope.topic(), held.waiting, held.scope.reason()))
     }
@@ -159,7 +162,7 @@ mod tests {
         assert!(held.is_empty() && !held.blocks(7, Lsn(9)));
     }
 
-    /// After a transaction was aborted, records before the one that holds their lane come again.
+    /// After a transaction is aborted, records before the one that holds their lane are read again.
     #[test]
     fn what_comes_again_before_the_record_that_holds_its_lane_is_not_passed_over() {
         let mut held = held();
@@ -170,7 +173,7 @@ mod tests {
         assert_eq!(
             held.release(|scope, _| scope == P.into()),
             None,
-            "the first of them says what it waits for"
+            "the first one determines the scope"
         );
         assert_eq!(held.release(|scope, _| scope.topic() == 1), Some(Lsn(4)));
     }

@@ -1,11 +1,11 @@
-//! How far each lane has come.
+//! Delivery positions of the lanes.
 
 use crate::units::Lsn;
 
 /// A lane is one byte.
 pub(super) const LANE_COUNT: usize = 256;
 
-/// A number a lane: all of the lane's records below it are done.
+/// One LSN per lane. All records of the lane below it are done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LanePositions(Box<[Lsn; LANE_COUNT]>);
 
@@ -16,36 +16,36 @@ impl Default for LanePositions {
 }
 
 impl LanePositions {
-    /// From a list of exactly as many as there are lanes.
+    /// Builds the positions from a list with exactly one number per lane.
     pub(super) fn from_list(list: &[u64]) -> Option<Self> {
         let lanes: [u64; LANE_COUNT] = list.try_into().ok()?;
         Some(Self(Box::new(lanes.map(Lsn))))
     }
 
-    /// The list.
+    /// The positions as a list.
     pub(super) fn to_list(&self) -> Vec<u64> {
         self.0.iter().map(|lsn| lsn.0).collect()
     }
 
-    /// Where this lane is.
+    /// The position of this lane.
     pub(super) fn get(&self, lane: u8) -> Lsn {
         self.0[usize::from(lane)]
     }
 
-    /// This record of the lane is done, and all before it.
+    /// Marks this record of the lane as done, and all before it.
     pub(super) fn advance(&mut self, lane: u8, lsn: Lsn) {
         let position = &mut self.0[usize::from(lane)];
         *position = (*position).max(lsn.next());
     }
 
-    /// The further one of both in each lane, as far as `bound` goes.
+    /// Advances each lane to the higher of both positions, at most to `bound`.
     pub(super) fn merge(&mut self, other: &Self, bound: Lsn) {
         for (own, theirs) in self.0.iter_mut().zip(other.0.iter()) {
             *own = (*own).max((*theirs).min(bound));
         }
     }
 
-    /// The furthest of all.
+    /// The highest position of all lanes.
     pub(super) fn highest(&self) -> Lsn {
         self.0.iter().copied().max().unwrap_or_default()
     }

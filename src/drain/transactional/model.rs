@@ -1,6 +1,6 @@
-//! A worker's way through its lanes, at random and without Kafka: what holds lanes comes and goes, transactions are
-//! committed and aborted, lives end. The loop is the worker's in small; [`HeldLanes`], [`Transaction`] and
-//! [`LanePositions`] are its own.
+//! Model test of a worker's way through its lanes, at random and without Kafka. Scopes become blocked and unblocked,
+//! transactions are committed and aborted, the process crashes. The loop is a small version of the worker's.
+//! [`HeldLanes`], [`Transaction`] and [`LanePositions`] are the real ones.
 
 use std::time::{Duration, Instant};
 
@@ -19,17 +19,17 @@ const PARTITIONS: usize = 3;
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// So many records are looked at.
+    /// So many records are processed.
     Read(u64),
-    /// This place takes nothing.
+    /// This place accepts no records.
     Block(usize),
-    /// It takes records again.
+    /// It accepts records again.
     Unblock(usize),
     Commit,
-    /// A record of the transaction was refused because of this place.
+    /// A record of the transaction was rejected because of this place.
     Refuse(usize),
     Abort,
-    /// The next life, after a crash: it has Kafka's positions, and no checkpoint.
+    /// A restart after a crash, with Kafka's positions and without a checkpoint.
     Crash,
 }
 
@@ -50,7 +50,7 @@ fn place(index: usize) -> TopicPartition {
 }
 
 struct ModelWorker {
-    /// Of each record, the first having LSN 1: its lane and its place.
+    /// Lane and place of each record. The first record has LSN 1.
     records: Vec<(u8, usize)>,
     held: HeldLanes,
     blocked: [bool; PARTITIONS],
@@ -59,9 +59,9 @@ struct ModelWorker {
     reread: Option<Lsn>,
     transaction: Option<(Transaction, Vec<u64>)>,
     committed: LanePositions,
-    /// What the log calls done.
+    /// Whether each record is done in the log.
     done: Vec<bool>,
-    /// What is in Kafka, in its order.
+    /// The records in Kafka, in its order.
     topic: Vec<u64>,
 }
 
@@ -148,7 +148,7 @@ impl ModelWorker {
         }
     }
 
-    /// All is well: what waits goes.
+    /// All places accept records, and all waiting records are sent.
     fn deliver_all(&mut self) {
         self.blocked = [false; PARTITIONS];
         for _ in 0..3 {

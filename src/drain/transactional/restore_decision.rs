@@ -1,52 +1,53 @@
-//! Where each lane begins, and whether this log is what Kafka has seen of it or an older copy.
+//! Decides where each lane begins, and whether this log is current or an older copy.
 //!
-//! A position is believed as far as the life that wrote it reaches in *this* log. A life this log does not know, or one
-//! that went further than it did here, was lived by another copy: this one was restored, or both are alive.
+//! Each start of the log is an epoch with its own incarnation. A position is trusted up to the end of its epoch in
+//! *this* log. Suppose this log does not know the epoch, or the position is beyond the epoch's end here. Then another
+//! copy wrote the position: this log was restored, or both copies are in use.
 //!
-//! | Kafka's message | this log | verdict |
+//! | Kafka's message | this log | decision |
 //! |---|---|---|
-//! | none | any | goes on from its own checkpoint |
-//! | of a life it knows, not beyond that life's end | – | goes on behind it |
-//! | of a life it does not know | – | restored |
-//! | of a life it knows, beyond that life's end | – | restored |
+//! | none | any | continues from its own checkpoint |
+//! | of a known epoch, not beyond that epoch's end | – | continues behind it |
+//! | of an unknown epoch | – | restored |
+//! | of a known epoch, beyond that epoch's end | – | restored |
 //! | any of the last two | `on_restored_log = "stop"` | sends nothing |
-//! | | `"continue-after-kafka"` | what both copies share and Kafka has is done; all else is sent |
-//! | | `"resend"` | all that its own checkpoint does not call done is sent |
+//! | | `"continue-after-kafka"` | records that both copies share and Kafka has are done; all others are sent |
+//! | | `"resend"` | all records that its own checkpoint does not record as done are sent |
 
 use super::lane_positions::LanePositions;
-use super::message::{CheckpointMessage, hex};
+use super::checkpoint_message::{CheckpointMessage, hex};
 use crate::drain::config::OnRestoredLog;
 use crate::units::Lsn;
 use crate::wal::{Epoch, Transactions};
 
-/// What this log knows of itself.
+/// What this log knows about its own history.
 pub(super) struct LogHistory<'a> {
-    /// Its former lives; this one too if it has opened transactions.
+    /// Its earlier epochs, and the current one if that has opened transactions.
     pub(super) transactions: &'a Transactions,
-    /// This life.
+    /// The current incarnation.
     pub(super) incarnation: [u8; 16],
-    /// The first number not flushed.
+    /// The first LSN that is not flushed.
     pub(super) end: Lsn,
 }
 
-/// What follows.
+/// The decision about a log and its messages in Kafka.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RestoreDecision {
-    /// Begin behind these.
+    /// Continue behind these positions.
     Continue(LanePositions),
-    /// This is a copy and the operator has not said what to do; why, in words.
+    /// This log is a copy and the operator has not configured what to do. Contains the explanation.
     Stop(String),
 }
 
 impl LogHistory<'_> {
-    /// How far a position of this life may be believed; `None` if it was not lived here.
+    /// The LSN up to which a position of this incarnation is trusted. `None` if it is not an incarnation of this log.
     fn trusted_until(&self, incarnation: &[u8; 16]) -> Option<Lsn> {
         let life = self.transactions.epoch(incarnation)?;
         Some(if life.to == Epoch::OPEN { self.end } else { life.to })
     }
 
-    /// The end of the last life before this one that may have opened transactions: what came later was never seen by
-    /// another copy.
+    /// The end of the last earlier epoch that may have opened transactions. No other copy has seen the records behind
+    /// it.
     fn shared_end(&self) -> Lsn {
         let former = |life: &&Epoch| life.incarnation != self.incarnation;
         self.transactions.epochs.iter().rfind(former).map_or(Lsn(0), |life| life.to.min(self.end))
@@ -57,7 +58,7 @@ impl LogHistory<'_> {
         let (incarnation, furthest) = (hex(&message.incarnation), message.lane_positions.highest());
         match self.trusted_until(&message.incarnation) {
             None => {
-                Some(format!("Kafka has positions of incarnation {incarnation}, which this log never was"))
+                Some(format!("Kafka has positions of incarnation {incarnation}, which is unknown to this log"))
             }
             Some(reach) if furthest > reach => Some(format!(
                 "Kafka has records up to {furthest} of incarnation {incarnation}, which ends at {reach} in this log"
@@ -66,7 +67,7 @@ impl LogHistory<'_> {
         }
     }
 
-    /// Judges all messages that Kafka has for this log.
+    /// Evaluates all messages that Kafka has for this log.
     pub(super) fn decide(&self, messages: &[CheckpointMessage], setting: OnRestoredLog) -> RestoreDecision {
         let mut start = LanePositions::default();
         let copied = messages.iter().find_map(|message| self.is_copy(message));
@@ -94,9 +95,9 @@ mod tests {
 
     const A: [u8; 16] = [1; 16];
     const B: [u8; 16] = [2; 16];
-    /// A life of another copy.
+    /// An incarnation of another copy.
     const X: [u8; 16] = [9; 16];
-    /// This life.
+    /// The current incarnation.
     const NOW: [u8; 16] = [7; 16];
 
     fn message(incarnation: [u8; 16], position: u64) -> CheckpointMessage {
@@ -105,7 +106,7 @@ mod tests {
         CheckpointMessage { incarnation, lane_positions: positions }
     }
 
-    /// A lived from 1 to 100, B from 100 to 200; now the log ends at 300.
+    /// Epoch A spans 1 to 100, epoch B spans 100 to 200. The log now ends at 300.
     fn judge(messages: &[CheckpointMessage], setting: OnRestoredLog) -> RestoreDecision {
         let life = |incarnation, from, to| Epoch { incarnation, from: Lsn(from), to: Lsn(to) };
         let known = Transactions { ids: Some(2), epochs: vec![life(A, 1, 100), life(B, 100, 200)] };
@@ -141,8 +142,8 @@ mod tests {
         assert!(
             matches!(judge(&messages, OnRestoredLog::Stop), RestoreDecision::Stop(why) if why.contains(&hex(&X)))
         );
-        // 200 to 250 were accepted here after the copy was taken: the other copy's records under these numbers are
-        // others.
+        // The records 200 to 250 were accepted here after the copy was made. The other copy has different records
+        // with these LSNs.
         assert_eq!(begins_at(judge(&messages, OnRestoredLog::ContinueAfterKafka)), 200);
         assert_eq!(begins_at(judge(&messages, OnRestoredLog::Resend)), 0);
     }
@@ -164,7 +165,7 @@ mod tests {
         assert_eq!(begins_at(own.decide(&messages, OnRestoredLog::ContinueAfterKafka)), 0);
     }
 
-    /// What such a life accepted was never sent, so another copy's positions say nothing about it.
+    /// Records accepted in such an epoch were never sent, so another copy's positions do not apply to them.
     #[test]
     fn records_of_a_life_that_died_in_the_take_over_are_not_shared_with_a_copy() {
         let life = |incarnation, from, to| Epoch { incarnation, from: Lsn(from), to: Lsn(to) };
@@ -173,7 +174,8 @@ mod tests {
         assert_eq!(begins_at(own.decide(&[message(X, 250)], OnRestoredLog::ContinueAfterKafka)), 100);
     }
 
-    /// Kafka names the last life that came through; 64 others after it made the log forget it, and look restored.
+    /// Regression: Kafka has the last epoch that completed a takeover. 64 later epochs made the log forget it, so it
+    /// looked restored.
     #[test]
     fn starts_that_die_in_the_take_over_do_not_make_the_log_look_restored() {
         let dir = tempfile::tempdir().unwrap();

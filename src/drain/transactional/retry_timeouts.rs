@@ -1,13 +1,13 @@
-//! Calls into the Kafka client that block.
+//! Retries of Kafka client calls that block.
 
 use std::time::Duration;
 
 use crate::kafka::{TransactionError, TransactionErrorAction};
 
-/// How long one call into the Kafka client may block. Twice a heartbeat's second.
+/// How long one call into the Kafka client may block. Two calls fit into the heartbeat's second.
 pub(super) const MAX_BLOCKING: Duration = Duration::from_millis(400);
 
-/// Calls again what ran out of time, as long as `tick` wants.
+/// Repeats a call that timed out, as long as `tick` returns true.
 pub(super) fn retry_timeouts(
     tick: &mut dyn FnMut() -> bool,
     call: impl Fn(Duration) -> Result<(), TransactionError>,
@@ -18,7 +18,7 @@ pub(super) fn retry_timeouts(
                 if !tick() {
                     return Err(error);
                 }
-                // Some errors that pass come at once.
+                // Some transient errors are returned immediately.
                 std::thread::sleep(Duration::from_millis(5));
             }
             outcome => return outcome,

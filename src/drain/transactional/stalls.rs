@@ -1,4 +1,4 @@
-//! When a transaction has waited too long, and when lanes that were held go on.
+//! Detects transactions that wait too long, and releases held lanes.
 
 use std::time::{Duration, Instant};
 
@@ -8,16 +8,16 @@ use crate::drain::scope::Scope;
 use crate::kafka::TopicMetadata;
 use crate::wal::Lsn;
 
-/// A partition that confirms nothing for this long, while brokers answer, is taken out of the transaction. Above
-/// `STALL`: here it costs everybody's repetition.
+/// A partition that confirms nothing for this long while brokers respond is removed from the transaction. Longer than
+/// `STALL`, because here all records of the transaction must be sent again.
 const STALL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// No result for this long: time to ask whether the transaction can still be committed.
+/// After this long without a delivery report, check whether the transaction can still be committed.
 const RESULT_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl Dispatcher<TxSender> {
-    /// A transaction that waits too long: it may be beyond help without a word, or a partition takes nothing while
-    /// brokers answer. When no broker answers, waiting is right.
+    /// Checks a transaction that waits too long. It may have failed without a report, or a partition accepts nothing
+    /// while brokers respond. If no broker responds, the worker keeps waiting.
     pub(super) fn check_for_stalls(&mut self, now: Instant) {
         let waits = now.saturating_duration_since(self.state.acknowledged_at) >= RESULT_TIMEOUT;
         let stalled = self.state.in_flight.stalled_for(STALL_TIMEOUT, now);
@@ -40,14 +40,14 @@ impl Dispatcher<TxSender> {
                     kafka.topic = topic,
                     kafka.partition = partition,
                     drain.delay_ms = delay,
-                    "partition accepts nothing; its lanes wait"
+                    "partition accepts nothing; its lanes are held"
                 );
             }
             self.state.must_replace_producer = true;
         }
     }
 
-    /// Lets lanes go whose reason is gone; the first record among them.
+    /// Releases the lanes whose cause is gone. Returns the first record among them.
     pub(super) fn release_lanes(&mut self, now: Instant) -> Option<Lsn> {
         let Self { state, sender } = self;
         if sender.held_lanes.is_empty() {

@@ -1,4 +1,4 @@
-//! Before anything is sent: former ids fenced, positions read, this life made known.
+//! Takeover before anything is sent: fence earlier ids, read the positions, announce this incarnation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint_table::{CheckpointTable, CheckpointTableError};
 use super::lane_positions::LanePositions;
-use super::message::{CheckpointMessage, TOPIC, transactional_id, worker_index};
+use super::checkpoint_message::{CheckpointMessage, TOPIC, transactional_id, worker_index};
 use super::restore_decision::{LogHistory, RestoreDecision};
 use super::retry_timeouts::retry_timeouts;
 use crate::backoff::Backoff;
@@ -21,16 +21,17 @@ use crate::sync::Mutex;
 use crate::units::Lsn;
 use crate::wal::ReadError;
 
-/// Producers that fence at a time: each has some ten threads for a moment.
+/// Maximum number of producers that fence at the same time. Each has some ten threads for a moment.
 const MAX_PARALLEL_FENCES: usize = 8;
-/// One attempt at fencing or reading. Others' open transactions may hide ours until brokers abort them.
+/// Time limit of one attempt to fence or read. Open transactions of other producers may hide forebay's messages until
+/// the brokers abort them.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(90);
-/// Records counted as done between two looks at the stop.
+/// Number of records marked as done between two checks for a stop.
 const RECORDS_PER_STOP_CHECK: usize = 1024;
-/// How often a stop is looked for while waiting.
+/// Interval of checks for a stop while waiting.
 const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Why an attempt failed. Another follows.
+/// Why an attempt failed. Another attempt follows.
 #[derive(Debug, thiserror::Error)]
 enum TakeoverError {
     #[error(transparent)]
@@ -43,12 +44,12 @@ enum TakeoverError {
     Checkpoint(#[from] std::io::Error),
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("{TOPIC} takes nothing: {0}")]
+    #[error("{TOPIC} accepts no records: {0}")]
     Refused(ErrorCode),
 }
 
 impl TakeoverError {
-    /// Whether brokers answered and will not do it.
+    /// Whether the brokers responded and rejected the request.
     fn is_refusal(&self) -> bool {
         matches!(self, Self::Table(CheckpointTableError::Message { .. })) || self.denial().is_some()
     }
@@ -64,16 +65,17 @@ impl TakeoverError {
     }
 }
 
-/// What the positions are taken over for.
+/// Why the positions are taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::drain) enum Purpose {
-    /// To go on with transactions.
+    /// To continue with transactions.
     ExactlyOnce(OnRestoredLog),
-    /// To go on without: what transactions delivered is not repeated. Nothing is written, and Kafka may refuse.
+    /// To continue without transactions, and not repeat records that transactions delivered. Nothing is written, and
+    /// Kafka may reject it.
     AtLeastOnce,
 }
 
-/// One daemon's claim.
+/// The takeover by one daemon.
 pub(in crate::drain) struct Takeover {
     context: Context,
     handle: Handle,
@@ -97,7 +99,7 @@ impl Takeover {
         Ok(Self { context, handle, producer_settings: link, workers, purpose, backoff, table })
     }
 
-    /// Until the claim stands, or this log turns out to be a copy, or the daemon stops.
+    /// Runs until the takeover succeeds, this log turns out to be a copy, or the daemon stops.
     pub(in crate::drain) fn run(mut self) {
         let permit = Arc::clone(&self.handle.permit);
         while !self.is_stopping() && !permit.is_halted() {
@@ -162,8 +164,8 @@ impl Takeover {
         let setting = match purpose {
             Purpose::ExactlyOnce(setting) => {
                 self.table.ensure()?;
-                // Fencing would disturb the copy that is at work. What shows without it that this one must not go on
-                // will not change: positions only grow.
+                // Fencing would disturb the copy that is in use. If the messages already show that this log must not
+                // continue, that cannot change, because positions only grow.
                 if let RestoreDecision::Stop(reason) =
                     judge(&self.table.read_committed(&mut self.attempt_tick())?, *setting)
                 {
@@ -189,7 +191,7 @@ impl Takeover {
             let named: Vec<_> = found.values().map(|message| message.incarnation).collect();
             context.log.begin_takeover(&named)?;
             self.announce(&first, &found, &start)?;
-            // What is fenced and rewritten needs no fencing at the next start.
+            // Ids that are fenced and rewritten need no fencing at the next start.
             context.log.finish_takeover(*workers as u64)?;
         }
         mark_done(context, &start, &mut || !self.is_stopping())?;
@@ -197,8 +199,8 @@ impl Takeover {
         Ok(())
     }
 
-    /// Fences all ids below `ids`, then reads the messages. Another copy may have used more ids than this log knows of:
-    /// then those are fenced too, and the messages are read again.
+    /// Fences all ids below `ids`, then reads the messages. Another copy may have used more ids than this log knows
+    /// of. Then those are fenced too, and the messages are read again.
     fn fence_and_read(
         &self,
         ids: usize,
@@ -216,7 +218,7 @@ impl Takeover {
         }
     }
 
-    /// Makes all ids below `ids` ours. Returns the producer of the first.
+    /// Fences all ids below `ids`. Returns the producer of the first.
     fn fence(&self, ids: usize) -> Result<Producer, TakeoverError> {
         let first = self.fence_id(0)?;
         let next = Mutex::new(1..ids);
@@ -249,7 +251,8 @@ impl Takeover {
         Ok(producer)
     }
 
-    /// One transaction that rewrites all messages of this log: ours in the name of this life, others away.
+    /// One transaction that rewrites all messages of this log. Its own messages get the current incarnation; all
+    /// others are deleted.
     fn announce(
         &self,
         producer: &Producer,
@@ -287,7 +290,7 @@ fn halt(permit: &SendPermit, reason: &str) {
     ));
 }
 
-/// Counts as done what Kafka has and the log's checkpoint did not know yet.
+/// Marks records as done that Kafka has and the log's checkpoint does not contain.
 pub(super) fn mark_done(
     context: &Context,
     positions: &LanePositions,

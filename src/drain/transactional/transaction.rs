@@ -1,4 +1,4 @@
-//! What one transaction holds.
+//! State of one transaction.
 
 use std::time::{Duration, Instant};
 
@@ -9,19 +9,19 @@ use crate::wal::{Confirmation, Lsn};
 
 /// An open transaction.
 pub(super) struct Transaction {
-    /// Where the worker reads again if it comes to nothing.
+    /// The record at which the worker reads again if the transaction is aborted.
     pub(super) from: Lsn,
-    /// The only topic it takes, when it is to show whether that topic is well.
+    /// If set, the transaction contains only this topic, to find out whether the topic is healthy.
     pub(super) only_topic: Option<usize>,
-    /// What its commit leads to.
+    /// The positions that its commit stores.
     pub(super) positions: LanePositions,
-    /// Its records that arrived, each with where.
+    /// Its acknowledged records, with their confirmations.
     pub(super) acknowledged: Vec<(InFlightRecord, Confirmation)>,
-    /// Whether the positions were sent: no record follows.
+    /// Whether the positions were sent. No record follows them.
     pub(super) is_closed: bool,
-    /// Whether they arrived.
+    /// Whether the positions were acknowledged.
     pub(super) is_positions_acknowledged: bool,
-    /// Whether a commit was asked for: from then on only Kafka knows.
+    /// Whether a commit was requested. From then on only Kafka knows the outcome.
     pub(super) is_committing: bool,
     started_at: Instant,
     usage: Usage,
@@ -49,17 +49,17 @@ impl Transaction {
         self.usage.bytes += bytes;
     }
 
-    /// Whether one more record may be in it.
+    /// Whether the limit allows one more record.
     pub(super) fn has_room(&self, bytes: u64, limit: Usage) -> bool {
         !self.is_closed && self.usage.fits_or_is_first(bytes, limit)
     }
 
-    /// Whether it takes records of this topic; `proving`: only when it takes no other's.
+    /// Whether it accepts records of this topic. With `proving`, only if it contains no other topic.
     pub(super) fn accepts_topic(&self, topic: usize, proving: bool) -> bool {
         self.only_topic == Some(topic) || (self.only_topic.is_none() && !proving)
     }
 
-    /// Whether it has gathered long enough.
+    /// Whether the interval for gathering records has passed.
     pub(super) fn is_due(&self, interval: Duration, now: Instant) -> bool {
         now.saturating_duration_since(self.started_at) >= interval
     }

@@ -1,11 +1,11 @@
-//! A worker's producer: the only one of its id, and what its last commit led to.
+//! A worker's transactional producer, the only one of its id, and the outcome of its last commit.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::checkpoint_table::{CheckpointTable, CheckpointTableError};
 use super::lane_positions::LanePositions;
-use super::message::{hex, transactional_id};
+use super::checkpoint_message::{hex, transactional_id};
 use super::retry_timeouts::{MAX_BLOCKING, retry_timeouts};
 use crate::backoff::Backoff;
 use crate::drain::monitor::Denial;
@@ -14,20 +14,20 @@ use crate::drain::producer_settings::ProducerSettings;
 use crate::kafka::{ClientError, Producer, TransactionError};
 use crate::wal::Identity;
 
-/// A coordinator that is there answers within two seconds.
+/// A coordinator that is available responds within two seconds.
 const SLOW_CALL: Duration = Duration::from_secs(5);
 
-/// What was found in Kafka after the producer was made.
+/// The positions found in Kafka after the producer was created.
 pub(super) enum StoredPositions {
-    /// Its own message: how far it had come.
+    /// The worker's own message with its positions.
     Own(LanePositions),
-    /// No message: somebody emptied the topic.
+    /// No message exists, because the topic was emptied.
     Missing,
-    /// A message of another incarnation.
+    /// A message of another incarnation exists.
     Foreign(String),
 }
 
-/// Why there is no producer. Another attempt follows.
+/// Why the producer could not be opened. Another attempt follows.
 #[derive(Debug, thiserror::Error)]
 enum OpenError {
     #[error(transparent)]
@@ -58,7 +58,7 @@ pub(super) struct TxProducer {
     producer: Option<Producer>,
     open_at: Instant,
     backoff: Backoff,
-    /// What the last attempt was forbidden.
+    /// The permission that the last attempt was denied.
     pub(super) denied: Option<Denial>,
 }
 
@@ -91,7 +91,8 @@ impl TxProducer {
         self.producer.as_ref()
     }
 
-    /// Makes a producer if it is time: fences any other of its id, then reads where Kafka is. Blocks, calling `tick`.
+    /// Creates a producer if that is due. Fences any other producer of its id, then reads Kafka's positions. Blocks,
+    /// calling `tick`.
     pub(super) fn open(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) -> Option<StoredPositions> {
         if now < self.open_at {
             return None;
@@ -109,7 +110,7 @@ impl TxProducer {
                     event = "drain.producer_not_built",
                     %error,
                     drain.delay_ms = delay.as_millis() as u64,
-                    "Kafka producer not built; tried again"
+                    "Kafka producer not built; will retry"
                 );
                 None
             }
@@ -145,7 +146,7 @@ impl TxProducer {
         Ok((producer, found))
     }
 
-    /// Lets the producer go; the next one is made after a delay. What it had open, that one ends.
+    /// Closes the producer. The next one is created after a delay, and ends the open transaction.
     pub(super) fn close(&mut self, now: Instant) {
         self.producer = None;
         self.schedule_rebuild(now);
@@ -157,7 +158,7 @@ impl TxProducer {
         delay
     }
 
-    /// The next producer is made at once: the last one failed for a reason that is dealt with.
+    /// Creates the next producer immediately, because the cause of the last failure is resolved.
     pub(super) fn rebuild_now(&mut self, now: Instant) {
         self.backoff.reset();
         self.open_at = now;
@@ -168,12 +169,12 @@ impl TxProducer {
         self.backoff.reset();
     }
 
-    /// Blocks until there is a result or something else happens.
+    /// Blocks until there is a delivery report or another notification, for at most `timeout`.
     pub(super) fn wait(&self, timeout: Duration) {
         self.notify.wait(timeout.min(MAX_BLOCKING));
     }
 
-    /// The same, and a little longer, so that more results come together.
+    /// Waits like [`Self::wait`], and a little longer, so that more delivery reports arrive together.
     pub(super) fn wait_and_gather(&self, timeout: Duration) {
         self.notify.wait_and_gather(timeout.min(MAX_BLOCKING));
     }

@@ -1,10 +1,10 @@
-//! Sends into the open transaction, and holds back the lanes of what cannot go.
+//! Sends into the open transaction, and holds the lanes of records that cannot be sent.
 
 use std::time::Instant;
 
 use super::held_lanes::HeldLanes;
 use super::lane_positions::LanePositions;
-use super::message::{CheckpointMessage, TOPIC};
+use super::checkpoint_message::{CheckpointMessage, TOPIC};
 use super::transaction::Transaction;
 use super::tx_producer::TxProducer;
 use crate::backoff::Backoff;
@@ -25,23 +25,24 @@ pub(super) struct TxSender {
     pub(super) producer: TxProducer,
     pub(super) held_lanes: HeldLanes,
     pub(super) transaction: Option<Transaction>,
-    /// Records and bytes of one transaction.
+    /// Maximum records and bytes of one transaction.
     limit: Usage,
-    /// Where Kafka's positions are.
+    /// The positions committed in Kafka.
     pub(super) committed: LanePositions,
     pub(super) failures: Vec<(Lsn, ErrorCode)>,
-    /// Why the transaction was refused as a whole.
+    /// The error with which the transaction was rejected as a whole.
     pub(super) refused: Option<ErrorCode>,
-    /// Transactions to come that take one topic each, to find one at fault.
+    /// Number of following transactions that contain one topic each, to find the one at fault.
     pub(super) isolating_transactions: u32,
-    /// The transaction took no more.
+    /// Whether the transaction has reached its limit.
     pub(super) is_full: bool,
-    /// From where the log is to be read again.
+    /// The record from which the log must be read again.
     pub(super) reread: Option<Lsn>,
 }
 
 impl TxSender {
-    /// `limit`: of one transaction; `backoff`: how often a partition that takes nothing is tried again.
+    /// Creates a sender. `limit` applies to one transaction. `backoff` gives the delays after which a stalled
+    /// partition is tried again.
     pub(super) fn new(incarnation: [u8; 16], producer: TxProducer, limit: Usage, backoff: Backoff) -> Self {
         Self {
             incarnation,
@@ -58,7 +59,7 @@ impl TxSender {
         }
     }
 
-    /// Opens a transaction that begins with this record; says whether that went well.
+    /// Opens a transaction that begins with this record. Returns whether that succeeded.
     fn begin(&mut self, first: Lsn, only: Option<usize>, now: Instant) -> bool {
         let Some(producer) = self.producer.producer() else { return false };
         if let Err(error) = producer.begin_transaction() {
@@ -69,8 +70,8 @@ impl TxSender {
         true
     }
 
-    /// Sends the positions: no record follows in this transaction. One that proves a topic sends them last, so that
-    /// what goes wrong before is that topic's fault.
+    /// Sends the positions. No record follows in this transaction. A transaction that tests a topic sends them last,
+    /// so that an earlier failure must be that topic's fault.
     pub(super) fn send_positions(&mut self, state: &mut DispatchState) {
         let (Some(run), Some(producer)) = (&mut self.transaction, self.producer.producer()) else { return };
         if run.only_topic.is_some() && state.in_flight.len() > 0 {
@@ -104,7 +105,8 @@ impl Sender for TxSender {
         self.held_lanes.is_stalled(place)
     }
 
-    /// A refusal costs a transaction: brokers are asked which records a topic will refuse.
+    /// A rejection costs a transaction, so the brokers' metadata is used to predict which records a topic will
+    /// reject.
     fn on_metadata(&mut self, policy: &mut FailurePolicy, topic: usize, answer: TopicMetadata) {
         if policy.topic(topic).constraints.refuses_keyless
             && matches!(answer, TopicMetadata::Partitions(_))
@@ -115,7 +117,8 @@ impl Sender for TxSender {
         }
     }
 
-    /// Asks for the value of a sealed record behind another one of its lane, so that both are made together.
+    /// Requests the value of a record with a deferred value that waits behind another one of its lane, so that both
+    /// are resolved together.
     fn is_lane_blocked(&mut self, state: &mut DispatchState, frame: RecordRef<'_>) -> bool {
         let stops = self.held_lanes.blocks(frame.lane, frame.lsn);
         if stops
@@ -130,7 +133,7 @@ impl Sender for TxSender {
     }
 
     fn wait_for_topic(&mut self, _: &Candidate<'_>) -> Disposition {
-        // What is in flight of it ends with this transaction.
+        // The topic's records in flight are finished when this transaction ends.
         Disposition::Wait
     }
 

@@ -1,4 +1,4 @@
-//! One worker of the exactly-once drain: a thread with its own lanes and its own transactional id.
+//! One worker with exactly-once delivery: a thread with its own lanes and its own transactional id.
 
 use std::time::{Duration, Instant};
 
@@ -24,19 +24,19 @@ pub(in crate::drain) struct Worker {
     interval: Duration,
     dispatcher: Dispatcher<TxSender>,
     reader: LaneReader,
-    /// After a failure: nothing is begun before.
+    /// After a failure, no transaction begins before this time.
     pause_until: Instant,
     backoff: Backoff,
 }
 
-/// What became of an attempt to fill the transaction.
+/// Result of an attempt to fill the transaction.
 #[derive(PartialEq, Eq)]
 enum FillResult {
-    /// There is more.
+    /// More records are available.
     More,
-    /// Something must happen first.
+    /// An event must happen first.
     Blocked,
-    /// Everything was offered.
+    /// All records were offered.
     Exhausted,
 }
 
@@ -64,7 +64,7 @@ impl Worker {
         })
     }
 
-    /// Works until told to stop.
+    /// Runs until a stop is requested.
     pub(in crate::drain) fn run(mut self) {
         loop {
             self.handle.monitor(self.lanes).beat();
@@ -88,7 +88,7 @@ impl Worker {
         }
     }
 
-    /// Whether there is a producer; makes one if it is time.
+    /// Whether a producer exists. Creates one if that is due.
     fn is_ready(&mut self, now: Instant) -> bool {
         if !self.handle.permit.is_granted() {
             if self.dispatcher.is_connected() {
@@ -116,11 +116,11 @@ impl Worker {
                 dispatcher.resolve_commit(&positions);
                 if positions != dispatcher.sender.committed {
                     dispatcher.sender.committed = positions;
-                    // What this log's own checkpoint does not know of yet.
+                    // Records that this log's own checkpoint does not contain yet.
                     let marked =
                         mark_done(&dispatcher.state.context, &dispatcher.sender.committed, &mut tick);
                     if let Err(error) = marked {
-                        tracing::error!(event = "drain.read_failed", %error, "log could not be read; tried again");
+                        tracing::error!(event = "drain.read_failed", %error, "log could not be read; will retry");
                         dispatcher.sender.producer.close(now);
                         return false;
                     }
@@ -129,7 +129,7 @@ impl Worker {
             StoredPositions::Missing => {
                 tracing::error!(
                     event = "drain.positions_lost",
-                    "positions in Kafka are gone; delivery continues from the remembered ones"
+                    "positions in Kafka are missing; delivery continues from the positions in memory"
                 );
                 dispatcher.resolve_commit(&LanePositions::default());
             }
@@ -138,7 +138,7 @@ impl Worker {
         true
     }
 
-    /// One turn; says whether there is more to do at once.
+    /// Runs one turn. Returns whether more work is available immediately.
     fn turn(&mut self, is_paused: bool, now: Instant) -> bool {
         let handle = self.handle.clone();
         let mut tick = tick(&handle, self.lanes);
@@ -192,7 +192,7 @@ impl Worker {
         FillResult::More
     }
 
-    /// Between two transactions: back to what was aborted, or held for a reason that is gone.
+    /// Between two transactions: goes back to aborted records, or to held records whose cause is gone.
     fn rewind(&mut self, now: Instant) {
         let released = self.dispatcher.release_lanes(now);
         let first = released.into_iter().chain(self.dispatcher.sender.reread.take()).min();
@@ -201,7 +201,8 @@ impl Worker {
         }
     }
 
-    /// The stop: commits what is open if that goes soon, else leaves it to brokers and the next start to abort.
+    /// Handles a stop: commits the open transaction if that succeeds soon. Otherwise the brokers and the next start
+    /// abort it.
     fn finish(&mut self, deadline: Instant) {
         let since = Instant::now();
         let (handle, lanes) = (self.handle.clone(), self.lanes);
@@ -244,7 +245,7 @@ impl Worker {
     }
 }
 
-/// A heartbeat for calls that block; ends them when the daemon stops.
+/// Sends heartbeats during blocking calls, and ends those calls when the daemon stops.
 fn tick(handle: &Handle, lanes: Lanes) -> impl FnMut() -> bool + use<'_> {
     move || {
         handle.monitor(lanes).beat();

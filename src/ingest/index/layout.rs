@@ -10,7 +10,7 @@
 //! | 16 | 16 | log id |
 //! | 32 | 8 | first LSN that the part covers |
 //! | 40 | 8 | LSN after the last one that it covers |
-//! s#how many of these were kept when it was written#how many of these were retained when the part was written#
+//! | 48 | 8 | how many of these were retained when the part was written |
 //! | 56 | 8 | entries |
 //! | 64 | 8 | bytes of the filter (0: none) |
 //! | 72 | 16 | keyed digest of the last record's payload (0: the record could not be read) |

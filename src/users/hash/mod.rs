@@ -185,7 +185,7 @@ impl Shared {
             let stopwatch = Stopwatch::start();
             let hashed = bcrypt(&password, info.cost, salt);
             drop(password);
-            self.queue.hashed(info, stopwatch.measured());
+            self.queue.on_hashed(info, stopwatch.measured());
             reply.send(hashed);
         }
     }

@@ -137,7 +137,7 @@ impl HashQueue {
     }
 
     /// A job that was taken is done and took this long.
-    pub fn hashed(&self, info: JobInfo, took: Measured) {
+    pub fn on_hashed(&self, info: JobInfo, took: Measured) {
         let mut state = self.state();
         state.running.remove(info.cost);
         state.round_time = estimate::update_estimate(state.round_time, took, rounds(info.cost));
@@ -208,7 +208,7 @@ mod tests {
         let info = queue.take(SECONDS).unwrap().unwrap().info;
         // A clock of a suspended machine that counted everything.
         let hours = Duration::from_secs(36_000);
-        queue.hashed(info, Measured { wall: hours, cpu: hours });
+        queue.on_hashed(info, Measured { wall: hours, cpu: hours });
         let is_slow = |queue: &HashQueue| queue.wait(info) > SECONDS;
         let mut jobs = 0;
         while is_slow(&queue) {
@@ -217,7 +217,7 @@ mod tests {
             assert!(matches!(refused, Err(HashError::Busy { .. })), "one at a time");
             queue.take(SECONDS).unwrap().unwrap();
             let took = Duration::from_millis(50);
-            queue.hashed(info, Measured { wall: took, cpu: took });
+            queue.on_hashed(info, Measured { wall: took, cpu: took });
             jobs += 1;
         }
         assert!((1..100).contains(&jobs), "{jobs}");

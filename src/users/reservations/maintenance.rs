@@ -129,7 +129,7 @@ impl Users {
 impl Reservations {
     /// Removes the markers of commands that have come to their end.
     async fn remove_finished(&self, over: &[(&ClaimedCommand, Vec<ReservationKey>)]) -> Result<(), KvError> {
-        let owned = over.iter().flat_map(|(claimed, wanted)| self.owned(wanted, &claimed.claim));
+        let owned = over.iter().flat_map(|(claimed, wanted)| self.owned_markers(wanted, &claimed.claim));
         let markers: Vec<_> = owned.collect();
         self.kv.remove_all(&markers).await.map(drop)
     }

@@ -188,11 +188,11 @@ impl Reservations {
 
     /// Takes markers back that no command stands behind.
     pub async fn release(&self, wanted: &[ReservationKey], claim: [u8; 16]) {
-        self.remove(self.owned(wanted, &claim)).await;
+        self.remove(self.owned_markers(wanted, &claim)).await;
     }
 
     /// The markers of a claim, for whoever removes them.
-    pub fn owned(&self, wanted: &[ReservationKey], claim: &[u8; 16]) -> Vec<OwnedMarker> {
+    pub fn owned_markers(&self, wanted: &[ReservationKey], claim: &[u8; 16]) -> Vec<OwnedMarker> {
         let owner = reservation_marker::owner(&self.log, claim).into_bytes();
         wanted.iter().map(|one| (one.key.clone(), owner.clone())).collect()
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::Value;
 
-use crate::ask::{NO_KAFKA, ORDERS, await_sent, daemon, id, order};
+use crate::requests::{NO_KAFKA, ORDERS, await_sent, daemon, id, order};
 use crate::daemon::{LONG, metric};
 use collector::{Collector, CollectorBehavior};
 use span_tree::{SpanTree, hex};
@@ -115,7 +115,7 @@ fn check_registration(tree: &SpanTree, system: &str, command: &str) {
         assert_eq!(tree.attribute(span, key).as_deref(), Some(value), "{span}: {key}");
     }
     // Nothing of the person.
-    let all = tree.everything();
+    let all = tree.dump();
     for personal in ["ada", "example.org", "1701234567", "correct horse"] {
         assert!(!all.contains(personal), "{personal} in {all}");
     }

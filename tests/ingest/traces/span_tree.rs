@@ -70,7 +70,7 @@ impl SpanTree {
     }
 
     /// Everything that is said.
-    pub fn everything(&self) -> String {
+    pub fn dump(&self) -> String {
         format!("{:?}", self.0)
     }
 }

@@ -1,4 +1,4 @@
-//! Footers that cannot be read, written again from the records and from what the next header says of them.
+//! Rewrites unreadable footers, from the records and the next segment's header.
 
 use std::io;
 use std::path::Path;
@@ -19,7 +19,7 @@ use super::super::{directory_scan, footer, frame, quarantine, salvage};
 
 type Label = fn(&[u8]) -> Option<String>;
 
-/// Writes the footers that are lost and whose segments' ends are known.
+/// Rewrites damaged footers of segments whose end is known.
 pub fn rewrite_footers(
     fs: &dyn Fs,
     dir: &Path,
@@ -27,7 +27,7 @@ pub fn rewrite_footers(
     findings: &mut Vec<Finding>,
 ) -> Result<(), OpenError> {
     let known = Checkpoint::load(fs, dir).ok().map(|checkpoint| checkpoint.log_id);
-    // What else is wrong is found again by the start.
+    // The start finds and reports all other problems again.
     let seen = directory_scan::scan_read_only(fs, dir, known, &options.keys, &mut Vec::new())?;
     for pair in seen.segments.windows(2) {
         let (found, seal) = (&pair[0], pair[1].header.predecessor);
@@ -50,7 +50,7 @@ pub fn rewrite_footers(
     Ok(())
 }
 
-/// The footer as the records make it; `None` when the next header speaks of others.
+/// The footer computed from the records; `None` if the next segment's header does not match it.
 fn rebuild(
     file: &Arc<dyn File>,
     of: &ScannedSegment,
@@ -82,7 +82,7 @@ fn rebuild(
     }
     footer.length = offset;
     if holes > 0 {
-        // Over records that cannot be read nobody can compute it.
+        // The chain cannot be computed over unreadable records.
         footer.chain = seal.chain;
     }
     let made =

@@ -1,4 +1,5 @@
-//! Files that belong to nothing any more: temporary ones of an interrupted change, and notes on segments that are gone.
+//! Moves files to quarantine that are no longer needed: temporary files of an interrupted change, and delivery
+//! positions of deleted segments.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,7 +11,7 @@ use super::super::segment::SegmentLocation;
 use super::super::segment_header::parse_segment_name;
 use super::super::{dead_letters, delivery_index, quarantine};
 
-/// Moves temporary files into quarantine, before another change takes their names.
+/// Moves temporary files to quarantine, before another change uses their names.
 pub fn move_temporary(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> io::Result<()> {
     for within in ["", dead_letters::DIR] {
         let names = list(fs, &dir.join(within))?;
@@ -19,7 +20,7 @@ pub fn move_temporary(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> i
                 fs,
                 dir,
                 &Path::new(within).join(name),
-                "an interrupted change left it over",
+                "a leftover of an interrupted change",
                 findings,
             )?;
         }
@@ -27,7 +28,7 @@ pub fn move_temporary(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> i
     Ok(())
 }
 
-/// Moves notes into quarantine whose segment is gone, or was moved there.
+/// Moves delivery positions to quarantine whose segment was deleted or is in quarantine.
 pub fn move_notes(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> io::Result<()> {
     let mut segments = BTreeSet::new();
     for place in [SegmentLocation::Pending, SegmentLocation::Acked] {
@@ -39,7 +40,7 @@ pub fn move_notes(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> io::R
                 fs,
                 dir,
                 &Path::new(delivery_index::DIR).join(name),
-                "its segment is gone",
+                "its segment does not exist",
                 findings,
             )?;
         }

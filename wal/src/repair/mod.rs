@@ -1,8 +1,9 @@
-//! Repairs a log whose daemon is stopped: a plan first, then the work, a copy of whatever is changed in `quarantine/`.
+//! Repairs a log whose daemon is stopped: first a plan, then the repair. Changed files are copied to `quarantine/`
+//! before.
 //!
-//! What a start would do about a log decides here too, because it is a start that does it: the plan is one on a file
-//! system that keeps its changes to itself (`overlay_fs`). Beyond a start, a repair reads every record, writes lost
-//! footers again, cleans the dead-letter store, and moves leftovers away. When it was interrupted, it is begun again.
+//! A repair runs a start, so both decide in the same way. The plan is a start on a file system that never writes its
+//! changes to disk (`overlay_fs`). In addition to a start, a repair reads every record, rewrites damaged footers,
+//! cleans the dead-letter store, and moves leftovers away. An interrupted repair is run again from the beginning.
 
 mod footers;
 mod leftovers;
@@ -27,19 +28,20 @@ use overlay_fs::OverlayFs;
 
 pub use verify::Progress;
 
-/// What is wrong with a log, and what is, or was, done about it.
+/// The findings in a log, and the planned or finished repair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RepairReport {
-    /// What was found.
+    /// Problems that were found.
     pub findings: Vec<Finding>,
     /// Files that are, or were, added to `quarantine/`.
     pub backups: Vec<String>,
-    /// What a start would still find afterwards.
+    /// Problems that a start would still find afterwards.
     pub remaining: Vec<Finding>,
 }
 
 impl RepairReport {
-    /// Whether there is something to do. A file that is not ours is named and left alone; so is what stays wrong.
+    /// Whether there is something to repair. Unknown files are reported and left unchanged, and so are remaining
+    /// problems.
     pub fn has_work(&self) -> bool {
         let ours =
             |finding: &&Finding| finding.kind != FindingKind::Unknown && !self.remaining.contains(finding);
@@ -47,21 +49,21 @@ impl RepairReport {
     }
 }
 
-/// What `apply` would find and do. Changes not a byte.
+/// Returns what `apply` would find and do. Changes nothing.
 pub fn plan(
     dir: &Path,
     options: &Options,
     now: Timestamp,
     progress: Progress<'_>,
 ) -> Result<RepairReport, OpenError> {
-    // Where that cannot be told, a plan does no harm; `apply` takes the lock.
+    // If the lock cannot be checked, a plan does no harm. `apply` acquires the lock.
     if let Ok(Some(held)) = lock::check_held(dir) {
         return Err(held.into());
     }
     plan_on(Arc::new(fs::RealFs), dir, options, now, progress)
 }
 
-/// Does it. Nothing is touched when there is nothing to do.
+/// Repairs the log. Changes nothing if there is nothing to repair.
 pub fn apply(
     dir: &Path,
     options: &Options,
@@ -96,7 +98,7 @@ pub(super) fn apply_on(
     }
 }
 
-/// The work itself, on a file system that may be a dry one.
+/// The repair itself, on the real file system or on an overlay.
 fn repair_all(
     fs: &Arc<dyn Fs>,
     dir: &Path,
@@ -109,7 +111,7 @@ fn repair_all(
     let mut findings = Vec::new();
     leftovers::move_temporary(&**fs, dir, &mut findings).map_err(failed)?;
     footers::rewrite_footers(&**fs, dir, options, &mut findings)?;
-    // The letters are read whole, and those that cannot be read are left behind.
+    // All dead letters are read, and unreadable ones are not copied.
     super::dead_letters::forget_places(&**fs, dir).map_err(failed)?;
     quarantine::copy_file(&**fs, dir, checkpoint::FILE).map_err(failed)?;
     let opened = open(Arc::clone(fs), dir, options, now)?;
@@ -125,11 +127,11 @@ fn repair_all(
     let after = quarantined_files(&**fs, dir).map_err(failed)?;
     let backups = after.difference(&before).cloned().collect();
     let report = RepairReport { findings, backups, remaining: remaining_findings(fs, dir, options, now)? };
-    // With nothing to do this was a dry run, and nothing will be copied.
+    // Without anything to repair this was a plan, and nothing will be copied.
     Ok(if report.has_work() { report } else { RepairReport { backups: Vec::new(), ..report } })
 }
 
-/// What the next start would find.
+/// Findings of the next start.
 fn remaining_findings(
     fs: &Arc<dyn Fs>,
     dir: &Path,

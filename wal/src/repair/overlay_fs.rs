@@ -1,5 +1,5 @@
-//! A file system on which changes are only tried: what is written is seen by whoever reads it afterwards, and never
-//! reaches the one below. So a plan is made by the code that does the work, and agrees with it.
+//! An overlay over a file system: it keeps changes in memory and never writes them below. Reads see the changes. A plan
+//! can therefore run the code of the repair, and matches it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,17 +12,18 @@ use crate::sync::{Mutex, MutexGuard};
 use super::super::fs::{Dir, File, Fs, OpenMode};
 use super::super::{fs, quarantine, salvage};
 
-/// Changes are kept by pages: what is written anew as it was (most of a segment, the zeros of a spare) takes none.
+/// Changes are stored per page. Rewriting identical bytes (most of a segment, zeros of a preallocated one) stores
+/// nothing.
 const PAGE: usize = 4096;
 
-/// The changes, over a file system that is only read.
+/// The overlay. The lower file system is only read.
 pub struct OverlayFs {
     lower: Arc<dyn Fs>,
-    /// Files that were opened to be written, made, renamed or removed (`None`).
+    /// Files that were opened for writing, created, renamed, or removed (`None`).
     names: Mutex<BTreeMap<PathBuf, Option<Arc<OverlayFile>>>>,
 }
 
-/// A directory of which nothing is flushed.
+/// A directory that is never flushed.
 struct OverlayDir;
 
 impl Dir for OverlayDir {
@@ -31,23 +32,23 @@ impl Dir for OverlayDir {
     }
 }
 
-/// A file with its changes.
+/// A file and its changes.
 struct OverlayFile {
     lower: Option<Arc<dyn File>>,
-    /// Whether what is written will be read: copies in quarantine, which may be large, are not.
+    /// Whether written bytes are stored. Copies in quarantine may be large and are never read, so theirs are not.
     kept: bool,
     state: Mutex<OverlayState>,
 }
 
 struct OverlayState {
     len: u64,
-    /// How much of the file below still shows.
+    /// Visible length of the lower file.
     lower_len: u64,
     pages: BTreeMap<u64, Vec<u8>>,
 }
 
 impl OverlayFs {
-    /// No change so far.
+    /// An overlay without changes.
     pub fn new(below: Arc<dyn Fs>) -> Self {
         Self { lower: below, names: Mutex::default() }
     }
@@ -56,7 +57,7 @@ impl OverlayFs {
         self.names.lock()
     }
 
-    /// The file as it is now.
+    /// The current version of a file.
     fn find(&self, path: &Path) -> io::Result<Arc<OverlayFile>> {
         match self.names().get(path) {
             Some(Some(file)) => return Ok(Arc::clone(file)),
@@ -137,7 +138,7 @@ impl OverlayFile {
         self.state.lock()
     }
 
-    /// A page as it is now, with filler for what cannot be read of it; says whether all of it can be.
+    /// The current content of a page, with filler for unreadable bytes. Also returns whether all of it is readable.
     fn page(&self, state: &OverlayState, page: u64) -> io::Result<(Vec<u8>, bool)> {
         if let Some(bytes) = state.pages.get(&page) {
             return Ok((bytes.clone(), true));
@@ -149,12 +150,12 @@ impl OverlayFile {
         Ok((bytes, read.unreadable.is_empty()))
     }
 
-    /// Fills `buf` with what lies at `offset`; zeros behind the end.
+    /// Fills `buf` with the bytes at `offset`, and with zeros after the end of the file.
     fn fill(&self, state: &OverlayState, buf: &mut [u8], offset: u64) -> io::Result<()> {
         buf.fill(0);
         let size = PAGE as u64;
         let end = offset + buf.len() as u64;
-        // A page that was written is not asked of the file below, which may be unable to read it.
+        // The lower file is not read for pages that were written, because it may be unable to read them.
         let is_hidden = (offset / size..end.div_ceil(size)).all(|page| state.pages.contains_key(&page));
         if let Some(below) = self.lower.as_ref().filter(|_| !is_hidden) {
             let shown = (buf.len() as u64).min(state.lower_len.saturating_sub(offset)) as usize;
@@ -256,7 +257,7 @@ mod tests {
     }
 
     proptest! {
-        /// As on a file, and nothing of it reaches the file.
+        /// The overlay behaves like a file, and no change reaches the file.
         #[test]
         fn what_was_tried_is_read_and_never_written(ops in vec(op(), 1..30)) {
             let dir = tempfile::tempdir().unwrap();

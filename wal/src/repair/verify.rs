@@ -1,4 +1,4 @@
-//! Reads every record that is kept, and sets aside what cannot be read.
+//! Reads every retained record, and copies unreadable ones to quarantine.
 
 use super::super::damage::DamageLocation;
 use super::super::encryption::PayloadError;
@@ -10,10 +10,10 @@ use super::super::segment_header::HEADER_LEN;
 use super::super::types::ReadError;
 use super::super::{damage, frame};
 
-/// Told how many bytes were read since it was last called.
+/// Receives the number of bytes read since its last call.
 pub type Progress<'a> = &'a mut dyn FnMut(u64);
 
-/// Reads all segments. Returns the damage nobody had set aside before.
+/// Reads all segments. Returns the damage that was not quarantined earlier.
 pub fn verify_segments(log: &Log, progress: Progress<'_>) -> Result<Vec<Finding>, OpenError> {
     let mut findings = Vec::new();
     for segment in log.segments() {

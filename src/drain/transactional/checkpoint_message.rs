@@ -1,36 +1,37 @@
-//! What stands in the topic [`TOPIC`]: one message a transactional id, in JSON, so that any Kafka tool shows it.
+//! Content of the topic [`TOPIC`]: one message per transactional id, in JSON, so that any Kafka tool can display it.
 //!
 //! Key: `<log id, 32 hexadecimal digits>-<worker>`, which is the transactional id. Value:
-//! `{"version":1,"incarnation":"<32 hexadecimal digits>","positions":[256 numbers]}`: the life of the log that wrote it,
-//! and for each lane the number below which all its records are in Kafka or are dead letters.
+//! `{"version":1,"incarnation":"<32 hexadecimal digits>","positions":[256 numbers]}`. It contains the incarnation of
+//! the log that wrote it. For each lane, it contains the LSN below which all records are in Kafka or are dead
+//! letters.
 
 use serde::{Deserialize, Serialize};
 
 use super::lane_positions::LanePositions;
 use crate::command::CHECKPOINT_TOPIC;
 
-/// The topic, for all logs of a cluster.
+/// The topic, shared by all logs of a cluster.
 pub(in crate::drain) const TOPIC: &str = CHECKPOINT_TOPIC;
 
 const VERSION: u32 = 1;
 
-/// One message.
+/// One checkpoint message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CheckpointMessage {
-    /// Which life of the log wrote it.
+    /// The incarnation of the log that wrote the message.
     pub(super) incarnation: [u8; 16],
-    /// How far it had come.
+    /// The positions it had reached.
     pub(super) lane_positions: LanePositions,
 }
 
-/// Why a value is no message.
+/// Why a value is not a valid message.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MessageError {
-    /// A version this one does not know.
-    #[error("it has version {0}; this forebay knows {VERSION}: a newer one wrote it")]
+    /// The version is unknown to this forebay.
+    #[error("it has version {0}, but this forebay knows only version {VERSION}; a newer forebay wrote it")]
     Version(u32),
-    /// Not what any version writes.
-    #[error("it is no message of forebay: {0}")]
+    /// The value has the format of no version.
+    #[error("it is not a forebay message: {0}")]
     Malformed(String),
 }
 
@@ -42,18 +43,18 @@ struct MessageDocument {
 }
 
 impl CheckpointMessage {
-    /// The value.
+    /// Encodes the value.
     pub(super) fn encode(&self) -> Vec<u8> {
         let written = MessageDocument {
             version: VERSION,
             incarnation: hex(&self.incarnation),
             positions: self.lane_positions.to_list(),
         };
-        // Numbers and digits: there is nothing in it that JSON could not say.
+        // It contains only numbers and digits, which JSON can always encode.
         serde_json::to_vec(&written).unwrap_or_default()
     }
 
-    /// From a value.
+    /// Decodes a value.
     pub(super) fn decode(value: &[u8]) -> Result<Self, MessageError> {
         #[derive(Deserialize)]
         struct Head {
@@ -67,26 +68,26 @@ impl CheckpointMessage {
         let written: MessageDocument =
             serde_json::from_slice(value).map_err(|error| malformed(&error.to_string()))?;
         let incarnation = u128::from_str_radix(&written.incarnation, 16);
-        let incarnation = incarnation.map_err(|_| malformed("its incarnation is no number"))?.to_be_bytes();
+        let incarnation = incarnation.map_err(|_| malformed("its incarnation is not a number"))?.to_be_bytes();
         let positions = LanePositions::from_list(&written.positions);
         Ok(Self {
             incarnation,
-            lane_positions: positions.ok_or_else(|| malformed("it has not 256 positions"))?,
+            lane_positions: positions.ok_or_else(|| malformed("it does not have 256 positions"))?,
         })
     }
 }
 
-/// As it is shown everywhere.
+/// The notation of ids in all output.
 pub(super) fn hex(id: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*id))
 }
 
-/// The transactional id of one worker of this log: also the key of its message.
+/// The transactional id of one worker of this log, which is also the key of its message.
 pub(super) fn transactional_id(log_id: &[u8; 16], worker: usize) -> String {
     format!("{}-{worker}", hex(log_id))
 }
 
-/// The worker's number in such an id.
+/// The worker's index in such an id.
 pub(super) fn worker_index(id: &str) -> Option<usize> {
     id.rsplit_once('-')?.1.parse().ok()
 }
@@ -109,7 +110,7 @@ mod tests {
         CheckpointMessage { incarnation: [0xa5; 16], lane_positions: positions }
     }
 
-    /// What every later version must read.
+    /// Every later version must be able to read this.
     #[test]
     fn the_bytes_of_version_1() {
         let zeros = "0,".repeat(254);
