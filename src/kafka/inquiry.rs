@@ -17,8 +17,12 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, ClientContext};
 
+use crate::kafka::certificate_check::CertificateCheck;
 use crate::kafka::topics::{COMPACT, POLICY};
-use crate::kafka::{Answer, ClientError, Config, asking, broker_errors, client, oauth, topics};
+use crate::kafka::{
+    Answer, BrokerError, BrokerFailure, ClientError, Config, TOKEN, asking, broker_errors, client, oauth,
+    topics,
+};
 use crate::sync::Mutex;
 
 /// One question, connection included.
@@ -78,6 +82,33 @@ impl Inquiry {
         let found = asking.client().fetch_metadata(None, PATIENCE);
         let metadata = found.map_err(|error| asking.refusal(&error))?;
         Ok(metadata.brokers().iter().map(|broker| format!("{}:{}", broker.host(), broker.port())).collect())
+    }
+
+    /// The same refusal as the running daemon would report it: what kind of a failure it is and, where the broker's
+    /// certificate is refused, what is wrong with the certificate. The address must be that of one broker. Blocks for a
+    /// few seconds at most where the certificate must be looked at.
+    pub fn broker_error(&self, refusal: &Refusal) -> BrokerError {
+        let failure = broker_errors::failure(refusal.code, &refusal.words);
+        let certificate = match failure {
+            BrokerFailure::Tls => CertificateCheck::new(&self.config).look(&self.bootstrap),
+            _ => None,
+        };
+        let broker = if self.has_no_token() { TOKEN } else { &self.bootstrap };
+        let error = refusal.words.clone();
+        BrokerError {
+            broker: broker.to_owned(),
+            failure,
+            certificate,
+            error,
+            lasts: true,
+            at: Instant::now(),
+        }
+    }
+
+    /// Whether the client needs a token, and the file has none that can be used.
+    fn has_no_token(&self) -> bool {
+        let file = self.config.sasl_token_file.as_ref().filter(|_| self.config.has_token());
+        file.is_some_and(|file| oauth::token(Some(&file.to_string_lossy())).is_err())
     }
 
     /// What brokers say about a topic.

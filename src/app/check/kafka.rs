@@ -10,7 +10,7 @@ use crate::kafka::{Brokers, ErrorCode, Inquiry, TopicSettings};
 use crate::kinds;
 use crate::kinds::CloudEvents;
 
-use super::advice;
+use super::advice::Advice;
 use super::report::Check;
 
 const BROKER: &str = "broker";
@@ -21,33 +21,34 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
     let Brokers::List(bootstrap) = &config.kafka.brokers else {
         return vec![Check::not_asked(BROKER, "embedded", "it is a part of `forebay serve`")];
     };
-    let (mut checks, is_any_there) = brokers(config, bootstrap);
+    let advice = Advice::of(config);
+    let (mut checks, is_any_there) = brokers(config, &advice, bootstrap);
     if !is_any_there {
         checks.push(Check::not_asked(TOPIC, "all", "no broker answers"));
         return checks;
     }
     let inquiry = Inquiry::new(&config.kafka, bootstrap);
     for topic in topics(config) {
-        checks.push(check_topic(config, &inquiry, &topic));
+        checks.push(check_topic(config, &inquiry, &advice, &topic));
     }
     if config.consumes() {
-        checks.push(group(config, &inquiry));
+        checks.push(group(config, &inquiry, &advice));
     }
     if config.drain.delivery == Guarantee::ExactlyOnce {
-        checks.push(transactions(&inquiry));
+        checks.push(transactions(&inquiry, &advice));
     }
     checks
 }
 
 /// Each broker by itself: those of the configuration, then those that they advertise, which clients use.
-fn brokers(config: &Config, bootstrap: &str) -> (Vec<Check>, bool) {
+fn brokers(config: &Config, advice: &Advice, bootstrap: &str) -> (Vec<Check>, bool) {
     let configured: Vec<String> = bootstrap.split(',').map(|broker| broker.trim().to_owned()).collect();
-    let answers = ask_each(config, &configured);
+    let answers = ask_each(config, advice, &configured);
     let advertised: BTreeSet<String> = answers.iter().flat_map(|(_, _, brokers)| brokers.clone()).collect();
     let others: Vec<String> = advertised.into_iter().filter(|broker| !configured.contains(broker)).collect();
     let is_any_there = answers.iter().any(|(_, _, brokers)| !brokers.is_empty());
     let mut checks: Vec<Check> = answers.into_iter().map(|(check, ..)| check).collect();
-    for (mut check, is_there, _) in ask_each(config, &others) {
+    for (mut check, is_there, _) in ask_each(config, advice, &others) {
         if !is_there {
             let cause = check.advice.take().unwrap_or_default();
             let advice = format!("the cluster advertises this address, and every client uses it: {cause}");
@@ -59,15 +60,18 @@ fn brokers(config: &Config, bootstrap: &str) -> (Vec<Check>, bool) {
 }
 
 /// What each said, whether it answered, and the brokers that it named.
-fn ask_each(config: &Config, brokers: &[String]) -> Vec<(Check, bool, Vec<String>)> {
-    let ask = |broker: &String| match Inquiry::new(&config.kafka, broker).brokers() {
-        Ok(named) => {
-            let detail = format!("answers; its cluster has {} brokers", named.len());
-            (Check::ok(BROKER, broker, detail), true, named)
-        }
-        Err(refusal) => {
-            let advice = advice::of_broker(&refusal);
-            (Check::failed(BROKER, broker, refusal.words, advice), false, Vec::new())
+fn ask_each(config: &Config, advice: &Advice, brokers: &[String]) -> Vec<(Check, bool, Vec<String>)> {
+    let ask = |broker: &String| {
+        let inquiry = Inquiry::new(&config.kafka, broker);
+        match inquiry.brokers() {
+            Ok(named) => {
+                let detail = format!("answers; its cluster has {} brokers", named.len());
+                (Check::ok(BROKER, broker, detail), true, named)
+            }
+            Err(refusal) => {
+                let advice = advice.of_broker(&inquiry, &refusal);
+                (Check::failed(BROKER, broker, refusal.words, advice), false, Vec::new())
+            }
         }
     };
     thread::scope(|scope| {
@@ -128,7 +132,7 @@ fn key_advice(kind: &kinds::Config) -> Option<&'static str> {
     }
 }
 
-fn check_topic(config: &Config, inquiry: &Inquiry, topic: &Topic) -> Check {
+fn check_topic(config: &Config, inquiry: &Inquiry, advice: &Advice, topic: &Topic) -> Check {
     let name = topic.name.as_str();
     let found = match inquiry.topic(name) {
         Ok(found) => found,
@@ -138,7 +142,7 @@ fn check_topic(config: &Config, inquiry: &Inquiry, topic: &Topic) -> Check {
             return Check::not_asked(TOPIC, name, detail);
         }
         Err(refusal) => {
-            let advice = advice::of_topic(&refusal, name);
+            let advice = advice.of_topic(inquiry, &refusal, name);
             return Check::failed(TOPIC, name, refusal.words, advice);
         }
     };
@@ -152,13 +156,13 @@ fn check_topic(config: &Config, inquiry: &Inquiry, topic: &Topic) -> Check {
         Err(refusal) => format!("max.message.bytes is not known ({}; needs DescribeConfigs)", refusal.words),
     };
     if let Err(refusal) = inquiry.may_write(name) {
-        let advice = advice::of_right(&refusal, "Write", &format!("topic {name}"));
+        let advice = advice.of_right(inquiry, &refusal, "Write", &format!("topic {name}"));
         return Check::failed(TOPIC, name, format!("cannot be written: {}", refusal.words), advice);
     }
     let mut may = "may be written";
     if topic.read {
         if let Err(refusal) = inquiry.may_read(name, &config.consumer.group) {
-            let advice = advice::of_right(&refusal, "Read", &format!("topic {name}"));
+            let advice = advice.of_right(inquiry, &refusal, "Read", &format!("topic {name}"));
             return Check::failed(TOPIC, name, format!("cannot be read: {}", refusal.words), advice);
         }
         may = "may be written and read";
@@ -186,12 +190,12 @@ fn misfit(topic: &Topic, settings: &TopicSettings) -> Option<(String, String)> {
     None
 }
 
-fn group(config: &Config, inquiry: &Inquiry) -> Check {
+fn group(config: &Config, inquiry: &Inquiry, advice: &Advice) -> Check {
     let name = config.consumer.group.as_str();
     match inquiry.group(name, USER_TOPIC) {
         Ok(()) => Check::ok("group", name, "may be used"),
         Err(refusal) => {
-            let advice = advice::of_right(&refusal, "Read", &format!("group {name}"));
+            let advice = advice.of_right(inquiry, &refusal, "Read", &format!("group {name}"));
             Check::failed("group", name, refusal.words, advice)
         }
     }
@@ -200,11 +204,12 @@ fn group(config: &Config, inquiry: &Inquiry) -> Check {
 /// The ids of a log begin with 32 hexadecimal digits of its own. This one is no log's.
 const NOBODYS: &str = "forebay-check-config";
 
-fn transactions(inquiry: &Inquiry) -> Check {
+fn transactions(inquiry: &Inquiry, advice: &Advice) -> Check {
     match inquiry.transactional_id(NOBODYS) {
         Ok(()) => Check::ok("transactional-id", NOBODYS, "may be used"),
         Err(refusal) => {
-            let advice = advice::of_right(&refusal, "Write", "the transactional ids of the log, or `*`");
+            let advice =
+                advice.of_right(inquiry, &refusal, "Write", "the transactional ids of the log, or `*`");
             Check::failed("transactional-id", NOBODYS, refusal.words, advice)
         }
     }

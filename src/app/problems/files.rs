@@ -46,6 +46,19 @@ impl Files {
     pub(super) fn look(&self, now: Timestamp) -> Vec<FileTrouble> {
         self.named.iter().filter_map(|(key, path, is_cert)| look(key, path, *is_cert, now)).collect()
     }
+
+    /// When the certificate of this key ends, if that is near or over. Blocks for the disk.
+    pub(in crate::app) fn end_of(&self, key: &str, now: Timestamp) -> Option<Timestamp> {
+        end_of(&self.look(now), key)
+    }
+}
+
+/// When the certificate of this key ends, if that is near or over.
+pub(super) fn end_of(troubles: &[FileTrouble], key: &str) -> Option<Timestamp> {
+    troubles.iter().find_map(|trouble| match trouble {
+        FileTrouble::Ending { key: own, until } if *own == key => Some(*until),
+        _ => None,
+    })
 }
 
 /// Of a key or a password one byte is read: what is secret is not brought into memory to see that it is there.

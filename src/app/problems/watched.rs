@@ -11,6 +11,7 @@ use crate::units::{Span, Timestamp};
 use crate::wal::dead::Dead;
 use crate::wal::{Log, Lsn};
 
+use super::files;
 use super::files::{FileTrouble, Files};
 use crate::app::age::oldest_age;
 
@@ -44,10 +45,7 @@ pub(super) struct Letters {
 impl Snapshot {
     /// When the certificate of this key ends, if that is near or over.
     pub(in crate::app) fn end_of(&self, key: &str) -> Option<Timestamp> {
-        self.files.iter().find_map(|trouble| match trouble {
-            FileTrouble::Ending { key: own, until } if *own == key => Some(*until),
-            _ => None,
-        })
+        files::end_of(&self.files, key)
     }
 }
 

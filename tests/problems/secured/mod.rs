@@ -3,6 +3,7 @@
 //! One broker serves all of these tests, each with topics and users of its own.
 
 mod certificates;
+mod checked;
 mod logins;
 mod permissions;
 mod works;

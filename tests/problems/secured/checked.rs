@@ -1,0 +1,64 @@
+//! `check-config --connect` tells apart what is refused, as the running daemon does.
+
+use support::kafka::{CLIENT_USER, Kafka, Listener};
+use support::process::Forebay;
+use support::services;
+
+use super::super::connections::{asked, is};
+use super::works::{in_an_hour, token, with_token};
+use super::{over, topic, with_certificate, with_password};
+
+/// Asks; the broker is refused, and the report says why.
+fn is_refused(kafka: &Kafka, listener: Listener, forebay: Forebay, parts: &[&str]) {
+    let (code, report) = asked(forebay);
+    is(&report, "broker", &kafka.secure_address(listener), "failed", parts);
+    assert_eq!(code, Some(1), "{report:#}");
+}
+
+#[test]
+fn check_config_tells_what_is_wrong_with_a_brokers_certificate() {
+    let test = "check_config_tells_what_is_wrong_with_a_brokers_certificate";
+    let Some(kafka) = services::secure_kafka(test) else { return };
+    let topic = topic(kafka);
+    let at = |listener| {
+        let forebay = with_certificate(kafka, &topic, "client");
+        forebay.set("kafka.brokers", kafka.secure_address(listener))
+    };
+    let refused = |listener, reason| {
+        is_refused(kafka, listener, at(listener), &["certificate verify failed", reason]);
+    };
+    refused(Listener::Expired, "the broker's certificate has expired");
+    refused(Listener::OtherName, "for another host name");
+    let other = kafka.certificates().text_of("other-ca.pem");
+    let untrusting = at(Listener::ClientCertificate).set("kafka.ssl_ca_file", other);
+    let reason = ["certificate verify failed", "no authority of [kafka] ssl_ca_file"];
+    is_refused(kafka, Listener::ClientCertificate, untrusting, &reason);
+    let plaintext = at(Listener::ClientCertificate).set("kafka.brokers", kafka.bootstrap());
+    let (_, report) = asked(plaintext);
+    is(&report, "broker", &kafka.bootstrap(), "failed", &["[kafka] security_protocol"]);
+}
+
+#[test]
+fn check_config_tells_which_credentials_are_refused() {
+    let test = "check_config_tells_which_credentials_are_refused";
+    let Some(kafka) = services::secure_kafka(test) else { return };
+    let (topic, files) = (topic(kafka), kafka.certificates());
+    let without = over(kafka, Listener::ClientCertificate, &topic);
+    is_refused(kafka, Listener::ClientCertificate, without, &["want a client certificate"]);
+    let expired = over(kafka, Listener::ClientCertificate, &topic)
+        .set("kafka.ssl_cert_file", files.text_of("expired-client.pem"))
+        .set("kafka.ssl_key_file", files.text_of("expired-client.key"));
+    is_refused(kafka, Listener::ClientCertificate, expired, &["which expired at 20"]);
+    let wrong = with_password(kafka, &topic, "PLAIN", CLIENT_USER);
+    std::fs::write(wrong.dir().join("password"), "another-word").unwrap();
+    is_refused(kafka, Listener::Sasl, wrong, &["refuse user forebay (PLAIN)", "sasl_password_file"]);
+    let mechanism = with_password(kafka, &topic, "SCRAM-SHA-256", CLIENT_USER)
+        .set("kafka.brokers", kafka.sasl_bootstrap())
+        .set("kafka.security_protocol", "sasl_plaintext");
+    let (_, report) = asked(mechanism);
+    is(&report, "broker", &kafka.sasl_bootstrap(), "failed", &["does not offer SCRAM-SHA-256"]);
+    let old = with_token(kafka, &topic, &token(CLIENT_USER, 1));
+    is_refused(kafka, Listener::Sasl, old, &["expired", "no token that can be used", "sasl_token_file"]);
+    let nobody = with_token(kafka, &topic, &token("", in_an_hour()));
+    is_refused(kafka, Listener::Sasl, nobody, &["refuse the token"]);
+}
