@@ -114,7 +114,9 @@ fn make_topics(parts: &ConsumerParts, heartbeat: &Heartbeat<'_>) -> Result<(), I
         match topics.and_then(|topics| topics.ensure(&[USER_TOPIC, USER_RETRY_TOPIC, USER_DEAD_TOPIC])) {
             Ok(()) => return Ok(()),
             // Somebody else may make them; until then nothing comes, or nothing can be retried.
-            Err(error @ (TopicsError::Refused { .. } | TopicsError::Client(_))) => {
+            Err(
+                error @ (TopicsError::Refused { .. } | TopicsError::NoToken { .. } | TopicsError::Client(_)),
+            ) => {
                 tracing::error!(
                     event = "consumer.topic_refused",
                     %error,
