@@ -130,7 +130,7 @@ impl Inquiry {
 
     fn settings(&self, name: &str) -> Result<TopicSettings, Refusal> {
         if self.config.has_token() {
-            let words = "a client with a token cannot ask for settings".to_owned();
+            let words = "with OAUTHBEARER the Kafka library cannot read settings of topics".to_owned();
             return Err(Refusal { code: Code::UnsupportedFeature, words });
         }
         let admin: AdminClient<DefaultClientContext> =
@@ -139,6 +139,12 @@ impl Inquiry {
         let waiting = waiting.map_err(|error| KafkaError::AdminOpCreation(error.to_string()))?;
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
         let described = topics::describe(&admin, &waiting, name, &options)?;
+        // Every topic has settings. rdkafka drops the error that brokers give in their place.
+        if described.entries.is_empty() {
+            let words =
+                "brokers do not show them to this client, most likely for want of DescribeConfigs".to_owned();
+            return Err(Refusal { code: Code::TopicAuthorizationFailed, words });
+        }
         let value = |key: &str| described.get(key).and_then(|entry| entry.value.clone()).unwrap_or_default();
         Ok(TopicSettings {
             max_message_bytes: value(MAX_MESSAGE).parse().unwrap_or(u64::MAX),

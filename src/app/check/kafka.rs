@@ -6,7 +6,7 @@ use std::thread;
 use crate::command::{CHECKPOINT_TOPIC, USER_DEAD_TOPIC, USER_RETRY_TOPIC, USER_TOPIC};
 use crate::config::Config;
 use crate::drain::Guarantee;
-use crate::kafka::{Brokers, ErrorCode, Inquiry, TopicSettings};
+use crate::kafka::{Brokers, ErrorCode, Inquiry, Refusal, TopicSettings, is_denial};
 use crate::kinds;
 use crate::kinds::CloudEvents;
 
@@ -90,27 +90,36 @@ struct Topic {
     name: String,
     /// The largest record that the daemon sends there, if the configuration says so.
     largest: u64,
-    /// What gives keys to records that may have none, if there are any.
-    unkeyed: Option<&'static str>,
+    /// Which records have no key, if there are any.
+    keyless: Option<Keyless>,
     /// Whether the daemon creates it.
     ours: bool,
     /// Whether this daemon reads it.
     read: bool,
 }
 
+/// Records that have no key, so a compacted topic refuses them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Keyless {
+    /// Events whose client sends no `partitionkey`. All may have one: the configuration does not say.
+    SomeEvents,
+    /// All commands of a kind.
+    All,
+}
+
 fn topics(config: &Config) -> Vec<Topic> {
     let largest = config.kafka.message_max.0;
     let mut topics: Vec<Topic> = Vec::new();
     for kind in &config.kinds {
-        let unkeyed = key_advice(kind);
+        let keyless = keyless(kind);
         match topics.iter_mut().find(|topic| topic.name == kind.topic) {
-            Some(topic) => topic.unkeyed = topic.unkeyed.or(unkeyed),
+            Some(topic) => topic.keyless = topic.keyless.max(keyless),
             None => {
-                topics.push(Topic { name: kind.topic.clone(), largest, unkeyed, ours: false, read: false });
+                topics.push(Topic { name: kind.topic.clone(), largest, keyless, ours: false, read: false });
             }
         }
     }
-    let ours = |name: &str, read| Topic { name: name.to_owned(), largest, unkeyed: None, ours: true, read };
+    let ours = |name: &str, read| Topic { name: name.to_owned(), largest, keyless: None, ours: true, read };
     if config.serves_users() {
         let read = config.consumes();
         topics.extend([ours(USER_TOPIC, read), ours(USER_RETRY_TOPIC, read), ours(USER_DEAD_TOPIC, false)]);
@@ -121,14 +130,11 @@ fn topics(config: &Config) -> Vec<Topic> {
     topics
 }
 
-/// How an operator gives all records of a kind a key. `None` if they have one.
-fn key_advice(kind: &kinds::Config) -> Option<&'static str> {
+fn keyless(kind: &kinds::Config) -> Option<Keyless> {
     match (&kind.key, &kind.key_header, kind.cloudevents) {
         (Some(_), _, _) | (_, Some(_), _) => None,
-        (None, None, CloudEvents::Off) => Some("set `key` or `key_header` in [[kinds]]"),
-        (None, None, _) => {
-            Some("send the attribute `partitionkey` with every event, or set `key` in [[kinds]]")
-        }
+        (None, None, CloudEvents::Off) => Some(Keyless::All),
+        (None, None, _) => Some(Keyless::SomeEvents),
     }
 }
 
@@ -137,23 +143,30 @@ fn check_topic(config: &Config, inquiry: &Inquiry, advice: &Advice, topic: &Topi
     let found = match inquiry.topic(name) {
         Ok(found) => found,
         Err(refusal) if topic.ours && refusal.code == ErrorCode::UnknownTopicOrPartition => {
-            let detail =
-                "does not exist yet; the daemon creates it, which needs Create on the topic or the cluster";
-            return Check::not_asked(TOPIC, name, detail);
+            return missing(config, name);
         }
         Err(refusal) => {
             let advice = advice.of_topic(inquiry, &refusal, name);
             return Check::failed(TOPIC, name, refusal.words, advice);
         }
     };
-    let settings = match &found.settings {
+    let (settings, warning) = match &found.settings {
         Ok(settings) => {
             if let Some((detail, advice)) = misfit(topic, settings) {
                 return Check::failed(TOPIC, name, detail, advice);
             }
-            format!("max.message.bytes {}", settings.max_message_bytes)
+            (format!("max.message.bytes {}", settings.max_message_bytes), doubt(topic, settings))
         }
-        Err(refusal) => format!("max.message.bytes is not known ({}; needs DescribeConfigs)", refusal.words),
+        // The daemon reads these itself, and does not start without.
+        Err(refusal) if name == CHECKPOINT_TOPIC => {
+            let advice = advice.of_right(inquiry, refusal, "DescribeConfigs", &format!("topic {name}"));
+            let detail = format!("its settings cannot be read: {}", refusal.words);
+            return Check::failed(TOPIC, name, detail, advice);
+        }
+        Err(refusal) => {
+            let detail = format!("max.message.bytes and cleanup.policy were not checked: {}", refusal.words);
+            (detail, Some(unread(topic, refusal)))
+        }
     };
     if let Err(refusal) = inquiry.may_write(name) {
         let advice = advice.of_right(inquiry, &refusal, "Write", &format!("topic {name}"));
@@ -167,7 +180,26 @@ fn check_topic(config: &Config, inquiry: &Inquiry, advice: &Advice, topic: &Topi
         }
         may = "may be written and read";
     }
-    Check::ok(TOPIC, name, format!("{} partitions, {settings}, {may}", found.partitions))
+    let detail = format!("{} partitions, {may}, {settings}", found.partitions);
+    match warning {
+        Some(advice) => Check::warning(TOPIC, name, detail, advice),
+        None => Check::ok(TOPIC, name, detail),
+    }
+}
+
+/// A topic that does not exist and that the daemon creates, if it can.
+fn missing(config: &Config, name: &str) -> Check {
+    if config.kafka.has_token() {
+        let detail = "does not exist, and with OAUTHBEARER the daemon cannot create it";
+        return Check::failed(
+            TOPIC,
+            name,
+            detail,
+            format!("create it: kafka-topics.sh --create --topic {name}"),
+        );
+    }
+    let detail = "does not exist yet; the daemon creates it, which needs Create on the topic or the cluster";
+    Check::not_asked(TOPIC, name, detail)
 }
 
 /// A setting of the topic that the records of the daemon violate, and what to do.
@@ -181,13 +213,45 @@ fn misfit(topic: &Topic, settings: &TopicSettings) -> Option<(String, String)> {
         );
         return Some((detail, advice));
     }
-    if settings.is_compacted
-        && let Some(advice) = topic.unkeyed
-    {
-        let detail = "it is compacted, and records of a kind may have no key, which brokers refuse";
-        return Some((detail.to_owned(), format!("{advice}, or set cleanup.policy=delete on the topic")));
+    if settings.is_compacted && topic.keyless == Some(Keyless::All) {
+        let detail = "it is compacted, and records of a kind have no key: brokers refuse them";
+        let advice = "set `key` or `key_header` in [[kinds]], or cleanup.policy=delete on the topic";
+        return Some((detail.to_owned(), advice.to_owned()));
     }
     None
+}
+
+/// What an operator should look at, although the records may fit the topic.
+fn doubt(topic: &Topic, settings: &TopicSettings) -> Option<String> {
+    (settings.is_compacted && topic.keyless == Some(Keyless::SomeEvents)).then(|| {
+        "it is compacted, so brokers refuse events without the attribute `partitionkey`, and these become dead letters: \
+         send it with every event, or set `key` in [[kinds]], or cleanup.policy=delete on the topic"
+            .to_owned()
+    })
+}
+
+/// What to do where the settings of a topic cannot be read.
+fn unread(topic: &Topic, refusal: &Refusal) -> String {
+    let (name, largest) = (&topic.name, topic.largest);
+    let mut wanted = format!("max.message.bytes must be at least {largest}");
+    match topic.keyless {
+        None => {}
+        Some(Keyless::All) => {
+            wanted.push_str(", and cleanup.policy must not have `compact`, because records have no key")
+        }
+        Some(Keyless::SomeEvents) => {
+            wanted.push_str(
+                ", and with cleanup.policy `compact` every event needs the attribute `partitionkey`",
+            );
+        }
+    }
+    let read = format!("kafka-configs.sh --describe --all --entity-type topics --entity-name {name}");
+    match is_denial(refusal.code) {
+        true => format!(
+            "grant the daemon's principal DescribeConfigs on topic {name}, or see yourself ({read}): {wanted}"
+        ),
+        false => format!("see yourself ({read}): {wanted}"),
+    }
 }
 
 fn group(config: &Config, inquiry: &Inquiry, advice: &Advice) -> Check {
@@ -217,27 +281,71 @@ fn transactions(inquiry: &Inquiry, advice: &Advice) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::Verdict;
     use super::*;
+    use crate::config::Source;
+    use crate::kafka::SaslMechanism;
     use crate::kinds::defaults;
 
-    #[test]
-    fn a_compacted_topic_needs_keys_and_the_advice_is_of_the_kind() {
-        let kind = |key: Option<&str>, header: Option<&str>, cloudevents| kinds::Config {
+    fn topic_of(kind: &kinds::Config) -> Topic {
+        Topic { name: "t".to_owned(), largest: 1, keyless: keyless(kind), ours: false, read: false }
+    }
+
+    fn kind(key: Option<&str>, header: Option<&str>, cloudevents: CloudEvents) -> kinds::Config {
+        kinds::Config {
             key: key.map(str::to_owned),
             key_header: header.map(str::to_owned),
             cloudevents,
             ..defaults().remove(0)
+        }
+    }
+
+    #[test]
+    fn a_compacted_topic_needs_keys() {
+        let compacted = TopicSettings { max_message_bytes: 1, is_compacted: true };
+        let found = |kind: &kinds::Config| {
+            let topic = topic_of(kind);
+            (misfit(&topic, &compacted).is_some(), doubt(&topic, &compacted).is_some())
         };
-        let advice = |kind: &kinds::Config| {
-            let unkeyed = key_advice(kind);
-            let topic = Topic { name: "t".to_owned(), largest: 1, unkeyed, ours: false, read: false };
-            let settings = TopicSettings { max_message_bytes: 1, is_compacted: true };
-            misfit(&topic, &settings).map(|(_, advice)| advice).unwrap_or_default()
-        };
-        assert_eq!(advice(&kind(Some("/id"), None, CloudEvents::Off)), "");
-        assert_eq!(advice(&kind(None, Some("file-name"), CloudEvents::Off)), "");
-        assert!(advice(&kind(None, None, CloudEvents::Off)).contains("`key_header`"));
-        assert_eq!(advice(&kind(Some("/id"), None, CloudEvents::Binary)), "");
-        assert!(advice(&kind(None, None, CloudEvents::Structured)).contains("`partitionkey`"));
+        assert_eq!(found(&kind(Some("/id"), None, CloudEvents::Off)), (false, false));
+        assert_eq!(found(&kind(None, Some("file-name"), CloudEvents::Off)), (false, false));
+        assert_eq!(found(&kind(None, None, CloudEvents::Off)), (true, false));
+        assert_eq!(found(&kind(Some("/id"), None, CloudEvents::Binary)), (false, false));
+        assert_eq!(
+            found(&kind(None, None, CloudEvents::Structured)),
+            (false, true),
+            "every event may have a key"
+        );
+        let deleting = TopicSettings { is_compacted: false, ..compacted };
+        assert!(doubt(&topic_of(&kind(None, None, CloudEvents::Structured)), &deleting).is_none());
+    }
+
+    #[test]
+    fn of_two_kinds_in_a_topic_the_one_without_keys_decides() {
+        let events = kind(None, None, CloudEvents::Binary);
+        let keyless = kinds::Config { name: "other".to_owned(), ..kind(None, None, CloudEvents::Off) };
+        for kinds in [vec![events.clone(), keyless.clone()], vec![keyless, events]] {
+            let defaults = Source { file: None, overrides: Vec::new() }.load().unwrap();
+            let config = Config { kinds, ..defaults };
+            assert_eq!(topics(&config)[0].keyless, Some(Keyless::All));
+        }
+    }
+
+    #[test]
+    fn with_a_token_a_missing_topic_of_the_daemon_is_a_failure() {
+        let mut config = Source { file: None, overrides: Vec::new() }.load().unwrap();
+        assert_eq!(missing(&config, USER_TOPIC).verdict, Verdict::NotAsked);
+        config.kafka.sasl_mechanism = Some(SaslMechanism::OAuthBearer);
+        assert_eq!(missing(&config, USER_TOPIC).verdict, Verdict::Failed);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_for_the_operator_to_compare() {
+        let refusal = |code: ErrorCode| Refusal { code, words: String::new() };
+        let unread = |kind: &kinds::Config, code| unread(&topic_of(kind), &refusal(code));
+        let denied = unread(&kind(None, None, CloudEvents::Off), ErrorCode::TopicAuthorizationFailed);
+        assert!(denied.contains("DescribeConfigs on topic t") && denied.contains("`compact`"), "{denied}");
+        let by_token = unread(&kind(Some("/id"), None, CloudEvents::Off), ErrorCode::UnsupportedFeature);
+        assert!(!by_token.contains("grant") && by_token.contains("at least 1"), "{by_token}");
     }
 }

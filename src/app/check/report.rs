@@ -16,6 +16,8 @@ pub(super) fn json(value: &impl Serialize) -> io::Result<String> {
 pub(super) enum Verdict {
     /// As the daemon needs it.
     Ok,
+    /// It works, but an operator should look at it. It does not count as failed.
+    Warning,
     /// Not as the daemon needs it.
     Failed,
     /// Not asked: the configuration does not use it, or it cannot be asked without changing something.
@@ -41,6 +43,16 @@ impl Check {
     pub(super) fn ok(dependency: &'static str, name: impl Into<String>, detail: impl Into<String>) -> Self {
         let (name, detail) = (name.into(), detail.into());
         Self { dependency, name, verdict: Verdict::Ok, detail, advice: None }
+    }
+
+    pub(super) fn warning(
+        dependency: &'static str,
+        name: impl Into<String>,
+        detail: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        let (verdict, advice) = (Verdict::Warning, Some(advice.into()));
+        Self { verdict, advice, ..Self::ok(dependency, name, detail) }
     }
 
     pub(super) fn failed(
@@ -87,6 +99,7 @@ impl Report {
         for Check { dependency, name, verdict, detail, advice } in &self.checks {
             let mark = match verdict {
                 Verdict::Ok => "ok      ",
+                Verdict::Warning => "WARNING ",
                 Verdict::Failed => "FAILED  ",
                 Verdict::NotAsked => "-       ",
             };

@@ -111,7 +111,7 @@ fn failed(name: String, error: &KvError) -> Check {
         }
         KvError::Misfit(_) => "correct [redis] cluster",
         KvError::Denied => "see the page docs/users.md for the rights of the user",
-        KvError::Unheard { .. } => "allow the user the channel",
+        KvError::Unheard { .. } => "grant the user the channels `forebay:*`, as docs/users.md shows",
         KvError::Malformed(_) => "correct [redis] url, password_file or ca_file",
     };
     Check::failed(REDIS, name, error.to_string(), advice)

@@ -1,8 +1,10 @@
 //! `check-config --connect` tells apart what is refused, as the running daemon does.
 
-use support::kafka::{CLIENT_USER, Kafka, Listener};
+use support::admin::{Admin, unique_name};
+use support::daemon::{LONG, kind};
+use support::kafka::{CLIENT_USER, Kafka, Listener, Operation, Resource};
 use support::process::Forebay;
-use support::services;
+use support::{services, wait};
 
 use super::super::connections::{asked, is};
 use super::works::{in_an_hour, token, with_token};
@@ -61,4 +63,48 @@ fn check_config_tells_which_credentials_are_refused() {
     is_refused(kafka, Listener::Sasl, old, &["expired", "no token that can be used", "sasl_token_file"]);
     let nobody = with_token(kafka, &topic, &token("", in_an_hour()));
     is_refused(kafka, Listener::Sasl, nobody, &["refuse the token"]);
+}
+
+/// The questions had clients of their own kind, which got no token.
+#[test]
+fn check_config_asks_with_a_token_and_says_what_it_cannot_ask() {
+    let test = "check_config_asks_with_a_token_and_says_what_it_cannot_ask";
+    let Some(kafka) = services::secure_kafka(test) else { return };
+    let topic = topic(kafka);
+    let by_token = || with_token(kafka, &topic, &token(CLIENT_USER, in_an_hour()));
+    let (code, report) = asked(by_token());
+    is(&report, "broker", &kafka.secure_address(Listener::Sasl), "ok", &[]);
+    let unread = ["may be written", "were not checked: with OAUTHBEARER", "kafka-configs.sh --describe"];
+    is(&report, "topic", &topic, "warning", &unread);
+    assert_eq!(code, Some(0), "{report:#}");
+}
+
+#[test]
+fn settings_that_may_not_be_read_and_topics_without_permission_are_told() {
+    let test = "settings_that_may_not_be_read_and_topics_without_permission_are_told";
+    let Some(kafka) = services::secure_kafka(test) else { return };
+    let (unread, denied) = (topic(kafka), topic(kafka));
+    kafka.deny_user("no-topic", Operation::DescribeConfigs, Resource::Topic(&unread));
+    kafka.deny_user("no-topic", Operation::Write, Resource::Topic(&denied));
+    let report = wait::until("the denials are known", LONG, || {
+        let forebay = with_password(kafka, &unread, "PLAIN", "no-topic").toml(&kind("other.create", &denied));
+        let (code, report) = asked(forebay);
+        let warned = report["checks"].as_array().unwrap().iter().any(|check| check["verdict"] == "warning");
+        (warned && code == Some(1)).then_some(report)
+    });
+    let grant = format!("DescribeConfigs on topic {unread}");
+    is(&report, "topic", &unread, "warning", &["may be written", "were not checked", &grant]);
+    is(&report, "topic", &denied, "failed", &["cannot be written", &format!("Write on topic {denied}")]);
+}
+
+#[test]
+fn events_in_a_compacted_topic_are_a_warning() {
+    let Some(kafka) = services::secure_kafka("events_in_a_compacted_topic_are_a_warning") else { return };
+    let name = unique_name("secured");
+    Admin::new(&kafka.bootstrap()).create_topic(&name, 1, 1, &[("cleanup.policy", "compact")]);
+    let forebay = with_certificate(kafka, &topic(kafka), "client")
+        .toml(&format!("[[kinds]]\nname = \"parcel.event\"\ntopic = \"{name}\"\ncloudevents = \"binary\"\n"));
+    let (code, report) = asked(forebay);
+    is(&report, "topic", &name, "warning", &["may be written", "without the attribute `partitionkey`"]);
+    assert_eq!((code, &report["ok"]), (Some(0), &serde_json::Value::Bool(true)), "{report:#}");
 }

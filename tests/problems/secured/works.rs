@@ -11,7 +11,6 @@ use support::process::Forebay;
 use support::services;
 use support::wait;
 
-use super::super::connections::{asked, is};
 use super::super::list::is_up;
 use super::{is_delivered, over, post, topic, with_certificate, with_password};
 
@@ -87,22 +86,6 @@ fn every_mechanism_delivers() {
     }
     let topic = topic(kafka);
     delivers(kafka, with_certificate(kafka, &topic, "client"), &topic);
-}
-
-/// The questions had clients of their own kind, which got no token.
-#[test]
-fn check_config_asks_brokers_with_a_token() {
-    let Some(kafka) = services::secure_kafka("check_config_asks_brokers_with_a_token") else { return };
-    let topic = topic(kafka);
-    let forebay = with_token(kafka, &topic, &token(CLIENT_USER, in_an_hour()));
-    let (code, report) = asked(forebay);
-    is(&report, "broker", &kafka.secure_address(Listener::Sasl), "ok", &[]);
-    is(&report, "topic", &topic, "ok", &["may be written"]);
-    assert_eq!(code, Some(0), "{report:#}");
-    let expired = with_token(kafka, &topic, &token(CLIENT_USER, 1));
-    let (code, report) = asked(expired);
-    is(&report, "broker", &kafka.secure_address(Listener::Sasl), "failed", &["expired", "sasl_token_file"]);
-    assert_eq!(code, Some(1), "{report:#}");
 }
 
 #[test]
