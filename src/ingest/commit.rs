@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
 use super::gather::{Gather, Rule};
 use super::index::{IndexEntry, Lookup, Scope};
+use super::pending_reply::{Appended, PendingReply};
 use super::queue::{CommitJob, Keyed};
-use super::request::{CommitOutcome, Receipt, Request, Submission, SubmitError};
+use super::request::{Receipt, Request, Submission, SubmitError};
 use super::shared::Shared;
 use super::traced::TracedGroup;
 use crate::command::{Envelope, Headers, IdMint, Repeat, lane, requeued};
@@ -28,15 +27,6 @@ const GROUP_BYTES: usize = 4 << 20;
 const SEGMENT_PATIENCE: Duration = Duration::from_secs(2);
 /// Random bytes are fetched from the system for many ids at once.
 const RANDOM_POOL: usize = 9 * 256;
-
-type Reply = oneshot::Sender<Result<CommitOutcome, SubmitError>>;
-
-/// What is answered when the flush has returned.
-enum PendingReply {
-    Receipt(Reply, Receipt),
-    Repeat(Reply, Lsn),
-    Requeued(oneshot::Sender<Result<Lsn, SubmitError>>, Lsn),
-}
 
 pub(super) struct Committer {
     shared: Arc<Shared>,
@@ -324,36 +314,6 @@ impl Drop for Abandon {
     fn drop(&mut self) {
         if !Failpoint::QueueLeftBehind.is_set() {
             self.0.queue.abandon();
-        }
-    }
-}
-
-/// What a request is answered with once it is flushed.
-enum Appended {
-    Receipt(Receipt),
-    Repeat(Lsn),
-}
-
-impl Appended {
-    fn to(self, reply: Reply) -> PendingReply {
-        match self {
-            Self::Receipt(receipt) => PendingReply::Receipt(reply, receipt),
-            Self::Repeat(first) => PendingReply::Repeat(reply, first),
-        }
-    }
-}
-
-impl PendingReply {
-    fn send(self, flushed: bool) {
-        // Whoever stopped waiting needs no answer.
-        match (self, flushed) {
-            (Self::Receipt(reply, receipt), true) => drop(reply.send(Ok(CommitOutcome::New(receipt)))),
-            (Self::Repeat(reply, first), true) => drop(reply.send(Ok(CommitOutcome::Repeat(first)))),
-            (Self::Requeued(reply, lsn), true) => drop(reply.send(Ok(lsn))),
-            (Self::Receipt(reply, _) | Self::Repeat(reply, _), false) => {
-                drop(reply.send(Err(SubmitError::Poisoned)))
-            }
-            (Self::Requeued(reply, _), false) => drop(reply.send(Err(SubmitError::Poisoned))),
         }
     }
 }

@@ -14,6 +14,7 @@ mod metrics;
 #[cfg(test)]
 #[cfg(feature = "shuttle")]
 mod model;
+mod pending_reply;
 mod queue;
 mod repeats;
 mod replay;
