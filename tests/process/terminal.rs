@@ -1,25 +1,9 @@
 //! The daemon at a terminal.
 
-use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 
-use rustix::fs::OFlags;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
+use support::output::terminal;
 use support::process::Forebay;
-
-/// A terminal: the person's end, and the program's.
-pub fn terminal() -> (File, File) {
-    // Nobody inherits the person's end: the terminal is gone when it is dropped.
-    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&person).unwrap();
-    unlockpt(&person).unwrap();
-    let path = ptsname(&person, Vec::new()).unwrap().into_string().unwrap();
-    let no_control = OFlags::NOCTTY.bits() as i32;
-    let program = File::options().read(true).write(true).custom_flags(no_control).open(path).unwrap();
-    (person.into(), program)
-}
 
 /// What it shows up to the end of the start, in a terminal that has colours.
 fn shown_by(forebay: Forebay) -> String {

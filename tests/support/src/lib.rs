@@ -13,7 +13,7 @@
 //!   would send; [`tls`]: the same over TLS;
 //! - [`gate`]: a place in a PostgreSQL where statements wait for the test;
 //! - [`proxy`]: a connection that a test can break; [`disk`]: a small file system of its own;
-//!   [`clock`]: a wall clock of the daemon's own; [`output`]: where output fits badly;
+//!   [`clock`]: a wall clock of the daemon's own; [`output`]: a terminal, and where output fits badly;
 //! - [`daemon`]: what tests ask of the daemon, in one word each; [`load`]: clients that remember every answer; [`verdict`]: what is in Kafka
 //!   held against those answers.
 
