@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use cli_support::Interrupt;
 use hdrhistogram::Histogram;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinSet;
@@ -12,7 +13,6 @@ use tokio::task::JoinSet;
 use crate::arrivals::Arrivals;
 use crate::clock::{Clock, RunClock};
 use crate::http::{Link, Server};
-use crate::interrupt::Interrupt;
 use crate::pacing::Pacing;
 use crate::plan::Plan;
 use crate::progress::Progress;

@@ -13,11 +13,8 @@ mod clock;
 mod descriptors;
 mod drive;
 mod http;
-mod interrupt;
 mod levels;
-mod manual;
 mod operation;
-mod output;
 mod pacer;
 mod pacing;
 mod plan;
@@ -40,13 +37,24 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
+use cli_support::output::unless_closed;
+use cli_support::{Interrupt, manual, note, output};
 
 use cli::{Cli, Command, Planned};
-use interrupt::Interrupt;
-use output::{Outcome, note, unless_closed};
 use plan::Plan;
 use report::Document;
 use run::Finished;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// All service levels are met, or none was given.
+    Met,
+    /// At least one service level is missed.
+    Missed,
+    /// The run did not measure what it should.
+    Incomplete,
+}
 
 fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {
@@ -70,8 +78,8 @@ fn main() -> ExitCode {
 
 fn execute(command: &Command) -> anyhow::Result<Outcome> {
     let printed = match command {
-        Command::Completions { shell } => output::all(&manual::completions(*shell, Cli::command())),
-        Command::Man { directory: None } => output::all(&manual::pages(Cli::command())?),
+        Command::Completions { shell } => output::all(manual::completions(*shell, Cli::command()).as_bytes()),
+        Command::Man { directory: None } => output::all(manual::pages(Cli::command())?.as_bytes()),
         Command::Man { directory: Some(directory) } => {
             manual::write(Cli::command(), directory).with_context(|| directory.display().to_string())?;
             Ok(())

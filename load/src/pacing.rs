@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cli_support::Interrupt;
 use hdrhistogram::Histogram;
 
 use crate::arrivals::Arrivals;
 use crate::clock::RunClock;
 use crate::http::Failure;
-use crate::interrupt::Interrupt;
 use crate::operation::Operations;
 use crate::pacer::pace;
 use crate::queue::{Job, Queue};

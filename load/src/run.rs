@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
+use cli_support::Interrupt;
 
 use crate::admin::{Admin, State};
 use crate::drive::{Driven, drive};
 use crate::http::{Link, Server};
-use crate::interrupt::Interrupt;
 use crate::levels;
 use crate::plan::Plan;
 use crate::progress::registrations;

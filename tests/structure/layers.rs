@@ -14,7 +14,7 @@ const LEAVES: [&str; 9] =
     ["failpoint", "metrics", "mistake", "reported", "secret_file", "sync", "telemetry", "units", "task"];
 
 /// Module, whether it may use the leaves, and what else it may use; from the bottom up.
-const TABLE: [(&str, bool, &[&str]); 31] = [
+const TABLE: [(&str, bool, &[&str]); 30] = [
     ("mistake", false, &[]),
     ("reported", false, &[]),
     ("metrics", false, &[]),
@@ -108,7 +108,6 @@ const TABLE: [(&str, bool, &[&str]); 31] = [
     ),
     ("fuzzing", false, &["cloudevents", "config", "http", "wal"]),
     ("cli", false, &["config", "units"]),
-    ("manual", false, &[]),
     ("main", false, &["app", "config", "telemetry"]),
 ];
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context, bail};
+use cli_support::Interrupt;
 use forebay_wal::fs::{Fs, RealFs};
 
-use crate::interrupt::Interrupt;
 use crate::output::note;
 
 /// As a segment by default.

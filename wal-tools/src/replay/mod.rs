@@ -8,12 +8,12 @@ use std::io::Write;
 use std::ops::Range;
 
 use anyhow::bail;
+use cli_support::Interrupt;
 use forebay_wal::control::Request;
 use forebay_wal::inspect::View;
 use forebay_wal::{Lsn, control};
 use serde::Serialize;
 
-use crate::interrupt::Interrupt;
 use crate::open::Log;
 use crate::output::{Outcome, note, unless_closed};
 use crate::{cli, range, table};

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use cli_support::Interrupt;
 use forebay_wal::control;
 use forebay_wal::control::{Answer, AskError, Request};
 use serde_json::Value;
@@ -13,7 +14,6 @@ use serde_json::Value;
 use super::frame::Frame;
 use super::pace::Recent;
 use super::{document, frame};
-use crate::interrupt::Interrupt;
 use crate::open::Log;
 use crate::output;
 use crate::output::{Outcome, note};

@@ -3,24 +3,13 @@
 use std::io::Write;
 use std::{fmt, io};
 
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All service levels are met, or none was given.
-    Met,
-    /// At least one service level is missed.
-    Missed,
-    /// The run did not measure what it should.
-    Incomplete,
-}
-
-/// Writes a line to stderr.
+/// Writes a line to stderr, best effort: there is no place to report that it could not be written.
+#[macro_export]
 macro_rules! note {
     ($($text:tt)*) => { $crate::output::note_line(format_args!($($text)*)) };
 }
-pub(crate) use note;
 
-/// What [`note!`] does.
+/// What [`note!`](crate::note!) does.
 pub fn note_line(text: fmt::Arguments<'_>) {
     // One write for the line: lines of several processes that share a terminal stay whole.
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
@@ -35,5 +24,10 @@ pub fn all(bytes: &[u8]) -> io::Result<()> {
 
 /// The result of printing, without the error of a reader that has closed the pipe.
 pub fn unless_closed(printed: io::Result<()>) -> io::Result<()> {
-    printed.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
+    printed.or_else(|error| if is_closed(&error) { Ok(()) } else { Err(error) })
+}
+
+/// Whether the reader of stdout has closed the pipe.
+pub fn is_closed(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
 }
