@@ -7,7 +7,7 @@ use std::io::Write;
 use anyhow::{Context, bail};
 use data_encoding::BASE64;
 use forebay_wal::Lsn;
-use forebay_wal::command::{CommandId, Envelope, IdMint};
+use forebay_wal::command::{CommandId, Envelope};
 use forebay_wal::dead::Removal;
 use forebay_wal::inspect::{Segment, Stored, View};
 use serde::Serialize;
@@ -17,7 +17,7 @@ use crate::cli::Show;
 use crate::open::Log;
 use crate::output::Outcome;
 use crate::record::Row;
-use crate::table;
+use crate::{range, table};
 
 /// A record with everything that is known of it.
 #[derive(Serialize)]
@@ -140,11 +140,7 @@ fn find(view: &View, what: &str) -> anyhow::Result<Stored> {
     }
     let id: CommandId =
         what.parse().with_context(|| format!("`{what}` is neither an LSN nor a command id"))?;
-    let identity = view.identity().context(match view.needs().is_empty() {
-        true => "the log is empty",
-        false => "an id can be looked up only with the log's key; an LSN without",
-    })?;
-    let mut lsn = IdMint::new(&identity.log_id, &identity.secret).lsn(&id)?;
+    let mut lsn = range::of_id(view, id)?;
     // A dead letter that was requeued goes on under another number; each is larger than the one before.
     while let Some(Removal::Requeued(next)) = view.dead.as_ref().and_then(|dead| dead.removal(lsn)) {
         lsn = next;

@@ -9,7 +9,7 @@ use forebay_wal::control::Outcome;
 use forebay_wal::dead::{Dead, Removal};
 use forebay_wal::inspect::View;
 use forebay_wal::units::Timestamp;
-use forebay_wal::{Cursor, Entry, Lock, Lsn, Opened};
+use forebay_wal::{AppendError, Cursor, Entry, Lock, Lsn, Opened};
 
 use crate::open::Log;
 use crate::output::note;
@@ -48,7 +48,7 @@ impl Store {
         let letter =
             match self.opened.log.dead().get(lsn)?.context("it is not among the dead letters any more")? {
                 Dead::Letter(letter) => letter,
-                Dead::Sealed(_) => bail!("it is encrypted, and the key is not given"),
+                Dead::Sealed(_) => bail!("it is encrypted: give the log's key with --key-file"),
                 Dead::Damage(_) => bail!("a damaged range holds no record"),
             };
         let appended = self.append(&letter.payload, lsn)?;
@@ -99,12 +99,15 @@ impl Store {
         }
         let again = requeued(payload, from, writer.next_lsn());
         if again.sealed && !log.encrypts() {
-            bail!("it holds a password that waits to be hashed, and the log is not encrypted: give the key");
+            bail!(
+                "it holds a password that waits to be hashed, and the log is not encrypted: give the log's key with --key-file"
+            );
         }
         let entry = Entry { lane: again.lane, label: &again.label, payload: &again.payload };
         match writer.append(&[entry], Timestamp::now()) {
             Ok(lsns) => Ok(lsns.start),
-            Err(error) => bail!("the log does not take it: {error:?}"),
+            Err(error @ AppendError::NoRoom) => bail!("{error}: free space on the log's file system"),
+            Err(error) => bail!("{error}"),
         }
     }
 

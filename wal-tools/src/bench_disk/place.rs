@@ -32,7 +32,10 @@ impl Place {
         let free = RealFs.free_space(dir).with_context(|| format!("cannot use {}", dir.display()))?;
         let size = SIZE.min(free / PART_OF_FREE) / PIECE as u64 * PIECE as u64;
         if size < LEAST {
-            bail!("{free} bytes are free in {}: too little to measure with a tenth of it", dir.display());
+            bail!(
+                "{free} bytes are free in {}: a tenth of it is too little to measure with, so free space there",
+                dir.display()
+            );
         }
         // Where it stays behind after all, `repair` takes it for a leftover.
         let path = dir.join(format!("bench-disk-{}.tmp", std::process::id()));

@@ -85,7 +85,8 @@ fn print(log: &Log, view: &View, lsns: &[Lsn]) -> anyhow::Result<()> {
 fn show_one(log: &Log, args: &Show) -> anyhow::Result<Outcome> {
     let view = log.look_inside()?;
     let lsn = resolve(&view, &args.what)?;
-    let dead = get(&view, lsn)?.context("it was removed just now")?;
+    let dead =
+        get(&view, lsn)?.with_context(|| format!("dead letter {lsn} was requeued or dropped just now"))?;
     let mut row = Row::of(&dead);
     if let (Row::Letter { details, .. }, Dead::Letter(letter)) = (&mut row, &dead) {
         *details = Details::of(&letter.payload, args.payload).map(Box::new);

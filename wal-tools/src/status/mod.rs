@@ -32,7 +32,7 @@ pub fn run(log: &Log, args: &cli::Status) -> anyhow::Result<Outcome> {
     let mut document = document::of_files(&view)?;
     match asked {
         Ok(Answer::Status(Value::Object(exact))) => document::take_over(&mut document, exact),
-        Ok(other) => note!("the daemon did not answer with its status: {other:?}"),
+        Ok(other) => note!("{}; figures are as of the last checkpoint", document::not_a_status(&other)),
         Err(error) if view.live => note!("{error}; figures are as of the last checkpoint"),
         Err(_) => {}
     }

@@ -87,7 +87,7 @@ fn look(log: &Log, interrupt: &Interrupt, has_answered: bool) -> anyhow::Result<
             document::take_over(&mut document, exact);
             return Ok(Look::Taken(document, None));
         }
-        Ok(other) => Some(format!("the daemon did not answer with its status: {other:?}")),
+        Ok(other) => Some(document::not_a_status(&other)),
         Err(error) => Some(error.to_string()),
     };
     let view = log.look()?;
@@ -113,7 +113,7 @@ fn ask(log: &Log, interrupt: &Interrupt) -> anyhow::Result<Option<Result<Answer,
             Err(mpsc::RecvTimeoutError::Timeout) if interrupt.came() => return Ok(None),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                return Err(anyhow!("the question to the daemon failed"));
+                return Err(anyhow!("the thread that asks the daemon has ended: report this as a bug"));
             }
         }
     }
