@@ -67,7 +67,7 @@ pub enum Command {
     /// Print completions for a shell
     Completions {
         /// The shell
-        shell: clap_complete::Shell,
+        shell: cli_support::Shell,
     },
     /// Print the manual pages, or write each to a file
     Man {

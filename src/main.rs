@@ -4,11 +4,11 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod cli;
-mod manual;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use cli_support::manual;
 use forebay::app::{Failure, ReplaySpan};
 use forebay::config::Source;
 use forebay::{app, config, telemetry};

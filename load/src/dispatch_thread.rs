@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cli_support::Interrupt;
 use hdrhistogram::Histogram;
 
 use crate::arrivals::Arrivals;
 use crate::clock::RunClock;
 use crate::dispatch::dispatch_when_due;
 use crate::http::RequestError;
-use crate::interrupt::Interrupt;
 use crate::operation::Operations;
 use crate::queue::{DueRequest, Queue};
 use crate::record;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use cli_support::Interrupt;
 use hdrhistogram::Histogram;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinSet;
@@ -13,7 +14,6 @@ use crate::arrivals::Arrivals;
 use crate::clock::{Clock, RunClock};
 use crate::dispatch_thread::DispatchThread;
 use crate::http::{Server, ServerConnection};
-use crate::interrupt::Interrupt;
 use crate::plan::RunPlan;
 use crate::progress::Progress;
 use crate::queue::Queue;

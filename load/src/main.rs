@@ -14,11 +14,8 @@ mod dispatch_thread;
 mod drive;
 mod file_descriptors;
 mod http;
-mod interrupt;
 mod levels;
-mod manual;
 mod operation;
-mod output;
 mod plan;
 mod profile;
 mod progress;
@@ -39,13 +36,24 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
+use cli_support::output::unless_closed;
+use cli_support::{Interrupt, manual, note, output};
 
 use cli::{Cli, Command, ScenarioPlan};
-use interrupt::Interrupt;
-use output::{ExitOutcome, note, unless_closed};
 use plan::RunPlan;
 use report::Document;
 use run::FinishedRun;
+
+/// The outcome of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ExitOutcome {
+    /// All service levels are met, or none was given.
+    Met,
+    /// At least one service level is missed.
+    Missed,
+    /// The run did not measure what was requested.
+    Incomplete,
+}
 
 fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {
@@ -69,8 +77,10 @@ fn main() -> ExitCode {
 
 fn execute(command: &Command) -> anyhow::Result<ExitOutcome> {
     let printed = match command {
-        Command::Completions { shell } => output::write_stdout(&manual::completions(*shell, Cli::command())),
-        Command::Man { directory: None } => output::write_stdout(&manual::pages(Cli::command())?),
+        Command::Completions { shell } => {
+            output::write_stdout(manual::completions(*shell, Cli::command()).as_bytes())
+        }
+        Command::Man { directory: None } => output::write_stdout(manual::pages(Cli::command())?.as_bytes()),
         Command::Man { directory: Some(directory) } => {
             manual::write(Cli::command(), directory).with_context(|| directory.display().to_string())?;
             Ok(())

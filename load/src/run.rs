@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
+use cli_support::Interrupt;
 
 use crate::admin::{Admin, DaemonStats};
 use crate::drive::{RunOutcome, drive};
 use crate::http::{Server, ServerConnection};
-use crate::interrupt::Interrupt;
 use crate::levels;
 use crate::plan::RunPlan;
 use crate::progress::registrations;

@@ -118,7 +118,11 @@ fn create_topics(parts: &ConsumerParts, heartbeat: &Heartbeat<'_>) -> Result<(),
         match topics.and_then(|topics| topics.ensure(&[USER_TOPIC, USER_RETRY_TOPIC, USER_DEAD_TOPIC])) {
             Ok(()) => return Ok(()),
             // Another party may create the topics. Until then no records arrive, or nothing can be retried.
-            Err(error @ (TopicAdminError::Refused { .. } | TopicAdminError::Client(_))) => {
+            Err(
+                error @ (TopicAdminError::Refused { .. }
+                | TopicAdminError::NoToken { .. }
+                | TopicAdminError::Client(_)),
+            ) => {
                 tracing::error!(
                     event = "consumer.topic_refused",
                     %error,

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
 use super::commit_queue::{CommitJob, KeyedRequest};
 use super::group_gatherer::{GatherRule, GroupGatherer};
 use super::index::{IndexEntry, IndexLookup, ScopeDigest};
-use super::request::{CommitOutcome, Receipt, Request, Submission, SubmitError};
+use super::pending_reply::{Appended, PendingReply};
+use super::request::{Receipt, Request, Submission, SubmitError};
 use super::request_spans::TracedGroup;
 use super::shared::Shared;
 use crate::command::{Envelope, Headers, IdGenerator, RequestDigest, lane, requeued_record};
@@ -28,15 +27,6 @@ const GROUP_BYTES: usize = 4 << 20;
 const SEGMENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Random bytes are fetched from the system for many ids at once.
 const RANDOM_POOL: usize = 9 * 256;
-
-type Reply = oneshot::Sender<Result<CommitOutcome, SubmitError>>;
-
-/// A reply that is sent when the flush has returned.
-enum PendingReply {
-    Receipt(Reply, Receipt),
-    Repeat(Reply, Lsn),
-    Requeued(oneshot::Sender<Result<Lsn, SubmitError>>, Lsn),
-}
 
 pub(super) struct Committer {
     shared: Arc<Shared>,
@@ -329,36 +319,6 @@ impl Drop for AbandonOnDrop {
     fn drop(&mut self) {
         if !Failpoint::QueueLeftBehind.is_set() {
             self.0.queue.abandon();
-        }
-    }
-}
-
-/// The result of an append; it becomes the reply after the flush.
-enum Appended {
-    Receipt(Receipt),
-    Repeat(Lsn),
-}
-
-impl Appended {
-    fn into_pending(self, reply: Reply) -> PendingReply {
-        match self {
-            Self::Receipt(receipt) => PendingReply::Receipt(reply, receipt),
-            Self::Repeat(first) => PendingReply::Repeat(reply, first),
-        }
-    }
-}
-
-impl PendingReply {
-    fn send(self, flushed: bool) {
-        // A client that no longer waits needs no reply.
-        match (self, flushed) {
-            (Self::Receipt(reply, receipt), true) => drop(reply.send(Ok(CommitOutcome::New(receipt)))),
-            (Self::Repeat(reply, first), true) => drop(reply.send(Ok(CommitOutcome::Repeat(first)))),
-            (Self::Requeued(reply, lsn), true) => drop(reply.send(Ok(lsn))),
-            (Self::Receipt(reply, _) | Self::Repeat(reply, _), false) => {
-                drop(reply.send(Err(SubmitError::Poisoned)))
-            }
-            (Self::Requeued(reply, _), false) => drop(reply.send(Err(SubmitError::Poisoned))),
         }
     }
 }

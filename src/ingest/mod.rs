@@ -18,6 +18,7 @@ mod metrics;
 #[cfg(test)]
 #[cfg(feature = "shuttle")]
 mod model;
+mod pending_reply;
 mod replay;
 mod request;
 mod request_spans;

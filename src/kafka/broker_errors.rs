@@ -150,12 +150,15 @@ fn alert(text: &str) -> Option<u16> {
     rest.split(|other: char| !other.is_ascii_digit()).next()?.parse().ok()
 }
 
-fn failure(code: Code, text: &str) -> BrokerFailure {
+/// What kind of a failure an error of the client is. `text`: the client's own words.
+pub(super) fn failure(code: Code, text: &str) -> BrokerFailure {
     match (alert(text), code) {
         (Some(alert), _) if CLIENT_CERTIFICATE_ALERTS.contains(&alert) => {
             return BrokerFailure::Authentication;
         }
         (Some(_), _) | (None, Code::SSL) => return BrokerFailure::Tls,
+        // OpenSSL's own words. A handshake that fails at its first step comes with the code of a broken connection.
+        (None, _) if text.contains("SSL routines") => return BrokerFailure::Tls,
         (None, _) => {}
     }
     match code {
@@ -228,6 +231,8 @@ mod tests {
         let verify = "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate \
                       could not be verified";
         assert_eq!(of(Code::SSL, verify), BrokerFailure::Tls);
+        let at_once = "error:0A000086:SSL routines::certificate verify failed";
+        assert_eq!(of(Code::BrokerTransportFailure, at_once), BrokerFailure::Tls);
         for alert in [42, 46, 48, 116] {
             let text =
                 format!("Receive failed: error:0A000412:SSL routines::alert: SSL alert number {alert}");

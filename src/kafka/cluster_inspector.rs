@@ -17,9 +17,11 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, ClientContext};
 
+use crate::kafka::certificate_check::CertificateCheck;
 use crate::kafka::topic_admin::{COMPACT, POLICY};
 use crate::kafka::{
-    ClientError, Config, TopicMetadata, broker_errors, client, oauth, query_client, topic_admin,
+    BrokerError, BrokerFailure, ClientError, Config, TOKEN, TopicMetadata, broker_errors, client, oauth,
+    query_client, topic_admin,
 };
 use crate::sync::Mutex;
 
@@ -82,6 +84,33 @@ impl ClusterInspector {
         Ok(metadata.brokers().iter().map(|broker| format!("{}:{}", broker.host(), broker.port())).collect())
     }
 
+    /// The same refusal as the running daemon would report it: what kind of a failure it is and, where the broker's
+    /// certificate is refused, what is wrong with the certificate. The address must be that of one broker. Blocks for a
+    /// few seconds at most where the certificate must be looked at.
+    pub fn broker_error(&self, refusal: &InspectionError) -> BrokerError {
+        let failure = broker_errors::failure(refusal.code, &refusal.text);
+        let certificate = match failure {
+            BrokerFailure::Tls => CertificateCheck::new(&self.config).check(&self.bootstrap),
+            _ => None,
+        };
+        let broker = if self.has_no_token() { TOKEN } else { &self.bootstrap };
+        let error = refusal.text.clone();
+        BrokerError {
+            broker: broker.to_owned(),
+            failure,
+            certificate,
+            error,
+            is_persistent: true,
+            at: Instant::now(),
+        }
+    }
+
+    /// Whether the client needs a token, and the file has none that can be used.
+    fn has_no_token(&self) -> bool {
+        let file = self.config.sasl_token_file.as_ref().filter(|_| self.config.has_token());
+        file.is_some_and(|file| oauth::token(Some(&file.to_string_lossy())).is_err())
+    }
+
     /// What brokers say about a topic.
     pub fn topic(&self, name: &str) -> Result<TopicDescription, InspectionError> {
         let asking = self.query_client(client::base)?;
@@ -103,8 +132,8 @@ impl ClusterInspector {
 
     fn settings(&self, name: &str) -> Result<TopicSettings, InspectionError> {
         if self.config.has_token() {
-            let words = "a client with a token cannot ask for settings".to_owned();
-            return Err(InspectionError { code: Code::UnsupportedFeature, text: words });
+            let text = "with OAUTHBEARER the Kafka library cannot read settings of topics".to_owned();
+            return Err(InspectionError { code: Code::UnsupportedFeature, text });
         }
         let admin: AdminClient<DefaultClientContext> =
             client::base(&self.config, &self.bootstrap)?.create()?;
@@ -114,6 +143,12 @@ impl ClusterInspector {
             .operation_timeout(Some(REQUEST_TIMEOUT))
             .request_timeout(Some(REQUEST_TIMEOUT));
         let described = topic_admin::describe(&admin, &waiting, name, &options)?;
+        // Every topic has settings. rdkafka drops the error that brokers return instead of them.
+        if described.entries.is_empty() {
+            let text =
+                "brokers do not show them to this client, most likely for want of DescribeConfigs".to_owned();
+            return Err(InspectionError { code: Code::TopicAuthorizationFailed, text });
+        }
         let value = |key: &str| described.get(key).and_then(|entry| entry.value.clone()).unwrap_or_default();
         Ok(TopicSettings {
             max_message_bytes: value(MAX_MESSAGE).parse().unwrap_or(u64::MAX),

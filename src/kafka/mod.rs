@@ -38,7 +38,7 @@ pub use embedded::EmbeddedBroker;
 pub use errors::{DeliveryFault, INVALID, TOO_LARGE, classify};
 pub use group_consumer::{GroupConsumer, Partition, PollOutcome, ReadError};
 pub use outbox::{Interrupted, Outbox, OutboxRecord};
-pub use producer::{DeliveryReport, ProducerRecord, Producer, TABLE_ENTRY_TAG};
+pub use producer::{DeliveryReport, Producer, ProducerRecord, TABLE_ENTRY_TAG};
 pub use properties::Properties;
 pub use rdkafka::error::RDKafkaErrorCode as ErrorCode;
 pub use record::Record;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::kafka::{
-    ClientError, Config, DeliveryFault, DeliveryReport, ErrorCode, GapPolicy, ProducerRecord, Producer,
+    ClientError, Config, DeliveryFault, DeliveryReport, ErrorCode, GapPolicy, Producer, ProducerRecord,
     TopicMetadata, classify,
 };
 

@@ -67,7 +67,7 @@ mod tests {
     use rdkafka::producer::BaseRecord;
 
     use super::*;
-    use crate::kafka::{Config, EmbeddedBroker, GapPolicy, ProducerRecord, Producer, TopicMetadata};
+    use crate::kafka::{Config, EmbeddedBroker, GapPolicy, Producer, ProducerRecord, TopicMetadata};
 
     /// Longer than any test may take.
     const LONG: Duration = Duration::from_secs(60);

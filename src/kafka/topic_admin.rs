@@ -155,6 +155,15 @@ pub enum TopicAdminError {
         /// What was said.
         code: RDKafkaErrorCode,
     },
+    /// The client that creates topics cannot log in (see `oauth`).
+    #[error(
+        "missing: {topics}; with OAUTHBEARER the daemon cannot create topics, because its Kafka library cannot use a \
+         token for that: create them with kafka-topics.sh --create"
+    )]
+    NoToken {
+        /// Their names, separated by commas.
+        topics: String,
+    },
 }
 
 /// Makes topics.
@@ -193,8 +202,7 @@ impl TopicAdmin {
 
     fn create(&self, missing: &[&str]) -> Result<(), TopicAdminError> {
         if needs_token(&self.settings) {
-            let topic = missing.join(", ");
-            return Err(TopicAdminError::Refused { topic, code: RDKafkaErrorCode::UnsupportedFeature });
+            return Err(TopicAdminError::NoToken { topics: missing.join(", ") });
         }
         let admin: AdminClient<DefaultClientContext> = self.settings.create().map_err(ClientError::from)?;
         let waiting = tokio::runtime::Builder::new_current_thread().build();
@@ -221,5 +229,19 @@ impl TopicAdmin {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_a_token_missing_topics_are_left_to_the_operator() {
+        let config = "security_protocol = \"sasl_ssl\"\nsasl_mechanism = \"OAUTHBEARER\"\n";
+        let topics = TopicAdmin::new(&toml::from_str(config).unwrap(), "127.0.0.1:9").unwrap();
+        let error = topics.create(&["a", "b"]).unwrap_err();
+        assert!(matches!(error, TopicAdminError::NoToken { .. }), "{error}");
+        assert!(error.to_string().contains("missing: a, b; with OAUTHBEARER"), "{error}");
     }
 }

@@ -247,10 +247,6 @@ mod tests {
         let (later, _) = waiting.add(&names(&["ada"]));
         assert_eq!(waiting.next_batch(), Some((names(&[ALL_USERS]), later)));
         waiting.on_published(&names(&[ALL_USERS]), change);
-        assert_eq!(
-            waiting.next_batch(),
-            Some((names(&["ada"]), later)),
-            "a later change is sent by name"
-        );
+        assert_eq!(waiting.next_batch(), Some((names(&["ada"]), later)), "a later change is sent by name");
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::requests::{ORDERS, await_sent, batch, daemon, daemon_on, filled, id, ids, order, refusal};
 use crate::daemon::{LONG, await_drained, embedded_broker, metric};
+use crate::requests::{ORDERS, await_sent, batch, daemon, daemon_on, filled, id, ids, order, refusal};
 use support::admin::{Admin, unique_name};
 use support::consume::{read_all, read_until};
 use support::http::Client;

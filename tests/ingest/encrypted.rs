@@ -7,8 +7,8 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::requests::{ORDERS, await_sent, daemon, id, is_replay, register};
 use crate::daemon::LONG;
+use crate::requests::{ORDERS, await_sent, daemon, id, is_replay, register};
 use support::http::{Client, Response};
 use support::process::Forebay;
 use support::scratch;

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::requests::{await_sent, daemon, id, ids, is_replay, refusal};
 use crate::daemon::{await_drained, metric};
+use crate::requests::{await_sent, daemon, id, ids, is_replay, refusal};
 use support::admin::unique_name;
 use support::consume::{Record, read_all};
 use support::http::{Client, Response};

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::requests::{NO_KAFKA, batch, daemon, id, ids, is_replay, keyed, order, refusal, register};
 use crate::daemon::{LONG, backlog_value, kind};
+use crate::requests::{NO_KAFKA, batch, daemon, id, ids, is_replay, keyed, order, refusal, register};
 use support::http::Client;
 use support::process::Forebay;
 use support::{scratch, wait};

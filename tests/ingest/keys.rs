@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Barrier};
 
-use crate::requests::{ORDERS, batch, daemon, daemon_on, id, ids, is_replay, keyed, order, refusal, status};
 use crate::daemon::{LONG, await_drained, embedded_broker, kind};
+use crate::requests::{ORDERS, batch, daemon, daemon_on, id, ids, is_replay, keyed, order, refusal, status};
 use support::admin::{Admin, unique_name};
 use support::consume::{read_all, read_until};
 use support::http::Connection;

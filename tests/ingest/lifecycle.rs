@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::requests::{ORDERS, daemon, has_strace, id, order, slow_flushes, status};
 use crate::daemon::{LONG, await_drained, embedded_broker, metric};
+use crate::requests::{ORDERS, daemon, has_strace, id, order, slow_flushes, status};
 use support::consume::read_all;
 use support::wait;
 
@@ -27,7 +27,9 @@ fn a_stop_under_load_answers_or_ends_cleanly_and_loses_nothing() {
                             ids.push(id(&answer));
                             accepted.fetch_add(1, Ordering::Relaxed);
                         }
-                        Ok(answer) => assert_eq!(crate::requests::refusal(&answer), (503, "stopping".to_owned())),
+                        Ok(answer) => {
+                            assert_eq!(crate::requests::refusal(&answer), (503, "stopping".to_owned()))
+                        }
                         Err(error) => return (ids, error.kind()),
                     }
                 }

@@ -11,8 +11,8 @@ use forebay::wal::Keys;
 use forebay::wal::dead_letters::DeadLetterStore;
 use forebay::wal::fs::RealFs;
 
-use crate::requests::{NO_KAFKA, await_sent, daemon, id, is_replay, refusal, status};
 use crate::daemon::{await_drained, backlog_value};
+use crate::requests::{NO_KAFKA, await_sent, daemon, id, is_replay, refusal, status};
 use support::admin::{Admin, unique_name};
 use support::consume::{Record, read_all};
 use support::http::{Client, Response};

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Barrier};
 
-use crate::requests::{ORDERS, daemon, daemon_on, filled, has_strace, id, order, refusal, slow_flushes};
 use crate::daemon::{LONG, await_drained, backlog_value, resident};
+use crate::requests::{ORDERS, daemon, daemon_on, filled, has_strace, id, order, refusal, slow_flushes};
 use support::admin::Admin;
 use support::http::Response;
 use support::kafka::ClusterOptions;

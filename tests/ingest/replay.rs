@@ -4,10 +4,10 @@ use forebay::control;
 use forebay::control::{ControlResponse, RecordOutcome, Request};
 use forebay::wal::Lsn;
 
+use crate::daemon::{await_drained, backlog_value, embedded_broker};
 use crate::requests::{
     ORDERS, await_sent, batch, daemon, filled, id, ids, is_replay, keyed, order, refusal, status,
 };
-use crate::daemon::{await_drained, backlog_value, embedded_broker};
 use support::consume::read_all;
 use support::process::Forebay;
 

@@ -14,9 +14,9 @@ use forebay::units::Timestamp;
 use forebay::wal;
 use forebay::wal::{DeadLetter, Keys, Lsn, NewRecord, Options};
 
-use crate::requests::daemon;
 use crate::daemon;
 use crate::daemon::{LONG, await_drained, embedded_broker};
+use crate::requests::daemon;
 use support::admin::Admin;
 use support::consume::{Record, read_all, read_until};
 use support::kafka::ClusterOptions;

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
+use crate::daemon::LONG;
 use crate::requests::{
     NO_KAFKA, ORDERS, await_sent, batch, daemon, daemon_on, filled, id, ids, order, refusal, status,
 };
-use crate::daemon::LONG;
 use support::admin::{Admin, unique_name};
 use support::consume::read_all;
 use support::{services, wait};

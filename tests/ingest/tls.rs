@@ -6,8 +6,8 @@ use std::io::ErrorKind;
 use tokio_rustls::rustls::ALL_VERSIONS;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
-use crate::requests::{ORDERS, daemon, filled, id, order};
 use crate::daemon::{LONG, metric};
+use crate::requests::{ORDERS, daemon, filled, id, order};
 use support::http::{Connection, Response};
 use support::process::Forebay;
 use support::tls::{CertificateFiles, Identity, TlsConnection};

@@ -1,25 +1,9 @@
 //! The daemon at a terminal.
 
-use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 
-use rustix::fs::OFlags;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
+use support::output::terminal;
 use support::process::Forebay;
-
-/// Opens a terminal: the user's end and the program's end.
-pub fn terminal() -> (File, File) {
-    // No child inherits the user's end, so dropping it closes the terminal.
-    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&person).unwrap();
-    unlockpt(&person).unwrap();
-    let path = ptsname(&person, Vec::new()).unwrap().into_string().unwrap();
-    let no_control = OFlags::NOCTTY.bits() as i32;
-    let program = File::options().read(true).write(true).custom_flags(no_control).open(path).unwrap();
-    (person.into(), program)
-}
 
 /// Output up to the end of the start, in a terminal with colours.
 fn shown_by(forebay: Forebay) -> String {

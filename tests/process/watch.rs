@@ -7,11 +7,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use support::daemon::{binary, forebay, kind};
+use support::output::terminal;
 use support::process::Forebay;
 use support::wait;
 
 use super::LONG;
-use super::terminal::terminal;
 
 /// An address without a listener, so that accepted records wait.
 const NO_KAFKA: &str = "127.0.0.1:9";

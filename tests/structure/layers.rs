@@ -23,7 +23,7 @@ const LEAVES: [&str; 9] = [
 ];
 
 /// Module, whether it may use the leaves, and other modules that it may use. From the bottom up.
-const TABLE: [(&str, bool, &[&str]); 31] = [
+const TABLE: [(&str, bool, &[&str]); 30] = [
     ("config_error", false, &[]),
     ("bounded_errors", false, &[]),
     ("metrics", false, &[]),
@@ -117,7 +117,6 @@ const TABLE: [(&str, bool, &[&str]); 31] = [
     ),
     ("fuzzing", false, &["cloudevents", "config", "http", "wal"]),
     ("cli", false, &["config", "units"]),
-    ("manual", false, &[]),
     ("main", false, &["app", "config", "telemetry"]),
 ];
 

@@ -98,7 +98,7 @@ pub enum Command {
     /// Print completions for a shell
     Completions {
         /// Which shell
-        shell: clap_complete::Shell,
+        shell: cli_support::Shell,
     },
     /// Print the manual pages, or write each to a file
     Man {

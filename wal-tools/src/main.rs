@@ -9,7 +9,6 @@ mod bench_disk;
 mod cli;
 mod dead;
 mod export;
-mod interrupt;
 mod list;
 mod log_context;
 mod offline_log;
@@ -27,12 +26,11 @@ mod tail;
 mod text_format;
 mod verify;
 
-use std::path::Path;
 use std::process::ExitCode;
-use std::{fs, io};
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
+use cli_support::manual;
 
 use cli::{Cli, Command};
 use log_context::LogContext;
@@ -74,39 +72,18 @@ fn run(cli: Cli) -> anyhow::Result<ExitOutcome> {
         Command::BenchDisk(args) => bench_disk::run(cli.dir.as_deref(), cli.json, args),
         Command::Rekey(args) => rekey::run(&log()?, args),
         Command::Completions { shell } => {
-            // Into memory: it panics on a failed write.
-            let mut text = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "wal-tools", &mut text);
-            output::write_stdout(&text)?;
+            output::write_stdout(manual::completions(*shell, Cli::command()).as_bytes())?;
             Ok(ExitOutcome::Fine)
         }
         Command::Man { directory: None } => {
-            output::write_stdout(&manual()?)?;
+            output::write_stdout(manual::pages(Cli::command())?.as_bytes())?;
             Ok(ExitOutcome::Fine)
         }
         Command::Man { directory: Some(directory) } => {
-            write_pages(directory).with_context(|| directory.display().to_string())?;
+            manual::write(Cli::command(), directory).with_context(|| directory.display().to_string())?;
             Ok(ExitOutcome::Fine)
         }
     }
-}
-
-/// The page of the tool, then one of each command.
-fn manual() -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    let mut command = Cli::command();
-    command.build();
-    clap_mangen::Man::new(command.clone()).render(&mut text)?;
-    for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
-        clap_mangen::Man::new(command.clone()).render(&mut text)?;
-    }
-    Ok(text)
-}
-
-/// Writes each page to a file of the directory, which is created if it does not exist.
-fn write_pages(directory: &Path) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
-    clap_mangen::generate_to(Cli::command(), directory)
 }
 
 /// The error and its causes, each once: the log's own errors say their cause themselves.

@@ -9,7 +9,7 @@ use forebay_wal::control::RecordOutcome;
 use forebay_wal::dead_letters::{DeadEntry, Removal};
 use forebay_wal::inspect::LogView;
 use forebay_wal::units::Timestamp;
-use forebay_wal::{Cursor, Lock, Lsn, NewRecord, OpenedLog};
+use forebay_wal::{AppendError, Cursor, Lock, Lsn, NewRecord, OpenedLog};
 
 use crate::log_context::LogContext;
 use crate::output::note;
@@ -53,7 +53,7 @@ impl OfflineLog {
             .context("it is not among the dead letters any more")?
         {
             DeadEntry::Letter(letter) => letter,
-            DeadEntry::Sealed(_) => bail!("it is encrypted, and the key is not given"),
+            DeadEntry::Sealed(_) => bail!("it is encrypted: give the log's key with --key-file"),
             DeadEntry::Damage(_) => bail!("a damaged range holds no record"),
         };
         let appended = self.append(&letter.payload, lsn)?;
@@ -108,12 +108,15 @@ impl OfflineLog {
         }
         let again = requeued_record(payload, from, writer.next_lsn());
         if again.sealed && !log.is_encrypting() {
-            bail!("it holds a password that waits to be hashed, and the log is not encrypted: give the key");
+            bail!(
+                "it holds a password that waits to be hashed, and the log is not encrypted: give the log's key with --key-file"
+            );
         }
         let entry = NewRecord { lane: again.lane, label: &again.label, payload: &again.payload };
         match writer.append(&[entry], Timestamp::now()) {
             Ok(lsns) => Ok(lsns.start),
-            Err(error) => bail!("the log does not take it: {error:?}"),
+            Err(error @ AppendError::NoRoom) => bail!("{error}: free space on the log's file system"),
+            Err(error) => bail!("{error}"),
         }
     }
 

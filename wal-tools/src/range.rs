@@ -72,8 +72,12 @@ pub fn resolve(view: &LogView, from: Option<Bound>, to: Option<Bound>) -> anyhow
     Ok(start.min(end)..end)
 }
 
-fn of_id(view: &LogView, id: CommandId) -> anyhow::Result<Lsn> {
-    let identity = view.identity().context("the log is empty")?;
+/// The number under which a command was accepted.
+pub fn of_id(view: &LogView, id: CommandId) -> anyhow::Result<Lsn> {
+    let identity = view.identity().context(match view.missing_keys().is_empty() {
+        true => "the log is empty",
+        false => "an id can be looked up only with the log's key (--key-file); an LSN without",
+    })?;
     Ok(IdGenerator::new(&identity.log_id, &identity.secret).lsn(&id)?)
 }
 

@@ -25,7 +25,7 @@ struct KeyRow {
 }
 
 pub fn run(log: &LogContext, args: &Rekey) -> anyhow::Result<ExitOutcome> {
-    let master = log.keys.current().context("say with --key-file under which key")?;
+    let master = log.keys.current().context("name the file of the new key with --key-file")?;
     // A daemon would go on wrapping new segments with the key of before.
     if args.apply {
         layout::check(&log.dir)?;
@@ -58,7 +58,10 @@ pub fn run(log: &LogContext, args: &Rekey) -> anyhow::Result<ExitOutcome> {
         }
         0 => Ok(ExitOutcome::Fine),
         count => {
-            note!("{count} files stay under another key, or their key is damaged");
+            note!(
+                "{count} files stay under another key, which --old-key-file must name, or their key is damaged: see the \
+                 text_format"
+            );
             Ok(ExitOutcome::Findings)
         }
     }

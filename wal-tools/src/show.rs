@@ -7,7 +7,7 @@ use std::io::Write;
 use anyhow::{Context, bail};
 use data_encoding::BASE64;
 use forebay_wal::Lsn;
-use forebay_wal::command::{CommandId, Envelope, IdGenerator};
+use forebay_wal::command::{CommandId, Envelope};
 use forebay_wal::dead_letters::Removal;
 use forebay_wal::inspect::{LogView, SegmentInfo, StoredRecord};
 use serde::Serialize;
@@ -17,7 +17,7 @@ use crate::cli::Show;
 use crate::log_context::LogContext;
 use crate::output::ExitOutcome;
 use crate::record::RecordRow;
-use crate::text_format;
+use crate::{range, text_format};
 
 /// A record with everything that is known of it.
 #[derive(Serialize)]
@@ -140,11 +140,7 @@ fn find(view: &LogView, what: &str) -> anyhow::Result<StoredRecord> {
     }
     let id: CommandId =
         what.parse().with_context(|| format!("`{what}` is neither an LSN nor a command id"))?;
-    let identity = view.identity().context(match view.missing_keys().is_empty() {
-        true => "the log is empty",
-        false => "an id can be looked up only with the log's key; an LSN without",
-    })?;
-    let mut lsn = IdGenerator::new(&identity.log_id, &identity.secret).lsn(&id)?;
+    let mut lsn = range::of_id(view, id)?;
     // A dead letter that was requeued goes on under another number; each is larger than the one before.
     while let Some(Removal::Requeued(next)) = view.dead_letters.as_ref().and_then(|dead| dead.removal(lsn)) {
         lsn = next;

@@ -12,21 +12,24 @@ use crate::profile::{Phase, Profile};
 #[derive(Subcommand)]
 pub enum Command {
     /// One connection at a low rate: the latency of a target without load
-    Baseline(Baseline),
+    Baseline(Steady),
     /// Many connections at a constant rate: the latency under usual load
-    ConcurrentBaseline(Concurrent),
+    #[command(mut_arg("rate", |rate| rate.default_value("1000")))]
+    ConcurrentBaseline(Steady),
     /// A rate that grows linearly: where the target stops keeping up
     Ramp(Ramp),
     /// A usual rate, a sudden peak, the usual rate again: whether the target recovers
     Spike(Spike),
     /// A constant rate for a long time, in four quarters: whether the target gets slower
-    Soak(Soak),
+    #[command(mut_arg("rate", |rate| rate.default_value("300")))]
+    #[command(mut_arg("duration", |duration| duration.default_value("1h")))]
+    Soak(Steady),
     /// Users' operations that need the database, at one, two and four times the rate: the database pool
     DatabasePool(Pool),
     /// Print completions for a shell
     Completions {
         /// Name of the shell
-        shell: clap_complete::Shell,
+        shell: cli_support::Shell,
     },
     /// Print the manual pages, or write each to a file
     Man {
@@ -35,22 +38,11 @@ pub enum Command {
     },
 }
 
+/// A constant rate. The defaults are those of `baseline`; the other scenarios replace them.
 #[derive(Args)]
-pub struct Baseline {
+pub struct Steady {
     /// Requests per second
     #[arg(long, value_name = "N", default_value = "20", value_parser = value::rate)]
-    rate: f64,
-    /// Length of the measurement
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = value::length)]
-    duration: Duration,
-    #[command(flatten)]
-    common: CommonOptions,
-}
-
-#[derive(Args)]
-pub struct Concurrent {
-    /// Requests per second
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = value::rate)]
     rate: f64,
     /// Length of the measurement
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = value::length)]
@@ -96,18 +88,6 @@ pub struct Spike {
 }
 
 #[derive(Args)]
-pub struct Soak {
-    /// Requests per second
-    #[arg(long, value_name = "N", default_value = "300", value_parser = value::rate)]
-    rate: f64,
-    /// Length of the measurement
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = value::length)]
-    duration: Duration,
-    #[command(flatten)]
-    common: CommonOptions,
-}
-
-#[derive(Args)]
 pub struct Pool {
     /// Requests per second of the first phase
     #[arg(long, value_name = "N", default_value = "50", value_parser = value::rate)]
@@ -137,10 +117,10 @@ impl Command {
     /// The scenario. `None` for commands that print completions or manual pages.
     pub fn scenario(&self) -> Option<ScenarioPlan<'_>> {
         match self {
-            Self::Baseline(Baseline { rate, duration, common }) => {
+            Self::Baseline(Steady { rate, duration, common }) => {
                 Some(planned("baseline", vec![Phase::constant("steady", *duration, *rate)], 1, common))
             }
-            Self::ConcurrentBaseline(Concurrent { rate, duration, common }) => {
+            Self::ConcurrentBaseline(Steady { rate, duration, common }) => {
                 let phases = vec![Phase::constant("steady", *duration, *rate)];
                 Some(planned("concurrent-baseline", phases, 64, common))
             }
@@ -153,7 +133,7 @@ impl Command {
                 ];
                 Some(planned("spike", phases, 512, common))
             }
-            Self::Soak(Soak { rate, duration, common }) => {
+            Self::Soak(Steady { rate, duration, common }) => {
                 let quarter = |index: u32| Phase::constant(&format!("quarter-{index}"), *duration / 4, *rate);
                 Some(planned("soak", (1..=4).map(quarter).collect(), 64, common))
             }
@@ -190,4 +170,24 @@ fn planned<'a>(
 ) -> ScenarioPlan<'a> {
     let profile = Profile { warm_up: common.course.warm_up, phases };
     ScenarioPlan { name, profile, connections, mix: None, common }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::Cli;
+    use super::*;
+
+    #[test]
+    fn scenarios_of_a_constant_rate_have_defaults_of_their_own() {
+        let defaults = |name: &str| {
+            let cli = Cli::parse_from(["forebay-load", name]);
+            let phases = cli.command.scenario().unwrap().profile.phases;
+            (phases[0].from, phases.iter().map(|phase| phase.length).sum::<Duration>().as_secs())
+        };
+        assert_eq!(defaults("baseline"), (20.0, 60));
+        assert_eq!(defaults("concurrent-baseline"), (1000.0, 60));
+        assert_eq!(defaults("soak"), (300.0, 3600));
+    }
 }

@@ -1,26 +1,12 @@
 //! The tool on a terminal.
 
-use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
 
-use rustix::fs::OFlags;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use support::output::terminal;
 
 use crate::server::{Server, ServerReply};
 use crate::tool::{command, finish};
-
-/// A terminal: the user's end, and the program's.
-fn terminal() -> (File, File) {
-    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&person).unwrap();
-    unlockpt(&person).unwrap();
-    let path = ptsname(&person, Vec::new()).unwrap().into_string().unwrap();
-    let no_control = OFlags::NOCTTY.bits() as i32;
-    let program = File::options().read(true).write(true).custom_flags(no_control).open(path).unwrap();
-    (person.into(), program)
-}
 
 /// The test of the summary also covers the case without a terminal, where no bar is shown.
 #[test]

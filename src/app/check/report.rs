@@ -16,6 +16,8 @@ pub(super) fn json(value: &impl Serialize) -> io::Result<String> {
 pub(super) enum CheckStatus {
     /// The dependency meets the requirements.
     Ok,
+    /// The dependency works, but an operator should check it. The report does not count it as failed.
+    Warning,
     /// The dependency does not meet the requirements.
     Failed,
     /// Not checked: the configuration does not use it, or a check would change something.
@@ -41,6 +43,16 @@ impl CheckResult {
     pub(super) fn ok(dependency: &'static str, name: impl Into<String>, detail: impl Into<String>) -> Self {
         let (name, detail) = (name.into(), detail.into());
         Self { dependency, name, verdict: CheckStatus::Ok, detail, advice: None }
+    }
+
+    pub(super) fn warning(
+        dependency: &'static str,
+        name: impl Into<String>,
+        detail: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        let (verdict, advice) = (CheckStatus::Warning, Some(advice.into()));
+        Self { verdict, advice, ..Self::ok(dependency, name, detail) }
     }
 
     pub(super) fn failed(
@@ -87,6 +99,7 @@ impl Report {
         for CheckResult { dependency, name, verdict, detail, advice } in &self.checks {
             let mark = match verdict {
                 CheckStatus::Ok => "ok      ",
+                CheckStatus::Warning => "WARNING ",
                 CheckStatus::Failed => "FAILED  ",
                 CheckStatus::NotAsked => "-       ",
             };

@@ -119,7 +119,7 @@ fn failed(name: String, error: &KvError) -> CheckResult {
         }
         KvError::WrongServerMode(_) => "correct [redis] cluster",
         KvError::Denied => "see the page docs/users.md for the rights of the user",
-        KvError::NotSubscribed { .. } => "allow the user the channel",
+        KvError::NotSubscribed { .. } => "grant the user the channels `forebay:*`, as docs/users.md shows",
         KvError::Malformed(_) => "correct [redis] url, password_file or ca_file",
     };
     CheckResult::failed(REDIS, name, error.to_string(), advice)

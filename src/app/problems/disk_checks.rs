@@ -11,6 +11,7 @@ use crate::units::{Span, Timestamp};
 use crate::wal::dead_letters::DeadEntry;
 use crate::wal::{Log, Lsn};
 
+use super::files;
 use super::files::{ConfiguredFiles, FileProblem};
 use crate::app::age::oldest_age;
 
@@ -44,10 +45,7 @@ pub(super) struct DeadLetterAlert {
 impl DiskCheck {
     /// End of the certificate of this key, if it is near or past.
     pub(in crate::app) fn end_of(&self, key: &str) -> Option<Timestamp> {
-        self.files.iter().find_map(|problem| match problem {
-            FileProblem::Ending { key: own, until } if *own == key => Some(*until),
-            _ => None,
-        })
+        files::end_of(&self.files, key)
     }
 }
 

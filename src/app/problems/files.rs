@@ -46,6 +46,19 @@ impl ConfiguredFiles {
     pub(super) fn check(&self, now: Timestamp) -> Vec<FileProblem> {
         self.named.iter().filter_map(|(key, path, is_cert)| check_file(key, path, *is_cert, now)).collect()
     }
+
+    /// End of the certificate of this key, if it is near or past. Blocks for the disk.
+    pub(in crate::app) fn end_of(&self, key: &str, now: Timestamp) -> Option<Timestamp> {
+        end_of(&self.check(now), key)
+    }
+}
+
+/// End of the certificate of this key, if it is near or past.
+pub(super) fn end_of(problems: &[FileProblem], key: &str) -> Option<Timestamp> {
+    problems.iter().find_map(|problem| match problem {
+        FileProblem::Ending { key: own, until } if *own == key => Some(*until),
+        _ => None,
+    })
 }
 
 /// Checks one file. Reads only one byte of a key or password file, so that the secret does not enter memory.

@@ -32,6 +32,11 @@ impl Cluster {
             has_certificate: config.ssl_cert_file.is_some(),
         }
     }
+
+    /// Why a broker cannot be used, and what to do. `expired`: the end of the daemon's own certificate, if that is over.
+    pub(in crate::app) fn advice(&self, error: &BrokerError, expired: Option<Timestamp>) -> String {
+        reason(error, self, expired)
+    }
 }
 
 /// Reports the problems of Kafka. `expired`: the end of the daemon's own certificate, if it is near or past.

@@ -57,7 +57,7 @@ impl Drop for ExportThread {
         if self.thread.take().is_some_and(|thread| thread.stop(FINAL_EXPORT_TIMEOUT).is_err()) {
             tracing::warn!(
                 event = "telemetry.spans_left",
-                telemetry.spans = self.queue.len(),
+                telemetry.spans = self.queue.unfinished(),
                 "the last spans are not exported: the collector did not take them within {} s",
                 FINAL_EXPORT_TIMEOUT.as_secs()
             );

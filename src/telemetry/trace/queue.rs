@@ -24,6 +24,8 @@ pub(super) struct SpanQueue {
 #[derive(Debug, Default)]
 struct State {
     spans: VecDeque<Span>,
+    /// Spans of the batch that was taken last, until the next one is asked for.
+    taken: usize,
     is_closed: bool,
 }
 
@@ -56,20 +58,25 @@ impl SpanQueue {
         self.filled.notify_one();
     }
 
-    /// A batch as soon as there is one, or what there is after `patience`. None: closed and empty.
+    /// A batch as soon as there is one, or what there is after `patience`. `None` if the queue is closed and empty. The call says that
+    /// the caller has finished with the previous batch.
     pub(super) fn next_batch(&self, patience: Duration) -> Option<Vec<Span>> {
         let waits = |state: &mut State| state.spans.len() < BATCH && !state.is_closed;
-        let mut state = self.filled.wait_timeout_while(self.state.lock(), patience, waits);
+        let mut state = self.state.lock();
+        state.taken = 0;
+        let mut state = self.filled.wait_timeout_while(state, patience, waits);
         let count = state.spans.len().min(BATCH);
+        state.taken = count;
         if count == 0 && state.is_closed {
             return None;
         }
         Some(state.spans.drain(..count).collect())
     }
 
-    /// Spans that wait.
-    pub(super) fn len(&self) -> usize {
-        self.state.lock().spans.len()
+    /// Spans that wait, and those of a batch that the caller has not finished with.
+    pub(super) fn unfinished(&self) -> usize {
+        let state = self.state.lock();
+        state.spans.len() + state.taken
     }
 }
 
@@ -92,7 +99,7 @@ mod tests {
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
         let queue = SpanQueue::new(&dropped);
         (0..MAX_SPANS + 3).for_each(|_| queue.add(span()));
-        assert_eq!((dropped.get(), queue.len()), (3, MAX_SPANS));
+        assert_eq!((dropped.get(), queue.unfinished()), (3, MAX_SPANS));
         assert_eq!(queue.next_batch(LONG).unwrap().len(), BATCH);
         queue.add(span());
         assert_eq!(dropped.get(), 3, "there is room again");
@@ -109,5 +116,18 @@ mod tests {
         assert_eq!(dropped.get(), 1);
         assert_eq!(queue.next_batch(LONG).map(|spans| spans.len()), Some(1));
         assert!(queue.next_batch(LONG).is_none());
+    }
+
+    #[test]
+    fn a_batch_counts_until_the_next_one_is_asked_for() {
+        let queue = SpanQueue::new(&IntCounter::new("dropped", "dropped").unwrap());
+        (0..BATCH + 2).for_each(|_| queue.add(span()));
+        assert_eq!(queue.next_batch(LONG).unwrap().len(), BATCH);
+        assert_eq!(queue.unfinished(), BATCH + 2, "the first batch is still on its way");
+        queue.close();
+        assert_eq!(queue.next_batch(LONG).unwrap().len(), 2);
+        assert_eq!(queue.unfinished(), 2);
+        assert!(queue.next_batch(LONG).is_none());
+        assert_eq!(queue.unfinished(), 0);
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::Value;
 
-use crate::requests::{NO_KAFKA, ORDERS, await_sent, daemon, id, order};
 use crate::daemon::{LONG, metric};
+use crate::requests::{NO_KAFKA, ORDERS, await_sent, daemon, id, order};
 use collector::{Collector, CollectorBehavior};
 use span_tree::{SpanTree, hex};
 use support::admin::Admin;

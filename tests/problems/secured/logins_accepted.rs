@@ -11,7 +11,6 @@ use support::process::Forebay;
 use support::services;
 use support::wait;
 
-use super::super::connections::{assert_check, run_check};
 use super::super::list::is_up;
 use super::{await_delivered, daemon_over, post, topic, with_certificate, with_password};
 
@@ -87,28 +86,6 @@ fn every_mechanism_delivers() {
     }
     let topic = topic(kafka);
     assert_delivers(kafka, with_certificate(kafka, &topic, "client"), &topic);
-}
-
-/// `check-config --connect` uses clients of its own, which used to get no token.
-#[test]
-fn check_config_connects_to_brokers_with_a_token() {
-    let Some(kafka) = services::secure_kafka("check_config_connects_to_brokers_with_a_token") else { return };
-    let topic = topic(kafka);
-    let forebay = with_token(kafka, &topic, &token(CLIENT_USER, in_an_hour()));
-    let (code, report) = run_check(forebay);
-    assert_check(&report, "broker", &kafka.secure_address(Listener::Sasl), "ok", &[]);
-    assert_check(&report, "topic", &topic, "ok", &["may be written"]);
-    assert_eq!(code, Some(0), "{report:#}");
-    let expired = with_token(kafka, &topic, &token(CLIENT_USER, 1));
-    let (code, report) = run_check(expired);
-    assert_check(
-        &report,
-        "broker",
-        &kafka.secure_address(Listener::Sasl),
-        "failed",
-        &["expired", "sasl_token_file"],
-    );
-    assert_eq!(code, Some(1), "{report:#}");
 }
 
 #[test]

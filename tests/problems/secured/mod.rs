@@ -3,6 +3,7 @@
 //! All these tests share one broker. Each has its own topics and users.
 
 mod certificates;
+mod checked;
 mod logins;
 mod logins_accepted;
 mod permissions;

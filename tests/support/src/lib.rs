@@ -11,8 +11,8 @@
 //! - [`admin`], [`produce`], [`consume`]: topics and their records; [`http`]: requests, including invalid ones;
 //!   [`anonymous`]: the most expensive ones; [`tls`]: connections with TLS.
 //! - [`statement_gate`]: statements that wait inside PostgreSQL; [`proxy`]: a connection that a test can break;
-//!   [`disk`]: a small file system; [`clock`]: a wall clock for the daemon only; [`output`]: targets that accept no
-//!   output.
+//!   [`disk`]: a small file system; [`clock`]: a wall clock for the daemon only; [`output`]: a terminal, and
+//!   targets that accept no output.
 //! - [`daemon`]: short forms of requests to the daemon; [`load`]: clients that record every response;
 //!   [`delivery_check`]: comparison of Kafka's records with those responses.
 

@@ -1,4 +1,4 @@
-//! Output targets that accept no output.
+//! Targets for the output of a process: a terminal, and targets that accept no output.
 
 use std::fs::File;
 use std::io;
@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 
 use rustix::fs::OFlags;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// A pipe whose reader is closed.
 pub fn closed_pipe() -> Stdio {
@@ -31,4 +32,16 @@ pub fn full_pipe() -> (PipeReader, PipeWriter) {
         while end.write(&vec![b'.'; size]).is_ok() {}
     }
     (reader, writer)
+}
+
+/// A terminal: the person's end, and the program's.
+pub fn terminal() -> (File, File) {
+    // Nobody inherits the person's end: the terminal is gone when it is dropped.
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&person).unwrap();
+    unlockpt(&person).unwrap();
+    let path = ptsname(&person, Vec::new()).unwrap().into_string().unwrap();
+    let no_control = OFlags::NOCTTY.bits() as i32;
+    let program = File::options().read(true).write(true).custom_flags(no_control).open(path).unwrap();
+    (person.into(), program)
 }

@@ -3,10 +3,10 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use cli_support::Interrupt;
 use serde::Serialize;
 
 use super::test_file::TestFile;
-use crate::interrupt::Interrupt;
 
 /// Bytes of a record: a small JSON command.
 pub const RECORD_BYTES: usize = 300;

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
+use cli_support::Interrupt;
 use serde::Serialize;
 
-use crate::interrupt::Interrupt;
 use crate::output::{ExitOutcome, note};
 use crate::{cli, log_context, text_format};
 

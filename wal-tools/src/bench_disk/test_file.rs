@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context, bail};
+use cli_support::Interrupt;
 use forebay_wal::fs::{Fs, RealFs};
 
-use crate::interrupt::Interrupt;
 use crate::output::note;
 
 /// As a segment by default.
@@ -32,7 +32,10 @@ impl TestFile {
         let free = RealFs.free_space(dir).with_context(|| format!("cannot use {}", dir.display()))?;
         let size = FILE_BYTES.min(free / PART_OF_FREE) / CHUNK as u64 * CHUNK as u64;
         if size < MIN_FILE_BYTES {
-            bail!("{free} bytes are free in {}: too little to measure with a tenth of it", dir.display());
+            bail!(
+                "{free} bytes are free in {}: a tenth of it is too little to measure with, so free space there",
+                dir.display()
+            );
         }
         // Where it stays behind after all, `repair` takes it for a leftover.
         let path = dir.join(format!("bench-disk-{}.tmp", std::process::id()));

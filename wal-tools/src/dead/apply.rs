@@ -52,7 +52,7 @@ pub fn run(log: &LogContext, args: &Letters, action: Action) -> anyhow::Result<E
     }
     match rows.iter().filter(|row| row.error.is_some()).count() {
         0 => Ok(ExitOutcome::Fine),
-        failed => bail!("{failed} of {} dead letters stay as they are", rows.len()),
+        failed => bail!("{failed} of {} dead letters stay as they are: see their results above", rows.len()),
     }
 }
 
@@ -78,8 +78,10 @@ fn choose(view: &LogView, args: &Letters, action: Action) -> anyhow::Result<Vec<
     }
     match (all - chosen.len(), args.all) {
         (0, _) => {}
-        (_, false) => bail!("a damaged range holds no record to requeue; it can be dropped"),
-        (left, true) => note!("{left} damaged ranges hold no record to requeue; they stay"),
+        (_, false) => bail!("a damaged range holds no record to requeue: drop it with `wal-tools dead drop`"),
+        (left, true) => {
+            note!("{left} damaged ranges hold no record to requeue; they stay until `wal-tools dead drop`")
+        }
     }
     Ok(chosen)
 }
@@ -110,7 +112,9 @@ fn apply(log: &LogContext, view: &LogView, chosen: &[Lsn], action: Action) -> an
                 }))
             }
             Ok(ControlResponse::Error(error)) => bail!("the daemon refused: {error}"),
-            Ok(ControlResponse::Status(_)) => bail!("the daemon answered another question"),
+            Ok(ControlResponse::Status(_)) => bail!(
+                "the daemon gave an answer of another kind than asked: use the wal-tools of the same package"
+            ),
             // No daemon from the beginning; one that went away in between is an error.
             Err(RequestError::NotRunning(_)) if rows.is_empty() => {
                 return apply_offline(log, view, chosen, action);

@@ -85,7 +85,8 @@ fn print(log: &LogContext, view: &LogView, lsns: &[Lsn]) -> anyhow::Result<()> {
 fn show_one(log: &LogContext, args: &Show) -> anyhow::Result<ExitOutcome> {
     let view = log.readable_view()?;
     let lsn = resolve(&view, &args.what)?;
-    let dead = get(&view, lsn)?.context("it was removed just now")?;
+    let dead =
+        get(&view, lsn)?.with_context(|| format!("dead letter {lsn} was requeued or dropped just now"))?;
     let mut row = EntryRow::of(&dead);
     if let (EntryRow::Letter { details, .. }, DeadEntry::Letter(letter)) = (&mut row, &dead) {
         *details = Details::of(&letter.payload, args.payload).map(Box::new);

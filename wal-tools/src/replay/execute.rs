@@ -46,7 +46,10 @@ impl<'a> Executor<'a> {
         let store = OfflineLog::open(log, view)?;
         let (free, needed) = (store.free_space()?, plan.bytes.saturating_add(RESERVE.0));
         if free < needed {
-            bail!("{free} bytes are free; the records and a reserve of {RESERVE} need {needed}");
+            bail!(
+                "{free} bytes are free; the records and a reserve of {RESERVE} need {needed}: free space, or replay a \
+                 smaller range"
+            );
         }
         Ok(Self::Offline(Box::new(store)))
     }

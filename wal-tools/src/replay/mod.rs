@@ -8,12 +8,12 @@ use std::io::Write;
 use std::ops::Range;
 
 use anyhow::bail;
+use cli_support::Interrupt;
 use forebay_wal::control::Request;
 use forebay_wal::inspect::LogView;
 use forebay_wal::{Lsn, control};
 use serde::Serialize;
 
-use crate::interrupt::Interrupt;
 use crate::log_context::LogContext;
 use crate::output::{ExitOutcome, note, unless_closed};
 use crate::{cli, range, text_format};

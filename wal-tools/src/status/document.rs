@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use forebay_wal::Lsn;
+use forebay_wal::control::ControlResponse;
 use forebay_wal::inspect::LogView;
 use forebay_wal::units::Timestamp;
 use serde::Serialize;
@@ -11,6 +12,15 @@ use serde_json::Value;
 
 use crate::problems::Problem;
 use crate::{problems, segments};
+
+/// What to say of an answer that is not a status.
+pub fn not_a_status(answer: &ControlResponse) -> String {
+    match answer {
+        ControlResponse::Error(error) => format!("the daemon refused to give its status: {error}"),
+        _ => "the daemon gave an answer of another kind than asked: use the wal-tools of the same package"
+            .to_owned(),
+    }
+}
 
 /// What a look at the files says. What a daemon answers stands in place of the members it names.
 #[derive(Serialize)]

@@ -34,7 +34,7 @@ pub fn run(log: &LogContext, args: &cli::Status) -> anyhow::Result<ExitOutcome> 
         Ok(ControlResponse::Status(Value::Object(exact))) => {
             document::merge_daemon_status(&mut document, exact)
         }
-        Ok(other) => note!("the daemon did not answer with its status: {other:?}"),
+        Ok(other) => note!("{}; figures are as of the last checkpoint", document::not_a_status(&other)),
         Err(error) if view.live => note!("{error}; figures are as of the last checkpoint"),
         Err(_) => {}
     }

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use cli_support::Interrupt;
 use forebay_wal::control;
 use forebay_wal::control::{ControlResponse, Request, RequestError};
 use serde_json::Value;
@@ -13,7 +14,6 @@ use serde_json::Value;
 use super::rates::SampleWindow;
 use super::watch_view::WatchView;
 use super::{document, watch_view};
-use crate::interrupt::Interrupt;
 use crate::log_context::LogContext;
 use crate::output;
 use crate::output::{ExitOutcome, note};
@@ -87,7 +87,7 @@ fn poll(log: &LogContext, interrupt: &Interrupt, has_answered: bool) -> anyhow::
             document::merge_daemon_status(&mut document, exact);
             return Ok(PollResult::Status(document, None));
         }
-        Ok(other) => Some(format!("the daemon did not answer with its status: {other:?}")),
+        Ok(other) => Some(document::not_a_status(&other)),
         Err(error) => Some(error.to_string()),
     };
     let view = log.view()?;
@@ -116,7 +116,7 @@ fn request_status(
             Err(mpsc::RecvTimeoutError::Timeout) if interrupt.was_received() => return Ok(None),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                return Err(anyhow!("the question to the daemon failed"));
+                return Err(anyhow!("the thread that asks the daemon has ended: report this as a bug"));
             }
         }
     }

@@ -140,6 +140,17 @@ fn what_needs_the_key_is_refused_without_it_and_touches_nothing() {
 }
 
 #[test]
+fn an_id_without_the_key_is_refused_and_the_option_that_helps_is_named() {
+    let home = stopped();
+    let rows = home.run_with(&home.one, &["--json", "list"]).lines();
+    let id = rows[4]["id"].as_str().unwrap();
+    for args in [["show", id].to_vec(), vec!["export", "--from", id], vec!["replay", "--from", id]] {
+        let run = home.run(&args).assert_exit(2);
+        assert!(run.err.contains("--key-file") && !run.err.contains("the log is empty"), "{args:?}: {run:?}");
+    }
+}
+
+#[test]
 fn rekey_plans_then_wraps_and_the_old_key_opens_nothing_any_more() {
     let home = stopped();
     let before = fingerprint(&home.log);
@@ -168,6 +179,7 @@ fn rekey_needs_the_daemon_stopped_and_says_what_it_cannot_open() {
     drop(daemon);
     let run = home.run_with(&home.two, &["rekey", "--apply"]).assert_exit(1);
     assert!(run.out.contains("opens with") && run.err.contains("stay under another key"), "{run:?}");
+    assert!(run.err.contains("--old-key-file"), "{run:?}");
     assert!(home.run(&["rekey"]).assert_exit(2).err.contains("--key-file"));
 }
 

@@ -125,7 +125,10 @@ fn letters(data: &[u8], forged: bool) {
     assert!(store.remove(Lsn(lsn.0 - 1), Removal::Requeued(Lsn(1))).expect("a write to memory succeeds"));
     drop(store);
     let (again, trouble) = DeadLetterStore::open(disk, dir, &Keys::default()).expect("it opened before");
-    assert_eq!(again.get(lsn).expect("a read from memory succeeds"), Some(dead_letters::DeadEntry::Letter(letter)));
+    assert_eq!(
+        again.get(lsn).expect("a read from memory succeeds"),
+        Some(dead_letters::DeadEntry::Letter(letter))
+    );
     assert_eq!(again.removal(Lsn(lsn.0 - 1)), Some(Removal::Requeued(Lsn(1))));
     for (lsn, entry) in before.into_iter().filter(|(before, _)| before.0 < lsn.0 - 1) {
         assert_eq!(again.get(lsn).ok().flatten(), entry, "{trouble:?}");

@@ -30,6 +30,7 @@ pub enum Resource<'a> {
 pub enum Operation {
     Read = 3,
     Write = 4,
+    DescribeConfigs = 10,
     IdempotentWrite = 12,
 }
 

@@ -3,24 +3,13 @@
 use std::io::Write;
 use std::{fmt, io};
 
-/// The outcome of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExitOutcome {
-    /// All service levels are met, or none was given.
-    Met,
-    /// At least one service level is missed.
-    Missed,
-    /// The run did not measure what was requested.
-    Incomplete,
-}
-
-/// Writes a line to stderr.
+/// Writes a line to stderr, best effort: there is no place to report that it could not be written.
+#[macro_export]
 macro_rules! note {
     ($($text:tt)*) => { $crate::output::note_line(format_args!($($text)*)) };
 }
-pub(crate) use note;
 
-/// The implementation of [`note!`].
+/// The implementation of [`note!`](crate::note!).
 pub fn note_line(text: fmt::Arguments<'_>) {
     // One write per line, so that lines of several processes on one terminal stay whole.
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
@@ -35,5 +24,10 @@ pub fn write_stdout(bytes: &[u8]) -> io::Result<()> {
 
 /// The result of printing, ignoring the error of a closed pipe.
 pub fn unless_closed(printed: io::Result<()>) -> io::Result<()> {
-    printed.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
+    printed.or_else(|error| if is_closed(&error) { Ok(()) } else { Err(error) })
+}
+
+/// Whether the reader of stdout has closed the pipe.
+pub fn is_closed(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C, where something has to be put in order first.
+//! Ctrl-C and other signals that end a program, where something has to be put in order first.
 
 use std::io;
 use std::io::Read;
