@@ -77,7 +77,10 @@ mod tests {
     fn records_that_follow_a_release_are_gathered_until_its_time_is_over() {
         let (mut pacer, now) = busy(Linger::Auto);
         assert_eq!(pacer.gather_time(1, false, now), Some(GATHER_TIME));
-        assert_eq!(pacer.gather_time(FULL_BATCH_RECORDS - 1, false, now + 5 * MS), Some(GATHER_TIME - 5 * MS));
+        assert_eq!(
+            pacer.gather_time(FULL_BATCH_RECORDS - 1, false, now + 5 * MS),
+            Some(GATHER_TIME - 5 * MS)
+        );
         // The time is measured between releases, not between records, so a steady stream is not delayed further.
         pacer.on_released(now + GATHER_TIME);
         assert_eq!(pacer.gather_time(1, false, now + GATHER_TIME + MS), Some(GATHER_TIME - MS));

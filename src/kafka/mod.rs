@@ -1,5 +1,5 @@
-//! Kafka as drain and consumer need it: settings, one producer a worker, a member of a group, what each error means,
-//! and a broker for those who have none.
+//! Kafka for the drain and the consumer: settings, one producer per worker, a member of a consumer group, the meaning
+//! of each error, and a broker for installations without Kafka.
 
 mod broker_errors;
 mod certificate_check;
@@ -38,7 +38,7 @@ pub use embedded::EmbeddedBroker;
 pub use errors::{DeliveryFault, INVALID, TOO_LARGE, classify};
 pub use group_consumer::{GroupConsumer, Partition, PollOutcome, ReadError};
 pub use outbox::{Interrupted, Outbox, OutboxRecord};
-pub use producer::{DeliveryReport, ProducerRecord, Producer, TABLE_ENTRY_TAG};
+pub use producer::{DeliveryReport, Producer, ProducerRecord, TABLE_ENTRY_TAG};
 pub use properties::Properties;
 pub use rdkafka::error::RDKafkaErrorCode as ErrorCode;
 pub use record::Record;

@@ -1,4 +1,4 @@
-//! Records sent on by a consumer: confirmed by the brokers before it goes on.
+//! Sends records for a consumer and waits until the brokers confirm them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -7,35 +7,35 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::kafka::{
-    ClientError, Config, DeliveryFault, DeliveryReport, ErrorCode, GapPolicy, ProducerRecord, Producer,
+    ClientError, Config, DeliveryFault, DeliveryReport, ErrorCode, GapPolicy, Producer, ProducerRecord,
     TopicMetadata, classify,
 };
 
-/// One question about a topic; below the watchdog's patience.
+/// Timeout of one metadata request. Below the watchdog's timeout.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long one wait for confirmations lasts between two ticks.
 const TICK: Duration = Duration::from_millis(20);
-/// Between two tries while brokers are away or refuse the topic.
+/// Delays between attempts while brokers are unavailable or reject the topic.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// A record to send.
 pub struct OutboxRecord {
-    /// Where to.
+    /// Destination topic.
     pub topic: &'static str,
-    /// Its key. Records with one key go to one partition.
+    /// Key of the record. Records with one key are sent to one partition.
     pub key: Option<Vec<u8>>,
-    /// Its headers.
+    /// Headers of the record.
     pub headers: Vec<(String, String)>,
-    /// Its value.
+    /// Value of the record.
     pub value: Vec<u8>,
 }
 
-/// The caller did not want to wait any longer. Some of the records may have been sent.
+/// The caller stopped waiting. Some of the records may have been sent.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted before all records were confirmed")]
 pub struct Interrupted;
 
-/// Sends records and waits for the brokers' word on each.
+/// Sends records and waits for the brokers' confirmation of each.
 pub struct Outbox {
     config: Config,
     bootstrap: String,
@@ -49,13 +49,13 @@ struct OutboxSender {
 }
 
 impl Outbox {
-    /// For the brokers at `bootstrap`; none is asked yet.
+    /// Creates an outbox for the brokers at `bootstrap`. Does not contact them yet.
     pub fn new(config: &Config, bootstrap: &str) -> Self {
         Self { config: config.clone(), bootstrap: bootstrap.to_owned(), sender: None }
     }
 
-    /// Sends all and returns when each is confirmed, or refused for good for what it is (then with the reason). Goes on
-    /// for ever while brokers are away; `tick` is called all the time, and says whether to go on.
+    /// Sends all records. Returns when each is confirmed or permanently rejected (then with the reason). Retries
+    /// indefinitely while brokers are unavailable. `tick` is called continuously and returns whether to continue.
     pub fn send(
         &mut self,
         letters: &[OutboxRecord],
@@ -72,7 +72,7 @@ impl Outbox {
                         tracing::warn!(
                             event = "kafka.records_not_sent",
                             reason,
-                            "records to the retry or dead-letter topic not sent; tried again"
+                            "records to the retry or dead-letter topic not sent; will retry"
                         );
                         said = true;
                     }
@@ -84,7 +84,7 @@ impl Outbox {
         Ok(verdicts.into_iter().flatten().collect())
     }
 
-    /// Sends what has no verdict, once.
+    /// Sends the records without a result once.
     fn round(
         &mut self,
         letters: &[OutboxRecord],
@@ -114,7 +114,8 @@ impl Outbox {
         }
         let mut results: Vec<DeliveryReport> = Vec::new();
         while open > 0 {
-            // Sent or not sent: without a word on it, it is sent again, and whoever reads it twice knows its id.
+            // Some may have been sent. Records without a result are sent again, and a consumer that reads one twice
+            // knows its id.
             if !tick() {
                 self.sender = None;
                 return Err(Interrupted);
@@ -150,14 +151,14 @@ enum SendFailure {
     Topic(String),
 }
 
-/// Tag 0 is an entry's of a table.
+/// Tag 0 belongs to a table entry.
 const FIRST_TAG: u64 = 1;
 
 impl OutboxSender {
     fn new(config: &Config, bootstrap: &str) -> Result<Self, ClientError> {
         let (ring, results) = mpsc::sync_channel(1);
         let producer = Producer::new(config, bootstrap, GapPolicy::AllowGaps, move || {
-            // Full: somebody was told already.
+            // A full channel means that a notification is already pending.
             let _ = ring.try_send(());
         })?;
         Ok(Self { producer, results, partitions: HashMap::new() })
@@ -168,7 +169,9 @@ impl OutboxSender {
             Some(count) => *count,
             None => match self.producer.fetch_or_create_topic(letter.topic, METADATA_TIMEOUT) {
                 TopicMetadata::Partitions(count) => *self.partitions.entry(letter.topic).or_insert(count),
-                TopicMetadata::Pending => return Err(SendFailure::Topic("being made".to_owned())),
+                TopicMetadata::Pending => {
+                    return Err(SendFailure::Topic("the topic is being created".to_owned()));
+                }
                 TopicMetadata::Refused(reason) => return Err(SendFailure::Topic(reason.to_owned())),
                 TopicMetadata::Away => return Err(SendFailure::Topic("no broker answers".to_owned())),
             },

@@ -10,7 +10,7 @@ use super::reconnecting_producer::ReconnectingProducer;
 use super::topic_readers::TopicReaders;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::handle::Handle;
-use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, RECORDS_PER_TURN};
+use crate::drain::lane_reader::{Disposition, LaneReader, RECORDS_PER_TURN, ReadSide};
 use crate::drain::lanes::Lanes;
 use crate::drain::monitor::{WorkerMonitor, state_name};
 use crate::drain::notify::{ACTIVE_WAIT, IDLE_WAIT};

@@ -68,7 +68,8 @@ impl CheckpointMessage {
         let written: MessageDocument =
             serde_json::from_slice(value).map_err(|error| malformed(&error.to_string()))?;
         let incarnation = u128::from_str_radix(&written.incarnation, 16);
-        let incarnation = incarnation.map_err(|_| malformed("its incarnation is not a number"))?.to_be_bytes();
+        let incarnation =
+            incarnation.map_err(|_| malformed("its incarnation is not a number"))?.to_be_bytes();
         let positions = LanePositions::from_list(&written.positions);
         Ok(Self {
             incarnation,

@@ -41,7 +41,10 @@ pub(super) struct CheckpointTable {
 
 impl CheckpointTable {
     pub(super) fn new(link: &ProducerSettings, log_id: [u8; 16]) -> Result<Self, ClientError> {
-        Ok(Self { topic: CompactedTable::new(&link.config, &link.bootstrap, checkpoint_message::TOPIC)?, log_id })
+        Ok(Self {
+            topic: CompactedTable::new(&link.config, &link.bootstrap, checkpoint_message::TOPIC)?,
+            log_id,
+        })
     }
 
     /// Creates the topic if it is missing. Returns an error if its settings are wrong.
@@ -55,7 +58,9 @@ impl CheckpointTable {
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<BTreeMap<String, CheckpointMessage>, CheckpointTableError> {
         Self::decode(
-            self.topic.read(|key| checkpoint_message::is_key_of_log(&self.log_id, key), tick)?.unwrap_or_default(),
+            self.topic
+                .read(|key| checkpoint_message::is_key_of_log(&self.log_id, key), tick)?
+                .unwrap_or_default(),
         )
     }
 
@@ -65,7 +70,9 @@ impl CheckpointTable {
         &self,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<BTreeMap<String, CheckpointMessage>, CheckpointTableError> {
-        Self::decode(self.topic.read_committed(|key| checkpoint_message::is_key_of_log(&self.log_id, key), tick)?)
+        Self::decode(
+            self.topic.read_committed(|key| checkpoint_message::is_key_of_log(&self.log_id, key), tick)?,
+        )
     }
 
     fn decode(

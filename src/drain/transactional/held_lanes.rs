@@ -170,11 +170,7 @@ mod tests {
         assert!(!held.blocks(7, Lsn(3)) && held.blocks(7, Lsn(5)));
         held.hold(7, Lsn(4), TopicPartition { topic: 1, partition: 0 });
         assert!(!held.blocks(7, Lsn(3)) && held.blocks(7, Lsn(4)));
-        assert_eq!(
-            held.release(|scope, _| scope == P.into()),
-            None,
-            "the first one determines the scope"
-        );
+        assert_eq!(held.release(|scope, _| scope == P.into()), None, "the first one determines the scope");
         assert_eq!(held.release(|scope, _| scope.topic() == 1), Some(Lsn(4)));
     }
 

@@ -16,11 +16,11 @@
 //! `lane_positions`, `checkpoint_message` and `restore_decision` do not use Kafka. They define a position, its
 //! encoding, and how far it is trusted.
 
+mod checkpoint_message;
 mod checkpoint_table;
 mod delivery;
 mod held_lanes;
 mod lane_positions;
-mod checkpoint_message;
 #[cfg(test)]
 mod model;
 mod restore_decision;

@@ -14,8 +14,8 @@
 //! | | `"continue-after-kafka"` | records that both copies share and Kafka has are done; all others are sent |
 //! | | `"resend"` | all records that its own checkpoint does not record as done are sent |
 
-use super::lane_positions::LanePositions;
 use super::checkpoint_message::{CheckpointMessage, hex};
+use super::lane_positions::LanePositions;
 use crate::drain::config::OnRestoredLog;
 use crate::units::Lsn;
 use crate::wal::{Epoch, Transactions};
@@ -57,9 +57,9 @@ impl LogHistory<'_> {
     pub(super) fn is_copy(&self, message: &CheckpointMessage) -> Option<String> {
         let (incarnation, furthest) = (hex(&message.incarnation), message.lane_positions.highest());
         match self.trusted_until(&message.incarnation) {
-            None => {
-                Some(format!("Kafka has positions of incarnation {incarnation}, which is unknown to this log"))
-            }
+            None => Some(format!(
+                "Kafka has positions of incarnation {incarnation}, which is unknown to this log"
+            )),
             Some(reach) if furthest > reach => Some(format!(
                 "Kafka has records up to {furthest} of incarnation {incarnation}, which ends at {reach} in this log"
             )),

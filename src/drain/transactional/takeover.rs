@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::checkpoint_message::{CheckpointMessage, TOPIC, transactional_id, worker_index};
 use super::checkpoint_table::{CheckpointTable, CheckpointTableError};
 use super::lane_positions::LanePositions;
-use super::checkpoint_message::{CheckpointMessage, TOPIC, transactional_id, worker_index};
 use super::restore_decision::{LogHistory, RestoreDecision};
 use super::retry_timeouts::retry_timeouts;
 use crate::backoff::Backoff;

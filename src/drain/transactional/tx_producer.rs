@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::checkpoint_message::{hex, transactional_id};
 use super::checkpoint_table::{CheckpointTable, CheckpointTableError};
 use super::lane_positions::LanePositions;
-use super::checkpoint_message::{hex, transactional_id};
 use super::retry_timeouts::{MAX_BLOCKING, retry_timeouts};
 use crate::backoff::Backoff;
 use crate::drain::monitor::Denial;

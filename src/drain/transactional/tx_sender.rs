@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use super::checkpoint_message::{CheckpointMessage, TOPIC};
 use super::held_lanes::HeldLanes;
 use super::lane_positions::LanePositions;
-use super::checkpoint_message::{CheckpointMessage, TOPIC};
 use super::transaction::Transaction;
 use super::tx_producer::TxProducer;
 use crate::backoff::Backoff;

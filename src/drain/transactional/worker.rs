@@ -9,7 +9,7 @@ use super::tx_sender::TxSender;
 use crate::backoff::Backoff;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::handle::Handle;
-use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, RECORDS_PER_TURN};
+use crate::drain::lane_reader::{Disposition, LaneReader, RECORDS_PER_TURN, ReadSide};
 use crate::drain::lanes::Lanes;
 use crate::drain::monitor::state_name;
 use crate::drain::notify::{ACTIVE_WAIT, IDLE_WAIT};
