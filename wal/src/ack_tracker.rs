@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_range_of_any_length_is_marked_where_there_are_records() {
+    fn a_damaged_range_marks_only_existing_records() {
         let mut ledger = ledger();
         ledger.seal(Lsn(1));
         ledger.insert(Lsn(200), SegmentAcks { count: 10, ..SegmentAcks::default() });
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn sealing_a_segment_settles_the_bytes_of_records_that_could_not_be_read() {
+    fn sealing_counts_the_bytes_of_unreadable_records_as_done() {
         let mut ledger = ledger();
         ledger.mark_range_done(Lsn(1), Lsn(100));
         assert_eq!(ledger.backlog_bytes(), 1000);

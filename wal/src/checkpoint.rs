@@ -288,7 +288,7 @@ mod tests {
 
     /// Each state has exactly one encoding, so additional bytes are damage.
     #[test]
-    fn a_checkpoint_with_more_than_it_says_is_damaged() {
+    fn a_checkpoint_with_additional_bytes_is_damaged() {
         for more in [1, 8] {
             let good = sample().encode();
             let mut bad = good[..good.len() - 4].to_vec();
@@ -315,7 +315,7 @@ mod tests {
 
     /// The bytes of version 2. Later versions must read them.
     #[test]
-    fn a_checkpoint_with_transactions_is_one_without_and_more_behind_it() {
+    fn a_checkpoint_with_transactions_extends_one_without() {
         let (plain, more) = (sample().encode(), with_transactions().encode());
         assert_eq!((plain[8], more[8]), (1, 2), "older versions read checkpoints without transactions");
         assert_eq!(plain[12..plain.len() - 4], more[12..plain.len() - 4]);
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_done_is_found_without_looking_at_every_record() {
+    fn undone_records_are_found_by_skipping_segments() {
         let day = 5_000_000_000;
         let mut checkpoint = sample();
         let retired = SegmentAcks { count: day, done: day, sealed: true, ..SegmentAcks::default() };
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_that_cannot_be_are_refused() {
+    fn impossible_acknowledgement_state_is_refused() {
         let spoil: [fn(&mut Checkpoint); 4] = [
             |c| c.segments[0].1.done = 71,
             |c| c.segments[0].1.done = 2,

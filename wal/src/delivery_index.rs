@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_is_found_again_and_a_spoilt_one_is_not_believed() {
+    fn a_position_reads_back_and_a_damaged_one_does_not() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(DIR)).unwrap();
         let sent = DeliveryIndex::new(Arc::new(RealFs), dir.path());
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_in_memory_are_bounded_and_none_is_lost_on_the_way_out() {
+    fn pending_positions_are_bounded_and_none_is_lost() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(DIR)).unwrap();
         let sent = DeliveryIndex::new(Arc::new(RealFs), dir.path());
@@ -262,7 +262,7 @@ mod tests {
 
     /// Found by a load test: while the disk was full, the status of a record lost its Kafka position again.
     #[test]
-    fn notes_that_cannot_be_written_wait_in_memory_up_to_a_bound() {
+    fn unwritable_positions_stay_in_memory_up_to_a_limit() {
         let dir = tempfile::tempdir().unwrap();
         let sent = DeliveryIndex::new(Arc::new(RealFs), dir.path());
         sent.record(Lsn(1), &[at_offset_of_its_number(1)]).unwrap();

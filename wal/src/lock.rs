@@ -123,7 +123,7 @@ pub(super) mod tests {
     use super::*;
 
     #[test]
-    pub fn a_second_holder_is_told_who_has_it() {
+    pub fn a_second_process_learns_who_holds_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let first = Lock::acquire(dir.path()).unwrap();
         let told = Lock::acquire(dir.path()).unwrap_err().to_string();

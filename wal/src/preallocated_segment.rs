@@ -191,7 +191,7 @@ pub(super) mod tests {
 
     /// Prevents a bug: on a slow disk, a second preallocation emptied the file that the writer was about to rename.
     #[test]
-    pub fn a_taken_file_is_not_filled_anew_before_it_has_its_own_name() {
+    pub fn a_taken_file_is_not_refilled_before_its_rename() {
         let dir = tempfile::tempdir().unwrap();
         let slot = PreallocatedSegment::default();
         assert!(slot.wait_for_request(Duration::ZERO));

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_bytes_are_damage_whatever_was_promised() {
+    fn unreadable_bytes_are_always_damage() {
         for (rest_blank, promised) in [(false, false), (false, true), (true, false), (true, true)] {
             let of = |later_valid| {
                 classify_tail(Evidence {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_record_is_damage_whatever_was_promised() {
+    fn a_listed_record_is_always_damage() {
         for (rest_blank, promised) in [(false, false), (false, true), (true, false), (true, true)] {
             let of = |later_valid| {
                 classify_tail(Evidence {
@@ -109,32 +109,32 @@ mod tests {
     }
 
     #[test]
-    fn zeros_nobody_promised_are_the_end() {
+    fn zeros_above_the_durable_offset_are_the_end() {
         assert_eq!(of(true, false, false), TailClass::End);
     }
 
     #[test]
-    fn zeros_where_bytes_were_promised_are_a_loss() {
+    fn zeros_below_the_durable_offset_are_a_loss() {
         assert_eq!(of(true, true, false), TailClass::OlderThanCheckpoint);
     }
 
     #[test]
-    fn bytes_nobody_promised_are_a_torn_tail() {
+    fn bytes_above_the_durable_offset_are_a_torn_tail() {
         assert_eq!(of(false, false, false), TailClass::Torn);
     }
 
     #[test]
-    fn a_valid_frame_behind_a_hole_does_not_promise_anything_by_itself() {
+    fn a_later_valid_frame_alone_proves_no_durability() {
         assert_eq!(of(false, false, true), TailClass::Torn);
     }
 
     #[test]
-    fn promised_bytes_before_a_valid_frame_are_damage_up_to_it() {
+    fn durable_bytes_before_a_valid_frame_are_damage() {
         assert_eq!(of(false, true, true), TailClass::DamageBeforeFrame);
     }
 
     #[test]
-    fn promised_bytes_before_nothing_valid_are_damage_to_the_end() {
+    fn durable_bytes_before_no_valid_frame_are_damage() {
         assert_eq!(of(false, true, false), TailClass::DamageToDurableEnd);
     }
 }

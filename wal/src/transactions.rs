@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_ends_where_the_next_ones_segments_begin_even_if_that_left_no_checkpoint() {
+    fn an_epoch_ends_where_the_next_starts_segments_begin() {
         let mut known = Transactions { ids: Some(2), epochs: vec![life(1, 100)] };
         let headers = [(Lsn(50), [9; 16]), (Lsn(100), [1; 16]), (Lsn(180), [1; 16]), (Lsn(200), [2; 16])];
         known.close(&headers, Lsn(300));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_without_successors_ends_with_the_log() {
+    fn the_last_epoch_ends_with_the_log() {
         let mut known = Transactions { ids: Some(2), epochs: vec![life(1, 100)] };
         known.close(&[(Lsn(50), [9; 16]), (Lsn(100), [1; 16])], Lsn(300));
         assert_eq!(known.epochs[0].to, Lsn(300));
@@ -129,7 +129,7 @@ mod tests {
     /// Prevents a bug: after 64 such starts the epoch that Kafka names was dropped, and the log looked like a restored
     /// copy.
     #[test]
-    fn starts_that_die_in_the_take_over_do_not_displace_the_life_that_kafka_names() {
+    fn crashed_takeovers_do_not_displace_the_epoch_in_kafka() {
         let mut known = Transactions::empty();
         known.begin_epoch(life(1, 1), &[]);
         for n in 2..=200 {

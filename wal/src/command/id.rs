@@ -212,14 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn an_id_of_another_log_is_told_apart() {
+    fn an_id_of_another_log_is_detected() {
         let id = IdGenerator::new(&[8; 16], &[9; 32]).generate(Timestamp(1), Lsn(42), [3; 9]);
         assert_eq!(mint().lsn(&id), Err(IdError::OtherLog));
         assert!(!id.is_of_same_log(&mint().generate(Timestamp(1), Lsn(42), [3; 9])));
     }
 
     #[test]
-    fn daemons_with_one_secret_know_the_ids_of_each_other_and_no_invented_ones() {
+    fn daemons_with_one_secret_recognise_only_real_ids() {
         let seal = |secret: u8| {
             let seal = IdSeal::default();
             seal.set(&[secret; 32]);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_id_is_refused() {
+    fn an_invalid_id_is_refused() {
         for text in ["", "01JD", &"U".repeat(TEXT_LEN), &"é".repeat(20)] {
             assert_eq!(text.parse::<CommandId>(), Err(IdError::Malformed), "{text}");
         }
