@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_waits_until_it_is_settled() {
+    fn backpressure_lasts_until_sent_records_are_settled() {
         let settled = Arc::new(AtomicI64::new(0));
         let its = Arc::clone(&settled);
         let lead = Backpressure::new(move |_| its.load(Ordering::Relaxed));

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn single_records_without_a_key_hold_up_no_others() {
+    fn single_keyless_records_block_no_others() {
         let (now, mut window) = (Instant::now(), window(1));
         send(&mut window, 1, 0, 100, now);
         let flight = *window.records.get(&Lsn(1)).unwrap();
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn partitions_that_hang_leave_room_for_the_others() {
+    fn stalled_partitions_leave_budget_for_the_others() {
         let (now, mut lsn, mut window) = (Instant::now(), 0, window(2));
         assert_eq!(fill(&mut window, &mut lsn, 0, 100, now), MAX_IN_FLIGHT.records / 2 / 3);
         for partition in 1..12 {
@@ -271,7 +271,7 @@ mod tests {
 
     /// Regression: the total was 256 MiB with 128 workers, and twice the limit with stalled partitions.
     #[test]
-    fn what_is_in_flight_is_bounded_for_any_number_of_workers() {
+    fn records_in_flight_are_bounded_for_any_number_of_workers() {
         let now = Instant::now();
         for workers in [1, 2, 13, 32, 128] {
             for bytes in [600, 100_000, 1 << 20] {
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_larger_than_its_window_passes_alone_and_gives_its_room_back() {
+    fn an_oversized_record_passes_alone_and_releases_its_budget() {
         let (now, extra) = (Instant::now(), Arc::default());
         let mut windows = [InFlight::share(128, &extra), InFlight::share(128, &extra)];
         assert!(windows[0].has_room(50 << 20) && windows[0].has_room(50 << 20), "asked for twice");
@@ -307,7 +307,7 @@ mod tests {
 
     /// Records of partition 0 are confirmed one per 40 ms, those of partition 1 immediately.
     #[test]
-    fn a_partition_that_confirms_now_and_then_while_others_are_idle_is_slow() {
+    fn a_partition_that_confirms_rarely_while_others_idle_is_slow() {
         let (mut now, mut lsn, mut window) = (Instant::now(), 0, window(1));
         fill(&mut window, &mut lsn, 0, 100, now);
         let mut oldest = 1;
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_is_not_slow_while_others_work_or_when_there_is_no_other() {
+    fn a_partition_is_slow_only_compared_with_idle_others() {
         let (mut now, mut lsn, mut window) = (Instant::now(), 0, window(1));
         fill(&mut window, &mut lsn, 0, 100, now);
         for _ in 0..10 {
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partition_that_hangs_is_parked_until_it_confirms_something() {
+    fn a_stalled_partition_is_parked_until_it_confirms_a_record() {
         let start = Instant::now();
         let mut window = window(1);
         send(&mut window, 1, 0, 100, start);

@@ -193,7 +193,7 @@ mod tests {
                            in state CONNECT)";
 
     #[test]
-    fn the_broker_and_its_words_are_found() {
+    fn the_broker_and_its_error_text_are_parsed() {
         let words = "Connect to ipv4#127.0.0.1:9 failed: Connection refused";
         assert_eq!(parse(REFUSED), Some(("127.0.0.1:9", words)));
         let refused = "sasl_plaintext://[::1]:9092/2: SASL authentication error: Authentication failed (after 3ms in \
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_lasts_after_a_second_attempt_and_ends_without_repetition() {
+    fn an_error_persists_after_a_second_attempt_and_then_expires() {
         let (errors, start) = (BrokerErrors(Mutex::default()), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         errors.record(Code::BrokerTransportFailure, REFUSED, start);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_certificate_is_told_by_whose_it_is() {
+    fn rejected_broker_and_client_certificates_are_distinguished() {
         let of = failure;
         let verify = "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate \
                       could not be verified";
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_certificate_stays_while_it_is_refused() {
+    fn a_certificate_fault_remains_while_the_certificate_is_rejected() {
         let (errors, now) = (BrokerErrors(Mutex::default()), Instant::now());
         errors.record(Code::SSL, REFUSED, now);
         errors.set_certificate_fault("127.0.0.1:9", Some(CertificateFault::Expired));

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_answers_is_told_from_one_that_refuses() {
+    fn responding_and_refusing_clusters_are_distinguished() {
         let broker = EmbeddedBroker::start().unwrap();
         let (config, alarm) = (Config::default(), FatalSignal::default());
         let probe = ClusterProbe::start(&config, broker.bootstrap(), "t", &alarm).unwrap();

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_taken_in_every_form_a_person_would_write() {
+    fn values_are_accepted_in_every_usual_notation() {
         assert_eq!(read("acks = 1").acks, Acks::Leader);
         assert_eq!(read("acks = \"all\"").acks, Acks::All);
         assert_eq!(read("brokers = [\"a:1\", \"b:2\"]").brokers, Brokers::List("a:1,b:2".into()));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_linger_that_is_neither_auto_nor_a_duration_is_refused_by_name() {
+    fn an_invalid_linger_is_rejected_by_name() {
         let error = toml::from_str::<Config>("linger = \"automatic\"").unwrap_err().to_string();
         assert!(error.contains("`automatic` is neither \"auto\" nor a duration such as \"5ms\""), "{error}");
         assert!(error.contains("linger"), "{error}");
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_effective_section_reads_back() {
+    fn the_effective_section_round_trips() {
         let text = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::to_string(&read(&text)).unwrap(), text);
         assert_eq!(Config::default().validate(), []);
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_takes_the_place_of_name_and_password() {
+    fn a_token_replaces_the_name_and_the_password() {
         let sasl = "security_protocol = \"sasl_ssl\"\nsasl_mechanism = \"OAUTHBEARER\"\n";
         let keys = |text: &str| -> Vec<String> {
             read(&format!("{sasl}{text}")).validate().into_iter().map(|mistake| mistake.key).collect()

@@ -102,7 +102,7 @@ mod tests {
 
     /// The expected fault of each row, repeated by kind, so that a mistake in the table is detected.
     #[test]
-    fn every_row_of_the_table_has_the_place_the_promise_gives_it() {
+    fn every_row_of_the_table_has_the_expected_fault() {
         for (code, fault) in TABLE {
             assert_eq!(classify(code), fault);
             let name = format!("{code:?}");
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_by_itself_never_costs_a_record() {
+    fn a_transient_error_never_costs_a_record() {
         for code in [
             Code::BrokerTransportFailure,
             Code::AllBrokersDown,

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_read_again_before_it_expires_and_every_minute() {
+    fn a_token_is_reread_before_expiry_and_every_minute() {
         let soon = of(&format!("{}\n", signed(r#"{"sub":"ada","exp":1010}"#))).unwrap();
         assert_eq!((soon.principal_name.as_str(), soon.lifetime_ms), ("ada", 1_010_000));
         assert_eq!(soon.token, signed(r#"{"sub":"ada","exp":1010}"#), "without the end of the line");
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_cannot_be_used_is_refused_without_being_shown() {
+    fn an_unusable_token_is_rejected_without_being_shown() {
         let expired = of(&signed(r#"{"sub":"ada","exp":999}"#)).err().unwrap();
         assert!(expired.contains("expired at 1970-01-01T00:16:39"), "{expired}");
         assert!(!expired.contains("e30"), "{expired}");

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_confirmed_and_the_wait_can_be_ended() {
+    fn all_records_are_confirmed_and_the_wait_can_be_interrupted() {
         let broker = EmbeddedBroker::start().unwrap();
         let config = Config::default();
         let mut outbox = Outbox::new(&config, broker.bootstrap());

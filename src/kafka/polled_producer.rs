@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_hears_of_the_death_of_the_thread() {
+    fn the_owner_is_notified_when_the_thread_dies() {
         let broker = EmbeddedBroker::start().unwrap();
         let mut settings = ClientConfig::new();
         settings.set("bootstrap.servers", broker.bootstrap());
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_producer_whose_callback_panics_has_failed_for_good_and_its_successor_has_not() {
+    fn a_panicking_callback_fails_its_producer_but_not_the_successor() {
         let broker = EmbeddedBroker::start().unwrap();
         let (tell, told) = mpsc::channel();
         let config = Config::default();

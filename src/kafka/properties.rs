@@ -141,14 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_promise_rests_on_is_refused() {
+    fn settings_that_break_the_guarantees_are_rejected() {
         for (name, _) in REFUSED {
             assert_eq!(read(&format!("\"{name}\" = 1")).validate().len(), 1, "{name}");
         }
     }
 
     #[test]
-    fn unknown_settings_and_wrong_values_are_mistakes_and_good_ones_pass() {
+    fn unknown_settings_and_wrong_values_are_errors() {
         assert_eq!(read("\"socket.timeout.ms\" = 5000\n\"broker.address.family\" = \"v4\"").validate(), []);
         assert_eq!(read("\"sokket.timeout.ms\" = 5000").validate().len(), 1);
         assert_eq!(read("\"socket.timeout.ms\" = \"soon\"").validate().len(), 1);

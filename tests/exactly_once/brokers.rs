@@ -11,8 +11,8 @@ use support::kafka::ClusterOptions;
 use support::{services, wait};
 
 #[test]
-fn a_broker_frozen_for_longer_than_a_transaction_may_last() {
-    let Some(kafka) = services::kafka("a_broker_frozen_for_longer_than_a_transaction_may_last") else {
+fn a_broker_frozen_beyond_the_transaction_timeout() {
+    let Some(kafka) = services::kafka("a_broker_frozen_beyond_the_transaction_timeout") else {
         return;
     };
     // Brokers look for transactions that are too old every ten seconds.
@@ -41,8 +41,8 @@ fn a_broker_frozen_for_longer_than_a_transaction_may_last() {
 }
 
 #[test]
-fn transaction_coordinators_that_are_killed() {
-    let Some(kafka) = services::kafka("transaction_coordinators_that_are_killed") else { return };
+fn killed_transaction_coordinators() {
+    let Some(kafka) = services::kafka("killed_transaction_coordinators") else { return };
     let cluster = kafka.start(ClusterOptions::three());
     let admin = Admin::new(&cluster.bootstrap());
     admin.create_topic("orders.v1", 6, 3, &[]);
@@ -68,8 +68,8 @@ fn transaction_coordinators_that_are_killed() {
 /// Kafka cannot end a transaction that a partition without a leader is part of, so the workers that had one wait; nothing
 /// of theirs is lost, repeated or overtaken, and accepting goes on.
 #[test]
-fn a_partition_that_loses_its_leader_in_a_transaction_and_gets_it_back() {
-    let test = "a_partition_that_loses_its_leader_in_a_transaction_and_gets_it_back";
+fn a_partition_that_temporarily_loses_its_leader_in_a_transaction() {
+    let test = "a_partition_that_temporarily_loses_its_leader_in_a_transaction";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::three());
     let admin = Admin::new(&cluster.bootstrap());

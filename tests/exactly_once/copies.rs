@@ -31,8 +31,8 @@ fn post(forebay: &Forebay, key: &str, numbers: std::ops::Range<usize>, sent: &mu
 }
 
 #[test]
-fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
-    let test = "of_two_live_copies_exactly_one_goes_on_and_the_other_says_which";
+fn only_one_of_two_live_copies_continues() {
+    let test = "only_one_of_two_live_copies_continues";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
@@ -104,7 +104,7 @@ fn restored(setting: Option<&str>, then: impl Fn(&mut Forebay, &str, &mut SentCo
 }
 
 #[test]
-fn a_restored_log_accepts_and_sends_nothing_until_told() {
+fn a_restored_log_sends_nothing_until_configured() {
     restored(None, |copied, bootstrap, sent| {
         wait::until_true("it has noticed", LONG, || console_output(copied).contains("nothing is sent"));
         assert!(backlog_value(copied, "backlog") >= 20);
@@ -129,7 +129,7 @@ fn a_restored_log_continues_after_kafka() {
 }
 
 #[test]
-fn a_restored_log_sends_again_what_its_own_checkpoint_does_not_know() {
+fn a_restored_log_resends_records_missing_in_its_checkpoint() {
     restored(Some("resend"), |copied, bootstrap, sent| {
         await_drained(copied);
         let counts = check(sent, &read_all(bootstrap, "orders.v1"));

@@ -19,8 +19,8 @@ pub fn await_sent(forebay: &Forebay) {
 }
 
 #[test]
-fn every_202_is_in_kafka_once_after_twenty_kills_under_load() {
-    let Some(kafka) = services::kafka("every_202_is_in_kafka_once_after_twenty_kills_under_load") else {
+fn every_acknowledged_command_arrives_once_after_twenty_kills() {
+    let Some(kafka) = services::kafka("every_acknowledged_command_arrives_once_after_twenty_kills") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single());

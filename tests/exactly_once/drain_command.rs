@@ -72,7 +72,7 @@ fn a_saved_log_is_emptied_at_least_once() {
 }
 
 #[test]
-fn a_directory_without_a_log_and_an_embedded_broker_are_refused() {
+fn an_empty_directory_and_an_embedded_broker_are_rejected() {
     let mut nothing = daemon::forebay("127.0.0.1:1").args(&["drain"]);
     nothing.launch();
     assert_eq!(nothing.wait(LONG).code(), Some(73), "{}", nothing.log());

@@ -29,8 +29,8 @@ fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> us
 }
 
 #[test]
-fn only_the_records_that_are_refused_die_and_none_of_the_others_is_repeated() {
-    let test = "only_the_records_that_are_refused_die_and_none_of_the_others_is_repeated";
+fn only_rejected_records_become_dead_letters_and_none_is_repeated() {
+    let test = "only_rejected_records_become_dead_letters_and_none_is_repeated";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     // Far below `batch_size`, and below what a few good records take together.
@@ -66,8 +66,8 @@ fn only_the_records_that_are_refused_die_and_none_of_the_others_is_repeated() {
 
 /// Each refusal aborted a transaction: ten thousand of them took minutes, in which nothing else of the worker went on.
 #[test]
-fn records_without_a_key_for_a_compacted_topic_abort_a_few_transactions() {
-    let test = "records_without_a_key_for_a_compacted_topic_abort_a_few_transactions";
+fn keyless_records_of_a_compacted_topic_abort_few_transactions() {
+    let test = "keyless_records_of_a_compacted_topic_abort_few_transactions";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     let admin = Admin::new(&cluster.bootstrap());
@@ -143,8 +143,10 @@ fn a_forbidden_topic_holds_its_lanes_and_another_topic_passes() {
 /// Found by a storm of an hour, as one record of a million: a lane was held because of a later record when the
 /// transaction that had its earlier ones was aborted; those were passed over, and the positions passed them in the end.
 #[test]
-fn what_was_aborted_goes_before_what_holds_its_lane() {
-    let Some(kafka) = services::kafka("what_was_aborted_goes_before_what_holds_its_lane") else { return };
+fn aborted_records_precede_the_record_that_holds_their_lane() {
+    let Some(kafka) = services::kafka("aborted_records_precede_the_record_that_holds_their_lane") else {
+        return;
+    };
     let cluster = kafka.start(ClusterOptions::single().set("auto.create.topics.enable", "false"));
     let admin = Admin::new(&cluster.bootstrap());
     admin.create_topic("orders.v1", 3, 1, &[]);

@@ -18,8 +18,8 @@ use support::produce::produce_ok;
 use support::{services, wait};
 
 #[test]
-fn the_topic_of_the_positions_is_compacted_on_a_broker_that_creates_topics_by_itself() {
-    let test = "the_topic_of_the_positions_is_compacted_on_a_broker_that_creates_topics_by_itself";
+fn the_checkpoint_topic_is_compacted_despite_automatic_topic_creation() {
+    let test = "the_checkpoint_topic_is_compacted_despite_automatic_topic_creation";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     let admin = Admin::new(&cluster.bootstrap());
@@ -34,8 +34,8 @@ fn the_topic_of_the_positions_is_compacted_on_a_broker_that_creates_topics_by_it
 
 /// What earlier versions left behind: the broker created the topic by its defaults, and nothing was written to it.
 #[test]
-fn an_empty_topic_with_the_brokers_defaults_is_corrected() {
-    let Some(kafka) = services::kafka("an_empty_topic_with_the_brokers_defaults_is_corrected") else {
+fn an_empty_topic_with_broker_defaults_is_corrected() {
+    let Some(kafka) = services::kafka("an_empty_topic_with_broker_defaults_is_corrected") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single());
@@ -53,8 +53,8 @@ fn an_empty_topic_with_the_brokers_defaults_is_corrected() {
 
 /// A topic that somebody set up or wrote to is not the daemon's to change.
 #[test]
-fn a_topic_with_records_and_the_brokers_defaults_is_refused_with_the_command_to_type() {
-    let test = "a_topic_with_records_and_the_brokers_defaults_is_refused_with_the_command_to_type";
+fn a_used_topic_with_broker_defaults_is_rejected_with_instructions() {
+    let test = "a_used_topic_with_broker_defaults_is_rejected_with_instructions";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     let admin = Admin::new(&cluster.bootstrap());
@@ -71,8 +71,8 @@ fn a_topic_with_records_and_the_brokers_defaults_is_refused_with_the_command_to_
 }
 
 #[test]
-fn a_topic_that_forgets_positions_is_refused_and_accepting_goes_on() {
-    let test = "a_topic_that_forgets_positions_is_refused_and_accepting_goes_on";
+fn a_topic_that_drops_positions_is_rejected_and_accepting_continues() {
+    let test = "a_topic_that_drops_positions_is_rejected_and_accepting_continues";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     let admin = Admin::new(&cluster.bootstrap());
@@ -96,8 +96,8 @@ fn a_topic_that_forgets_positions_is_refused_and_accepting_goes_on() {
 
 /// A worker that waited for the end of the topic waited for ever: there was always one more message.
 #[test]
-fn the_positions_are_read_while_others_write_without_a_pause() {
-    let Some(kafka) = services::kafka("the_positions_are_read_while_others_write_without_a_pause") else {
+fn the_positions_are_read_while_others_write_continuously() {
+    let Some(kafka) = services::kafka("the_positions_are_read_while_others_write_continuously") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single());

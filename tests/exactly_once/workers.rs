@@ -10,8 +10,8 @@ use support::kafka::ClusterOptions;
 use support::services;
 
 #[test]
-fn changing_the_number_of_workers_and_dying_meanwhile_repeats_nothing() {
-    let test = "changing_the_number_of_workers_and_dying_meanwhile_repeats_nothing";
+fn changing_the_number_of_workers_and_crashing_repeats_nothing() {
+    let test = "changing_the_number_of_workers_and_crashing_repeats_nothing";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);

@@ -115,7 +115,7 @@ impl ClientHistory {
 }
 
 #[test]
-fn a_true_topic_is_called_true() {
+fn a_correct_topic_has_no_violations() {
     let (counts, findings) = ClientHistory::new().judge(DeliveryMode::ExactlyOnce, &[]);
     assert!(findings.is_empty(), "{findings}");
     assert_eq!((counts.acknowledged, counts.refused, counts.unknown), (4, 1, 4));
@@ -124,7 +124,7 @@ fn a_true_topic_is_called_true() {
 }
 
 #[test]
-fn what_got_no_answer_may_be_missing() {
+fn a_command_without_a_response_may_be_missing() {
     let mut life = ClientHistory::new();
     life.topic.retain(|made| !(2..=6).contains(&made.offset));
     let (counts, findings) = life.judge(DeliveryMode::ExactlyOnce, &[]);
@@ -140,7 +140,7 @@ fn an_acknowledged_command_that_is_missing_is_lost() {
 }
 
 #[test]
-fn what_still_waits_is_not_lost() {
+fn an_undelivered_command_is_not_lost() {
     let mut life = ClientHistory::new();
     life.topic.retain(|made| made.offset != 1 && made.offset != 5);
     let (findings, journals) = (Findings::default(), [Journal::copy(&life.journal)]);
@@ -152,7 +152,7 @@ fn what_still_waits_is_not_lost() {
 }
 
 #[test]
-fn a_repeat_is_one_only_where_that_is_promised() {
+fn a_repeat_is_a_violation_only_with_exactly_once() {
     let mut life = ClientHistory::new();
     let repeat = TestRecord { offset: 20, ..life.topic[0].clone() };
     life.topic.push(repeat);
@@ -217,7 +217,7 @@ fn a_key_in_two_partitions_is_found() {
 }
 
 #[test]
-fn a_key_has_an_order_in_each_topic_by_itself() {
+fn a_key_has_a_separate_order_in_each_topic() {
     let mut life = ClientHistory::new();
     life.single(Command { kind: Kind::Small, ..order(9) }, false, true);
     let last = life.topic.pop().unwrap();
@@ -227,7 +227,7 @@ fn a_key_has_an_order_in_each_topic_by_itself() {
 }
 
 #[test]
-fn what_nobody_sent_or_was_refused_is_invented() {
+fn a_record_never_sent_or_rejected_is_invented() {
     let nobody = Command { serial: 500, ..order(0) };
     let stranger = Command { client: 7, ..order(0) };
     for command in [nobody, stranger, order(3)] {
@@ -280,7 +280,7 @@ fn a_status_that_the_topic_contradicts_is_found() {
 }
 
 #[test]
-fn two_ids_are_right_when_the_time_of_the_key_was_over() {
+fn two_ids_are_valid_after_the_key_expired() {
     let mut life = ClientHistory::new();
     let mut again = life.topic[0].clone();
     again.offset = 20;

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_says_whose_it_is_and_repeats_itself() {
+    fn a_body_identifies_its_command_and_is_reproducible() {
         let key = Some(Key { client: 3, slot: 1, epoch: 2 });
         let command = Command { client: 3, serial: 17, kind: Kind::Order, key, filling: 100 };
         let body = command.body(7);

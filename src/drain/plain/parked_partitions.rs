@@ -154,7 +154,7 @@ mod tests {
     const P: TopicPartition = TopicPartition { topic: 0, partition: 3 };
 
     #[test]
-    fn a_closed_gate_stops_both_sides_and_an_open_one_only_the_main_side() {
+    fn an_open_range_blocks_only_the_main_reader() {
         let mut gates = ParkedPartitions::default();
         assert!(!gates.blocks(P, ReadSide::Main, Lsn(5)));
         gates.hold(P, Lsn(5));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_below_what_was_held_moves_the_beginning_back() {
+    fn a_failure_below_the_parked_records_moves_the_start_back() {
         let mut gates = ParkedPartitions::default();
         gates.hold(P, Lsn(50));
         gates.hold(P, Lsn(7));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_closed_again_survives_the_meeting() {
+    fn a_range_closed_again_survives_the_catch_up() {
         let mut gates = ParkedPartitions::default();
         gates.hold(P, Lsn(5));
         gates.open(P);
@@ -187,7 +187,7 @@ mod tests {
 
     /// Regression: such a record was counted twice, in the range of its partition and in that of its topic.
     #[test]
-    fn a_record_that_passes_the_gate_of_its_topic_counts_once() {
+    fn a_record_that_passes_its_topics_range_counts_once() {
         let topic = Scope::Topic(0);
         let mut gates = ParkedPartitions::default();
         (5..=8).for_each(|lsn| gates.hold(topic, Lsn(lsn)));
@@ -199,7 +199,7 @@ mod tests {
     /// Regression: a partition that repeatedly became unavailable had everything read again from the first record
     /// ever parked.
     #[test]
-    fn a_gate_that_closes_again_begins_behind_what_passed() {
+    fn a_range_that_closes_again_begins_behind_passed_records() {
         let mut gates = ParkedPartitions::default();
         gates.hold(P, Lsn(5));
         gates.blocks(P, ReadSide::Main, Lsn(6));
@@ -217,7 +217,7 @@ mod tests {
     /// Regression: records parked for partition 3 of 4 were overtaken by records of the same keys, sent to partition
     /// 5 of 8.
     #[test]
-    fn what_is_held_of_a_topic_moves_to_one_gate_that_begins_at_the_first_record() {
+    fn merging_a_topic_starts_at_its_first_parked_record() {
         let (other_partition, other_topic) =
             (TopicPartition { topic: 0, partition: 1 }, TopicPartition { topic: 1, partition: 3 });
         let mut gates = ParkedPartitions::default();
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_aside_keeps_its_open_gates_when_the_others_have_caught_up() {
+    fn a_topic_reader_keeps_its_ranges_when_others_catch_up() {
         let mut gates = ParkedPartitions::default();
         gates.hold(P, Lsn(5));
         gates.open(P);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn records_held_are_counted_once_however_often_they_come_by() {
+    fn a_parked_record_is_counted_once_despite_repeated_reads() {
         let mut gates = ParkedPartitions::default();
         gates.hold(P, Lsn(5));
         gates.blocks(P, ReadSide::CatchUp, Lsn(5));

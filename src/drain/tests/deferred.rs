@@ -101,7 +101,7 @@ fn with_manual_resolver() -> (DrainFixture, Arc<ManualResolver>) {
 }
 
 #[test]
-fn a_record_that_waits_for_its_value_holds_its_key_and_no_other() {
+fn a_deferred_value_parks_only_its_own_key() {
     let (mut house, slow) = with_manual_resolver();
     house.append_mixed(0..200, 10, |n| n == 0);
     let drain = house.drain();
@@ -120,7 +120,7 @@ fn a_record_that_waits_for_its_value_holds_its_key_and_no_other() {
 }
 
 #[test]
-fn keys_keep_their_order_with_many_sealed_records_and_over_a_restart() {
+fn deferred_values_keep_key_order_across_a_restart() {
     let (mut house, slow) = with_manual_resolver();
     // More than a worker requests in advance, several of each key, and new ones while old ones wait.
     let is_sealed = |n: u64| n.is_multiple_of(3) || n % 7 == 1;
@@ -144,7 +144,7 @@ fn keys_keep_their_order_with_many_sealed_records_and_over_a_restart() {
 }
 
 #[test]
-fn a_record_that_goes_again_needs_no_second_hash() {
+fn a_record_that_is_sent_again_needs_no_second_hash() {
     let (mut house, slow) = with_manual_resolver();
     house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
     house.inject_errors(&[NOT_AUTHORIZED; 3]);
@@ -183,7 +183,7 @@ impl ValueResolver for UnchangedResolver {
 }
 
 #[test]
-fn a_value_that_nobody_made_final_never_leaves() {
+fn an_unresolved_value_is_never_sent() {
     for (prepare, reason) in [
         (Arc::new(UnchangedResolver) as Arc<dyn ValueResolver>, "sealed: not hashed"),
         (Arc::new(NoDeferredValues), "sealed: nobody hashes here"),

@@ -58,7 +58,7 @@ fn full_batches_are_not_gathered() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_what_is_gathered() {
+fn a_stop_does_not_wait_for_gathered_records() {
     let mut house = DrainFixture::new();
     let (drain, _) = house.gathering();
     house.append(TOPIC, 1..10, 1);

@@ -228,7 +228,7 @@ const NOT_AUTHORIZED: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_A
 const NO_ERROR: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
 
 #[test]
-fn everything_arrives_and_every_key_in_order() {
+fn all_records_arrive_in_the_order_of_their_key() {
     let mut house = DrainFixture::new();
     house.append(TOPIC, 0..3000, 40);
     let drain = house.drain();
@@ -241,7 +241,7 @@ fn everything_arrives_and_every_key_in_order() {
 }
 
 #[test]
-fn weaker_confirmations_deliver_everything_too() {
+fn weaker_acks_also_deliver_all_records() {
     for acks in [kafka::Acks::Leader, kafka::Acks::None] {
         let mut house = DrainFixture::new();
         house.kafka.acks = acks;
@@ -259,7 +259,7 @@ fn weaker_confirmations_deliver_everything_too() {
 /// Found by a storm of an hour, as three records of 1.5 million. A partition with too few replicas rejected the first
 /// request of a producer it did not know, and accepted the second.
 #[test]
-fn a_first_request_that_is_refused_is_not_taken_for_delivered_because_the_second_is_not() {
+fn a_rejected_first_request_is_not_taken_for_delivered() {
     let house = DrainFixture::pipelined();
     house.inject_errors(&[FEW_REPLICAS]);
     let drain = house.drain();
@@ -272,7 +272,7 @@ fn a_first_request_that_is_refused_is_not_taken_for_delivered_because_the_second
 /// Found by a storm of an hour, as 255 records of 1.5 million that librdkafka assumed to be persisted and that were
 /// not.
 #[test]
-fn what_is_said_to_be_there_without_an_offset_goes_again() {
+fn a_success_without_an_offset_is_sent_again() {
     let house = DrainFixture::pipelined();
     // The embedded broker stores no record that it answers in this way. To librdkafka it is a success.
     house.inject_errors(&[NO_ERROR, DUPLICATE]);
@@ -286,7 +286,7 @@ fn what_is_said_to_be_there_without_an_offset_goes_again() {
 }
 
 #[test]
-fn a_batch_refused_as_a_whole_condemns_none_of_its_records() {
+fn a_rejected_batch_causes_no_dead_letter_by_itself() {
     let mut house = DrainFixture::new();
     house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
     house.config.workers = ThreadCount::Count(1.try_into().unwrap());
@@ -301,7 +301,7 @@ fn a_batch_refused_as_a_whole_condemns_none_of_its_records() {
 }
 
 #[test]
-fn a_record_refused_alone_is_a_dead_letter_and_its_successors_keep_their_order() {
+fn successors_of_a_rejected_record_keep_their_order() {
     let mut house = DrainFixture::new();
     house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
     house.config.workers = ThreadCount::Count(1.try_into().unwrap());
@@ -321,7 +321,7 @@ fn a_record_refused_alone_is_a_dead_letter_and_its_successors_keep_their_order()
 }
 
 #[test]
-fn a_record_too_large_for_the_client_dies_alone() {
+fn a_record_too_large_for_the_client_fails_alone() {
     let mut house = DrainFixture::new();
     house.append(TOPIC, 0..10, 2);
     let large = [b"10 ".to_vec(), vec![b'x'; 2 << 20]].concat();
@@ -335,7 +335,7 @@ fn a_record_too_large_for_the_client_dies_alone() {
 }
 
 #[test]
-fn what_is_no_envelope_is_a_dead_letter() {
+fn an_invalid_envelope_becomes_a_dead_letter() {
     let mut house = DrainFixture::new();
     house.commit(&[(0, b"from the future".to_vec())]);
     house.append(TOPIC, 0..10, 2);
@@ -347,7 +347,7 @@ fn what_is_no_envelope_is_a_dead_letter() {
 }
 
 #[test]
-fn an_unknown_topic_holds_its_records_and_others_pass() {
+fn an_unknown_topic_parks_its_records_and_others_pass() {
     let mut house = DrainFixture::new();
     house.broker.cluster().topic_error("lost", UNKNOWN).unwrap();
     house.append("lost", 0..500, 10);
@@ -368,7 +368,7 @@ fn an_unknown_topic_holds_its_records_and_others_pass() {
 }
 
 #[test]
-fn after_the_grace_time_an_unknown_topics_records_are_dead_letters_until_it_is_mended() {
+fn an_unknown_topic_is_dead_lettered_after_the_grace_time() {
     let mut house = DrainFixture::new();
     house.config.topic_fault_grace = Span::millis(300);
     house.broker.cluster().topic_error("lost", UNKNOWN).unwrap();
@@ -392,7 +392,7 @@ fn after_the_grace_time_an_unknown_topics_records_are_dead_letters_until_it_is_m
 }
 
 #[test]
-fn a_topic_forbidden_for_a_while_loses_nothing_and_keeps_order() {
+fn a_temporarily_forbidden_topic_loses_nothing_and_keeps_order() {
     let mut house = DrainFixture::new();
     house.broker.cluster().create_topic(TOPIC, 2, 1).unwrap();
     house.inject_errors(&[NOT_AUTHORIZED; 6]);
@@ -405,7 +405,7 @@ fn a_topic_forbidden_for_a_while_loses_nothing_and_keeps_order() {
 }
 
 #[test]
-fn a_partition_without_a_leader_holds_its_records_and_others_pass() {
+fn a_partition_without_a_leader_parks_only_its_records() {
     let mut house = DrainFixture::new();
     let mock = house.broker.cluster();
     mock.create_topic(TOPIC, 4, 1).unwrap();
@@ -434,7 +434,7 @@ fn a_partition_without_a_leader_holds_its_records_and_others_pass() {
 }
 
 #[test]
-fn brokers_that_are_away_hold_everything_and_a_stop_does_not_wait_for_them() {
+fn a_stop_does_not_wait_for_unavailable_brokers() {
     let mut house = DrainFixture::new();
     house.append(TOPIC, 0..100, 10);
     let drain = house.drain();
@@ -454,7 +454,7 @@ fn brokers_that_are_away_hold_everything_and_a_stop_does_not_wait_for_them() {
 }
 
 #[test]
-fn a_pause_begins_nothing_new_and_hearts_go_on_beating() {
+fn a_pause_sends_nothing_new_and_heartbeats_continue() {
     let mut house = DrainFixture::new();
     let drain = house.drain();
     let handle = drain.handle();

@@ -206,7 +206,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_record_reaches_its_worker_once_and_in_order_however_slow_the_others_are(
+    fn every_record_reaches_its_worker_once_and_in_order(
         capacity in 1..20_000_u64,
         ops in vec(op(), 1..120),
         stuck in proptest::option::of(0..2 * WORKERS),

@@ -22,7 +22,7 @@ fn append_keyless(house: &mut DrainFixture, numbers: std::ops::Range<u64>) {
 
 /// Regression: ten thousand of them took ten minutes, one after the other, and the keys of their topic waited.
 #[test]
-fn records_without_a_key_are_refused_beside_each_other() {
+fn keyless_records_are_rejected_in_parallel() {
     let mut house = DrainFixture::new();
     house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
     house.config.workers = ThreadCount::Count(1.try_into().unwrap());
@@ -45,7 +45,7 @@ fn records_without_a_key_are_refused_beside_each_other() {
 
 /// Regression: each dead letter had its own flush, and the worker waited for it.
 #[test]
-fn dead_letters_that_come_one_by_one_share_a_flush() {
+fn single_dead_letters_share_a_flush() {
     let mut house = DrainFixture::new();
     house.append(TOPIC, 0..10, 1);
     let (log, metrics) = (Arc::clone(&house.log), Arc::clone(&house.metrics));

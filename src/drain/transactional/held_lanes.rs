@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_lane_stops_all_that_follows_and_others_pass() {
+    fn a_held_lane_blocks_later_records_and_other_lanes_pass() {
         let mut held = held();
         held.hold(7, Lsn(5), P);
         assert!(held.blocks(7, Lsn(9)) && held.blocks(7, Lsn(9)) && !held.blocks(8, Lsn(9)));
@@ -164,7 +164,7 @@ mod tests {
 
     /// After a transaction is aborted, records before the one that holds their lane are read again.
     #[test]
-    fn what_comes_again_before_the_record_that_holds_its_lane_is_not_passed_over() {
+    fn records_reread_before_the_holding_record_are_not_skipped() {
         let mut held = held();
         held.hold(7, Lsn(5), P);
         assert!(!held.blocks(7, Lsn(3)) && held.blocks(7, Lsn(5)));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jammed_partition_is_tried_again_after_its_delay_and_well_when_a_record_arrived() {
+    fn a_stalled_partition_recovers_after_a_successful_trial() {
         let (mut held, now) = (held(), Instant::now());
         let delay = held.mark_stalled(P, now);
         held.retry(now);

@@ -122,14 +122,14 @@ mod tests {
         [OnRestoredLog::Stop, OnRestoredLog::ContinueAfterKafka, OnRestoredLog::Resend];
 
     #[test]
-    fn without_messages_it_goes_on_from_its_own_checkpoint() {
+    fn a_log_without_messages_continues_from_its_own_checkpoint() {
         for setting in ALL {
             assert_eq!(begins_at(judge(&[], setting)), 0);
         }
     }
 
     #[test]
-    fn behind_positions_of_its_own_lives_it_goes_on_whatever_the_setting() {
+    fn positions_of_its_own_epochs_are_trusted_with_every_setting() {
         for setting in ALL {
             assert_eq!(begins_at(judge(&[message(A, 60), message(B, 200)], setting)), 200);
             assert_eq!(begins_at(judge(&[message(B, 150), message(A, 100)], setting)), 150);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_it_never_lived_shows_a_copy() {
+    fn an_unknown_epoch_shows_that_the_log_is_a_copy() {
         let messages = [message(B, 200), message(X, 250)];
         assert!(
             matches!(judge(&messages, OnRestoredLog::Stop), RestoreDecision::Stop(why) if why.contains(&hex(&X)))
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_that_went_further_than_here_shows_a_copy() {
+    fn a_position_beyond_its_epoch_shows_a_copy() {
         let messages = [message(B, 201)];
         assert!(matches!(judge(&messages, OnRestoredLog::Stop), RestoreDecision::Stop(_)));
         assert_eq!(begins_at(judge(&messages, OnRestoredLog::ContinueAfterKafka)), 200);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_from_before_the_first_transaction_shares_nothing_that_is_known() {
+    fn a_copy_older_than_the_first_transaction_shares_no_records() {
         let known = Transactions { ids: Some(0), epochs: Vec::new() };
         let own = LogHistory { transactions: &known, incarnation: NOW, end: Lsn(300) };
         let messages = [message(X, 250)];
@@ -167,7 +167,7 @@ mod tests {
 
     /// Records accepted in such an epoch were never sent, so another copy's positions do not apply to them.
     #[test]
-    fn records_of_a_life_that_died_in_the_take_over_are_not_shared_with_a_copy() {
+    fn records_of_an_epoch_without_takeover_are_not_shared() {
         let life = |incarnation, from, to| Epoch { incarnation, from: Lsn(from), to: Lsn(to) };
         let known = Transactions { ids: Some(2), epochs: vec![life(A, 1, 100), life(B, 100, 100)] };
         let own = LogHistory { transactions: &known, incarnation: NOW, end: Lsn(300) };
@@ -177,7 +177,7 @@ mod tests {
     /// Regression: Kafka has the last epoch that completed a takeover. 64 later epochs made the log forget it, so it
     /// looked restored.
     #[test]
-    fn starts_that_die_in_the_take_over_do_not_make_the_log_look_restored() {
+    fn failed_takeovers_do_not_make_the_log_look_restored() {
         let dir = tempfile::tempdir().unwrap();
         let options = wal::Options {
             redeliver: false,
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_of_this_life_are_believed_up_to_the_end_of_the_log() {
+    fn positions_of_this_epoch_are_trusted_within_the_log() {
         let lives = vec![Epoch { incarnation: NOW, from: Lsn(200), to: Epoch::OPEN }];
         let known = Transactions { ids: Some(2), epochs: lives };
         let own = LogHistory { transactions: &known, incarnation: NOW, end: Lsn(300) };
