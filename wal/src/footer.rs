@@ -220,12 +220,12 @@ mod tests {
     #[test]
     fn the_reserved_space_for_a_footer_suffices() {
         for records in [0, 1, 255, 256, 5000] {
-            let promised = filled(records).frame_len_with(300, 7);
+            let reserved = filled(records).frame_len_with(300, 7);
             let mut later = filled(records);
             for n in 0..300 {
                 later.add(&format!("new-{:03}", n), Timestamp(1), 4096, 1);
             }
-            assert!(later.encode(&ChecksumSeed::new(&[1; 16]), 0).len() as u64 <= promised, "{records}");
+            assert!(later.encode(&ChecksumSeed::new(&[1; 16]), 0).len() as u64 <= reserved, "{records}");
         }
     }
 

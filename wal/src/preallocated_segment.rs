@@ -137,12 +137,12 @@ impl PreallocatedSegment {
         }
     }
 
-    /// Blocks while a segment is being preallocated, for at most `patience`. Returns whether one is ready.
-    pub fn wait_while_filling(&self, patience: Duration) -> bool {
+    /// Blocks while a segment is being preallocated, for at most `timeout`. Returns whether one is ready.
+    pub fn wait_while_filling(&self, timeout: Duration) -> bool {
         let filling = |slot: &mut PreallocationState| {
             matches!(slot, PreallocationState::Requested | PreallocationState::Taken)
         };
-        let waited = self.changed.wait_timeout_while(self.lock_state(), patience, filling);
+        let waited = self.changed.wait_timeout_while(self.lock_state(), timeout, filling);
         matches!(*waited, PreallocationState::Ready(_))
     }
 
@@ -172,9 +172,9 @@ impl PreallocatedSegment {
     }
 
     fn set(&self, to: PreallocationState) {
-        let told = !(Failpoint::SpareNotTold.is_set() && matches!(to, PreallocationState::Ready(_)));
+        let notifies = !(Failpoint::SpareNotTold.is_set() && matches!(to, PreallocationState::Ready(_)));
         *self.lock_state() = to;
-        if told {
+        if notifies {
             self.changed.notify_all();
         }
     }

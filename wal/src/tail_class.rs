@@ -66,26 +66,26 @@ pub fn classify_tail(evidence: Evidence) -> TailClass {
 mod tests {
     use super::*;
 
-    fn of(rest_blank: bool, promised: bool, later_valid: bool) -> TailClass {
+    fn of(rest_zero: bool, known_durable: bool, valid_frame_follows: bool) -> TailClass {
         classify_tail(Evidence {
             unreadable: false,
             listed_as_damaged: false,
-            rest_zero: rest_blank,
-            known_durable: promised,
-            valid_frame_follows: later_valid,
+            rest_zero,
+            known_durable,
+            valid_frame_follows,
         })
     }
 
     #[test]
     fn unreadable_bytes_are_always_damage() {
-        for (rest_blank, promised) in [(false, false), (false, true), (true, false), (true, true)] {
-            let of = |later_valid| {
+        for (rest_zero, known_durable) in [(false, false), (false, true), (true, false), (true, true)] {
+            let of = |valid_frame_follows| {
                 classify_tail(Evidence {
                     unreadable: true,
                     listed_as_damaged: false,
-                    rest_zero: rest_blank,
-                    known_durable: promised,
-                    valid_frame_follows: later_valid,
+                    rest_zero,
+                    known_durable,
+                    valid_frame_follows,
                 })
             };
             assert_eq!((of(true), of(false)), (TailClass::DamageBeforeFrame, TailClass::DamageToDurableEnd));
@@ -94,14 +94,14 @@ mod tests {
 
     #[test]
     fn a_listed_record_is_always_damage() {
-        for (rest_blank, promised) in [(false, false), (false, true), (true, false), (true, true)] {
-            let of = |later_valid| {
+        for (rest_zero, known_durable) in [(false, false), (false, true), (true, false), (true, true)] {
+            let of = |valid_frame_follows| {
                 classify_tail(Evidence {
                     unreadable: false,
                     listed_as_damaged: true,
-                    rest_zero: rest_blank,
-                    known_durable: promised,
-                    valid_frame_follows: later_valid,
+                    rest_zero,
+                    known_durable,
+                    valid_frame_follows,
                 })
             };
             assert_eq!((of(true), of(false)), (TailClass::DamageBeforeFrame, TailClass::DamageToDurableEnd));

@@ -14,8 +14,8 @@ pub fn command(data: &[u8]) {
         && let Ok(id) = text.parse::<CommandId>()
     {
         assert_eq!(id.to_string(), text.to_uppercase());
-        let mint = IdGenerator::new(&[1; 16], &[2; 32]);
-        let _ = mint.lsn(&id);
+        let generator = IdGenerator::new(&[1; 16], &[2; 32]);
+        let _ = generator.lsn(&id);
     }
     let again = requeued_record(data, Lsn(1), Lsn(2));
     let Ok(read) = Envelope::decode(data) else {

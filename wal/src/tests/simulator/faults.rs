@@ -36,7 +36,7 @@ fn dedicated_test(fault: Failpoint) -> Option<(&'static str, fn())> {
     Some(match fault {
         // One process, one thread: nobody else takes the lock or fills the file.
         Failpoint::NoLock => {
-            ("lock::a_second_process_learns_who_holds_the_lock", lock::tests::a_second_process_learns_who_holds_the_lock)
+            ("lock::a_second_process_learns_the_holder", lock::tests::a_second_process_learns_the_holder)
         }
         Failpoint::SpareFilledAnew => (
             "spare::a_taken_file_is_not_refilled_before_its_rename",
