@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_comes_while_an_earlier_one_is_told_waits_on() {
+    fn a_change_during_a_publication_is_published_later() {
         let mut waiting = UnpublishedNames::default();
         let (first, _) = waiting.add(&names(&["ada", "bob"]));
         let (second, _) = waiting.add(&names(&["ada"]));
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_names_are_all_users_and_no_change_is_lost() {
+    fn too_many_names_become_all_users_without_loss() {
         let mut waiting = UnpublishedNames::default();
         let many: Vec<String> = (0..MAX_WAITING).map(|number| format!("user{number}")).collect();
         assert!(!waiting.add(&many).1);
@@ -247,10 +247,6 @@ mod tests {
         let (later, _) = waiting.add(&names(&["ada"]));
         assert_eq!(waiting.next_batch(), Some((names(&[ALL_USERS]), later)));
         waiting.on_published(&names(&[ALL_USERS]), change);
-        assert_eq!(
-            waiting.next_batch(),
-            Some((names(&["ada"]), later)),
-            "a later change is sent by name"
-        );
+        assert_eq!(waiting.next_batch(), Some((names(&["ada"]), later)), "a later change is sent by name");
     }
 }

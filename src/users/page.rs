@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn only_cursors_of_ours_are_read() {
+    fn only_issued_cursors_are_accepted() {
         let secret = [7; 32];
         let cursor = cursor(&secret, "ada");
         assert_eq!(decode_cursor(&secret, &cursor).as_deref(), Some("ada"));
