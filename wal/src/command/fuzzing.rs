@@ -1,8 +1,5 @@
 //! Fuzz target: the payload of a record, and a command id as a client writes it.
-#![allow(
-    clippy::expect_used,
-    reason = "a violated invariant must end the program, so that the fuzzer finds it"
-)]
+#![allow(clippy::expect_used, reason = "fuzzing needs a panic on each violated invariant")]
 
 use super::{CommandId, Envelope, IdGenerator, headers, requeued_record};
 use crate::units::{Lsn, Timestamp};

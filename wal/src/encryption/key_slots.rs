@@ -232,11 +232,7 @@ mod tests {
         let (good, _) = block();
         let mut other = good.clone();
         other[100] ^= 1;
-        assert_eq!(
-            open(&other, &keys(1, &[])).err(),
-            Some(SlotError::Damaged),
-            "slots of another header"
-        );
+        assert_eq!(open(&other, &keys(1, &[])).err(), Some(SlotError::Damaged), "slots of another header");
         let mut gone = good;
         gone[SLOT_OFFSETS[1]..SLOT_OFFSETS[1] + SLOT_LEN].copy_from_slice(&shredded_slot());
         assert_eq!(open(&gone, &keys(1, &[])).err(), Some(SlotError::Shredded));
