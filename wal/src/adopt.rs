@@ -134,8 +134,8 @@ impl SegmentAdoption<'_> {
                 continue;
             }
             self.record_gap(Some(*end), first)?;
-            let promised = self.checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.durable.next);
-            let next = promised.max(first.plus(bytes / frame::FRAME_HEADER as u64)).max(first.next());
+            let durable_next = self.checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.durable.next);
+            let next = durable_next.max(first.plus(bytes / frame::FRAME_HEADER as u64)).max(first.next());
             let name = segment_name(first);
             self.add_damage(first, Lsn(next.0 - 1), &name, detail.clone())
                 .map_err(|source| OpenError::Io { path: self.dir.to_owned(), source })?;
@@ -237,7 +237,7 @@ impl SegmentAdoption<'_> {
         match self.checkpoint {
             Some(checkpoint) if checkpoint.durable.next > next && !Failpoint::PromiseNotChecked.is_set() => {
                 Err(OpenError::Lost {
-                    promised: Lsn(checkpoint.durable.next.0 - 1),
+                    durable: Lsn(checkpoint.durable.next.0 - 1),
                     found: Lsn(next.0.saturating_sub(1)),
                     path: self.dir.join(super::checkpoint::FILE),
                 })

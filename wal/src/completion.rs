@@ -30,7 +30,7 @@ impl Log {
         }
         match self.delivery_index.drop_oldest() {
             0 => {}
-            notes => self.report(Event::PositionsDropped { notes }),
+            count => self.report(Event::PositionsDropped { count }),
         }
         let done = sorted.iter().map(|confirmation| (confirmation.lsn, u64::from(confirmation.bytes)));
         self.mark_done(done);
