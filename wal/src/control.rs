@@ -207,7 +207,7 @@ pub enum RequestError {
     #[error("no daemon listens on {0}")]
     NotRunning(PathBuf),
     /// The daemon did not respond, or its response is not valid.
-    #[error("the daemon behind {0} did not respond: {1}")]
+    #[error("the daemon at {0} did not respond: {1}")]
     Failed(PathBuf, String),
 }
 
