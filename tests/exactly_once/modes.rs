@@ -1,4 +1,4 @@
-//! From one mode of delivery to the other and back.
+//! Changes between the delivery modes.
 
 use crate::crash::await_sent;
 use crate::daemon::await_drained;
@@ -39,7 +39,7 @@ fn committed_records_are_not_repeated_after_a_mode_change() {
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
-    // No checkpoint: only Kafka knows how far it was.
+    // Without a checkpoint, only Kafka knows the positions.
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.checkpoint_interval", "1h");
     forebay.start();
     let load = Load::start(&LoadOptions::new(forebay.address()));

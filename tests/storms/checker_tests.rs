@@ -1,4 +1,4 @@
-//! The checker on made-up topics: each lie is found, and the truth is not called one.
+//! Tests of the checker on constructed topics: each violation is found, and a correct topic has none.
 
 use crate::checker::{CheckCounts, Checker, DeliveryMode, TopicRecord, idempotency_key};
 use crate::command::{Command, Key, Kind};
@@ -8,7 +8,7 @@ use crate::status_observation::{ObservedState, StatusObservation};
 
 const SEED: u64 = 42;
 
-/// A record that can be spoiled.
+/// A record that a test can corrupt.
 #[derive(Clone, Debug)]
 struct TestRecord {
     kind: Kind,
@@ -27,7 +27,8 @@ impl TestRecord {
     }
 }
 
-/// A client's life: a few orders of one key, one of which got no answer, one refused; a batch; a note; a poison.
+/// A client's commands: a few orders of one key, one of them without a response, one rejected; a batch; a note; a
+/// poison record.
 struct ClientHistory {
     journal: Journal,
     topic: Vec<TestRecord>,
@@ -102,7 +103,7 @@ impl ClientHistory {
         (counts, findings)
     }
 
-    /// Exactly one violation of this sort, and none of another.
+    /// Asserts exactly one violation of this kind, and none of another.
     fn finds(&self, violation: Violation) {
         let (_, findings) = self.judge(DeliveryMode::AtLeastOnce, &[]);
         assert_eq!(findings.count(violation), 1, "{findings}");
@@ -181,7 +182,7 @@ fn one_id_for_two_commands_is_found() {
     life.journal.end(7, &RequestOutcome::Unknown, &[id(0).into()], false, "");
     life.topic.iter_mut().find(|made| made.offset == 7).unwrap().headers =
         "forebay-command-id:ID0,forebay-kind:note.create".to_owned();
-    // From 7 on, the poison has no id now: it was not acknowledged, and need not be there.
+    // From 7 on, the poison record has no id. It was not acknowledged, and need not be in the topic.
     life.finds(Violation::TwoIds);
 }
 
@@ -232,7 +233,7 @@ fn a_record_never_sent_or_rejected_is_invented() {
     let stranger = Command { client: 7, ..order(0) };
     for command in [nobody, stranger, order(3)] {
         let mut life = ClientHistory::new();
-        // Where it belongs in the order of its key.
+        // At its position in the order of its key.
         life.topic.insert(3, test_record(&command, false, command.serial, 20));
         life.finds(Violation::Invented);
     }

@@ -1,8 +1,8 @@
-//! Storms of faults on real parts: the daemon, three brokers, the way between them, the disk, the clock. What is in
-//! the topics in the end is told by Kafka's own consumer and held against what clients were answered.
+//! Storms of faults on real components: the daemon, three brokers, the network between them, the disk, the clock.
+//! Kafka's own consumer reads the final content of the topics, which is compared with the responses to clients.
 //!
 //! A short storm is a test like any other. `scripts/storm --minutes N` runs a long one and writes a report.
-// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+// A failed preparation step of a test cannot report to a caller. It prints the cause and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod checker;
@@ -32,7 +32,7 @@ use options::Options;
 use shared::lock;
 use support::services;
 
-/// Two storms at once would measure the machine.
+/// Two storms at once would only measure the machine.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn storm(test: &str, delivery: DeliveryMode) {
