@@ -132,8 +132,8 @@ fn page_without_a_log_does_not_show_accepting() {
 
 #[test]
 fn times_with_problems_are_shaded() {
-    assert!(!html(&recorded(0..60, 0), Vec::new()).contains("class=\"trouble\""));
-    assert!(html(&recorded(0..60, 2), Vec::new()).contains("class=\"trouble\""));
+    assert!(!html(&recorded(0..60, 0), Vec::new()).contains("class=\"problem-period\""));
+    assert!(html(&recorded(0..60, 2), Vec::new()).contains("class=\"problem-period\""));
 }
 
 #[test]

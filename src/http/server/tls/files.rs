@@ -106,7 +106,7 @@ impl Files {
         match certified.keys_match() {
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
             Err(_) => {
-                return Err(self.wrong_key("the key does not belong to the certificate in tls_cert_file"));
+                return Err(self.wrong_key("a key that does not belong to the certificate in tls_cert_file"));
             }
         }
         let builder = ServerConfig::builder_with_provider(provider)
