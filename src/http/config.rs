@@ -80,9 +80,9 @@ impl Default for Config {
 impl Config {
     /// Returns all errors in this section. `authenticated`: whether callers must authenticate.
     pub fn validate(&self, authenticated: bool) -> Vec<ConfigError> {
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         let mut wrong = |key: &str, found: String, allowed: &str| {
-            mistakes.push(ConfigError::new("server", key, found, allowed));
+            errors.push(ConfigError::new("server", key, found, allowed));
         };
         if !is_loopback(self.listen.ip()) && !authenticated && !self.allow_open {
             wrong(
@@ -134,7 +134,7 @@ impl Config {
             }
             _ => {}
         }
-        mistakes
+        errors
     }
 
     /// The limits of the public listener.

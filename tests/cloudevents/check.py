@@ -51,9 +51,9 @@ class Failed(Exception):
     pass
 
 
-def expect(told, wanted, detail):
-    if told != wanted:
-        raise Failed(f"{detail}\n  got:    {told!r}\n  wanted: {wanted!r}")
+def expect(actual, wanted, detail):
+    if actual != wanted:
+        raise Failed(f"{detail}\n  got:    {actual!r}\n  wanted: {wanted!r}")
 
 
 @contextlib.contextmanager

@@ -33,14 +33,14 @@ from forebay_client.models import (
 WAIT = "wait=30"
 
 
-def check(holds, what, answer):
+def check(holds, what, response):
     if not holds:
-        raise SystemExit(f"smoke.py: {what}: {answer}")
+        raise SystemExit(f"smoke.py: {what}: {response}")
 
 
-def check_problem(answer, status, code):
-    problem = answer.parsed
-    check(answer.status_code == status and isinstance(problem, Problem), f"a problem document with {status}", answer)
+def check_problem(response, status, code):
+    problem = response.parsed
+    check(response.status_code == status and isinstance(problem, Problem), f"a problem document with {status}", response)
     check(problem.code == code and problem.status == status and not problem.retryable, code, problem)
 
 

@@ -61,14 +61,14 @@ async fn hung_disk_delays_only_figures() {
     let server = serve_admin().await;
     let backend = Arc::clone(&server.backend);
     let (mut operator, mut probe) = (server.connect().await, server.connect().await);
-    let (stuck, answers) = (tokio::sync::oneshot::channel(), std::sync::mpsc::channel());
+    let (hung, recovers) = (tokio::sync::oneshot::channel(), std::sync::mpsc::channel());
     let disk = std::thread::spawn(move || {
         let _disk = backend.disk.lock();
-        stuck.0.send(()).unwrap();
+        hung.0.send(()).unwrap();
         // With a time-out, so that this test fails if the runtime waits for the disk, instead of hanging.
-        answers.1.recv_timeout(std::time::Duration::from_secs(60))
+        recovers.1.recv_timeout(std::time::Duration::from_secs(60))
     });
-    stuck.1.await.unwrap();
+    hung.1.await.unwrap();
     for path in ["/metrics", "/admin/backlog"] {
         operator.send(&format!("GET {path} HTTP/1.1\r\nHost: t\r\n\r\n")).await;
     }
@@ -77,7 +77,7 @@ async fn hung_disk_delays_only_figures() {
         assert_eq!(probe.get(path, "").await.status, 200, "{path}");
     }
     assert!(!server.backend.scraped.load(SeqCst));
-    answers.0.send(()).unwrap();
+    recovers.0.send(()).unwrap();
     disk.join().unwrap().unwrap();
 }
 

@@ -365,14 +365,14 @@ async fn description_lists_event_formats() {
 async fn description_explains_data_and_key_of_events() {
     let server = serve().await;
     let described = server.connect().await.get("/openapi.json", "").await.json();
-    let says = |path: &str, texts: &[&str]| {
+    let describes = |path: &str, texts: &[&str]| {
         let description = described["paths"][path]["post"]["description"].as_str().unwrap();
         assert!(texts.iter().all(|text| description.contains(text)), "{description}");
     };
     let body = |path: &str| described["paths"][path]["post"]["requestBody"].clone();
-    says(BINARY, &["The data may be any JSON value", "The attribute `partitionkey` is the key"]);
-    says(ORDER, &["The data must satisfy", "The value at `/id` in the data is the key"]);
-    says(PLUS, &["The data may be any JSON value.", "The attribute `partitionkey` is the key"]);
+    describes(BINARY, &["The data may be any JSON value", "The attribute `partitionkey` is the key"]);
+    describes(ORDER, &["The data must satisfy", "The value at `/id` in the data is the key"]);
+    describes(PLUS, &["The data may be any JSON value.", "The attribute `partitionkey` is the key"]);
     let required = |path: &str| body(path)["required"] == true;
     assert!(required(ORDER), "the key is in the data");
     assert!(!required(BINARY) && !required(PLUS), "an event may have no data");

@@ -218,13 +218,16 @@ async fn description_lists_media_types_and_key_headers() {
         let header = parameters.iter().find(|one| one["name"] == "file-name").unwrap();
         assert_eq!((&header["in"], &header["required"]), (&"header".into(), &true.into()), "{path}");
     }
-    let says = |path: &str, text: &str| {
+    let describes = |path: &str, text: &str| {
         let post = post(path);
         assert!(post["description"].as_str().unwrap().contains(text), "{post}");
     };
-    says(FILE, "Any bytes are accepted. The header `file-name` is the key");
-    says("/v1/commands/plus.store", "Any JSON object is accepted. The kind has no key");
-    says("/v1/commands/mixed.store", "Any JSON object is accepted, and any bytes of the other media types.");
+    describes(FILE, "Any bytes are accepted. The header `file-name` is the key");
+    describes("/v1/commands/plus.store", "Any JSON object is accepted. The kind has no key");
+    describes(
+        "/v1/commands/mixed.store",
+        "Any JSON object is accepted, and any bytes of the other media types.",
+    );
     let plus = post("/v1/commands/plus.store");
     let example = &plus["requestBody"]["content"]["application/vnd.a+json"]["example"];
     assert!(example.is_object(), "{plus}");

@@ -71,7 +71,7 @@ impl Files {
     pub fn load(&self, contents: &FileContents) -> Result<LoadedCertificate, Vec<ConfigError>> {
         let (chain, key) = merge_errors(self.chain(&contents.cert), self.key(&contents.key))?;
         let validity = Validity::of_chain(&chain);
-        let config = self.check_pair(chain, key).map_err(|mistake| vec![mistake])?;
+        let config = self.check_pair(chain, key).map_err(|error| vec![error])?;
         Ok(LoadedCertificate { config, validity })
     }
 
