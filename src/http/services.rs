@@ -79,7 +79,7 @@ pub trait AdminService: Send + Sync + 'static {
         Overview::without_log(self.readiness(), Arc::default())
     }
 
-    /// Where a command is; for an operator, who may know of every command. By default that of a process without a log.
+    /// The status of a command, for an operator, who may read every status. Default: that of a process without a log.
     fn find_command(
         &self,
         _: CommandId,
@@ -88,8 +88,8 @@ pub trait AdminService: Send + Sync + 'static {
         Box::pin(std::future::ready(Err(StatusError::Unavailable(no_log.to_owned()))))
     }
 
-    /// The same with the problems of the last look, a second ago: for the public listener, where strangers may ask as
-    /// often as they like.
+    /// The readiness with the problems of the last check, which is up to a second old. For the public listener, because
+    /// unauthenticated clients can send any number of requests.
     fn cached_readiness(&self) -> Readiness {
         self.readiness()
     }

@@ -14,13 +14,13 @@ function executable() {
 }
 
 async function launch() {
-  // Chromium's sandbox does not work for root and on some test machines. It is not needed here, because Chromium opens only
-  // the daemon's pages.
+  // Chromium's sandbox does not work for root and on some test machines. It is not needed here, because Chromium opens
+  // only the daemon's pages.
   return chromium.launch({ executablePath: executable(), args: ["--no-sandbox", "--disable-gpu"] });
 }
 
-// Opens a page with this size and colour scheme. `complaints` collects errors of the page. A `still` page does not refresh
-// itself, like a page in a hidden tab, so that nothing changes during a check.
+// Opens a page with this size and colour scheme. `complaints` collects errors of the page. A `still` page does not
+// refresh itself, like a page in a hidden tab, so that nothing changes during a check.
 async function open(browser, url, { width, scheme, script = true, still = false }) {
   const context = await browser.newContext({
     viewport: { width, height: 900 }, colorScheme: scheme, javaScriptEnabled: script, locale: "en-GB",
@@ -48,8 +48,8 @@ async function open(browser, url, { width, scheme, script = true, still = false 
   return { page, complaints, close: () => context.close() };
 }
 
-// The violations of the accessibility rules, one line each. axe is evaluated in the page, because the page's policy does
-// not allow loading it.
+// The violations of the accessibility rules, one line each. axe is evaluated in the page, because the page's policy
+// does not allow loading it.
 async function violations(page) {
   await page.evaluate(fs.readFileSync(AXE, "utf8"));
   const result = await page.evaluate(rules => globalThis.axe.run(document, { runOnly: rules }), RULES);

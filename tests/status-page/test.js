@@ -32,7 +32,8 @@ async function underPointer(page) {
   assert.match(await words.innerText(), /^Delivered: none in this time\. Accepted: /, "the summary again");
 }
 
-// Checks of every page: it is accessible, not wider than the window, has no errors, and requests nothing from other hosts.
+// Checks of every page: it is accessible, not wider than the window, has no errors, and requests nothing from other
+// hosts.
 async function isSound({ page, complaints }, what) {
   assert.deepEqual(await violations(page), [], `${what}: accessibility`);
   assert.ok(await overflow(page) <= 0, `${what}: it scrolls sideways by ${await overflow(page)} pixels`);

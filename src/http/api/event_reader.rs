@@ -70,7 +70,7 @@ impl EventReader {
         }
         let content_type = media_type.map(|media_type| match &*media_type.essence {
             // curl's default.
-            "application/x-www-form-urlencoded" if kind.takes_json() => JSON,
+            "application/x-www-form-urlencoded" if kind.accepts_json() => JSON,
             _ => media_type.text,
         });
         let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));

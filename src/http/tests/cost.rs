@@ -1,5 +1,5 @@
-//! Limits of the cost of a request: sizes are checked before parsing, the number of reported errors is limited, and large
-//! bodies do not block the runtime.
+//! Limits of the cost of a request: sizes are checked before parsing, the number of reported errors is limited, and
+//! large bodies do not block the runtime.
 
 use super::fixture::{config, serve, serve_with};
 use crate::units::ByteSize;

@@ -38,7 +38,8 @@ pub(super) const KIND_PATH: &str = "/v1/commands/{kind}";
 
 const ROLES: &str = "A bearer token. Roles: `self` is the user in the path, `admin` is an administrator.";
 
-/// Creates the description of a listener with these routes and kinds. `requires_token`: whether callers must authenticate.
+/// Creates the description of a listener with these routes and kinds. `requires_token`: whether callers must
+/// authenticate.
 pub(super) fn describe<'a, C: Send + Sync + 'static>(
     routes: impl Iterator<Item = &'a Route<Handler<C>>>,
     kinds: &Kinds,

@@ -94,8 +94,8 @@ fn remarks<E>(route: &Route<E>, access: Access, requires_token: bool) -> String 
     if route.is_write() { format!("{WRITE} {callers}") } else { callers.to_owned() }
 }
 
-/// The tokens that a route accepts. An empty list means that the route ignores tokens. `requires_token`: whether callers must
-/// authenticate. In open mode they need not.
+/// The tokens that a route accepts. An empty list means that the route ignores tokens. `requires_token`: whether
+/// callers must authenticate. In open mode they need not.
 fn security(access: Access, requires_token: bool) -> Value {
     let roles: &[&[&str]] = match access {
         Access::Public => return json!([]),
