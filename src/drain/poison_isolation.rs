@@ -91,7 +91,7 @@ mod tests {
         assert!(suspects.must_send_alone(P, Lsn(9)) && !suspects.must_send_alone(P, Lsn(10)));
         assert_eq!(suspects.on_settled(P, Lsn(5)), None);
         suspects.mark_poison_found(P);
-        assert_eq!(suspects.on_settled(P, Lsn(9)), None, "the culprit was too large, not the batch");
+        assert_eq!(suspects.on_settled(P, Lsn(9)), None, "the poison record was too large, not the batch");
         assert!(suspects.is_empty());
     }
 

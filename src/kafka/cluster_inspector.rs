@@ -77,16 +77,16 @@ impl ClusterInspector {
 
     /// The addresses that the cluster's brokers advertise. Fails if no broker responds.
     pub fn brokers(&self) -> Result<Vec<String>, InspectionError> {
-        let asking = self.query_client(client::base)?;
-        let found = asking.client().fetch_metadata(None, REQUEST_TIMEOUT);
-        let metadata = found.map_err(|error| asking.refusal(&error))?;
+        let query = self.query_client(client::base)?;
+        let found = query.client().fetch_metadata(None, REQUEST_TIMEOUT);
+        let metadata = found.map_err(|error| query.refusal(&error))?;
         Ok(metadata.brokers().iter().map(|broker| format!("{}:{}", broker.host(), broker.port())).collect())
     }
 
     /// The brokers' description of a topic.
     pub fn topic(&self, name: &str) -> Result<TopicDescription, InspectionError> {
-        let asking = self.query_client(client::base)?;
-        let partitions = match topic_admin::fetch_metadata(asking.client(), name, REQUEST_TIMEOUT) {
+        let query = self.query_client(client::base)?;
+        let partitions = match topic_admin::fetch_metadata(query.client(), name, REQUEST_TIMEOUT) {
             TopicMetadata::Partitions(partitions) => partitions,
             TopicMetadata::Pending => return Err(Code::LeaderNotAvailable.into()),
             TopicMetadata::Refused(reason) => {
@@ -96,7 +96,7 @@ impl ClusterInspector {
                 return Err(InspectionError { code, text: words });
             }
             TopicMetadata::Away => {
-                return Err(asking.refusal(&KafkaError::MetadataFetch(Code::AllBrokersDown)));
+                return Err(query.refusal(&KafkaError::MetadataFetch(Code::AllBrokersDown)));
             }
         };
         Ok(TopicDescription { partitions, settings: self.settings(name) })
@@ -124,7 +124,7 @@ impl ClusterInspector {
 
     /// Checks that this client may write to a topic. Brokers reject the record in any case.
     pub fn may_write(&self, topic: &str) -> Result<(), InspectionError> {
-        let asking = self.query_client(|config, bootstrap| {
+        let query = self.query_client(|config, bootstrap| {
             let mut settings = client::base(config, bootstrap)?;
             settings.set("enable.idempotence", "false").set("acks", IMPOSSIBLE_ACKS).set("linger.ms", "0");
             settings.set("message.timeout.ms", REQUEST_TIMEOUT.as_millis().to_string());
@@ -132,18 +132,18 @@ impl ClusterInspector {
         })?;
         // The record has a key, because a compacted topic rejects records without one.
         let record = BaseRecord::<str, str>::to(topic).partition(0).key("forebay").payload("");
-        asking.0.send(record).map_err(|(error, _)| error)?;
+        query.0.send(record).map_err(|(error, _)| error)?;
         let end = Instant::now() + REQUEST_TIMEOUT + POLL_INTERVAL;
         while Instant::now() < end {
-            asking.0.poll(POLL_INTERVAL);
-            if let Some(code) = *asking.context().delivered.lock() {
+            query.0.poll(POLL_INTERVAL);
+            if let Some(code) = *query.context().delivered.lock() {
                 return match code {
                     Code::InvalidRequiredAcks => Ok(()),
-                    code => Err(asking.refusal(&KafkaError::MessageProduction(code))),
+                    code => Err(query.refusal(&KafkaError::MessageProduction(code))),
                 };
             }
         }
-        Err(asking.refusal(&KafkaError::MessageProduction(Code::MessageTimedOut)))
+        Err(query.refusal(&KafkaError::MessageProduction(Code::MessageTimedOut)))
     }
 
     /// Checks that this client may read a topic. It commits no offsets and joins no group.
@@ -182,16 +182,16 @@ impl ClusterInspector {
     /// Checks that this client may use transactional ids like this one. Brokers reject the producer in any case. The
     /// id must be unused: a broker without a timeout limit would assign it to this client.
     pub fn transactional_id(&self, id: &str) -> Result<(), InspectionError> {
-        let asking = self.query_client(|config, bootstrap| {
+        let query = self.query_client(|config, bootstrap| {
             let mut settings = client::transactional(config, bootstrap, id)?;
             settings.set("transaction.timeout.ms", IMPOSSIBLE_TIMEOUT_MS);
             Ok(settings)
         })?;
-        match asking.0.init_transactions(REQUEST_TIMEOUT) {
+        match query.0.init_transactions(REQUEST_TIMEOUT) {
             Ok(()) => Ok(()),
             Err(error) => match code_of(&error) {
                 Code::InvalidTransactionTimeout => Ok(()),
-                _ => Err(asking.refusal(&error)),
+                _ => Err(query.refusal(&error)),
             },
         }
     }

@@ -161,8 +161,8 @@ mod tests {
         let (config, alarm) = (Config::default(), FatalSignal::default());
         let probe = ClusterProbe::start(&config, broker.bootstrap(), "t", &alarm).unwrap();
         await_answer(&probe, Result::is_ok);
-        let nobody = ClusterProbe::start(&config, "127.0.0.1:9", "t", &alarm).unwrap();
-        await_answer(&nobody, Result::is_err);
+        let unreachable = ClusterProbe::start(&config, "127.0.0.1:9", "t", &alarm).unwrap();
+        await_answer(&unreachable, Result::is_err);
         let end = Instant::now() + Duration::from_secs(60);
         let is_refused = |error: &BrokerError| {
             error.broker == "127.0.0.1:9" && error.error.ends_with("Connection refused")
@@ -171,7 +171,7 @@ mod tests {
             assert!(Instant::now() < end, "{:?}", broker_errors());
             std::thread::sleep(Duration::from_millis(20));
         }
-        let ended = nobody.into_thread().stop(Duration::from_secs(60));
+        let ended = unreachable.into_thread().stop(Duration::from_secs(60));
         assert!(ended.is_ok(), "{ended:?}");
     }
 }

@@ -103,11 +103,11 @@ impl Producer {
         config: &Config,
         bootstrap: &str,
         guarantee: GapPolicy,
-        ring: impl Fn() + Send + Sync + 'static,
+        notify: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         let idempotent = config.acks == Acks::All;
         let creating = client::topic_creating(config, bootstrap)?;
-        Self::build(&client::producer(config, bootstrap, guarantee)?, creating, idempotent, ring)
+        Self::build(&client::producer(config, bootstrap, guarantee)?, creating, idempotent, notify)
     }
 
     /// Creates a producer of transactions with this id. It sends nothing before [`Self::init_transactions`].
@@ -115,23 +115,23 @@ impl Producer {
         config: &Config,
         bootstrap: &str,
         id: &str,
-        ring: impl Fn() + Send + Sync + 'static,
+        notify: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         let creating = client::topic_creating(config, bootstrap)?;
-        Self::build(&client::transactional(config, bootstrap, id)?, creating, true, ring)
+        Self::build(&client::transactional(config, bootstrap, id)?, creating, true, notify)
     }
 
     fn build(
         settings: &ClientConfig,
         creating: ClientConfig,
         idempotent: bool,
-        ring: impl Fn() + Send + Sync + 'static,
+        notify: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         let results = Arc::new(Results {
             deliveries: Mutex::default(),
             failed: AtomicBool::new(false),
             stopped: OnceLock::new(),
-            notify: Box::new(ring),
+            notify: Box::new(notify),
         });
         let its = Arc::clone(&results);
         let on_failure = OnFailure::Report(Box::new(move |cause| its.stop_reporting(cause)));
@@ -209,8 +209,8 @@ impl Producer {
 
     /// Why the producer sends nothing more, if it has failed.
     pub fn fatal(&self) -> Option<(RDKafkaErrorCode, String)> {
-        let deaf = self.results.stopped.get().map(|cause| (RDKafkaErrorCode::Fatal, cause.clone()));
-        deaf.or_else(|| self.inner.client().fatal_error())
+        let stopped = self.results.stopped.get().map(|cause| (RDKafkaErrorCode::Fatal, cause.clone()));
+        stopped.or_else(|| self.inner.client().fatal_error())
     }
 
     /// Returns, as failed, every record that is not in flight to a broker.

@@ -189,26 +189,26 @@ impl<'a> Checker<'a> {
     }
 
     /// Checks one status of a command against the whole topic.
-    fn status(&mut self, sighting: &StatusObservation) {
+    fn status(&mut self, observation: &StatusObservation) {
         self.counts.statuses += 1;
-        let Some(entry) = self.entry(sighting.client, sighting.serial) else {
+        let Some(entry) = self.entry(observation.client, observation.serial) else {
             return self
                 .findings
-                .add(Violation::Storm, format!("a status of an unknown command: {sighting:?}"));
+                .add(Violation::Storm, format!("a status of an unknown command: {observation:?}"));
         };
         let entry = entry.clone();
-        let found = self.places(sighting.client, sighting.serial);
+        let found = self.places(observation.client, observation.serial);
         let wrong = |what: &str| {
-            let told = format!("{}: {what}; in the topic at {found:?}: {sighting:?}", entry.command);
+            let told = format!("{}: {what}; in the topic at {found:?}: {observation:?}", entry.command);
             self.findings.add(Violation::Status, told);
         };
-        match (sighting.state, sighting.place) {
+        match (observation.state, observation.place) {
             (ObservedState::Sent, Some(place)) if !found.contains(&place) => {
                 wrong("the record is not at the reported location")
             }
             (ObservedState::Sent, None) if found.is_empty() => wrong("sent, but not in the topic"),
             (ObservedState::Dead, _) if !entry.command.is_poison() => wrong("a dead letter without a reason"),
-            (ObservedState::Accepted, _) if sighting.is_final && self.is_drained => {
+            (ObservedState::Accepted, _) if observation.is_final && self.is_drained => {
                 wrong("waiting, but nothing is left to deliver")
             }
             (ObservedState::Gone, _) => self.counts.statuses_gone += 1,
@@ -217,7 +217,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The end of the topics is reached. Determines missing records and wrong statuses.
-    pub fn finish(mut self, sightings: &[StatusObservation]) -> CheckCounts {
+    pub fn finish(mut self, observations: &[StatusObservation]) -> CheckCounts {
         let mut ids = HashSet::new();
         let mut known = 0;
         for journal in self.journals {
@@ -236,8 +236,8 @@ impl<'a> Checker<'a> {
             let what = format!("{} ids were assigned more than once", known - ids.len());
             self.findings.add(Violation::TwoIds, what);
         }
-        for sighting in sightings {
-            self.status(sighting);
+        for observation in observations {
+            self.status(observation);
         }
         self.counts.keys = self.keys.len() as u64;
         self.counts

@@ -223,7 +223,7 @@ impl LoadClient {
                 continue;
             }
             match StatusObservation::read(command.client, command.serial, command.kind, document) {
-                Ok(sighting) => self.shared.add_observation(sighting),
+                Ok(observation) => self.shared.add_observation(observation),
                 Err(what) => self.shared.findings.add(Violation::Status, what),
             }
         }

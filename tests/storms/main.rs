@@ -39,16 +39,16 @@ fn storm(test: &str, delivery: DeliveryMode) {
     let Some(kafka) = services::kafka(test) else { return };
     let _alone = lock(&ALONE);
     let options = Options::new(delivery);
-    let verdict = storm::run(&kafka, &options);
-    report::write(&options, &verdict);
-    let findings = &verdict.shared.findings;
+    let result = storm::run(&kafka, &options);
+    report::write(&options, &result);
+    let findings = &result.shared.findings;
     match &options.planted {
         Some(fault) => {
             assert!(!findings.is_empty(), "seed {}: {fault} was planted and not found", options.seed)
         }
         None => assert!(findings.is_empty(), "seed {}:\n{findings}", options.seed),
     }
-    assert!(verdict.counts.acknowledged > 1_000, "hardly any load: {:?}", verdict.counts);
+    assert!(result.counts.acknowledged > 1_000, "hardly any load: {:?}", result.counts);
 }
 
 #[test]

@@ -23,16 +23,16 @@ const PROMISES: [(&str, &[Violation]); 8] = [
 ];
 
 /// Writes the report to stdout, and to a file if one is configured.
-pub fn write(options: &Options, verdict: &StormResult) {
-    let text = text(options, verdict);
+pub fn write(options: &Options, result: &StormResult) {
+    let text = text(options, result);
     println!("{text}");
     if let Some(path) = &options.report {
         fs::write(path, &text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 }
 
-fn text(options: &Options, verdict: &StormResult) -> String {
-    let (shared, counts) = (&verdict.shared, &verdict.counts);
+fn text(options: &Options, result: &StormResult) -> String {
+    let (shared, counts) = (&result.shared, &result.counts);
     let mut text = String::new();
     let minutes = options.length.as_secs_f64() / 60.0;
     let passed = if shared.findings.is_empty() { "nothing found" } else { "VIOLATIONS" };
@@ -43,7 +43,7 @@ fn text(options: &Options, verdict: &StormResult) -> String {
         "`scripts/storm --minutes {minutes:.1} --delivery {mode} --seed {} --rate {}`\n",
         options.seed, options.rate
     );
-    let longest = verdict.drains.iter().max().copied().unwrap_or_default();
+    let longest = result.drains.iter().max().copied().unwrap_or_default();
     let rows = [
         ("requests", shared.requests.load(Ordering::Relaxed)),
         ("of them with a repeated key", shared.replays.load(Ordering::Relaxed)),
@@ -56,16 +56,16 @@ fn text(options: &Options, verdict: &StormResult) -> String {
         ("of them repeats of the same id", counts.repeats),
         ("of them accepted again after their key expired", counts.key_expired),
         ("ordered keys", counts.keys),
-        ("dead letters", verdict.dead),
+        ("dead letters", result.dead),
         ("of them expected because acknowledged", counts.dead_expected),
         ("statuses checked", counts.statuses),
         ("of them no longer retained", counts.statuses_gone),
         ("statuses with less information after a crash", shared.statuses_lost.load(Ordering::Relaxed)),
         ("largest backlog", shared.largest_backlog.load(Ordering::Relaxed)),
         ("longest time without an acknowledgement, ms", shared.longest_ack_gap().as_millis() as u64),
-        ("rounds of faults, the backlog drained after each", verdict.drains.len() as u64),
+        ("rounds of faults, the backlog drained after each", result.drains.len() as u64),
         ("longest of these drains, ms", longest.as_millis() as u64),
-        ("total, s", verdict.elapsed.as_secs()),
+        ("total, s", result.elapsed.as_secs()),
     ];
     text.push_str("| counted | |\n|---|---:|\n");
     for (what, count) in rows {
@@ -84,7 +84,7 @@ fn text(options: &Options, verdict: &StormResult) -> String {
     if !shared.findings.is_empty() {
         let why = match &options.planted {
             Some(fault) => format!("{fault} was enabled."),
-            None => format!("Journals, logs and data are kept in {}.", verdict.dir.display()),
+            None => format!("Journals, logs and data are kept in {}.", result.dir.display()),
         };
         let _ = writeln!(text, "\n{why}\n\n{}", shared.findings);
     }

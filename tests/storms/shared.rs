@@ -42,7 +42,7 @@ pub struct Shared {
     pub largest_backlog: AtomicU64,
     /// Statuses that contained less information after a crash than before.
     pub statuses_lost: AtomicU64,
-    pub sightings: Mutex<Vec<StatusObservation>>,
+    pub observations: Mutex<Vec<StatusObservation>>,
     recent: Mutex<Vec<AcknowledgedCommand>>,
     tally: Mutex<BTreeMap<String, u64>>,
     ack_gap: Mutex<AckGap>,
@@ -69,7 +69,7 @@ impl Shared {
             evictions: AtomicU64::new(0),
             largest_backlog: AtomicU64::new(0),
             statuses_lost: AtomicU64::new(0),
-            sightings: Mutex::default(),
+            observations: Mutex::default(),
             recent: Mutex::default(),
             tally: Mutex::default(),
             ack_gap: Mutex::new(AckGap { since: Instant::now(), longest: Duration::ZERO }),
@@ -122,8 +122,8 @@ impl Shared {
         evictions % 2 == 1 || self.evictions() != evictions
     }
 
-    pub fn add_observation(&self, sighting: StatusObservation) {
-        lock(&self.sightings).push(sighting);
+    pub fn add_observation(&self, observation: StatusObservation) {
+        lock(&self.observations).push(observation);
     }
 }
 

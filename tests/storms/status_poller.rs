@@ -110,13 +110,14 @@ impl StatusPoller {
 
     /// The current status of a command, if one is reported.
     fn poll_status(&mut self, known: &AcknowledgedCommand) -> Option<StatusObservation> {
-        let sighting = request_status(&mut self.http, &self.shared, known)?;
+        let observation = request_status(&mut self.http, &self.shared, known)?;
         let young = known.at.elapsed() < MIN_RETENTION;
-        if sighting.state == ObservedState::Gone && young && !self.shared.may_have_evicted(known.evictions) {
+        if observation.state == ObservedState::Gone && young && !self.shared.may_have_evicted(known.evictions)
+        {
             self.shared.findings.add(Violation::Status, format!("404 for the recent command {}", known.id));
         }
-        self.shared.add_observation(sighting);
-        Some(sighting)
+        self.shared.add_observation(observation);
+        Some(observation)
     }
 }
 
@@ -131,7 +132,7 @@ pub fn request_status(
     let (client, serial) = (known.client, known.serial);
     match (response.status, document["code"].as_str()) {
         (200, _) => match StatusObservation::read(client, serial, known.kind, &document) {
-            Ok(sighting) => Some(sighting),
+            Ok(observation) => Some(observation),
             Err(what) => {
                 shared.findings.add(Violation::Status, what);
                 None

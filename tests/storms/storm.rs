@@ -207,9 +207,9 @@ fn check_final_statuses(parts: &StormParts, journals: &[Journal]) {
                 at: Instant::now(),
                 evictions: 0,
             };
-            if let Some(mut sighting) = request_status(&mut http, shared, &known) {
-                sighting.is_final = true;
-                shared.add_observation(sighting);
+            if let Some(mut observation) = request_status(&mut http, shared, &known) {
+                observation.is_final = true;
+                shared.add_observation(observation);
             }
         }
     }
@@ -226,7 +226,7 @@ fn check(parts: &StormParts, options: &Options, journals: &[Journal], is_drained
     {
         findings.add(Violation::Stuck, what);
     }
-    checker.finish(&lock(&parts.shared.sightings))
+    checker.finish(&lock(&parts.shared.observations))
 }
 
 /// Accepting commands does not wait for Kafka, and the other faults last seconds.

@@ -63,8 +63,8 @@ impl ParkedKeys {
     }
 
     /// Closes the slot from this record on, until its value is resolved. `asked` is whether the value was requested.
-    pub(super) fn hold(&mut self, key: KeySlotId, lsn: Lsn, asked: bool) {
-        self.has_unrequested |= !asked;
+    pub(super) fn hold(&mut self, key: KeySlotId, lsn: Lsn, was_requested: bool) {
+        self.has_unrequested |= !was_requested;
         let waiting = self.waiting.entry(key.0).or_default();
         let slot = self.slots.entry(key).or_insert_with(|| {
             *waiting += 1;

@@ -86,36 +86,40 @@ impl HeldLanes {
     /// again later.
     pub(super) fn mark_stalled(&mut self, place: TopicPartition, now: Instant) -> Duration {
         let backoff = self.backoff.clone();
-        let stuck = self.stalled.entry(place).or_insert(StalledPartition {
+        let stalled_partition = self.stalled.entry(place).or_insert(StalledPartition {
             retry_at: now,
             is_on_trial: false,
             backoff,
         });
-        let delay = stuck.backoff.delay();
-        stuck.retry_at = now + delay;
-        stuck.is_on_trial = false;
+        let delay = stalled_partition.backoff.delay();
+        stalled_partition.retry_at = now + delay;
+        stalled_partition.is_on_trial = false;
         delay
     }
 
     /// Whether the partition is stalled.
     pub(super) fn is_stalled(&self, place: TopicPartition) -> bool {
-        self.stalled.get(&place).is_some_and(|stuck| !stuck.is_on_trial)
+        self.stalled.get(&place).is_some_and(|stalled_partition| !stalled_partition.is_on_trial)
     }
 
     /// All stalled partitions.
     pub(super) fn stalled_partitions(&self) -> Vec<TopicPartition> {
-        self.stalled.iter().filter(|(_, stuck)| !stuck.is_on_trial).map(|(place, _)| *place).collect()
+        self.stalled
+            .iter()
+            .filter(|(_, stalled_partition)| !stalled_partition.is_on_trial)
+            .map(|(place, _)| *place)
+            .collect()
     }
 
     /// Whether the partition is on trial: one record is sent, and no other until that one is acknowledged.
     pub(super) fn is_on_trial(&self, place: TopicPartition) -> bool {
-        self.stalled.get(&place).is_some_and(|stuck| stuck.is_on_trial)
+        self.stalled.get(&place).is_some_and(|stalled_partition| stalled_partition.is_on_trial)
     }
 
     /// Starts a trial of each partition whose delay has expired.
     pub(super) fn retry(&mut self, now: Instant) {
-        for stuck in self.stalled.values_mut() {
-            stuck.is_on_trial |= now >= stuck.retry_at;
+        for stalled_partition in self.stalled.values_mut() {
+            stalled_partition.is_on_trial |= now >= stalled_partition.retry_at;
         }
     }
 
