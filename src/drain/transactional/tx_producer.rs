@@ -129,8 +129,8 @@ impl TxProducer {
                 tracing::warn!(
                     event = "drain.transaction_pending",
                     kafka.transactional_id = self.id,
-                    "Kafka has not ended this worker's former transaction yet: its coordinator, or the leader of a \
-                     partition in it, is unavailable"
+                    "Kafka has not ended this worker's previous transaction yet; its coordinator, or the leader of one \
+                     of its partitions, is unavailable"
                 );
             }
             tick()
