@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_reported_with_its_key() {
+    fn every_config_error_is_reported_with_its_key() {
         let config = read(
             "brokers = \"localhost\"\nlinger = \"1h\"\nmessage_max = \"2B\"\nsecurity_protocol = \"sasl_ssl\"\n\
              ssl_ca_file = \"/does/not/exist\"\nproperties = { acks = 1 }",
