@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::requests::{await_sent, daemon, id, ids, is_replay, refusal};
 use crate::daemon::{await_drained, metric};
+use crate::requests::{await_sent, daemon, id, ids, is_replay, refusal};
 use support::admin::unique_name;
 use support::consume::{Record, read_all};
 use support::http::{Client, Response};
@@ -44,8 +44,8 @@ fn of<'r>(records: &'r [Record], id: &str) -> &'r Record {
 }
 
 #[test]
-fn events_reach_kafka_with_every_attribute_in_the_mode_that_the_kind_has() {
-    let test = "events_reach_kafka_with_every_attribute_in_the_mode_that_the_kind_has";
+fn events_reach_kafka_with_all_attributes_in_the_configured_mode() {
+    let test = "events_reach_kafka_with_all_attributes_in_the_configured_mode";
     let Some(bootstrap) = services::shared_kafka(test) else { return };
     let (forebay, topics) = stage(&bootstrap);
     let http = &mut forebay.http();
@@ -103,8 +103,8 @@ fn events_reach_kafka_with_every_attribute_in_the_mode_that_the_kind_has() {
 }
 
 #[test]
-fn an_event_that_is_sent_again_is_accepted_once_after_a_crash_too() {
-    let test = "an_event_that_is_sent_again_is_accepted_once_after_a_crash_too";
+fn a_repeated_event_is_accepted_once_even_after_a_crash() {
+    let test = "a_repeated_event_is_accepted_once_even_after_a_crash";
     let Some(bootstrap) = services::shared_kafka(test) else { return };
     let (mut forebay, topics) = stage(&bootstrap);
     let one = event("1", json!({"data": {"a": 1}}));
@@ -135,7 +135,7 @@ fn an_event_that_is_sent_again_is_accepted_once_after_a_crash_too() {
 }
 
 #[test]
-fn a_batch_with_one_event_that_is_none_leaves_nothing_in_the_log() {
+fn one_invalid_event_rejects_the_whole_batch() {
     let types = "cloudevents = \"binary\"";
     let mut forebay =
         daemon().toml(&format!("[[kinds]]\nname = \"binary.store\"\ntopic = \"e.v1\"\n{types}\n"));

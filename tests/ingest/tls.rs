@@ -6,8 +6,8 @@ use std::io::ErrorKind;
 use tokio_rustls::rustls::ALL_VERSIONS;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
-use crate::requests::{ORDERS, daemon, filled, id, order};
 use crate::daemon::{LONG, metric};
+use crate::requests::{ORDERS, daemon, filled, id, order};
 use support::http::{Connection, Response};
 use support::process::Forebay;
 use support::tls::{CertificateFiles, Identity, TlsConnection};
@@ -44,7 +44,7 @@ fn failed(forebay: &Forebay, reason: &str) -> f64 {
 }
 
 #[test]
-fn a_command_is_accepted_over_both_versions_and_plain_http_is_not_answered() {
+fn both_http_versions_work_over_tls_and_plain_does_not() {
     let Some(identity) = Identity::make("a_command_is_accepted_over_both_versions") else { return };
     let (forebay, _) = daemon_with(&identity);
     for versions in [&[&TLS12], &[&TLS13]] {
@@ -65,8 +65,8 @@ fn a_command_is_accepted_over_both_versions_and_plain_http_is_not_answered() {
 }
 
 #[test]
-fn a_request_that_is_no_http_is_explained_over_tls_too() {
-    let Some(identity) = Identity::make("a_request_that_is_no_http_is_explained_over_tls_too") else {
+fn a_request_that_is_not_http_gets_an_error() {
+    let Some(identity) = Identity::make("a_request_that_is_not_http_gets_an_error") else {
         return;
     };
     let (forebay, _) = daemon_with(&identity);
@@ -80,7 +80,7 @@ fn a_request_that_is_no_http_is_explained_over_tls_too() {
 }
 
 #[test]
-fn who_says_nothing_before_or_after_the_handshake_is_closed_and_holds_nobody_up() {
+fn silent_clients_are_disconnected_and_delay_no_others() {
     let Some(identity) = Identity::make("who_says_nothing_before_or_after_the_handshake") else { return };
     let (forebay, _) = configured(daemon(), &identity);
     let mut forebay = forebay.set("server.header_timeout", "300ms");
@@ -100,7 +100,7 @@ fn who_says_nothing_before_or_after_the_handshake_is_closed_and_holds_nobody_up(
 }
 
 #[test]
-fn handshakes_count_towards_the_connections_that_may_be_open() {
+fn handshakes_count_towards_the_connection_limit() {
     let Some(identity) = Identity::make("handshakes_count_towards_the_connections") else { return };
     let (forebay, _) = configured(daemon(), &identity);
     let mut forebay = forebay.set("server.max_connections", 1).set("server.header_timeout", "1h");
@@ -110,7 +110,7 @@ fn handshakes_count_towards_the_connections_that_may_be_open() {
         tls::connect(&forebay.address(), &[&identity], ALL_VERSIONS).is_err()
     });
     drop(silent);
-    wait::until_true("its place is free again", LONG, || {
+    wait::until_true("the connection slot is free again", LONG, || {
         tls::connect(&forebay.address(), &[&identity], ALL_VERSIONS).is_ok()
     });
     // The daemon does not wait for a client in the middle of a handshake.
@@ -120,8 +120,8 @@ fn handshakes_count_towards_the_connections_that_may_be_open() {
 }
 
 #[test]
-fn a_new_certificate_is_for_new_connections_and_old_ones_live_on() {
-    let test = "a_new_certificate_is_for_new_connections_and_old_ones_live_on";
+fn a_new_certificate_applies_to_new_connections_only() {
+    let test = "a_new_certificate_applies_to_new_connections_only";
     let (Some(old), Some(new)) = (Identity::make(test), Identity::make(test)) else { return };
     let (forebay, place) = daemon_with(&old);
     let connect = || tls::connect(&forebay.address(), &[&old, &new], ALL_VERSIONS).unwrap();
@@ -132,7 +132,9 @@ fn a_new_certificate_is_for_new_connections_and_old_ones_live_on() {
     // File by file: the certificate does not change until both files match.
     tls::replace(&place.cert, &new.cert);
     let unfit = "a key that does not belong to the certificate";
-    wait::until_true("the half of it is seen", LONG, || forebay.log().contains(unfit));
+    wait::until_true("the new certificate without its key is detected", LONG, || {
+        forebay.log().contains(unfit)
+    });
     assert_eq!(connect().cert, old.der());
     tls::replace(&place.key, &new.key);
     wait::until_true("the new certificate is shown", LONG, || connect().cert == new.der());
@@ -143,16 +145,18 @@ fn a_new_certificate_is_for_new_connections_and_old_ones_live_on() {
 }
 
 #[test]
-fn files_that_are_broken_or_gone_keep_the_certificate_that_is_in_use() {
-    let test = "files_that_are_broken_or_gone_keep_the_certificate_that_is_in_use";
+fn broken_or_missing_files_keep_the_current_certificate() {
+    let test = "broken_or_missing_files_keep_the_current_certificate";
     let (Some(old), Some(new)) = (Identity::make(test), Identity::make(test)) else { return };
     let (forebay, place) = daemon_with(&old);
     let connect = || tls::connect(&forebay.address(), &[&old, &new], ALL_VERSIONS).unwrap();
     tls::replace(&place.key, "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n");
-    wait::until_true("it is said", LONG, || forebay.log().contains("a private key of an unsupported type"));
+    wait::until_true("the error is logged", LONG, || {
+        forebay.log().contains("a private key of an unsupported type")
+    });
     id(&post(&mut connect().connection, "a"));
     fs::remove_file(&place.cert).unwrap();
-    wait::until_true("it is said", LONG, || forebay.log().contains("No such file"));
+    wait::until_true("the error is logged", LONG, || forebay.log().contains("No such file"));
     assert_eq!(connect().cert, old.der());
     CertificateFiles::with(forebay.dir(), &new);
     wait::until_true("the new certificate is shown", LONG, || connect().cert == new.der());
@@ -160,8 +164,8 @@ fn files_that_are_broken_or_gone_keep_the_certificate_that_is_in_use() {
 }
 
 #[test]
-fn what_is_wrong_with_the_files_is_said_with_the_key_that_names_them() {
-    let test = "what_is_wrong_with_the_files_is_said_with_the_key_that_names_them";
+fn certificate_file_errors_name_their_config_key() {
+    let test = "certificate_file_errors_name_their_config_key";
     let (Some(one), Some(other)) = (Identity::make(test), Identity::make(test)) else { return };
     let broken = one.cert.replace("MII", "AAA");
     let (cert, key) = ("[server] tls_cert_file", "[server] tls_key_file");
