@@ -247,8 +247,8 @@ mod tests {
     fn an_unparsable_record_has_a_reason_without_its_content() {
         let value = r#"{"name":"ada"}"#;
         for (wrong, why) in [
-            (record("eve", "user.delete", value), "key is not the name"),
-            (record("ada", "user.rename", value), "kind is not known"),
+            (record("eve", "user.delete", value), "key differs from the name"),
+            (record("ada", "user.rename", value), "does not know the record's kind"),
             (record("ada", "user.create", value), "is missing"),
             (record("ada", "user.delete", "geheim"), "not a user command"),
             (record("", "user.delete", value), "not a user's name"),
