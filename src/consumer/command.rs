@@ -71,12 +71,12 @@ impl Command {
         };
         let parsed: Option<CommandId> = record.header(ID).and_then(|id| id.parse().ok());
         // Forty characters at most, like an id.
-        let place = || format!("{GENERATED_ID_PREFIX}{}-{}", record.partition, record.offset);
+        let generated_id = || format!("{GENERATED_ID_PREFIX}{}-{}", record.partition, record.offset);
         let id = match (parsed, record.header(ID)) {
             (Some(id), _) => id.to_string(),
             // The record got its generated id when it was sent to the retry topic.
             (None, Some(id)) if from_retry && is_generated_id(id) => id.to_owned(),
-            (None, _) => place(),
+            (None, _) => generated_id(),
         };
         let kind = record.header(KIND).unwrap_or(NO_KIND);
         let (name, request) = match name(record) {
@@ -88,9 +88,9 @@ impl Command {
             Ok(request) => (Some(request), None),
             Err(fault) => (None, Some(fault)),
         };
-        let said = record.header(ACCEPTED_AT).and_then(|at| at.parse().ok());
+        let from_header = record.header(ACCEPTED_AT).and_then(|at| at.parse().ok());
         Self {
-            accepted_at: parsed.map(|id| id.accepted_at()).or(said).unwrap_or_else(Timestamp::now),
+            accepted_at: parsed.map(|id| id.accepted_at()).or(from_header).unwrap_or_else(Timestamp::now),
             kind: kind.chars().filter(|character| !character.is_control()).take(MAX_KIND).collect(),
             id,
             parsed,

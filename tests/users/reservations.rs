@@ -121,35 +121,35 @@ fn id(document: &Value) -> String {
 
 #[test]
 fn a_log_takes_over_its_own_orphaned_reservations() {
-    let Some(house) = SharedServers::new("a_log_takes_over_its_own_orphaned_reservations") else {
+    let Some(servers) = SharedServers::new("a_log_takes_over_its_own_orphaned_reservations") else {
         return;
     };
-    let mut forebay = house.daemon();
+    let mut forebay = servers.daemon();
     expect(&register(&mut forebay.http(), &new_user(1)), 202, "");
-    let log = house.marker("user-1").unwrap()[0].clone();
+    let log = servers.marker("user-1").unwrap()[0].clone();
     // As after a crash between the reservation and the log.
     let nothing = "0123456789abcdef0123456789abcdef";
     for key in ["user-2", "email:user-2@example.org", "phone:+491700000002"] {
-        house.set_marker(key, &[&log, nothing, nothing, "-"]);
+        servers.set_marker(key, &[&log, nothing, nothing, "-"]);
     }
     forebay.kill();
     forebay.start();
     let second = expect(&register(&mut forebay.http(), &new_user(2)), 202, "");
-    let marker = house.marker("user-2").unwrap();
+    let marker = servers.marker("user-2").unwrap();
     assert_eq!((marker[0].as_str(), marker[3].clone()), (log.as_str(), id(&second)));
     assert_ne!(marker[1], nothing);
 }
 
 #[test]
 fn an_accepted_command_keeps_its_reservation_after_a_crash() {
-    let Some(house) = SharedServers::new("an_accepted_command_keeps_its_reservation_after_a_crash") else {
+    let Some(servers) = SharedServers::new("an_accepted_command_keeps_its_reservation_after_a_crash") else {
         return;
     };
-    let mut forebay = house.daemon();
+    let mut forebay = servers.daemon();
     let first = expect(&register(&mut forebay.http(), &new_user(1)), 202, "");
-    let parts = house.marker("user-1").unwrap();
+    let parts = servers.marker("user-1").unwrap();
     // As after a crash before the id was written into the reservation: only the claim identifies the command.
-    house.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
+    servers.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
     forebay.kill();
     forebay.start();
     let again = register(&mut forebay.http(), &new_user(1));
@@ -162,10 +162,10 @@ fn an_accepted_command_keeps_its_reservation_after_a_crash() {
 
 #[test]
 fn a_reservation_is_valid_while_its_daemon_runs() {
-    let Some(house) = SharedServers::new("a_reservation_is_valid_while_its_daemon_runs") else {
+    let Some(servers) = SharedServers::new("a_reservation_is_valid_while_its_daemon_runs") else {
         return;
     };
-    let (mut one, two) = (house.daemon(), house.daemon());
+    let (mut one, two) = (servers.daemon(), servers.daemon());
     let first = expect(&register(&mut one.http(), &new_user(1)), 202, "");
     let again = register(&mut two.http(), &new_user(1));
     assert_eq!(id(&expect(&again, 202, "")), id(&first), "the first one's id");
@@ -186,78 +186,79 @@ fn a_reservation_is_valid_while_its_daemon_runs() {
 
 #[test]
 fn a_value_in_an_unfinished_request_is_not_taken() {
-    let Some(house) = SharedServers::new("a_value_in_an_unfinished_request_is_not_taken") else { return };
-    let (one, two) = (house.daemon(), house.daemon());
+    let Some(servers) = SharedServers::new("a_value_in_an_unfinished_request_is_not_taken") else { return };
+    let (one, two) = (servers.daemon(), servers.daemon());
     expect(&register(&mut one.http(), &new_user(1)), 202, "");
     let theirs = wait::until("the reservation has its id", LONG, || {
-        house.marker("user-1").filter(|parts| parts[3] != "-")
+        servers.marker("user-1").filter(|parts| parts[3] != "-")
     });
     // As left by a request of a running daemon between reservation and flush: it may still be rejected.
     let claim = sibling(&theirs[1]);
-    house.set_marker("user-2", &[&theirs[0], &claim, &"cd".repeat(16), "-"]);
+    servers.set_marker("user-2", &[&theirs[0], &claim, &"cd".repeat(16), "-"]);
     let refusal = wait::until("the checks finish in time", LONG, || {
         let document = expect_status(&register_once(&mut two.http(), &new_user(2)), 503);
         (document["code"] == "under_way").then_some(document)
     });
     assert_eq!(refusal["retryable"], true);
     // The request was accepted.
-    house.set_marker("user-2", &[&theirs[0], &claim, &"cd".repeat(16), &theirs[3]]);
+    servers.set_marker("user-2", &[&theirs[0], &claim, &"cd".repeat(16), &theirs[3]]);
     expect_name_taken(&two, &new_user(2));
 }
 
 #[test]
 fn a_rejected_retry_removes_reservations_left_by_a_crash() {
-    let Some(house) = SharedServers::new("a_rejected_retry_removes_reservations_left_by_a_crash") else {
+    let Some(servers) = SharedServers::new("a_rejected_retry_removes_reservations_left_by_a_crash") else {
         return;
     };
-    let forebay = house.daemon();
+    let forebay = servers.daemon();
     expect(&register(&mut forebay.http(), &new_user(1)), 202, "");
-    let own = house.marker("user-1").unwrap();
+    let own = servers.marker("user-1").unwrap();
     // A request for the first user's name with its own phone number; the daemon was killed between reservation and log.
     let phone = format!("phone:{}", new_user(2)["phone"].as_str().unwrap());
-    house.set_marker(&phone, &[&own[0], &"ab".repeat(16), &"cd".repeat(16), "-"]);
+    servers.set_marker(&phone, &[&own[0], &"ab".repeat(16), &"cd".repeat(16), "-"]);
     let other = namesake();
     expect_name_taken(&forebay, &other);
-    assert_eq!(house.marker(&phone), None);
+    assert_eq!(servers.marker(&phone), None);
 }
 
 #[test]
 fn an_in_flight_conflict_removes_reservations_left_by_a_crash() {
     let test = "an_in_flight_conflict_removes_reservations_left_by_a_crash";
-    let Some(house) = SharedServers::new(test) else { return };
-    refuse_behind_another(&house, "+get", |left| {
-        assert_eq!(left.iter().find_map(|key| house.marker(key)), None);
+    let Some(servers) = SharedServers::new(test) else { return };
+    refuse_behind_another(&servers, "+get", |left| {
+        assert_eq!(left.iter().find_map(|key| servers.marker(key)), None);
     });
 }
 
 #[test]
 fn unreadable_reservations_left_by_a_crash_are_removed_later() {
-    let Some(house) = SharedServers::new("unreadable_reservations_left_by_a_crash_are_removed_later") else {
+    let Some(servers) = SharedServers::new("unreadable_reservations_left_by_a_crash_are_removed_later")
+    else {
         return;
     };
-    refuse_behind_another(&house, "-get", |left| {
-        house.allow("+get");
-        assert!(house.marker(&left[0]).is_some(), "the reservation still exists");
-        wait::until_true("both are gone", LONG, || left.iter().all(|key| house.marker(key).is_none()));
+    refuse_behind_another(&servers, "-get", |left| {
+        servers.allow("+get");
+        assert!(servers.marker(&left[0]).is_some(), "the reservation still exists");
+        wait::until_true("both are gone", LONG, || left.iter().all(|key| servers.marker(key).is_none()));
     });
 }
 
 /// Registers a user with the address of a request in flight, after an earlier run had reserved name and phone number
 /// for the same user and was killed before the command was logged. Redis then allows the commands in `rule`; `check`
 /// gets the two keys after the rejection.
-fn refuse_behind_another(house: &SharedServers, rule: &str, check: impl Fn(&[String; 2])) {
-    let daemon = house.daemon();
+fn refuse_behind_another(servers: &SharedServers, rule: &str, check: impl Fn(&[String; 2])) {
+    let daemon = servers.daemon();
     let mut other = new_user(2);
     other["email"] = new_user(1)["email"].clone();
     let left = ["user-2".to_owned(), format!("phone:{}", other["phone"].as_str().unwrap())];
-    let locked = house.lock_users();
+    let locked = servers.lock_users();
     thread::scope(|scope| {
         let first = scope.spawn(|| register_once(&mut daemon.http(), &new_user(1)));
-        let own = wait::until("the first request is in flight", LONG, || house.marker("user-1"));
+        let own = wait::until("the first request is in flight", LONG, || servers.marker("user-1"));
         for key in &left {
-            house.set_marker(key, &[&own[0], &"ab".repeat(16), &"cd".repeat(16), "-"]);
+            servers.set_marker(key, &[&own[0], &"ab".repeat(16), &"cd".repeat(16), "-"]);
         }
-        house.allow(rule);
+        servers.allow(rule);
         let second = scope.spawn(|| register_once(&mut daemon.http(), &other));
         wait::until_true("both are", LONG, || {
             daemon::metric(&daemon, "http_in_flight") >= REQUESTS_IN_FLIGHT
@@ -271,16 +272,16 @@ fn refuse_behind_another(house: &SharedServers, rule: &str, check: impl Fn(&[Str
 
 #[test]
 fn a_restarted_daemon_releases_its_orphaned_reservations() {
-    let Some(house) = SharedServers::new("a_restarted_daemon_releases_its_orphaned_reservations") else {
+    let Some(servers) = SharedServers::new("a_restarted_daemon_releases_its_orphaned_reservations") else {
         return;
     };
-    let (mut one, two) = (house.daemon(), house.daemon());
+    let (mut one, two) = (servers.daemon(), servers.daemon());
     let first = expect(&register(&mut one.http(), &new_user(1)), 202, "");
-    let parts = house.marker("user-1").unwrap();
+    let parts = servers.marker("user-1").unwrap();
     // Two reservations of the same run: one command is logged, its id not yet written; the other was never logged.
-    house.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
+    servers.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
     let claim = sibling(&parts[1]);
-    house.set_marker("user-2", &[&parts[0], &claim, &"cd".repeat(16), "-"]);
+    servers.set_marker("user-2", &[&parts[0], &claim, &"cd".repeat(16), "-"]);
     one.kill();
     one.start();
     wait::until_true("the name is free again", LONG, || {
@@ -294,28 +295,28 @@ fn a_restarted_daemon_releases_its_orphaned_reservations() {
 
 #[test]
 fn a_disconnect_before_the_log_leaves_no_reservation() {
-    let Some(house) = SharedServers::new("a_disconnect_before_the_log_leaves_no_reservation") else {
+    let Some(servers) = SharedServers::new("a_disconnect_before_the_log_leaves_no_reservation") else {
         return;
     };
-    let daemon = house.daemon();
-    let locked = house.lock_users();
+    let daemon = servers.daemon();
+    let locked = servers.lock_users();
     let mut client = TcpStream::connect(daemon.address()).unwrap();
     client.write_all(&raw_registration(1)).unwrap();
-    wait::until_true("the request is in flight", LONG, || house.marker("user-1").is_some());
+    wait::until_true("the request is in flight", LONG, || servers.marker("user-1").is_some());
     drop(client);
-    wait::until_true("the reservation is gone", LONG, || house.marker("user-1").is_none());
+    wait::until_true("the reservation is gone", LONG, || servers.marker("user-1").is_none());
     drop(locked);
-    let other = house.daemon();
+    let other = servers.daemon();
     assert_eq!(expect(&register(&mut other.http(), &new_user(1)), 202, "")["state"], "accepted");
 }
 
 #[test]
 fn a_disconnect_near_the_flush_leaves_no_undecided_reservation() {
-    let Some(house) = SharedServers::new("a_disconnect_near_the_flush_leaves_no_undecided_reservation")
+    let Some(servers) = SharedServers::new("a_disconnect_near_the_flush_leaves_no_undecided_reservation")
     else {
         return;
     };
-    let forebay = house.daemon();
+    let forebay = servers.daemon();
     // Within this time a registration is answered, approximately: the clients disconnect at all stages of it.
     let began = Instant::now();
     expect(&register(&mut forebay.http(), &new_user(0)), 202, "");
@@ -326,7 +327,7 @@ fn a_disconnect_near_the_flush_leaves_no_undecided_reservation() {
         thread::sleep(answered_within.mul_f64(number as f64 / ABORTING_CLIENTS as f64));
     }
     let undecided = || {
-        let markers = (1..=ABORTING_CLIENTS).filter_map(|number| house.marker(&format!("user-{number}")));
+        let markers = (1..=ABORTING_CLIENTS).filter_map(|number| servers.marker(&format!("user-{number}")));
         markers.filter(|parts| parts[3] == "-").count()
     };
     wait::until_true("every reservation is gone or has its id", LONG, || undecided() == 0);
@@ -334,20 +335,20 @@ fn a_disconnect_near_the_flush_leaves_no_undecided_reservation() {
 
 #[test]
 fn unreleased_reservations_of_rejected_requests_are_released_later() {
-    let Some(house) = SharedServers::new("unreleased_reservations_of_rejected_requests_are_released_later")
+    let Some(servers) = SharedServers::new("unreleased_reservations_of_rejected_requests_are_released_later")
     else {
         return;
     };
-    let forebay = house.daemon();
+    let forebay = servers.daemon();
     expect(&register(&mut forebay.http(), &new_user(1)), 202, "");
     // Reservations can be stored and read, but not removed.
-    house.allow("-eval");
+    servers.allow("-eval");
     let other = namesake();
     expect_name_taken(&forebay, &other);
     let phone = format!("phone:{}", other["phone"].as_str().unwrap());
-    assert!(house.marker(&phone).is_some(), "the reservation still exists");
-    house.allow("+eval");
-    wait::until_true("the reservation is gone", LONG, || house.marker(&phone).is_none());
+    assert!(servers.marker(&phone).is_some(), "the reservation still exists");
+    servers.allow("+eval");
+    wait::until_true("the reservation is gone", LONG, || servers.marker(&phone).is_none());
 }
 
 /// A user with the first user's name, and its own address and phone.
@@ -383,23 +384,25 @@ fn expect_status(answer: &Response, status: u16) -> Value {
 
 #[test]
 fn a_redis_without_data_gets_all_reservations_again() {
-    let Some(house) = SharedServers::new("a_redis_without_data_gets_all_reservations_again") else { return };
-    let (one, two) = (house.daemon(), house.daemon());
+    let Some(servers) = SharedServers::new("a_redis_without_data_gets_all_reservations_again") else {
+        return;
+    };
+    let (one, two) = (servers.daemon(), servers.daemon());
     let first = expect(&register(&mut one.http(), &new_user(1)), 202, "");
-    house.redis.kill();
+    servers.redis.kill();
     expect(&register_once(&mut one.http(), &new_user(2)), 503, "markers_unavailable");
-    house.redis.restart();
-    wait::until_true("the reservation is there again", LONG, || house.marker("user-1").is_some());
+    servers.redis.restart();
+    wait::until_true("the reservation is there again", LONG, || servers.marker("user-1").is_some());
     let again = register(&mut two.http(), &new_user(1));
     assert_eq!(id(&expect(&again, 202, "")), id(&first), "a repetition is still recognised");
 }
 
 #[test]
 fn settings_decide_without_reservation_store_or_database() {
-    let Some(house) = SharedServers::new("settings_decide_without_reservation_store_or_database") else {
+    let Some(servers) = SharedServers::new("settings_decide_without_reservation_store_or_database") else {
         return;
     };
-    let strict = house.daemon();
+    let strict = servers.daemon();
     let lenient = |forebay: Forebay| {
         let mut forebay = forebay
             .set("users.on_marker_failure", "degrade")
@@ -408,17 +411,18 @@ fn settings_decide_without_reservation_store_or_database() {
         forebay.start();
         forebay
     };
-    let without_redis = lenient(house.on_parts(daemon::forebay(&house.nobody.address())));
-    house.redis.kill();
+    let without_redis = lenient(servers.on_parts(daemon::forebay(&servers.nobody.address())));
+    servers.redis.kill();
     let refused = register_once(&mut strict.http(), &new_user(1));
     expect(&refused, 503, "markers_unavailable");
     assert!(refused.header("retry-after").is_some());
     assert_eq!(daemon::backlog_value(&strict, "backlog"), 0, "no command may be logged");
     expect(&register(&mut without_redis.http(), &new_user(1)), 202, "");
-    house.redis.restart();
+    servers.redis.restart();
 
-    let gone = format!("postgres://nobody@{}/nothing", house.nobody.address());
-    let without_database = house.on_parts(daemon::forebay(&house.nobody.address())).set("database.url", gone);
+    let gone = format!("postgres://nobody@{}/nothing", servers.nobody.address());
+    let without_database =
+        servers.on_parts(daemon::forebay(&servers.nobody.address())).set("database.url", gone);
     let without_database = lenient(without_database);
     expect(&register(&mut without_database.http(), &new_user(3)), 202, "");
 }
@@ -426,9 +430,9 @@ fn settings_decide_without_reservation_store_or_database() {
 #[test]
 fn missing_redis_permissions_are_logged_as_an_error() {
     let test = "missing_redis_permissions_are_logged_as_an_error";
-    let Some(house) = SharedServers::new(test) else { return };
-    let daemon = house.daemon();
-    house.allow("resetchannels");
+    let Some(servers) = SharedServers::new(test) else { return };
+    let daemon = servers.daemon();
+    servers.allow("resetchannels");
     for event in ["kv.subscription_failed", "kv.denied"] {
         let (event, level) = (format!(r#""event":"{event}""#), r#""level":"ERROR""#);
         wait::until_true(&event, LONG, || {
@@ -439,13 +443,13 @@ fn missing_redis_permissions_are_logged_as_an_error() {
 
 #[test]
 fn a_read_only_database_is_not_healthy() {
-    let Some(house) = SharedServers::new("a_read_only_database_is_not_healthy") else { return };
-    let daemon = house.daemon();
+    let Some(servers) = SharedServers::new("a_read_only_database_is_not_healthy") else { return };
+    let daemon = servers.daemon();
     let is_well = || daemon.admin_http().get("/readyz").unwrap().json()["dependencies"]["database"] == "ok";
     wait::until_true("the database is healthy", LONG, is_well);
     // Simulates a server that became read-only, or whose disk is full.
-    house.sql("ALTER TABLE login_sessions ADD CONSTRAINT nothing CHECK (false) NOT VALID");
+    servers.sql("ALTER TABLE login_sessions ADD CONSTRAINT nothing CHECK (false) NOT VALID");
     wait::until_true("the database is reported as failing", LONG, || !is_well());
-    house.sql("ALTER TABLE login_sessions DROP CONSTRAINT nothing");
+    servers.sql("ALTER TABLE login_sessions DROP CONSTRAINT nothing");
     wait::until_true("the database is healthy again", LONG, is_well);
 }

@@ -122,10 +122,10 @@ impl HashQueue {
         Ok(())
     }
 
-    /// The next job, or `None` inside if none arrives within `patience`. The outer `None`: the queue is closed.
-    pub fn take(&self, patience: Duration) -> Option<Option<Job>> {
+    /// The next job, or `None` inside if none arrives within `max_wait`. The outer `None`: the queue is closed.
+    pub fn take(&self, max_wait: Duration) -> Option<Option<Job>> {
         let idle = |state: &mut State| !state.closed && state.len() == 0;
-        let mut state = self.ready.wait_timeout_while(self.state(), patience, idle);
+        let mut state = self.ready.wait_timeout_while(self.state(), max_wait, idle);
         if state.closed {
             return None;
         }

@@ -37,21 +37,21 @@ const CHANNEL: &str = "forebay:keeper";
 pub struct ReservationMaintenance {
     _secret: Task,
     _heartbeat: Task,
-    _sweeper: Task,
-    _markers: Task,
+    _cleanup: Task,
+    _refresh: Task,
 }
 
 impl Users {
     /// Starts the maintenance of this daemon's reservations.
     pub fn start_maintenance(&self) -> ReservationMaintenance {
         let users = self.clone();
-        let (heart, broom) = (Arc::clone(&self.reservations), Arc::clone(&self.reservations));
+        let (heartbeat, cleanup) = (Arc::clone(&self.reservations), Arc::clone(&self.reservations));
         let (secret, db, seal) = (Arc::clone(&self.secret), self.db.clone(), self.ingest.seal().clone());
         ReservationMaintenance {
             _secret: Task::spawn("users-secret", async move { secret.fetch(&db, &seal).await }),
-            _heartbeat: Task::spawn("users-heart", async move { run_heartbeat(&heart).await }),
-            _sweeper: Task::spawn("users-broom", async move { run_cleanup(&broom).await }),
-            _markers: Task::spawn("users-keeper", async move { users.refresh_forever().await }),
+            _heartbeat: Task::spawn("users-heartbeat", async move { run_heartbeat(&heartbeat).await }),
+            _cleanup: Task::spawn("users-cleanup", async move { run_cleanup(&cleanup).await }),
+            _refresh: Task::spawn("users-reservations", async move { users.refresh_forever().await }),
         }
     }
 
