@@ -120,7 +120,7 @@ impl Inner {
         change
     }
 
-    /// Publishes these names, in their state after this change.
+    /// Publishes these names, and marks their changes up to `change` as published.
     async fn send(&self, names: &[String], change: u64) -> Result<(), KvError> {
         let sent = self.try_send(names).await;
         let mut waiting = self.table();

@@ -62,7 +62,7 @@ impl UnappliedMonitor {
         self.0.lock().first.get_or_insert(id);
     }
 
-    /// For how long a command has been in Kafka without an outcome, if at least [`OVERDUE_AFTER`].
+    /// For how long a command has been in Kafka without an outcome, if at least 60 s.
     pub fn overdue(&self, now: Instant) -> Option<Duration> {
         let sent = self.0.lock().sent?;
         Some(now.saturating_duration_since(sent)).filter(|waits| *waits >= OVERDUE_AFTER)
