@@ -142,7 +142,7 @@ impl IndexState {
     pub fn remove_file(&self, name: &str) {
         let path = self.dir.join(name);
         if let Err(error) = self.log.fs().remove(&path) {
-            tracing::debug!(event = "index.file_not_removed", path = %path.display(), %error, "file of the idempotency index not removed; tried again");
+            tracing::debug!(event = "index.file_not_removed", path = %path.display(), %error, "file of the idempotency index not removed; retrying later");
         }
     }
 }

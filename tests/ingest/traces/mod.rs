@@ -122,7 +122,7 @@ fn check_registration(tree: &SpanTree, system: &str, command: &str) {
 }
 
 #[test]
-fn a_registration_is_one_trace_from_the_request_to_the_database() {
+fn a_registration_is_one_trace_from_request_to_database() {
     let collector = Collector::start(CollectorBehavior::Healthy);
     let mut forebay = traced(daemon(), &collector.endpoint(), 0.0).set("telemetry.log_level", "debug");
     forebay.start();

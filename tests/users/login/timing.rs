@@ -32,7 +32,7 @@ fn quartiles(mut work: Vec<u64>) -> [f64; 3] {
 }
 
 #[test]
-fn an_unknown_name_costs_as_much_time_as_a_wrong_password() {
+fn an_unknown_name_takes_as_long_as_a_wrong_password() {
     // bcrypt at cost 8 takes about 12 ms, far longer than the rest of a login; a missing comparison would save this
     // time.
     let mut forebay = guarded()
