@@ -159,8 +159,8 @@ fn observe(event: &Event, metrics: &LogMetrics, alarm: &FatalSignal) {
         Event::Poisoned { cause } => {
             alarm.raise("log", cause);
         }
-        Event::PositionsDropped { notes } => {
-            metrics.sent_notes_hit.inc_by(*notes as u64);
+        Event::PositionsDropped { count } => {
+            metrics.sent_notes_hit.inc_by(*count as u64);
         }
         Event::TransientError { what, error } => tracing::warn!(
             event = "wal.maintenance_failed",

@@ -118,7 +118,7 @@ impl EventBuilder {
     pub fn finish(mut self, data: Option<Bytes>, is_json: bool) -> Result<Event, EventError> {
         for name in REQUIRED {
             // An invalid attribute has already been reported. It is not missing.
-            if !self.has(name) && !self.errors.iter().any(|fault| fault.attribute == name) {
+            if !self.has(name) && !self.errors.iter().any(|error| error.attribute == name) {
                 self.add_error(name, "is missing");
             }
         }

@@ -13,9 +13,9 @@ fn with(members: &str) -> Result<Event, EventError> {
     from_json(&Bytes::from(format!("{LEAST}{members}}}")))
 }
 
-fn faults(result: Result<Event, EventError>) -> Vec<String> {
+fn invalid_attributes(result: Result<Event, EventError>) -> Vec<String> {
     match result {
-        Err(EventError::Invalid(faults)) => faults.iter().map(|fault| fault.attribute.clone()).collect(),
+        Err(EventError::Invalid(errors)) => errors.iter().map(|error| error.attribute.clone()).collect(),
         other => panic!("{other:?}"),
     }
 }
@@ -50,12 +50,12 @@ fn all_invalid_attributes_are_reported_without_their_values() {
         r#"{"id":5,"source":"","My-Name":"secret","time":"secret","a":1.5,"b":{},"c":2147483648,"d":[]}"#;
     let read = from_json(&Bytes::from_static(document.as_bytes()));
     assert!(!format!("{read:?}").contains("secret"));
-    let found = faults(read);
+    let found = invalid_attributes(read);
     assert_eq!(found, ["id", "source", "My-Name", "time", "a", "b", "c", "d", "specversion", "type"]);
     let many: String = (0..150).map(|n| format!(",\"a{n}\":\"\"")).collect();
-    assert_eq!(faults(with(&many)).len(), crate::bounded_errors::MAX_ERRORS_PER_BODY, "limited");
+    assert_eq!(invalid_attributes(with(&many)).len(), crate::bounded_errors::MAX_ERRORS_PER_BODY, "limited");
     let more: String = (0..300).map(|n| format!(",\"A{n}\":\"\"")).collect();
-    assert_eq!(faults(with(&more))[0], "A196", "members above the limit are not read");
+    assert_eq!(invalid_attributes(with(&more))[0], "A196", "members above the limit are not read");
 }
 
 #[test]
@@ -76,14 +76,14 @@ fn data_is_read_as_its_content_type() {
     assert_eq!(data(&json(r#","data_base64":null"#)), None);
     assert_eq!(data(&json(r#","data_base64":"""#)).unwrap(), b"", "empty is not absent");
     assert_eq!(json(r#","data_base64":"AA==""#).get("datacontenttype"), None);
-    for (wrong, fault) in [
+    for (wrong, attribute) in [
         (r#","data":1,"data_base64":"AA==""#, "data"),
         (r#","data_base64":"AA""#, "data_base64"),
         (r#","data_base64":"A?==""#, "data_base64"),
         (r#","data_base64":5"#, "data_base64"),
         (r#","datacontenttype":"text/xml","data":{}"#, "data"),
     ] {
-        assert_eq!(faults(with(wrong)), [fault], "{wrong}");
+        assert_eq!(invalid_attributes(with(wrong)), [attribute], "{wrong}");
     }
 }
 
@@ -97,7 +97,7 @@ fn invalid_documents_are_unreadable() {
     assert!(matches!(read(b"{} x"), EventError::Unreadable(Rejection::NotJson { .. })));
     let deep = format!("{LEAST},\"data\":{}{}}}", "[".repeat(64), "]".repeat(64));
     assert_eq!(read(deep.as_bytes()), Rejection::TooDeep.into());
-    assert_eq!(faults(with(r#","a":"\ud800""#)), ["a"], "a lone surrogate");
+    assert_eq!(invalid_attributes(with(r#","a":"\ud800""#)), ["a"], "a lone surrogate");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn header_values_are_unquoted_and_percent_decoded_once() {
         assert_eq!(event.get("subject"), Some(read), "{value:?}");
     }
     for bad in [&b"%C0%A0"[..], b"%ff", b"100%", b"%zz", b"%4", b"\"open", b"\"a\"b", b"%0A", b"\xff", b""] {
-        assert_eq!(faults(headers(&[("ce-subject", bad)], None, "")), ["subject"], "{bad:?}");
+        assert_eq!(invalid_attributes(headers(&[("ce-subject", bad)], None, "")), ["subject"], "{bad:?}");
     }
 }
 
@@ -141,10 +141,10 @@ fn only_ce_headers_are_attributes() {
     let attributes: Vec<_> = event.attributes().skip(4).collect();
     assert_eq!(attributes, [("a", "2"), ("datacontenttype", "text/plain; x=y")]);
     for name in ["ce-datacontenttype", "ce-data", "ce-my-name", "ce-", "ce-id"] {
-        assert_eq!(faults(headers(&[(name, b"1")], None, "")), [&name[3..]], "{name}");
+        assert_eq!(invalid_attributes(headers(&[(name, b"1")], None, "")), [&name[3..]], "{name}");
     }
     let none = from_headers([("ce-subject", &b"s"[..])], None).finish(None, false);
-    assert_eq!(faults(none), ["specversion", "id", "source", "type"]);
+    assert_eq!(invalid_attributes(none), ["specversion", "id", "source", "type"]);
 }
 
 #[test]

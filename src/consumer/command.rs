@@ -71,12 +71,12 @@ impl Command {
         };
         let parsed: Option<CommandId> = record.header(ID).and_then(|id| id.parse().ok());
         // Forty characters at most, like an id.
-        let place = || format!("{GENERATED_ID_PREFIX}{}-{}", record.partition, record.offset);
+        let generated_id = || format!("{GENERATED_ID_PREFIX}{}-{}", record.partition, record.offset);
         let id = match (parsed, record.header(ID)) {
             (Some(id), _) => id.to_string(),
             // The record got its generated id when it was sent to the retry topic.
             (None, Some(id)) if from_retry && is_generated_id(id) => id.to_owned(),
-            (None, _) => place(),
+            (None, _) => generated_id(),
         };
         let kind = record.header(KIND).unwrap_or(NO_KIND);
         let (name, request) = match name(record) {
@@ -88,9 +88,9 @@ impl Command {
             Ok(request) => (Some(request), None),
             Err(fault) => (None, Some(fault)),
         };
-        let said = record.header(ACCEPTED_AT).and_then(|at| at.parse().ok());
+        let from_header = record.header(ACCEPTED_AT).and_then(|at| at.parse().ok());
         Self {
-            accepted_at: parsed.map(|id| id.accepted_at()).or(said).unwrap_or_else(Timestamp::now),
+            accepted_at: parsed.map(|id| id.accepted_at()).or(from_header).unwrap_or_else(Timestamp::now),
             kind: kind.chars().filter(|character| !character.is_control()).take(MAX_KIND).collect(),
             id,
             parsed,
@@ -247,8 +247,8 @@ mod tests {
     fn an_unparsable_record_has_a_reason_without_its_content() {
         let value = r#"{"name":"ada"}"#;
         for (wrong, why) in [
-            (record("eve", "user.delete", value), "key is not the name"),
-            (record("ada", "user.rename", value), "kind is not known"),
+            (record("eve", "user.delete", value), "key differs from the name"),
+            (record("ada", "user.rename", value), "does not know the record's kind"),
             (record("ada", "user.create", value), "is missing"),
             (record("ada", "user.delete", "geheim"), "not a user command"),
             (record("", "user.delete", value), "not a user's name"),

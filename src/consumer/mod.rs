@@ -2,7 +2,7 @@
 //! and writes results and outcomes in one transaction per batch. A repeated delivery therefore changes nothing.
 //!
 //! ```text
-//! Kafka → intake (due records) → engine: read → plan → write → commit → post_commit (reservations, caches, waiting requests)
+//! Kafka → intake (due records) → engine: read → plan → write → commit → post_commit (reservations, caches, clients)
 //!            ▲                                            │
 //!            └─────── user.retry.v1 ◄── retry_records ◄───┘──► user.dead.v1
 //! ```

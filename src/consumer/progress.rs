@@ -38,7 +38,7 @@ impl Progress {
         self.0.lock().count
     }
 
-    /// For how long nothing was settled, if at least [`STALLED_AFTER`].
+    /// For how long nothing was settled, if at least 30 s.
     pub(super) fn stalled_for(&self, now: Instant) -> Option<Duration> {
         let idle = now.saturating_duration_since(self.0.lock().since?);
         (idle >= STALLED_AFTER).then_some(idle)

@@ -133,15 +133,15 @@ mod tests {
     }
 
     /// The retry record as the consumer reads it.
-    fn delivered(letter: OutboxRecord) -> Record {
+    fn delivered(retry: OutboxRecord) -> Record {
         let headers =
-            letter.headers.into_iter().map(|(name, value)| (name.into(), value.into_bytes())).collect();
+            retry.headers.into_iter().map(|(name, value)| (name.into(), value.into_bytes())).collect();
         Record {
-            topic: letter.topic.into(),
+            topic: retry.topic.into(),
             partition: 0,
             offset: 0,
-            key: letter.key,
-            value: Some(letter.value),
+            key: retry.key,
+            value: Some(retry.value),
             headers,
         }
     }
@@ -161,14 +161,14 @@ mod tests {
     fn a_retry_record_keeps_its_content_and_adds_its_origin() {
         let (record, config) = (record(), Config::default());
         let command = Command::read(&record);
-        let letter = retry_record(
+        let retry = retry_record(
             &config,
             &record,
             &command,
             &CommandOutcome::Parked { attempts: 1 },
             Timestamp(1_000),
         );
-        let back = delivered(letter.unwrap());
+        let back = delivered(retry.unwrap());
         assert_eq!((back.header("x"), back.header(command::ATTEMPTS)), (Some("y"), Some("1")));
         assert_eq!(back.header(command::ORIGIN), Some("2/17"));
         assert_eq!(due(&back), Timestamp(2_000));
@@ -185,8 +185,8 @@ mod tests {
         let (record, config) = (record(), Config::default());
         let again = |attempts| {
             let outcome = CommandOutcome::Reparked { attempts };
-            let letter = retry_record(&config, &record, &Command::read(&record), &outcome, Timestamp(1_000));
-            let back = delivered(letter.unwrap());
+            let retry = retry_record(&config, &record, &Command::read(&record), &outcome, Timestamp(1_000));
+            let back = delivered(retry.unwrap());
             assert_eq!(Command::read(&back).attempts, Some(attempts));
             due(&back).since(Timestamp(1_000))
         };

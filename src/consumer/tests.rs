@@ -103,25 +103,25 @@ fn command_record(id: CommandId, kind: &str, name: &str, value: &str) -> OutboxR
 /// An embedded broker loses its retry topic when it ends. After redelivery, a parked command is sent there again.
 #[test]
 fn commands_parked_before_an_embedded_broker_crash_are_settled() {
-    let place = ConsumerFixture::new();
+    let fixture = ConsumerFixture::new();
     let mint = IdGenerator::new(&[1; 16], &[2; 32]);
     let ids: Vec<_> = (1..=3).map(|n| mint.generate(Timestamp(n), Lsn(n), [n as u8; 9])).collect();
     let create = r#"{"name":"ada","email":"a@b","phone":"1","password_hash":"x"}"#;
-    let letters = [
+    let records = [
         command_record(ids[0], "user.create", "ada", create),
         command_record(ids[1], "user.update", "ada", "?"),
         command_record(ids[2], "user.update", "ada", r#"{"name":"ada","nickname":"A"}"#),
     ];
     let broker = EmbeddedBroker::start().unwrap();
     let config = kafka::Config::default();
-    Outbox::new(&config, broker.bootstrap()).send(&letters, &mut || true).unwrap();
+    Outbox::new(&config, broker.bootstrap()).send(&records, &mut || true).unwrap();
     let never = Config {
         retry_backoff_min: Span::secs(3600),
         retry_backoff_max: Span::secs(3600),
         ..Config::default()
     };
-    let consumer = place.consumer(&broker, never);
-    place.wait_for("two commands are parked", async |db| {
+    let consumer = fixture.consumer(&broker, never);
+    fixture.wait_for("two commands are parked", async |db| {
         let mut batch = db.begin().await.unwrap();
         (batch.parked(&["ada".to_owned()]).await.unwrap().len() == 2).then_some(())
     });
@@ -129,14 +129,14 @@ fn commands_parked_before_an_embedded_broker_crash_are_settled() {
     drop(broker);
 
     let broker = EmbeddedBroker::start().unwrap();
-    Outbox::new(&config, broker.bootstrap()).send(&letters, &mut || true).unwrap();
-    let consumer = place.consumer(&broker, retry_at_once());
+    Outbox::new(&config, broker.bootstrap()).send(&records, &mut || true).unwrap();
+    let consumer = fixture.consumer(&broker, retry_at_once());
     let handle = consumer.handle();
-    let states: Vec<_> = place.outcomes(&ids).into_iter().map(|row| (row.id, row.state)).collect();
+    let states: Vec<_> = fixture.outcomes(&ids).into_iter().map(|row| (row.id, row.state)).collect();
     for (id, state) in ids.iter().zip(["applied", "dead", "applied"]) {
         assert!(states.contains(&(id.to_string(), state.to_owned())), "{id}: {states:?}");
     }
-    let row = place.wait_for("ada is there", async |db| db.user("ada").await.unwrap());
+    let row = fixture.wait_for("ada is there", async |db| db.user("ada").await.unwrap());
     assert_eq!(row.nickname.as_deref(), Some("A"));
     assert_eq!(handle.settled().into_values().sum::<i64>(), 3);
     assert_eq!(handle.problem(), None);
@@ -146,9 +146,9 @@ fn commands_parked_before_an_embedded_broker_crash_are_settled() {
 /// Commands are read while another connection keeps the database from being written.
 #[test]
 fn commands_unsettled_for_long_are_reported_as_a_problem() {
-    let place = ConsumerFixture::new();
+    let fixture = ConsumerFixture::new();
     let broker = EmbeddedBroker::start().unwrap();
-    let consumer = place.consumer(&broker, retry_at_once());
+    let consumer = fixture.consumer(&broker, retry_at_once());
     let handle = consumer.handle();
     let mint = IdGenerator::new(&[1; 16], &[2; 32]);
     let id = |n: u8| mint.generate(Timestamp(n.into()), Lsn(n.into()), [n; 9]);
@@ -158,33 +158,33 @@ fn commands_unsettled_for_long_are_reported_as_a_problem() {
     };
     let config = kafka::Config::default();
     let send = |n: u8, name: &str| {
-        let letters = [command_record(id(n), "user.create", name, &person(name))];
-        Outbox::new(&config, broker.bootstrap()).send(&letters, &mut || true).unwrap();
+        let records = [command_record(id(n), "user.create", name, &person(name))];
+        Outbox::new(&config, broker.bootstrap()).send(&records, &mut || true).unwrap();
     };
     send(1, "ada");
-    place.outcomes(&[id(1)]);
+    fixture.outcomes(&[id(1)]);
     let later = |seconds| handle.shared.progress.stalled(Instant::now() + Duration::from_secs(seconds));
-    place.wait_for("nothing is pending", async |_| later(1_000).is_none().then_some(()));
+    fixture.wait_for("nothing is pending", async |_| later(1_000).is_none().then_some(()));
 
-    let file = place.dir.path().join("users.sqlite").display().to_string();
-    let lock = place.runtime.block_on(async {
+    let file = fixture.dir.path().join("users.sqlite").display().to_string();
+    let lock = fixture.runtime.block_on(async {
         let mut connection = sqlx::SqliteConnection::connect(&file).await.unwrap();
         sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
         connection
     });
     send(2, "robert");
-    let stalled = place.wait_for("it is seen", async |_| later(1_000));
+    let stalled = fixture.wait_for("it is seen", async |_| later(1_000));
     assert!(stalled.ends_with("while 1 are pending"), "{stalled}");
-    place.runtime.block_on(lock.close()).unwrap();
-    place.outcomes(&[id(2)]);
-    place.wait_for("nothing is pending", async |_| later(1_000).is_none().then_some(()));
+    fixture.runtime.block_on(lock.close()).unwrap();
+    fixture.outcomes(&[id(2)]);
+    fixture.wait_for("nothing is pending", async |_| later(1_000).is_none().then_some(()));
     consumer.stop(Instant::now() + LONG);
 
     // Half a minute later.
     let now = Instant::now();
     handle.shared.progress.record(3, false, now.checked_sub(Duration::from_secs(31)).unwrap());
-    let trouble = handle.problem().unwrap();
-    assert!(trouble.starts_with("no command was settled for 31 s"), "{trouble}");
+    let problem_text = handle.problem().unwrap();
+    assert!(problem_text.starts_with("no command was settled for 31 s"), "{problem_text}");
     handle.observe();
     assert_eq!((handle.blocked(), handle.metrics.blocked.get()), (None, 1));
 }
@@ -192,14 +192,14 @@ fn commands_unsettled_for_long_are_reported_as_a_problem() {
 /// A unique index added by an operator rejects a command's audit row, whatever its outcome.
 #[test]
 fn a_command_that_no_table_accepts_becomes_a_dead_letter() {
-    let place = ConsumerFixture::new();
-    place.sql("CREATE UNIQUE INDEX one_update ON audit (target) WHERE action = 'user.update'");
+    let fixture = ConsumerFixture::new();
+    fixture.sql("CREATE UNIQUE INDEX one_update ON audit (target) WHERE action = 'user.update'");
     let mint = IdGenerator::new(&[1; 16], &[2; 32]);
     let ids: Vec<_> = (1..=5).map(|n| mint.generate(Timestamp(n), Lsn(n), [n as u8; 9])).collect();
     let person = |name: &str| {
         format!(r#"{{"name":"{name}","email":"{name}@b","phone":"{}","password_hash":"x"}}"#, name.len())
     };
-    let letters = [
+    let records = [
         command_record(ids[0], "user.create", "ada", &person("ada")),
         command_record(ids[1], "user.update", "ada", r#"{"name":"ada","nickname":"A"}"#),
         command_record(ids[2], "user.update", "ada", r#"{"name":"ada","nickname":"B"}"#),
@@ -208,19 +208,20 @@ fn a_command_that_no_table_accepts_becomes_a_dead_letter() {
     ];
     let broker = EmbeddedBroker::start().unwrap();
     let config = kafka::Config::default();
-    Outbox::new(&config, broker.bootstrap()).send(&letters, &mut || true).unwrap();
-    let consumer = place.consumer(&broker, retry_at_once());
+    Outbox::new(&config, broker.bootstrap()).send(&records, &mut || true).unwrap();
+    let consumer = fixture.consumer(&broker, retry_at_once());
     let handle = consumer.handle();
     let taken = [ids[0], ids[1], ids[3], ids[4]];
-    assert!(place.outcomes(&taken).iter().all(|row| row.state == "applied"));
-    assert_eq!(place.runtime.block_on(place.db.outcome(&ids[2].to_string())), Ok(None));
+    assert!(fixture.outcomes(&taken).iter().all(|row| row.state == "applied"));
+    assert_eq!(fixture.runtime.block_on(fixture.db.outcome(&ids[2].to_string())), Ok(None));
     let source = GroupConsumer::new(&config, broker.bootstrap(), "reader", &[USER_DEAD_TOPIC]).unwrap();
-    let dead =
-        place.wait_for("the dead letter is there", async |_| match source.poll(Duration::from_millis(100)) {
+    let dead = fixture.wait_for("the dead letter is there", async |_| {
+        match source.poll(Duration::from_millis(100)) {
             PollOutcome::Record(record) => Some(record),
             _ => None,
-        });
+        }
+    });
     assert_eq!(dead.header("forebay-command-id"), Some(ids[2].to_string().as_str()));
-    place.wait_for("nothing is pending", async |_| (handle.problem().is_none()).then_some(()));
+    fixture.wait_for("nothing is pending", async |_| (handle.problem().is_none()).then_some(()));
     consumer.stop(Instant::now() + LONG);
 }

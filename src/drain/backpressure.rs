@@ -23,7 +23,7 @@ pub struct Backpressure {
 #[derive(Default)]
 struct State {
     in_flight: u64,
-    arrived: HashMap<i32, VecDeque<(i64, u64)>>,
+    acknowledged: HashMap<i32, VecDeque<(i64, u64)>>,
 }
 
 impl Backpressure {
@@ -49,7 +49,7 @@ impl Backpressure {
         if topic == USER_TOPIC {
             let mut state = self.state();
             state.in_flight = state.in_flight.saturating_sub(bytes);
-            state.arrived.entry(partition).or_default().push_back((offset, bytes));
+            state.acknowledged.entry(partition).or_default().push_back((offset, bytes));
         }
     }
 
@@ -69,7 +69,7 @@ impl Backpressure {
 impl State {
     fn unapplied_bytes(&mut self, settled: &SettledOffset) -> u64 {
         let mut ahead = self.in_flight;
-        for (partition, waiting) in &mut self.arrived {
+        for (partition, waiting) in &mut self.acknowledged {
             let settled = settled(*partition);
             waiting.retain(|(offset, _)| *offset >= settled);
             ahead += waiting.iter().map(|(_, bytes)| bytes).sum::<u64>();
@@ -86,20 +86,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_waits_until_it_is_settled() {
+    fn backpressure_lasts_until_sent_records_are_settled() {
         let settled = Arc::new(AtomicI64::new(0));
         let its = Arc::clone(&settled);
-        let lead = Backpressure::new(move |_| its.load(Ordering::Relaxed));
-        lead.on_sent(USER_TOPIC, MAX_UNAPPLIED_BYTES / 2);
-        lead.on_sent("orders.v1", MAX_UNAPPLIED_BYTES);
-        assert!(!lead.is_over_limit(USER_TOPIC));
-        lead.on_sent(USER_TOPIC, MAX_UNAPPLIED_BYTES / 2);
-        assert!(lead.is_over_limit(USER_TOPIC) && !lead.is_over_limit("orders.v1"));
-        lead.on_acknowledged(USER_TOPIC, MAX_UNAPPLIED_BYTES / 2, 3, 0);
-        assert!(lead.is_over_limit(USER_TOPIC));
+        let backpressure = Backpressure::new(move |_| its.load(Ordering::Relaxed));
+        backpressure.on_sent(USER_TOPIC, MAX_UNAPPLIED_BYTES / 2);
+        backpressure.on_sent("orders.v1", MAX_UNAPPLIED_BYTES);
+        assert!(!backpressure.is_over_limit(USER_TOPIC));
+        backpressure.on_sent(USER_TOPIC, MAX_UNAPPLIED_BYTES / 2);
+        assert!(backpressure.is_over_limit(USER_TOPIC) && !backpressure.is_over_limit("orders.v1"));
+        backpressure.on_acknowledged(USER_TOPIC, MAX_UNAPPLIED_BYTES / 2, 3, 0);
+        assert!(backpressure.is_over_limit(USER_TOPIC));
         settled.store(1, Ordering::Relaxed);
-        assert!(!lead.is_over_limit(USER_TOPIC));
-        lead.on_returned(USER_TOPIC, MAX_UNAPPLIED_BYTES / 2);
-        assert_eq!(lead.state().unapplied_bytes(&|_| 1), 0);
+        assert!(!backpressure.is_over_limit(USER_TOPIC));
+        backpressure.on_returned(USER_TOPIC, MAX_UNAPPLIED_BYTES / 2);
+        assert_eq!(backpressure.state().unapplied_bytes(&|_| 1), 0);
     }
 }

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mistake_is_reported_with_its_key() {
+    fn every_config_error_is_reported_with_its_key() {
         let config: Config = toml::from_str(
             "workers = 129\ntransaction_interval = \"2s\"\nretry_backoff_min = \"0s\"\n\
              checkpoint_interval = \"0s\"",
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_right_and_reads_back() {
+    fn the_default_is_valid_and_round_trips() {
         let text = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
         assert_eq!(Config::default().validate(), []);

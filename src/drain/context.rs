@@ -28,11 +28,11 @@ impl Context {
         log: Arc<Log>,
         statuses: Statuses,
         metrics: Arc<Metrics>,
-        lead: Option<Arc<Backpressure>>,
-        prepare: Arc<dyn ValueResolver>,
+        backpressure: Option<Arc<Backpressure>>,
+        resolver: Arc<dyn ValueResolver>,
     ) -> Self {
         let (extra, tracer) = (Arc::default(), Tracer::default());
-        Self { log, statuses, metrics, backpressure: lead, resolver: prepare, extra_room: extra, tracer }
+        Self { log, statuses, metrics, backpressure, resolver, extra_room: extra, tracer }
     }
 
     /// Adds the tracer that receives the spans.

@@ -136,15 +136,15 @@ impl DeferredValues {
         if self.requested.is_empty() {
             return false;
         }
-        let news = self.inbox.take();
-        for (lsn, made) in &news {
+        let completions = self.inbox.take();
+        for (lsn, made) in &completions {
             self.requested.remove(lsn);
             if made.is_none() {
                 tracing::debug!(wal.lsn = lsn.0, "value not resolved; will retry");
             }
         }
-        let any = !news.is_empty();
-        self.resolved.extend(news.into_iter().filter_map(|(lsn, made)| Some((lsn, made?))));
+        let any = !completions.is_empty();
+        self.resolved.extend(completions.into_iter().filter_map(|(lsn, made)| Some((lsn, made?))));
         if self.resolved.len() >= MAX_KEPT {
             // These records became dead letters, or an operator dropped them.
             self.resolved.retain(|lsn, _| !self.log.is_done(*lsn));

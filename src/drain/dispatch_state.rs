@@ -66,7 +66,7 @@ impl DispatchState {
         self.context
             .backpressure
             .as_ref()
-            .is_some_and(|lead| lead.is_over_limit(self.policy.topic_name(topic)))
+            .is_some_and(|backpressure| backpressure.is_over_limit(self.policy.topic_name(topic)))
     }
 
     /// A record was sent.
@@ -74,8 +74,8 @@ impl DispatchState {
         if flight.attempts > 1 {
             self.context.metrics.retried.inc();
         }
-        if let Some(lead) = &self.context.backpressure {
-            lead.on_sent(self.policy.topic_name(flight.topic_partition.topic), flight.bytes);
+        if let Some(backpressure) = &self.context.backpressure {
+            backpressure.on_sent(self.policy.topic_name(flight.topic_partition.topic), flight.bytes);
         }
         self.in_flight.add(lsn, flight, now);
     }
@@ -91,8 +91,8 @@ impl DispatchState {
         let flight = self.in_flight.remove(lsn)?;
         // librdkafka has several negative numbers for "unknown".
         let (partition, offset) = (result.partition, result.offset.max(-1));
-        if let Some(lead) = &self.context.backpressure {
-            lead.on_acknowledged(
+        if let Some(backpressure) = &self.context.backpressure {
+            backpressure.on_acknowledged(
                 self.policy.topic_name(flight.topic_partition.topic),
                 flight.bytes,
                 partition,
@@ -105,24 +105,25 @@ impl DispatchState {
     }
 
     /// These records are delivered and need not be sent again.
-    pub(super) fn confirm(&mut self, arrived: &[(InFlightRecord, Confirmation)]) {
-        let confirmations: Vec<Confirmation> = arrived.iter().map(|(_, note)| *note).collect();
+    pub(super) fn confirm(&mut self, acknowledged: &[(InFlightRecord, Confirmation)]) {
+        let confirmations: Vec<Confirmation> =
+            acknowledged.iter().map(|(_, confirmation)| *confirmation).collect();
         self.context.log.confirm(&confirmations);
         self.traced.on_confirmed(&confirmations);
-        let lsns: Vec<Lsn> = confirmations.iter().map(|note| note.lsn).collect();
+        let lsns: Vec<Lsn> = confirmations.iter().map(|confirmation| confirmation.lsn).collect();
         self.context.statuses.on_finished(&lsns);
         let latency = self.context.metrics.latency.local();
         let mut settled: Vec<(usize, u64)> = Vec::new();
-        for (flight, note) in arrived {
-            if note.lsn >= self.context.log.start_lsn() {
+        for (flight, confirmation) in acknowledged {
+            if confirmation.lsn >= self.context.log.start_lsn() {
                 match settled.iter_mut().find(|(topic, _)| *topic == flight.topic_partition.topic) {
                     Some((_, records)) => *records += 1,
                     None => settled.push((flight.topic_partition.topic, 1)),
                 }
             }
-            latency.observe(note.at.since(flight.accepted_at).as_secs_f64());
-            self.policy.on_delivered(flight.topic_partition, note.lsn);
-            self.values.on_delivered(note.lsn);
+            latency.observe(confirmation.at.since(flight.accepted_at).as_secs_f64());
+            self.policy.on_delivered(flight.topic_partition, confirmation.lsn);
+            self.values.on_delivered(confirmation.lsn);
         }
         for (topic, records) in settled {
             self.context.metrics.topics.settled(self.policy.topic_name(topic), records);
@@ -134,8 +135,8 @@ impl DispatchState {
     pub(super) fn on_failed(&mut self, failures: &[(Lsn, ErrorCode)]) -> Vec<FailedRecord> {
         let come_back = |(lsn, code): &(Lsn, ErrorCode)| {
             let flight = self.in_flight.remove(*lsn)?;
-            if let Some(lead) = &self.context.backpressure {
-                lead.on_returned(self.policy.topic_name(flight.topic_partition.topic), flight.bytes);
+            if let Some(backpressure) = &self.context.backpressure {
+                backpressure.on_returned(self.policy.topic_name(flight.topic_partition.topic), flight.bytes);
             }
             self.policy.on_returned(*lsn, &flight);
             self.traced.on_returned(*lsn, *code);

@@ -270,8 +270,8 @@ impl FailurePolicy {
 
     /// A record was rejected alone. Returns whether it is a dead letter. If not, it will be sent, and rejected,
     /// again.
-    fn dead_letter_refused(&mut self, culprit: FailedRecord, reason: &'static str) -> bool {
-        let FailedRecord { lsn, topic_partition: place, bytes, has_key, .. } = culprit;
+    fn dead_letter_refused(&mut self, poison: FailedRecord, reason: &'static str) -> bool {
+        let FailedRecord { lsn, topic_partition: place, bytes, has_key, .. } = poison;
         let record = match self.log.read(lsn) {
             Ok(Some(record)) => record,
             Ok(None) => return false,

@@ -107,8 +107,8 @@ impl InFlight {
 
     /// Whether records of this topic were sent to a partition as a batch and it has confirmed none for too long.
     pub(super) fn has_topic_stalled(&self, topic: usize, now: Instant) -> bool {
-        let hangs = |part: &PartitionInFlight| part.usage.records > part.solo && part.has_stalled(now);
-        self.partitions.iter().any(|(place, part)| place.topic == topic && hangs(part))
+        let is_stalled = |part: &PartitionInFlight| part.usage.records > part.solo && part.has_stalled(now);
+        self.partitions.iter().any(|(place, part)| place.topic == topic && is_stalled(part))
     }
 
     /// Whether this partition has records in flight and has confirmed none for too long.
@@ -123,8 +123,8 @@ impl InFlight {
 
     /// Partitions with records in flight that have confirmed none for this long.
     pub(super) fn stalled_for(&self, long: Duration, now: Instant) -> Vec<TopicPartition> {
-        let hangs = |part: &PartitionInFlight| now.saturating_duration_since(part.progress_at) >= long;
-        self.partitions.iter().filter(|(_, part)| hangs(part)).map(|(place, _)| *place).collect()
+        let is_stalled = |part: &PartitionInFlight| now.saturating_duration_since(part.progress_at) >= long;
+        self.partitions.iter().filter(|(_, part)| is_stalled(part)).map(|(place, _)| *place).collect()
     }
 
     /// Parks this partition until it confirms a record.
@@ -217,7 +217,7 @@ mod tests {
         TopicPartition { topic: 0, partition }
     }
 
-    fn send(window: &mut InFlight, lsn: u64, partition: i32, bytes: u64, now: Instant) {
+    fn send(tracker: &mut InFlight, lsn: u64, partition: i32, bytes: u64, now: Instant) {
         let flight = InFlightRecord {
             topic_partition: place(partition),
             bytes,
@@ -228,62 +228,62 @@ mod tests {
             solo: false,
             unordered: false,
         };
-        window.add(Lsn(lsn), flight, now);
+        tracker.add(Lsn(lsn), flight, now);
     }
 
-    fn window(workers: u64) -> InFlight {
+    fn tracker(workers: u64) -> InFlight {
         InFlight::share(workers, &Arc::default())
     }
 
     /// Adds records of this partition up to the limit.
-    fn fill(window: &mut InFlight, lsn: &mut u64, partition: i32, bytes: u64, now: Instant) -> u64 {
+    fn fill(tracker: &mut InFlight, lsn: &mut u64, partition: i32, bytes: u64, now: Instant) -> u64 {
         let from = *lsn;
-        while window.has_room_at(place(partition), bytes, u64::MAX) && window.has_room(bytes) {
+        while tracker.has_room_at(place(partition), bytes, u64::MAX) && tracker.has_room(bytes) {
             *lsn += 1;
-            send(window, *lsn, partition, bytes, now);
+            send(tracker, *lsn, partition, bytes, now);
         }
         *lsn - from
     }
 
     #[test]
-    fn single_records_without_a_key_hold_up_no_others() {
-        let (now, mut window) = (Instant::now(), window(1));
-        send(&mut window, 1, 0, 100, now);
-        let flight = *window.records.get(&Lsn(1)).unwrap();
-        window.remove(Lsn(1));
+    fn single_keyless_records_block_no_others() {
+        let (now, mut tracker) = (Instant::now(), tracker(1));
+        send(&mut tracker, 1, 0, 100, now);
+        let flight = *tracker.records.get(&Lsn(1)).unwrap();
+        tracker.remove(Lsn(1));
         for (lsn, loose) in [(2, true), (3, true), (4, false)] {
-            assert!(!window.is_busy(place(0)) && !window.has_solo_record(place(0)), "before {lsn}");
-            window.add(Lsn(lsn), InFlightRecord { solo: true, unordered: loose, ..flight }, now);
+            assert!(!tracker.is_busy(place(0)) && !tracker.has_solo_record(place(0)), "before {lsn}");
+            tracker.add(Lsn(lsn), InFlightRecord { solo: true, unordered: loose, ..flight }, now);
         }
-        assert!(window.is_busy(place(0)) && window.has_solo_record(place(0)));
-        window.remove(Lsn(4));
-        assert!(!window.is_busy(place(0)) && window.count_of(true) == 2);
+        assert!(tracker.is_busy(place(0)) && tracker.has_solo_record(place(0)));
+        tracker.remove(Lsn(4));
+        assert!(!tracker.is_busy(place(0)) && tracker.count_of(true) == 2);
     }
 
     #[test]
-    fn partitions_that_hang_leave_room_for_the_others() {
-        let (now, mut lsn, mut window) = (Instant::now(), 0, window(2));
-        assert_eq!(fill(&mut window, &mut lsn, 0, 100, now), MAX_IN_FLIGHT.records / 2 / 3);
+    fn stalled_partitions_leave_budget_for_the_others() {
+        let (now, mut lsn, mut tracker) = (Instant::now(), 0, tracker(2));
+        assert_eq!(fill(&mut tracker, &mut lsn, 0, 100, now), MAX_IN_FLIGHT.records / 2 / 3);
         for partition in 1..12 {
-            assert!(fill(&mut window, &mut lsn, partition, 100, now) > 50, "partition {partition}");
+            assert!(fill(&mut tracker, &mut lsn, partition, 100, now) > 50, "partition {partition}");
         }
     }
 
     /// Regression: the total was 256 MiB with 128 workers, and twice the limit with stalled partitions.
     #[test]
-    fn what_is_in_flight_is_bounded_for_any_number_of_workers() {
+    fn records_in_flight_are_bounded_for_any_number_of_workers() {
         let now = Instant::now();
         for workers in [1, 2, 13, 32, 128] {
             for bytes in [600, 100_000, 1 << 20] {
                 let extra = Arc::default();
                 let (mut lsn, mut least) = (0, u64::MAX);
                 for _ in 0..workers {
-                    let mut window = InFlight::share(workers, &extra);
+                    let mut tracker = InFlight::share(workers, &extra);
                     for partition in 0..100 {
-                        fill(&mut window, &mut lsn, partition, bytes, now);
-                        window.park(place(partition));
+                        fill(&mut tracker, &mut lsn, partition, bytes, now);
+                        tracker.park(place(partition));
                     }
-                    least = least.min(window.used.records);
+                    least = least.min(tracker.used.records);
                 }
                 assert!(lsn * bytes <= 24 << 20, "{workers} workers, records of {bytes} bytes: {lsn}");
                 assert!(
@@ -295,79 +295,81 @@ mod tests {
     }
 
     #[test]
-    fn a_record_larger_than_its_window_passes_alone_and_gives_its_room_back() {
+    fn an_oversized_record_passes_alone_and_releases_its_budget() {
         let (now, extra) = (Instant::now(), Arc::default());
-        let mut windows = [InFlight::share(128, &extra), InFlight::share(128, &extra)];
-        assert!(windows[0].has_room(50 << 20) && windows[0].has_room(50 << 20), "asked for twice");
-        send(&mut windows[0], 1, 0, 50 << 20, now);
-        assert!(!windows[0].has_room(1 << 20) && !windows[1].has_room(1 << 20) && windows[0].has_room(100));
-        windows[0].remove(Lsn(1));
-        assert!(windows[1].has_room(50 << 20));
+        let mut trackers = [InFlight::share(128, &extra), InFlight::share(128, &extra)];
+        assert!(trackers[0].has_room(50 << 20) && trackers[0].has_room(50 << 20), "requested twice");
+        send(&mut trackers[0], 1, 0, 50 << 20, now);
+        assert!(
+            !trackers[0].has_room(1 << 20) && !trackers[1].has_room(1 << 20) && trackers[0].has_room(100)
+        );
+        trackers[0].remove(Lsn(1));
+        assert!(trackers[1].has_room(50 << 20));
     }
 
     /// Records of partition 0 are confirmed one per 40 ms, those of partition 1 immediately.
     #[test]
-    fn a_partition_that_confirms_now_and_then_while_others_are_idle_is_slow() {
-        let (mut now, mut lsn, mut window) = (Instant::now(), 0, window(1));
-        fill(&mut window, &mut lsn, 0, 100, now);
+    fn a_partition_that_confirms_rarely_while_others_idle_is_slow() {
+        let (mut now, mut lsn, mut tracker) = (Instant::now(), 0, tracker(1));
+        fill(&mut tracker, &mut lsn, 0, 100, now);
         let mut oldest = 1;
         for turn in 0.. {
             lsn += 1;
-            send(&mut window, lsn, 1, 100, now);
-            window.remove(Lsn(lsn));
-            window.on_progress(place(1), now);
+            send(&mut tracker, lsn, 1, 100, now);
+            tracker.remove(Lsn(lsn));
+            tracker.on_progress(place(1), now);
             assert!(turn < 10, "its worker waits indefinitely");
-            let is_slow = window.on_blocked(place(0), now);
+            let is_slow = tracker.on_blocked(place(0), now);
             now += Duration::from_millis(40);
-            if is_slow || window.on_blocked(place(0), now) {
+            if is_slow || tracker.on_blocked(place(0), now) {
                 break;
             }
-            window.remove(Lsn(oldest));
-            window.on_progress(place(0), now);
+            tracker.remove(Lsn(oldest));
+            tracker.on_progress(place(0), now);
             oldest += 1;
             lsn += 1;
-            send(&mut window, lsn, 0, 100, now);
+            send(&mut tracker, lsn, 0, 100, now);
         }
-        assert!(window.is_slow(place(0)));
-        while window.is_slow(place(0)) {
-            window.remove(Lsn(oldest));
+        assert!(tracker.is_slow(place(0)));
+        while tracker.is_slow(place(0)) {
+            tracker.remove(Lsn(oldest));
             oldest += 1;
         }
         assert!(oldest > MAX_IN_FLIGHT.records / 8, "its budget has free space before it is tried again");
     }
 
     #[test]
-    fn a_partition_is_not_slow_while_others_work_or_when_there_is_no_other() {
-        let (mut now, mut lsn, mut window) = (Instant::now(), 0, window(1));
-        fill(&mut window, &mut lsn, 0, 100, now);
+    fn a_partition_is_slow_only_compared_with_idle_others() {
+        let (mut now, mut lsn, mut tracker) = (Instant::now(), 0, tracker(1));
+        fill(&mut tracker, &mut lsn, 0, 100, now);
         for _ in 0..10 {
-            assert!(!window.on_blocked(place(0), now), "no other partition exists");
+            assert!(!tracker.on_blocked(place(0), now), "no other partition exists");
             now += SLOW_AFTER;
         }
-        let (mut lsn, mut window) = (0, InFlight::share(1, &Arc::default()));
-        fill(&mut window, &mut lsn, 0, 100, now);
-        send(&mut window, lsn + 1, 1, 100, now);
+        let (mut lsn, mut tracker) = (0, InFlight::share(1, &Arc::default()));
+        fill(&mut tracker, &mut lsn, 0, 100, now);
+        send(&mut tracker, lsn + 1, 1, 100, now);
         for _ in 0..100 {
-            window.on_progress(place(1), now);
-            assert!(!window.on_blocked(place(0), now), "the other is busy");
+            tracker.on_progress(place(1), now);
+            assert!(!tracker.on_blocked(place(0), now), "the other is busy");
             now += SLOW_AFTER / 2;
         }
     }
 
     #[test]
-    fn a_partition_that_hangs_is_parked_until_it_confirms_something() {
+    fn a_stalled_partition_is_parked_until_it_confirms_a_record() {
         let start = Instant::now();
-        let mut window = window(1);
-        send(&mut window, 1, 0, 100, start);
-        send(&mut window, 2, 0, 1, start);
+        let mut tracker = tracker(1);
+        send(&mut tracker, 1, 0, 100, start);
+        send(&mut tracker, 2, 0, 1, start);
         let late = start + STALLED_AFTER;
-        assert!(window.has_stalled(place(0), late));
-        window.park(place(0));
-        assert!(window.is_parked(place(0)));
-        assert_eq!(window.lowest_waiting(), None);
-        window.remove(Lsn(2));
-        window.on_progress(place(0), late);
-        assert!(!window.is_parked(place(0)) && !window.has_stalled(place(0), late));
-        assert_eq!(window.lowest_waiting(), Some(Lsn(1)));
+        assert!(tracker.has_stalled(place(0), late));
+        tracker.park(place(0));
+        assert!(tracker.is_parked(place(0)));
+        assert_eq!(tracker.lowest_waiting(), None);
+        tracker.remove(Lsn(2));
+        tracker.on_progress(place(0), late);
+        assert!(!tracker.is_parked(place(0)) && !tracker.has_stalled(place(0), late));
+        assert_eq!(tracker.lowest_waiting(), Some(Lsn(1)));
     }
 }

@@ -37,14 +37,14 @@ impl Metrics {
             parked: registry.gauges(
                 "forebay_drain_parked",
                 "Records or partitions parked, by topic. Worry when it does not fall for minutes: Kafka \
-                 refuses the topic.",
+                 rejects the topic.",
                 "topic",
                 known,
             )?,
             sent: registry.counters(
                 "forebay_drain_sent_total",
-                "Records that Kafka confirmed, by topic. Worry when it stands still while the topic has a \
-                 backlog.",
+                "Records that Kafka confirmed, by topic. Worry when it stops increasing while the topic has \
+                 a backlog.",
                 "topic",
                 known,
             )?,
@@ -67,7 +67,7 @@ impl Metrics {
             workers: registry.gauges(
                 "forebay_drain_workers",
                 "Workers by state: running, waiting, paused, rebuilding. Worry when all are rebuilding, or \
-                 paused and nobody knows why.",
+                 paused for an unknown reason.",
                 "state",
                 &monitor::STATES,
             )?,

@@ -137,9 +137,9 @@ impl Drain {
             config,
             kafka,
             alarm,
-            backpressure: lead,
+            backpressure,
             bootstrap,
-            resolver: prepare,
+            resolver,
             tracer,
         } = parts;
         let workers = config.worker_count();
@@ -147,11 +147,11 @@ impl Drain {
         let handle = Handle::new(Arc::clone(&log), Arc::clone(&metrics), workers);
         let reader = Reader::new(handle.reader_parts(pacer, statuses.clone()), &backoff, &metrics);
         let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 2), alarm };
-        let context = Context::new(log, statuses, metrics, lead, prepare).with_tracer(tracer);
-        let link = ProducerSettings::new(kafka, bootstrap);
+        let context = Context::new(log, statuses, metrics, backpressure, resolver).with_tracer(tracer);
+        let producer_settings = ProducerSettings::new(kafka, bootstrap);
         for index in 0..workers {
             let (lanes, name) = (Lanes::new(index, workers), format!("drain-{index}"));
-            let its = WorkerParts::new(lanes, handle.clone(), context.clone(), &link, &config);
+            let its = WorkerParts::new(lanes, handle.clone(), context.clone(), &producer_settings, &config);
             if once {
                 let worker = transactional::Worker::new(its)?;
                 drain.spawn(&name, move || worker.run())?;
@@ -165,8 +165,9 @@ impl Drain {
         if once || context.log.transactions().ids.is_some_and(|ids| ids > 0) {
             let purpose =
                 if once { Purpose::ExactlyOnce(config.on_restored_log) } else { Purpose::AtLeastOnce };
-            let claim = Takeover::new(context, handle.clone(), link, workers, purpose, backoff)?;
-            drain.spawn("drain-claim", move || claim.run())?;
+            let takeover =
+                Takeover::new(context, handle.clone(), producer_settings, workers, purpose, backoff)?;
+            drain.spawn("drain-claim", move || takeover.run())?;
         } else {
             handle.permit.grant();
         }

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ring_before_the_wait_is_not_lost() {
+    fn a_notification_before_the_wait_is_not_lost() {
         let notify = Notify::default();
         notify.notify();
         // A lost notification makes this wait last an hour.

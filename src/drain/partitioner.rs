@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn records_without_a_key_go_round_the_usable_partitions() {
+    fn keyless_records_rotate_through_the_usable_partitions() {
         let at = |n: u64| for_keyless(Lsn(n * KEYLESS_RUN_RECORDS), 4, |partition| partition != 2);
         assert_eq!([at(0), at(1), at(2), at(3)], [0, 1, 3, 0]);
         assert_eq!(for_keyless(Lsn(KEYLESS_RUN_RECORDS), 4, |_| false), 1);

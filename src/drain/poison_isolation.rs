@@ -85,18 +85,18 @@ mod tests {
     const P: TopicPartition = TopicPartition { topic: 0, partition: 0 };
 
     #[test]
-    fn suspects_go_one_at_a_time_until_the_last_of_them_is_settled() {
+    fn suspects_are_sent_one_at_a_time_until_all_settle() {
         let mut suspects = PoisonIsolation::default();
         suspects.add_suspects(P, Lsn(9), 1000, DeliveryFault::Record(TOO_LARGE));
         assert!(suspects.must_send_alone(P, Lsn(9)) && !suspects.must_send_alone(P, Lsn(10)));
         assert_eq!(suspects.on_settled(P, Lsn(5)), None);
         suspects.mark_poison_found(P);
-        assert_eq!(suspects.on_settled(P, Lsn(9)), None, "the culprit was too large, not the batch");
+        assert_eq!(suspects.on_settled(P, Lsn(9)), None, "the poison record was too large, not the batch");
         assert!(suspects.is_empty());
     }
 
     #[test]
-    fn a_batch_without_a_culprit_was_too_large_itself() {
+    fn a_batch_without_a_poison_record_was_too_large() {
         let mut suspects = PoisonIsolation::default();
         suspects.add_suspects(P, Lsn(9), 1000, DeliveryFault::Record(TOO_LARGE));
         assert_eq!(suspects.on_settled(P, Lsn(9)), Some(500));

@@ -67,14 +67,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_record_and_the_first_after_a_quiet_spell_are_released_at_once() {
+    fn the_first_record_after_an_idle_period_is_released_immediately() {
         assert_eq!(ReleasePacer::for_linger(Linger::Auto).gather_time(1, false, Instant::now()), None);
         let (pacer, now) = busy(Linger::Auto);
         assert_eq!(pacer.gather_time(1, false, now + GATHER_TIME), None);
     }
 
     #[test]
-    fn records_that_follow_a_release_are_gathered_until_its_time_is_over() {
+    fn records_after_a_release_are_gathered_until_the_interval_ends() {
         let (mut pacer, now) = busy(Linger::Auto);
         assert_eq!(pacer.gather_time(1, false, now), Some(GATHER_TIME));
         assert_eq!(
@@ -88,13 +88,13 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_a_client_waits_for_is_released_at_once() {
+    fn a_record_that_a_client_waits_for_is_released_immediately() {
         let (pacer, now) = busy(Linger::Auto);
         assert_eq!(pacer.gather_time(1, true, now), None);
     }
 
     #[test]
-    fn full_batches_are_released_at_once() {
+    fn full_batches_are_released_immediately() {
         let (pacer, now) = busy(Linger::Auto);
         assert_eq!(pacer.gather_time(FULL_BATCH_RECORDS, false, now), None);
     }

@@ -31,8 +31,8 @@ impl Scope {
     /// Why the records are parked, for people.
     pub(super) fn reason(self) -> &'static str {
         match self {
-            Self::Partition(_) => "a partition confirms nothing",
-            Self::Topic(_) => "the topic takes no records",
+            Self::Partition(_) => "a partition confirms no records",
+            Self::Topic(_) => "the topic accepts no records",
             Self::Deferred(_) => DEFERRED_REASON,
         }
     }

@@ -106,7 +106,7 @@ mod tests {
     /// Regression: each rejection cost every topic of the worker its producer. Twenty in a second caused a delay of
     /// one minute.
     #[test]
-    fn after_a_refusal_records_go_singly_until_enough_of_them_arrived() {
+    fn after_a_rejection_records_are_sent_alone_until_probation_ends() {
         let mut topic = TopicConstraints::default();
         assert!(!topic.must_send_alone(1, true) && !topic.is_slow());
         for refusals in [1, 2, 3] {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_topic_refused_before_goes_alone_and_starts_no_probation() {
+    fn an_expected_rejection_starts_no_probation() {
         let mut topic = TopicConstraints::default();
         topic.on_record_refused(TOO_LARGE, 5000, true);
         topic.on_record_refused("record: invalid", 100, false);

@@ -245,7 +245,7 @@ mod tests {
     /// Regression: a record was requeued minutes after the decision, and after the topic was created. It was
     /// dead-lettered because of stale metadata.
     #[test]
-    fn a_condemned_topic_is_asked_about_again_for_a_record_that_came_later() {
+    fn a_later_record_triggers_a_recheck_of_a_rejected_topic() {
         let start = Instant::now();
         let mut topic = topic(start);
         topic.on_metadata(UNKNOWN, start, Duration::from_millis(1));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_topic_holds_its_records_until_a_refusal_after_the_grace_time() {
+    fn a_rejected_topic_parks_records_until_the_grace_time_ends() {
         let start = Instant::now();
         let mut topic = topic(start);
         topic.on_metadata(UNKNOWN, start, GRACE);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn brokers_that_are_away_start_the_grace_time_anew() {
+    fn unavailable_brokers_restart_the_grace_time() {
         let start = Instant::now();
         let mut topic = topic(start);
         topic.on_metadata(UNKNOWN, start, GRACE);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_refused_record_only_a_record_that_arrives_proves_the_topic_well() {
+    fn after_a_rejection_only_an_acknowledged_record_restores_the_topic() {
         let start = Instant::now();
         let mut topic = topic(start);
         topic.on_metadata(TopicMetadata::Partitions(2), start, GRACE);
@@ -319,7 +319,7 @@ mod tests {
     /// A trial costs a transaction and its producer. When trials were repeated after a constant 100 ms, they left no
     /// time for the other topics of an exactly-once worker.
     #[test]
-    fn a_topic_that_refuses_its_trials_is_tried_less_and_less_often() {
+    fn trials_of_a_rejecting_topic_become_less_frequent() {
         let start = Instant::now();
         let mut topic = topic(start);
         let delays: Vec<Duration> = (0..6)
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_passes_while_no_broker_answers_and_known_topics_go_on() {
+    fn without_brokers_only_records_of_known_topics_are_sent() {
         let start = Instant::now();
         let mut topic = topic(start);
         topic.on_metadata(TopicMetadata::Away, start, GRACE);
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_is_being_made_holds_its_records_without_a_clock() {
+    fn a_topic_being_created_parks_records_without_a_deadline() {
         let start = Instant::now();
         let mut topic = topic(start);
         topic.on_metadata(TopicMetadata::Pending, start, GRACE);
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_is_unsettled_from_a_change_of_its_partitions_or_a_doubt_until_nothing_is_in_flight() {
+    fn a_topic_stays_unsettled_until_no_record_is_in_flight() {
         let start = Instant::now();
         let mut topic = topic(start);
         topic.on_metadata(TopicMetadata::Partitions(2), start, GRACE);
@@ -370,7 +370,7 @@ mod tests {
 
     /// Each rejection aborted a transaction: ten thousand of them took minutes.
     #[test]
-    fn records_without_a_key_are_not_sent_to_a_topic_that_is_compacted() {
+    fn keyless_records_are_not_sent_to_a_compacted_topic() {
         let start = Instant::now();
         let mut topic = topic(start);
         topic.on_metadata(TopicMetadata::Partitions(2), start, GRACE);

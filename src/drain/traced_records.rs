@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn each_attempt_has_a_span_of_its_own_and_tells_kafka_of_it() {
+    fn each_attempt_has_its_own_span_in_the_kafka_header() {
         let (tracer, spans) = captured(1.0);
         let mut records = TracedRecords::new(&tracer);
         let traceparent = sampled("a");
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_not_sampled_leaves_nothing_here() {
+    fn a_record_that_is_not_sampled_creates_no_span() {
         let (tracer, spans) = captured(1.0);
         let mut records = TracedRecords::new(&tracer);
         for traceparent in [None, Some(sampled("a").replace("-01", "-00"))] {

@@ -24,10 +24,10 @@ impl<'a> WorkerParts<'a> {
         lanes: Lanes,
         handle: Handle,
         context: Context,
-        link: &'a Arc<ProducerSettings>,
+        producer_settings: &'a Arc<ProducerSettings>,
         config: &'a Config,
     ) -> Self {
-        Self { lanes, handle, context, producer_settings: link, config }
+        Self { lanes, handle, context, producer_settings, config }
     }
 
     pub(super) fn monitor(&self) -> &WorkerMonitor {

@@ -1,4 +1,4 @@
-//! `[server]` of the configuration.
+//! The section `[server]` of the configuration.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,44 +11,46 @@ use crate::config_error::ConfigError;
 use crate::ratelimit::TrustedProxies;
 use crate::units::{ByteSize, Span};
 
-/// hyper reads a head into one buffer and wants at least this much of it.
+/// Minimum of `max_headers`. hyper reads a head into one buffer, which must have at least this size.
 const MIN_HEADERS: ByteSize = ByteSize::kib(8);
 
-/// Both listeners. Defaults: docs/configuration.md#server.
+/// Configuration of both listeners. The defaults are in docs/configuration.md#server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Public listener.
+    /// Address of the public listener.
     pub listen: SocketAddr,
-    /// Operator's listener.
+    /// Address of the operator's listener.
     pub admin_listen: SocketAddr,
-    /// Largest body of one command.
+    /// Maximum size of one command's body.
     pub max_body: ByteSize,
-    /// Largest body of a batch.
+    /// Maximum size of a batch.
     pub max_batch_body: ByteSize,
-    /// Request line and headers together.
+    /// Maximum size of request line and headers together.
     pub max_headers: ByteSize,
-    /// From the first byte of a head to its last; also how long a new connection may stay silent.
+    /// Maximum time from the first byte of a head to its last. Also the maximum time until a new connection sends its
+    /// first byte.
     pub header_timeout: Span,
-    /// From the end of the head to the last byte of the body; also how long a client may leave an answer unread.
+    /// Maximum time from the end of the head to the last byte of the body. Also the maximum time for which a client may
+    /// leave a response unread.
     pub body_timeout: Span,
-    /// Between two requests.
+    /// Maximum idle time between two requests.
     pub idle_timeout: Span,
-    /// Public connections open at a time.
+    /// Maximum open connections of the public listener.
     pub max_connections: usize,
-    /// How long open requests may take to finish after a stop.
+    /// How long requests in progress may continue after a stop.
     pub shutdown_grace: Span,
-    /// Whether the public listener may leave loopback without authentication.
+    /// Whether the public listener may have a non-loopback address without authentication.
     pub allow_open: bool,
-    /// Whether the operators' listener, which has no authentication, may leave loopback.
+    /// Whether the operator's listener, which has no authentication, may have a non-loopback address.
     pub allow_open_admin: bool,
-    /// Host names that clients use for the listeners, beside loopback names and the machine's own.
+    /// Host names of the listeners, in addition to loopback names and the machine's own name.
     pub allowed_hosts: AllowedHosts,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: TrustedProxies,
-    /// Certificate chain of the public listener, in PEM format; with its key: TLS.
+    /// Certificate chain of the public listener, in PEM format. Together with the key, it enables TLS.
     pub tls_cert_file: Option<PathBuf>,
-    /// The certificate's private key, in PEM format.
+    /// Private key of the certificate, in PEM format.
     pub tls_key_file: Option<PathBuf>,
 }
 
@@ -76,11 +78,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Everything wrong in this section. `authenticated`: whether callers must say who they are.
+    /// Returns all errors in this section. `authenticated`: whether callers must authenticate.
     pub fn validate(&self, authenticated: bool) -> Vec<ConfigError> {
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         let mut wrong = |key: &str, found: String, allowed: &str| {
-            mistakes.push(ConfigError::new("server", key, found, allowed));
+            errors.push(ConfigError::new("server", key, found, allowed));
         };
         if !is_loopback(self.listen.ip()) && !authenticated && !self.allow_open {
             wrong(
@@ -94,11 +96,12 @@ impl Config {
             wrong("admin_listen", self.admin_listen.to_string(), allowed);
         }
         if !authenticated && !self.trusted_proxies.is_empty() {
-            let allowed = "none with auth.mode = \"open\": each client of a proxy would be an administrator";
+            let allowed =
+                "none with auth.mode = \"open\", because each client of a proxy would be an administrator";
             wrong("trusted_proxies", self.trusted_proxies.to_string(), allowed);
         }
         if self.listen == self.admin_listen && self.listen.port() != 0 {
-            wrong("admin_listen", self.admin_listen.to_string(), "another address than listen");
+            wrong("admin_listen", self.admin_listen.to_string(), "an address other than listen");
         }
         let sizes = [
             ("max_body", self.max_body, ByteSize(1)),
@@ -131,7 +134,7 @@ impl Config {
             }
             _ => {}
         }
-        mistakes
+        errors
     }
 
     /// The limits of the public listener.
@@ -152,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_without_mistakes_and_an_open_listener_is_one() {
+    fn defaults_are_valid_and_open_public_listeners_are_not() {
         assert_eq!(Config::default().validate(false), []);
         let open = Config { listen: "0.0.0.0:80".parse().unwrap(), ..Config::default() };
         assert_eq!(open.validate(false)[0].key, "listen");
@@ -161,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn no_mode_and_no_other_setting_opens_the_operators_listener() {
+    fn only_allow_open_admin_opens_the_operators_listener() {
         let listen = "0.0.0.0:90".parse().unwrap();
         let open = Config { admin_listen: listen, allow_open: true, ..Config::default() };
         for authenticated in [false, true] {
@@ -171,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_reported() {
+    fn all_errors_are_reported() {
         let text = "listen = \"0.0.0.0:80\"\nadmin_listen = \"0.0.0.0:80\"\nmax_headers = \"1KiB\"\nmax_body = 0\n\
                     header_timeout = \"0s\"\nmax_connections = 0";
         let config: Config = toml::from_str(text).unwrap();
@@ -188,11 +191,11 @@ mod tests {
                 "max_connections"
             ]
         );
-        assert!(toml::from_str::<Config>("tls_cert = \"x\"").is_err(), "unknown keys are mistakes");
+        assert!(toml::from_str::<Config>("tls_cert = \"x\"").is_err(), "unknown keys are errors");
     }
 
     #[test]
-    fn of_certificate_and_key_there_are_both_or_none_and_they_open_no_listener() {
+    fn tls_needs_certificate_and_key_and_does_not_replace_authentication() {
         let read = |text: &str| toml::from_str::<Config>(text).unwrap();
         let (cert, key) = ("tls_cert_file = \"c\"", "tls_key_file = \"k\"");
         assert_eq!(read(cert).validate(false)[0].key, "tls_key_file");
@@ -200,6 +203,6 @@ mod tests {
         let both = read(&format!("{cert}\n{key}"));
         assert_eq!(both.validate(false), []);
         let open = Config { listen: "0.0.0.0:443".parse().unwrap(), ..both };
-        assert_eq!(open.validate(false)[0].key, "listen", "who calls is as unknown as before");
+        assert_eq!(open.validate(false)[0].key, "listen", "TLS does not authenticate callers");
     }
 }

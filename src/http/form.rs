@@ -1,4 +1,4 @@
-//! Small JSON documents: users, passwords, logins, limits.
+//! Reads small JSON documents: users, passwords, logins, rate limits.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -10,17 +10,17 @@ use super::problem::Problem;
 use super::server::service::MatchedRequest;
 use crate::kinds;
 
-/// The largest form. A registration takes at most 4 KiB, however its characters are escaped; a refresh token less than
-/// 1 KiB.
+/// Maximum bytes of a form. A registration needs at most 4 KiB, also with escaped characters. A refresh token needs
+/// less than 1 KiB.
 pub(super) const MAX_BYTES: usize = 16 << 10;
 
-/// One form, as it was sent and as it reads.
+/// A form: its bytes as sent, and its parsed members.
 pub(super) struct Form {
     pub bytes: Bytes,
     pub members: Map<String, Value>,
 }
 
-/// Reads a form of at most `limit` bytes, never more than [`MAX_BYTES`].
+/// Reads a form of at most `limit` bytes, and at most [`MAX_BYTES`].
 pub(super) async fn read(
     bodies: &BodyBudget,
     limit: usize,

@@ -1,4 +1,4 @@
-//! `Content-Type` and `Content-Encoding` of a request: what its body is.
+//! Reads `Content-Type` and `Content-Encoding` of a request.
 
 use std::borrow::Cow;
 
@@ -8,28 +8,28 @@ use super::headers::single;
 use super::problem;
 use super::problem::Problem;
 
-/// How a body of JSON commands is to be read.
+/// Whether a body has one command or a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// One JSON object.
     Single,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Batch,
 }
 
 /// The media type of a body.
 #[derive(Debug)]
 pub(super) struct MediaType<'h> {
-    /// As the client wrote it, with its parameters.
+    /// The text of the client, with parameters.
     pub text: &'h str,
     /// Type and subtype, in lower case.
     pub essence: Cow<'h, str>,
-    /// Whether text in the body is UTF-8, as far as the media type says.
+    /// Whether text in the body is UTF-8. `true` if the media type has no `charset`.
     pub is_utf8: bool,
 }
 
 impl<'h> MediaType<'h> {
-    /// From `Content-Type`, if there is one. A body with a content encoding is refused.
+    /// Reads `Content-Type`. Returns `None` if it is missing. Refuses a body with a content encoding.
     pub fn of(headers: &'h HeaderMap) -> Result<Option<Self>, Problem> {
         if let Some(encoding) = single(headers, &header::CONTENT_ENCODING)?
             && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
@@ -42,10 +42,10 @@ impl<'h> MediaType<'h> {
         parsed.map(Some).ok_or_else(|| unsupported("Content-Type is not a media type."))
     }
 
-    /// Reads `type/subtype`, with parameters or without.
+    /// Parses `type/subtype` with optional parameters.
     pub fn parse(text: &'h str) -> Option<Self> {
         let text = text.trim();
-        // The usual spelling first.
+        // Fast path for the most frequent media type.
         if text == "application/json" {
             return Some(Self { text, essence: Cow::Borrowed(text), is_utf8: true });
         }
@@ -69,7 +69,7 @@ impl<'h> MediaType<'h> {
 }
 
 impl Format {
-    /// Of a body that is JSON, whatever the kind. No type, and the one curl sends unasked, mean JSON.
+    /// The format of a JSON body. A missing media type and curl's default type mean one JSON object.
     pub fn of(media_type: Option<&MediaType<'_>>) -> Result<Self, Problem> {
         let Some(media_type) = media_type else { return Ok(Self::Single) };
         let format = match &*media_type.essence {
@@ -88,11 +88,11 @@ pub(super) fn unsupported(detail: impl Into<Cow<'static, str>>) -> Problem {
     Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE, detail).field("Content-Type")
 }
 
-/// How clients write the one encoding that is read: its IANA name, and the label of the WHATWG Encoding Standard.
+/// Names of the only supported encoding: the IANA name, and a label of the WHATWG Encoding Standard.
 const UTF_8: [&str; 2] = ["utf-8", "utf8"];
 
-/// The parameters of a media type (RFC 9110, section 5.6.6): `name=value`, each behind a semicolon, where a value is a
-/// token or a quoted string. `None`: malformed.
+/// Parses the parameters of a media type (RFC 9110, section 5.6.6). Each is `name=value` after a semicolon. The value
+/// is a token or a quoted string. `None`: malformed.
 fn parameters(mut rest: &str) -> Option<Vec<(&str, String)>> {
     let mut found = Vec::new();
     loop {
@@ -111,7 +111,7 @@ fn parameters(mut rest: &str) -> Option<Vec<(&str, String)>> {
     }
 }
 
-/// The value at the beginning of `text`, and what follows it.
+/// Splits `text` into the value at its beginning and the rest.
 fn parameter_value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([';', ' ', '\t']).unwrap_or(text.len());
@@ -129,7 +129,7 @@ fn parameter_value(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// RFC 9110, section 5.6.2.
+/// Whether the text is a token of RFC 9110, section 5.6.2.
 fn is_token(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(allowed)
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn media_types_are_read_as_the_contract_says() {
+    fn media_types_determine_the_format() {
         for single in [
             "application/json",
             "Application/JSON; charset=UTF-8",
@@ -182,20 +182,20 @@ mod tests {
     }
 
     #[test]
-    fn a_media_type_keeps_its_text_and_is_compared_in_lower_case() {
+    fn media_types_keep_their_text_and_ignore_case() {
         let read = MediaType::parse(" Application/X-Protobuf; messageType=\"a.B\" ").unwrap();
         assert_eq!(
             (read.text, &*read.essence),
             (r#"Application/X-Protobuf; messageType="a.B""#, "application/x-protobuf")
         );
-        assert!(read.is_utf8, "it does not say otherwise");
+        assert!(read.is_utf8, "no charset means UTF-8");
         for other in ["", "avro", "a/", "/b", "a b/c", "a/b; x", "a/b; charset=\"x"] {
             assert!(MediaType::parse(other).is_none(), "{other}");
         }
     }
 
     #[test]
-    fn a_content_encoding_is_refused_unless_it_is_none() {
+    fn content_encodings_except_identity_are_refused() {
         let with = |encoding: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::CONTENT_ENCODING, encoding.parse().unwrap());

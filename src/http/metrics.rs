@@ -1,10 +1,10 @@
-//! What both listeners count.
+//! Metrics of both listeners.
 
 use prometheus::{Error, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 use crate::metrics::{Registry, buckets};
 
-/// Why a TLS handshake failed: not in time, not what the daemon speaks, or the client hung up.
+/// Reasons for a failed TLS handshake: time-out, invalid or unsupported TLS, or the client disconnected.
 pub(super) const TLS_TIMEOUT: &str = "timeout";
 pub(super) const TLS_REFUSED: &str = "refused";
 pub(super) const TLS_LOST: &str = "lost";
@@ -13,46 +13,46 @@ pub(super) const TLS_LOST: &str = "lost";
 pub struct Metrics {
     /// Requests by method, route and status.
     pub requests: IntCounterVec,
-    /// Their duration, by method and route.
+    /// Duration of requests without a wait, by method and route.
     pub duration: HistogramVec,
-    /// The same of those whose client asked for a wait.
+    /// Duration of requests with a wait, by method and route.
     pub waited: HistogramVec,
-    /// Requests being answered.
+    /// Requests in progress.
     pub in_flight: IntGauge,
-    /// TLS handshakes that failed, by reason.
+    /// Failed TLS handshakes, by reason.
     pub tls_handshakes_failed: IntCounterVec,
-    /// A connection was refused because there were too many.
+    /// Connections refused because of the connection limit.
     pub connections_hit: IntCounter,
-    /// A connection could not be accepted: the process lacks something.
+    /// Connections that could not be accepted because the process lacks resources.
     pub accept_hit: IntCounter,
-    /// A body is too large.
+    /// Bodies refused because of their size.
     pub body_hit: IntCounter,
-    /// All bodies together are too large.
+    /// Bodies refused because all bodies together exceed the memory budget.
     pub bodies_hit: IntCounter,
-    /// A record is too large for Kafka.
+    /// Records refused because they are too large for Kafka.
     pub record_hit: IntCounter,
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         Ok(Self {
             requests: registry.counters_by(
                 "http_requests_total",
-                "Requests answered, by method, route and status. Worry when more than 0.1 % of them are 5xx.",
+                "Completed requests, by method, route and status. Worry when more than 0.1 % of them are 5xx.",
                 &["method", "route", "status"],
             )?,
             duration: registry.histograms(
                 "http_request_duration_seconds",
-                "Time to answer, by method and route, in seconds; without requests whose clients asked for a wait. \
+                "Response time by method and route, in seconds; without requests with Prefer: wait. \
                  Worry when the 95th percentile of reads is above 0.2, or of writes above 0.5.",
                 buckets::REQUEST_SECONDS,
                 &["method", "route"],
             )?,
             waited: registry.histograms(
                 "http_waited_request_duration_seconds",
-                "Time to answer requests with Prefer: wait, by method and route, in seconds. Worry when it nears the \
-                 waits that clients ask for: delivery or the consumer is slow.",
+                "Response time of requests with Prefer: wait, by method and route, in seconds. Worry when it nears the \
+                 requested waits: delivery or the consumer is slow.",
                 buckets::REQUEST_SECONDS,
                 &["method", "route"],
             )?,
@@ -62,8 +62,8 @@ impl Metrics {
             )?,
             tls_handshakes_failed: registry.counters(
                 "forebay_tls_handshakes_failed_total",
-                "Failed TLS handshakes, by reason: timeout, refused (not TLS as the daemon speaks it), lost \
-                 (the client hung up). Worry at a jump.",
+                "Failed TLS handshakes, by reason: timeout, refused (invalid or unsupported TLS), lost \
+                 (the client disconnected). Worry at a jump.",
                 "reason",
                 &[TLS_TIMEOUT, TLS_REFUSED, TLS_LOST],
             )?,

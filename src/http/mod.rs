@@ -1,17 +1,18 @@
-//! HTTP/1.1 on hyper: the public API and the operators' listener.
+//! HTTP/1.1 on hyper: the public API and the operator's listener.
 //!
 //! ```text
-//! server/  a listener: accepts, bounds, drains; TLS; host names and origins; routing, metrics and access log
-//!          of whatever it serves
-//! api/     the public listener: commands, users, logins, the description of the interface
-//! admin/   the operators' listener: metrics, backlog, drain control, rate limits, status page
+//! server/  the server of both listeners: connections, limits, TLS, host names, routing, metrics, access log
+//! api/     the public listener: commands, users, logins, OpenAPI description
+//! admin/   the operator's listener: metrics, backlog, control of the drain, rate limits, status page
 //! ```
 //!
-//! The files beside them are what both listeners need: headers, bodies, answers, problem documents.
+//! The other files are used by both listeners: headers, bodies, responses, problem documents.
 //!
-//! hyper decides what a message is; nothing here parses one a second time. What hyper leaves to its user is here:
-//! time-outs for each phase of a connection, caps, and a problem document where it would answer with an empty body
-//! or none.
+//! hyper parses the messages. No code here parses a message a second time. This module adds what hyper does not have:
+//!
+//! - time-outs for each phase of a connection,
+//! - limits of connections and memory,
+//! - problem documents where hyper would send an empty response or none.
 
 mod admin;
 mod api;

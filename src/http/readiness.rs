@@ -58,10 +58,10 @@ pub(super) fn health() -> HttpResponse {
 
 /// 200 while commands are accepted, 503 while every new command would be refused.
 pub(super) fn ready(readiness: &Readiness) -> HttpResponse {
-    let mut answer = respond::json(readiness);
+    let mut response = respond::json(readiness);
     if !readiness.ready {
-        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    answer
+    response
 }

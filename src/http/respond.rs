@@ -23,8 +23,8 @@ pub(super) fn sorted_json(document: &impl Serialize) -> HttpResponse {
 
 /// A response of any media type that must not be cached.
 pub(super) fn bytes(media_type: HeaderValue, body: impl Into<Bytes>) -> HttpResponse {
-    let mut answer = Response::new(Full::new(body.into()));
-    answer.headers_mut().insert(header::CONTENT_TYPE, media_type);
-    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    let mut response = Response::new(Full::new(body.into()));
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }

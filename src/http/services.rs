@@ -1,4 +1,4 @@
-//! The services behind the two listeners, as far as the listeners need to know them.
+//! Interfaces of the services that the two listeners use.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,24 +12,25 @@ use crate::command::{CommandId, CommandStatus};
 use crate::ingest::{Ingest, Receipt, Request, SubmitError};
 use crate::status::{StatusError, Statuses};
 
-/// Takes commands in and says what became of them. [`DurableCommands`] is the real one; a bench may answer without a
-/// log.
+/// Accepts commands and reports their status. [`DurableCommands`] is the implementation with a log. Benchmarks have
+/// implementations without a log.
 pub trait CommandService: Send + Sync + 'static {
-    /// Returns once the request is on stable storage. A dropped future means "maybe".
+    /// Stores the commands of a request. Returns when they are on stable storage. If the future is dropped, the
+    /// commands may or may not be stored.
     fn submit(&self, request: Request) -> impl Future<Output = Result<Receipt, SubmitError>> + Send;
 
-    /// For `Retry-After`.
+    /// The value of `Retry-After` for this error.
     fn retry_after(&self, error: &SubmitError) -> Duration;
 
-    /// Where a command is, if the caller may know.
+    /// The status of a command. Error: the command does not exist, or the caller may not read its status.
     fn find(
         &self,
         id: CommandId,
         caller: &Caller,
     ) -> impl Future<Output = Result<CommandStatus, StatusError>> + Send;
 
-    /// Completes when the command is final or `deadline` has come. Registered at its first poll. `consumed`: a
-    /// consumer of ours decides, so that `sent` is not the end.
+    /// Completes when the command is final or `deadline` has passed. The first poll registers the wait. `consumed`:
+    /// forebay's consumer applies the command, so `sent` is not a final state.
     fn final_state(
         &self,
         id: CommandId,
@@ -38,11 +39,11 @@ pub trait CommandService: Send + Sync + 'static {
     ) -> impl Future<Output = ()> + Send;
 }
 
-/// The log and the statuses read from it.
+/// The command service with the log.
 pub struct DurableCommands {
-    /// The way in.
+    /// Writes commands to the log.
     pub ingest: Ingest,
-    /// The look-up.
+    /// Reads statuses.
     pub statuses: Statuses,
 }
 
@@ -64,30 +65,31 @@ impl CommandService for DurableCommands {
     }
 }
 
-/// What the operator's listener shows and steers.
+/// What the operator's listener shows and controls.
 pub trait AdminService: Send + Sync + 'static {
-    /// What `wal-tools status --json` prints. Reads the log: blocks for the disk.
+    /// The document of `wal-tools status --json`. Reads the log: blocks on disk I/O.
     fn backlog_json(&self) -> serde_json::Value;
 
-    /// Whether creates are accepted now. Returns at once.
+    /// Whether commands are accepted now. Does not block.
     fn readiness(&self) -> Readiness;
 
-    /// What the status page shows. Reads no disk: returns at once. By default that of a process without a log.
+    /// The data of the status page. Does not read the disk and does not block. Default: that of a process without a
+    /// log.
     fn overview(&self) -> Overview {
         Overview::without_log(self.readiness(), Arc::default())
     }
 
-    /// Where a command is; for an operator, who may know of every command. By default that of a process without a log.
+    /// The status of a command, for an operator, who may read every status. Default: that of a process without a log.
     fn find_command(
         &self,
         _: CommandId,
     ) -> Pin<Box<dyn Future<Output = Result<CommandStatus, StatusError>> + Send + '_>> {
-        let nothing = "this process has no log; ask the daemon that accepted the command";
-        Box::pin(std::future::ready(Err(StatusError::Unavailable(nothing.to_owned()))))
+        let no_log = "this process has no log; look the command up at the daemon that accepted it";
+        Box::pin(std::future::ready(Err(StatusError::Unavailable(no_log.to_owned()))))
     }
 
-    /// The same with the problems of the last look, a second ago: for the public listener, where strangers may ask as
-    /// often as they like.
+    /// The readiness with the problems of the last check, which is up to a second old. For the public listener, because
+    /// unauthenticated clients can send any number of requests.
     fn cached_readiness(&self) -> Readiness {
         self.readiness()
     }
@@ -95,12 +97,12 @@ pub trait AdminService: Send + Sync + 'static {
     /// Pauses delivery. `origin`: the operator's address, for the log and the list of problems.
     fn pause(&self, origin: &str);
 
-    /// Workers go on.
+    /// Resumes delivery. `origin`: as for [`Self::pause`].
     fn resume(&self, origin: &str);
 
-    /// An operator changed a rate limit.
+    /// Called after an operator has changed a rate limit.
     fn rate_limit_changed(&self);
 
-    /// Sets the gauges that describe the log, right before a scrape is rendered. Reads the log: blocks for the disk.
+    /// Updates the gauges of the log before a scrape is rendered. Reads the log: blocks on disk I/O.
     fn refresh_gauges(&self);
 }

@@ -98,10 +98,10 @@ impl CommitQueue {
 
     /// Moves all waiting jobs into `taken` once `group_gatherer` has its target, or nothing after `max_wait`. Returns
     /// `false` if the queue is closed and empty.
-    pub fn take(&self, taken: &mut Vec<CommitJob>, patience: Duration, gather: &GroupGatherer) -> bool {
+    pub fn take(&self, taken: &mut Vec<CommitJob>, max_wait: Duration, gather: &GroupGatherer) -> bool {
         let mut state = self.state.lock();
         if state.waiting.is_empty() && !state.closed {
-            state = self.sleep(state, 1, patience);
+            state = self.sleep(state, 1, max_wait);
         }
         let count = state.waiting.len();
         if count > 0
@@ -124,10 +124,10 @@ impl CommitQueue {
         &self,
         mut state: MutexGuard<'a, State>,
         count: usize,
-        patience: Duration,
+        max_wait: Duration,
     ) -> MutexGuard<'a, State> {
         state.wake_at = Some(count);
-        state = self.ready.wait_timeout(state, patience);
+        state = self.ready.wait_timeout(state, max_wait);
         state.wake_at = None;
         state
     }

@@ -33,11 +33,11 @@ impl Maintenance {
             run_preallocation(&log, stop, segment_size, reserve);
             Ok(())
         })?;
-        let keeper = Thread::spawn("checkpoint", raise(), move |stop| {
+        let checkpointer = Thread::spawn("checkpoint", raise(), move |stop| {
             run_maintenance(&shared, stop, retention, checkpoint_interval);
             Ok(())
         })?;
-        Ok(Self { threads: [keeper, filler] })
+        Ok(Self { threads: [checkpointer, filler] })
     }
 
     /// Ends both threads, the first one with a last checkpoint. Waits for each for at most `within`. Blocks.

@@ -224,16 +224,16 @@ impl Ingest {
 
     /// Appends a dead letter to the log again, under its own command id and a new LSN, and removes it from the
     /// dead-letter store. Blocks on disk I/O.
-    pub fn requeue(&self, letter: &DeadLetter) -> Result<Lsn, String> {
+    pub fn requeue(&self, dead_letter: &DeadLetter) -> Result<Lsn, String> {
         let (reply, answer) = tokio::sync::oneshot::channel();
-        let work = CommitJob::Requeue { payload: letter.payload.clone(), from: letter.lsn, reply };
-        self.shared.queue.push(work, letter.payload.len()).map_err(|e| e.to_string())?;
+        let work = CommitJob::Requeue { payload: dead_letter.payload.clone(), from: dead_letter.lsn, reply };
+        self.shared.queue.push(work, dead_letter.payload.len()).map_err(|e| e.to_string())?;
         let lsn = answer
             .blocking_recv()
             .map_err(|_| SubmitError::Poisoned.to_string())?
             .map_err(|e| e.to_string())?;
         let removal = crate::wal::dead_letters::Removal::Requeued(lsn);
-        self.shared.log.remove_dead_letter(letter.lsn, removal).map_err(|e| e.to_string())?;
+        self.shared.log.remove_dead_letter(dead_letter.lsn, removal).map_err(|e| e.to_string())?;
         Ok(lsn)
     }
 }

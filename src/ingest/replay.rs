@@ -25,26 +25,26 @@ impl Ingest {
     /// first failure; the records before it are durable. Blocks.
     pub fn replay(&self, lsns: &[Lsn]) -> Vec<ReplayResult> {
         let mut done = Vec::new();
-        let mut under_way = InFlightReplays::default();
+        let mut in_flight = InFlightReplays::default();
         let log = &self.shared.log;
         let mut cursor = log.cursor(lsns.first().copied().unwrap_or_default());
         for &lsn in lsns {
             let pushed =
                 read_delivered(&mut cursor, log, lsn).and_then(|payload| self.push_replay(lsn, payload));
             match pushed {
-                Ok((answer, bytes)) => under_way.add(lsn, answer, bytes),
+                Ok((answer, bytes)) => in_flight.add(lsn, answer, bytes),
                 Err(error) => {
-                    if under_way.finish(0, &mut done) {
+                    if in_flight.finish(0, &mut done) {
                         done.push((lsn, Err(error)));
                     }
                     return done;
                 }
             }
-            if !under_way.finish(MAX_IN_FLIGHT, &mut done) {
+            if !in_flight.finish(MAX_IN_FLIGHT, &mut done) {
                 return done;
             }
         }
-        under_way.finish(0, &mut done);
+        in_flight.finish(0, &mut done);
         done
     }
 

@@ -1,8 +1,8 @@
-//! What the Kafka clients of this process last said about each broker, in their own words.
+//! The most recent errors that the process's Kafka clients reported about each broker.
 //!
-//! librdkafka reports failures to connect and to authenticate by a callback of the client, without a record. It never
-//! reports that a broker is available again, and repeats an identical error every 30 s. So an error counts for as long
-//! as it is repeated, and until the cluster answers again after none of it did.
+//! librdkafka reports failures to connect and to authenticate through a callback of the client, without a record. It
+//! never reports that a broker is available again, and it repeats an identical error every 30 s. So an error remains
+//! current while it is repeated. It ends when it is no longer repeated, or when the cluster responds again.
 
 use std::time::{Duration, Instant};
 
@@ -11,30 +11,31 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use crate::kafka::{CertificateFault, is_denial};
 use crate::sync::Mutex;
 
-/// Brokers whose errors are kept; a cluster rarely has more.
+/// Maximum number of brokers whose errors are kept. A cluster rarely has more.
 const MAX_BROKERS: usize = 64;
-/// Bytes kept of an error.
+/// Maximum bytes kept of an error.
 const MAX_TEXT: usize = 300;
-/// An error that was not repeated for so long is over: librdkafka suppresses identical errors for 30 s, and tries to
-/// connect every 10 s.
+/// An error that was not repeated for this long has ended. librdkafka suppresses identical errors for 30 s, and tries
+/// to connect every 10 s.
 const EXPIRES_AFTER: Duration = Duration::from_secs(60);
-/// One failed attempt is no outage: the name `localhost` often has an IPv6 address that refuses before the IPv4 address
-/// answers, and brokers close idle connections. A second error after this time is another attempt.
+/// A single failed attempt is not an outage. The name `localhost` often has an IPv6 address that refuses connections
+/// before the IPv4 address accepts them, and brokers close idle connections. A second error after this time comes
+/// from another attempt.
 const PERSISTS_AFTER: Duration = Duration::from_secs(5);
 
-/// Stands for the broker in errors about the token of OAUTHBEARER: without one no broker is asked.
+/// Replaces the broker in errors about the OAUTHBEARER token. Without a token no broker is contacted.
 pub const TOKEN: &str = "sasl_token_file";
 
-/// What kind of a failure it is.
+/// Kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BrokerFailure {
-    /// No connection, or no answer.
+    /// No connection, or no response.
     Unreachable,
-    /// We do not accept the broker's certificate, or have no protocol in common.
+    /// The daemon does not accept the broker's certificate, or both have no protocol in common.
     Tls,
-    /// The broker does not accept who we are.
+    /// The broker rejects the client's identity.
     Authentication,
-    /// The broker does not allow what we ask.
+    /// The broker denies the request.
     Authorization,
 }
 
@@ -43,48 +44,48 @@ pub enum BrokerFailure {
 pub struct BrokerError {
     /// `host:port`.
     pub broker: String,
-    /// What kind of a failure it is.
+    /// Kind of the failure.
     pub failure: BrokerFailure,
-    /// What is wrong with its certificate, if that is why and was found out.
+    /// What is wrong with the broker's certificate, if that is the cause and is known.
     pub certificate: Option<CertificateFault>,
-    /// The client's own words.
+    /// Error text of the Kafka client.
     pub error: String,
     /// Whether several attempts failed.
     pub is_persistent: bool,
-    /// When it was reported last.
+    /// When the error was last reported.
     pub at: Instant,
 }
 
-/// One for the process: all its clients talk to one cluster, and librdkafka's callbacks belong to no component.
+/// A single list for the process: all its clients use one cluster, and librdkafka's callbacks belong to no component.
 static ERRORS: BrokerErrors = BrokerErrors(Mutex::new(Vec::new()));
 
-/// Takes an error of a client into account that came without a record.
+/// Records an error that a client reported without a record.
 pub(super) fn record(code: Code, reason: &str) {
     ERRORS.record(code, reason, Instant::now());
 }
 
-/// Takes into account that there is no token, and why. The caller asks every ten seconds.
+/// Records that no token is available, and why. The client requests one every ten seconds.
 pub(super) fn record_token_error(reason: &str) {
     ERRORS.take(TOKEN, BrokerFailure::Authentication, reason, Instant::now());
 }
 
-/// The brokers of which the certificate may be refused.
+/// The brokers whose certificate may be the cause of a failure.
 pub(super) fn brokers_with_tls_failure() -> Vec<String> {
     let recent = ERRORS.recent(Instant::now()).into_iter();
     recent.filter(|error| error.failure == BrokerFailure::Tls).map(|error| error.broker).collect()
 }
 
-/// What was found to be wrong with the certificate of a broker.
+/// Stores the fault found in a broker's certificate.
 pub(super) fn set_certificate_fault(broker: &str, fault: Option<CertificateFault>) {
     ERRORS.set_certificate_fault(broker, fault);
 }
 
-/// The errors that are not over, the latest first.
+/// The current errors, the latest first.
 pub fn broker_errors() -> Vec<BrokerError> {
     ERRORS.recent(Instant::now())
 }
 
-/// The cluster answers again: what was said meanwhile is over.
+/// The cluster responds again, so all earlier errors have ended.
 pub(super) fn clear() {
     ERRORS.clear();
 }
@@ -109,7 +110,7 @@ impl BrokerErrors {
         let at = noted.iter().position(|noted| noted.error.broker == broker);
         let before = at.map(|at| noted.swap_remove(at));
         let first = before.as_ref().map_or(now, |before| before.first);
-        // It is looked at again and again while it is refused.
+        // The certificate is checked again as long as it is rejected.
         let certificate =
             before.filter(|_| failure == BrokerFailure::Tls).and_then(|before| before.error.certificate);
         let lasts = now.saturating_duration_since(first) >= PERSISTS_AFTER;
@@ -140,11 +141,11 @@ impl BrokerErrors {
     }
 }
 
-/// Alerts by which a server refuses a client's certificate, or the lack of one (RFC 8446, section 6.2). With TLS 1.3 they
-/// come after the client's handshake, as a connection that breaks.
+/// Alerts with which a server rejects a client's certificate, or the lack of one (RFC 8446, section 6.2). With TLS
+/// 1.3 they arrive after the client's handshake, as a broken connection.
 const CLIENT_CERTIFICATE_ALERTS: [u16; 8] = [42, 43, 44, 45, 46, 48, 49, 116];
 
-/// The TLS alert that a broker sent, if this is about one.
+/// The TLS alert that a broker sent, if the text contains one.
 fn alert(text: &str) -> Option<u16> {
     let (_, rest) = text.split_once("SSL alert number ")?;
     rest.split(|other: char| !other.is_ascii_digit()).next()?.parse().ok()
@@ -171,13 +172,13 @@ pub(super) fn failure(code: Code, text: &str) -> BrokerFailure {
     }
 }
 
-/// The text of an error, without the broker and without what differs every time.
+/// The text of an error, without the broker and without parts that differ every time.
 pub(super) fn without_broker(reason: &str) -> &str {
     parse(reason).map_or(reason, |(_, text)| text)
 }
 
-/// `[PROTOCOL://]HOST:PORT/ID: TEXT (after 3ms in state CONNECT)`: the broker, and the text without what differs every
-/// time. None for what is not about a broker.
+/// Parses `[PROTOCOL://]HOST:PORT/ID: TEXT (after 3ms in state CONNECT)`. Returns the broker, and the text without
+/// parts that differ every time. Returns `None` for an error that is not about a broker.
 fn parse(reason: &str) -> Option<(&str, &str)> {
     let (name, text) = reason.split_once(": ")?;
     let (address, _) = name.rsplit_once('/')?;
@@ -195,7 +196,7 @@ mod tests {
                            in state CONNECT)";
 
     #[test]
-    fn the_broker_and_its_words_are_found() {
+    fn the_broker_and_its_error_text_are_parsed() {
         let words = "Connect to ipv4#127.0.0.1:9 failed: Connection refused";
         assert_eq!(parse(REFUSED), Some(("127.0.0.1:9", words)));
         let refused = "sasl_plaintext://[::1]:9092/2: SASL authentication error: Authentication failed (after 3ms in \
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_lasts_after_a_second_attempt_and_ends_without_repetition() {
+    fn an_error_persists_after_a_second_attempt_and_then_expires() {
         let (errors, start) = (BrokerErrors(Mutex::default()), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         errors.record(Code::BrokerTransportFailure, REFUSED, start);
@@ -218,15 +219,15 @@ mod tests {
         assert_eq!(recent[0].failure, BrokerFailure::Authentication, "the last error counts");
         assert_eq!(errors.recent(after(90)), []);
         errors.record(Code::BrokerTransportFailure, REFUSED, after(91));
-        assert!(!errors.recent(after(91))[0].is_persistent, "it begins anew");
+        assert!(!errors.recent(after(91))[0].is_persistent, "it starts again");
         errors.record(Code::BrokerTransportFailure, REFUSED, after(100));
         errors.clear();
         errors.record(Code::BrokerTransportFailure, REFUSED, after(101));
-        assert!(!errors.recent(after(101))[0].is_persistent, "the cluster answered meanwhile");
+        assert!(!errors.recent(after(101))[0].is_persistent, "the cluster responded in between");
     }
 
     #[test]
-    fn a_refused_certificate_is_told_by_whose_it_is() {
+    fn rejected_broker_and_client_certificates_are_distinguished() {
         let of = failure;
         let verify = "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate \
                       could not be verified";
@@ -244,14 +245,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_certificate_stays_while_it_is_refused() {
+    fn a_certificate_fault_remains_while_the_certificate_is_rejected() {
         let (errors, now) = (BrokerErrors(Mutex::default()), Instant::now());
         errors.record(Code::SSL, REFUSED, now);
         errors.set_certificate_fault("127.0.0.1:9", Some(CertificateFault::Expired));
         errors.record(Code::SSL, REFUSED, now);
         assert_eq!(errors.recent(now)[0].certificate, Some(CertificateFault::Expired));
         errors.record(Code::BrokerTransportFailure, REFUSED, now);
-        assert_eq!(errors.recent(now)[0].certificate, None, "it is not the certificate any more");
+        assert_eq!(errors.recent(now)[0].certificate, None, "the certificate is no longer the cause");
         errors.set_certificate_fault("127.0.0.1:9", Some(CertificateFault::Expired));
         assert_eq!(errors.recent(now)[0].certificate, None);
     }

@@ -1,5 +1,6 @@
-//! Why a broker's certificate is refused. librdkafka says the same of an unknown authority, an expired certificate and a
-//! wrong name: "certificate verify failed". So a handshake of our own, which sends nothing else, asks for the reason.
+//! Determines why a broker's certificate is rejected. librdkafka reports "certificate verify failed" for an unknown
+//! authority, an expired certificate and a wrong name alike. So forebay performs its own handshake, which sends
+//! nothing else, to find the cause.
 
 use std::fs;
 use std::io;
@@ -15,9 +16,9 @@ use tokio_rustls::rustls::{CertificateError, ClientConfig, ClientConnection, Err
 
 use crate::kafka::{Config, SecurityProtocol};
 
-/// A handshake takes milliseconds. Nothing waits for this one but the next question of the probe.
+/// A handshake takes milliseconds. Only the next request of the cluster probe waits for this one.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Where systems keep the authorities that they trust.
+/// Files in which operating systems keep their trusted authorities.
 const SYSTEM_CA_FILES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -28,22 +29,22 @@ const SYSTEM_CA_FILES: [&str; 4] = [
 /// What is wrong with a broker's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateFault {
-    /// No authority that we trust signed it.
+    /// No trusted authority signed it.
     UnknownAuthority,
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// Its time has not come.
+    /// It is not valid yet.
     NotYetValid,
-    /// It is for another name.
+    /// It is for another host name.
     OtherName,
 }
 
-/// Looks at certificates as the clients do, with the authorities that they loaded.
+/// Checks certificates as the clients do, with the authorities that the clients load.
 pub(super) struct CertificateCheck(Option<Arc<ClientConfig>>);
 
 impl CertificateCheck {
-    /// With the authorities of the configuration. Checks nothing where there is no TLS, or where librdkafka was given
-    /// settings of its own for it.
+    /// Creates a check with the configured authorities. It does nothing without TLS, or if `[kafka.properties]`
+    /// contains TLS settings for librdkafka.
     pub(super) fn new(config: &Config) -> Self {
         let has_tls = matches!(config.security_protocol, SecurityProtocol::Ssl | SecurityProtocol::SaslSsl);
         let is_ours = config.properties.iter().all(|(name, _)| !name.contains("ssl."));
@@ -51,8 +52,8 @@ impl CertificateCheck {
         Self(authorities.and_then(tls_config))
     }
 
-    /// What is wrong with the certificate at `broker` (`host:port`); `None` where nothing is, or nobody knows. Blocks for
-    /// a few seconds at most, but for the resolver.
+    /// The fault of the certificate at `broker` (`host:port`). `None` if it has none, or if the fault is unknown.
+    /// Blocks for a few seconds at most, not counting name resolution.
     pub(super) fn check(&self, broker: &str) -> Option<CertificateFault> {
         let settings = Arc::clone(self.0.as_ref()?);
         let (host, _) = broker.rsplit_once(':')?;
@@ -106,7 +107,7 @@ fn authorities(file: Option<&Path>) -> Option<RootCertStore> {
     };
     let mut known = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&text?).flatten() {
-        // One that cannot be parsed signs nothing.
+        // A certificate that cannot be parsed cannot sign anything.
         let _ = known.add(certificate);
     }
     (!known.is_empty()).then_some(known)

@@ -1,4 +1,4 @@
-//! From our settings to librdkafka's.
+//! Translates the `[kafka]` settings into those of librdkafka.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use rdkafka::config::RDKafkaLogLevel;
 
 use crate::kafka::{Acks, Config};
 
-/// Why there is no client.
+/// Why a client could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// A secret could not be read.
@@ -15,30 +15,31 @@ pub enum ClientError {
     Secret {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The system gives no thread.
-    #[error("no thread for a Kafka client: {0}")]
+    /// The system could not start a thread.
+    #[error("cannot start a thread for a Kafka client: {0}")]
     Thread(std::io::Error),
-    /// librdkafka refuses the settings.
+    /// librdkafka rejects the settings.
     #[error("Kafka client: {0}")]
     Refused(#[from] rdkafka::error::KafkaError),
 }
 
-/// What happens after an error that is permanent for one batch.
+/// Behaviour after an error that is permanent for one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GapPolicy {
-    /// The producer stops for good, before a successor in the same partition can pass.
+    /// The producer stops permanently, before a successor in the same partition can pass.
     Gapless,
-    /// It goes on. Each record has a request of its own; their order is kept only while at most one of a partition is
-    /// in flight.
+    /// The producer continues. Each record is sent in its own request. Their order is kept only while at most one
+    /// record per partition is in flight.
     AllowGaps,
 }
 
-/// The settings of every client. `bootstrap`: the brokers to ask first.
+/// The settings of every client. `bootstrap` lists the bootstrap brokers.
 ///
-/// No request creates a topic as a side effect: a topic is created on purpose only (`topics`, `compacted_topic`).
+/// No request creates a topic as a side effect. Topics are only created deliberately (`topic_admin`,
+/// `compacted_topic`).
 pub(super) fn base(config: &Config, bootstrap: &str) -> Result<ClientConfig, ClientError> {
     let mut client = ClientConfig::new();
     for (name, value) in config.properties.iter() {
@@ -61,7 +62,7 @@ pub(super) fn base(config: &Config, bootstrap: &str) -> Result<ClientConfig, Cli
         client.set("sasl.password", password.trim_end_matches(['\r', '\n']));
     }
     if let Some(path) = config.sasl_token_file.as_ref().filter(|_| config.has_token()) {
-        // Handed back with each question for a token (`oauth`).
+        // librdkafka passes this back with each request for a token (`oauth`).
         client.set("sasl.oauthbearer.config", path.to_string_lossy());
     }
     let files = [
@@ -77,11 +78,11 @@ pub(super) fn base(config: &Config, bootstrap: &str) -> Result<ClientConfig, Cli
     Ok(client)
 }
 
-/// Whether a metadata request asks the broker to create the topics it names. librdkafka's default for producers and
-/// admin clients is `true`.
+/// Whether a metadata request asks the broker to create the topics it names. librdkafka's default is `true` for
+/// producers and admin clients.
 const AUTO_CREATE: &str = "allow.auto.create.topics";
 
-/// The settings of a client whose metadata requests create the topics they name, where the brokers' own
+/// The settings of a client whose metadata requests create the named topics, if the brokers'
 /// `auto.create.topics.enable` allows it.
 pub(super) fn topic_creating(config: &Config, bootstrap: &str) -> Result<ClientConfig, ClientError> {
     let mut client = base(config, bootstrap)?;
@@ -89,9 +90,9 @@ pub(super) fn topic_creating(config: &Config, bootstrap: &str) -> Result<ClientC
     Ok(client)
 }
 
-/// The settings of a consumer that sees only what is committed, and commits offsets only when told to.
+/// The settings of a consumer that reads only committed records, and commits offsets only on request.
 pub(super) fn consumer(config: &Config, bootstrap: &str, group: &str) -> Result<ClientConfig, ClientError> {
-    // A record of the largest size must fit into one answer, whatever else does.
+    // A record of the maximum size must fit into one response, whatever other limits apply.
     let fetch = config.message_max.0.clamp(FETCH_BYTES, 1_000_000_000);
     let mut client = base(config, bootstrap)?;
     client
@@ -108,13 +109,13 @@ pub(super) fn consumer(config: &Config, bootstrap: &str, group: &str) -> Result<
     Ok(client)
 }
 
-/// Records of one answer of a broker.
+/// Maximum record bytes per response of a broker.
 const FETCH_BYTES: u64 = 8 << 20;
-/// What an answer has beside its records, generously.
+/// Generous estimate of the bytes in a response other than its records.
 const RESPONSE_OVERHEAD: u64 = 1 << 20;
 
-/// What librdkafka says for itself. What matters comes as an error or a result too; the rest repeats with every attempt
-/// to connect.
+/// Logs a message of librdkafka. Important conditions also arrive as an error or a delivery report; the rest is
+/// repeated with every attempt to connect.
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
@@ -129,8 +130,8 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// The settings of a producer that keeps order, repeats nothing while it lives, and never gives up on a record by
-/// itself: a record given up would be overtaken by its successors.
+/// The settings of a producer that keeps the order, and repeats no record during its lifetime. It never gives up on a
+/// record by itself, because the record's successors would overtake it.
 pub(super) fn producer(
     config: &Config,
     bootstrap: &str,
@@ -141,19 +142,20 @@ pub(super) fn producer(
     let gapless = idempotent && guarantee == GapPolicy::Gapless;
     let mut client = base(config, bootstrap)?;
     client.set("message.timeout.ms", "0").set("enable.gapless.guarantee", gapless.to_string());
-    // A topic that is gone fails at once what waits for it, and the drain holds the rest. Else requests are tried again
-    // until it is there again, several at a time: the first may still be refused and the second not.
+    // If a topic was deleted, its queued records fail immediately, and the drain parks the rest. With the default,
+    // requests are retried until the topic exists again, several at a time. The first could then be rejected and the
+    // second accepted.
     client.set("topic.metadata.propagation.max.ms", "0");
     if guarantee == GapPolicy::AllowGaps {
-        // What is refused was alone in its batch.
+        // A rejected record must have been alone in its batch.
         client.set("batch.num.messages", "1");
     }
     set_producer_options(&mut client, config, idempotent);
     Ok(client)
 }
 
-/// The settings of a producer of transactions. A record not confirmed within the transaction's time fails, and with it
-/// the transaction: all of it is sent again, in its order.
+/// The settings of a producer of transactions. If a record is not confirmed within the transaction timeout, it fails
+/// and so does the transaction. The whole transaction is then sent again, in order.
 pub(super) fn transactional(config: &Config, bootstrap: &str, id: &str) -> Result<ClientConfig, ClientError> {
     let mut client = base(config, bootstrap)?;
     client.set("transactional.id", id);
@@ -164,17 +166,17 @@ pub(super) fn transactional(config: &Config, bootstrap: &str, id: &str) -> Resul
     Ok(client)
 }
 
-/// The one setting of transactions that `[kafka.properties]` may have: it moves when a frozen transaction is aborted,
-/// not what is promised.
+/// The only transaction setting allowed in `[kafka.properties]`. It changes when the transaction of a frozen process
+/// is aborted, but not the guarantees.
 const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
-/// Transactions last milliseconds. For a broker that is away for a moment, long; for consumers that wait behind the
-/// transaction of a daemon that will not come back, bearable.
+/// Transactions last milliseconds. The value is long enough for a broker that is briefly unavailable. It is
+/// acceptable for consumers that wait behind the transaction of a daemon that does not return.
 const DEFAULT_TRANSACTION_TIMEOUT: &str = "30000";
 
-/// What is the same for all producers.
+/// Sets the options that all producers share.
 fn set_producer_options(client: &mut ClientConfig, config: &Config, idempotent: bool) {
-    // Five requests are what a broker remembers for an idempotent producer; without idempotence a second request
-    // could overtake the first one's repetition.
+    // For an idempotent producer, a broker remembers five requests. Without idempotence, a second request could
+    // overtake the retry of the first.
     let in_flight = if idempotent { "5" } else { "1" };
     client
         .set("acks", config.acks.as_str())
@@ -185,7 +187,7 @@ fn set_producer_options(client: &mut ClientConfig, config: &Config, idempotent: 
         .set("linger.ms", config.linger.of_producer().0.as_millis().to_string())
         .set("batch.size", config.batch_size.0.to_string())
         .set("message.max.bytes", config.message_max.0.to_string())
-        // The drain's window is far below these.
+        // The drain's in-flight limit is far below these values.
         .set("queue.buffering.max.messages", "10000000")
         .set("queue.buffering.max.kbytes", "1048576");
 }

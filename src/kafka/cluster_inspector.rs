@@ -1,8 +1,9 @@
-//! Questions to brokers that create and change nothing: for `forebay check-config --connect`.
+//! Requests to brokers that create and change nothing, for `forebay check-config --connect`.
 //!
-//! Kafka has no request that says whether this client may write. Two requests are refused by brokers after they have
-//! checked the permission and before they do anything: a record with an impossible number of acknowledgements, and a
-//! transactional producer with an impossible time-out. The refusal says which of the two checks failed.
+//! Kafka has no request that returns whether this client may write. Brokers reject two kinds of requests after they
+//! have checked the permission and before they do anything. The first is a record with an impossible number of
+//! acknowledgements, the second a transactional producer with an impossible timeout. The error shows which of the two
+//! checks failed.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -25,68 +26,68 @@ use crate::kafka::{
 };
 use crate::sync::Mutex;
 
-/// One question, connection included.
+/// Timeout of one request, connection included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two looks at what a client has to say.
+/// Interval at which a client's events are polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// More than there are events of one question.
+/// More than the number of events of one request.
 const MAX_EVENTS: usize = 64;
-/// No broker has it: 0, 1 and −1 are all there are.
+/// No broker accepts this value: only 0, 1 and −1 exist.
 const IMPOSSIBLE_ACKS: &str = "2";
-/// No broker allows it: the limit `transaction.max.timeout.ms` is 15 min by default.
+/// No broker accepts this value: the limit `transaction.max.timeout.ms` is 15 min by default.
 const IMPOSSIBLE_TIMEOUT_MS: &str = "2147483647";
 const MAX_MESSAGE: &str = "max.message.bytes";
 
-/// Why a question was not answered as it should be.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InspectionError {
-    /// Kafka's or the client's code.
+    /// The code of Kafka or of the client.
     pub code: Code,
-    /// The client's own words.
+    /// Error text of the Kafka client.
     pub text: String,
 }
 
-/// A topic as brokers describe it.
+/// A topic as described by the brokers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicDescription {
-    /// Their number.
+    /// Number of partitions.
     pub partitions: i32,
-    /// Its settings; a refusal where this client may not read them.
+    /// The topic's settings; an error if this client may not read them.
     pub settings: Result<TopicSettings, InspectionError>,
 }
 
-/// What matters of a topic's settings.
+/// The relevant settings of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicSettings {
     /// `max.message.bytes`.
     pub max_message_bytes: u64,
-    /// Whether it refuses records without a key.
+    /// Whether it rejects records without a key.
     pub is_compacted: bool,
 }
 
-/// Asks the brokers at one address. Each question blocks for at most five seconds.
+/// Sends requests to the brokers at one address. Each request blocks for at most five seconds.
 pub struct ClusterInspector {
     config: Config,
     bootstrap: String,
 }
 
 impl ClusterInspector {
-    /// `bootstrap`: one broker, or several separated by commas.
+    /// Creates an inspector. `bootstrap` is one broker, or several separated by commas.
     pub fn new(config: &Config, bootstrap: &str) -> Self {
         Self { config: config.clone(), bootstrap: bootstrap.to_owned() }
     }
 
-    /// The addresses that the brokers of the cluster advertise, if one answers.
+    /// The addresses that the cluster's brokers advertise. Fails if no broker responds.
     pub fn brokers(&self) -> Result<Vec<String>, InspectionError> {
-        let asking = self.query_client(client::base)?;
-        let found = asking.client().fetch_metadata(None, REQUEST_TIMEOUT);
-        let metadata = found.map_err(|error| asking.refusal(&error))?;
+        let query = self.query_client(client::base)?;
+        let found = query.client().fetch_metadata(None, REQUEST_TIMEOUT);
+        let metadata = found.map_err(|error| query.refusal(&error))?;
         Ok(metadata.brokers().iter().map(|broker| format!("{}:{}", broker.host(), broker.port())).collect())
     }
 
-    /// The same refusal as the running daemon would report it: what kind of a failure it is and, where the broker's
-    /// certificate is refused, what is wrong with the certificate. The address must be that of one broker. Blocks for a
-    /// few seconds at most where the certificate must be looked at.
+    /// Classifies an error as the running daemon does: the kind of failure and, if the broker's certificate is rejected,
+    /// the fault of the certificate. The inspector must have the address of one broker. Blocks for a few seconds at
+    /// most if the certificate must be checked.
     pub fn broker_error(&self, refusal: &InspectionError) -> BrokerError {
         let failure = broker_errors::failure(refusal.code, &refusal.text);
         let certificate = match failure {
@@ -105,16 +106,16 @@ impl ClusterInspector {
         }
     }
 
-    /// Whether the client needs a token, and the file has none that can be used.
+    /// Whether the client needs a token and the file contains no usable one.
     fn has_no_token(&self) -> bool {
         let file = self.config.sasl_token_file.as_ref().filter(|_| self.config.has_token());
         file.is_some_and(|file| oauth::token(Some(&file.to_string_lossy())).is_err())
     }
 
-    /// What brokers say about a topic.
+    /// The brokers' description of a topic.
     pub fn topic(&self, name: &str) -> Result<TopicDescription, InspectionError> {
-        let asking = self.query_client(client::base)?;
-        let partitions = match topic_admin::fetch_metadata(asking.client(), name, REQUEST_TIMEOUT) {
+        let query = self.query_client(client::base)?;
+        let partitions = match topic_admin::fetch_metadata(query.client(), name, REQUEST_TIMEOUT) {
             TopicMetadata::Partitions(partitions) => partitions,
             TopicMetadata::Pending => return Err(Code::LeaderNotAvailable.into()),
             TopicMetadata::Refused(reason) => {
@@ -124,7 +125,7 @@ impl ClusterInspector {
                 return Err(InspectionError { code, text: words });
             }
             TopicMetadata::Away => {
-                return Err(asking.refusal(&KafkaError::MetadataFetch(Code::AllBrokersDown)));
+                return Err(query.refusal(&KafkaError::MetadataFetch(Code::AllBrokersDown)));
             }
         };
         Ok(TopicDescription { partitions, settings: self.settings(name) })
@@ -156,31 +157,31 @@ impl ClusterInspector {
         })
     }
 
-    /// Whether this client may write to a topic. Brokers refuse the record in any case.
+    /// Checks that this client may write to a topic. Brokers reject the record in any case.
     pub fn may_write(&self, topic: &str) -> Result<(), InspectionError> {
-        let asking = self.query_client(|config, bootstrap| {
+        let query = self.query_client(|config, bootstrap| {
             let mut settings = client::base(config, bootstrap)?;
             settings.set("enable.idempotence", "false").set("acks", IMPOSSIBLE_ACKS).set("linger.ms", "0");
             settings.set("message.timeout.ms", REQUEST_TIMEOUT.as_millis().to_string());
             Ok(settings)
         })?;
-        // With a key: a compacted topic refuses others.
+        // The record has a key, because a compacted topic rejects records without one.
         let record = BaseRecord::<str, str>::to(topic).partition(0).key("forebay").payload("");
-        asking.0.send(record).map_err(|(error, _)| error)?;
+        query.0.send(record).map_err(|(error, _)| error)?;
         let end = Instant::now() + REQUEST_TIMEOUT + POLL_INTERVAL;
         while Instant::now() < end {
-            asking.0.poll(POLL_INTERVAL);
-            if let Some(code) = *asking.context().delivered.lock() {
+            query.0.poll(POLL_INTERVAL);
+            if let Some(code) = *query.context().delivered.lock() {
                 return match code {
                     Code::InvalidRequiredAcks => Ok(()),
-                    code => Err(asking.refusal(&KafkaError::MessageProduction(code))),
+                    code => Err(query.refusal(&KafkaError::MessageProduction(code))),
                 };
             }
         }
-        Err(asking.refusal(&KafkaError::MessageProduction(Code::MessageTimedOut)))
+        Err(query.refusal(&KafkaError::MessageProduction(Code::MessageTimedOut)))
     }
 
-    /// Whether this client may read a topic. Offsets are not committed, and no group is joined.
+    /// Checks that this client may read a topic. It commits no offsets and joins no group.
     pub fn may_read(&self, topic: &str, group: &str) -> Result<(), InspectionError> {
         let consumer = self.consumer(group)?;
         let mut partitions = TopicPartitionList::new();
@@ -191,7 +192,7 @@ impl ClusterInspector {
             match consumer.poll(POLL_INTERVAL) {
                 None => {}
                 Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-                // Brokers that do not answer are reported by themselves.
+                // Unavailable brokers are reported separately.
                 Some(Err(error)) if is_of_connection(&error) => {}
                 Some(Err(error)) => return Err(error.into()),
             }
@@ -199,32 +200,33 @@ impl ClusterInspector {
         Err(Code::RequestTimedOut.into())
     }
 
-    /// Whether this client may see a consumer group.
+    /// Checks that this client may describe a consumer group.
     pub fn group(&self, group: &str, topic: &str) -> Result<(), InspectionError> {
         let consumer = self.consumer(group)?;
         let mut partitions = TopicPartitionList::new();
         partitions.add_partition(topic, 0);
         let found = match consumer.committed_offsets(partitions, REQUEST_TIMEOUT) {
             Ok(found) => found,
-            // A coordinator that refuses is asked again until time is up; the refusal itself comes as an event.
+            // librdkafka repeats the request to a coordinator that rejects it until the timeout. The rejection itself
+            // arrives as an event.
             Err(error) => return Err(event(&consumer).unwrap_or(error).into()),
         };
         Ok(found.elements().iter().try_for_each(|element| element.error())?)
     }
 
-    /// Whether this client may use transactional ids like this one. Brokers refuse the producer in any case. The id must be
-    /// nobody's: a broker without a limit for the time-out would make it this client's.
+    /// Checks that this client may use transactional ids like this one. Brokers reject the producer in any case. The
+    /// id must be unused: a broker without a timeout limit would assign it to this client.
     pub fn transactional_id(&self, id: &str) -> Result<(), InspectionError> {
-        let asking = self.query_client(|config, bootstrap| {
+        let query = self.query_client(|config, bootstrap| {
             let mut settings = client::transactional(config, bootstrap, id)?;
             settings.set("transaction.timeout.ms", IMPOSSIBLE_TIMEOUT_MS);
             Ok(settings)
         })?;
-        match asking.0.init_transactions(REQUEST_TIMEOUT) {
+        match query.0.init_transactions(REQUEST_TIMEOUT) {
             Ok(()) => Ok(()),
             Err(error) => match code_of(&error) {
                 Code::InvalidTransactionTimeout => Ok(()),
-                _ => Err(asking.refusal(&error)),
+                _ => Err(query.refusal(&error)),
             },
         }
     }
@@ -244,7 +246,7 @@ impl ClusterInspector {
     }
 }
 
-/// A client of its own for one question.
+/// A separate client for one request.
 struct QueryClient(BaseProducer<QueryContext>);
 
 impl QueryClient {
@@ -256,7 +258,8 @@ impl QueryClient {
         self.0.client().context()
     }
 
-    /// The cause: what the client said about brokers meanwhile, where the error itself only says that none answered.
+    /// The cause of a failure. If the error itself only reports that no broker responded, the cause is what the
+    /// client reported about the brokers in the meantime.
     fn refusal(&self, error: &KafkaError) -> InspectionError {
         for _ in 0..MAX_EVENTS {
             self.0.poll(Duration::ZERO);
@@ -266,25 +269,25 @@ impl QueryClient {
     }
 }
 
-/// What librdkafka says by callbacks.
+/// The events that librdkafka reports through callbacks.
 #[derive(Default)]
 struct QueryContext {
     errors: Mutex<Vec<InspectionError>>,
-    /// What became of the record; `NoError` when it was confirmed.
+    /// The result of the record; `NoError` if it was confirmed.
     delivered: Mutex<Option<Code>>,
 }
 
 impl ClientContext for QueryContext {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
-    /// What is refused on purpose is no error of the daemon's.
+    /// A deliberately provoked rejection is not an error of the daemon.
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(kafka.facility = facility, "{message}");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let mut errors = self.errors.lock();
-        // "1/1 brokers are down" says less than what came before.
+        // "1/1 brokers are down" contains less information than the earlier errors.
         if errors.len() < MAX_EVENTS && code_of(&error) != Code::AllBrokersDown {
             let words = broker_errors::without_broker(reason).to_owned();
             errors.push(InspectionError { code: code_of(&error), text: words });
@@ -329,7 +332,7 @@ impl From<KafkaError> for InspectionError {
 
 impl From<Code> for InspectionError {
     fn from(code: Code) -> Self {
-        // `Name (Broker: what it means)`: the name says nothing more.
+        // The text is `Name (Broker: meaning)`; the name adds no information.
         let shown = code.to_string();
         let words = shown.split_once('(').and_then(|(_, words)| words.strip_suffix(')'));
         Self { code, text: words.unwrap_or(&shown).to_owned() }
@@ -342,7 +345,7 @@ impl From<ClientError> for InspectionError {
     }
 }
 
-/// What a consumer has to say, other than about its connections.
+/// The next event of a consumer that is not about its connections.
 fn event(consumer: &BaseConsumer<QueryContext>) -> Option<KafkaError> {
     let events = (0..MAX_EVENTS).map_while(|_| consumer.poll(POLL_INTERVAL));
     events.filter_map(Result::err).find(|error| !is_of_connection(error))
@@ -355,7 +358,7 @@ fn code_of(error: &KafkaError) -> Code {
     }
 }
 
-/// Whether an error only says that there is no connection, or no answer.
+/// Whether an error only reports that there is no connection or no response.
 fn is_of_connection(error: &KafkaError) -> bool {
     matches!(
         code_of(error),

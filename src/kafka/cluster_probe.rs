@@ -1,7 +1,7 @@
-//! Asks the cluster every two seconds whether it answers, also while nothing is to be sent.
+//! Checks every two seconds whether the cluster responds, even while nothing is to be sent.
 //!
-//! The drain asks brokers only for the sake of records, and librdkafka reports failures but no recovery. So this client
-//! of its own asks for the metadata of one topic.
+//! The drain contacts brokers only to send records, and librdkafka reports failures but no recovery. So this separate
+//! client requests the metadata of one topic.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -18,26 +18,28 @@ use crate::kafka::{ClientError, Config, broker_errors, client, oauth};
 use crate::sync::Mutex;
 use crate::task::{FatalSignal, OnFailure, Thread};
 
-/// Between two questions.
+/// Interval between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
-/// A broker that is well answers within milliseconds. One that is starting, or busy, is given this long.
+/// Timeout of a probe. A healthy broker responds within milliseconds; one that is starting or busy may need this
+/// long.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
-/// Events served after a question: a call may serve one. A cluster has no more brokers than this that fail at once.
+/// Events processed after a probe, one per call. A cluster has no more brokers than this that fail at the same time.
 const MAX_EVENTS: usize = 64;
-/// librdkafka's default is 10 s, and so long an operator would wait to see that Kafka is available again.
+/// With librdkafka's default of 10 s, an operator would wait that long to see that Kafka is available again.
 const RECONNECT_MAX_MS: &str = "1000";
 
-/// Whether the cluster answers. Clones share it.
+/// Whether the cluster responds. Clones share the state.
 #[derive(Clone, Default)]
 pub struct ClusterHealth(Arc<Mutex<Option<Result<(), String>>>>);
 
 impl ClusterHealth {
-    /// What the last question found: an answer, or an error in the client's words. `None` before the first one.
+    /// The result of the last probe: success, or the error text of the client. `None` before the first probe.
     pub fn last(&self) -> Option<Result<(), String>> {
         self.0.lock().clone()
     }
 
-    /// When the cluster answers again, the errors of its brokers are over, or they would count for a minute more.
+    /// When the cluster responds again, the errors of its brokers have ended. Otherwise they would count for another
+    /// minute.
     fn set(&self, answer: Result<(), String>) {
         let mut last = self.0.lock();
         if answer.is_ok() && matches!(*last, Some(Err(_))) {
@@ -47,17 +49,17 @@ impl ClusterHealth {
     }
 }
 
-/// Certificates looked at after a question. A cluster that refuses one refuses all, most often.
+/// Number of certificates checked per probe. A cluster in which one certificate is rejected usually has all rejected.
 const MAX_CERTIFICATE_CHECKS: usize = 2;
 
-/// The thread that asks. Dropped, it ends after its question.
+/// The thread that probes the cluster. Dropping it ends the thread after its current probe.
 pub struct ClusterProbe {
     health: ClusterHealth,
     thread: Thread,
 }
 
 impl ClusterProbe {
-    /// Begins to ask the brokers at `bootstrap` about `topic`, which need not exist.
+    /// Starts to probe the brokers at `bootstrap` with metadata requests for `topic`, which need not exist.
     pub fn start(
         config: &Config,
         bootstrap: &str,
@@ -71,11 +73,12 @@ impl ClusterProbe {
         let health = ClusterHealth::default();
         let (shared, topic) = (health.clone(), topic.to_owned());
         let thread = Thread::spawn("kafka-probe", OnFailure::Raise(alarm.clone()), move |stop| {
-            // The question for a token is among the first events.
+            // The request for a token is among the first events.
             serve_events(&client);
             loop {
                 let asked = client.client().fetch_metadata(Some(&topic), REQUEST_TIMEOUT);
-                // The errors of brokers are known when the answer is, and so is why certificates are refused.
+                // After the probe, the errors of the brokers are known. They include the causes of rejected
+                // certificates.
                 serve_events(&client);
                 for broker in
                     broker_errors::brokers_with_tls_failure().into_iter().take(MAX_CERTIFICATE_CHECKS)
@@ -91,18 +94,18 @@ impl ClusterProbe {
         Ok(Self { health, thread: thread.map_err(ClientError::Thread)? })
     }
 
-    /// The thread, to be stopped by whoever stops the others. It ends within about ten seconds.
+    /// Returns the thread for the caller to stop. It ends within about ten seconds.
     pub fn into_thread(self) -> Thread {
         self.thread
     }
 
-    /// A view of what it finds.
+    /// The shared health state.
     pub fn health(&self) -> ClusterHealth {
         self.health.clone()
     }
 }
 
-/// Calls what waits to be called.
+/// Runs the pending callbacks.
 fn serve_events(client: &BaseProducer<Context>) {
     for _ in 0..MAX_EVENTS {
         client.poll(Duration::ZERO);
@@ -153,13 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_answers_is_told_from_one_that_refuses() {
+    fn responding_and_refusing_clusters_are_distinguished() {
         let broker = EmbeddedBroker::start().unwrap();
         let (config, alarm) = (Config::default(), FatalSignal::default());
         let probe = ClusterProbe::start(&config, broker.bootstrap(), "t", &alarm).unwrap();
         await_answer(&probe, Result::is_ok);
-        let nobody = ClusterProbe::start(&config, "127.0.0.1:9", "t", &alarm).unwrap();
-        await_answer(&nobody, Result::is_err);
+        let unreachable = ClusterProbe::start(&config, "127.0.0.1:9", "t", &alarm).unwrap();
+        await_answer(&unreachable, Result::is_err);
         let end = Instant::now() + Duration::from_secs(60);
         let is_refused = |error: &BrokerError| {
             error.broker == "127.0.0.1:9" && error.error.ends_with("Connection refused")
@@ -168,7 +171,7 @@ mod tests {
             assert!(Instant::now() < end, "{:?}", broker_errors());
             std::thread::sleep(Duration::from_millis(20));
         }
-        let ended = nobody.into_thread().stop(Duration::from_secs(60));
+        let ended = unreachable.into_thread().stop(Duration::from_secs(60));
         assert!(ended.is_ok(), "{ended:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! A compacted topic, of which partition 0 is read as a whole: a small table in Kafka.
+//! A small table in Kafka: a compacted topic whose partition 0 is read completely.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,37 +11,38 @@ use crate::kafka::compacted_topic::{CompactedTopicError, REQUEST_TIMEOUT, partit
 use crate::kafka::query_client::ShortLivedContext;
 use crate::kafka::{ClientError, Config, client, compacted_topic, query_client};
 
-/// One look for records.
+/// Maximum duration of one poll.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Whether to go on waiting; called often.
+/// Returns whether to continue waiting. Called often.
 pub type KeepWaiting<'a> = &'a mut dyn FnMut() -> bool;
 
 /// Keys and their values.
 pub type TableEntries = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// The table.
+/// A table in a compacted topic.
 pub struct CompactedTable {
     settings: ClientConfig,
     topic: String,
 }
 
 impl CompactedTable {
-    /// A table in this topic. No broker is asked yet.
+    /// Creates a table in this topic. Does not contact a broker yet.
     pub fn new(config: &Config, bootstrap: &str, topic: &str) -> Result<Self, ClientError> {
         let mut settings = client::base(config, bootstrap)?;
-        // Wanted by the library, used by nobody: the partition is assigned.
+        // librdkafka requires a group id. It is never used, because the partition is assigned.
         settings.set("group.id", &config.client_id).set("enable.auto.commit", "false");
         Ok(Self { settings, topic: topic.to_owned() })
     }
 
-    /// Creates the topic if it is missing, and checks its policy. Blocks for some seconds at most.
+    /// Creates the topic if it is missing, and checks its policy. Blocks for a few seconds at most.
     pub fn ensure(&self) -> Result<(), CompactedTopicError> {
         compacted_topic::ensure(&self.settings, &self.topic)
     }
 
-    /// The last committed value of every wanted key, as of a moment after the call. A key without a value is left out.
-    /// Waits for open transactions of others, which hide what is behind them. `None`: there is no such topic.
+    /// The last committed value of every wanted key. Includes everything committed before the call. Keys without a
+    /// value are left out. Waits for open transactions of other producers, because they hide the records behind them.
+    /// Returns `None` if the topic does not exist.
     pub fn read(
         &self,
         wanted: impl Fn(&[u8]) -> bool,
@@ -62,7 +63,8 @@ impl CompactedTable {
         self.read_until(&committed, end, wanted, tick).map(Some)
     }
 
-    /// The same of a topic that is there, without waiting for anybody: what is behind an open transaction is not seen.
+    /// Like [`Self::read`] for an existing topic, but without waiting. Records behind an open transaction are not
+    /// included.
     pub fn read_committed(
         &self,
         wanted: impl Fn(&[u8]) -> bool,
@@ -75,7 +77,7 @@ impl CompactedTable {
         self.read_until(&committed, end, wanted, tick)
     }
 
-    /// Behind the last record, committed or not; `None` when there is no such topic.
+    /// The offset behind the last record, committed or not; `None` if the topic does not exist.
     fn end(&self, tick: KeepWaiting<'_>) -> Result<Option<i64>, CompactedTopicError> {
         let mut settings = self.settings.clone();
         settings.set("isolation.level", "read_uncommitted");
@@ -92,15 +94,16 @@ impl CompactedTable {
         Ok(Some(end))
     }
 
-    /// A client that sees what is committed.
+    /// A client that reads only committed records.
     fn committed_consumer(&self) -> Result<BaseConsumer<ShortLivedContext>, CompactedTopicError> {
         let mut settings = self.settings.clone();
         settings.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
         self.client(&settings)
     }
 
-    /// Reads from the beginning to `end`. Others write all the time: whoever waits for the end of the topic may never
-    /// see it. But the offsets before `end` may be markers of transactions, which are not shown.
+    /// Reads from the beginning to `end`. Other producers write continuously, so a reader that waits for the end of
+    /// the topic may never reach it. The offsets before `end` may be transaction markers, which are not returned as
+    /// records.
     fn read_until(
         &self,
         consumer: &BaseConsumer<ShortLivedContext>,
@@ -151,7 +154,7 @@ impl CompactedTable {
     }
 }
 
-/// librdkafka goes on by itself; the caller's patience ends it.
+/// librdkafka retries these errors itself, until the caller stops waiting.
 fn is_transient(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
@@ -160,7 +163,7 @@ fn is_transient(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::OperationTimedOut
                 | RDKafkaErrorCode::Resolve
-                // Of the group nobody uses.
+                // Concerns the consumer group, which is not used.
                 | RDKafkaErrorCode::GroupAuthorizationFailed
                 | RDKafkaErrorCode::CoordinatorNotAvailable
                 | RDKafkaErrorCode::NotCoordinator

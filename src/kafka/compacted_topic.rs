@@ -1,9 +1,9 @@
-//! The topic of a table: created when it is missing, checked, and corrected while nothing was ever written to it.
+//! The topic of a table: created if missing, checked, and corrected if it was never written to.
 //!
-//! In earlier versions a metadata request made brokers create the topic by their defaults: several partitions
-//! and `cleanup.policy=delete`. Such a topic is corrected here. Only partition 0 is used, so further partitions, which
-//! Kafka cannot remove, do no harm. A policy that was set on the topic, or a topic with records, is left as it is: the
-//! topic may be somebody's, and its records may already have expired.
+//! In earlier versions, a metadata request made the brokers create the topic with their defaults: several partitions
+//! and `cleanup.policy=delete`. Such a topic is corrected here. Only partition 0 is used, so further partitions,
+//! which Kafka cannot remove, do no harm. A topic with its own policy, or with records, is not changed. It may belong
+//! to another application, and its records may already have expired.
 
 use std::time::Duration;
 
@@ -20,44 +20,44 @@ use tokio::runtime::Runtime;
 use crate::kafka::topic_admin::{COMPACT, POLICY};
 use crate::kafka::{ClientError, topic_admin};
 
-/// One request to a broker by a client just made: connection, handshake and answer. Below the watchdog's patience.
+/// Timeout of one request by a new client: connection, handshake and response. Below the watchdog's timeout.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
-/// Creating a topic takes a broker longer than answering about one.
+/// Timeout for creating a topic, which takes a broker longer than returning its metadata.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The topic's own settings. A start reads about two segments, so they are small (16 MiB); keys are few and written
-/// often, so the cleaner runs early.
+/// The topic's own settings. A start reads about two segments, so they are small (16 MiB). There are few keys, which
+/// are written often, so the cleaner runs early.
 const SETTINGS: [(&str, &str); 3] =
     [(POLICY, COMPACT), ("segment.bytes", "16777216"), ("min.cleanable.dirty.ratio", "0.1")];
 
-/// Why the table is not to be had.
+/// Why the table is unavailable.
 #[derive(Debug, thiserror::Error)]
 pub enum CompactedTopicError {
-    /// The client refuses its settings.
+    /// The Kafka client rejects its settings.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The topic does not keep the last record of every key.
     #[error(
-        "topic {topic}: its cleanup.policy is `{policy}`, and entries would be lost: it must be `compact`. \
+        "topic {topic}: its cleanup.policy is `{policy}`, and entries would be lost; it must be `compact`. \
          Change it with: kafka-configs.sh --bootstrap-server {brokers} --alter --entity-type topics \
          --entity-name {topic} --add-config cleanup.policy=compact"
     )]
     WrongSettings {
-        /// Its name.
+        /// Name of the topic.
         topic: String,
-        /// What its policy is.
+        /// The topic's policy.
         policy: String,
-        /// Where it is.
+        /// The bootstrap brokers.
         brokers: String,
     },
-    /// No answer, or a refusal.
+    /// A broker did not respond, or rejected the request.
     #[error("topic {topic}: {source}")]
     Kafka {
-        /// Its name.
+        /// Name of the topic.
         topic: String,
-        /// What was said.
+        /// The error.
         source: KafkaError,
     },
-    /// The caller did not want to wait any longer.
+    /// The caller stopped waiting.
     #[error("interrupted")]
     Interrupted,
 }
@@ -105,7 +105,7 @@ pub(super) fn ensure(settings: &ClientConfig, name: &str) -> Result<(), Compacte
     Err(CompactedTopicError::WrongSettings { topic: name.to_owned(), policy, brokers })
 }
 
-/// Whether brokers know the topic; `None` when they do not.
+/// The topic's partitions; `None` if the brokers do not know the topic.
 pub(super) fn partitions_of(topic: Option<&MetadataTopic>) -> Result<Option<Vec<i32>>, KafkaError> {
     let Some(topic) = topic else { return Ok(None) };
     match topic.error().map(RDKafkaErrorCode::from) {
@@ -128,7 +128,7 @@ impl CompactedTopic<'_> {
     }
 
     fn create(&self) -> Result<(), KafkaError> {
-        // −1: as many replicas as the cluster gives by default.
+        // −1: the cluster's default number of replicas.
         let new = NewTopic::new(self.name, 1, TopicReplication::Fixed(-1));
         let new = SETTINGS.iter().fold(new, |new, (key, value)| new.set(key, value));
         for result in self.runtime.block_on(self.admin.create_topics([&new], &options()))? {
@@ -144,7 +144,7 @@ impl CompactedTopic<'_> {
         topic_admin::describe(&self.admin, &self.runtime, self.name, &options())
     }
 
-    /// Whether no record was ever written: one that expired leaves offsets behind.
+    /// Whether no record was ever written. Expired records would leave offsets behind.
     fn was_never_written(&self, partitions: &[i32]) -> Result<bool, KafkaError> {
         for partition in partitions {
             if self.admin.inner().fetch_watermarks(self.name, *partition, REQUEST_TIMEOUT)? != (0, 0) {
@@ -154,7 +154,7 @@ impl CompactedTopic<'_> {
         Ok(!partitions.is_empty())
     }
 
-    /// Gives the topic its settings. The request replaces all of the topic's own, so the others are repeated.
+    /// Sets the topic's settings. The request replaces all of the topic's own settings, so it repeats the others.
     fn correct(&self, found: &ConfigResource) -> Result<(), KafkaError> {
         let own = |entry: &&ConfigEntry| entry.source == ConfigSource::DynamicTopic;
         let kept = found.entries.iter().filter(own);

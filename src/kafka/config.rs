@@ -10,39 +10,39 @@ use crate::config_error::ConfigError;
 use crate::kafka::{Acks, Brokers, Compression, Linger, Properties, SaslMechanism, SecurityProtocol};
 use crate::units::ByteSize;
 
-/// Where Kafka is and how to speak to it.
+/// Connection to Kafka, and settings of all clients.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The brokers to ask first.
+    /// Bootstrap brokers.
     pub brokers: Brokers,
-    /// How the daemon names itself in the brokers' logs and quotas.
+    /// Client id in the brokers' logs and quotas.
     pub client_id: String,
-    /// Which confirmation counts as delivered.
+    /// The acknowledgement that counts as delivered.
     pub acks: Acks,
     /// Compression of batches.
     pub compression: Compression,
     /// How long a record waits for others of its batch.
     pub linger: Linger,
-    /// Largest batch.
+    /// Maximum batch size.
     pub batch_size: ByteSize,
-    /// Largest record: key, headers and value.
+    /// Maximum record size: key, headers and value.
     pub message_max: ByteSize,
-    /// Transport and whether a client has to name itself.
+    /// Transport, and whether clients authenticate.
     pub security_protocol: SecurityProtocol,
-    /// How it names itself.
+    /// Authentication mechanism.
     pub sasl_mechanism: Option<SaslMechanism>,
-    /// Its name.
+    /// User name.
     pub sasl_username: Option<String>,
-    /// The file that holds its password; a final newline is not part of it.
+    /// File with the password. A final newline is not part of it.
     pub sasl_password_file: Option<PathBuf>,
-    /// The file that holds its token (OAUTHBEARER), which another program keeps fresh.
+    /// File with the token (OAUTHBEARER), which another program keeps up to date.
     pub sasl_token_file: Option<PathBuf>,
-    /// Certificates that may sign the brokers' (default: the system's).
+    /// Authorities for the brokers' certificates (default: the system's).
     pub ssl_ca_file: Option<PathBuf>,
     /// The client's certificate.
     pub ssl_cert_file: Option<PathBuf>,
-    /// Its key.
+    /// The key of the client's certificate.
     pub ssl_key_file: Option<PathBuf>,
     /// Further librdkafka settings.
     pub properties: Properties,
@@ -71,24 +71,24 @@ impl Default for Config {
     }
 }
 
-/// New partitions are noticed after this long at the latest, unless `topic.metadata.refresh.interval.ms` is shorter.
+/// New partitions are detected after at most this time, unless `topic.metadata.refresh.interval.ms` is shorter.
 const DEFAULT_TOPIC_REFRESH: Duration = Duration::from_secs(180);
 
 impl Config {
-    /// Whether clients name themselves by a token.
+    /// Whether clients authenticate with a token.
     pub fn has_token(&self) -> bool {
         self.sasl_mechanism.is_some_and(SaslMechanism::has_token)
     }
 
-    /// How often a topic that is well is asked about.
+    /// Interval between metadata requests for a healthy topic.
     pub fn topic_refresh(&self) -> Duration {
         let set = self.properties.get("topic.metadata.refresh.interval.ms");
-        // −1 turns the client's own questions off.
+        // −1 disables the client's own metadata requests.
         let set = set.and_then(|millis| millis.parse().ok()).map(Duration::from_millis);
         set.map_or(DEFAULT_TOPIC_REFRESH, |set| set.min(DEFAULT_TOPIC_REFRESH))
     }
 
-    /// Everything that is wrong, at once.
+    /// Reports all invalid settings at once.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = self.properties.validate();
         let mut range = |key: &str, found: u64, shown: String, low: u64, high: u64, allowed: &str| {
@@ -96,7 +96,7 @@ impl Config {
                 mistakes.push(ConfigError::new("kafka", key, shown, allowed));
             }
         };
-        // librdkafka's own bounds.
+        // librdkafka's own limits.
         let linger = self.linger.of_producer();
         let millis = u64::try_from(linger.0.as_millis()).unwrap_or(u64::MAX);
         range("linger", millis, linger.to_string(), 0, 900_000, Linger::ALLOWED);
@@ -158,8 +158,8 @@ impl Config {
     }
 }
 
-/// Whether this is `host:port`, as librdkafka reads it: an IPv6 address in brackets, perhaps `PROTOCOL://` before it, which
-/// must be the one that is configured.
+/// Whether this is a valid `host:port` for librdkafka. An IPv6 address is in brackets. A prefix `PROTOCOL://` is
+/// allowed and must match the configured protocol.
 fn is_address(text: &str, protocol: SecurityProtocol) -> bool {
     let named = match text.split_once("://") {
         Some((prefix, named)) if prefix.eq_ignore_ascii_case(protocol.as_str()) => named,
@@ -181,7 +181,7 @@ fn is_host(host: &str) -> bool {
     host.strip_suffix('.').unwrap_or(host).split('.').all(is_label)
 }
 
-/// A part of a host name. `_` stands in no host name of the DNS, but in names of containers.
+/// A label of a host name. `_` is not valid in DNS host names, but occurs in names of containers.
 fn is_label(label: &str) -> bool {
     !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_taken_in_every_form_a_person_would_write() {
+    fn values_are_accepted_in_every_usual_notation() {
         assert_eq!(read("acks = 1").acks, Acks::Leader);
         assert_eq!(read("acks = \"all\"").acks, Acks::All);
         assert_eq!(read("brokers = [\"a:1\", \"b:2\"]").brokers, Brokers::List("a:1,b:2".into()));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_linger_that_is_neither_auto_nor_a_duration_is_refused_by_name() {
+    fn an_invalid_linger_is_rejected_by_name() {
         let error = toml::from_str::<Config>("linger = \"automatic\"").unwrap_err().to_string();
         assert!(error.contains("`automatic` is neither \"auto\" nor a duration such as \"5ms\""), "{error}");
         assert!(error.contains("linger"), "{error}");
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_effective_section_reads_back() {
+    fn the_effective_section_round_trips() {
         let text = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::to_string(&read(&text)).unwrap(), text);
         assert_eq!(Config::default().validate(), []);
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_takes_the_place_of_name_and_password() {
+    fn a_token_replaces_the_name_and_the_password() {
         let sasl = "security_protocol = \"sasl_ssl\"\nsasl_mechanism = \"OAUTHBEARER\"\n";
         let keys = |text: &str| -> Vec<String> {
             read(&format!("{sasl}{text}")).validate().into_iter().map(|mistake| mistake.key).collect()
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_reported_with_its_key() {
+    fn every_config_error_is_reported_with_its_key() {
         let config = read(
             "brokers = \"localhost\"\nlinger = \"1h\"\nmessage_max = \"2B\"\nsecurity_protocol = \"sasl_ssl\"\n\
              ssl_ca_file = \"/does/not/exist\"\nproperties = { acks = 1 }",

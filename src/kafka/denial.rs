@@ -1,8 +1,8 @@
-//! Permissions that are missing.
+//! Missing permissions.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-/// Whether brokers know the client and forbid what it asks.
+/// Whether the brokers know the client and deny the request.
 pub fn is_denial(code: Code) -> bool {
     matches!(
         code,

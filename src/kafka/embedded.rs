@@ -1,7 +1,7 @@
-//! A broker in the process, for those who have none: librdkafka's mock cluster.
+//! An in-process broker for installations without Kafka: librdkafka's mock cluster.
 //!
-//! Its topics live in memory (5 MiB a partition) and die with the process. It shows the flow and serves fast
-//! tests; it proves nothing about repeats.
+//! Its topics are stored in memory (5 MiB per partition) and are lost when the process ends. It demonstrates the flow
+//! and serves fast tests. It proves nothing about repeated records.
 
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -11,9 +11,9 @@ use crate::kafka::ClientError;
 use crate::kafka::polled_producer::PolledProducer;
 use crate::task::OnFailure;
 
-/// A running embedded broker; it stops when this is dropped.
+/// A running embedded broker. Dropping it stops the broker.
 pub struct EmbeddedBroker {
-    // The client that owns the mock cluster and keeps it alive.
+    // The client that owns the mock cluster and keeps it running.
     #[cfg_attr(not(test), expect(dead_code, reason = "held for its Drop"))]
     owner: PolledProducer<DefaultProducerContext>,
     bootstrap: String,
@@ -24,7 +24,7 @@ impl EmbeddedBroker {
     pub fn start() -> Result<Self, ClientError> {
         let mut settings = ClientConfig::new();
         settings.set("test.mock.num.brokers", "1").set("client.id", "embedded");
-        // It only throws log lines away; the brokers have threads of their own.
+        // This producer's thread only discards log lines. The brokers have their own threads.
         let on_failure = OnFailure::Report(Box::new(drop));
         let owner = PolledProducer::start(&settings, DefaultProducerContext, on_failure)?;
         let bootstrap = owner
@@ -35,12 +35,12 @@ impl EmbeddedBroker {
         Ok(Self { owner, bootstrap })
     }
 
-    /// `host:port`, for any Kafka client.
+    /// Bootstrap address `host:port` for any Kafka client.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
-    /// The cluster, to inject faults.
+    /// The cluster, for fault injection.
     #[cfg(test)]
     pub(crate) fn cluster(&self) -> rdkafka::mocking::MockCluster<'_, DefaultProducerContext> {
         self.owner.client().mock_cluster().unwrap()

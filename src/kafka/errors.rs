@@ -1,4 +1,4 @@
-//! What each error of a broker or of librdkafka says about the record it came with: one table.
+//! A table that maps each error of a broker or of librdkafka to the fault it implies for the record.
 
 use std::time::{Duration, Instant};
 
@@ -8,24 +8,24 @@ use crate::kafka::broker_errors;
 use crate::kafka::topic_admin::{INVALID_NAME, NOT_AUTHORISED};
 use crate::sync::Mutex;
 
-/// Who is at fault when a record was not delivered.
+/// What is at fault when a record was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeliveryFault {
-    /// Nobody for good: a broker away, a time-out, authentication, TLS, authorisation in the cluster. Tried again
-    /// for ever.
+    /// A temporary condition: an unavailable broker, a timeout, authentication, TLS, authorisation in the cluster.
+    /// The record is retried indefinitely.
     Transient,
-    /// What the client believes about the topic is out of date: ask again, the answer decides.
+    /// The client's metadata of the topic is stale. New metadata decides.
     StaleMetadata,
-    /// The topic: its records wait, and are dead letters only after a grace time.
+    /// The topic. Its records are parked, and become dead letters only after a grace time.
     Topic(&'static str),
     /// The record, or another one of its batch.
     Record(&'static str),
-    /// The producer: build a new one.
+    /// The producer must be replaced.
     Producer,
 }
 
-/// Takes note of an error that came without a record. The first one of each cause is logged: a broker that is unavailable
-/// repeats it with every attempt to connect, in every producer. The list of problems shows for how long it lasts.
+/// Records an error that arrived without a record. Only the first error per cause is logged, because an unavailable
+/// broker repeats it with every attempt to connect, in every producer. The problem list shows how long it lasts.
 pub(super) fn log_client_error(error: &KafkaError, reason: &str) {
     static LAST: Mutex<Vec<(Code, Instant)>> = Mutex::new(Vec::new());
     let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
@@ -50,23 +50,23 @@ pub(super) fn log_client_error(error: &KafkaError, reason: &str) {
     }
 }
 
-/// A cause that was not repeated for so long is logged again: librdkafka suppresses identical errors for 30 s.
+/// A cause that was not repeated for this long is logged again. librdkafka suppresses identical errors for 30 s.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(120);
 
-/// Reason of records larger than the topic, the broker or the client takes.
+/// Reason of records larger than the topic, the broker or the client accepts.
 pub const TOO_LARGE: &str = "record: too large";
-/// Reason of a record that breaks a rule of its topic: without a key in a compacted one, for example.
+/// Reason of a record that breaks a rule of its topic, for example a record without a key in a compacted topic.
 pub const INVALID: &str = "record: invalid";
 
-/// The rows that are not `Transient`, which is the default: an error nobody foresaw must not cost a record. No row for
-/// `InvalidTimestamp`: records get their time when they are sent, so it is this machine's clock that is at fault, and
-/// one that is an hour ahead must not turn a backlog into dead letters.
+/// The errors that are not `Transient`, which is the default, because an unforeseen error must not cost a record.
+/// `InvalidTimestamp` has no row. Records get their timestamp when they are sent, so this machine's clock is at
+/// fault. A clock that is an hour ahead must not turn a backlog into dead letters.
 const TABLE: [(Code, DeliveryFault); 26] = [
     (Code::UnknownTopicOrPartition, DeliveryFault::StaleMetadata),
     (Code::UnknownTopic, DeliveryFault::StaleMetadata),
     (Code::UnknownPartition, DeliveryFault::StaleMetadata),
     (Code::UnknownTopicId, DeliveryFault::StaleMetadata),
-    // What was on its way to a partition that the client has given up since.
+    // Records in flight to a broker that the client has removed since.
     (Code::BrokerDestroy, DeliveryFault::StaleMetadata),
     (Code::TopicAuthorizationFailed, DeliveryFault::Topic(NOT_AUTHORISED)),
     (Code::InvalidTopic, DeliveryFault::Topic(INVALID_NAME)),
@@ -91,7 +91,7 @@ const TABLE: [(Code, DeliveryFault); 26] = [
     (Code::PurgeInflight, DeliveryFault::Producer),
 ];
 
-/// What this error says about the record it came with.
+/// The fault that this error implies for its record.
 pub fn classify(code: Code) -> DeliveryFault {
     TABLE.iter().find(|(known, _)| *known == code).map_or(DeliveryFault::Transient, |(_, fault)| *fault)
 }
@@ -100,9 +100,9 @@ pub fn classify(code: Code) -> DeliveryFault {
 mod tests {
     use super::*;
 
-    /// What each row must lead to, written a second time and by kind, so that a slip in the table is seen.
+    /// The expected fault of each row, repeated by kind, so that a mistake in the table is detected.
     #[test]
-    fn every_row_of_the_table_has_the_place_the_promise_gives_it() {
+    fn every_row_of_the_table_has_the_expected_fault() {
         for (code, fault) in TABLE {
             assert_eq!(classify(code), fault);
             let name = format!("{code:?}");
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_by_itself_never_costs_a_record() {
+    fn a_transient_error_never_costs_a_record() {
         for code in [
             Code::BrokerTransportFailure,
             Code::AllBrokersDown,

@@ -1,8 +1,8 @@
-//! Where records come from: a member of a consumer group.
+//! Reads records as a member of a consumer group.
 //!
-//! Everything here is called from one thread, and what the group decides is heard only while that thread polls. So a
-//! batch that is being applied is never taken away in the middle; whoever gets its partitions meanwhile applies it
-//! too, and the table of outcomes decides. Offsets are committed by the caller, after the database has committed.
+//! All methods are called from one thread, and changes of the group are processed only while that thread polls. So a
+//! batch that is being applied is never revoked in the middle. A member that gets its partitions meanwhile applies
+//! the batch too, and the table of outcomes decides. The caller commits offsets, after the database has committed.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -20,25 +20,25 @@ use rdkafka::{ClientContext, Message as _, Offset, Statistics, TopicPartitionLis
 use crate::kafka::{ClientError, Config, Record, client, is_denial, oauth};
 use crate::sync::Mutex;
 
-/// A member that was killed is noticed after this long. Not below the brokers' own `group.min.session.timeout.ms`.
+/// A killed member is detected after this time. Not below the brokers' own `group.min.session.timeout.ms`.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
-/// A third of the session, as Kafka advises.
+/// A third of the session timeout, as Kafka recommends.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
-/// A member that polls this seldom is out. Far above the longest transaction.
+/// A member that does not poll for this long is removed. Far longer than the longest transaction.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
-/// A topic that is made later is noticed after this long.
+/// A topic that is created later is detected after this time.
 const METADATA_INTERVAL: Duration = Duration::from_secs(10);
-/// How often the lag is computed.
+/// Interval at which the lag is computed.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(5);
-/// Records fetched ahead, in KiB, over all partitions.
+/// Prefetched records of all partitions together, in KiB.
 const PREFETCH_KIB: u64 = 16 * 1024;
-/// Records fetched ahead, a partition.
+/// Prefetched records per partition.
 const PREFETCH_RECORDS: u32 = 10_000;
 
-/// An error of a poll that was not repeated for so long is over: attempts follow the refresh of metadata.
+/// A poll error that was not repeated for this long has ended. Attempts follow the refresh of metadata.
 const ERROR_EXPIRES_AFTER: Duration = Duration::from_secs(30);
 
-/// What a client says while no broker answers.
+/// Errors that a client reports while no broker is available.
 const UNAVAILABLE: [RDKafkaErrorCode; 5] = [
     RDKafkaErrorCode::AllBrokersDown,
     RDKafkaErrorCode::BrokerTransportFailure,
@@ -50,17 +50,17 @@ const UNAVAILABLE: [RDKafkaErrorCode; 5] = [
 /// A topic and one of its partitions.
 pub type Partition = (Box<str>, i32);
 
-/// What a poll brought.
+/// The result of a poll.
 pub enum PollOutcome {
-    /// Nothing within the time, or only news of the group.
+    /// No record arrived in time; at most an event of the group.
     Nothing,
     /// A record.
     Record(Record),
-    /// The client is of no more use: a new one is needed.
+    /// The client is unusable and must be replaced.
     Broken(String),
 }
 
-/// A member of a group.
+/// A member of a consumer group.
 pub struct GroupConsumer {
     consumer: BaseConsumer<Context>,
     shared: Arc<Shared>,
@@ -70,21 +70,21 @@ pub struct GroupConsumer {
 struct Shared {
     revoked: Mutex<Vec<Partition>>,
     lag: AtomicI64,
-    /// The last error of a poll, in the client's words; none since a record came.
+    /// The last error of a poll, in the client's words; `None` since a record arrived.
     read_error: Mutex<Option<(ReadError, Instant)>>,
 }
 
-/// What keeps records from coming.
+/// An error that prevents reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadError {
-    /// The client's words.
+    /// Error text of the Kafka client.
     pub text: String,
-    /// Whether brokers deny what is asked.
+    /// Whether the brokers deny the request.
     pub is_denied: bool,
 }
 
 impl Shared {
-    /// An unavailable broker is no error of the reading: the list of problems names it apart.
+    /// An unavailable broker is not a read error, because the problem list shows it separately.
     fn record_error(&self, error: &KafkaError) {
         let Some(code) = error.rdkafka_error_code().filter(|code| !UNAVAILABLE.contains(code)) else {
             return;
@@ -95,7 +95,7 @@ impl Shared {
 }
 
 impl GroupConsumer {
-    /// Joins `group` for `topics`. No broker is waited for.
+    /// Joins `group` for `topics`. Does not wait for a broker.
     pub fn new(config: &Config, bootstrap: &str, group: &str, topics: &[&str]) -> Result<Self, ClientError> {
         let mut settings = client::consumer(config, bootstrap, group)?;
         let millis = |span: Duration| span.as_millis().to_string();
@@ -106,7 +106,7 @@ impl GroupConsumer {
             .set("topic.metadata.refresh.interval.ms", millis(METADATA_INTERVAL))
             .set("statistics.interval.ms", millis(STATISTICS_INTERVAL))
             .set("enable.partition.eof", "false")
-            // The cooperative one is not understood by the embedded broker.
+            // The embedded broker does not support the cooperative strategy.
             .set("partition.assignment.strategy", "range")
             .set("queued.min.messages", PREFETCH_RECORDS.to_string())
             .set("queued.max.messages.kbytes", PREFETCH_KIB.to_string());
@@ -117,7 +117,7 @@ impl GroupConsumer {
         Ok(Self { consumer, shared })
     }
 
-    /// The next record, waited for no longer than `timeout`. News of the group are taken in here, and only here.
+    /// The next record, after at most `timeout`. Events of the group are processed only here.
     pub fn poll(&self, timeout: Duration) -> PollOutcome {
         match self.consumer.poll(timeout) {
             None => PollOutcome::Nothing,
@@ -127,7 +127,7 @@ impl GroupConsumer {
             }
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => PollOutcome::Broken(code.to_string()),
             Some(Err(error)) => {
-                // librdkafka goes on by itself.
+                // librdkafka retries by itself.
                 super::errors::log_client_error(&error, "consuming");
                 self.shared.record_error(&error);
                 PollOutcome::Nothing
@@ -135,17 +135,17 @@ impl GroupConsumer {
         }
     }
 
-    /// The partitions that were taken away since this was asked last, in the order of events.
+    /// The partitions revoked since the last call, in the order of events.
     pub fn take_revoked(&self) -> Vec<Partition> {
         std::mem::take(&mut *self.shared.revoked.lock())
     }
 
-    /// Says that everything before these offsets is done. Not waited for, but when this is dropped: what is lost of it
-    /// is repeated.
+    /// Commits these offsets: all records before them are done. Does not wait, except when the consumer is dropped.
+    /// If a commit is lost, its records are repeated.
     pub fn commit(&self, offsets: &BTreeMap<Partition, i64>) {
         let mut list = TopicPartitionList::new();
         for ((topic, partition), offset) in offsets {
-            // Refuses offsets that cannot be, which these are not.
+            // Fails only for invalid offsets, which do not occur here.
             let _ = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
         }
         if list.count() > 0
@@ -155,14 +155,14 @@ impl GroupConsumer {
         }
     }
 
-    /// Nothing more comes from the partitions assigned at this moment; polling keeps the membership alive.
+    /// Pauses all partitions assigned at this moment. Polling keeps the membership alive.
     pub fn pause_all(&self) {
         if let Ok(assigned) = self.consumer.assignment() {
             let _ = self.consumer.pause(&assigned);
         }
     }
 
-    /// Everything comes again, except from these.
+    /// Resumes all partitions except these.
     pub fn resume_except<'a>(&self, held: impl Iterator<Item = &'a Partition> + Clone) {
         let Ok(assigned) = self.consumer.assignment() else { return };
         let mut list = TopicPartitionList::new();
@@ -176,24 +176,24 @@ impl GroupConsumer {
         let _ = self.consumer.resume(&list);
     }
 
-    /// Nothing more comes from this partition.
+    /// Pauses this partition.
     pub fn pause(&self, partition: &Partition) {
         let _ = self.consumer.pause(&single_partition(partition));
     }
 
-    /// Its records come again, from the first that was not returned.
+    /// Resumes this partition at the first record that was not returned.
     pub fn resume(&self, partition: &Partition) {
         let _ = self.consumer.resume(&single_partition(partition));
     }
 
-    /// What keeps records from coming, in the client's words: a topic that is unknown, a group that is not allowed. The
-    /// client repeats it with every attempt.
+    /// The error that prevents reading, such as an unknown topic or a denied group. The client repeats it with every
+    /// attempt.
     pub fn read_error(&self) -> Option<ReadError> {
         let last = self.shared.read_error.lock();
         last.as_ref().filter(|(_, at)| at.elapsed() < ERROR_EXPIRES_AFTER).map(|(error, _)| error.clone())
     }
 
-    /// Records of our partitions that are not committed yet, as of a few seconds ago.
+    /// Uncommitted records of the assigned partitions, as of a few seconds ago.
     pub fn lag(&self) -> i64 {
         self.shared.lag.load(Ordering::Relaxed)
     }
@@ -205,7 +205,7 @@ fn single_partition((topic, partition): &Partition) -> TopicPartitionList {
     list
 }
 
-/// The record on its own.
+/// An owned copy of the record.
 pub(super) fn to_record(message: &BorrowedMessage<'_>) -> Record {
     let headers = message.headers().map(|headers| {
         headers.iter().map(|one| (one.key.into(), one.value.unwrap_or_default().to_vec())).collect()
@@ -250,13 +250,13 @@ impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Revoke(list) => {
-                // librdkafka keeps the application's pauses for the next assignment, where nobody would end them.
+                // librdkafka keeps the application's pauses for the next assignment, where nothing would end them.
                 let _ = consumer.resume(list);
                 let mut revoked = self.shared.revoked.lock();
                 revoked.extend(list.elements().iter().map(|one| (one.topic().into(), one.partition())));
             }
             Rebalance::Assign(list) => {
-                // The group took the client in: what kept it out is over.
+                // The group accepted the client, so the earlier error has ended.
                 self.shared.read_error.lock().take();
                 tracing::info!(
                     event = "consumer.partitions_assigned",

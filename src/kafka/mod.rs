@@ -1,5 +1,5 @@
-//! Kafka as drain and consumer need it: settings, one producer a worker, a member of a group, what each error means,
-//! and a broker for those who have none.
+//! Kafka for the drain and the consumer: settings, one producer per worker, a member of a consumer group, the meaning
+//! of each error, and a broker for installations without Kafka.
 
 mod broker_errors;
 mod certificate_check;

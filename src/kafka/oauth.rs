@@ -1,8 +1,9 @@
-//! Tokens for SASL/OAUTHBEARER, read from a file that another program keeps fresh.
+//! Tokens for SASL/OAUTHBEARER, read from a file that another program keeps up to date.
 //!
-//! Every client asks for a token by its context when it is made, and again before the token is old. The path comes with
-//! the question: it stands in librdkafka's `sasl.oauthbearer.config`, which librdkafka itself reads only for unsecured
-//! tokens. An admin client of rdkafka never asks, so there is none with this mechanism.
+//! Every client requests a token through its context when it is created, and again before the token expires. The
+//! request contains the path, which is set in librdkafka's `sasl.oauthbearer.config`. librdkafka itself uses that
+//! setting only for unsecured tokens. rdkafka's admin client never requests a token, so it cannot be used with this
+//! mechanism.
 
 use std::error::Error;
 use std::fs::File;
@@ -16,14 +17,14 @@ use serde::Deserialize;
 use crate::kafka::broker_errors;
 use crate::units::Timestamp;
 
-/// A token has some kilobytes.
+/// Maximum size of a token. Tokens have a few kilobytes.
 const MAX_BYTES: u64 = 64 << 10;
-/// The file is read again after four fifths of this time at the latest: what was revoked is replaced there.
+/// The file is read again after at most four fifths of this time, because a revoked token is replaced there.
 const MAX_LIFETIME_MS: u64 = 60_000;
-/// Name of the client where the token does not say it. Only for logs of librdkafka.
+/// Name of the client if the token does not contain one. Used only in librdkafka's logs.
 const UNNAMED: &str = "forebay";
 
-/// What of a signed token's claims matters here. A token of another form has none.
+/// The relevant claims of a signed token. A token in another format has none.
 #[derive(Default, Deserialize)]
 struct Claims {
     sub: Option<String>,
@@ -31,15 +32,15 @@ struct Claims {
     exp: Option<f64>,
 }
 
-/// The token in the file at `path`. What is wrong with it is noted for the list of problems: librdkafka reports an error
-/// that stays the same once.
+/// The token in the file at `path`. An error is recorded for the problem list, because librdkafka reports an
+/// unchanged error only once.
 pub(super) fn token(path: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
     read(path.unwrap_or_default(), Timestamp::now())
         .inspect_err(|error| broker_errors::record_token_error(&error.to_string()))
         .map_err(Into::into)
 }
 
-/// Errors never show what is in the file.
+/// Reads the token. Errors never contain the content of the file.
 fn read(path: &str, now: Timestamp) -> io::Result<OAuthToken> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
     let mut text = String::new();
@@ -47,10 +48,10 @@ fn read(path: &str, now: Timestamp) -> io::Result<OAuthToken> {
     file.take(MAX_BYTES).read_to_string(&mut text).map_err(named)?;
     let token = text.trim();
     if token.is_empty() {
-        return Err(io::Error::other(format!("{path} holds no token")));
+        return Err(io::Error::other(format!("{path} contains no token")));
     }
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(io::Error::other(format!("{path} holds something else than a token")));
+        return Err(io::Error::other(format!("{path} contains data that is not a token")));
     }
     let claims = claims(token);
     let end = claims.exp.map(|seconds| Timestamp((seconds.max(0.0) * 1e3) as u64));
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_read_again_before_it_expires_and_every_minute() {
+    fn a_token_is_reread_before_expiry_and_every_minute() {
         let soon = of(&format!("{}\n", signed(r#"{"sub":"ada","exp":1010}"#))).unwrap();
         assert_eq!((soon.principal_name.as_str(), soon.lifetime_ms), ("ada", 1_010_000));
         assert_eq!(soon.token, signed(r#"{"sub":"ada","exp":1010}"#), "without the end of the line");
@@ -97,13 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_cannot_be_used_is_refused_without_being_shown() {
+    fn an_unusable_token_is_rejected_without_being_shown() {
         let expired = of(&signed(r#"{"sub":"ada","exp":999}"#)).err().unwrap();
         assert!(expired.contains("expired at 1970-01-01T00:16:39"), "{expired}");
         assert!(!expired.contains("e30"), "{expired}");
         let torn = of("secret secret").err().unwrap();
-        assert!(torn.contains("something else") && !torn.contains("secret"), "{torn}");
-        assert!(of(" \n").err().unwrap().contains("holds no token"));
+        assert!(torn.contains("not a token") && !torn.contains("secret"), "{torn}");
+        assert!(of(" \n").err().unwrap().contains("contains no token"));
         assert!(read("/does/not/exist", NOW).err().unwrap().to_string().contains("/does/not/exist"));
     }
 }

@@ -1,4 +1,4 @@
-//! Records sent on by a consumer: confirmed by the brokers before it goes on.
+//! Sends records for a consumer and waits until the brokers confirm them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,31 +11,31 @@ use crate::kafka::{
     TopicMetadata, classify,
 };
 
-/// One question about a topic; below the watchdog's patience.
+/// Timeout of one metadata request. Below the watchdog's timeout.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long one wait for confirmations lasts between two ticks.
 const TICK: Duration = Duration::from_millis(20);
-/// Between two tries while brokers are away or refuse the topic.
+/// Delays between attempts while brokers are unavailable or reject the topic.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// A record to send.
 pub struct OutboxRecord {
-    /// Where to.
+    /// Destination topic.
     pub topic: &'static str,
-    /// Its key. Records with one key go to one partition.
+    /// Key of the record. Records with one key are sent to one partition.
     pub key: Option<Vec<u8>>,
-    /// Its headers.
+    /// Headers of the record.
     pub headers: Vec<(String, String)>,
-    /// Its value.
+    /// Value of the record.
     pub value: Vec<u8>,
 }
 
-/// The caller did not want to wait any longer. Some of the records may have been sent.
+/// The caller stopped waiting. Some of the records may have been sent.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted before all records were confirmed")]
 pub struct Interrupted;
 
-/// Sends records and waits for the brokers' word on each.
+/// Sends records and waits for the brokers' confirmation of each.
 pub struct Outbox {
     config: Config,
     bootstrap: String,
@@ -49,46 +49,46 @@ struct OutboxSender {
 }
 
 impl Outbox {
-    /// For the brokers at `bootstrap`; none is asked yet.
+    /// Creates an outbox for the brokers at `bootstrap`. Does not contact them yet.
     pub fn new(config: &Config, bootstrap: &str) -> Self {
         Self { config: config.clone(), bootstrap: bootstrap.to_owned(), sender: None }
     }
 
-    /// Sends all and returns when each is confirmed, or refused for good for what it is (then with the reason). Goes on
-    /// for ever while brokers are away; `tick` is called all the time, and says whether to go on.
+    /// Sends all records. Returns when each is confirmed or permanently rejected (then with the reason). Retries
+    /// indefinitely while brokers are unavailable. `tick` is called continuously and returns whether to continue.
     pub fn send(
         &mut self,
-        letters: &[OutboxRecord],
+        records: &[OutboxRecord],
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Vec<Option<ErrorCode>>, Interrupted> {
-        let mut verdicts: Vec<Option<Option<ErrorCode>>> = vec![None; letters.len()];
+        let mut outcomes: Vec<Option<Option<ErrorCode>>> = vec![None; records.len()];
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
-        let mut said = false;
-        while verdicts.iter().any(Option::is_none) {
-            match self.round(letters, &mut verdicts, tick)? {
+        let mut is_logged = false;
+        while outcomes.iter().any(Option::is_none) {
+            match self.round(records, &mut outcomes, tick)? {
                 SendRound::Complete => {}
                 SendRound::Retry(reason) => {
-                    if !said {
+                    if !is_logged {
                         tracing::warn!(
                             event = "kafka.records_not_sent",
                             reason,
-                            "records to the retry or dead-letter topic not sent; tried again"
+                            "records to the retry or dead-letter topic not sent; will retry"
                         );
-                        said = true;
+                        is_logged = true;
                     }
                     self.sender = None;
                     wait(backoff.delay(), tick)?;
                 }
             }
         }
-        Ok(verdicts.into_iter().flatten().collect())
+        Ok(outcomes.into_iter().flatten().collect())
     }
 
-    /// Sends what has no verdict, once.
+    /// Sends the records without a result once.
     fn round(
         &mut self,
-        letters: &[OutboxRecord],
-        verdicts: &mut [Option<Option<ErrorCode>>],
+        records: &[OutboxRecord],
+        outcomes: &mut [Option<Option<ErrorCode>>],
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<SendRound, Interrupted> {
         let sender = match &mut self.sender {
@@ -99,22 +99,23 @@ impl Outbox {
             },
         };
         let mut open = 0;
-        let mut trouble = None;
-        let unsent: Vec<usize> = (0..letters.len()).filter(|number| verdicts[*number].is_none()).collect();
+        let mut failure = None;
+        let unsent: Vec<usize> = (0..records.len()).filter(|number| outcomes[*number].is_none()).collect();
         for number in unsent {
-            let letter = &letters[number];
-            match sender.enqueue(number, letter) {
+            let record = &records[number];
+            match sender.enqueue(number, record) {
                 Ok(()) => open += 1,
-                Err(SendFailure::Letter(code)) => verdicts[number] = Some(Some(code)),
+                Err(SendFailure::Record(code)) => outcomes[number] = Some(Some(code)),
                 Err(SendFailure::Topic(reason)) => {
-                    trouble = Some(format!("{}: {reason}", letter.topic));
+                    failure = Some(format!("{}: {reason}", record.topic));
                     break;
                 }
             }
         }
         let mut results: Vec<DeliveryReport> = Vec::new();
         while open > 0 {
-            // Sent or not sent: without a word on it, it is sent again, and whoever reads it twice knows its id.
+            // Some may have been sent. Records without a result are sent again, and a consumer that reads one twice
+            // knows its id.
             if !tick() {
                 self.sender = None;
                 return Err(Interrupted);
@@ -125,18 +126,18 @@ impl Outbox {
                 open -= 1;
                 let number = usize::try_from(result.tag - FIRST_TAG).unwrap_or(usize::MAX);
                 match result.error {
-                    None => verdicts[number] = Some(None),
+                    None => outcomes[number] = Some(None),
                     Some(code) if matches!(classify(code), DeliveryFault::Record(_)) => {
-                        verdicts[number] = Some(Some(code));
+                        outcomes[number] = Some(Some(code));
                     }
-                    Some(code) => trouble = Some(code.to_string()),
+                    Some(code) => failure = Some(code.to_string()),
                 }
             }
             if let Some((code, reason)) = sender.producer.fatal() {
                 return Ok(SendRound::Retry(format!("{code}: {reason}")));
             }
         }
-        Ok(trouble.map_or(SendRound::Complete, SendRound::Retry))
+        Ok(failure.map_or(SendRound::Complete, SendRound::Retry))
     }
 }
 
@@ -146,47 +147,49 @@ enum SendRound {
 }
 
 enum SendFailure {
-    Letter(ErrorCode),
+    Record(ErrorCode),
     Topic(String),
 }
 
-/// Tag 0 is an entry's of a table.
+/// Tag 0 belongs to a table entry.
 const FIRST_TAG: u64 = 1;
 
 impl OutboxSender {
     fn new(config: &Config, bootstrap: &str) -> Result<Self, ClientError> {
-        let (ring, results) = mpsc::sync_channel(1);
+        let (notify, results) = mpsc::sync_channel(1);
         let producer = Producer::new(config, bootstrap, GapPolicy::AllowGaps, move || {
-            // Full: somebody was told already.
-            let _ = ring.try_send(());
+            // A full channel means that a notification is already pending.
+            let _ = notify.try_send(());
         })?;
         Ok(Self { producer, results, partitions: HashMap::new() })
     }
 
-    fn enqueue(&mut self, number: usize, letter: &OutboxRecord) -> Result<(), SendFailure> {
-        let partitions = match self.partitions.get(letter.topic) {
+    fn enqueue(&mut self, number: usize, record: &OutboxRecord) -> Result<(), SendFailure> {
+        let partitions = match self.partitions.get(record.topic) {
             Some(count) => *count,
-            None => match self.producer.fetch_or_create_topic(letter.topic, METADATA_TIMEOUT) {
-                TopicMetadata::Partitions(count) => *self.partitions.entry(letter.topic).or_insert(count),
-                TopicMetadata::Pending => return Err(SendFailure::Topic("being made".to_owned())),
+            None => match self.producer.fetch_or_create_topic(record.topic, METADATA_TIMEOUT) {
+                TopicMetadata::Partitions(count) => *self.partitions.entry(record.topic).or_insert(count),
+                TopicMetadata::Pending => {
+                    return Err(SendFailure::Topic("the topic is being created".to_owned()));
+                }
                 TopicMetadata::Refused(reason) => return Err(SendFailure::Topic(reason.to_owned())),
                 TopicMetadata::Away => return Err(SendFailure::Topic("no broker answers".to_owned())),
             },
         };
-        let key = letter.key.as_deref();
+        let key = record.key.as_deref();
         let spread = crc32fast::hash(key.unwrap_or_default()) % partitions.max(1).cast_unsigned();
         let headers: Vec<(&str, Cow<'_, str>)> =
-            letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_str().into())).collect();
+            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_str().into())).collect();
         let message = ProducerRecord {
             tag: number as u64 + FIRST_TAG,
-            topic: letter.topic,
+            topic: record.topic,
             partition: spread.cast_signed(),
             key,
             headers: &headers,
-            value: Some(&letter.value),
+            value: Some(&record.value),
         };
         self.producer.send(&message).map_err(|code| match classify(code) {
-            DeliveryFault::Record(_) => SendFailure::Letter(code),
+            DeliveryFault::Record(_) => SendFailure::Record(code),
             _ => SendFailure::Topic(code.to_string()),
         })
     }
@@ -208,7 +211,7 @@ mod tests {
     use super::*;
     use crate::kafka::{Brokers, EmbeddedBroker};
 
-    fn letter(key: &str) -> OutboxRecord {
+    fn record(key: &str) -> OutboxRecord {
         OutboxRecord {
             topic: "t",
             key: Some(key.into()),
@@ -218,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn all_are_confirmed_and_the_wait_can_be_ended() {
+    fn all_records_are_confirmed_and_the_wait_can_be_interrupted() {
         let broker = EmbeddedBroker::start().unwrap();
         let config = Config::default();
         let mut outbox = Outbox::new(&config, broker.bootstrap());
-        let verdicts = outbox.send(&[letter("x"), letter("y"), letter("x")], &mut || true).unwrap();
-        assert_eq!(verdicts, [None, None, None]);
+        let outcomes = outbox.send(&[record("x"), record("y"), record("x")], &mut || true).unwrap();
+        assert_eq!(outcomes, [None, None, None]);
         let config = Config { brokers: Brokers::List("127.0.0.1:1".into()), ..config };
-        let mut nobody = Outbox::new(&config, "127.0.0.1:1");
-        assert_eq!(nobody.send(&[letter("x")], &mut || false), Err(Interrupted));
+        let mut unreachable = Outbox::new(&config, "127.0.0.1:1");
+        assert_eq!(unreachable.send(&[record("x")], &mut || false), Err(Interrupted));
     }
 }

@@ -1,4 +1,4 @@
-//! A producer, and the thread that serves its events. rdkafka's own would die unnoticed.
+//! A producer and the thread that polls its events. rdkafka's own thread could die undetected.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use rdkafka::producer::{BaseProducer, ProducerContext};
 use crate::kafka::ClientError;
 use crate::task::{OnFailure, Thread};
 
-/// How long one wait for events lasts, and so how long the end of a producer takes.
+/// How long one wait for events lasts. It also bounds how long closing a producer takes.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
-/// Callbacks take microseconds; a thread that is still in one after so long is left behind.
+/// Callbacks take microseconds. A thread that is still in one after this time is abandoned.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A producer whose callbacks are called from a thread of its own.
+/// A producer whose callbacks run on its own thread.
 pub(super) struct PolledProducer<C: ProducerContext + 'static> {
     producer: Arc<BaseProducer<C>>,
-    /// None when it is being dropped.
+    /// `None` while the producer is being dropped.
     thread: Option<Thread>,
 }
 
 impl<C: ProducerContext + 'static> PolledProducer<C> {
-    /// Creates the producer and starts the thread. No broker is waited for.
+    /// Creates the producer and starts the thread. Does not wait for a broker.
     pub(super) fn start(
         settings: &ClientConfig,
         context: C,
@@ -51,7 +51,7 @@ impl<C: ProducerContext> Deref for PolledProducer<C> {
 
 impl<C: ProducerContext> Drop for PolledProducer<C> {
     fn drop(&mut self) {
-        // Before the producer itself: it serves its last events from here.
+        // Stopped before the producer itself, which processes its last events on this thread.
         if let Some(Err(late)) = self.thread.take().map(|thread| thread.stop(STOP_TIMEOUT)) {
             tracing::warn!(event = "task.thread_left", error = %late, "thread still running after its deadline");
         }
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
     use crate::kafka::{Config, EmbeddedBroker, GapPolicy, Producer, ProducerRecord, TopicMetadata};
 
-    /// Longer than any test may take.
+    /// Longer than any test takes.
     const LONG: Duration = Duration::from_secs(60);
 
     struct Panics;
@@ -80,7 +80,7 @@ mod tests {
         type DeliveryOpaque = ();
 
         fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {
-            // Not again when the producer is dropped, on the thread of the test.
+            // Do not panic again on the test's thread when the producer is dropped.
             if std::thread::current().name() == Some("kafka-poll") {
                 panic!("a bug");
             }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_hears_of_the_death_of_the_thread() {
+    fn the_owner_is_notified_when_the_thread_dies() {
         let broker = EmbeddedBroker::start().unwrap();
         let mut settings = ClientConfig::new();
         settings.set("bootstrap.servers", broker.bootstrap());
@@ -101,14 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn a_producer_whose_callback_panics_has_failed_for_good_and_its_successor_has_not() {
+    fn a_panicking_callback_fails_its_producer_but_not_the_successor() {
         let broker = EmbeddedBroker::start().unwrap();
         let (tell, told) = mpsc::channel();
         let config = Config::default();
         let new = |ring: Box<dyn Fn() + Send + Sync>| {
             Producer::new(&config, broker.bootstrap(), GapPolicy::Gapless, ring).unwrap()
         };
-        // No record fails for want of its topic.
+        // Create the topic first, so that no record fails because it is missing.
         let creator = new(Box::new(|| ()));
         while !matches!(creator.fetch_or_create_topic("t", LONG), TopicMetadata::Partitions(_)) {}
         let message =
@@ -118,7 +118,7 @@ mod tests {
             panic!("a bug")
         }));
         failed.send(&message).unwrap();
-        // For the result, and for the failure.
+        // One notification for the result, and one for the failure.
         (0..2).for_each(|_| told.recv_timeout(LONG).unwrap());
         assert!(failed.has_failed() && failed.fatal().is_some());
         drop(failed);

@@ -1,4 +1,4 @@
-//! One producer of one worker.
+//! A producer of one worker.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -22,66 +22,66 @@ use crate::task::OnFailure;
 /// A record to send.
 #[derive(Debug)]
 pub struct ProducerRecord<'a> {
-    /// Comes back with the result.
+    /// Returned with the delivery report.
     pub tag: u64,
-    /// Where to.
+    /// Destination topic.
     pub topic: &'a str,
-    /// Which of the topic's partitions.
+    /// Destination partition.
     pub partition: i32,
-    /// Its key.
+    /// Key of the record.
     pub key: Option<&'a [u8]>,
-    /// Its headers.
+    /// Headers of the record.
     pub headers: &'a [(&'a str, Cow<'a, str>)],
-    /// Its value. None is not the same as an empty one: in a compacted topic it deletes the key.
+    /// Value of the record. `None` differs from an empty value: in a compacted topic it deletes the key.
     pub value: Option<&'a [u8]>,
 }
 
-/// What became of a record that was sent.
+/// The result of sending a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliveryReport {
-    /// The message's tag.
+    /// Tag of the record.
     pub tag: u64,
-    /// Where it is.
+    /// Partition of the record.
     pub partition: i32,
-    /// Its offset; −1 where the broker was not asked to say.
+    /// Offset of the record; −1 if the broker was not asked to return it.
     pub offset: i64,
-    /// Why it is not there.
+    /// Why the record was not delivered.
     pub error: Option<RDKafkaErrorCode>,
 }
 
-/// An idempotent producer with its own connections and threads. Results are gathered until they are taken; how
-/// many there can be is bounded by what the worker keeps in flight.
+/// An idempotent producer with its own connections and threads. Delivery reports are gathered until they are taken.
+/// Their number is bounded by the worker's in-flight limit.
 pub struct Producer {
     pub(super) inner: PolledProducer<Context>,
     results: Arc<Results>,
-    /// Of clients that live for one question, and may create topics.
+    /// Settings of short-lived clients that may create topics.
     topic_creating: ClientConfig,
 }
 
 struct Results {
     deliveries: Mutex<Vec<DeliveryReport>>,
     failed: AtomicBool,
-    /// Why nobody hears of results any more.
+    /// Why no more delivery reports arrive.
     stopped: OnceLock<String>,
     notify: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Results {
-    /// Results were lost, or will be: the producer is of no more use.
+    /// Delivery reports were or will be lost, so the producer is unusable.
     fn stop_reporting(&self, cause: String) {
         tracing::error!(
             event = "kafka.poll_failed",
             error = cause,
-            "results of a producer were lost; another one replaces it"
+            "delivery reports of a producer were lost; a new producer replaces it"
         );
         self.stopped.get_or_init(|| cause);
         self.failed.store(true, Ordering::Release);
-        // It may be the ring that failed.
+        // The notification itself may have failed.
         let _ = catch_unwind(AssertUnwindSafe(|| (self.notify)()));
     }
 
     fn push(&self, delivery: DeliveryReport) {
-        // The flag first: whoever looks at it between the two sees it too early rather than too late.
+        // The flag is set first, so that a thread that checks it in between sees it too early rather than too late.
         if delivery.error.is_some() {
             self.failed.store(true, Ordering::Release);
         }
@@ -89,7 +89,7 @@ impl Results {
         let is_first = deliveries.is_empty();
         deliveries.push(delivery);
         drop(deliveries);
-        // The ring of the first result that was not taken yet covers the others.
+        // The notification for the first report that was not taken yet covers the others.
         if is_first {
             (self.notify)();
         }
@@ -97,41 +97,41 @@ impl Results {
 }
 
 impl Producer {
-    /// A new producer; no broker is asked yet. `notify` is called, from another thread, whenever there are results again
-    /// after all were taken, and when the producer fails.
+    /// Creates a producer. Does not contact a broker yet. `notify` is called from another thread in two cases: the
+    /// first delivery report arrives after all were taken, or the producer fails.
     pub fn new(
         config: &Config,
         bootstrap: &str,
         guarantee: GapPolicy,
-        ring: impl Fn() + Send + Sync + 'static,
+        notify: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         let idempotent = config.acks == Acks::All;
         let creating = client::topic_creating(config, bootstrap)?;
-        Self::build(&client::producer(config, bootstrap, guarantee)?, creating, idempotent, ring)
+        Self::build(&client::producer(config, bootstrap, guarantee)?, creating, idempotent, notify)
     }
 
-    /// A producer of transactions under this id. It sends nothing before [`Self::init_transactions`].
+    /// Creates a producer of transactions with this id. It sends nothing before [`Self::init_transactions`].
     pub fn transactional(
         config: &Config,
         bootstrap: &str,
         id: &str,
-        ring: impl Fn() + Send + Sync + 'static,
+        notify: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         let creating = client::topic_creating(config, bootstrap)?;
-        Self::build(&client::transactional(config, bootstrap, id)?, creating, true, ring)
+        Self::build(&client::transactional(config, bootstrap, id)?, creating, true, notify)
     }
 
     fn build(
         settings: &ClientConfig,
         creating: ClientConfig,
         idempotent: bool,
-        ring: impl Fn() + Send + Sync + 'static,
+        notify: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         let results = Arc::new(Results {
             deliveries: Mutex::default(),
             failed: AtomicBool::new(false),
             stopped: OnceLock::new(),
-            notify: Box::new(ring),
+            notify: Box::new(notify),
         });
         let its = Arc::clone(&results);
         let on_failure = OnFailure::Report(Box::new(move |cause| its.stop_reporting(cause)));
@@ -140,7 +140,7 @@ impl Producer {
         Ok(Self { inner, results, topic_creating: creating })
     }
 
-    /// Hands a record over; its result comes later. An error here means that it was not handed over.
+    /// Enqueues a record. Its delivery report arrives later. An error means that the record was not enqueued.
     pub fn send(&self, message: &ProducerRecord<'_>) -> Result<(), RDKafkaErrorCode> {
         let headers = message
             .headers
@@ -148,7 +148,7 @@ impl Producer {
             .fold(OwnedHeaders::new_with_capacity(message.headers.len()), |headers, (key, value)| {
                 headers.insert(Header { key, value: Some(&**value) })
             });
-        // LSNs stay below 2^48 (a command id has six bytes for one).
+        // LSNs stay below 2^48, because a command id has six bytes for one.
         let tag = usize::try_from(message.tag).map_err(|_| RDKafkaErrorCode::InvalidArgument)?;
         let record = BaseRecord::<[u8], [u8], usize> {
             topic: message.topic,
@@ -162,7 +162,8 @@ impl Producer {
         self.enqueue(record)
     }
 
-    /// Hands over an entry of a table (no value: the entry goes). Its result comes later, with tag [`TABLE_ENTRY_TAG`].
+    /// Enqueues a table entry; without a value, the entry is deleted. Its delivery report arrives later, with tag
+    /// [`TABLE_ENTRY_TAG`].
     pub fn send_table_entry(
         &self,
         topic: &str,
@@ -189,41 +190,41 @@ impl Producer {
         })
     }
 
-    /// The results so far, into `into`, in the order in which they came.
+    /// Moves the delivery reports so far to `into`, in the order of their arrival.
     pub fn take_results(&self, into: &mut Vec<DeliveryReport>) {
         into.append(&mut self.results.deliveries.lock());
     }
 
-    /// Whether any record failed since [`Self::clear_failures`], or the producer itself did.
+    /// Whether any record failed since [`Self::clear_failures`], or the producer itself failed.
     pub fn has_failed(&self) -> bool {
         self.results.failed.load(Ordering::Acquire)
     }
 
-    /// What failed so far is dealt with, unless the producer itself failed.
+    /// Clears the failures so far, unless the producer itself failed.
     pub fn clear_failures(&self) {
         if self.fatal().is_none() {
             self.results.failed.store(false, Ordering::Release);
         }
     }
 
-    /// Why the producer sends nothing more, if so.
+    /// Why the producer sends nothing more, if it has failed.
     pub fn fatal(&self) -> Option<(RDKafkaErrorCode, String)> {
-        let deaf = self.results.stopped.get().map(|cause| (RDKafkaErrorCode::Fatal, cause.clone()));
-        deaf.or_else(|| self.inner.client().fatal_error())
+        let stopped = self.results.stopped.get().map(|cause| (RDKafkaErrorCode::Fatal, cause.clone()));
+        stopped.or_else(|| self.inner.client().fatal_error())
     }
 
-    /// Gives back, as failed, every record that is not on its way to a broker.
+    /// Returns, as failed, every record that is not in flight to a broker.
     pub fn purge_queue(&self) {
         self.inner.purge(PurgeConfig::default().queue());
     }
 
-    /// Asks the brokers about a topic, and makes this producer believe the answer. Blocks for at most `timeout`.
+    /// Fetches a topic's metadata, which also updates this producer's own metadata. Blocks for at most `timeout`.
     pub fn fetch_metadata(&self, topic: &str, timeout: Duration) -> TopicMetadata {
         topic_admin::fetch_metadata(self.inner.client(), topic, timeout)
     }
 
-    /// The same for a topic that is needed now: one that brokers do not know is created, where their own setting
-    /// (`auto.create.topics.enable`) allows it. Blocks for at most `timeout`.
+    /// Like [`Self::fetch_metadata`], for a topic that is needed now. A topic that the brokers do not know is
+    /// created, if their setting `auto.create.topics.enable` allows it. Blocks for at most `timeout`.
     pub fn fetch_or_create_topic(&self, topic: &str, timeout: Duration) -> TopicMetadata {
         let end = Instant::now() + timeout;
         let answer = self.fetch_metadata(topic, timeout);
@@ -232,20 +233,20 @@ impl Producer {
             return answer;
         }
         match topic_admin::create_by_default(&self.topic_creating, topic, left) {
-            // It exists, or will in a moment; this producer learns so from its next question.
+            // The topic exists, or will soon. This producer sees it with its next metadata request.
             TopicMetadata::Partitions(_) | TopicMetadata::Pending => TopicMetadata::Pending,
             TopicMetadata::Refused(reason) => TopicMetadata::Refused(reason),
             TopicMetadata::Away => answer,
         }
     }
 
-    /// Whether brokers say that a topic is compacted; `None` where they do not say. Blocks for at most `timeout`.
+    /// Whether a topic is compacted; `None` if the brokers do not return it. Blocks for at most `timeout`.
     pub fn is_compacted(&self, topic: &str, timeout: Duration) -> Option<bool> {
         topic_admin::is_compacted(&self.topic_creating, topic, timeout)
     }
 }
 
-/// Tag of a table's entry. Records have LSNs, which begin at 1.
+/// Tag of a table entry. Records have LSNs, which begin at 1.
 pub const TABLE_ENTRY_TAG: u64 = 0;
 
 pub(super) struct Context {
@@ -254,8 +255,8 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Calls what librdkafka's events lead to. A panic of ours costs the producer, not the thread: that would be the
-    /// worker's where the last events are served.
+    /// Runs the callbacks of librdkafka's events. A panic in forebay's code costs the producer, not the thread. The
+    /// thread that processes the last events is the worker's.
     fn catch_panic(&self, callback: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(callback)).is_err() {
             self.results.stop_reporting("a callback panicked".to_owned());
@@ -290,8 +291,9 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
         let (message, error) = match result {
-            // No broker confirmed it: librdkafka concluded so from the confirmation of a later batch. Where the
-            // partition did not know the producer that is wrong (see `drain::plain::primed_partitions`), and nobody else can tell.
+            // No broker confirmed it. librdkafka inferred this from the confirmation of a later batch. The inference
+            // is wrong where the partition did not know the producer (see `drain::plain::primed_partitions`), and no
+            // other component can detect that.
             Ok(message) if self.idempotent && message.offset() < 0 => {
                 (message, Some(RDKafkaErrorCode::PurgeInflight))
             }

@@ -1,4 +1,4 @@
-//! `[kafka] properties`: what librdkafka takes beyond our own keys, except what the promise rests on.
+//! `[kafka] properties`: librdkafka settings without a key of their own, except those that the guarantees depend on.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config_error::ConfigError;
 
-/// Settings handed to librdkafka as they are. Values that may be secrets are never shown.
+/// Settings passed to librdkafka unchanged. Values that may be secrets are never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Properties(BTreeMap<String, String>);
 
-/// Settings that would break a promise, or that have a key of their own, and what to do instead.
+/// Settings that would break a guarantee or have their own key, and what to use instead.
 const REFUSED: [(&str, &str); 37] = [
     ("acks", "[kafka] acks"),
     ("request.required.acks", "[kafka] acks"),
@@ -47,27 +47,27 @@ const REFUSED: [(&str, &str); 37] = [
     ("topic.metadata.propagation.max.ms", BREAKS_ORDER),
     ("queue.buffering.max.messages", BREAKS_IN_FLIGHT),
     ("queue.buffering.max.kbytes", BREAKS_IN_FLIGHT),
-    ("delivery.report.only.error", "nothing: every confirmation is needed"),
-    ("dr_cb", "nothing: every confirmation is needed"),
+    ("delivery.report.only.error", "nothing: every delivery report is needed"),
+    ("dr_cb", "nothing: every delivery report is needed"),
     ("test.mock.num.brokers", "brokers = \"embedded\""),
-    ("log.queue", "nothing: the daemon logs for librdkafka"),
+    ("log.queue", "nothing: the daemon writes librdkafka's logs"),
 ];
-const BREAKS_ORDER: &str = "nothing: the order of a key rests on it";
-const BREAKS_RETRIES: &str = "nothing: a record is retried for ever";
-const BREAKS_IN_FLIGHT: &str = "nothing: the daemon bounds what is in flight";
+const BREAKS_ORDER: &str = "nothing: the order of records with the same key depends on it";
+const BREAKS_RETRIES: &str = "nothing: a record is retried indefinitely";
+const BREAKS_IN_FLIGHT: &str = "nothing: the daemon limits the records in flight";
 
 impl Properties {
-    /// Name and value of each.
+    /// Name and value of each setting.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The value of one.
+    /// The value of one setting.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Settings that may not stand here, that librdkafka does not know, or whose value it does not take.
+    /// Reports settings that are not allowed, that librdkafka does not know, or whose value it rejects.
     pub fn validate(&self) -> Vec<ConfigError> {
         self.iter().filter_map(|(name, value)| mistake(name, value)).collect()
     }
@@ -87,7 +87,7 @@ fn mistake(name: &str, value: &str) -> Option<ConfigError> {
     match ClientConfig::new().set(name, value).create_native_config() {
         Ok(_) => None,
         // The reason repeats the value.
-        Err(_) if is_secret(name) => wrong("a value librdkafka takes".to_owned()),
+        Err(_) if is_secret(name) => wrong("a value that librdkafka accepts".to_owned()),
         Err(rdkafka::error::KafkaError::ClientConfig(_, reason, _, _)) => wrong(reason),
         Err(other) => wrong(other.to_string()),
     }
@@ -141,14 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_promise_rests_on_is_refused() {
+    fn settings_that_break_the_guarantees_are_rejected() {
         for (name, _) in REFUSED {
             assert_eq!(read(&format!("\"{name}\" = 1")).validate().len(), 1, "{name}");
         }
     }
 
     #[test]
-    fn unknown_settings_and_wrong_values_are_mistakes_and_good_ones_pass() {
+    fn unknown_settings_and_wrong_values_are_errors() {
         assert_eq!(read("\"socket.timeout.ms\" = 5000\n\"broker.address.family\" = \"v4\"").validate(), []);
         assert_eq!(read("\"sokket.timeout.ms\" = 5000").validate().len(), 1);
         assert_eq!(read("\"socket.timeout.ms\" = \"soon\"").validate().len(), 1);

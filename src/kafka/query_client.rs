@@ -1,4 +1,4 @@
-//! Clients that live for some questions.
+//! Short-lived clients for single requests.
 
 use std::error::Error;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use rdkafka::{ClientConfig, ClientContext};
 
 use crate::kafka::{client, oauth};
 
-/// Events served before the first question. The one that asks for a token is among the first.
+/// Events processed before the first request. The request for a token is among the first.
 const MAX_FIRST_EVENTS: usize = 8;
 
-/// The context of such a client. What goes wrong is an answer to its question.
+/// The context of such a client. Errors are returned as the result of the request.
 pub(super) struct ShortLivedContext;
 
-/// One that asks for metadata.
+/// A client that requests metadata.
 pub(super) fn producer<C: ProducerContext>(
     settings: &ClientConfig,
     context: C,
@@ -32,7 +32,7 @@ pub(super) fn producer<C: ProducerContext>(
     Ok(client)
 }
 
-/// One that reads. It has no partitions yet, so no record is lost here.
+/// A client that reads records. It has no partitions yet, so no record is lost here.
 pub(super) fn consumer<C: ConsumerContext>(
     settings: &ClientConfig,
     context: C,

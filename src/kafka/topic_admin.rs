@@ -1,8 +1,8 @@
-//! What brokers say about topics, and topics that are created on purpose.
+//! Topic metadata, and deliberate creation of topics.
 //!
-//! The user service's own topics are created by an admin request ([`TopicAdmin::ensure`]): they are part of the daemon. A
+//! The user service's own topics are part of the daemon, so an admin request creates them ([`TopicAdmin::ensure`]). A
 //! topic that the configuration names belongs to the operator. It is created only by a metadata request that asks for
-//! it ([`create_by_default`]), so that brokers with `auto.create.topics.enable=false` do not create it.
+//! it ([`create_by_default`]). Brokers with `auto.create.topics.enable=false` then do not create it.
 
 use std::time::Duration;
 
@@ -18,23 +18,23 @@ use tokio::runtime::Runtime;
 use crate::kafka::query_client::ShortLivedContext;
 use crate::kafka::{Brokers, ClientError, Config, SaslMechanism, client, query_client};
 
-/// One request; below the watchdog's patience.
+/// Timeout of one request. Below the watchdog's timeout.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
-/// As many partitions, and replicas, as the cluster gives by default.
+/// The cluster's default number of partitions and replicas.
 const BROKER_DEFAULT: i32 = -1;
-/// Kafka's own limit for a topic's name, in bytes.
+/// Kafka's limit for the length of a topic name, in bytes.
 const MAX_TOPIC_NAME_BYTES: usize = 249;
-/// The setting that says whether a topic is compacted, alone or beside `delete`.
+/// The setting that determines whether a topic is compacted, alone or together with `delete`.
 pub(super) const POLICY: &str = "cleanup.policy";
 pub(super) const COMPACT: &str = "compact";
-/// Reason of a topic that brokers do not know.
+/// Reason for a topic that the brokers do not know.
 pub(super) const UNKNOWN: &str = "topic: unknown";
 
-/// Reason of a topic that brokers do not let us use.
+/// Reason for a topic that the brokers do not allow this client to use.
 pub(super) const NOT_AUTHORISED: &str = "topic: not authorised";
 pub(super) const INVALID_NAME: &str = "topic: invalid name";
 
-/// What Kafka calls the reason of a refused topic, and whether access was denied.
+/// Kafka's name for the reason of a rejected topic, and whether access was denied.
 pub fn kafka_error_name(reason: &str) -> (String, bool) {
     match reason {
         UNKNOWN => (RDKafkaErrorCode::UnknownTopicOrPartition.to_string(), false),
@@ -44,27 +44,27 @@ pub fn kafka_error_name(reason: &str) -> (String, bool) {
     }
 }
 
-/// What the brokers say about a topic.
+/// The brokers' metadata about a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopicMetadata {
-    /// It has this many partitions.
+    /// The topic has this many partitions.
     Partitions(i32),
-    /// Nothing yet: it is being made, or has no leader.
+    /// Not usable yet: the topic is being created, or has no leader.
     Pending,
-    /// It does not exist, or we may not know.
+    /// The topic does not exist, or this client may not describe it.
     Refused(&'static str),
-    /// No broker answered.
+    /// No broker is available.
     Away,
 }
 
-/// Asks the brokers about a topic. Blocks for at most `timeout`.
+/// Fetches a topic's metadata. Blocks for at most `timeout`.
 pub(super) fn fetch_metadata<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
     timeout: Duration,
 ) -> TopicMetadata {
     const INVALID: TopicMetadata = TopicMetadata::Refused(INVALID_NAME);
-    // rdkafka panics on a name that librdkafka refuses outright.
+    // rdkafka panics on a name that librdkafka rejects immediately.
     if topic.is_empty() || topic.len() > MAX_TOPIC_NAME_BYTES || topic.contains('\0') {
         return INVALID;
     }
@@ -82,8 +82,8 @@ pub(super) fn fetch_metadata<C: ClientContext>(
     }
 }
 
-/// Asks for a topic to be created with the brokers' defaults, where they allow that, by a client of its own: the right
-/// to create topics is a client's, and no other client has it. Blocks for at most `timeout`.
+/// Requests the creation of a topic with the brokers' defaults, if they allow it. A separate client does this,
+/// because the setting applies to a whole client, and no other client has it. Blocks for at most `timeout`.
 pub(super) fn create_by_default(creating: &ClientConfig, topic: &str, timeout: Duration) -> TopicMetadata {
     match query_client::producer(creating, ShortLivedContext) {
         Ok(creator) => fetch_metadata(creator.client(), topic, timeout),
@@ -99,7 +99,7 @@ pub(super) fn create_by_default(creating: &ClientConfig, topic: &str, timeout: D
     }
 }
 
-/// Whether an admin client would wait in vain: it cannot be given a token (see `oauth`).
+/// Whether an admin client would wait in vain, because it cannot be given a token (see `oauth`).
 fn needs_token(settings: &ClientConfig) -> bool {
     settings.get("sasl.mechanism") == Some(SaslMechanism::OAuthBearer.as_str())
 }
@@ -117,8 +117,8 @@ pub(super) fn describe(
     first.map_err(KafkaError::AdminOp)
 }
 
-/// Whether brokers say that a topic is compacted: then they refuse records without a key. `None`: they do not say, or
-/// may not tell us. Blocks for at most `timeout`.
+/// Whether a topic is compacted and so rejects records without a key. `None` if the brokers do not return it or deny
+/// the request. Blocks for at most `timeout`.
 pub(super) fn is_compacted(settings: &ClientConfig, topic: &str, timeout: Duration) -> Option<bool> {
     if needs_token(settings) {
         return None;
@@ -132,27 +132,29 @@ pub(super) fn is_compacted(settings: &ClientConfig, topic: &str, timeout: Durati
             Some(policy.split(',').any(|part| part.trim() == COMPACT))
         }
         Err(error) => {
-            tracing::debug!(%error, kafka.topic = topic, "cleanup.policy of a topic not known");
+            tracing::debug!(%error, kafka.topic = topic, "cleanup.policy of a topic is unknown");
             None
         }
     }
 }
 
-/// Why topics are not there.
+/// Why topics are missing.
 #[derive(Debug, thiserror::Error)]
 pub enum TopicAdminError {
-    /// The client refuses its settings.
+    /// The Kafka client rejects its settings.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// No broker answers: later.
+    /// No broker is available. The caller tries again later.
     #[error("no broker answers: {0}")]
     Unavailable(KafkaError),
-    /// They will not be made by us.
-    #[error("topic {topic} is missing and may not be made ({code}): make it, or allow it to be made")]
+    /// This client may not create the topic.
+    #[error(
+        "topic {topic} is missing and this client may not create it ({code}); create it, or allow its creation"
+    )]
     Refused {
-        /// Its name.
+        /// Name of the topic.
         topic: String,
-        /// What was said.
+        /// The error code.
         code: RDKafkaErrorCode,
     },
     /// The client that creates topics cannot log in (see `oauth`).
@@ -166,7 +168,7 @@ pub enum TopicAdminError {
     },
 }
 
-/// Makes topics.
+/// Creates topics.
 pub struct TopicAdmin {
     settings: ClientConfig,
     creating: ClientConfig,
@@ -174,16 +176,16 @@ pub struct TopicAdmin {
 }
 
 impl TopicAdmin {
-    /// No broker is asked yet.
+    /// Creates the admin client. Does not contact a broker yet.
     pub fn new(config: &Config, bootstrap: &str) -> Result<Self, ClientError> {
         let (settings, creating) =
             (client::base(config, bootstrap)?, client::topic_creating(config, bootstrap)?);
         Ok(Self { settings, creating, embedded: config.brokers == Brokers::Embedded })
     }
 
-    /// Makes those of `topics` that are missing. Blocks for a few seconds at most.
+    /// Creates the missing ones of `topics`. Blocks for a few seconds at most.
     pub fn ensure(&self, topics: &[&str]) -> Result<(), TopicAdminError> {
-        // The embedded broker has no admin requests; it makes what it is asked for.
+        // The embedded broker has no admin requests. It creates topics on metadata requests.
         let settings = if self.embedded { &self.creating } else { &self.settings };
         let asking = query_client::producer(settings, ShortLivedContext).map_err(ClientError::from)?;
         let mut missing = Vec::new();

@@ -1,4 +1,4 @@
-//! A range of a topic, read once, by nobody's group: what an operator applies again.
+//! Reads a range of a topic once, without a consumer group, so that an operator can apply it again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,62 +12,62 @@ use crate::kafka::query_client::ShortLivedContext;
 use crate::kafka::{ClientError, Config, Record, client, query_client};
 use crate::units::Timestamp;
 
-/// One request to a broker.
+/// Timeout of one request to a broker.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// One look for a record.
+/// Maximum duration of one poll.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
-/// Joined by nobody and committed to by nobody; brokers only see it in requests.
+/// Group id that is never joined and never committed to. Brokers only see it in requests.
 const GROUP: &str = "forebay-replay";
 
-/// Which records. What is not said is not bounded, up to the end at the time of the call.
+/// The range to read. A missing bound is unlimited, up to the end at the time of the call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// Only this partition.
     pub partition: Option<i32>,
-    /// From this offset on.
+    /// The first offset.
     pub from_offset: Option<i64>,
-    /// Before this offset.
+    /// The offset behind the last record.
     pub to_offset: Option<i64>,
-    /// From the first record of this time or later.
+    /// From the first record with this time or a later one.
     pub from: Option<Timestamp>,
-    /// Before the first record of this time or later.
+    /// Before the first record with this time or a later one.
     pub to: Option<Timestamp>,
 }
 
 /// Why a range cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TopicRangeError {
-    /// The client refuses its settings.
+    /// The Kafka client rejects its settings.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// No answer, or a refusal.
+    /// A broker did not respond, or rejected the request.
     #[error("topic {topic}: {source}")]
     Kafka {
-        /// Its name.
+        /// Name of the topic.
         topic: String,
-        /// What was said.
+        /// The error.
         source: KafkaError,
     },
-    /// There is no such topic or partition.
+    /// The topic or the partition does not exist.
     #[error("topic {topic} has no partition {partition}")]
     NoPartition {
-        /// Its name.
+        /// Name of the topic.
         topic: String,
         /// The partition.
         partition: i32,
     },
 }
 
-/// A range being read.
+/// A range that is being read.
 pub struct TopicRange {
     consumer: BaseConsumer<ShortLivedContext>,
     topic: String,
-    /// Where each partition that is not read yet ends.
+    /// The end of each partition that is not read completely.
     ends: BTreeMap<i32, i64>,
 }
 
 impl TopicRange {
-    /// Finds the range's bounds. Blocks.
+    /// Determines the bounds of the range. Blocks.
     pub fn open(config: &Config, bootstrap: &str, topic: &str, span: Span) -> Result<Self, TopicRangeError> {
         let mut settings = client::consumer(config, bootstrap, GROUP)?;
         settings.set("enable.partition.eof", "true");
@@ -88,7 +88,7 @@ impl TopicRange {
         Ok(range)
     }
 
-    /// The next record of the range; `Ok(None)` and `is_over` at its end. Waits for a moment at most.
+    /// The next record of the range. At the end, returns `Ok(None)` and `is_over` is true. Waits briefly at most.
     pub fn next_record(&mut self) -> Result<Option<Record>, TopicRangeError> {
         if self.is_over() {
             return Ok(None);
@@ -96,7 +96,7 @@ impl TopicRange {
         let found = match self.consumer.poll(POLL_TIMEOUT) {
             None => None,
             Some(Ok(message)) => Some(to_record(&message)),
-            // Behind the last record, where only markers of transactions are left.
+            // The position is behind the last record; only transaction markers remain.
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 self.ends.remove(&partition);
                 None
@@ -118,7 +118,7 @@ impl TopicRange {
         Ok((record.offset < end).then_some(record))
     }
 
-    /// Whether everything was read.
+    /// Whether all records were read.
     pub fn is_over(&self) -> bool {
         self.ends.is_empty()
     }
@@ -135,7 +135,7 @@ impl TopicRange {
         }
     }
 
-    /// The offset of the first record of this time or later; none when there is none.
+    /// The offset of the first record with this time or a later one; `None` without `time`.
     fn offset_at(&self, partition: i32, time: Option<Timestamp>) -> Result<Option<i64>, TopicRangeError> {
         let Some(time) = time else { return Ok(None) };
         let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
@@ -145,7 +145,7 @@ impl TopicRange {
         let offset = found.elements().first().map(|element| element.offset());
         Ok(match offset {
             Some(Offset::Offset(offset)) => Some(offset),
-            // No record is that young.
+            // No record is that recent.
             _ => Some(i64::MAX),
         })
     }

@@ -1,4 +1,4 @@
-//! A producer's transactions. The calls block for at most the time given; one that ran out of time is called again.
+//! A producer's transactions. Calls block for at most the given time. A call that timed out is repeated.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use rdkafka::producer::Producer as _;
 
 use crate::kafka::Producer;
 
-/// What to do after a call that failed.
+/// What to do after a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransactionErrorAction {
-    /// The same call again: it goes on where it was.
+    /// Repeat the same call; it continues where it stopped.
     Retry,
-    /// Nothing of the transaction can be committed any more.
+    /// Abort: the transaction can no longer be committed.
     Abort,
-    /// The producer is of no more use; what became of the transaction, only Kafka knows.
+    /// Replace the producer. Only Kafka knows the outcome of the transaction.
     Rebuild,
 }
 
@@ -22,11 +22,11 @@ pub enum TransactionErrorAction {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct TransactionError {
-    /// What to do.
+    /// What to do next.
     pub next: TransactionErrorAction,
-    /// The error.
+    /// The error code.
     pub code: RDKafkaErrorCode,
-    /// In words.
+    /// The error text.
     pub text: String,
 }
 
@@ -41,7 +41,7 @@ impl From<KafkaError> for TransactionError {
                 (TransactionErrorAction::Abort, error.code())
             }
             KafkaError::Transaction(error) => (TransactionErrorAction::Rebuild, error.code()),
-            // The wait for the last results, before anything was asked of a broker.
+            // The wait for the last delivery reports, before any request to a broker.
             KafkaError::Flush(code) => (TransactionErrorAction::Retry, *code),
             other => (
                 TransactionErrorAction::Rebuild,
@@ -53,8 +53,9 @@ impl From<KafkaError> for TransactionError {
 }
 
 impl Producer {
-    /// Makes this the only producer of its transactional id: a former one's open transaction is aborted, one it was
-    /// committing is over when this returns, and whatever it still tries is refused.
+    /// Makes this the only producer of its transactional id. An open transaction of an earlier producer is aborted. A
+    /// transaction that was being committed is finished when this returns. All further requests of the earlier
+    /// producer are rejected.
     pub fn init_transactions(&self, timeout: Duration) -> Result<(), TransactionError> {
         Ok(self.inner.init_transactions(timeout)?)
     }
@@ -64,20 +65,20 @@ impl Producer {
         Ok(self.inner.begin_transaction()?)
     }
 
-    /// Commits it. Cheap when all results of its records have come before.
+    /// Commits the transaction. This is fast when all delivery reports have arrived before.
     pub fn commit_transaction(&self, timeout: Duration) -> Result<(), TransactionError> {
         Ok(self.inner.commit_transaction(timeout)?)
     }
 
-    /// Aborts it; what is still queued fails.
+    /// Aborts the transaction. Queued records fail.
     pub fn abort_transaction(&self, timeout: Duration) -> Result<(), TransactionError> {
         self.inner.abort_transaction(timeout)?;
         self.clear_failures();
         Ok(())
     }
 
-    /// Why the open transaction can only be aborted, if so. Not every such error comes with a record's result; beginning
-    /// within a transaction changes nothing, and is refused with the reason.
+    /// Why the open transaction can only be aborted, if that is so. Not every such error arrives with a record's
+    /// delivery report. Beginning a transaction inside a transaction changes nothing, and fails with the reason.
     pub fn must_abort(&self) -> Option<TransactionError> {
         let refused = self.inner.begin_transaction().map_err(TransactionError::from).err()?;
         (refused.next == TransactionErrorAction::Abort || self.fatal().is_some()).then_some(refused)

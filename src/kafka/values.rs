@@ -1,4 +1,4 @@
-//! The values of `[kafka]` that are one of a few.
+//! Values of `[kafka]` settings that have a fixed set of choices.
 
 use std::str::FromStr;
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize, de};
 
 use crate::units::Span;
 
-/// The brokers to ask first, or the one in the process.
+/// The bootstrap brokers, or the embedded broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Brokers {
-    /// The broker in the process.
+    /// The embedded broker.
     Embedded,
     /// `host:port`, separated by commas.
     List(String),
@@ -40,19 +40,19 @@ impl<'de> Deserialize<'de> for Brokers {
     }
 }
 
-/// Which confirmation counts as delivered.
+/// The acknowledgement that counts as delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acks {
-    /// Every in-sync replica has it.
+    /// Every in-sync replica has the record.
     All,
-    /// The partition's leader has it; it is lost if the leader is.
+    /// The partition's leader has the record. It is lost if the leader is.
     Leader,
-    /// It was handed to the network.
+    /// The record was handed to the network.
     None,
 }
 
 impl Acks {
-    /// As it is written in configuration files and for librdkafka.
+    /// The notation in configuration files and for librdkafka.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::All => "all",
@@ -100,21 +100,21 @@ impl<'de> Deserialize<'de> for Acks {
 /// How long a record waits for others of its batch. Written as `"auto"` or a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linger {
-    /// The drain gathers records under load and sends at once otherwise.
+    /// The drain gathers records under load and otherwise sends immediately.
     Auto,
-    /// Always this long, in librdkafka; the drain gathers nothing.
+    /// Always this long, in librdkafka. The drain gathers nothing.
     For(Span),
 }
 
 impl Linger {
-    /// What may be written.
+    /// The allowed values.
     pub const ALLOWED: &str = "\"auto\", or 0s to 15m";
 
-    /// librdkafka's part of it.
+    /// The `linger` value for librdkafka.
     pub fn of_producer(self) -> Span {
         match self {
-            // Longer than it takes to hand over what was gathered, so that it makes one batch per partition; and all
-            // that a record waits after a quiet spell.
+            // Longer than handing over the gathered records takes, so that they make one batch per partition. This is
+            // also the whole delay of a record after an idle period.
             Self::Auto => Span::millis(1),
             Self::For(span) => span,
         }
@@ -155,7 +155,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// As librdkafka writes it.
+    /// The value for librdkafka.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -167,7 +167,7 @@ impl Compression {
     }
 }
 
-/// Transport, and whether a client has to name itself.
+/// Transport, and whether clients authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names Kafka gives them")]
@@ -179,7 +179,7 @@ pub enum SecurityProtocol {
 }
 
 impl SecurityProtocol {
-    /// As librdkafka writes it.
+    /// The value for librdkafka.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Plaintext => "plaintext",
@@ -189,13 +189,13 @@ impl SecurityProtocol {
         }
     }
 
-    /// Whether a client has to name itself.
+    /// Whether clients authenticate.
     pub fn has_sasl(self) -> bool {
         matches!(self, Self::SaslPlaintext | Self::SaslSsl)
     }
 }
 
-/// How a client names itself.
+/// Authentication mechanism.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names Kafka gives them")]
 pub enum SaslMechanism {
@@ -210,7 +210,7 @@ pub enum SaslMechanism {
 }
 
 impl SaslMechanism {
-    /// As librdkafka writes it.
+    /// The value for librdkafka.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
@@ -220,7 +220,7 @@ impl SaslMechanism {
         }
     }
 
-    /// Whether a client names itself by a token, and not by name and password.
+    /// Whether a client authenticates with a token, and not with a name and a password.
     pub fn has_token(self) -> bool {
         self == Self::OAuthBearer
     }

@@ -66,11 +66,11 @@ pub fn defaults() -> Vec<Config> {
 }
 
 impl Config {
-    /// Builds the kind of this entry. Returns `None` if the entry has errors, and adds all of them to `mistakes`.
-    pub(super) fn build(&self, index: usize, mistakes: &mut Vec<ConfigError>) -> Option<Kind> {
-        let before = mistakes.len();
+    /// Builds the kind of this entry. Returns `None` if the entry has errors, and adds all of them to `errors`.
+    pub(super) fn build(&self, index: usize, errors: &mut Vec<ConfigError>) -> Option<Kind> {
+        let before = errors.len();
         let mut wrong = |key: &str, found: &str, allowed: String| {
-            mistakes.push(mistake(index, key, found, &allowed));
+            errors.push(config_error(index, key, found, &allowed));
         };
         if !is_name(&self.name) {
             wrong("name", &self.name, NAME_RULE.to_owned());
@@ -112,7 +112,7 @@ impl Config {
             .schema_file
             .as_deref()
             .and_then(|file| Schema::load(file).map_err(|rule| wrong("schema_file", file, rule)).ok());
-        let content_types = content_types.filter(|_| mistakes.len() == before)?;
+        let content_types = content_types.filter(|_| errors.len() == before)?;
         Some(Kind {
             name: Arc::from(self.name.as_str()),
             topic: Arc::from(self.topic.as_str()),
@@ -160,7 +160,7 @@ impl Config {
 }
 
 /// A configuration error in the entry `index`.
-pub(super) fn mistake(index: usize, key: &str, found: &str, allowed: &str) -> ConfigError {
+pub(super) fn config_error(index: usize, key: &str, found: &str, allowed: &str) -> ConfigError {
     ConfigError::new(&format!("kinds[{index}]"), key, format!("`{found}`"), allowed)
 }
 

@@ -27,7 +27,7 @@ pub enum Content {
 /// The media types of a kind.
 pub(super) struct ContentTypes {
     types: Vec<String>,
-    takes_json: bool,
+    accepts_json: bool,
 }
 
 impl ContentTypes {
@@ -50,17 +50,17 @@ impl ContentTypes {
             }
             types.push(lower);
         }
-        let takes_json = types.iter().any(|one| one == JSON);
-        Ok(Self { types, takes_json })
+        let accepts_json = types.iter().any(|one| one == JSON);
+        Ok(Self { types, accepts_json })
     }
 
     /// How a body with this media type is read. `None`: it is not accepted. `essence` is in lower case, without
     /// parameters.
     pub fn content(&self, essence: Option<&str>) -> Option<Content> {
         let essence = match essence {
-            None if self.takes_json => JSON,
+            None if self.accepts_json => JSON,
             None => UNKNOWN,
-            Some(FORM) if self.takes_json => JSON,
+            Some(FORM) if self.accepts_json => JSON,
             Some(essence) => essence,
         };
         let content = if is_json(essence) { Content::Json } else { Content::Opaque };
@@ -76,8 +76,8 @@ impl ContentTypes {
         &self.types
     }
 
-    pub fn takes_json(&self) -> bool {
-        self.takes_json
+    pub fn accepts_json(&self) -> bool {
+        self.accepts_json
     }
 
     /// Whether any media type is JSON.
@@ -131,7 +131,7 @@ mod tests {
             assert_eq!(avro.content(other), None, "{other:?}");
         }
         assert_eq!(avro.opaque(), Some("application/avro"));
-        assert!(avro.reads_json() && !avro.takes_json());
+        assert!(avro.reads_json() && !avro.accepts_json());
 
         let any = build(&["application/octet-stream"]).unwrap();
         assert_eq!(any.content(None), Some(Content::Opaque));

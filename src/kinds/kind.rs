@@ -92,8 +92,8 @@ impl Kind {
     }
 
     /// Whether the kind accepts `application/json`, and therefore batches with one command per line.
-    pub fn takes_json(&self) -> bool {
-        self.content_types.takes_json()
+    pub fn accepts_json(&self) -> bool {
+        self.content_types.accepts_json()
     }
 
     /// Whether any accepted media type is JSON: `application/json`, or a type that ends in `+json`.
@@ -107,7 +107,7 @@ impl Kind {
     }
 
     /// Whether the commands are CloudEvents.
-    pub fn takes_events(&self) -> bool {
+    pub fn accepts_events(&self) -> bool {
         self.cloudevents != CloudEvents::Off
     }
 

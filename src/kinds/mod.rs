@@ -38,17 +38,17 @@ pub struct Kinds {
 impl Kinds {
     /// Checks the configured kinds and compiles their schemas. Returns all errors, not only the first.
     pub fn build(configs: &[Config]) -> Result<Self, Vec<ConfigError>> {
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         let mut by_name = HashMap::new();
         for (index, config) in configs.iter().enumerate() {
-            let kind = config.build(index, &mut mistakes);
+            let kind = config.build(index, &mut errors);
             if by_name.contains_key(config.name.as_str()) {
-                mistakes.push(config::mistake(index, "name", &config.name, "each name once"));
+                errors.push(config::config_error(index, "name", &config.name, "each name once"));
             } else if let Some(kind) = kind {
                 by_name.insert(Arc::clone(&kind.name), Arc::new(kind));
             }
         }
-        if mistakes.is_empty() { Ok(Self { by_name }) } else { Err(mistakes) }
+        if errors.is_empty() { Ok(Self { by_name }) } else { Err(errors) }
     }
 
     /// The kind with this name.

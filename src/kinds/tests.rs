@@ -45,7 +45,7 @@ fn all_configuration_errors_are_reported_at_once() {
     let not_a_schema = file("bad.json", r#"{"type":"wrong"}"#);
     let remote = file("remote.json", r#"{"$ref":"https://example.com/schema.json"}"#);
     let fine = "builtin:order.create";
-    let mistakes = Kinds::build(&[
+    let errors = Kinds::build(&[
         entry("user.create", "a b", "id", "/nowhere/schema.json"),
         entry("forebay.x", ".", "/a~2", &not_json),
         entry("", "t", "", &not_a_schema),
@@ -54,7 +54,7 @@ fn all_configuration_errors_are_reported_at_once() {
     ])
     .err()
     .unwrap();
-    let found: Vec<_> = mistakes.iter().map(|m| (m.section.as_str(), m.key.as_str())).collect();
+    let found: Vec<_> = errors.iter().map(|m| (m.section.as_str(), m.key.as_str())).collect();
     assert_eq!(
         found,
         [
@@ -73,15 +73,15 @@ fn all_configuration_errors_are_reported_at_once() {
             ("kinds[4]", "name"),
         ]
     );
-    assert!(mistakes.iter().all(|m| !m.allowed.is_empty() && m.actual.starts_with('`')));
+    assert!(errors.iter().all(|m| !m.allowed.is_empty() && m.actual.starts_with('`')));
 }
 
 #[test]
 fn internal_topics_are_refused() {
     let refused = |topic: &str| {
         let config = Config { topic: topic.to_owned(), ..config(None, None) };
-        let mistakes = Kinds::build(&[config]).err().unwrap_or_default();
-        mistakes.iter().map(|mistake| mistake.key.clone()).collect::<Vec<_>>()
+        let errors = Kinds::build(&[config]).err().unwrap_or_default();
+        errors.iter().map(|error| error.key.clone()).collect::<Vec<_>>()
     };
     for topic in [
         "__consumer_offsets",
@@ -105,8 +105,8 @@ fn contradictory_settings_of_a_kind_are_refused() {
     let refused = |change: fn(&mut Config)| {
         let mut config = config(None, None);
         change(&mut config);
-        let mistakes = Kinds::build(&[config]).err().unwrap_or_default();
-        mistakes.iter().map(|mistake| mistake.key.clone()).collect::<Vec<_>>()
+        let errors = Kinds::build(&[config]).err().unwrap_or_default();
+        errors.iter().map(|error| error.key.clone()).collect::<Vec<_>>()
     };
     for (change, keys) in [
         ((|c| c.content_types = vec!["application/avro".to_owned()]) as fn(&mut Config), &[][..]),

@@ -1,4 +1,4 @@
-//! The `[login]` section.
+//! Configuration section `[login]`.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,21 +12,21 @@ const LONGEST_MESSAGE: usize = 500;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How long a correct password is recognised without bcrypt; 0s: never.
+    /// How long a correct password is recognised without bcrypt; 0s disables the cache.
     pub credential_cache_ttl: Span,
-    /// Of how many users, those who logged in last.
+    /// Maximum number of users in this cache; the most recent logins are kept.
     pub credential_cache_size: u64,
-    /// Logins in progress from which on others are told to come back.
+    /// Maximum number of logins in progress. Further logins are rejected at once.
     pub fast_fail_threshold: usize,
-    /// What they are told.
+    /// Message of this rejection.
     pub fast_fail_message: String,
-    /// Login times that wait to be written.
+    /// Maximum number of login times waiting to be written.
     pub update_buffer: usize,
-    /// Login times written together.
+    /// Maximum number of login times per write.
     pub update_batch_size: usize,
-    /// How long one waits for others.
+    /// How long a login time waits for others.
     pub update_flush_interval: Span,
-    /// How long a batch may take.
+    /// Timeout of a write.
     pub update_timeout: Span,
 }
 
@@ -46,7 +46,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Everything that is wrong, at once.
+    /// Returns all errors of the section.
     pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut wrong = |key, found: &dyn std::fmt::Display, allowed: &str| {

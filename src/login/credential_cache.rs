@@ -1,7 +1,7 @@
-//! Passwords that were right a moment ago, so that the next login with one does not pay for bcrypt again.
+//! Caches recently verified passwords, so that the next login with the same password does not need bcrypt.
 //!
-//! No password is kept, but a digest under a key that this process made up and nobody else knows. An entry counts until
-//! something about its user changes (see `auth::CacheGenerations`), and no longer than its time to live.
+//! The cache holds no password, but a digest under a random key of this process. An entry is valid until its user
+//! changes (see `auth::CacheGenerations`), and at most for its time to live.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::auth::{CacheGenerations, Generation};
 use crate::command::{KeyedDigest, Secret, constant_time_eq};
 use crate::units::Timestamp;
 
-/// What a login needs to know of a user.
+/// The data of a user that a login needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Account {
     pub admin: bool,
@@ -23,7 +23,7 @@ pub(super) struct Account {
     pub registered_at: Timestamp,
 }
 
-/// The cache.
+/// The cache of verified credentials.
 pub(super) struct CredentialCache {
     key: KeyedDigest,
     entries: Cache<String, CachedCredential>,
@@ -40,7 +40,7 @@ struct CachedCredential {
 }
 
 impl CredentialCache {
-    /// Those of the users who logged in last, at most `size`; each for at most `ttl`.
+    /// A cache for at most `size` users, those with the most recent logins, each for at most `ttl`.
     pub fn new(
         ttl: Duration,
         size: u64,
@@ -59,7 +59,7 @@ impl CredentialCache {
         })
     }
 
-    /// The account, if this password was right a moment ago.
+    /// The account, if this password was recently verified.
     pub fn get(&self, name: &str, password: &Secret) -> Option<Account> {
         let digest = self.digest(name, password);
         let found = self.entries.get(name).filter(|entry| {
@@ -72,7 +72,7 @@ impl CredentialCache {
         found.map(|entry| entry.account)
     }
 
-    /// Remembers a password that is right. `generation`: taken before the database was asked.
+    /// Adds a verified password. `generation`: taken before the database was queried.
     pub fn insert(&self, name: &str, password: &Secret, account: Account, generation: Generation) {
         let digest = self.digest(name, password);
         self.entries.insert(name.to_owned(), CachedCredential { digest, account, generation });
@@ -111,6 +111,6 @@ mod tests {
         let before = generations.current("ada");
         generations.invalidate("ada");
         cache.insert("ada", &secret("right"), account(), before);
-        assert_eq!(cache.get("ada", &secret("right")), None, "read before the change, put in after it");
+        assert_eq!(cache.get("ada", &secret("right")), None, "read before the change, inserted after it");
     }
 }

@@ -1,4 +1,4 @@
-//! Why there are no tokens.
+//! Errors of logins.
 
 use std::time::Duration;
 
@@ -7,35 +7,35 @@ use crate::db::DbError;
 use crate::ratelimit::Limited;
 use crate::users::hash::HashError;
 
-/// Why there are no tokens.
+/// Why no tokens were issued.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
-    /// No user has this name and this password; which of the two nobody is told.
+    /// No user has this name and this password. The error does not tell which is wrong.
     #[error("name or password is wrong")]
     WrongCredentials,
-    /// The token is not good, or what it stands for has ended.
+    /// The token is invalid, or its session has ended.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// Above `[login] fast_fail_threshold`; the message is the operator's.
+    /// Above `[login] fast_fail_threshold`. Contains the configured message.
     #[error("{0}")]
     Busy(String),
-    /// More passwords wait to be compared than can be in time.
+    /// Too many passwords wait to be compared.
     #[error("too many passwords wait to be compared")]
     Hashing {
-        /// When it may be worth another try.
+        /// When a retry may succeed.
         retry_after: Duration,
     },
     /// Too many wrong passwords for this account.
     #[error(transparent)]
     Limited(#[from] Limited),
-    /// The database does not answer.
-    #[error("the database does not answer")]
+    /// The database is unavailable.
+    #[error("the database is unavailable")]
     Database,
-    /// The daemon is stopping.
+    /// The daemon is shutting down.
     #[error("the daemon is stopping")]
     Stopping,
-    /// There is no key that signs tokens.
-    #[error("nobody logs in here")]
+    /// No key for signing tokens is configured.
+    #[error("no key for signing tokens is configured")]
     NoKeys,
 }
 
@@ -50,7 +50,7 @@ impl From<HashError> for LoginError {
     fn from(error: HashError) -> Self {
         match error {
             HashError::Busy { retry_after } => Self::Hashing { retry_after },
-            // Nobody has a password that long.
+            // No user has a password of this length.
             HashError::TooLong => Self::WrongCredentials,
             HashError::Closing => Self::Stopping,
         }

@@ -1,6 +1,6 @@
-//! Fast fail: above a number of logins in progress others are refused at once, instead of all becoming slow.
+//! Rejects logins at once when too many are in progress (fast fail), so that the others stay fast.
 //!
-//! One address has three quarters of them at most, so that it cannot keep all others out, whatever its rate limits are.
+//! One address gets at most three quarters of the permits, whatever its rate limits. So it cannot block all others.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,11 +17,11 @@ pub(super) struct LoginLimiter {
 #[derive(Default)]
 struct LimiterState {
     in_progress: usize,
-    /// Of each address that has any.
+    /// Logins in progress, by address.
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// One of them.
+/// Permit of one login; returned when dropped.
 pub(super) struct LoginPermit<'a> {
     limiter: &'a LoginLimiter,
     address: IpAddr,
@@ -29,12 +29,12 @@ pub(super) struct LoginPermit<'a> {
 
 impl LoginLimiter {
     pub fn new(most: usize) -> Self {
-        // Of one seat none can be left to others.
+        // A single permit cannot be shared.
         let most_of_one = (most - most.div_ceil(4)).max(1);
         Self { state: Mutex::default(), max: most, max_per_address: most_of_one }
     }
 
-    /// A seat for a login from this address, or its network. None: there are too many, or too many of it.
+    /// A permit for a login from this address or network. `None`: too many logins in progress, in total or from it.
     pub fn try_acquire(&self, address: IpAddr) -> Option<LoginPermit<'_>> {
         let mut seats = self.state();
         let own = seats.by_address.get(&address).copied().unwrap_or(0);
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seat_is_free_again_when_its_login_ends_or_was_refused() {
+    fn a_permit_is_returned_when_its_login_ends() {
         let logins = LoginLimiter::new(2);
         let (one, two) = (logins.try_acquire(address(1)), logins.try_acquire(address(2)));
         assert!(one.is_some() && two.is_some());
@@ -85,13 +85,13 @@ mod tests {
     }
 
     #[test]
-    fn one_address_leaves_seats_to_others_whatever_its_limits() {
+    fn one_address_cannot_use_all_permits() {
         for (most, of_one) in [(1_000, 750), (4, 3), (3, 2), (2, 1)] {
             let logins = LoginLimiter::new(most);
             let taken: Vec<_> = (0..most).filter_map(|_| logins.try_acquire(address(1))).collect();
             assert_eq!(taken.len(), of_one);
             assert!(logins.try_acquire(address(2)).is_some());
         }
-        assert!(LoginLimiter::new(1).try_acquire(address(1)).is_some(), "the only seat is somebody's");
+        assert!(LoginLimiter::new(1).try_acquire(address(1)).is_some(), "a single permit can be acquired");
     }
 }

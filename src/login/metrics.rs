@@ -1,4 +1,4 @@
-//! What the login service counts.
+//! Metrics of the login service.
 
 use prometheus::{Error, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
@@ -10,20 +10,20 @@ pub struct Metrics {
     pub results: IntCounterVec,
     /// Login times that wait to be written.
     pub last_logins_waiting: IntGauge,
-    /// The cache of passwords that were right.
+    /// The cache of verified passwords.
     pub credentials: CacheMetrics,
     /// Durations of steps.
     pub step_seconds: HistogramVec,
-    /// A login was refused because too many are in progress.
+    /// A login was rejected because too many are in progress.
     pub logins_hit: IntCounter,
-    /// A login time was written at once, because as many wait as may.
+    /// A login time was written at once, because the queue is full.
     pub last_logins_hit: IntCounter,
-    /// Login times that were given up.
+    /// Login times that were dropped.
     pub last_logins_lost: IntCounter,
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         Ok(Self {
             results: registry.counters(

@@ -1,11 +1,11 @@
-//! Login: a name and a password for a pair of tokens, the pair for the next one, and the end of it.
+//! Login with name and password, refresh of tokens, and logout.
 //!
 //! ```text
 //! POST /login ── limits ── busy ── credentials (seen a moment ago?) ── database ── bcrypt ── tokens
 //! ```
 //!
-//! A login writes nothing that it waits for: its refresh token is signed and names a session of which the database
-//! learns when it is prolonged or ended. That it happened is written behind (`last_login`).
+//! A login does not wait for a database write. Its refresh token is signed and names a session. The session is written
+//! to the database only when it is refreshed or ended. The login time is written in the background (`last_login`).
 
 mod config;
 mod credential_cache;

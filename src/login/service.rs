@@ -1,4 +1,4 @@
-//! Login, refresh, logout.
+//! The login service: login, refresh and logout.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,42 +20,44 @@ use crate::units::Timestamp;
 use crate::users::{ChangeNotices, HashPool};
 use crate::{auth, ratelimit, users};
 
-/// How long a login may wait for its password to be compared.
+/// Maximum time a login waits for its password to be compared.
 const COMPARE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Whoever did not get the answer to a refresh may ask once more. Later the same token is somebody else's.
+/// A client that lost the response to a refresh may repeat it within this time. A later repetition means a stolen
+/// token.
 const REFRESH_RETRY_WINDOW: Duration = Duration::from_secs(10);
-/// A hash of nobody's password: an unknown name costs what a wrong password costs. The cost stands between the halves.
+/// A hash that no password matches, so that an unknown name takes as long as a wrong password. The cost is inserted
+/// between the halves.
 const DUMMY_HASH: [&str; 2] = ["$2b$", "$....................................................."];
 
-/// What the service is made of.
+/// The dependencies and settings of the service.
 pub struct LoginParts {
     /// `[login]`.
     pub config: Config,
-    /// `[auth]`: how long tokens live.
+    /// Section `[auth]`: lifetimes of tokens.
     pub auth: auth::Config,
-    /// What signs them.
+    /// The keys that sign tokens.
     pub keyring: Arc<Keyring>,
-    /// Shared with whoever verifies them.
+    /// Cache generations, shared with the verification of tokens.
     pub generations: CacheGenerations,
-    /// Where users and ended sessions are.
+    /// Database of users and ended sessions.
     pub db: Database,
-    /// Over which daemons hear of changes.
+    /// Store through which daemons receive change notices.
     pub kv: Kv,
-    /// Over which they are told of them.
+    /// Sender of change notices.
     pub notices: ChangeNotices,
-    /// How many wrong passwords are too many.
+    /// Limits of wrong passwords.
     pub limits: Limits,
-    /// Compares passwords.
+    /// The pool that compares passwords.
     pub hashing: HashPool,
     /// `[users] password_cost`.
     pub password_cost: u32,
-    /// Where steps are timed.
+    /// Metrics of the login service.
     pub metrics: Arc<Metrics>,
-    /// A step that takes longer is logged.
+    /// A longer step is logged.
     pub slow_step: Duration,
 }
 
-/// The service. Cheap to clone.
+/// The login service. Cheap to clone.
 #[derive(Clone)]
 pub struct Login(Arc<Inner>);
 
@@ -77,7 +79,7 @@ struct Inner {
 }
 
 impl Login {
-    /// Ties the parts together. Fails only without randomness.
+    /// Constructs the service. Fails only if the system has no random numbers.
     pub fn new(parts: LoginParts) -> Result<Self, getrandom::Error> {
         let LoginParts { config, auth, keyring, generations, db, kv, notices, limits, hashing, .. } = parts;
         let (metrics, slow_step) = (parts.metrics, parts.slow_step);
@@ -101,7 +103,7 @@ impl Login {
         })))
     }
 
-    /// Tokens for a name and its password, sent from `client`.
+    /// Issues tokens for a name and its password. `client`: address of the client.
     pub async fn login(&self, name: &str, password: Secret, client: IpAddr) -> Result<TokenPair, LoginError> {
         let result = self.try_login(name, password, client).await;
         let label = match &result {
@@ -132,8 +134,8 @@ impl Login {
         Ok(tokens)
     }
 
-    /// The account, if it exists and this is its password. Only a wrong password counts against its limits, not what the
-    /// daemon itself refused; a password that is recognised was not guessed, and does not get here.
+    /// Verifies the password and returns the account. Only a wrong password counts against the account's limits, not a
+    /// rejection by the daemon. A password found in the cache was not guessed and is not counted.
     async fn verify(&self, name: &str, password: Secret, client: IpAddr) -> Result<Account, LoginError> {
         let tried = self.0.limits.password_attempt(name, client).await?;
         let compared = self.compare(name, password, client).await;
@@ -143,7 +145,7 @@ impl Login {
         compared
     }
 
-    /// The same without limits; after as much work for an unknown name as for a known one.
+    /// Verifies without limits. An unknown name takes as long as a known one.
     async fn compare(&self, name: &str, password: Secret, client: IpAddr) -> Result<Account, LoginError> {
         let inner = &*self.0;
         let generation = inner.generations.current(name);
@@ -161,12 +163,12 @@ impl Login {
 
     async fn row(&self, name: &str) -> Result<Option<UserRow>, LoginError> {
         let _step = self.step("login.database");
-        // What cannot be a name is nobody's; it costs the same all the same.
+        // An invalid name belongs to no user; the request takes as long anyway.
         Ok(self.0.db.user(name).await?)
     }
 
-    /// The next tokens of a session. Its refresh token is good once: shown again later, it was stolen from whoever shows
-    /// it or by them, and the session ends (RFC 9700, section 4.14.2).
+    /// Issues the next tokens of a session. A refresh token is valid once. A later second use means that the token was
+    /// stolen, and ends the session (RFC 9700, section 4.14.2).
     pub async fn refresh(&self, token: &str) -> Result<TokenPair, LoginError> {
         let inner = &*self.0;
         let session = inner.sessions.read(token)?;
@@ -189,7 +191,7 @@ impl Login {
             Rotation::Reused => {
                 tracing::warn!(
                     event = "login.refresh_token_reused",
-                    "refresh token used a second time; its session has ended"
+                    "refresh token was used twice; its session has ended"
                 );
                 inner.metrics.results.with_label_values(&["reused"]).inc();
                 self.publish_change(&session.name).await;
@@ -214,19 +216,19 @@ impl Login {
         let _step = self.step("login.end");
         let now = Timestamp::now();
         let ended = self.0.db.end_session(session, now, self.0.sessions.last_expiry(now)).await;
-        // Also after an error: the session may have ended, and only the database's answer be lost.
+        // Also after an error: the session may have ended and only the reply been lost.
         self.publish_change(name).await;
         ended?;
         Ok(())
     }
 
-    /// Lets every daemon look again at what it remembers of a user.
+    /// Makes every daemon discard its cached data of a user.
     async fn publish_change(&self, name: &str) {
         self.0.generations.invalidate(name);
         self.0.notices.publish(std::iter::once(name)).await;
     }
 
-    /// Listens to what changes about users, for as long as the task is held.
+    /// Receives change notices until the returned task is dropped.
     pub fn listen(&self) -> Task {
         let generations = self.0.generations.clone();
         let mut changes = self.0.kv.subscribe(users::CHANNEL);
@@ -236,7 +238,7 @@ impl Login {
                     SubscriptionEvent::Message(names) if names != users::ALL_USERS => {
                         names.split(' ').for_each(|name| generations.invalidate(name));
                     }
-                    // What was said meanwhile was not heard, or was too much to be said.
+                    // Notices may have been lost meanwhile, or the notice is for all users.
                     SubscriptionEvent::Message(_) | SubscriptionEvent::MessagesMissed => {
                         generations.invalidate_all()
                     }
@@ -245,12 +247,12 @@ impl Login {
         })
     }
 
-    /// Writes the times of logins, for as long as the task is held.
+    /// Writes login times until the returned task is dropped.
     pub fn write_behind(&self) -> Task {
         self.0.last_logins.run()
     }
 
-    /// Writes what is still to be written; for the stop.
+    /// Writes the waiting login times, at shutdown.
     pub async fn flush(&self, within: Duration) {
         self.0.last_logins.flush(within).await;
     }
@@ -273,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobodys_hash_reads_as_one_of_every_cost() {
+    fn the_dummy_hash_is_valid_at_every_cost() {
         for cost in [4_u32, 10, 15] {
             let [before, after] = DUMMY_HASH;
             let hash = format!("{before}{cost:02}{after}");

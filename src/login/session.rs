@@ -1,4 +1,4 @@
-//! The tokens of a login, and what stands in them.
+//! Sessions and the content of their tokens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,28 +14,28 @@ use crate::units::Timestamp;
 
 const BEARER: &str = "Bearer";
 
-/// The answer to `POST /login` and `POST /refresh`.
+/// The response to `POST /login` and `POST /refresh`.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "tokens", deny_unknown_fields)]
 pub struct TokenPair {
     access_token: String,
     #[schemars(extend("const" = BEARER))]
     token_type: &'static str,
-    /// In seconds.
+    /// Lifetime in seconds.
     expires_in: u64,
     refresh_token: String,
 }
 
-/// One login, at one of its prolongations.
+/// A session, at one of its refreshes.
 pub(super) struct Session {
     pub name: String,
     pub id: String,
-    /// How often it was prolonged.
+    /// Number of refreshes.
     pub generation: u32,
     pub password_version: String,
 }
 
-/// Signs and reads the tokens of sessions.
+/// Signs and verifies the tokens of sessions.
 pub(super) struct Sessions {
     pub keyring: Arc<Keyring>,
     pub access_ttl: Duration,
@@ -52,7 +52,7 @@ impl Session {
 }
 
 impl Sessions {
-    /// Both tokens of a session at this moment.
+    /// Issues both tokens of a session.
     pub fn issue(
         &self,
         session: &Session,
@@ -78,7 +78,7 @@ impl Sessions {
         })
     }
 
-    /// The session that a refresh token belongs to.
+    /// The session of a refresh token.
     pub fn read(&self, token: &str) -> Result<Session, LoginError> {
         let keys = self.keyring.keys().ok_or(LoginError::NoKeys)?;
         let claims = keys.verify(token, TokenUse::Refresh)?;
@@ -91,8 +91,8 @@ impl Sessions {
         }
     }
 
-    /// When the last token of a session that is prolonged or ended now expires. An access token may outlive the refresh
-    /// token, and may have been issued under a setting that was since shortened: the longest that may be set counts.
+    /// When the last token of a session that is refreshed or ended now expires. An access token may outlive the refresh
+    /// token, and may have been issued under a longer setting. Therefore the maximum allowed lifetime counts.
     pub fn last_expiry(&self, now: Timestamp) -> Timestamp {
         let longest = self.refresh_ttl.max(MAX_ACCESS_TTL.0);
         Timestamp(now.0 + u64::try_from(longest.as_millis()).unwrap_or(u64::MAX))
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_session_is_remembered_until_no_token_of_it_can_be_good() {
+    fn an_ended_session_is_stored_until_its_tokens_expire() {
         let day = 24 * 3600;
         for (refresh_ttl, remembered) in [(60, day), (day - 1, day), (30 * day, 30 * day)] {
             let sessions = Sessions {

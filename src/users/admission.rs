@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_user_takes_nothing_of_anybodys_and_an_old_one_may_keep_its_own() {
+    fn a_new_user_needs_free_values_and_others_keep_theirs() {
         let there = [holder("ada", "a@x.org", "11111")];
         assert_eq!(refused(&there, "ada", "a@x.org", "11111", true), Some("name"));
         assert_eq!(refused(&there, "bob", "a@x.org", "11111", true), Some("email"));

@@ -120,7 +120,7 @@ impl Inner {
         change
     }
 
-    /// Publishes these names, in their state after this change.
+    /// Publishes these names, and marks their changes up to `change` as published.
     async fn send(&self, names: &[String], change: u64) -> Result<(), KvError> {
         let sent = self.try_send(names).await;
         let mut waiting = self.table();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_comes_while_an_earlier_one_is_told_waits_on() {
+    fn a_change_during_a_publication_is_published_later() {
         let mut waiting = UnpublishedNames::default();
         let (first, _) = waiting.add(&names(&["ada", "bob"]));
         let (second, _) = waiting.add(&names(&["ada"]));
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_names_are_all_users_and_no_change_is_lost() {
+    fn too_many_names_become_all_users_without_loss() {
         let mut waiting = UnpublishedNames::default();
         let many: Vec<String> = (0..MAX_WAITING).map(|number| format!("user{number}")).collect();
         assert!(!waiting.add(&many).1);

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_newer_than_now_is_waited_for_and_what_is_older_is_not() {
+    fn only_a_newer_row_delays_a_command() {
         let millis = |count| Some(Duration::from_millis(count));
         assert_eq!(time_until_past(Timestamp(999), Timestamp(1_000)), None);
         assert_eq!(

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_that_are_late_together_halve_the_limit_once() {
+    async fn concurrent_late_checks_halve_the_limit_once() {
         let limiter = limiter(MAX_WAIT);
         let running = all_that_may(&limiter).await;
         assert_eq!(running.len(), INITIAL_LIMIT);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_is_let_through_whatever_was_late_and_the_limit_grows_again() {
+    async fn one_check_is_always_allowed_and_the_limit_recovers() {
         let limiter = limiter(MAX_WAIT);
         for _ in 0..20 {
             all_that_may(&limiter).await.into_iter().for_each(CheckPermit::on_timeout);
@@ -179,14 +179,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_check_that_is_dropped_leaves_the_limit_as_it_is() {
+    async fn a_dropped_check_does_not_change_the_limit() {
         let limiter = limiter(MAX_WAIT);
         drop(all_that_may(&limiter).await);
         assert_eq!(all_that_may(&limiter).await.len(), INITIAL_LIMIT);
     }
 
     #[tokio::test]
-    async fn a_wait_that_takes_too_long_is_refused_and_counted() {
+    async fn a_long_wait_for_a_permit_is_rejected_and_counted() {
         let limiter = limiter(Duration::ZERO);
         let running = all_that_may(&limiter).await;
         assert!(limiter.acquire().await.is_none());

@@ -22,7 +22,7 @@ const MAX_JITTER: Span = Span::secs(60);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Whether the user service is enabled. Default: in embedded mode, and if a database is configured.
+    /// Whether the user service is enabled. Default: in embedded mode, or if a database is configured.
     pub enabled: Option<bool>,
     /// Country whose phone numbers need no country code. `None`: all numbers need one.
     pub phone_region: Option<PhoneRegion>,

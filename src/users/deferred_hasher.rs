@@ -98,7 +98,7 @@ mod tests {
         r#"{"name":"ada","email":"a@b.c","nickname":null,"password":"hunter2","actor":null}"#;
 
     #[test]
-    fn the_hash_takes_the_passwords_place_and_nothing_else_changes() {
+    fn the_hash_replaces_only_the_password() {
         let (unsealer, _workers) = hasher();
         let made = opened(&unsealer, 1, SEALED).unwrap();
         assert!(!made.contains("hunter2") && !made.contains("\"password\""), "{made}");
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_logged_as_it_was_typed_is_hashed_in_the_form_that_logins_compare() {
+    fn a_password_logged_as_typed_is_normalised_before_hashing() {
         let (unsealer, _workers) = hasher();
         let made = opened(&unsealer, 1, &SEALED.replace("hunter2", "cafe\u{301}-au-lait")).unwrap();
         let hash = UserValue::parse(made.as_bytes()).unwrap().password_hash.unwrap();
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_goes_again_is_the_same_record_and_another_commands_is_another() {
+    fn the_same_record_always_gets_the_same_hash() {
         let (first, _workers) = hasher();
         // Another run of the daemon.
         let (again, _others) = hasher();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_never_be_hashed_says_so_and_repeats_nothing_of_it() {
+    fn an_invalid_record_gets_a_reason_without_its_content() {
         let (unsealer, workers) = hasher();
         let long = SEALED.replace("hunter2", &"x".repeat(73));
         let none = r#"{"name":"ada","actor":null}"#;

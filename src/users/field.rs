@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_hold_no_path_no_sql_no_control_and_no_direction_mark() {
+    fn names_contain_no_paths_sql_controls_or_direction_marks() {
         for good in ["ada", " Ada.L-1_x ", "7", &"n".repeat(64)] {
             assert_eq!(name(good).as_deref(), Ok(good.trim()));
         }

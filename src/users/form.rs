@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_is_named_at_once_and_no_value_is() {
+    fn all_errors_are_reported_at_once_without_values() {
         let sent = json!({"name": "a/b", "email": 7, "password": "geheim", "isAdmin": true});
         let errors = new_user(members(sent), None).unwrap_err();
         assert!(!format!("{errors:?}").contains("geheim"));
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_mistakes_are_reported_than_help() {
+    fn the_number_of_reported_errors_is_limited() {
         let members = (0..10_000).map(|number| (format!("{number:0>200}"), Value::Null)).collect();
         let errors = new_user(members, None).unwrap_err();
         assert_eq!(errors.len(), MAX_ERRORS_PER_BODY);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_has_something_to_change_and_keeps_the_name() {
+    fn a_change_needs_a_field_and_keeps_the_name() {
         let change_of = |sent: Value| change(members(sent), "ada", None);
         assert_eq!(change_of(json!({"name": "ada", "nickname": null})).unwrap().nickname, Some(None));
         assert_eq!(fields(change_of(json!({})).unwrap_err()), [""]);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_national_number_is_read_as_one_of_the_region() {
+    fn a_national_number_is_read_with_the_configured_region() {
         let region = Some("GB".parse().unwrap());
         let sent = json!({"phone": "020 7946 0018"});
         let change = change(members(sent.clone()), "ada", region).unwrap();
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_read_in_one_form_wherever_it_stands() {
+    fn every_password_field_is_normalised() {
         let (typed, normal) = ("cafe\u{301} au\u{a0}lait", "caf\u{e9} au lait");
         let login = credentials(members(json!({"name": "ada", "password": typed}))).unwrap();
         assert_eq!(login.password.expose(), normal);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_password_keeps_the_rules_of_a_first_one() {
+    fn a_new_password_must_obey_the_password_rules() {
         let sent = json!({"old_password": "x", "password": "correct horse"});
         let read = password_change(members(sent), "ada").unwrap();
         assert_eq!(read.old.unwrap().expose(), "x");

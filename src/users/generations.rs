@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_of_one_name_or_of_all_begins_another_generation() {
+    fn a_change_begins_a_new_generation() {
         let generations = UserGenerations::default();
         let (ada, before) = (generations.current("ada"), generations.snapshot());
         assert_eq!(before.of("ada"), ada);

@@ -1,4 +1,4 @@
-//! What the user service counts.
+//! Metrics of the user service.
 
 use prometheus::{Error, HistogramVec, IntCounter};
 
@@ -6,22 +6,22 @@ use crate::metrics::{CacheMetrics, Registry};
 
 /// Metrics of the user service.
 pub struct Metrics {
-    /// The cache of profiles in this process's memory.
+    /// The profile cache in process memory.
     pub local_cache: CacheMetrics,
-    /// The cache of profiles that daemons share.
+    /// The profile cache shared by the daemons.
     pub shared_cache: CacheMetrics,
     /// Durations of steps.
     pub step_seconds: HistogramVec,
-    /// A request was refused because too many are checked at a time.
+    /// A request was rejected because too many are being checked.
     pub checks_hit: IntCounter,
-    /// As many reservations wait to be removed as may.
+    /// The queue of reservations to be removed is full.
     pub markers_hit: IntCounter,
-    /// As many names of changed users wait to be published as may.
+    /// The queue of changed users to be published is full.
     pub notices_hit: IntCounter,
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         Ok(Self {
             local_cache: registry.cache("users_local"),

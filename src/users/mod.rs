@@ -1,15 +1,15 @@
-//! The user service: which registrations, changes and deletions may enter the log, and what callers see of users.
+//! The user service: checks and accepts registrations, changes and deletions of users, and reads users.
 //!
-//! Writes become commands in the log. Reads come from the database through a cache. The checks here spare users a late
-//! refusal. The consumer decides for good, and the database's unique indexes are the final authority.
+//! Writes become commands in the log. Reads come from the database through a cache. The checks reject most invalid
+//! commands early. The consumer makes the final decision, and the database's unique indexes are the final authority.
 //!
-//! - `field`, `nickname`, `phone`, `password`, `form`: what clients send, made into what may be logged; `unicode`: the
-//!   properties of characters they need;
-//! - `reservations`: which command asked first; `admission`: all checks in their order; `concurrency_limiter`: how many at a time;
-//!   `clock_skew`: whether a command would be superseded; `commands`: the commands; `hash`: passwords;
-//! - `profile`, `profile_cache`, `generations`, `page`: reading; `change_notices`: telling other daemons of changes;
-//! - `unapplied_monitor`: whether any consumer applies what is sent;
-//! - `cluster_secret`: the secret that daemons share; `deferred_hasher`: passwords that are hashed after the answer.
+//! - `field`, `nickname`, `phone`, `password`, `form`: validation and normal forms of requests; `unicode`: the
+//!   character properties that they need;
+//! - `reservations`: which command was first; `admission`: all checks in order; `concurrency_limiter`: concurrent
+//!   checks; `clock_skew`: whether a command would be superseded; `commands`: the commands; `hash`: password hashing;
+//! - `profile`, `profile_cache`, `generations`, `page`: reads; `change_notices`: notices of changes to other daemons;
+//! - `unapplied_monitor`: whether any consumer applies the commands;
+//! - `cluster_secret`: the secret shared by the daemons; `deferred_hasher`: hashing after the acknowledgement.
 
 mod admission;
 mod change_notices;
@@ -74,31 +74,31 @@ use cluster_secret::ClusterSecret;
 use concurrency_limiter::ConcurrencyLimiter;
 use reservations::Reservations;
 
-/// How long a request may wait for its password to be hashed; longer ones are refused at once.
+/// Maximum time a request waits for its password to be hashed. A request whose estimate exceeds it is rejected at once.
 const HASH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Questions to the database at a time, before a command is accepted: as many as it has connections by default.
+/// Maximum number of concurrent database queries before acceptance: the default number of connections.
 const MAX_QUERIES: usize = 16;
 
-/// What the service is made of.
+/// The dependencies and settings of the user service.
 pub struct UsersParts {
     /// `[users]`.
     pub config: Config,
-    /// Where users are.
+    /// Database of the users.
     pub db: Database,
-    /// Where markers are, and the shared level of the cache.
+    /// Store of the reservations and of the shared cache.
     pub kv: Kv,
-    /// The way into the log.
+    /// Submits commands to the log.
     pub ingest: Ingest,
-    /// What became of commands.
+    /// The states of commands.
     pub statuses: Statuses,
-    /// Hashes passwords.
+    /// The pool that hashes passwords.
     pub hashing: HashPool,
-    /// Profiles.
+    /// The profile cache.
     pub profiles: ProfileCache,
-    /// Where steps are timed.
+    /// Metrics of the user service.
     pub metrics: Arc<Metrics>,
-    /// A step that takes longer is logged.
+    /// A longer step is logged.
     pub slow_step: Duration,
 }
 
@@ -116,30 +116,30 @@ pub struct Users {
     kinds: [Arc<str>; 4],
     json: Arc<str>,
     secret: Arc<ClusterSecret>,
-    /// Questions under way to the database, answered in time or not.
+    /// Permits of database queries in progress, including those whose caller gave up.
     query_permits: Arc<Semaphore>,
-    /// What comes to its end whoever waits.
+    /// Tasks that complete even if their caller gives up.
     tasks: Arc<TaskSet>,
-    /// Commands whose outcome is awaited, to see that some consumer works.
+    /// Commands whose outcome is awaited, to detect that no consumer works.
     unapplied: Arc<UnappliedMonitor>,
 }
 
 /// A page of the list of users.
 #[derive(Debug)]
 pub struct Page {
-    /// In the order of their names.
+    /// The users, ordered by name.
     pub users: Vec<Profile>,
-    /// Where the next page begins; none after the last one.
+    /// Cursor of the next page; `None` after the last page.
     pub next: Option<String>,
 }
 
 impl Users {
-    /// The commands whose outcome is awaited, to see that some consumer works.
+    /// The commands whose outcome is awaited, to detect that no consumer works.
     pub fn unapplied(&self) -> Arc<UnappliedMonitor> {
         Arc::clone(&self.unapplied)
     }
 
-    /// Ties the parts together. Nobody need be there yet.
+    /// Constructs the service. Other systems need not be available yet.
     pub fn new(parts: UsersParts) -> Self {
         let UsersParts { config, db, kv, ingest, statuses, hashing, profiles, metrics, slow_step } = parts;
         phone::load();
@@ -162,12 +162,12 @@ impl Users {
         }
     }
 
-    /// Whose phone numbers may be written without a country code.
+    /// Country whose phone numbers need no country code.
     pub fn phone_region(&self) -> Option<PhoneRegion> {
         self.config.phone_region
     }
 
-    /// What `caller` sees of a user, as fresh as the cache's time to live.
+    /// A user as visible to `caller`, at most as old as the cache's time to live.
     pub async fn profile(&self, name: &str, caller: Option<Owner>) -> Result<Arc<Profile>, UserError> {
         let _step = self.step("users.read");
         let may_see = |registered_at| caller.as_ref().is_none_or(|caller| caller.may_be(name, registered_at));
@@ -175,7 +175,7 @@ impl Users {
         if may_see(cached.created_at) {
             return Ok(cached);
         }
-        // Either the cache has the former user of the name, or the caller is that user.
+        // Either the cache has an earlier user of the name, or the caller is that earlier user.
         let row = self.profiles.fetch(name).await?.ok_or(UserError::NotFound)?;
         match may_see(row.created_at) {
             true => Ok(Arc::new(row.into())),
@@ -183,14 +183,14 @@ impl Users {
         }
     }
 
-    /// Takes what the database says now for the truth: who waited for a change sees it.
+    /// Reads the user from the database again, so that a client that waited for a change sees it.
     pub async fn refresh(&self, name: &str) {
         if let Err(error) = self.profiles.fetch(name).await {
             tracing::debug!(%error, "cached user may be out of date");
         }
     }
 
-    /// A page of the list, from `cursor` on. `None`: the cursor is none of ours.
+    /// A page of the list, starting at `cursor`. `None`: the cursor is invalid.
     pub async fn page(&self, cursor: Option<&str>, limit: u32) -> Result<Option<Page>, UserError> {
         let _step = self.step("users.list");
         let secret = self.secret.get().await.ok_or(UserError::Database)?;
@@ -204,7 +204,7 @@ impl Users {
         Ok(Some(Page { users: rows.into_iter().map(Profile::from).collect(), next }))
     }
 
-    /// Fills the cache in the background, as far as it reaches.
+    /// Fills the cache in the background, up to its size.
     pub async fn warm_up(&self) {
         let mut after: Option<String> = None;
         let mut left = self.config.cache_size;
@@ -219,7 +219,7 @@ impl Users {
         }
     }
 
-    /// Hashes the password in the value now, or leaves it there for later; says whether it waits.
+    /// Hashes the password in the value, or leaves it for later; returns whether hashing is deferred.
     async fn hash_or_defer(&self, value: &mut UserValue, client: IpAddr) -> Result<bool, UserError> {
         if self.config.password_hashing == PasswordHashing::Deferred {
             return Ok(true);
@@ -232,7 +232,7 @@ impl Users {
         Ok(false)
     }
 
-    /// Compares a password with the user's own.
+    /// Compares a password with the user's stored hash.
     async fn verify(&self, row: Option<UserRow>, password: Secret, client: IpAddr) -> Result<(), UserError> {
         let row = row.ok_or(UserError::NotFound)?;
         let _step = self.step("users.verify");
@@ -243,9 +243,9 @@ impl Users {
         }
     }
 
-    /// A digest that tells two requests apart and nobody can try passwords against without the secret.
+    /// A keyed digest that distinguishes requests. Without the secret, passwords cannot be tested against it.
     async fn digest(&self, parts: &[&[u8]]) -> [u8; 16] {
-        // Without the database only this daemon knows its own repetitions again.
+        // Without the database, only this daemon recognises repetitions of its own requests.
         let secret = self.secret.get().await.unwrap_or(*self.ingest.secret());
         KeyedDigest::new(&secret).of(parts)
     }

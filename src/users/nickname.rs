@@ -1,8 +1,9 @@
-//! Nicknames: how people call themselves, in any script, and never blank.
+//! Rules for nicknames: free names in any script, never blank.
 //!
-//! As RFC 8266 has it, but in the composed form (NFC) instead of NFKC: a nickname is shown, and compared with nothing.
-//! Characters that cannot be seen are refused, because one nickname could look like another. Where scripts and emoji
-//! need such a character it is allowed in the places where it changes what is seen (RFC 5892, appendix A, and UAX #31).
+//! The rules follow RFC 8266, but use the composed form (NFC) instead of NFKC, because a nickname is displayed and not
+//! compared. Invisible characters are rejected, because one nickname could look like another. Where scripts and emoji
+//! need such a character, it is allowed in the positions where it changes the display (RFC 5892, appendix A, and UAX
+//! #31).
 
 use icu_properties::props::{GeneralCategoryGroup, JoiningType};
 
@@ -11,23 +12,23 @@ use super::unicode::{
     category, composed, is_hidden, is_letter, is_mark, is_picture, is_space, is_variation, is_virama, joining,
 };
 
-/// The rule of nicknames, for people.
-pub const RULE: &str = "1 to 64 characters, at least one of which can be seen, and a mark only behind what it belongs to; no \
+/// The rule for nicknames, as shown to users.
+pub const RULE: &str = "1 to 64 characters, at least one of them visible; a mark only after its base character; no \
                         control or direction marks, and joiners only where a script or an emoji needs them";
 const MAX_CHARACTERS: usize = 64;
 
 const NON_JOINER: char = '\u{200c}';
 const JOINER: char = '\u{200d}';
-/// Symbols and letters that show nothing: of braille, music, and hieroglyphs.
+/// Symbols and letters without a visible shape: braille, music, and hieroglyphs.
 const BLANK: [char; 4] = ['\u{2800}', '\u{1d159}', '\u{13441}', '\u{13442}'];
 const BLACK_FLAG: char = '\u{1f3f4}';
 const END_OF_TAGS: char = '\u{e007f}';
 
-/// Composed and trimmed, with one space where there were several.
+/// Normalises a nickname: composed and trimmed, with single spaces.
 pub fn nickname(text: &str) -> Result<String, FieldError> {
     let words: Vec<&str> = text.trim().split(is_space).filter(|word| !word.is_empty()).collect();
     let nickname = composed(&words.join(" ")).into_owned();
-    // One more than allowed tells enough.
+    // One character above the limit is enough to detect excess.
     let characters: Vec<char> = nickname.chars().take(MAX_CHARACTERS + 1).collect();
     let begins = characters.first().is_some_and(|first| !is_mark(*first));
     let is_shown = characters.iter().any(|character| is_visible(*character));
@@ -38,32 +39,32 @@ pub fn nickname(text: &str) -> Result<String, FieldError> {
     }
 }
 
-/// Shows something by itself. What is newer than our tables is taken for an emoji.
+/// Whether the character is visible by itself. A character newer than the tables counts as an emoji.
 fn is_visible(character: char) -> bool {
     let unseen = GeneralCategoryGroup::Mark.union(GeneralCategoryGroup::Separator);
     !unseen.contains(category(character)) && !is_hidden(character) && !BLANK.contains(&character)
 }
 
-/// Whether a hidden character changes what is seen of those around it.
+/// Whether an invisible character changes the display of its neighbours.
 fn is_needed(text: &[char], at: usize) -> bool {
     let before = at.checked_sub(1).map(|before| text[before]);
     let after = text.get(at + 1).copied();
     match text[at] {
         NON_JOINER => before.is_some_and(is_virama) || separates_letters(&text[..at], &text[at + 1..]),
-        // Behind a virama, as in Sinhala; before it, as in Bengali and for touching letters.
+        // After a virama, as in Sinhala; before it, as in Bengali and for touching letters.
         JOINER => {
             let precedes_virama = before.is_some_and(is_letter) && after.is_some_and(is_virama);
             before.is_some_and(is_virama) || precedes_virama || joins_emoji(&text[..at], after)
         }
         character if is_variation(character) => before.is_some_and(is_visible),
-        // Parts a vowel from its stem in Mongolian.
+        // Separates a vowel from its stem in Mongolian.
         '\u{180e}' => before.is_some_and(is_mongolian) && after.is_some_and(is_mongolian),
         character if is_tag(character) => spells_a_flag(&text[..at], &text[at..]),
         _ => false,
     }
 }
 
-/// Between letters that would join without it, marks left out, as in Persian.
+/// Whether the position is between letters that would otherwise join, ignoring marks, as in Persian.
 fn separates_letters(before: &[char], after: &[char]) -> bool {
     let joins = |character: &char| Some(joining(*character)).filter(|how| *how != JoiningType::Transparent);
     let (left, right) = (before.iter().rev().find_map(joins), after.iter().find_map(joins));
@@ -71,7 +72,7 @@ fn separates_letters(before: &[char], after: &[char]) -> bool {
         && matches!(right, Some(JoiningType::RightJoining | JoiningType::DualJoining))
 }
 
-/// Between two pictures, the first perhaps with its variation or its tone of skin (UAX #29, GB11).
+/// Whether the position is between two pictures; the first may have a variation selector or skin tone (UAX #29, GB11).
 fn joins_emoji(before: &[char], after: Option<char>) -> bool {
     let extends = |character: char| is_variation(character) || matches!(character, '\u{1f3fb}'..='\u{1f3ff}');
     let first = before.iter().rev().copied().find(|character| !extends(*character));
@@ -86,7 +87,7 @@ fn is_tag(character: char) -> bool {
     matches!(character, '\u{e0020}'..='\u{e007f}')
 }
 
-/// A black flag with tags up to their end is the flag of a region, such as Scotland's.
+/// Whether a black flag with tags and an end tag spells the flag of a region, such as Scotland's.
 fn spells_a_flag(before: &[char], from_here: &[char]) -> bool {
     let first = before.iter().rev().find(|character| !is_tag(**character));
     let last = from_here.iter().take_while(|character| is_tag(**character)).last();
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nickname_is_what_people_write() {
+    fn common_nicknames_are_valid() {
         let long = "ë".repeat(64);
         for good in [
             "Ada",
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_refused() {
+    fn invisible_characters_are_rejected() {
         let long = "ë".repeat(65);
         let flag_with_a_message = "🏴\u{e0067}\u{e0062}";
         for bad in [

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_is_a_positive_number_and_at_most_a_thousand() {
+    fn a_limit_is_positive_and_at_most_a_thousand() {
         assert_eq!(limit(None), Some(1000));
         assert_eq!(limit(Some("7")), Some(7));
         for large in ["1000", "1001", "1000000000", "99999999999999999999"] {
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn only_cursors_of_ours_are_read() {
+    fn only_issued_cursors_are_accepted() {
         let secret = [7; 32];
         let cursor = cursor(&secret, "ada");
         assert_eq!(decode_cursor(&secret, &cursor).as_deref(), Some("ada"));

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_and_unusual_is_enough() {
+    fn long_and_uncommon_passwords_are_valid() {
         for good in ["correct horse battery staple", "Пароль-ночью", "s3cret-Pa", &"abcdefgh".repeat(9)]
         {
             assert_eq!(check(good, &["ada"]), Ok(()), "{good}");
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn one_password_has_one_form_however_it_is_sent() {
+    fn equal_passwords_have_one_form() {
         let spellings = ["na\u{ef}ve caf\u{e9}", "nai\u{308}ve cafe\u{301}", "na\u{ef}ve\u{3000}cafe\u{301}"];
         for spelling in spellings {
             assert_eq!(normalized(spelling).expose(), "na\u{ef}ve caf\u{e9}");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_guessed_first_is_refused() {
+    fn common_passwords_are_rejected() {
         for bad in [
             "",
             "short12",
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_bcrypt_sees_is_refused_and_not_cut() {
+    fn passwords_beyond_bcrypts_limit_are_rejected() {
         let refused = check(&"abcdefghi".repeat(9), &[]).unwrap_err();
         assert!(refused.detail.contains("72 bytes"), "{refused:?}");
         assert!(check(&"ëabcdefgh".repeat(8), &[]).is_err(), "bytes count, not characters");

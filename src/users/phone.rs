@@ -62,8 +62,8 @@ pub(super) fn load() {
     LazyLock::force(&PHONE_NUMBER_UTIL);
 }
 
-/// In E.164. Without a region only numbers with a country code are known: the same digits are different numbers in
-/// different countries.
+/// Normalises a number to E.164. Without a region, only numbers with a country code are accepted: the same digits are
+/// different numbers in different countries.
 pub fn phone(text: &str, region: Option<PhoneRegion>) -> Result<String, FieldError> {
     let refused = |rule: &str| FieldError::new("phone", rule);
     let written = written(text).ok_or_else(|| refused(RULE))?;
@@ -72,16 +72,16 @@ pub fn phone(text: &str, region: Option<PhoneRegion>) -> Result<String, FieldErr
         return Err(refused(INTERNATIONAL_RULE));
     }
     let canonical = e164(&written, region).ok_or_else(|| refused(RULE))?;
-    // What is stored is read as itself: one number never has two canonical forms.
+    // The canonical form must parse to itself, so that a number never has two canonical forms.
     match e164(&canonical, None) {
         Some(again) if again == canonical => Ok(canonical),
         _ => Err(refused(RULE)),
     }
 }
 
-/// The characters that make up a number, digits of other scripts among them. Marks that copying from a list of contacts
-/// brings along are left out. `None`: something else stands there; the library would look for a number in it, take
-/// letters for digits, and keep an extension that E.164 does not have.
+/// The characters that form a number, including digits of other scripts. Marks copied from contact lists are removed.
+/// `None`: the text contains something else; the library would search it for a number, read letters as digits, and keep
+/// an extension that E.164 does not have.
 fn written(text: &str) -> Option<String> {
     let mut written = String::with_capacity(text.len().min(LONGEST));
     for (count, character) in text.trim().chars().enumerate() {
@@ -107,7 +107,7 @@ fn written(text: &str) -> Option<String> {
 
 fn e164(text: &str, region: Option<PhoneRegion>) -> Option<String> {
     let number = PHONE_NUMBER_UTIL.parse(text, region.map(|region| region.0)).ok()?;
-    // A number that is only dialled within its town is another one in the next town.
+    // A number without an area code is ambiguous: it differs from town to town.
     if number.is_possible_with_reason() != Ok(NumberLengthType::IsPossible) {
         return None;
     }
@@ -146,8 +146,8 @@ mod tests {
     }
 
     #[test]
-    fn an_international_number_is_the_same_whatever_the_region_is() {
-        // Each begins, behind its country code, like a national prefix; zeros of Italy belong to the number.
+    fn the_region_does_not_change_international_numbers() {
+        // After its country code, each begins like a national prefix; zeros of Italian numbers belong to the number.
         for number in ["+33142764978", "+78005553535", "+375800111111", "+390612345678", "+393912312312"] {
             for code in ["US", "RU", "BY", "IT", "FR", "DE", "GB", "KZ"] {
                 assert_eq!(phone(number, region(code)).as_deref(), Ok(number), "{code}");
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_number_is_refused_and_not_repeated() {
+    fn an_incomplete_number_is_rejected_without_repeating_it() {
         let long = "+49 30 1234567".to_owned() + &" ".repeat(60) + "8";
         let bad = [
             "",
@@ -185,7 +185,11 @@ mod tests {
                 assert!(refused.detail.contains("+49 30 123456"), "{bad}: {refused:?}");
             }
         }
-        assert_eq!(phone("555-0199", region("US")), Err(FieldError::new("phone", RULE)), "which town's?");
+        assert_eq!(
+            phone("555-0199", region("US")),
+            Err(FieldError::new("phone", RULE)),
+            "the area code is missing"
+        );
     }
 
     #[test]

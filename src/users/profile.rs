@@ -1,4 +1,4 @@
-//! A user as others see it: without the password.
+//! A user's public data, without the password.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,21 +10,21 @@ use crate::units::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "user", deny_unknown_fields)]
 pub struct Profile {
-    /// Unique.
+    /// Unique name.
     pub name: String,
-    /// Null for an administrator made by `forebay migrate`.
+    /// E-mail address; null for an administrator created by `forebay migrate`.
     pub email: Option<String>,
-    /// Null for an administrator made by `forebay migrate`.
+    /// Phone number; null for an administrator created by `forebay migrate`.
     pub phone: Option<String>,
-    /// Free text.
+    /// Nickname, free text.
     pub nickname: Option<String>,
     /// When the registration was accepted.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub created_at: Timestamp,
-    /// When the newest change was accepted.
+    /// When the latest change was accepted.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub updated_at: Timestamp,
-    /// The newest login.
+    /// Time of the latest login.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub last_login_at: Option<Timestamp>,
 }

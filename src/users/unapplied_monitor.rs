@@ -1,11 +1,11 @@
-//! Whether any consumer applies the commands that this daemon sends.
+//! Detects that no consumer applies the commands of this daemon.
 //!
-//! The consumer may be another process, on another machine. The daemon sees only its results: the outcomes in the
-//! database. So it follows one command at a time until that has an outcome. A command that waits in the retry topic has
-//! none for minutes; therefore a later command is followed too, and one of the two with an outcome is enough. It is not
-//! the latest at each look: under steady traffic that one never had the time to be applied.
+//! The consumer may be another process on another machine. The daemon sees only its results: the outcomes in the
+//! database. So it tracks one command at a time until the command has an outcome. A command in the retry topic has none
+//! for minutes. Therefore a later command is tracked too, and an outcome of either is enough. The second is not the
+//! latest at each check: under steady traffic, the latest command has not had time to be applied.
 //!
-//! At a start the last command that an earlier one accepted is followed.
+//! At start, the last command accepted by an earlier start is tracked.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,39 +15,39 @@ use crate::status::{StatusError, Statuses};
 use crate::sync::Mutex;
 use crate::task::Task;
 
-/// Between two looks: two statements at most.
+/// Interval of checks. A check executes at most two statements.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// A consumer that keeps up applies a command within a second of its delivery.
+/// A consumer without lag applies a command within a second of its delivery.
 const OVERDUE_AFTER: Duration = Duration::from_secs(60);
 
-/// The commands that are followed.
+/// The tracked commands.
 #[derive(Default)]
 pub struct UnappliedMonitor(Mutex<TrackedCommands>);
 
 #[derive(Default)]
 struct TrackedCommands {
     first: Option<CommandId>,
-    /// The later one.
+    /// The later tracked command.
     probe: Option<CommandId>,
-    /// The newest, to be followed when one of the two is over.
+    /// The newest command, to be tracked when one of the two is decided.
     latest: Option<CommandId>,
-    /// When the first was found in Kafka without an outcome.
+    /// When the first command was found in Kafka without an outcome.
     sent: Option<Instant>,
 }
 
-/// What is known of one command.
+/// State of a tracked command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TrackedState {
-    /// In the log: Kafka does not have it yet.
+    /// In the log, not yet in Kafka.
     Waiting,
     /// In Kafka, without an outcome.
     Sent,
-    /// Decided, or not known any more.
+    /// Decided, or no longer known.
     Decided,
 }
 
 impl UnappliedMonitor {
-    /// A command was accepted.
+    /// Records an accepted command.
     pub(super) fn on_accepted(&self, id: CommandId) {
         let mut followed = self.0.lock();
         if followed.first.is_none() {
@@ -57,18 +57,18 @@ impl UnappliedMonitor {
         }
     }
 
-    /// An earlier start accepted it. One that came meanwhile is followed already.
+    /// Records a command accepted by an earlier start, unless a newer one is tracked already.
     pub fn on_accepted_earlier(&self, id: CommandId) {
         self.0.lock().first.get_or_insert(id);
     }
 
-    /// For how long a command has been in Kafka without an outcome, if that is too long.
+    /// For how long a command has been in Kafka without an outcome, if at least 60 s.
     pub fn overdue(&self, now: Instant) -> Option<Duration> {
         let sent = self.0.lock().sent?;
         Some(now.saturating_duration_since(sent)).filter(|waits| *waits >= OVERDUE_AFTER)
     }
 
-    /// Follows commands for as long as the task is held.
+    /// Tracks commands until the returned task is dropped.
     pub fn track(self: Arc<Self>, statuses: Statuses) -> Task {
         Task::spawn("users-outcomes", async move {
             loop {
@@ -84,7 +84,7 @@ impl UnappliedMonitor {
         })
     }
 
-    /// The two to look at.
+    /// The two commands to be checked.
     fn next(&self) -> Option<(CommandId, Option<CommandId>)> {
         let mut followed = self.0.lock();
         let first = followed.first?;
@@ -97,7 +97,7 @@ impl UnappliedMonitor {
     fn update(&self, first: TrackedState, probe: Option<TrackedState>, now: Instant) {
         let mut followed = self.0.lock();
         match first {
-            // One that came meanwhile is followed next.
+            // A command accepted meanwhile is tracked next.
             _ if probe == Some(TrackedState::Decided) => {
                 *followed = TrackedCommands { first: followed.latest, ..TrackedCommands::default() };
             }
@@ -140,7 +140,7 @@ mod tests {
         unapplied.on_accepted(id(1));
         assert_eq!(unapplied.next(), Some((id(1), None)));
         unapplied.update(TrackedState::Waiting, None, start);
-        assert_eq!(unapplied.overdue(after(1_000)), None, "Kafka does not have it");
+        assert_eq!(unapplied.overdue(after(1_000)), None, "the command is not in Kafka");
         unapplied.update(TrackedState::Sent, None, after(5));
         unapplied.on_accepted(id(2));
         assert_eq!(unapplied.next(), Some((id(1), Some(id(2)))));
@@ -148,14 +148,14 @@ mod tests {
         assert_eq!(unapplied.overdue(after(64)), None);
         assert_eq!(unapplied.overdue(after(65)), Some(Duration::from_secs(60)));
         unapplied.on_accepted(id(3));
-        assert_eq!(unapplied.next(), Some((id(1), Some(id(2)))), "not the latest, which had no time");
+        assert_eq!(unapplied.next(), Some((id(1), Some(id(2)))), "not the latest, which has had no time");
         unapplied.update(TrackedState::Sent, Some(TrackedState::Decided), after(66));
         assert_eq!(unapplied.overdue(after(1_000)), None, "a later command has an outcome");
         assert_eq!(unapplied.next(), Some((id(3), None)));
     }
 
     #[test]
-    fn a_command_of_an_earlier_start_is_followed_until_it_has_an_outcome() {
+    fn a_command_of_an_earlier_start_is_tracked() {
         let (unapplied, start) = (UnappliedMonitor::default(), Instant::now());
         unapplied.on_accepted_earlier(id(1));
         assert_eq!(unapplied.next(), Some((id(1), None)));
@@ -165,11 +165,11 @@ mod tests {
         assert_eq!((unapplied.overdue(start + OVERDUE_AFTER), unapplied.next()), (None, None));
         unapplied.on_accepted(id(2));
         unapplied.on_accepted_earlier(id(1));
-        assert_eq!(unapplied.next(), Some((id(2), None)), "found late: a newer one is followed");
+        assert_eq!(unapplied.next(), Some((id(2), None)), "reported late: a newer command is tracked");
     }
 
     #[test]
-    fn after_an_outcome_the_later_command_is_followed() {
+    fn after_an_outcome_the_later_command_is_tracked() {
         let (unapplied, now) = (UnappliedMonitor::default(), Instant::now());
         unapplied.on_accepted(id(1));
         unapplied.on_accepted(id(2));

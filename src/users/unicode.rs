@@ -1,6 +1,6 @@
-//! What Unicode says of characters, and the composed form of a text.
+//! Unicode properties of characters, and the composed form of a text.
 //!
-//! The tables are ICU4X's, which the daemon has anyway: hosts in URLs are read with them.
+//! The tables are ICU4X's, which the daemon contains anyway for hosts in URLs.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use icu_properties::props::{
 };
 use icu_properties::{CodePointMapData, CodePointSetData};
 
-/// What virama signs have in common: they join two consonants.
+/// The combining class of virama signs, which join two consonants.
 const VIRAMA: CanonicalCombiningClass = CanonicalCombiningClass(9);
 
-/// In NFC: `e` and an accent become one character.
+/// The text in NFC: `e` and a combining accent become one character.
 pub(super) fn composed(text: &str) -> Cow<'_, str> {
     ComposingNormalizerBorrowed::new_nfc().normalize(text)
 }
@@ -23,12 +23,12 @@ pub(super) fn category(character: char) -> GeneralCategory {
     CodePointMapData::<GeneralCategory>::new().get(character)
 }
 
-/// A space of any width.
+/// Whether this is a space of any width.
 pub(super) fn is_space(character: char) -> bool {
     category(character) == GeneralCategory::SpaceSeparator
 }
 
-/// A mark is written on the character before it.
+/// Whether this is a mark, which is displayed on the preceding character.
 pub(super) fn is_mark(character: char) -> bool {
     GeneralCategoryGroup::Mark.contains(category(character))
 }
@@ -41,7 +41,7 @@ pub(super) fn is_virama(character: char) -> bool {
     CodePointMapData::<CanonicalCombiningClass>::new().get(character) == VIRAMA
 }
 
-/// Takes part in the text without being seen, or breaks its line.
+/// Whether the character is invisible, or breaks the line.
 pub(super) fn is_hidden(character: char) -> bool {
     use GeneralCategory::{LineSeparator, ParagraphSeparator};
     let is_break = matches!(category(character), LineSeparator | ParagraphSeparator);
@@ -50,12 +50,12 @@ pub(super) fn is_hidden(character: char) -> bool {
     character.is_control() || is_break || is_annotation || is_ignorable
 }
 
-/// Chooses a form of the character before it.
+/// Whether this is a variation selector, which selects a form of the preceding character.
 pub(super) fn is_variation(character: char) -> bool {
     matches!(character, '\u{180b}'..='\u{180d}' | '\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
 }
 
-/// An emoji, or a symbol that may be shown as one.
+/// Whether this is an emoji, or a symbol that may be shown as one.
 pub(super) fn is_picture(character: char) -> bool {
     CodePointSetData::new::<ExtendedPictographic>().contains(character)
 }

@@ -1,4 +1,4 @@
-"""Events of the SDK over HTTP into Kafka and back into the SDK (see `run`)."""
+"""Sends the SDK's events over HTTP, and reads them from Kafka with the SDK (see `run`)."""
 
 import contextlib
 import datetime
@@ -24,7 +24,7 @@ OUT = ("binary", "structured")
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TIME = datetime.datetime(2026, 12, 1, 8, 30, 15, 123456, tzinfo=datetime.timezone.utc)
 ALL_BYTES = bytes(range(256))
-# Attributes beside those that every event has, and data.
+# Optional attributes and data of each event.
 EVENTS = {
     "json": ({"datacontenttype": "application/json"}, {"größe": [1, 2.5, None], "text": "Ω\n"}),
     "full": (
@@ -51,14 +51,14 @@ class Failed(Exception):
     pass
 
 
-def expect(told, wanted, detail):
-    if told != wanted:
-        raise Failed(f"{detail}\n  got:    {told!r}\n  wanted: {wanted!r}")
+def expect(actual, wanted, detail):
+    if actual != wanted:
+        raise Failed(f"{detail}\n  got:    {actual!r}\n  wanted: {wanted!r}")
 
 
 @contextlib.contextmanager
 def broker(home, work):
-    """A single Apache Kafka; or the one that runs already."""
+    """Starts an Apache Kafka with one broker, or uses the one that is already running."""
     if not home:
         yield os.environ["FOREBAY_TEST_KAFKA"]
         return
@@ -102,7 +102,7 @@ def kinds(topics):
 
 
 def made(name, mode):
-    """The event of this name; its id is its own in each mode, because source and id name an event."""
+    """The event with this name. Its id differs per mode, because source and id identify an event."""
     more, data = EVENTS[name]
     required = {"specversion": "1.0", "id": f"{name} {mode} ü", "source": "/größe/%41", "type": "t.é", "time": TIME}
     return CloudEvent(required | more, data)
@@ -115,19 +115,19 @@ def posted(daemon, kind, headers, body):
 
 
 def sent(daemon, kind, mode, events):
-    """Posts events as the SDK renders them. Returns their ids here."""
+    """Posts events as rendered by the SDK. Returns their command ids."""
     if mode == "batch":
-        # The SDK has no batches; they are an array of what it writes.
+        # The SDK has no batches. A batch is an array of the SDK's documents.
         body = b"[" + b",".join(FORMAT.write(event) for event in events) + b"]"
-        answer = posted(daemon, kind, {"Content-Type": "application/cloudevents-batch+json"}, body)
-        return [command["id"] for command in answer["commands"]]
+        response = posted(daemon, kind, {"Content-Type": "application/cloudevents-batch+json"}, body)
+        return [command["id"] for command in response["commands"]]
     render = http.to_binary if mode == "binary" else http.to_structured
     messages = [render(event, FORMAT) for event in events]
     return [posted(daemon, kind, message.headers, message.body)["id"] for message in messages]
 
 
 def records(bootstrap, topic, count):
-    """The records of a topic by command id, once there are so many."""
+    """The records of a topic by command id. Waits until the topic has `count` records."""
     consumer = KafkaConsumer(bootstrap_servers=bootstrap)
     deadline, found = time.monotonic() + 90, {}
     try:
@@ -147,12 +147,12 @@ def records(bootstrap, topic, count):
 
 
 def text(value):
-    """An attribute in its canonical form."""
+    """The value of an attribute in its canonical form."""
     return value if isinstance(value, datetime.datetime) else str(value)
 
 
 def check(record, event, out, detail):
-    """What the SDK reads of a record, against the event that it made."""
+    """Compares the event that the SDK reads from a record with the original event."""
     message = kafka.KafkaMessage(dict(record.headers), record.key, record.value)
     read = kafka.from_kafka(message, FORMAT)
     attributes = {name: text(value) for name, value in read.get_attributes().items()}
@@ -163,22 +163,22 @@ def check(record, event, out, detail):
     if out == "binary":
         data = FORMAT.write_data(event.get_data(), event.get_datacontenttype())
         if not isinstance(event.get_data(), dict):
-            # No data is no value.
+            # Without data, the record has a null value.
             expect(record.value, data if event.get_data() is not None else None, f"{detail}: value")
         else:
             expect(json.loads(record.value), event.get_data(), f"{detail}: value")
     elif isinstance(event.get_data(), str) and isinstance(read.get_data(), bytes):
-        # What came as bytes goes on as bytes.
+        # Data that was sent as bytes stays bytes.
         expect(read.get_data().decode(), event.get_data(), f"{detail}: data")
     else:
         expect(read.get_data(), event.get_data(), f"{detail}: data")
 
 
 def repeated(daemon):
-    """An event that is sent again gets the first answer, whichever mode it comes in."""
+    """An event that is sent again gets the first response, also in a different mode."""
     event = made("nothing", "repeated")
     (first,), (again,) = sent(daemon, "binary", "binary", [event]), sent(daemon, "binary", "structured", [event])
-    expect(again, first, "an event that was sent again")
+    expect(again, first, "command id of a repeated event")
 
 
 def run(binary, kafka_home, work):
@@ -187,7 +187,7 @@ def run(binary, kafka_home, work):
     config.write_text(kinds(topics))
     with (
         broker(kafka_home, work) as bootstrap,
-        # The Python client has no lz4.
+        # The Python client does not support lz4.
         Daemon(binary, work, config, KAFKA__BROKERS=bootstrap, KAFKA__COMPRESSION="none") as daemon,
     ):
         commands = {}
@@ -212,7 +212,7 @@ def main():
         except Failed as failed:
             print(f"tests/cloudevents: FAILED: {failed}", file=sys.stderr)
             return 1
-    print(f"tests/cloudevents: {count} events of the SDK are what they were ({time.monotonic() - begun:.0f} s)")
+    print(f"tests/cloudevents: {count} events of the SDK are unchanged ({time.monotonic() - begun:.0f} s)")
     return 0
 
 

@@ -1,4 +1,4 @@
-//! Commands become rows, once, and whoever wants to know hears of it.
+//! Commands become rows exactly once, and the hooks are called.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,14 +18,14 @@ fn ids(sent: &[SentCommand]) -> Vec<CommandId> {
 }
 
 #[test]
-fn what_is_delivered_again_changes_nothing_and_a_replay_says_so() {
-    for_each_database("what_is_delivered_again_changes_nothing_and_a_replay_says_so", |stage| {
+fn redelivered_commands_change_nothing() {
+    for_each_database("redelivered_commands_change_nothing", |stage| {
         let mut log = CommandSource::new(1);
-        // In another partition a collision could come first and win: it is sent when the first has its outcome.
+        // In another partition a conflicting command could be applied first. It is sent when the first has its outcome.
         let (mut first, mut late) = (Vec::new(), Vec::new());
         for number in 0..1_000_u64 {
             let create = log.create(number, &format!("user{number}"));
-            // Every fifth comes twice, and every tenth meets somebody: the name, the address, the number.
+            // Every fifth is sent twice, and every tenth conflicts: the name, the address, or the number.
             first.extend((number % 5 == 0).then(|| create.clone()));
             first.push(create);
             if number % 10 == 0 {
@@ -68,7 +68,7 @@ fn what_is_delivered_again_changes_nothing_and_a_replay_says_so() {
         assert_eq!((stage.users(), stage.await_outcomes(&ids(&sent))), (users.clone(), outcomes.clone()));
         drop(running);
 
-        // And by hand.
+        // And with the command line.
         let mut replay = stage.process().args(&["consume", "--replay", "--partition", "1"]);
         replay.launch();
         assert!(replay.wait(LONG).success(), "{}", replay.log());
@@ -77,7 +77,7 @@ fn what_is_delivered_again_changes_nothing_and_a_replay_says_so() {
     });
 }
 
-/// Hears everything.
+/// Hooks that record all calls.
 #[derive(Default)]
 pub struct RecordingHooks {
     changed: Mutex<Vec<String>>,
@@ -107,8 +107,8 @@ impl PostCommit for RecordingHooks {
 }
 
 #[test]
-fn markers_go_with_their_own_claim_and_caches_and_waiters_hear_of_it() {
-    for_each_database("markers_go_with_their_own_claim_and_caches_and_waiters_hear_of_it", |stage| {
+fn applied_commands_release_their_reservations_and_notify() {
+    for_each_database("applied_commands_release_their_reservations_and_notify", |stage| {
         let dir = scratch::dir("store");
         let kv = Kv::embedded(dir.path()).unwrap();
         let mut log = CommandSource::new(1);
@@ -128,7 +128,7 @@ fn markers_go_with_their_own_claim_and_caches_and_waiters_hear_of_it() {
             reservation_marker::phone_key(ada.phone.as_deref().unwrap()),
             reservation_marker::name_key("eve"),
         ];
-        // Somebody else has taken over eve's marker since.
+        // Another command has taken over eve's reservation since.
         let entries = [1, 1, 1, 7].into_iter().zip(keys.clone()).map(|(claim, key)| mark(key, claim));
         stage.runtime.block_on(kv.set_all(&entries.collect::<Vec<_>>())).unwrap();
         let sent = [
@@ -149,8 +149,8 @@ fn markers_go_with_their_own_claim_and_caches_and_waiters_hear_of_it() {
 }
 
 #[test]
-fn what_a_struggling_database_puts_off_is_written_when_it_is_well() {
-    for_each_database("what_a_struggling_database_puts_off_is_written_when_it_is_well", |stage| {
+fn deferred_columns_are_written_after_the_overload() {
+    for_each_database("deferred_columns_are_written_after_the_overload", |stage| {
         let mut log = CommandSource::new(1);
         let nick = UserValue { nickname: Some(Some("Ada".to_owned())), ..person("ada") };
         let sent =

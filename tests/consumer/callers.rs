@@ -1,4 +1,4 @@
-//! Commands of callers whose names no column holds: from a log of before, or from another program.
+//! Commands whose caller's name is too long for its column: from an earlier version's log, or from another program.
 
 use forebay::command::{UserKind, UserValue};
 
@@ -6,8 +6,8 @@ use super::commands::{CommandSource, send};
 use super::test_servers::{TestServers, for_each_database};
 
 #[test]
-fn a_command_is_applied_however_long_the_name_of_its_caller_is() {
-    for_each_database("a_command_is_applied_however_long_the_name_of_its_caller_is", |stage| {
+fn a_command_with_a_long_caller_name_is_applied() {
+    for_each_database("a_command_with_a_long_caller_name_is_applied", |stage| {
         let mut log = CommandSource::new(1);
         let long = "ğ".repeat(255);
         let callers = [long.clone(), format!("{long}a"), format!("{long}b"), "a\u{0}b".to_owned()];
@@ -26,7 +26,7 @@ fn a_command_is_applied_however_long_the_name_of_its_caller_is() {
         assert_eq!(stage.users()["ada"].nickname.as_deref(), Some("from 4"));
         let mut kept: Vec<_> =
             ids[1..].iter().map(|id| outcomes[&id.to_string()].actor.clone().unwrap()).collect();
-        assert_eq!(kept[0], long, "a name that fits is kept as it is");
+        assert_eq!(kept[0], long, "a name that fits is unchanged");
         kept.sort();
         kept.dedup();
         assert_eq!(kept.len(), 4, "two callers never become one: each could read the other's statuses");

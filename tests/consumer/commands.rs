@@ -1,4 +1,4 @@
-//! Commands as the daemon sends them.
+//! Commands as sent by the daemon.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ use rdkafka::{ClientConfig, ClientContext};
 use support::daemon::LONG;
 use support::wait;
 
-/// A log that accepts commands, as far as their ids show it.
+/// A simulated log: generates command ids.
 pub struct CommandSource {
     mint: IdGenerator,
     count: u64,
@@ -24,7 +24,7 @@ impl CommandSource {
         CommandSource { mint: IdGenerator::new(&[number; 16], &[9; 32]), count: 0 }
     }
 
-    /// The next id, of this instant.
+    /// The next id with this time.
     pub fn id(&mut self, at: u64) -> CommandId {
         self.count += 1;
         let random = std::array::from_fn(|byte| self.count.to_le_bytes().get(byte).copied().unwrap_or(0));
@@ -41,7 +41,7 @@ impl CommandSource {
         }
     }
 
-    /// A registration with an address and a number of its own.
+    /// A registration with a unique address and number.
     pub fn create(&mut self, at: u64, name: &str) -> SentCommand {
         self.command(at, UserKind::Create, person(name))
     }
@@ -57,7 +57,7 @@ impl CommandSource {
     }
 }
 
-/// Somebody with an address and a number of their own.
+/// A user with a unique address and number.
 pub fn person(name: &str) -> UserValue {
     let mut number = DefaultHasher::new();
     name.hash(&mut number);
@@ -86,7 +86,7 @@ impl SentCommand {
     }
 }
 
-/// Sends all in their order, and returns when the broker has them.
+/// Sends all commands in order, and returns when the broker has them.
 pub fn send(bootstrap: &str, commands: &[SentCommand]) {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true");

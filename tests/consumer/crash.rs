@@ -1,4 +1,4 @@
-//! Consumers that are killed, that come and that go.
+//! Consumers that are killed, start and stop.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +11,10 @@ use support::process::Forebay;
 use support::{daemon, wait};
 
 const USERS: u64 = 6_000;
-/// Users among whose commands is one that nobody understands.
+/// Number of users, one of which has an unparsable command.
 const POISONED: u64 = 30;
 
-/// Registrations; every third user has another nickname afterwards, every seventh is deleted at the end.
+/// Registrations. Every third user changes the nickname afterwards; every seventh is deleted at the end.
 fn create_commands(log: &mut CommandSource) -> Vec<SentCommand> {
     let mut sent = Vec::new();
     for number in 0..POISONED {
@@ -58,8 +58,8 @@ fn assert_right(stage: &TestServers, ids: &[CommandId]) {
 }
 
 #[test]
-fn a_consumer_killed_again_and_again_leaves_exactly_the_right_rows() {
-    for_each_database("a_consumer_killed_again_and_again_leaves_exactly_the_right_rows", |stage| {
+fn a_repeatedly_killed_consumer_leaves_exactly_the_right_rows() {
+    for_each_database("a_repeatedly_killed_consumer_leaves_exactly_the_right_rows", |stage| {
         let mut log = CommandSource::new(1);
         let sent = create_commands(&mut log);
         let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
@@ -103,8 +103,8 @@ fn consumers_share_the_work_and_take_over_from_each_other() {
 }
 
 #[test]
-fn a_consumer_that_was_frozen_and_goes_on_changes_nothing() {
-    for_each_database("a_consumer_that_was_frozen_and_goes_on_changes_nothing", |stage| {
+fn a_frozen_consumer_that_resumes_changes_nothing() {
+    for_each_database("a_frozen_consumer_that_resumes_changes_nothing", |stage| {
         let mut log = CommandSource::new(1);
         let sent = create_commands(&mut log);
         let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
@@ -123,8 +123,8 @@ fn a_consumer_that_was_frozen_and_goes_on_changes_nothing() {
 }
 
 #[test]
-fn of_those_who_want_one_address_one_gets_it_whoever_applies_them() {
-    for_each_database("of_those_who_want_one_address_one_gets_it_whoever_applies_them", |stage| {
+fn one_of_several_users_gets_a_contested_address() {
+    for_each_database("one_of_several_users_gets_a_contested_address", |stage| {
         let mut log = CommandSource::new(1);
         let mut sent = Vec::new();
         for address in 0..400 {

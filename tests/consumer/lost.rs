@@ -1,4 +1,4 @@
-//! A commit whose answer is lost.
+//! A commit whose reply is lost.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use support::proxy::{LinkState, Proxy};
 use support::statement_gate::StatementGate;
 use support::{services, wait};
 
-/// The command is found to be applied when it is tried again. Caches that were never told would keep the old user.
+/// The retry finds the command applied. Without a notification, caches would keep the old user.
 #[test]
-fn caches_hear_of_a_commit_whose_answer_was_lost() {
-    let test = "caches_hear_of_a_commit_whose_answer_was_lost";
+fn a_commit_with_a_lost_reply_updates_the_caches() {
+    let test = "a_commit_with_a_lost_reply_updates_the_caches";
     let Some(url) = services::postgres(test) else { return };
     let Some(stage) = TestServers::new(test, &url) else { return };
     let mut gate = StatementGate::new(&url);
@@ -48,7 +48,7 @@ fn caches_hear_of_a_commit_whose_answer_was_lost() {
     let create = CommandSource::new(1).create(1, "ada");
     send(&stage.kafka.bootstrap(), std::slice::from_ref(&create));
     gate.await_waiter();
-    // The database commits, and nobody hears of it.
+    // The database commits, and the reply is lost.
     proxy.set(LinkState::NO_RESPONSES);
     gate.open();
     stage.await_outcomes(&[create.id]);

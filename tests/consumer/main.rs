@@ -1,5 +1,5 @@
-//! The consumer with real Kafka, MariaDB and PostgreSQL: what becomes of commands that a test puts into the topic.
-// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+//! The consumer with real Kafka, MariaDB and PostgreSQL. The tests send commands to the topic and check the outcomes.
+// A failed preparation step ends the test with its own message.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod apply;

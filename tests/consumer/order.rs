@@ -6,8 +6,8 @@ use super::commands::{CommandSource, send};
 use super::test_servers::{TestServers, for_each_database};
 
 #[test]
-fn an_older_update_of_another_log_is_superseded_and_newer_data_stay() {
-    for_each_database("an_older_update_of_another_log_is_superseded_and_newer_data_stay", |stage| {
+fn an_older_update_of_another_log_is_superseded() {
+    for_each_database("an_older_update_of_another_log_is_superseded", |stage| {
         let (mut one, mut other) = (CommandSource::new(1), CommandSource::new(2));
         let password = |log: &mut CommandSource, at| {
             let hash = Some(format!("$2b$10${at}"));
@@ -21,7 +21,7 @@ fn an_older_update_of_another_log_is_superseded_and_newer_data_stay() {
             password(&mut one, 2_500),
             one.rename(3_500, "ada", "newest"),
             one.rename(3_500, "ada", "as new and later"),
-            // A registration that was given before the deletion, and comes after it.
+            // A registration that was accepted before the deletion, and delivered after it.
             other.delete(5_000, "ada"),
             one.create(4_000, "ada"),
             one.rename(6_000, "ada", "gone"),

@@ -1,4 +1,4 @@
-//! The database goes away and comes back.
+//! Outages of the database.
 
 use super::commands::{CommandSource, send};
 use super::test_servers::TestServers;
@@ -6,8 +6,8 @@ use support::daemon::LONG;
 use support::sql::SqlServer;
 use support::{services, wait};
 
-/// With a database that is killed in the middle of batches: nothing is lost, nothing is dead, what is said to be applied
-/// is there, and the consumer stays a member of its group.
+/// Kills the database in the middle of batches. No command may be lost or dead, every command reported as applied must
+/// have its row, and the consumer stays a member of its group.
 fn survives(test: &str, server: &dyn SqlServer) {
     let Some(stage) = TestServers::new(test, &server.create_database()) else { return };
     let mut log = CommandSource::new(1);
@@ -21,10 +21,10 @@ fn survives(test: &str, server: &dyn SqlServer) {
         server.kill();
         let trouble =
             || consumer.admin_http().get("/readyz").unwrap().json()["dependencies"]["database"].clone();
-        wait::until_true("it says what is wrong", LONG, || trouble() != "ok");
+        wait::until_true("the outage is reported", LONG, || trouble() != "ok");
         server.start();
-        wait::until_true("it is well again", LONG, || trouble() == "ok");
-        let outcomes = wait::until("the database answers", LONG, || stage.try_outcomes(&ids));
+        wait::until_true("the consumer is healthy again", LONG, || trouble() == "ok");
+        let outcomes = wait::until("the database is available", LONG, || stage.try_outcomes(&ids));
         let users = stage.users();
         for row in outcomes.values() {
             assert_eq!(row.state, "applied");
@@ -37,23 +37,23 @@ fn survives(test: &str, server: &dyn SqlServer) {
     assert_eq!(
         consumer.log().matches("consumer.database_unwritable").count(),
         3,
-        "said once each time: {}",
+        "logged once per outage: {}",
         consumer.log()
     );
     assert!(consumer.terminate().success(), "{}", consumer.log());
 }
 
 #[test]
-fn a_killed_mariadb_costs_nothing_but_time() {
-    let test = "a_killed_mariadb_costs_nothing_but_time";
+fn a_killed_mariadb_loses_nothing() {
+    let test = "a_killed_mariadb_loses_nothing";
     if let Some(server) = services::own_mariadb(test) {
         survives(test, &server);
     }
 }
 
 #[test]
-fn a_killed_postgres_costs_nothing_but_time() {
-    let test = "a_killed_postgres_costs_nothing_but_time";
+fn a_killed_postgres_loses_nothing() {
+    let test = "a_killed_postgres_loses_nothing";
     if let Some(server) = services::own_postgres(test) {
         survives(test, &server);
     }

@@ -1,4 +1,4 @@
-//! A command that cannot be applied holds its own user's later commands, and nobody else's, and only for a time.
+//! A command that cannot be applied blocks only later commands of its own user, and only for a limited time.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use support::daemon::LONG;
 use support::{consume, daemon, services, wait};
 
 #[test]
-fn poison_is_retried_then_dead_and_only_its_own_user_waits() {
-    for_each_database("poison_is_retried_then_dead_and_only_its_own_user_waits", |stage| {
+fn a_poison_command_blocks_only_its_own_user() {
+    for_each_database("a_poison_command_blocks_only_its_own_user", |stage| {
         let mut log = CommandSource::new(1);
         let mut sent = vec![log.create(1, "ada")];
         sent.push(log.rename(2, "ada", "?").with_value("not what it should be"));
@@ -34,10 +34,10 @@ fn poison_is_retried_then_dead_and_only_its_own_user_waits() {
         assert_eq!((row(2).state.as_str(), row(3).state.as_str()), ("applied", "applied"));
         assert!(row(1).finished_at <= row(2).finished_at && row(2).finished_at <= row(3).finished_at);
         for at in 4..ids.len() {
-            assert!(row(at).finished_at <= row(1).finished_at, "others do not wait");
+            assert!(row(at).finished_at <= row(1).finished_at, "other users must not wait");
         }
         assert_eq!(stage.users()["ada"].nickname.as_deref(), Some("last"));
-        assert_eq!(row(2).offset - row(1).offset, 1, "where they lie in the commands' topic");
+        assert_eq!(row(2).offset - row(1).offset, 1, "their offsets in the commands' topic");
 
         let dead = consume::read_all(&stage.kafka.bootstrap(), USER_DEAD_TOPIC);
         assert_eq!(dead.len(), 1);
@@ -45,7 +45,7 @@ fn poison_is_retried_then_dead_and_only_its_own_user_waits() {
         assert_eq!(dead[0].header("forebay-command-id"), Some(ids[1].to_string().as_str()));
         assert!(dead[0].header("forebay-reason").is_some() && dead[0].header("content-type").is_some());
         assert_eq!(running.metrics.dead.get(), 1);
-        // The poison three times at most (parked, and tried twice), the others at least once.
+        // The poison command at most three times (parked, and tried twice), the others at least once.
         assert!(running.metrics.retried.get() >= 4, "{}", running.metrics.retried.get());
         let parked = stage.runtime.block_on(async {
             let mut batch = stage.db.begin().await.unwrap();
@@ -56,17 +56,17 @@ fn poison_is_retried_then_dead_and_only_its_own_user_waits() {
 }
 
 #[test]
-fn what_the_database_refuses_is_found_in_the_middle_of_its_batch() {
-    for_each_database("what_the_database_refuses_is_found_in_the_middle_of_its_batch", |stage| {
+fn a_rejected_command_is_isolated_from_its_batch() {
+    for_each_database("a_rejected_command_is_isolated_from_its_batch", |stage| {
         let mut log = CommandSource::new(1);
         let mut sent = Vec::new();
         for number in 0..300_u64 {
             let name = format!("user{number}");
-            // Two of them have more than the column holds, or what no column holds.
+            // Two of them have a value that is too long for the column, or that no column accepts.
             let nickname = (number == 7 || number == 191).then(|| Some("\0".repeat(5_000)));
             sent.push(log.command(number, UserKind::Create, UserValue { nickname, ..person(&name) }));
         }
-        // Before the consumer: one batch has them all.
+        // Before the consumer starts, so that one batch contains all.
         send(&stage.kafka.bootstrap(), &sent);
         let _running = stage.start(TestServers::config());
         let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
@@ -82,14 +82,14 @@ fn what_the_database_refuses_is_found_in_the_middle_of_its_batch() {
     });
 }
 
-/// librdkafka keeps a pause from one assignment of a partition to the next: whoever gets back a partition in which it
-/// held a retry would never hear of it again.
+/// librdkafka keeps a paused state across assignments. Without a resume, a consumer that gets a partition back would
+/// never receive its retries again.
 #[test]
-fn a_retry_that_is_held_while_the_partitions_are_dealt_again_comes_when_it_is_due() {
-    let test = "a_retry_that_is_held_while_the_partitions_are_dealt_again_comes_when_it_is_due";
+fn a_held_retry_survives_a_rebalance() {
+    let test = "a_held_retry_survives_a_rebalance";
     let Some(stage) = services::mariadb(test).and_then(|url| TestServers::new(test, &url)) else { return };
     let mut log = CommandSource::new(1);
-    // Enough for each partition to have some.
+    // Enough names for every partition.
     let names: Vec<_> = (0..24).map(|number| format!("user{number}")).collect();
     let sent: Vec<_> = names.iter().map(|name| log.create(1, name).with_value("?")).collect();
     let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
@@ -97,7 +97,7 @@ fn a_retry_that_is_held_while_the_partitions_are_dealt_again_comes_when_it_is_du
         stage
             .process()
             .set("consumer.retry_attempts", 1)
-            // Longer than the members take to hear of each other.
+            // Longer than a rebalance takes.
             .set("consumer.retry_backoff_min", "12s")
             .set("consumer.retry_backoff_max", "12s")
     };
@@ -105,10 +105,10 @@ fn a_retry_that_is_held_while_the_partitions_are_dealt_again_comes_when_it_is_du
     one.start();
     send(&stage.kafka.bootstrap(), &sent);
     let retried = || daemon::metric(&one, "forebay_consumer_retry_total") >= ids.len() as f64;
-    wait::until_true("all are put off", LONG, retried);
+    wait::until_true("all are delayed", LONG, retried);
     other.start();
     let shared = || [&one, &other].iter().all(|each| each.log().contains("\"consumer.partitions\":4"));
-    wait::until_true("they share", LONG, shared);
+    wait::until_true("the consumers share the partitions", LONG, shared);
     let outcomes = stage.await_outcomes(&ids);
     assert!(outcomes.values().all(|row| row.state == "dead"));
     assert!(one.terminate().success() && other.terminate().success());
@@ -116,12 +116,12 @@ fn a_retry_that_is_held_while_the_partitions_are_dealt_again_comes_when_it_is_du
 
 /// The retry topic has one order, but only the commands of one user need it.
 #[test]
-fn a_retry_that_is_not_due_for_an_hour_holds_nobody_else() {
-    let test = "a_retry_that_is_not_due_for_an_hour_holds_nobody_else";
+fn a_retry_delayed_by_an_hour_blocks_no_others() {
+    let test = "a_retry_delayed_by_an_hour_blocks_no_others";
     let Some(stage) = services::postgres(test).and_then(|url| TestServers::new(test, &url)) else { return };
     let mut log = CommandSource::new(1);
     let mut poison = |name: &str| log.create(1, name).with_value("?");
-    // Enough for each partition to have some.
+    // Enough names for every partition.
     let held: Vec<_> = (0..24).map(|number| poison(&format!("held{number}"))).collect();
     let others: Vec<_> = (0..24).map(|number| poison(&format!("other{number}"))).collect();
     let behind = log.create(2, "held0");
@@ -133,7 +133,7 @@ fn a_retry_that_is_not_due_for_an_hour_holds_nobody_else() {
     let running = stage.start(config);
     send(&bootstrap, &held);
     let retried = |count: usize| running.metrics.retried.get() == count as u64;
-    wait::until_true("all are put off for an hour", LONG, || retried(held.len()));
+    wait::until_true("all are delayed for an hour", LONG, || retried(held.len()));
     drop(running);
 
     let running = stage.start(TestServers::config());
@@ -144,10 +144,14 @@ fn a_retry_that_is_not_due_for_an_hour_holds_nobody_else() {
         .runtime
         .block_on(async { stage.db.begin().await.unwrap().parked(&["held0".to_owned()]).await.unwrap() });
     let parked: Vec<_> = parked.into_iter().map(|row| row.id).collect();
-    assert_eq!(parked, [held[0].id.to_string(), behind.id.to_string()], "its own later command waits");
+    assert_eq!(
+        parked,
+        [held[0].id.to_string(), behind.id.to_string()],
+        "a later command of the same name waits"
+    );
     drop(running);
 
-    // Whoever takes over reads again what was held.
+    // The next consumer of a partition reads the held records again.
     let mut first = [i64::MAX; 4];
     for record in consume::read_all(&bootstrap, USER_RETRY_TOPIC) {
         if record.key.is_some_and(|key| key.starts_with(b"held")) {
@@ -163,13 +167,14 @@ fn a_retry_that_is_not_due_for_an_hour_holds_nobody_else() {
     assert!(stage.try_outcomes(&ids(&held)).unwrap().is_empty());
 }
 
-/// Whoever takes over reads again what passed a retry that is held: copies of other users' commands, one for each try.
+/// The next consumer reads again the records that passed a held retry: copies of other users' commands, one per
+/// attempt.
 #[test]
-fn a_restart_behind_a_held_retry_uses_up_no_tries_of_others() {
-    let test = "a_restart_behind_a_held_retry_uses_up_no_tries_of_others";
+fn a_restart_behind_a_held_retry_consumes_no_attempts() {
+    let test = "a_restart_behind_a_held_retry_consumes_no_attempts";
     let Some(stage) = services::postgres(test).and_then(|url| TestServers::new(test, &url)) else { return };
     let mut log = CommandSource::new(1);
-    // Enough for each partition to have some.
+    // Enough names for every partition.
     let held: Vec<_> = (0..24).map(|number| format!("held{number}")).collect();
     let others: Vec<_> = (0..24).map(|number| format!("other{number}")).collect();
     let mut poison = |names: &[String]| -> Vec<SentCommand> {
@@ -203,18 +208,18 @@ fn a_restart_behind_a_held_retry_uses_up_no_tries_of_others() {
     let copies = retried.iter().filter(|record| record.key.as_ref().is_some_and(of_others)).count();
     assert!(copies >= 2 * others.len(), "{copies}");
     let running = stage.start(slow);
-    // Each of the copies is due by now, or soon. What is sent for them is due in an hour.
+    // Each of the copies is due now or soon. Records sent for them are due in an hour.
     let judged = || -> u64 {
         let counts = &running.metrics.applied;
         ["retry", "repeat", "dead"].iter().map(|fate| counts.with_label_values(&[fate]).get()).sum()
     };
-    wait::until_true("all copies are judged again", LONG, || judged() >= copies as u64);
+    wait::until_true("all copies are processed again", LONG, || judged() >= copies as u64);
     let more: Vec<_> = tries(&others).iter().zip(&before).map(|(now, before)| now - before).collect();
     assert!(more.iter().all(|more| *more <= 1), "{more:?}");
     assert!(tries(&held).iter().all(|tries| *tries == 1));
 }
 
-/// Up to where the group has committed, by partition; 0 where it has not.
+/// The group's committed offsets by partition; 0 where none is committed.
 fn committed(bootstrap: &str, topic: &str) -> Vec<i64> {
     let group = TestServers::config().group;
     let consumer: BaseConsumer =

@@ -23,10 +23,10 @@ use support::process::Forebay;
 use support::services::KafkaPermit;
 use support::{daemon, services, wait};
 
-/// Partitions of the commands' topic, so that there is something to share.
+/// Number of partitions of the commands' topic, so that consumers share work.
 const PARTITIONS: usize = 4;
 
-/// A broker of the test's own, because the topics' names are given, and a database of its own.
+/// A dedicated broker, because the topics' names are fixed, and a dedicated database.
 pub struct TestServers {
     pub runtime: Runtime,
     pub db: Database,
@@ -36,7 +36,7 @@ pub struct TestServers {
     _place: KafkaPermit,
 }
 
-/// Runs a test once with each database server that there is.
+/// Runs a test once per available database server.
 pub fn for_each_database(test: &str, run: impl Fn(&TestServers)) {
     for url in [services::mariadb(test), services::postgres(test)].into_iter().flatten() {
         if let Some(stage) = TestServers::new(test, &url) {
@@ -57,7 +57,7 @@ impl TestServers {
         let metrics = db::Metrics::register(&Registry::new().unwrap()).unwrap();
         let db = runtime.block_on(async {
             let mut config = db::Config { url: url.into(), ..db::Config::default() };
-            // The machine may be busy, and tests of outages wait for the database again.
+            // The machine may be busy, and tests of outages wait until the database is available again.
             config.acquire_timeout = Span::secs(5);
             let db = Database::connect(&config, &metrics).await.unwrap();
             db.migrate().await.unwrap();
@@ -66,7 +66,7 @@ impl TestServers {
         Some(TestServers { runtime, db, url: url.to_owned(), kafka, metrics, _place: place })
     }
 
-    /// Settings for tests: retries come soon and end soon.
+    /// Settings for tests: short retries, few attempts.
     pub fn config() -> consumer::Config {
         consumer::Config {
             retry_attempts: 2,
@@ -94,12 +94,12 @@ impl TestServers {
         }
     }
 
-    /// A consumer in this process.
+    /// Starts a consumer in this process.
     pub fn start(&self, config: consumer::Config) -> RunningConsumer {
         RunningConsumer::new(self.parts(config))
     }
 
-    /// A consumer of these parts.
+    /// Starts a consumer with these parts.
     pub fn start_parts(&self, parts: ConsumerParts) -> RunningConsumer {
         RunningConsumer::new(parts)
     }
@@ -112,7 +112,7 @@ impl TestServers {
         })
     }
 
-    /// `forebay consume`, not yet started.
+    /// A `forebay consume` process, not yet started.
     pub fn process(&self) -> Forebay {
         Forebay::new(daemon::binary())
             .args(&["consume"])
@@ -124,12 +124,12 @@ impl TestServers {
             .set("consumer.retry_backoff_max", "500ms")
     }
 
-    /// Transactions committed to the database so far.
+    /// Number of transactions committed to the database so far.
     pub fn transactions(&self) -> u64 {
         self.metrics.query_seconds.with_label_values(&["commit"]).get_sample_count()
     }
 
-    /// Everybody, by name.
+    /// All users, by name.
     pub fn users(&self) -> BTreeMap<String, UserRow> {
         self.runtime.block_on(async {
             let mut all = BTreeMap::new();
@@ -143,7 +143,7 @@ impl TestServers {
         })
     }
 
-    /// The outcomes there are, by id. An error: the database is away.
+    /// The existing outcomes, by id. `None`: the database is unavailable.
     pub fn try_outcomes(&self, ids: &[CommandId]) -> Option<BTreeMap<String, OutcomeRow>> {
         let ids: Vec<String> = ids.iter().map(CommandId::to_string).collect();
         self.runtime.block_on(async {
@@ -156,7 +156,7 @@ impl TestServers {
         })
     }
 
-    /// Waits until each of them has an outcome.
+    /// Waits until each of these commands has an outcome.
     pub fn await_outcomes(&self, ids: &[CommandId]) -> BTreeMap<String, OutcomeRow> {
         let mut distinct = ids.to_vec();
         distinct.sort_unstable();
@@ -170,7 +170,7 @@ impl TestServers {
         found.unwrap_or_else(|| panic!("{last} of {} outcomes", distinct.len()))
     }
 
-    /// Waits until this many have one.
+    /// Waits until `count` of them have an outcome.
     pub fn await_some(&self, ids: &[CommandId], count: usize) {
         wait::until_true(&format!("{count} outcomes"), LONG, || {
             self.try_outcomes(ids).is_some_and(|outcomes| outcomes.len() >= count)

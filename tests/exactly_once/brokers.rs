@@ -1,4 +1,4 @@
-//! Brokers that freeze for longer than a transaction may last, coordinators that move, partitions without a leader.
+//! Brokers frozen beyond the transaction timeout, coordinators that move, partitions without a leader.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use support::kafka::ClusterOptions;
 use support::{services, wait};
 
 #[test]
-fn a_broker_frozen_for_longer_than_a_transaction_may_last() {
-    let Some(kafka) = services::kafka("a_broker_frozen_for_longer_than_a_transaction_may_last") else {
+fn a_broker_frozen_beyond_the_transaction_timeout() {
+    let Some(kafka) = services::kafka("a_broker_frozen_beyond_the_transaction_timeout") else {
         return;
     };
-    // Brokers look for transactions that are too old every ten seconds.
+    // Brokers check for expired transactions every ten seconds.
     let options =
         ClusterOptions::single().set("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500");
     let cluster = kafka.start(options);
@@ -29,11 +29,11 @@ fn a_broker_frozen_for_longer_than_a_transaction_may_last() {
     for _ in 0..3 {
         load.await_accepted(300);
         cluster.broker(1).freeze();
-        // Longer than the time-out, and than the broker needs to notice.
+        // Longer than the timeout plus the time the broker needs to detect it.
         std::thread::sleep(Duration::from_secs(5));
         cluster.broker(1).thaw();
         let before = backlog_value(&forebay, "watermark_lsn");
-        wait::until_true("it goes on", LONG, || backlog_value(&forebay, "watermark_lsn") > before);
+        wait::until_true("delivery continues", LONG, || backlog_value(&forebay, "watermark_lsn") > before);
     }
     let sent = load.stop();
     assert_once("frozen broker", &forebay, &cluster.bootstrap(), &sent);
@@ -41,8 +41,8 @@ fn a_broker_frozen_for_longer_than_a_transaction_may_last() {
 }
 
 #[test]
-fn transaction_coordinators_that_are_killed() {
-    let Some(kafka) = services::kafka("transaction_coordinators_that_are_killed") else { return };
+fn killed_transaction_coordinators() {
+    let Some(kafka) = services::kafka("killed_transaction_coordinators") else { return };
     let cluster = kafka.start(ClusterOptions::three());
     let admin = Admin::new(&cluster.bootstrap());
     admin.create_topic("orders.v1", 6, 3, &[]);
@@ -50,14 +50,14 @@ fn transaction_coordinators_that_are_killed() {
     forebay.start();
     let load = Load::start(&LoadOptions::new(forebay.address()));
     await_sent(&forebay);
-    // Every broker in turn leads some partition of the transactions' state, and some of the topic and the positions.
+    // Each broker in turn leads some partition of the transaction state, and some of the topic and the positions.
     for partition in 0..3 {
         load.await_accepted(500);
         let leader = admin.leader("__transaction_state", partition).unwrap();
         cluster.broker(leader).kill();
         load.await_accepted(500);
         let before = backlog_value(&forebay, "watermark_lsn");
-        wait::until_true("it goes on", LONG, || backlog_value(&forebay, "watermark_lsn") > before);
+        wait::until_true("delivery continues", LONG, || backlog_value(&forebay, "watermark_lsn") > before);
         cluster.broker(leader).start();
     }
     let sent = load.stop();
@@ -65,15 +65,15 @@ fn transaction_coordinators_that_are_killed() {
     assert!(forebay.terminate().success());
 }
 
-/// Kafka cannot end a transaction that a partition without a leader is part of, so the workers that had one wait; nothing
-/// of theirs is lost, repeated or overtaken, and accepting goes on.
+/// Kafka cannot end a transaction that includes a partition without a leader, so the workers that had one wait. None
+/// of their records is lost, repeated or overtaken, and the daemon still accepts commands.
 #[test]
-fn a_partition_that_loses_its_leader_in_a_transaction_and_gets_it_back() {
-    let test = "a_partition_that_loses_its_leader_in_a_transaction_and_gets_it_back";
+fn a_partition_that_temporarily_loses_its_leader_in_a_transaction() {
+    let test = "a_partition_that_temporarily_loses_its_leader_in_a_transaction";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::three());
     let admin = Admin::new(&cluster.bootstrap());
-    // One replica each: with its broker gone, a partition has no leader.
+    // With one replica each, a partition has no leader while its broker is stopped.
     admin.create_topic("orders.v1", 3, 1, &[("min.insync.replicas", "1")]);
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.workers", 2);
     forebay.start();
@@ -82,7 +82,7 @@ fn a_partition_that_loses_its_leader_in_a_transaction_and_gets_it_back() {
     let gone = admin.leader("orders.v1", 1).unwrap();
     cluster.broker(gone).kill();
     let before = forebay.log().len();
-    wait::until_true("it says what it waits for", LONG, || {
+    wait::until_true("the problem is reported", LONG, || {
         forebay.log()[before..].contains("drain.transaction_pending")
     });
     let sent = load.stop();

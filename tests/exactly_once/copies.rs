@@ -1,4 +1,4 @@
-//! Two copies of one log: both alive, or one restored from an older state.
+//! Two copies of one log: both running, or one restored from an older state.
 
 use crate::crash::await_sent;
 use crate::daemon::{LONG, await_drained, backlog_value};
@@ -31,8 +31,8 @@ fn post(forebay: &Forebay, key: &str, numbers: std::ops::Range<usize>, sent: &mu
 }
 
 #[test]
-fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
-    let test = "of_two_live_copies_exactly_one_goes_on_and_the_other_says_which";
+fn only_one_of_two_live_copies_continues() {
+    let test = "only_one_of_two_live_copies_continues";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
@@ -44,14 +44,16 @@ fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
     assert!(first.terminate().success());
     let mut second = forebay(&cluster.bootstrap()).set("drain.workers", 2);
     copy(&first.wal_dir(), &second.wal_dir());
-    // With more ids than the copy can know of.
+    // The first one uses more ids than the copy can know of.
     first.configure("drain.workers", 5);
-    // The first one goes on; the copy, started beside it, was never what Kafka has seen since.
+    // The first daemon continues. The copy, started in parallel, differs from the log that Kafka has seen since.
     first.start();
     let load = Load::start(&LoadOptions::new(first.address()));
     await_sent(&first);
     second.start();
-    wait::until_true("the copy has noticed", LONG, || console_output(&second).contains("nothing is sent"));
+    wait::until_true("the copy has stopped sending", LONG, || {
+        console_output(&second).contains("nothing is sent")
+    });
     let says = console_output(&second);
     assert!(says.contains("which is unknown to this log") && says.contains("took over"), "{says}");
     post(&second, "b", 0..20, &mut SentCommands::new());
@@ -60,24 +62,27 @@ fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
     await_drained(&first);
     let counts = check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"));
     assert_eq!(counts.repeated, 0, "{counts}\n{}", first.log());
-    assert_eq!(backlog_value(&second, "backlog"), 20, "accepted, and kept");
+    assert_eq!(backlog_value(&second, "backlog"), 20, "accepted and retained");
     assert_eq!(console_output(&first), "ok");
-    // Told to go on all the same, the copy takes over, and the first one says so.
+    // Configured to continue, the copy takes over, and the first daemon reports it.
     assert!(second.terminate().success());
     second.configure("drain.on_restored_log", "continue-after-kafka");
     second.start();
     await_drained(&second);
     let before = read_all(&cluster.bootstrap(), "orders.v1").len();
-    // Keys of all its workers.
+    // Keys of all the first daemon's workers.
     (0..30).for_each(|n| post(&first, &format!("c{n}"), 0..1, &mut SentCommands::new()));
-    wait::until_true("the first one has noticed", LONG, || console_output(&first).contains("took over"));
-    assert_eq!(backlog_value(&first, "backlog"), 30, "accepted, and kept");
+    wait::until_true("the first daemon has stopped sending", LONG, || {
+        console_output(&first).contains("took over")
+    });
+    assert_eq!(backlog_value(&first, "backlog"), 30, "accepted and retained");
     assert_eq!(read_all(&cluster.bootstrap(), "orders.v1").len(), before);
     assert_eq!(console_output(&second), "ok");
     assert!(first.terminate().success() && second.terminate().success());
 }
 
-/// A copy of a log after 30 records of which Kafka has all, restored when Kafka has 60; then 20 new ones.
+/// Starts a copy of a log taken after 30 records, all of them in Kafka. It is restored when Kafka has 60. Then 20 new
+/// ones follow.
 fn restored(setting: Option<&str>, then: impl Fn(&mut Forebay, &str, &mut SentCommands)) {
     let Some(kafka) = services::kafka("a restored log") else { return };
     let cluster = kafka.start(ClusterOptions::single());
@@ -88,7 +93,7 @@ fn restored(setting: Option<&str>, then: impl Fn(&mut Forebay, &str, &mut SentCo
     post(&original, "a", 0..30, &mut sent);
     await_drained(&original);
     let mut copied = forebay(&cluster.bootstrap());
-    // While it lives: an older checkpoint than what Kafka has is what a backup finds.
+    // The copy is made while the daemon runs, because a backup also contains a checkpoint older than Kafka's state.
     copy(&original.wal_dir(), &copied.wal_dir());
     post(&original, "a", 30..60, &mut sent);
     await_drained(&original);
@@ -104,12 +109,15 @@ fn restored(setting: Option<&str>, then: impl Fn(&mut Forebay, &str, &mut SentCo
 }
 
 #[test]
-fn a_restored_log_accepts_and_sends_nothing_until_told() {
+fn a_restored_log_sends_nothing_until_configured() {
     restored(None, |copied, bootstrap, sent| {
-        wait::until_true("it has noticed", LONG, || console_output(copied).contains("nothing is sent"));
+        wait::until_true("the copy has stopped sending", LONG, || {
+            console_output(copied).contains("nothing is sent")
+        });
         assert!(backlog_value(copied, "backlog") >= 20);
         assert_eq!(read_all(bootstrap, "orders.v1").len(), 60);
-        // Told, at a later start, it sends what came meanwhile, though its numbers are in Kafka already.
+        // Once configured, at a later start, it sends the records accepted meanwhile, although their LSNs are in
+        // Kafka already.
         assert!(copied.terminate().success());
         copied.configure("drain.on_restored_log", "continue-after-kafka");
         copied.start();
@@ -129,12 +137,12 @@ fn a_restored_log_continues_after_kafka() {
 }
 
 #[test]
-fn a_restored_log_sends_again_what_its_own_checkpoint_does_not_know() {
+fn a_restored_log_resends_records_missing_in_its_checkpoint() {
     restored(Some("resend"), |copied, bootstrap, sent| {
         await_drained(copied);
         let counts = check(sent, &read_all(bootstrap, "orders.v1"));
         assert!(counts.records >= 80, "{counts}");
-        // From now on it is the log that Kafka knows.
+        // From here on, it is the log that Kafka knows.
         post(copied, "a", 80..90, sent);
         await_drained(copied);
         assert!(copied.terminate().success());

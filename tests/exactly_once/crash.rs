@@ -1,4 +1,4 @@
-//! `kill -9` under load, again and again, with the number of workers changed in between.
+//! Repeated `kill -9` under load, with changes of the number of workers.
 
 use crate::daemon::LONG;
 use crate::load::{Load, LoadOptions};
@@ -8,30 +8,30 @@ use support::kafka::ClusterOptions;
 use support::process::Forebay;
 use support::{services, wait};
 
-/// Enough to meet every phase of a transaction now and then.
+/// Enough kills to hit every phase of a transaction.
 const KILLS: u64 = 20;
 
-/// Returns when this life has delivered something.
+/// Returns when the daemon has delivered a record since its start.
 pub fn await_sent(forebay: &Forebay) {
     let metrics = || forebay.admin_http().get("/metrics").unwrap().text();
     let sent = |line: &str| line.starts_with("forebay_drain_sent_total{") && !line.ends_with(" 0");
-    wait::until_true("something is sent", LONG, || metrics().lines().any(sent));
+    wait::until_true("a record is sent", LONG, || metrics().lines().any(sent));
 }
 
 #[test]
-fn every_202_is_in_kafka_once_after_twenty_kills_under_load() {
-    let Some(kafka) = services::kafka("every_202_is_in_kafka_once_after_twenty_kills_under_load") else {
+fn every_acknowledged_command_arrives_once_after_twenty_kills() {
+    let Some(kafka) = services::kafka("every_acknowledged_command_arrives_once_after_twenty_kills") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
-    // Rarely, so that Kafka knows more than the checkpoint after every kill.
+    // The checkpoint is written rarely, so that Kafka knows more than the checkpoint after every kill.
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.checkpoint_interval", "1h");
     forebay.start();
     let load = Load::start(&LoadOptions::new(forebay.address()));
     for kill in 0..KILLS {
         load.await_accepted(50 + 97 * kill % 700);
-        // One in four dies before it has sent anything.
+        // One in four is killed before it has sent anything.
         if kill % 4 != 0 {
             await_sent(&forebay);
         }

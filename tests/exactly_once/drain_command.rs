@@ -1,4 +1,4 @@
-//! `forebay drain`: the log of a machine that is gone, emptied from another directory.
+//! `forebay drain`: the log of a lost machine, drained from another directory.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ use support::process::Forebay;
 use support::scratch::copy;
 use support::services;
 
-/// A daemon killed under load, with much that waits; its log saved, shown, and emptied. Returns what Kafka has then.
+/// Kills a daemon with a backlog under load, then copies, inspects and drains its log. Returns the records in Kafka.
 fn kill_and_copy_log(test: &str, delivery: &str) -> Option<DeliveryCounts> {
     let kafka = services::kafka(test)?;
     let cluster = kafka.start(ClusterOptions::single());
@@ -72,12 +72,12 @@ fn a_saved_log_is_emptied_at_least_once() {
 }
 
 #[test]
-fn a_directory_without_a_log_and_an_embedded_broker_are_refused() {
+fn an_empty_directory_and_an_embedded_broker_are_rejected() {
     let mut nothing = daemon::forebay("127.0.0.1:1").args(&["drain"]);
     nothing.launch();
     assert_eq!(nothing.wait(LONG).code(), Some(73), "{}", nothing.log());
     assert!(nothing.log().contains("holds no log"), "{}", nothing.log());
-    assert!(!nothing.wal_dir().exists(), "nothing is made where nothing was");
+    assert!(!nothing.wal_dir().exists(), "nothing is created in an empty directory");
     let mut embedded = daemon::forebay("embedded").args(&["drain"]);
     embedded.launch();
     assert_eq!(embedded.wait(LONG).code(), Some(64), "{}", embedded.log());

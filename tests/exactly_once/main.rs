@@ -1,6 +1,6 @@
-//! Exactly once, tested on the real binary and a real Apache Kafka: what was answered 202 is there once, in the order of
-//! its key, for a consumer that reads committed.
-// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+//! Exactly-once delivery, tested with the real binary and a real Apache Kafka. Every acknowledged command is in Kafka
+//! once, in the order of its key, for a consumer that reads committed records.
+// A failed preparation step of a test cannot report to a caller. It prints the cause and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use support::{daemon, load};
@@ -19,12 +19,13 @@ mod poison;
 mod topic;
 mod workers;
 
-/// A daemon that delivers exactly once.
+/// A daemon with exactly-once delivery.
 fn forebay(bootstrap: &str) -> Forebay {
     daemon::forebay(bootstrap).set("drain.delivery", "exactly-once")
 }
 
-/// Waits until all is delivered, and holds what a consumer sees against what was answered.
+/// Waits until all records are delivered, and compares the records that a consumer reads with the acknowledged
+/// commands.
 fn assert_once(what: &str, forebay: &Forebay, bootstrap: &str, sent: &SentCommands) {
     await_drained(forebay);
     let counts = support::delivery_check::check(sent, &read_all(bootstrap, "orders.v1"));

@@ -1,4 +1,4 @@
-//! From one mode of delivery to the other and back.
+//! Changes between the delivery modes.
 
 use crate::crash::await_sent;
 use crate::daemon::await_drained;
@@ -11,8 +11,8 @@ use support::kafka::ClusterOptions;
 use support::services;
 
 #[test]
-fn after_orderly_stops_nothing_is_repeated_whatever_the_mode() {
-    let Some(kafka) = services::kafka("after_orderly_stops_nothing_is_repeated_whatever_the_mode") else {
+fn clean_stops_repeat_nothing_in_any_delivery_mode() {
+    let Some(kafka) = services::kafka("clean_stops_repeat_nothing_in_any_delivery_mode") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single());
@@ -34,12 +34,12 @@ fn after_orderly_stops_nothing_is_repeated_whatever_the_mode() {
 }
 
 #[test]
-fn what_was_committed_is_not_repeated_by_the_other_mode_even_after_a_crash() {
-    let test = "what_was_committed_is_not_repeated_by_the_other_mode_even_after_a_crash";
+fn committed_records_are_not_repeated_after_a_mode_change() {
+    let test = "committed_records_are_not_repeated_after_a_mode_change";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
-    // No checkpoint: only Kafka knows how far it was.
+    // Without a checkpoint, only Kafka knows the positions.
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.checkpoint_interval", "1h");
     forebay.start();
     let load = Load::start(&LoadOptions::new(forebay.address()));

@@ -1,4 +1,4 @@
-//! Records that Kafka refuses, inside transactions.
+//! Records that Kafka rejects inside transactions.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use support::kafka::{ClusterOptions, Resource};
 use support::process::Forebay;
 use support::{services, wait};
 
-/// Sends numbered records for a few keys; `filling(n)` says how large.
+/// Sends numbered records for a few keys. `filling(n)` is the number of bytes to add to record `n`.
 fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> usize) -> SentCommands {
     let mut sent = SentCommands::new();
     let mut http = forebay.http();
@@ -29,15 +29,15 @@ fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> us
 }
 
 #[test]
-fn only_the_records_that_are_refused_die_and_none_of_the_others_is_repeated() {
-    let test = "only_the_records_that_are_refused_die_and_none_of_the_others_is_repeated";
+fn only_rejected_records_become_dead_letters_and_none_is_repeated() {
+    let test = "only_rejected_records_become_dead_letters_and_none_is_repeated";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
-    // Far below `batch_size`, and below what a few good records take together.
+    // Far below `batch_size`, and below the total size of a few valid records.
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 2, 1, &[("max.message.bytes", "3000")]);
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.workers", 2).set("kafka.compression", "none");
     forebay.start();
-    // Paused, so that good and bad ones wait together and make large batches.
+    // The drain is paused, so that valid and poison records wait together and form large batches.
     forebay.admin_http().post("/admin/drain/pause", "").unwrap();
     let is_culprit = |n: u64| n % 40 == 17;
     let mut sent = send(&forebay, "order.create", 400, |n| if is_culprit(n) { 5_000 } else { 200 });
@@ -54,7 +54,7 @@ fn only_the_records_that_are_refused_die_and_none_of_the_others_is_repeated() {
         assert_eq!(status["state"], "dead", "{status}");
         assert!(status["reason"].as_str().unwrap().contains("too large"), "{status}");
     }
-    // What is sent says where: as the reports of the committed transaction had it.
+    // A delivered record's status contains its location, as reported in the committed transaction.
     let id = sent["k0"].iter().flatten().next().unwrap();
     let status = http.get(&format!("/v1/commands/{id}")).unwrap().json();
     let found = read_all(&cluster.bootstrap(), "orders.v1");
@@ -64,10 +64,11 @@ fn only_the_records_that_are_refused_die_and_none_of_the_others_is_repeated() {
     assert!(forebay.terminate().success());
 }
 
-/// Each refusal aborted a transaction: ten thousand of them took minutes, in which nothing else of the worker went on.
+/// Regression: each rejection aborted a transaction. Ten thousand of them took minutes, in which the worker did
+/// nothing else.
 #[test]
-fn records_without_a_key_for_a_compacted_topic_abort_a_few_transactions() {
-    let test = "records_without_a_key_for_a_compacted_topic_abort_a_few_transactions";
+fn keyless_records_of_a_compacted_topic_abort_few_transactions() {
+    let test = "keyless_records_of_a_compacted_topic_abort_few_transactions";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     let admin = Admin::new(&cluster.bootstrap());
@@ -78,7 +79,7 @@ fn records_without_a_key_for_a_compacted_topic_abort_a_few_transactions() {
         .toml(&kind("order.create", "orders.v1"))
         .toml(&kind("compact.create", "compact.v1"))
         .toml("[[kinds]]\nname = \"keyless.create\"\ntopic = \"compact.v1\"\n");
-    // At this level every repetition is logged.
+    // At this level every retry is logged.
     forebay.configure("telemetry.log_level", "debug");
     forebay.start();
     forebay.admin_http().post("/admin/drain/pause", "").unwrap();
@@ -99,7 +100,7 @@ fn records_without_a_key_for_a_compacted_topic_abort_a_few_transactions() {
     assert!(aborted <= 20, "{aborted} transactions aborted for 2,000 records");
     assert_once("orders", &forebay, &cluster.bootstrap(), &orders);
     check(&compact, &read_all(&cluster.bootstrap(), "compact.v1"));
-    // The operator mends the topic, and what is requeued then goes.
+    // The operator fixes the topic. Records requeued after that are delivered.
     admin.set_topic_config("compact.v1", &[("cleanup.policy", "delete")]);
     batch(1);
     await_drained(&forebay);
@@ -128,23 +129,26 @@ fn a_forbidden_topic_holds_its_lanes_and_another_topic_passes() {
     };
     one("closed.create", "k0");
     let good = send(&forebay, "order.create", 70, |_| 100);
-    // The keys are the same: those of k0's lane wait behind the record of the closed topic.
+    // The keys are the same: records in the lane of k0 wait behind the record of the closed topic.
     wait::until_true("other lanes pass", LONG, || backlog_value(&forebay, "backlog") == 11);
     assert_eq!(backlog_value(&forebay, "dead"), 0);
-    // Now and then they are let go for a trial, and held again.
+    // They are released from time to time for a trial, and held again.
     let parked = || metric(&forebay, "forebay_drain_parked{topic=\"closed.v1\"}");
-    wait::until_true("the gauge shows what is held", LONG, || parked() == 11.0);
+    wait::until_true("the gauge shows the held records", LONG, || parked() == 11.0);
     cluster.undeny("Write", Resource::Topic("closed.v1"));
     assert_once("forbidden topic", &forebay, &cluster.bootstrap(), &good);
     assert_eq!(read_all(&cluster.bootstrap(), "closed.v1").len(), 1);
     assert!(forebay.terminate().success());
 }
 
-/// Found by a storm of an hour, as one record of a million: a lane was held because of a later record when the
-/// transaction that had its earlier ones was aborted; those were passed over, and the positions passed them in the end.
+/// Found by a storm of an hour, as one record of a million. A lane was held because of a later record when the
+/// transaction with its earlier ones was aborted. The earlier ones were skipped, and in the end the positions passed
+/// them.
 #[test]
-fn what_was_aborted_goes_before_what_holds_its_lane() {
-    let Some(kafka) = services::kafka("what_was_aborted_goes_before_what_holds_its_lane") else { return };
+fn aborted_records_precede_the_record_that_holds_their_lane() {
+    let Some(kafka) = services::kafka("aborted_records_precede_the_record_that_holds_their_lane") else {
+        return;
+    };
     let cluster = kafka.start(ClusterOptions::single().set("auto.create.topics.enable", "false"));
     let admin = Admin::new(&cluster.bootstrap());
     admin.create_topic("orders.v1", 3, 1, &[]);
@@ -163,7 +167,8 @@ fn what_was_aborted_goes_before_what_holds_its_lane() {
         let answer = forebay.http().post(&format!("/v1/commands/{kind}"), &body).unwrap();
         answer.json()["id"].as_str().unwrap().to_owned()
     };
-    // Each round has a record that makes its transaction fail; in the middle each key comes to a topic that is not there yet.
+    // Each round has a record that makes its transaction fail. In the middle, each key is sent to a topic that does
+    // not exist yet.
     forebay.admin_http().post("/admin/drain/pause", "").unwrap();
     let mut good = BTreeMap::<String, Vec<String>>::new();
     for round in 0..20 {
@@ -177,7 +182,7 @@ fn what_was_aborted_goes_before_what_holds_its_lane() {
         one("small.create", "culprit", 5_000);
     }
     forebay.admin_http().post("/admin/drain/resume", "").unwrap();
-    wait::until_true("what is refused is dead", LONG, || backlog_value(&forebay, "dead") > 0);
+    wait::until_true("a rejected record is a dead letter", LONG, || backlog_value(&forebay, "dead") > 0);
     admin.create_topic("late.v1", 3, 1, &[]);
     await_drained(&forebay);
     let mut found = BTreeMap::<String, Vec<String>>::new();

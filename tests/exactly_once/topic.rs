@@ -1,4 +1,4 @@
-//! The topic of the positions: made another way; read while all workers write.
+//! The checkpoint topic: created with other settings, or read while all workers write.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -18,8 +18,8 @@ use support::produce::produce_ok;
 use support::{services, wait};
 
 #[test]
-fn the_topic_of_the_positions_is_compacted_on_a_broker_that_creates_topics_by_itself() {
-    let test = "the_topic_of_the_positions_is_compacted_on_a_broker_that_creates_topics_by_itself";
+fn the_checkpoint_topic_is_compacted_despite_automatic_topic_creation() {
+    let test = "the_checkpoint_topic_is_compacted_despite_automatic_topic_creation";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     let admin = Admin::new(&cluster.bootstrap());
@@ -32,10 +32,10 @@ fn the_topic_of_the_positions_is_compacted_on_a_broker_that_creates_topics_by_it
     assert!(forebay.terminate().success());
 }
 
-/// What earlier versions left behind: the broker created the topic by its defaults, and nothing was written to it.
+/// State left by earlier versions: the broker created the topic with its defaults, and nothing was written to it.
 #[test]
-fn an_empty_topic_with_the_brokers_defaults_is_corrected() {
-    let Some(kafka) = services::kafka("an_empty_topic_with_the_brokers_defaults_is_corrected") else {
+fn an_empty_topic_with_broker_defaults_is_corrected() {
+    let Some(kafka) = services::kafka("an_empty_topic_with_broker_defaults_is_corrected") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single());
@@ -47,14 +47,18 @@ fn an_empty_topic_with_the_brokers_defaults_is_corrected() {
     load.await_accepted(300);
     crate::assert_once("topic corrected", &forebay, &cluster.bootstrap(), &load.stop());
     assert_eq!(admin.describe("forebay.checkpoints", "cleanup.policy"), (6, "compact".into()));
-    assert_eq!(admin.describe("forebay.checkpoints", "retention.ms").1, "3600000", "what was set stays");
+    assert_eq!(
+        admin.describe("forebay.checkpoints", "retention.ms").1,
+        "3600000",
+        "the other settings remain"
+    );
     assert!(forebay.terminate().success());
 }
 
-/// A topic that somebody set up or wrote to is not the daemon's to change.
+/// The daemon must not change a topic that was configured or written to by others.
 #[test]
-fn a_topic_with_records_and_the_brokers_defaults_is_refused_with_the_command_to_type() {
-    let test = "a_topic_with_records_and_the_brokers_defaults_is_refused_with_the_command_to_type";
+fn a_used_topic_with_broker_defaults_is_rejected_with_instructions() {
+    let test = "a_used_topic_with_broker_defaults_is_rejected_with_instructions";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     let admin = Admin::new(&cluster.bootstrap());
@@ -62,7 +66,7 @@ fn a_topic_with_records_and_the_brokers_defaults_is_refused_with_the_command_to_
     produce_ok(&cluster.bootstrap(), "forebay.checkpoints", &[("somebody", "else's")]);
     let mut forebay = forebay(&cluster.bootstrap());
     forebay.start();
-    wait::until_true("it says what to do", LONG, || {
+    wait::until_true("the fix is reported", LONG, || {
         let ready = forebay.admin_http().get("/readyz").unwrap();
         ready.status == 200 && ready.text().contains("--add-config cleanup.policy=compact")
     });
@@ -71,8 +75,8 @@ fn a_topic_with_records_and_the_brokers_defaults_is_refused_with_the_command_to_
 }
 
 #[test]
-fn a_topic_that_forgets_positions_is_refused_and_accepting_goes_on() {
-    let test = "a_topic_that_forgets_positions_is_refused_and_accepting_goes_on";
+fn a_topic_that_drops_positions_is_rejected_and_accepting_continues() {
+    let test = "a_topic_that_drops_positions_is_rejected_and_accepting_continues";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     let admin = Admin::new(&cluster.bootstrap());
@@ -83,21 +87,22 @@ fn a_topic_that_forgets_positions_is_refused_and_accepting_goes_on() {
     let load = Load::start(&LoadOptions::new(forebay.address()));
     load.await_accepted(300);
     let sent = load.stop();
-    wait::until_true("it says what is wrong", LONG, || {
+    wait::until_true("the problem is reported", LONG, || {
         let ready = forebay.admin_http().get("/readyz").unwrap();
         ready.status == 200 && ready.text().contains("cleanup.policy")
     });
     assert_eq!(backlog_value(&forebay, "watermark_lsn"), 1, "nothing is sent");
     assert!(read_all(&cluster.bootstrap(), "orders.v1").is_empty());
     admin.set_topic_config("forebay.checkpoints", &[("cleanup.policy", "compact")]);
-    crate::assert_once("topic mended", &forebay, &cluster.bootstrap(), &sent);
+    crate::assert_once("topic fixed", &forebay, &cluster.bootstrap(), &sent);
     assert!(forebay.terminate().success());
 }
 
-/// A worker that waited for the end of the topic waited for ever: there was always one more message.
+/// Regression: a worker that waited for the end of the topic waited indefinitely, because there was always another
+/// message.
 #[test]
-fn the_positions_are_read_while_others_write_without_a_pause() {
-    let Some(kafka) = services::kafka("the_positions_are_read_while_others_write_without_a_pause") else {
+fn the_positions_are_read_while_others_write_continuously() {
+    let Some(kafka) = services::kafka("the_positions_are_read_while_others_write_continuously") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single());
@@ -111,7 +116,7 @@ fn the_positions_are_read_while_others_write_without_a_pause() {
                 settings.set("bootstrap.servers", &bootstrap).set("linger.ms", "0").create().unwrap();
             while !is_read.load(Ordering::Relaxed) {
                 for key in ["a", "b", "c"] {
-                    // A full queue empties while it is polled.
+                    // Polling empties a full queue.
                     let _ = producer.send(BaseRecord::to("table").key(key).payload(&[b'x'; 1000]));
                 }
                 producer.poll(Duration::ZERO);
@@ -121,7 +126,7 @@ fn the_positions_are_read_while_others_write_without_a_pause() {
                 );
             }
         });
-        wait::until_true("it writes", LONG, || written.load(Ordering::Relaxed));
+        wait::until_true("the producer has written", LONG, || written.load(Ordering::Relaxed));
         let table = CompactedTable::new(&Config::default(), &bootstrap, "table").unwrap();
         let end = Instant::now() + LONG;
         let found = table.read(|_| true, &mut || Instant::now() < end);

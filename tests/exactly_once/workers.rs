@@ -1,4 +1,4 @@
-//! The number of workers changes between starts, and the daemon dies in the middle of that change.
+//! The number of workers changes between starts, and the daemon crashes during that change.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use support::kafka::ClusterOptions;
 use support::services;
 
 #[test]
-fn changing_the_number_of_workers_and_dying_meanwhile_repeats_nothing() {
-    let test = "changing_the_number_of_workers_and_dying_meanwhile_repeats_nothing";
+fn changing_the_number_of_workers_and_crashing_repeats_nothing() {
+    let test = "changing_the_number_of_workers_and_crashing_repeats_nothing";
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
@@ -19,7 +19,7 @@ fn changing_the_number_of_workers_and_dying_meanwhile_repeats_nothing() {
         forebay(&cluster.bootstrap()).set("drain.workers", 2).set("drain.checkpoint_interval", "1h");
     forebay.start();
     let load = Load::start(&LoadOptions::new(forebay.address()));
-    // A start takes half a second to fence and read: each death comes at another moment of it, or behind it.
+    // A start takes half a second to fence and read. Each crash hits another moment of it, or comes after it.
     for (workers, dies_after) in
         [(7, None), (3, Some(50)), (12, Some(300)), (1, Some(600)), (5, Some(1000)), (2, None)]
     {

@@ -1,4 +1,4 @@
-//! Batches: all or nothing at the door and across a crash, in order, byte for byte.
+//! Batches: accepted all or nothing, also across a crash, in order, byte for byte.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ fn lines(count: usize) -> Vec<String> {
 }
 
 #[test]
-fn a_batch_with_anything_wrong_leaves_nothing_in_the_log() {
+fn an_invalid_batch_leaves_no_record_in_the_log() {
     let mut forebay = daemon().set("wal.segment_size", "1MiB");
     forebay.start();
     let http = &mut forebay.http();
@@ -44,7 +44,7 @@ fn a_batch_with_anything_wrong_leaves_nothing_in_the_log() {
     let detail = answer.json()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("one segment"), "it says what the limit is: {detail}");
     assert_eq!(metric(&forebay, "forebay_wal_append_total"), 0.0);
-    // The number after all these refusals is the log's first.
+    // The first LSN of the log follows all these rejections.
     id(&http.post(ORDERS, &order("after")).unwrap());
     await_drained(&forebay);
     let watermark = crate::daemon::backlog_value(&forebay, "watermark_lsn");
@@ -54,7 +54,7 @@ fn a_batch_with_anything_wrong_leaves_nothing_in_the_log() {
 }
 
 #[test]
-fn ten_thousand_lines_keep_their_order_and_their_bytes() {
+fn ten_thousand_lines_keep_order_and_bytes() {
     let mut forebay = daemon().toml(&crate::daemon::kind("order.create", "orders.v1"));
     forebay.start();
     let http = &mut forebay.http();
@@ -64,7 +64,7 @@ fn ten_thousand_lines_keep_their_order_and_their_bytes() {
         |n: usize| format!("{{\"ü\":\"€ \u{1f30a}\",\"n\":{n},\"key\":\"one\"}}"),
     ];
     let values: Vec<_> = (0..10_000).map(|n| spellings[n % spellings.len()](n)).collect();
-    // Both line ends, and none behind the last.
+    // Both line ends, and no line end after the last line.
     let ends = ["\n", "\r\n"];
     let text: String = values.iter().enumerate().map(|(n, value)| value.clone() + ends[n % 2]).collect();
     let accepted = ids(&batch(http, &[], text.trim_end_matches(['\r', '\n'])));
@@ -78,11 +78,11 @@ fn ten_thousand_lines_keep_their_order_and_their_bytes() {
     await_sent(http, &accepted[9_999]);
 }
 
-/// Clients that send numbered batches of numbered lines until told to stop.
+/// Clients that send numbered batches of numbered lines until stopped.
 struct BatchLoad {
     stop: Arc<AtomicBool>,
     accepted: Arc<AtomicU64>,
-    /// Those answered 202.
+    /// Batches answered with 202.
     known: Arc<Mutex<BTreeSet<u64>>>,
     clients: Vec<std::thread::JoinHandle<()>>,
 }
@@ -122,7 +122,7 @@ impl BatchLoad {
     }
 }
 
-/// Sends a batch; says whether it was accepted.
+/// Sends a batch; returns whether it was accepted.
 fn send(http: &mut Client, number: u64) -> bool {
     let line = |line| format!("{{\"key\":\"b{number}\",\"batch\":{number},\"line\":{line}}}\n");
     let body: String = (0..LINES).map(line).collect();
@@ -132,7 +132,7 @@ fn send(http: &mut Client, number: u64) -> bool {
             true
         }
         Err(_) => {
-            // Killed, or not up again yet: as a real client would, not at once.
+            // The daemon is killed or not yet started: retry with a delay, like a real client.
             std::thread::sleep(std::time::Duration::from_millis(20));
             false
         }
@@ -140,19 +140,20 @@ fn send(http: &mut Client, number: u64) -> bool {
 }
 
 #[test]
-fn every_batch_is_whole_or_absent_after_kills_in_the_middle_of_large_ones() {
+fn kills_during_large_batches_leave_each_whole_or_absent() {
     const KILLS: u64 = 12;
-    let test = "every_batch_is_whole_or_absent_after_kills_in_the_middle_of_large_ones";
+    let test = "kills_during_large_batches_leave_each_whole_or_absent";
     let Some(kafka) = services::shared_kafka(test) else { return };
     let topic = unique_name("orders");
     Admin::new(&kafka).create_topic(&topic, 3, 1, &[]);
-    // A batch fills half a segment: many of them end where one is sealed.
+    // A batch fills half a segment, so many batches end where a segment is sealed.
     let mut forebay = daemon_on(&kafka, &topic).set("wal.segment_size", "1MiB");
     forebay.start();
     let load = BatchLoad::start(&forebay.address());
     for kill in 0..KILLS {
         load.await_accepted(1 + kill % 4);
-        // Another place in a batch each time: reading, checking, writing and flushing one takes some milliseconds.
+        // The kill hits another stage of a batch each time: reading, checking, writing and flushing take some
+        // milliseconds.
         std::thread::sleep(std::time::Duration::from_millis(kill * 7 % 20));
         forebay.kill();
         forebay.start();

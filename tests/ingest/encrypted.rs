@@ -1,5 +1,5 @@
-//! Encryption at rest, on the real binary: nothing of what clients send stands in any file, and without the right key
-//! nothing starts and nothing is touched.
+//! Encryption at rest, with the real binary. No client data appears in any file in plain text. Without the right key
+//! the daemon does not start and changes no file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,13 +14,13 @@ use support::process::Forebay;
 use support::scratch;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-/// Key, value, trace and idempotency key: what a request leaves in its record.
+/// Key, value, trace and idempotency key: the client data in a record.
 const PLANTED: [&str; 4] =
     ["key-of-ada-lovelace", "value-of-ada-lovelace", TRACE, "idempotency-of-ada-lovelace"];
 /// More than one commit.
 const RECORDS: u64 = 200;
 
-/// A key file, of `digit` 64 times.
+/// A key file with `digit` 64 times.
 fn key(dir: &Path, digit: char) -> PathBuf {
     write(dir.join(format!("key-{digit}")), &format!("{}\n", digit.to_string().repeat(64)), 0o600)
 }
@@ -47,7 +47,7 @@ fn planted(http: &mut Client) -> Response {
     http.request("POST", ORDERS, &headers, body.as_bytes()).unwrap()
 }
 
-/// Every file of the log's directory, but the socket.
+/// Every file of the log's directory except the socket.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut open = vec![dir.to_owned()];
@@ -63,7 +63,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// The files in which something of `planted` stands.
+/// The files that contain one of the `planted` texts.
 fn showing<'a>(dir: &Path, planted: &[&'a str]) -> Vec<(PathBuf, &'a str)> {
     let mut found = Vec::new();
     for (path, bytes) in files(dir) {
@@ -74,7 +74,7 @@ fn showing<'a>(dir: &Path, planted: &[&'a str]) -> Vec<(PathBuf, &'a str)> {
 }
 
 #[test]
-fn no_file_of_the_log_shows_what_a_client_sent_and_everything_works_as_before() {
+fn encrypted_files_contain_no_client_data() {
     let keys = scratch::dir("keys");
     for key in [None, Some(key(keys.path(), 'a'))] {
         let mut forebay = daemon();
@@ -86,7 +86,7 @@ fn no_file_of_the_log_shows_what_a_client_sent_and_everything_works_as_before() 
             id(&http.post(ORDERS, &format!(r#"{{"id":"{}-{n}","amount":1}}"#, PLANTED[0])).unwrap());
         }
         await_sent(http, &first);
-        // A crash, an orderly stop, and a start that delivers all of it again from the files.
+        // A crash, an orderly stop, and a start that delivers everything again from the files.
         forebay.kill();
         let after_kill = showing(&forebay.wal_dir(), &PLANTED);
         forebay.start();
@@ -104,7 +104,7 @@ fn no_file_of_the_log_shows_what_a_client_sent_and_everything_works_as_before() 
 }
 
 #[test]
-fn no_file_shows_a_person_whose_registration_is_in_flight() {
+fn encrypted_files_contain_no_data_of_pending_registrations() {
     const PERSON: [&str; 3] = ["ada-lovelace", "ada@lovelace.example", "491700000815"];
     let body = r#"{"name":"ada-lovelace","email":"ada@lovelace.example","phone":"+49 170 0000815","password":"correct horse"}"#;
     let keys = scratch::dir("keys");
@@ -119,8 +119,8 @@ fn no_file_shows_a_person_whose_registration_is_in_flight() {
     let markers = |forebay: &Forebay| forebay.wal_dir().join("markers");
     let mut plain = daemon();
     hold(&mut plain);
-    assert_eq!(showing(&markers(&plain), &PERSON).len(), 3, "without encryption all of it is there");
-    // The store of before encryption was turned on goes.
+    assert_eq!(showing(&markers(&plain), &PERSON).len(), 3, "without encryption all of it is readable");
+    // The store from before encryption is deleted.
     set_key(&mut plain, Some(&key), &[]);
     plain.start();
     assert!(plain.terminate().success());
@@ -137,7 +137,7 @@ fn no_file_shows_a_person_whose_registration_is_in_flight() {
 }
 
 #[test]
-fn without_the_right_key_the_daemon_ends_with_78_and_touches_nothing() {
+fn a_wrong_key_exits_with_78_and_changes_nothing() {
     let keys = scratch::dir("keys");
     let (right, wrong) = (key(keys.path(), 'a'), key(keys.path(), 'b'));
     let malformed = write(keys.path().join("malformed"), "abc", 0o600);
@@ -160,8 +160,8 @@ fn without_the_right_key_the_daemon_ends_with_78_and_touches_nothing() {
         forebay.launch();
         assert_eq!(forebay.wait(LONG).code(), Some(78), "{words}: {}", forebay.log());
         assert!(forebay.log().lines().rfind(|line| line.starts_with("forebay: ")).unwrap().contains(words));
-        assert!(files(&forebay.wal_dir()) == before, "{words}: something was touched");
-        assert!(!forebay.log().contains("aaaaaaaa"), "a key is never shown");
+        assert!(files(&forebay.wal_dir()) == before, "{words}: a file was changed");
+        assert!(!forebay.log().contains("aaaaaaaa"), "a key must never be logged");
     }
     set_key(&mut forebay, Some(&wrong), &[&right]);
     forebay.start();
@@ -171,7 +171,7 @@ fn without_the_right_key_the_daemon_ends_with_78_and_touches_nothing() {
 }
 
 #[test]
-fn check_config_reads_the_key_files_and_names_every_mistake() {
+fn check_config_reports_every_error_in_key_files() {
     let keys = scratch::dir("keys");
     let malformed = write(keys.path().join("malformed"), "abc", 0o600);
     let mut forebay = daemon().args(&["check-config"]);

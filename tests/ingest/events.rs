@@ -1,4 +1,4 @@
-//! CloudEvents, from HTTP to a real Kafka: attributes, data, and what is recognised as the same event.
+//! CloudEvents, from HTTP to a real Kafka: attributes, data, and recognition of repeated events.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ const DOCUMENT: &str = "application/cloudevents+json";
 const BATCH: &str = "application/cloudevents-batch+json";
 const PATHS: [&str; 2] = ["/v1/commands/binary.store", "/v1/commands/structured.store"];
 
-/// A daemon with a kind for each mode that Kafka has, and their topics.
+/// A daemon with one kind per CloudEvents mode of Kafka, and their topics.
 fn stage(bootstrap: &str) -> (Forebay, [String; 2]) {
     let topics = [unique_name("binary"), unique_name("structured")];
     let mut forebay = daemon().set("kafka.brokers", bootstrap);
@@ -44,8 +44,8 @@ fn of<'r>(records: &'r [Record], id: &str) -> &'r Record {
 }
 
 #[test]
-fn events_reach_kafka_with_every_attribute_in_the_mode_that_the_kind_has() {
-    let test = "events_reach_kafka_with_every_attribute_in_the_mode_that_the_kind_has";
+fn events_reach_kafka_with_all_attributes_in_the_configured_mode() {
+    let test = "events_reach_kafka_with_all_attributes_in_the_configured_mode";
     let Some(bootstrap) = services::shared_kafka(test) else { return };
     let (forebay, topics) = stage(&bootstrap);
     let http = &mut forebay.http();
@@ -95,7 +95,7 @@ fn events_reach_kafka_with_every_attribute_in_the_mode_that_the_kind_has() {
                 (&json!("\"quoted\" 😀"), &344)
             );
             assert_eq!(document(&large)["subject"], long);
-            assert_eq!(document(&xml)["data"], "<ö/>", "as it came");
+            assert_eq!(document(&xml)["data"], "<ö/>", "unchanged");
             let types = records.iter().map(|record| record.header("content-type"));
             assert!(types.eq([Some("application/cloudevents+json; charset=UTF-8"); 4]));
         }
@@ -103,8 +103,8 @@ fn events_reach_kafka_with_every_attribute_in_the_mode_that_the_kind_has() {
 }
 
 #[test]
-fn an_event_that_is_sent_again_is_accepted_once_after_a_crash_too() {
-    let test = "an_event_that_is_sent_again_is_accepted_once_after_a_crash_too";
+fn a_repeated_event_is_accepted_once_even_after_a_crash() {
+    let test = "a_repeated_event_is_accepted_once_even_after_a_crash";
     let Some(bootstrap) = services::shared_kafka(test) else { return };
     let (mut forebay, topics) = stage(&bootstrap);
     let one = event("1", json!({"data": {"a": 1}}));
@@ -122,7 +122,7 @@ fn an_event_that_is_sent_again_is_accepted_once_after_a_crash_too() {
         let again = post(http, PATHS[0], BATCH, &batch);
         assert!(is_replay(&again) && ids(&again) == both, "{}", again.text());
     }
-    // Without a token it may be another sender's: both are kept.
+    // Without a token it may come from another client: both are kept.
     let http = &mut forebay.http();
     let other = id(&post(http, PATHS[0], DOCUMENT, &event("1", json!({"data": {"a": 2}}))));
     assert_ne!(other, first);
@@ -130,12 +130,12 @@ fn an_event_that_is_sent_again_is_accepted_once_after_a_crash_too() {
     await_drained(&forebay);
     let records = read_all(&bootstrap, &topics[0]);
     let key = |id: &str| of(&records, id).header("forebay-idempotency-key").expect("a key").to_owned();
-    assert_eq!(key(&first), key(&other), "made of source and id");
+    assert_eq!(key(&first), key(&other), "built from source and id");
     assert!(records.len() >= 4, "{records:?}");
 }
 
 #[test]
-fn a_batch_with_one_event_that_is_none_leaves_nothing_in_the_log() {
+fn one_invalid_event_rejects_the_whole_batch() {
     let types = "cloudevents = \"binary\"";
     let mut forebay =
         daemon().toml(&format!("[[kinds]]\nname = \"binary.store\"\ntopic = \"e.v1\"\n{types}\n"));
@@ -147,7 +147,7 @@ fn a_batch_with_one_event_that_is_none_leaves_nothing_in_the_log() {
     assert_eq!(refusal(&answer), (400, "invalid_event".to_owned()));
     assert_eq!(
         answer.json()["errors"],
-        json!([{"pointer": "/700/specversion", "detail": "specversion: it is missing"}])
+        json!([{"pointer": "/700/specversion", "detail": "specversion: is missing"}])
     );
     assert_eq!(metric(&forebay, "forebay_wal_append_total"), 0.0);
     events[700]["specversion"] = json!("1.0");

@@ -1,4 +1,4 @@
-//! The index of keys lost or damaged: the log is the truth, and rebuilding it holds nobody up who sent no key.
+//! A lost or damaged idempotency index: it is rebuilt from the log, and requests without a key are not delayed.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,7 @@ use support::http::Client;
 use support::process::Forebay;
 use support::{scratch, wait};
 
-/// A replay of the request with this key, once the index knows about keys again.
+/// Waits until the index recognises the key, and returns the id of the replayed response.
 fn await_replay(http: &mut Client, key: &str) -> String {
     let answer = wait::until("the key is recognised", LONG, || {
         let answer = keyed(http, "order.create", key, &order(key));
@@ -23,8 +23,8 @@ fn await_replay(http: &mut Client, key: &str) -> String {
 }
 
 #[test]
-fn without_its_index_a_daemon_accepts_at_once_and_asks_only_keyed_requests_to_wait() {
-    // More than a start reads before it accepts.
+fn a_missing_index_delays_only_requests_with_a_key() {
+    // More records than a start reads before it accepts requests.
     const BATCHES: usize = 11;
     let mut forebay = daemon().set("kafka.brokers", NO_KAFKA).toml(&kind("order.create", "orders.v1"));
     forebay.start();
@@ -36,7 +36,7 @@ fn without_its_index_a_daemon_accepts_at_once_and_asks_only_keyed_requests_to_wa
     }
     let last = id(&keyed(http, "order.create", "last", &order("last")));
     forebay.kill();
-    // A file in its place: it cannot be rebuilt before the file is gone.
+    // A file in place of the directory: the index cannot be rebuilt until the file is removed.
     let index = forebay.wal_dir().join("index");
     fs::remove_dir_all(&index).unwrap();
     fs::write(&index, b"").unwrap();
@@ -56,7 +56,7 @@ fn without_its_index_a_daemon_accepts_at_once_and_asks_only_keyed_requests_to_wa
 }
 
 #[test]
-fn a_retry_is_accepted_when_the_log_was_restored_without_its_index() {
+fn a_log_restored_without_its_index_accepts_retries() {
     let mut forebay = daemon().set("kafka.brokers", NO_KAFKA);
     forebay.start();
     let kept = id(&keyed(&mut forebay.http(), "order.create", "kept", &order("kept")));
@@ -81,12 +81,12 @@ fn a_retry_is_accepted_when_the_log_was_restored_without_its_index() {
     let before = backlog_value(&forebay, "backlog");
     let retried = keyed(http, "order.create", "lost", &order("lost"));
     assert!(!is_replay(&retried) && id(&retried) != other, "{}", retried.text());
-    assert_eq!(backlog_value(&forebay, "backlog"), before + 1, "it was appended");
+    assert_eq!(backlog_value(&forebay, "backlog"), before + 1, "the request was appended");
     assert_eq!(await_replay(http, "kept"), kept);
 }
 
 #[test]
-fn files_of_the_index_and_of_the_markers_are_private_under_any_umask() {
+fn index_and_reservation_files_are_private_under_any_umask() {
     let mut forebay = daemon();
     forebay.start();
     let http = &mut forebay.http();
@@ -108,7 +108,7 @@ fn files_of_the_index_and_of_the_markers_are_private_under_any_umask() {
     }
 }
 
-/// What is done to one file of the index.
+/// Damages one file of the index.
 type Damage = fn(&Path);
 
 fn garbage(path: &Path) {
@@ -151,7 +151,7 @@ fn a_damaged_index_is_rebuilt_from_the_log() {
     let first: Vec<_> = keys.iter().map(|key| id(&keyed(http, "order.create", key, &order(key)))).collect();
     let ways: [(&str, Damage); 3] = [("garbage", garbage), ("cut", cut), ("rot", rot)];
     for (way, how) in ways {
-        // Orderly, so that the index covers the whole log: what is lost must not be believed to be there.
+        // An orderly stop, so that the index covers the whole log: a lost part must not count as complete.
         assert!(forebay.terminate().success());
         damage(&forebay, how);
         forebay.start();

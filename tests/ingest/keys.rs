@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: one command, however often and however fast it is asked for.
+//! `Idempotency-Key`: one command, however often and however fast it is sent.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Barrier};
@@ -12,14 +12,14 @@ use support::kafka::ClusterOptions;
 use support::{services, wait};
 
 #[test]
-fn a_repeated_request_gets_the_first_id_and_makes_one_record_also_over_kill_9() {
+fn a_repeated_request_gets_the_first_id_after_kill_9() {
     let kinds = [kind("order.create", "orders.v1"), kind("invoice.create", "invoices.v1")].concat();
     let mut forebay = daemon().toml(&kinds);
     forebay.start();
     let http = &mut forebay.http();
     let first = keyed(http, "order.create", "k-1", &order("a"));
     assert!(!is_replay(&first));
-    // At once: nothing but the log knows the key.
+    // At once, so that only the log knows the key.
     forebay.kill();
     forebay.start();
     let http = &mut forebay.http();
@@ -29,12 +29,12 @@ fn a_repeated_request_gets_the_first_id_and_makes_one_record_also_over_kill_9() 
         assert_eq!((id(&again), again.json()), (id(&first), first.json()));
         assert_eq!(again.header("location"), first.header("location"));
     }
-    // A caller without a token is told from others by its body only.
+    // Only the body distinguishes clients without a token.
     let other_body = keyed(http, "order.create", "k-1", &order("a").replace(":1", ": 1"));
     assert!(!is_replay(&other_body) && id(&other_body) != id(&first));
     let other_kind = keyed(http, "invoice.create", "k-1", &order("b"));
     assert!(!is_replay(&other_kind) && id(&other_kind) != id(&first));
-    // A refused request does not use its key up.
+    // A rejected request does not use its key.
     assert_eq!(keyed(http, "order.create", "k-2", "{").status, 400);
     assert!(!is_replay(&keyed(http, "order.create", "k-2", &order("c"))));
     await_drained(&forebay);
@@ -46,7 +46,7 @@ fn a_repeated_request_gets_the_first_id_and_makes_one_record_also_over_kill_9() 
 }
 
 #[test]
-fn sixty_four_requests_at_once_with_one_key_make_one_record_and_all_get_its_id() {
+fn concurrent_requests_with_one_key_create_one_record() {
     const ROUNDS: usize = 25;
     const CLIENTS: usize = 64;
     let mut forebay = daemon();
@@ -71,7 +71,7 @@ fn sixty_four_requests_at_once_with_one_key_make_one_record_and_all_get_its_id()
     for round in 0..ROUNDS {
         let of_round: HashSet<_> = answers.iter().map(|client| &client[round].0).collect();
         assert_eq!(of_round.len(), 1, "{of_round:?}");
-        assert_eq!(answers.iter().filter(|client| !client[round].1).count(), 1, "one was the first");
+        assert_eq!(answers.iter().filter(|client| !client[round].1).count(), 1, "exactly one was the first");
         all.extend(of_round);
     }
     await_drained(&forebay);
@@ -80,24 +80,24 @@ fn sixty_four_requests_at_once_with_one_key_make_one_record_and_all_get_its_id()
 }
 
 #[test]
-fn a_key_and_a_status_live_as_long_as_their_segment() {
+fn a_key_and_a_status_expire_with_their_segment() {
     let mut forebay = daemon().set("wal.segment_max_age", "1s").set("wal.retain_acked_age", "2s");
     forebay.start();
     let http = &mut forebay.http();
     let first = id(&keyed(http, "order.create", "k", &order("a")));
     assert!(is_replay(&keyed(http, "order.create", "k", &order("a"))));
-    wait::until_true("the segment is let go of", LONG, || status(http, &first).status == 404);
-    // Its digest went with it: another body is no conflict.
+    wait::until_true("the segment expires", LONG, || status(http, &first).status == 404);
+    // Its digest expired too: another body is no conflict.
     let second = keyed(http, "order.create", "k", &order("b"));
     assert!(!is_replay(&second) && id(&second) != first);
     assert!(is_replay(&keyed(http, "order.create", "k", &order("b"))));
 }
 
 #[test]
-fn a_key_whose_segment_went_before_an_older_one_is_forgotten_too() {
-    let test = "a_key_whose_segment_went_before_an_older_one_is_forgotten_too";
+fn a_key_expires_with_its_segment_before_an_older_one() {
+    let test = "a_key_expires_with_its_segment_before_an_older_one";
     let Some(kafka) = services::kafka(test) else { return };
-    // Else the broker creates the topic that is missing.
+    // Otherwise the broker creates the missing topic.
     let cluster = kafka.start(ClusterOptions::single().set("auto.create.topics.enable", "false"));
     let (kafka, topic) = (cluster.bootstrap(), unique_name("orders"));
     Admin::new(&kafka).create_topic(&topic, 1, 1, &[]);
@@ -108,12 +108,12 @@ fn a_key_whose_segment_went_before_an_older_one_is_forgotten_too() {
         .set("wal.retain_acked_age", "1ms");
     forebay.start();
     let http = &mut forebay.http();
-    // Cannot be sent, so that its segment stays.
+    // Cannot be sent, so its segment is retained.
     let lost = id(&keyed(http, "lost.create", "k", &order("a")));
     let sealed = || std::fs::read_dir(forebay.wal_dir().join("pending")).unwrap().count() > 1;
     wait::until_true("its segment is sealed", LONG, sealed);
     let first = id(&keyed(http, "order.create", "k", &order("a")));
-    wait::until_true("the later segment is let go of", LONG, || status(http, &first).status == 404);
+    wait::until_true("the later segment expires", LONG, || status(http, &first).status == 404);
     assert_eq!(status(http, &lost).json()["state"], "accepted");
     let second = keyed(http, "order.create", "k", &order("a"));
     assert!(id(&second) != first && !is_replay(&second));
@@ -121,7 +121,7 @@ fn a_key_whose_segment_went_before_an_older_one_is_forgotten_too() {
 }
 
 #[test]
-fn a_batch_with_a_key_is_replayed_with_all_its_ids_in_order() {
+fn a_repeated_batch_gets_all_its_ids_in_order() {
     let mut forebay = daemon();
     forebay.start();
     let lines: Vec<_> = (0..10_000).map(|n| order(&n.to_string())).collect();
@@ -142,7 +142,7 @@ fn a_batch_with_a_key_is_replayed_with_all_its_ids_in_order() {
 }
 
 #[test]
-fn a_key_that_is_too_long_or_not_printable_is_refused() {
+fn a_too_long_or_unprintable_key_is_rejected() {
     let mut forebay = daemon();
     forebay.start();
     let http = &mut forebay.http();

@@ -1,4 +1,4 @@
-//! A stop under load, a directory that is taken, a configuration that is wrong.
+//! A stop under load, a directory in use, and an invalid configuration.
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
@@ -11,7 +11,7 @@ use support::consume::read_all;
 use support::wait;
 
 #[test]
-fn a_stop_under_load_answers_or_ends_cleanly_and_loses_nothing() {
+fn a_stop_under_load_loses_no_acknowledged_command() {
     const CLIENTS: usize = 16;
     let mut forebay = daemon();
     forebay.start();
@@ -58,7 +58,7 @@ fn a_stop_under_load_answers_or_ends_cleanly_and_loses_nothing() {
         records.iter().map(|record| record.header("forebay-command-id").unwrap()).collect();
     assert!(
         ids.iter().all(|id| there.contains(&id[..])),
-        "{} acknowledged, {} there",
+        "{} acknowledged, {} found",
         ids.len(),
         there.len()
     );
@@ -80,7 +80,7 @@ fn a_stop_answers_every_request_that_waits_for_its_flush() {
             std::thread::spawn(move || http.post(ORDERS, &order(&client.to_string())))
         })
         .collect();
-    // The scrape is a request, too.
+    // The scrape counts as a request.
     let waiting = || metric(&forebay, "http_in_flight") > CLIENTS as f64;
     wait::until_true("all of them wait", LONG, waiting);
     assert!(forebay.terminate().success());
@@ -90,7 +90,7 @@ fn a_stop_answers_every_request_that_waits_for_its_flush() {
 }
 
 #[test]
-fn a_second_daemon_on_the_same_directory_is_told_who_has_it() {
+fn a_second_daemon_on_a_directory_names_the_first() {
     let mut first = daemon();
     first.start();
     let before = id(&first.http().post(ORDERS, &order("a")).unwrap());
@@ -100,7 +100,7 @@ fn a_second_daemon_on_the_same_directory_is_told_who_has_it() {
     let (said, pid) = (second.log(), first.pid());
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert!(said.contains(&pid.to_string()) && said.contains(host.trim()), "{said}");
-    // The first one did not notice.
+    // The first daemon was not affected.
     assert_eq!(status(&mut first.http(), &before).status, 200);
     id(&first.http().post(ORDERS, &order("b")).unwrap());
     assert!(first.terminate().success());
@@ -109,7 +109,7 @@ fn a_second_daemon_on_the_same_directory_is_told_who_has_it() {
 }
 
 #[test]
-fn five_mistakes_are_reported_at_once_each_with_its_place() {
+fn five_config_errors_are_reported_at_once_with_their_places() {
     let mut forebay = daemon()
         .set("wal.segment_size", "1KiB")
         .set("wal.segmnt", 1)
@@ -127,5 +127,5 @@ fn five_mistakes_are_reported_at_once_each_with_its_place() {
     for found in ["1KiB", "1000", "some", "loud"] {
         assert!(said.contains(found), "{found} in:\n{said}");
     }
-    assert!(!forebay.wal_dir().exists(), "nothing was touched");
+    assert!(!forebay.wal_dir().exists(), "the log's directory must not be created");
 }

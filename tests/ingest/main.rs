@@ -1,9 +1,10 @@
-//! What a client is told, tested on the real binary: one command for one key, a batch whole or not at all, a status
-//! that is true, a refusal that says when to come back, and a stop that loses nothing.
+//! The contract with clients, tested with the real binary: one command per key, batches all or nothing, correct
+//! statuses, rejections that tell when to retry, and a stop that loses nothing.
 //!
-//! Most tests use the embedded broker. It is filled anew from the log at every start, so that what it holds after a
+//! Most tests use the embedded broker. It is filled from the log at every start, so after a `kill -9` its content is
+//! the content of the log.
 //! `kill -9` is what the log holds.
-// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+// A failed preparation step ends the test with its own message.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use support::daemon;

@@ -1,4 +1,5 @@
-//! Bodies that are not JSON, byte for byte from the request to Kafka: through a crash, encrypted, dead and requeued.
+//! Bodies that are not JSON, byte for byte from the request to Kafka: after a crash, encrypted, dead-lettered and
+//! requeued.
 
 use std::fs;
 use std::fs::Permissions;
@@ -22,7 +23,7 @@ use support::{scratch, services};
 const FILES: &str = "/v1/commands/file.store";
 const AVRO: &str = "application/avro; schema=\"5\"";
 
-/// A kind whose bodies are bytes and whose key is in a header.
+/// A kind with opaque bodies and its key in a header.
 fn kind(topic: &str) -> String {
     let types =
         "content_types = [\"application/avro\", \"application/octet-stream\"]\nkey_header = \"File-Name\"\n";
@@ -37,7 +38,7 @@ fn key(dir: &std::path::Path) -> PathBuf {
     path
 }
 
-/// Every byte there is, some that text would lose, and as many more as asked for.
+/// Every byte value, some sequences that are invalid as text, and `more` further bytes.
 fn body(more: usize) -> Vec<u8> {
     let special = *b"\r\n\0\xff\xfe{\"a\":1}\n";
     (0..=255).chain(special).chain((0..more).map(|n| (n * 7 % 251) as u8)).collect()
@@ -48,7 +49,7 @@ fn store(http: &mut Client, name: &str, body: &[u8]) -> Response {
     http.request("POST", FILES, &headers, body).unwrap()
 }
 
-/// One record of a topic, which has no other.
+/// The only record of a topic.
 fn only(bootstrap: &str, topic: &str) -> Record {
     let mut records = read_all(bootstrap, topic);
     assert_eq!(records.len(), 1, "{records:?}");
@@ -57,14 +58,14 @@ fn only(bootstrap: &str, topic: &str) -> Record {
 
 #[track_caller]
 fn is_as_sent(record: &Record, name: &str, body: &[u8], id: &str) {
-    assert!(record.value.as_deref() == Some(body), "another value");
+    assert!(record.value.as_deref() == Some(body), "the value differs");
     assert_eq!(record.key.as_deref(), Some(name.as_bytes()));
     assert_eq!((record.header("content-type"), record.header("forebay-command-id")), (Some(AVRO), Some(id)));
 }
 
 #[test]
-fn bytes_survive_a_crash_and_encryption_and_reach_kafka_unchanged() {
-    let test = "bytes_survive_a_crash_and_encryption_and_reach_kafka_unchanged";
+fn opaque_bytes_reach_kafka_unchanged_after_crash_and_encryption() {
+    let test = "opaque_bytes_reach_kafka_unchanged_after_crash_and_encryption";
     let Some(bootstrap) = services::shared_kafka(test) else { return };
     let keys = scratch::dir("keys");
     for encrypted in [false, true] {
@@ -88,8 +89,8 @@ fn bytes_survive_a_crash_and_encryption_and_reach_kafka_unchanged() {
 }
 
 #[test]
-fn a_body_that_is_too_large_for_its_topic_is_a_dead_letter_that_can_be_sent_again() {
-    let test = "a_body_that_is_too_large_for_its_topic_is_a_dead_letter_that_can_be_sent_again";
+fn an_oversized_body_becomes_a_dead_letter_and_is_requeued() {
+    let test = "an_oversized_body_becomes_a_dead_letter_and_is_requeued";
     let Some(bootstrap) = services::shared_kafka(test) else { return };
     let (admin, topic) = (Admin::new(&bootstrap), unique_name("files"));
     admin.create_topic(&topic, 1, 1, &[("max.message.bytes", "3000")]);
@@ -120,7 +121,7 @@ fn requeue_all(forebay: &Forebay) {
 }
 
 #[test]
-fn what_a_kind_does_not_take_is_refused_and_not_logged() {
+fn a_request_invalid_for_its_kind_is_not_logged() {
     let mut forebay = daemon().toml(&kind("files.v1"));
     forebay.start();
     let http = &mut forebay.http();

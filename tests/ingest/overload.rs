@@ -1,4 +1,4 @@
-//! Too much: each bound refuses with its own code, says when to come back, and ends by itself.
+//! Overload: each limit rejects with its own code, tells when to retry, and accepts again without intervention.
 
 use std::sync::{Arc, Barrier};
 
@@ -10,11 +10,11 @@ use support::kafka::ClusterOptions;
 use support::process::Forebay;
 use support::{services, wait};
 
-/// `/readyz` of the operators' listener. The public one says whether creates are accepted just the same; it is asked before
-/// and after the other, because what they say may change in between.
+/// `/readyz` of the operators' listener. The public listener must report the same readiness; it is queried before and
+/// after, because the state may change in between.
 fn ready(forebay: &Forebay) -> Response {
     let said = |answer: &Response| (answer.status, answer.json()["reason"].clone());
-    wait::until("readiness stands still", LONG, || {
+    wait::until("readiness is stable", LONG, || {
         let public = forebay.http().get("/readyz").unwrap();
         let admin = forebay.admin_http().get("/readyz").unwrap();
         let again = forebay.http().get("/readyz").unwrap();
@@ -25,8 +25,8 @@ fn ready(forebay: &Forebay) -> Response {
 }
 
 #[test]
-fn a_full_backlog_refuses_while_kafka_is_away_and_ends_by_itself() {
-    let Some(kafka) = services::kafka("a_full_backlog_refuses_while_kafka_is_away_and_ends_by_itself") else {
+fn a_full_backlog_rejects_until_kafka_is_available() {
+    let Some(kafka) = services::kafka("a_full_backlog_rejects_until_kafka_is_available") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single());
@@ -36,13 +36,13 @@ fn a_full_backlog_refuses_while_kafka_is_away_and_ends_by_itself() {
     let http = &mut forebay.http();
     id(&http.post(ORDERS, &order("before")).unwrap());
     await_drained(&forebay);
-    wait::until_true("Kafka is well", LONG, || ready(&forebay).json()["dependencies"]["kafka"] == "ok");
+    wait::until_true("Kafka is healthy", LONG, || ready(&forebay).json()["dependencies"]["kafka"] == "ok");
     cluster.broker(1).kill();
     id(&http.post(ORDERS, &order("away")).unwrap());
-    wait::until_true("Kafka's absence shows", LONG, || {
+    wait::until_true("Kafka is reported as unavailable", LONG, || {
         ready(&forebay).json()["dependencies"]["kafka"] != "ok"
     });
-    assert_eq!(ready(&forebay).status, 200, "accepting without Kafka is the purpose");
+    assert_eq!(ready(&forebay).status, 200, "commands are accepted without Kafka");
     let filling = filled(&order("a"), 50_000);
     let mut accepted = 0;
     let refused = wait::until("the backlog is full", LONG, || {
@@ -51,20 +51,20 @@ fn a_full_backlog_refuses_while_kafka_is_away_and_ends_by_itself() {
         (answer.status != 202).then_some(answer)
     });
     assert_eq!(refusal(&refused), (503, "backlog_full".to_owned()));
-    // 8 MiB of 50 kB each.
+    // 8 MiB of commands of 50 kB each.
     assert!((150..180).contains(&accepted), "{accepted}");
     assert_eq!((ready(&forebay).status, &ready(&forebay).json()["reason"]), (503, &"backlog_full".into()));
     cluster.broker(1).start();
     wait::until_true("it accepts again", LONG, || http.post(ORDERS, &order("after")).unwrap().status == 202);
     await_drained(&forebay);
-    wait::until_true("Kafka is well", LONG, || ready(&forebay).json()["dependencies"]["kafka"] == "ok");
+    wait::until_true("Kafka is healthy", LONG, || ready(&forebay).json()["dependencies"]["kafka"] == "ok");
     assert_eq!(ready(&forebay).status, 200);
 }
 
 #[test]
-fn a_full_queue_refuses_what_a_slow_disk_cannot_take_and_memory_stays_bounded() {
+fn a_slow_disk_fills_the_queue_within_bounded_memory() {
     const CLIENTS: usize = 48;
-    let test = "a_full_queue_refuses_what_a_slow_disk_cannot_take_and_memory_stays_bounded";
+    let test = "a_slow_disk_fills_the_queue_within_bounded_memory";
     if !has_strace(test) {
         return;
     }
@@ -92,7 +92,7 @@ fn a_full_queue_refuses_what_a_slow_disk_cannot_take_and_memory_stays_bounded() 
     for answer in &refused {
         assert_eq!(refusal(answer), (503, "queue_full".to_owned()));
     }
-    // Each connection may hold its body; nothing gathers behind them.
+    // Each connection may hold its body; nothing more accumulates.
     let after = resident(&forebay);
     assert!(after < before + (96 << 20), "memory grew from {before} to {after} bytes");
     id(&forebay.http().post(ORDERS, &order("after")).unwrap());

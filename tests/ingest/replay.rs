@@ -1,4 +1,4 @@
-//! A range delivered again by a running daemon, as `wal-tools replay --apply` asks for it.
+//! A range delivered again by a running daemon, as requested by `wal-tools replay --apply`.
 
 use forebay::control;
 use forebay::control::{ControlResponse, RecordOutcome, Request};
@@ -20,7 +20,7 @@ fn replay(forebay: &Forebay, lsns: impl IntoIterator<Item = u64>) -> Vec<RecordO
 }
 
 #[test]
-fn records_go_again_under_their_ids_in_order_and_nothing_else_changes() {
+fn a_replay_keeps_ids_order_and_statuses() {
     const COUNT: usize = 600;
     let mut forebay = daemon();
     forebay.start();
@@ -40,7 +40,7 @@ fn records_go_again_under_their_ids_in_order_and_nothing_else_changes() {
     let mut records = read_all(&embedded_broker(&forebay), "orders.v1");
     assert_eq!(records.len(), 2 * COUNT);
     records.sort_by_key(|record| (record.partition, record.offset));
-    // Of each key: all its commands in order, and then all of them again.
+    // For each key: all its commands in order, then all of them again.
     for key in records.iter().map(|record| record.key.clone()).collect::<std::collections::BTreeSet<_>>() {
         let of_key: Vec<_> = records.iter().filter(|record| record.key == key).collect();
         let (once, again) = of_key.split_at(of_key.len() / 2);
@@ -54,10 +54,10 @@ fn records_go_again_under_their_ids_in_order_and_nothing_else_changes() {
         assert!(all.iter().filter(|id| ids(once).contains(id)).eq(ids(once).iter()), "in order");
         assert!(once.iter().zip(again).all(|(a, b)| a.value == b.value));
     }
-    assert_eq!(status(http, &first).json(), before, "what was sent stays sent, where it was");
+    assert_eq!(status(http, &first).json(), before, "the status of a sent command does not change");
     for restarted in [false, true] {
         if restarted {
-            // The index is read from the log anew where it was not saved: it must not find the copies.
+            // The index is read from the log again if it was not saved: it must not find the copies.
             forebay.kill();
             forebay.start();
         }
@@ -68,7 +68,7 @@ fn records_go_again_under_their_ids_in_order_and_nothing_else_changes() {
 }
 
 #[test]
-fn what_waits_is_not_replayed_and_a_full_backlog_takes_no_replay() {
+fn undelivered_records_and_a_full_backlog_reject_a_replay() {
     let mut forebay = daemon().set("wal.max_backlog_size", "64KiB");
     forebay.start();
     let http = &mut forebay.http();

@@ -1,4 +1,4 @@
-//! Requests and daemons as these tests use them.
+//! Requests and daemons of these tests.
 
 use std::process::Command;
 
@@ -10,13 +10,13 @@ use support::http::{Client, Response};
 use support::process::Forebay;
 use support::{services, wait};
 
-/// Where nobody listens: Kafka is away for as long as a daemon has this for its brokers.
+/// An address without a listener: brokers that are unavailable.
 pub const NO_KAFKA: &str = "127.0.0.1:9";
 
-/// Where `order.create` is accepted.
+/// Path of `order.create`.
 pub const ORDERS: &str = "/v1/commands/order.create";
 
-/// A daemon with small segments that keeps house often. On the embedded broker, with `order.create` and its schema.
+/// A daemon with small segments and frequent maintenance, on the embedded broker, with `order.create` and its schema.
 pub fn daemon() -> Forebay {
     Forebay::new(env!("CARGO_BIN_EXE_forebay"))
         .set("wal.segment_size", "4MiB")
@@ -24,7 +24,7 @@ pub fn daemon() -> Forebay {
         .set("drain.checkpoint_interval", "50ms")
 }
 
-/// The same on real brokers, its commands in a topic of its own.
+/// The same daemon on real brokers, with its commands in `topic`.
 pub fn daemon_on(bootstrap: &str, topic: &str) -> Forebay {
     daemon().set("kafka.brokers", bootstrap).toml(&crate::daemon::kind("order.create", topic))
 }
@@ -34,24 +34,24 @@ pub fn order(id: &str) -> String {
     format!(r#"{{"id":"{id}","key":"{id}","amount":1}}"#)
 }
 
-/// The same with so many bytes more.
+/// An order with `bytes` additional bytes.
 pub fn filled(order: &str, bytes: usize) -> String {
     order.replace("1}", &format!("1,\"x\":\"{}\"}}", "y".repeat(bytes)))
 }
 
-/// One command with an `Idempotency-Key`.
+/// Sends one command with an `Idempotency-Key`.
 pub fn keyed(http: &mut Client, kind: &str, key: &str, body: &str) -> Response {
     let path = format!("/v1/commands/{kind}");
     http.request("POST", &path, &[("Idempotency-Key", key)], body.as_bytes()).expect("an answer")
 }
 
-/// A batch, with more headers.
+/// Sends a batch with additional headers.
 pub fn batch(http: &mut Client, headers: &[(&str, &str)], lines: &str) -> Response {
     let headers = [&[("Content-Type", "application/x-ndjson")], headers].concat();
     http.request("POST", ORDERS, &headers, lines.as_bytes()).expect("an answer")
 }
 
-/// The answer to a registration, once there is one: on a busy machine its checks may take longer than they are given.
+/// Sends a registration until it is answered: on a busy machine its checks may exceed their timeout.
 pub fn register(http: &mut Client, person: &str) -> Response {
     wait::until("a registration is answered", LONG, || {
         let answer = http.post("/v1/users", person).unwrap();
@@ -73,12 +73,12 @@ pub fn ids(answer: &Response) -> Vec<String> {
     commands.iter().map(|command| command["id"].as_str().expect("an id").to_owned()).collect()
 }
 
-/// Whether the answer is an earlier one's again.
+/// Whether the response repeats an earlier one.
 pub fn is_replay(answer: &Response) -> bool {
     answer.header("idempotency-replayed") == Some("true")
 }
 
-/// Status and code of a refusal, which says when to come back if that helps.
+/// Status and code of a rejection. Checks `Retry-After` where it is required.
 pub fn refusal(answer: &Response) -> (u16, String) {
     assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{}", answer.text());
     let retry_after = answer.header("retry-after").map(|seconds| seconds.parse::<u64>().expect("seconds"));
@@ -86,12 +86,12 @@ pub fn refusal(answer: &Response) -> (u16, String) {
     (answer.status, answer.json()["code"].as_str().expect("a code").to_owned())
 }
 
-/// What `GET /v1/commands/{id}` answers.
+/// The response of `GET /v1/commands/{id}`.
 pub fn status(http: &mut Client, id: &str) -> Response {
     http.get(&format!("/v1/commands/{id}")).expect("an answer")
 }
 
-/// The status once it is `sent`.
+/// Waits until the status is `sent`, and returns it.
 pub fn await_sent(http: &mut Client, id: &str) -> Value {
     wait::until("the command is sent", LONG, || {
         let answer = status(http, id);
@@ -100,13 +100,13 @@ pub fn await_sent(http: &mut Client, id: &str) -> Value {
     })
 }
 
-/// Whether flushes can be slowed down here; if not, the test leaves itself out.
+/// Whether flushes can be slowed down on this machine; if not, the test is skipped.
 pub fn has_strace(test: &str) -> bool {
     let found = Command::new("strace").arg("--version").output().map_err(|error| error.to_string());
     services::available(test, "strace", found).is_some()
 }
 
-/// Holds every flush of the commit thread back by a second, until the answer is dropped.
+/// Delays every flush of the commit thread by a second until the returned process is dropped.
 pub fn slow_flushes(forebay: &mut Forebay) -> Child {
     let thread = forebay.thread("commit");
     let mut command = Command::new("strace");

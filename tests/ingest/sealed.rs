@@ -1,5 +1,5 @@
-//! Passwords that wait to be hashed, on the real binary and on logs made with the library: they reach neither Kafka nor
-//! a file as they are, and what is sent is the same however often it is.
+//! Deferred password hashing, with the real binary and with logs built by the library. Plain passwords reach neither
+//! Kafka nor a file, and a record has the same content however often it is sent.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,7 +34,8 @@ fn key(forebay: &Forebay) -> PathBuf {
     path
 }
 
-/// An encrypted log in the daemon's directory: for each user a sealed command and one without a password, in turn.
+/// Fills an encrypted log in the daemon's directory: for each user a command with a deferred password, and later
+/// one without.
 fn fill(forebay: &Forebay, key: &Path, with_letter: bool) -> BTreeMap<String, CommandId> {
     let options = Options {
         segment_size: SEGMENT,
@@ -90,7 +91,8 @@ fn fill(forebay: &Forebay, key: &Path, with_letter: bool) -> BTreeMap<String, Co
     sealed_ids
 }
 
-/// Each user's sealed command first, with a hash of its password, then the other; nothing shows a password.
+/// Asserts that each user's sealed command comes first, with a hash of its password, and that no record shows a
+/// password.
 fn assert_hashed(records: &[Record], sealed: &BTreeMap<String, CommandId>) -> BTreeMap<String, Vec<u8>> {
     assert_eq!(records.len(), 2 * sealed.len());
     let mut values = BTreeMap::new();
@@ -112,7 +114,7 @@ fn assert_hashed(records: &[Record], sealed: &BTreeMap<String, CommandId>) -> BT
     values
 }
 
-/// Whether any file below `dir` holds the password.
+/// Whether a file below `dir` contains the password.
 fn shows(dir: &Path) -> bool {
     fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).any(|path| match path.is_dir() {
         true => shows(&path),
@@ -122,7 +124,7 @@ fn shows(dir: &Path) -> bool {
 }
 
 #[test]
-fn what_is_sent_again_after_a_crash_is_the_same_record_also_when_the_key_is_an_old_one() {
+fn redelivered_passwords_have_the_same_hash_with_old_keys() {
     let mut forebay = daemon().set("users.password_cost", 4);
     let key = key(&forebay);
     let sealed = fill(&forebay, &key, false);
@@ -135,12 +137,12 @@ fn what_is_sent_again_after_a_crash_is_the_same_record_also_when_the_key_is_an_o
         }
         forebay.start();
         let broker = embedded_broker(&forebay);
-        // The embedded broker of each life gets everything again.
+        // The embedded broker of each run gets all records again.
         let records = read_until(&broker, USER_TOPIC, LONG, |records| records.len() as u64 == 2 * USERS);
         sent.push(assert_hashed(&records, &sealed));
         forebay.kill();
     }
-    assert!(sent.iter().all(|values| *values == sent[0]), "another life made other records");
+    assert!(sent.iter().all(|values| *values == sent[0]), "another run produced different records");
     assert!(!shows(&forebay.dir().join("wal")) && !forebay.log().contains(PASSWORD));
 }
 
@@ -162,7 +164,7 @@ fn passwords_are_hashed_exactly_once_too() {
 }
 
 #[test]
-fn encryption_is_not_turned_off_while_a_dead_letter_holds_a_password() {
+fn a_dead_letter_with_a_password_requires_encryption() {
     let mut forebay = daemon();
     let key = key(&forebay);
     fill(&forebay, &key, true);

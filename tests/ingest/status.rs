@@ -1,4 +1,4 @@
-//! What became of a command, in every state, whatever Kafka does.
+//! The status of a command, in every state, whatever the state of Kafka.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use support::consume::read_all;
 use support::{services, wait};
 
 #[test]
-fn an_id_that_leads_nowhere_is_404_and_another_daemons_is_told_apart() {
+fn unknown_ids_and_ids_of_other_logs_are_404() {
     let (mut ours, mut theirs) = (daemon(), daemon());
     ours.start();
     theirs.start();
@@ -20,7 +20,7 @@ fn an_id_that_leads_nowhere_is_404_and_another_daemons_is_told_apart() {
     let own = id(&http.post(ORDERS, &order("a")).unwrap());
     assert_eq!(status(http, &own.to_lowercase()).json()["id"], own.as_str());
     assert_eq!(refusal(&status(http, &foreign)), (404, "other_log".to_owned()));
-    // The same log, but no such command: the last character is random.
+    // An id of the same log without a command: the last character is random.
     let last = if own.ends_with('0') { "1" } else { "0" };
     let unknown = format!("{}{last}", &own[..own.len() - 1]);
     for wrong in [&unknown[..], "x", &own[1..], &format!("{own}0"), "%00", "..%2f..", &"U".repeat(40)] {
@@ -29,8 +29,8 @@ fn an_id_that_leads_nowhere_is_404_and_another_daemons_is_told_apart() {
 }
 
 #[test]
-fn sent_is_said_with_the_place_where_kafka_has_the_record_and_never_before() {
-    let test = "sent_is_said_with_the_place_where_kafka_has_the_record_and_never_before";
+fn a_status_is_sent_only_with_the_kafka_offset() {
+    let test = "a_status_is_sent_only_with_the_kafka_offset";
     let Some(kafka) = services::shared_kafka(test) else { return };
     let topic = unique_name("orders");
     Admin::new(&kafka).create_topic(&topic, 3, 1, &[]);
@@ -40,7 +40,7 @@ fn sent_is_said_with_the_place_where_kafka_has_the_record_and_never_before() {
     let mut places = HashMap::new();
     for n in 0..400 {
         let id = id(&http.post(ORDERS, &order(&format!("o-{n}"))).unwrap());
-        // At once, so that many are seen on their way.
+        // At once, so that many are still in progress.
         let seen = status(http, &id).json();
         match seen["state"].as_str().unwrap() {
             "accepted" => assert_eq!((&seen["kafka"], &seen["sent_at"]), (&().into(), &().into()), "{seen}"),
@@ -63,7 +63,7 @@ fn sent_is_said_with_the_place_where_kafka_has_the_record_and_never_before() {
             serde_json::json!({"topic": topic, "partition": record.partition, "offset": record.offset});
         assert_eq!(*place, found);
     }
-    // The same after a kill, from what the checkpoint kept; what it did not know yet is sent again.
+    // The same after a kill, from the checkpoint; records after the checkpoint are sent again.
     forebay.kill();
     forebay.start();
     let http = &mut forebay.http();
@@ -72,8 +72,8 @@ fn sent_is_said_with_the_place_where_kafka_has_the_record_and_never_before() {
 }
 
 #[test]
-fn without_kafka_a_command_stays_accepted_over_a_restart_and_a_wait_ends_with_202() {
-    let test = "without_kafka_a_command_stays_accepted_over_a_restart_and_a_wait_ends_with_202";
+fn without_kafka_a_command_stays_accepted_across_a_restart() {
+    let test = "without_kafka_a_command_stays_accepted_across_a_restart";
     let Some(kafka) = services::shared_kafka(test) else { return };
     let topic = unique_name("orders");
     Admin::new(&kafka).create_topic(&topic, 2, 1, &[]);
@@ -113,8 +113,8 @@ fn without_kafka_a_command_stays_accepted_over_a_restart_and_a_wait_ends_with_20
 }
 
 #[test]
-fn a_record_kafka_refuses_is_dead_with_its_reason() {
-    let Some(kafka) = services::shared_kafka("a_record_kafka_refuses_is_dead_with_its_reason") else {
+fn a_record_rejected_by_kafka_is_dead_with_a_reason() {
+    let Some(kafka) = services::shared_kafka("a_record_rejected_by_kafka_is_dead_with_a_reason") else {
         return;
     };
     let topic = unique_name("orders");

@@ -1,4 +1,4 @@
-//! The public listener with a certificate: who is served, who is not, and a certificate that changes meanwhile.
+//! The public listener with TLS: accepted and rejected connections, and a change of the certificate.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -13,7 +13,7 @@ use support::process::Forebay;
 use support::tls::{CertificateFiles, Identity, TlsConnection};
 use support::{tls, wait};
 
-/// A daemon with this certificate, started, and where the files are.
+/// A started daemon with this certificate, and the location of the files.
 fn daemon_with(identity: &Identity) -> (Forebay, CertificateFiles) {
     let (forebay, place) = configured(daemon(), identity);
     let mut forebay = forebay;
@@ -44,7 +44,7 @@ fn failed(forebay: &Forebay, reason: &str) -> f64 {
 }
 
 #[test]
-fn a_command_is_accepted_over_both_versions_and_plain_http_is_not_answered() {
+fn both_http_versions_work_over_tls_and_plain_does_not() {
     let Some(identity) = Identity::make("a_command_is_accepted_over_both_versions") else { return };
     let (forebay, _) = daemon_with(&identity);
     for versions in [&[&TLS12], &[&TLS13]] {
@@ -53,7 +53,7 @@ fn a_command_is_accepted_over_both_versions_and_plain_http_is_not_answered() {
         for key in ["a", "b"] {
             id(&post(&mut greeted.connection, key));
         }
-        // Many records of TLS.
+        // Large enough for many TLS records.
         id(&post_body(&mut greeted.connection, &filled(&order("c"), 900_000)));
     }
     let mut plain = Connection::open(&forebay.address()).unwrap();
@@ -61,12 +61,12 @@ fn a_command_is_accepted_over_both_versions_and_plain_http_is_not_answered() {
     let said = plain.read_to_close().unwrap_or_default();
     assert!(!String::from_utf8_lossy(&said).contains("HTTP"), "{said:?}");
     wait::until_true("it is counted", LONG, || failed(&forebay, "refused") == 1.0);
-    assert!(!forebay.log().contains("handshake"), "whoever fails fills no log: {}", forebay.log());
+    assert!(!forebay.log().contains("handshake"), "a failed handshake must not be logged: {}", forebay.log());
 }
 
 #[test]
-fn a_request_that_is_no_http_is_explained_over_tls_too() {
-    let Some(identity) = Identity::make("a_request_that_is_no_http_is_explained_over_tls_too") else {
+fn a_request_that_is_not_http_gets_an_error() {
+    let Some(identity) = Identity::make("a_request_that_is_not_http_gets_an_error") else {
         return;
     };
     let (forebay, _) = daemon_with(&identity);
@@ -75,19 +75,19 @@ fn a_request_that_is_no_http_is_explained_over_tls_too() {
     connection.send(b"this is no request\r\n\r\n").unwrap();
     let answer = connection.receive("GET").unwrap();
     assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("malformed_request")));
-    // With TLS's own goodbye: without it this is an error.
+    // With a TLS close_notify: without it, reading fails.
     assert_eq!(connection.read_to_close().unwrap(), b"");
 }
 
 #[test]
-fn who_says_nothing_before_or_after_the_handshake_is_closed_and_holds_nobody_up() {
+fn silent_clients_are_disconnected_and_delay_no_others() {
     let Some(identity) = Identity::make("who_says_nothing_before_or_after_the_handshake") else { return };
     let (forebay, _) = configured(daemon(), &identity);
     let mut forebay = forebay.set("server.header_timeout", "300ms");
     forebay.start();
     let mut silent = Connection::open(&forebay.address()).unwrap();
     let mut halting = Connection::open(&forebay.address()).unwrap();
-    // The beginning of a hello.
+    // The beginning of a ClientHello.
     halting.send(&[22, 3, 1, 2, 0, 1]).unwrap();
     let mut shy = tls::connect(&forebay.address(), &[&identity], ALL_VERSIONS).unwrap();
     let mut other = tls::connect(&forebay.address(), &[&identity], ALL_VERSIONS).unwrap();
@@ -100,7 +100,7 @@ fn who_says_nothing_before_or_after_the_handshake_is_closed_and_holds_nobody_up(
 }
 
 #[test]
-fn handshakes_count_towards_the_connections_that_may_be_open() {
+fn handshakes_count_towards_the_connection_limit() {
     let Some(identity) = Identity::make("handshakes_count_towards_the_connections") else { return };
     let (forebay, _) = configured(daemon(), &identity);
     let mut forebay = forebay.set("server.max_connections", 1).set("server.header_timeout", "1h");
@@ -110,18 +110,18 @@ fn handshakes_count_towards_the_connections_that_may_be_open() {
         tls::connect(&forebay.address(), &[&identity], ALL_VERSIONS).is_err()
     });
     drop(silent);
-    wait::until_true("its place is free again", LONG, || {
+    wait::until_true("the connection slot is free again", LONG, || {
         tls::connect(&forebay.address(), &[&identity], ALL_VERSIONS).is_ok()
     });
-    // Nobody waits for who is in the middle of a handshake.
+    // The daemon does not wait for a client in the middle of a handshake.
     let _silent = Connection::open(&forebay.address()).unwrap();
     assert!(forebay.terminate().success(), "{}", forebay.log());
     assert!(!forebay.log().contains("listener.connections_cut"), "{}", forebay.log());
 }
 
 #[test]
-fn a_new_certificate_is_for_new_connections_and_old_ones_live_on() {
-    let test = "a_new_certificate_is_for_new_connections_and_old_ones_live_on";
+fn a_new_certificate_applies_to_new_connections_only() {
+    let test = "a_new_certificate_applies_to_new_connections_only";
     let (Some(old), Some(new)) = (Identity::make(test), Identity::make(test)) else { return };
     let (forebay, place) = daemon_with(&old);
     let connect = || tls::connect(&forebay.address(), &[&old, &new], ALL_VERSIONS).unwrap();
@@ -129,10 +129,12 @@ fn a_new_certificate_is_for_new_connections_and_old_ones_live_on() {
     assert_eq!(before.cert, old.der());
     id(&post(&mut before.connection, "a"));
 
-    // File by file, with any time between them: until they fit together nothing changes.
+    // File by file: the certificate does not change until both files match.
     tls::replace(&place.cert, &new.cert);
-    let unfit = "the key of another certificate";
-    wait::until_true("the half of it is seen", LONG, || forebay.log().contains(unfit));
+    let unfit = "a key that does not belong to the certificate";
+    wait::until_true("the new certificate without its key is detected", LONG, || {
+        forebay.log().contains(unfit)
+    });
     assert_eq!(connect().cert, old.der());
     tls::replace(&place.key, &new.key);
     wait::until_true("the new certificate is shown", LONG, || connect().cert == new.der());
@@ -143,36 +145,38 @@ fn a_new_certificate_is_for_new_connections_and_old_ones_live_on() {
 }
 
 #[test]
-fn files_that_are_broken_or_gone_keep_the_certificate_that_is_in_use() {
-    let test = "files_that_are_broken_or_gone_keep_the_certificate_that_is_in_use";
+fn broken_or_missing_files_keep_the_current_certificate() {
+    let test = "broken_or_missing_files_keep_the_current_certificate";
     let (Some(old), Some(new)) = (Identity::make(test), Identity::make(test)) else { return };
     let (forebay, place) = daemon_with(&old);
     let connect = || tls::connect(&forebay.address(), &[&old, &new], ALL_VERSIONS).unwrap();
     tls::replace(&place.key, "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n");
-    wait::until_true("it is said", LONG, || forebay.log().contains("of a kind that is not supported"));
+    wait::until_true("the error is logged", LONG, || {
+        forebay.log().contains("a private key of an unsupported type")
+    });
     id(&post(&mut connect().connection, "a"));
     fs::remove_file(&place.cert).unwrap();
-    wait::until_true("it is said", LONG, || forebay.log().contains("No such file"));
+    wait::until_true("the error is logged", LONG, || forebay.log().contains("No such file"));
     assert_eq!(connect().cert, old.der());
     CertificateFiles::with(forebay.dir(), &new);
     wait::until_true("the new certificate is shown", LONG, || connect().cert == new.der());
-    assert!(!forebay.log().contains("c2VjcmV0"), "no key in the log");
+    assert!(!forebay.log().contains("c2VjcmV0"), "a key must not be logged");
 }
 
 #[test]
-fn what_is_wrong_with_the_files_is_said_with_the_key_that_names_them() {
-    let test = "what_is_wrong_with_the_files_is_said_with_the_key_that_names_them";
+fn certificate_file_errors_name_their_config_key() {
+    let test = "certificate_file_errors_name_their_config_key";
     let (Some(one), Some(other)) = (Identity::make(test), Identity::make(test)) else { return };
     let broken = one.cert.replace("MII", "AAA");
     let (cert, key) = ("[server] tls_cert_file", "[server] tls_key_file");
-    // What is in the two files, and what is said.
+    // The content of the two files, and the expected errors.
     let cases: [(&str, &str, ExpectedErrors); 6] = [
-        (&one.cert, &other.key, &[(key, "of another certificate")]),
-        (&one.key, &one.cert, &[(cert, "no certificate"), (key, "no private key")]),
-        ("", "", &[(cert, "no certificate"), (key, "no private key")]),
+        (&one.cert, &other.key, &[(key, "a key that does not belong to the certificate")]),
+        (&one.key, &one.cert, &[(cert, "no certificate"), (key, "no readable private key")]),
+        ("", "", &[(cert, "no certificate"), (key, "no readable private key")]),
         (&broken, &one.key, &[(cert, "a damaged certificate, number 1")]),
         (&format!("{}{broken}", one.cert), &one.key, &[(cert, "a damaged certificate, number 2")]),
-        (&"x".repeat(2 << 20), &one.key, &[(cert, "more than a mebibyte")]),
+        (&"x".repeat(2 << 20), &one.key, &[(cert, "larger than 1 MiB")]),
     ];
     for arguments in [&["serve"], &["check-config"]] {
         for (cert_text, key_text, said) in &cases {
@@ -194,7 +198,7 @@ fn what_is_wrong_with_the_files_is_said_with_the_key_that_names_them() {
     assert!(forebay.wait(LONG).success(), "{}", forebay.log());
 }
 
-/// Keys of the configuration, and a part of what is said about each.
+/// Keys of the configuration, and a part of each expected error.
 type ExpectedErrors<'a> = &'a [(&'a str, &'a str)];
 
 fn assert_refused(mut forebay: Forebay, said: ExpectedErrors) {
@@ -206,5 +210,5 @@ fn assert_refused(mut forebay: Forebay, said: ExpectedErrors) {
         assert!(line.is_some_and(|line| line.contains(why)), "{key}: {why} in:\n{log}");
     }
     assert_eq!(log.matches("[server]").count(), said.len(), "{log}");
-    assert!(!log.contains("PRIVATE KEY") && !forebay.wal_dir().exists(), "nothing was touched");
+    assert!(!log.contains("PRIVATE KEY") && !forebay.wal_dir().exists(), "no file may be created");
 }

@@ -1,4 +1,4 @@
-"""What schemathesis does not know: a batch is a text of lines."""
+"""Adds the media type of batches (lines of text) to schemathesis."""
 
 import json
 
@@ -7,6 +7,6 @@ import schemathesis
 
 @schemathesis.serializer("application/x-ndjson")
 def lines(_, value):
-    # What is no text is to be refused: an array is, as a line.
+    # A value that is not text must be refused. As an array in one line, it is.
     text = value if isinstance(value, str) else json.dumps([value])
     return text.encode("utf-8", errors="replace")

@@ -1,7 +1,7 @@
-// Redocly's recommended rules on descriptions, by the library that its command line uses.
+// Checks OpenAPI descriptions with Redocly's recommended rules, with the library of its command line.
 //
-//   node lint.mjs FILE...               exit code 1 with a line for each finding, warnings included
-//   node lint.mjs --self-test FILE      plants one error of each kind into a sound description; fails if one is not found
+//   node lint.mjs FILE...               prints a line for each finding, including warnings; exit code 1 if any
+//   node lint.mjs --self-test FILE      adds one error of each kind to a valid description; fails if one is not found
 import { readFileSync } from "node:fs";
 import { createConfig, lintFromString } from "@redocly/openapi-core";
 
@@ -14,10 +14,10 @@ async function findings(text) {
 
 const ORDERS = "/v1/commands/order.create";
 
-// What is planted, and the rule that has to find it.
+// Errors that the self-test adds, and the rule that must find each.
 const PLANTED = {
   "an operation without an operationId": ["operation-operationId", (d) => delete d.paths["/login"].post.operationId],
-  "an operationId that two operations have": [
+  "two operations with the same operationId": [
     "operation-operationId-unique",
     (d) => (d.paths["/login"].post.operationId = d.paths["/logout"].post.operationId),
   ],
@@ -26,9 +26,9 @@ const PLANTED = {
     (d) => (d.paths[ORDERS].post.requestBody.content["application/json"].example.amount = -1),
   ],
   "two patterns for one path": ["no-identical-paths", (d) => (d.paths["/v1/commands/{kind}"] = kindPattern(d))],
-  "an operation that says nothing of tokens": ["security-defined", (d) => delete d.paths["/v1/users"].get.security],
+  "an operation without security": ["security-defined", (d) => delete d.paths["/v1/users"].get.security],
   "no server": ["no-empty-servers", (d) => delete d.servers],
-  "an operation without a refusal": [
+  "an operation without an error response": [
     "operation-4xx-response",
     (d) => (d.paths["/login"].post.responses = { 200: d.paths["/login"].post.responses[200] }),
   ],
@@ -53,7 +53,7 @@ async function selfTest(file) {
     plant(description);
     const found = await findings(JSON.stringify(description));
     if (!found.some(({ ruleId }) => ruleId === rule)) {
-      console.error(`lint: not found by ${rule}: ${what}`);
+      console.error(`lint: rule ${rule} did not find: ${what}`);
       missed += 1;
     }
   }

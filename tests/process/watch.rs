@@ -89,7 +89,7 @@ fn a_terminal_shows_frames_in_place_until_ctrl_c() {
         is_rate && shown.contains("kafka_unreachable")
     });
     assert!(row(&shown, "backlog").unwrap().starts_with("1 record,"), "{shown}");
-    assert!(row(&shown, "figures").unwrap().starts_with("the daemon's own"), "{shown}");
+    assert!(row(&shown, "figures").unwrap().starts_with("from the daemon"), "{shown}");
     assert!(row(&shown, "trend").unwrap().starts_with("→ steady"), "{shown}");
     assert!(shown.contains("last error: 127.0.0.1:9"), "{shown}");
     assert_eq!(shown.matches("\x1b[2J").count(), 1, "cleared once, then drawn over: {shown}");

@@ -1,4 +1,4 @@
-// A headless Chromium, and what is watched of every page in it.
+// Opens pages in a headless Chromium and collects their errors.
 "use strict";
 const fs = require("node:fs");
 const { chromium } = require("playwright-core");
@@ -9,17 +9,18 @@ const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-pra
 function executable() {
   const candidates = [process.env.FOREBAY_CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
   const found = candidates.find(candidate => candidate && fs.existsSync(candidate));
-  if (!found) throw new Error("there is no Chromium (Debian: apt-get install chromium)");
+  if (!found) throw new Error("Chromium is not installed (Debian: apt-get install chromium)");
   return found;
 }
 
 async function launch() {
-  // Its own sandbox needs what a test machine, or root, may not have; it opens only pages of our daemon.
+  // Chromium's sandbox does not work for root and on some test machines. It is not needed here, because Chromium opens
+  // only the daemon's pages.
   return chromium.launch({ executablePath: executable(), args: ["--no-sandbox", "--disable-gpu"] });
 }
 
-// Opens a page of this size and scheme. `complaints` collects what it must not do. A `still` page does not refresh itself,
-// as in a tab that nobody sees, so that nothing changes under a check.
+// Opens a page with this size and colour scheme. `complaints` collects errors of the page. A `still` page does not
+// refresh itself, like a page in a hidden tab, so that nothing changes during a check.
 async function open(browser, url, { width, scheme, script = true, still = false }) {
   const context = await browser.newContext({
     viewport: { width, height: 900 }, colorScheme: scheme, javaScriptEnabled: script, locale: "en-GB",
@@ -28,7 +29,7 @@ async function open(browser, url, { width, scheme, script = true, still = false 
   const complaints = [];
   const origin = new URL(url).origin;
   page.on("request", request => {
-    if (new URL(request.url()).origin !== origin) complaints.push(`asks another origin: ${request.url()}`);
+    if (new URL(request.url()).origin !== origin) complaints.push(`request to another origin: ${request.url()}`);
   });
   page.on("console", message => {
     if (["error", "warning"].includes(message.type())) complaints.push(`console: ${message.text()}`);
@@ -47,8 +48,8 @@ async function open(browser, url, { width, scheme, script = true, still = false 
   return { page, complaints, close: () => context.close() };
 }
 
-// The violations of the accessibility rules, one line each. axe is evaluated, not loaded by the page, whose policy would
-// not allow it.
+// The violations of the accessibility rules, one line each. axe is evaluated in the page, because the page's policy
+// does not allow loading it.
 async function violations(page) {
   await page.evaluate(fs.readFileSync(AXE, "utf8"));
   const result = await page.evaluate(rules => globalThis.axe.run(document, { runOnly: rules }), RULES);
@@ -56,7 +57,7 @@ async function violations(page) {
   return result.violations.flatMap(line);
 }
 
-// By how many pixels the page is wider than the window.
+// The number of pixels by which the page is wider than the window.
 function overflow(page) {
   return page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 }

@@ -1,12 +1,12 @@
-// A daemon of the test's own: the real program, on ports of its own, in a directory that the caller removes.
+// Starts the real daemon on free ports, in a directory that the caller removes.
 "use strict";
 const { spawn } = require("node:child_process");
 const fs = require("node:fs");
 const net = require("node:net");
 const path = require("node:path");
 
-// A port that nobody listens on. Not one that the kernel gives to outgoing connections, nor one of the test programs,
-// which may run at the same time (tests/support/src/ports.rs: from 15000 on).
+// A free port. It is outside of the range that the kernel uses for outgoing connections, and of the range of the test
+// programs (tests/support/src/ports.rs: 15000 and above), which may run at the same time.
 async function freePort() {
   for (;;) {
     const port = 10000 + Math.floor(Math.random() * 5000);
@@ -19,13 +19,13 @@ async function freePort() {
   }
 }
 
-// Calls `look` until it returns something, at most for `seconds`.
-async function until(what, seconds, look) {
+// Calls `check` until it returns a value. Fails after `seconds`.
+async function until(what, seconds, check) {
   const end = Date.now() + seconds * 1000;
   for (;;) {
-    const found = await look();
+    const found = await check();
     if (found) return found;
-    if (Date.now() > end) throw new Error(`waited ${seconds} s in vain: ${what}`);
+    if (Date.now() > end) throw new Error(`not true after ${seconds} s: ${what}`);
     await new Promise(resolve => setTimeout(resolve, 100));
   }
 }
@@ -48,7 +48,7 @@ class Daemon {
     const daemon = new Daemon(child, log, `http://127.0.0.1:${port}`, `http://127.0.0.1:${adminPort}`);
     await until("the daemon is ready", 60, async () => {
       if (child.exitCode !== null) throw new Error(`the daemon ended:\n${fs.readFileSync(log, "utf8")}`);
-      return fetch(`${daemon.admin}/readyz`).then(answer => answer.ok, () => false);
+      return fetch(`${daemon.admin}/readyz`).then(response => response.ok, () => false);
     });
     return daemon;
   }
@@ -57,13 +57,13 @@ class Daemon {
     Object.assign(this, { child, log, api, admin });
   }
 
-  // Accepts one order; its id.
+  // Submits one order and returns its command id.
   async order(id) {
     const body = JSON.stringify({ id, amount: 1 });
     const headers = { "content-type": "application/json" };
-    const answer = await fetch(`${this.api}/v1/commands/order.create`, { method: "POST", headers, body });
-    if (answer.status !== 202) throw new Error(`${answer.status}: ${await answer.text()}`);
-    return (await answer.json()).id;
+    const response = await fetch(`${this.api}/v1/commands/order.create`, { method: "POST", headers, body });
+    if (response.status !== 202) throw new Error(`${response.status}: ${await response.text()}`);
+    return (await response.json()).id;
   }
 
   async stop() {

@@ -1,4 +1,5 @@
-//! Holds what is in Kafka against what was answered. Pure: it gets records and statuses, and says what is wrong.
+//! Compares the records in Kafka with the responses to clients. Pure: it takes records and statuses, and returns the
+//! violations.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,14 +8,14 @@ use crate::findings::{Findings, Violation};
 use crate::journal::{Journal, JournalEntry, RequestOutcome};
 use crate::status_observation::{ObservedState, StatusObservation};
 
-/// What is promised about repeats.
+/// Whether delivery may repeat records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryMode {
     AtLeastOnce,
     ExactlyOnce,
 }
 
-/// A record as Kafka's own consumer printed it.
+/// A record as printed by Kafka's own consumer.
 #[derive(Clone, Copy, Debug)]
 pub struct TopicRecord<'a> {
     pub kind: Kind,
@@ -26,41 +27,41 @@ pub struct TopicRecord<'a> {
     pub value: &'a str,
 }
 
-/// Where a record lies: partition and offset.
+/// Location of a record: partition and offset.
 pub type RecordPosition = (i32, i64);
 
-/// What was counted on the way.
+/// Counts of the check.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CheckCounts {
     pub acknowledged: u64,
-    /// Of them, those that are missing because not everything was delivered in the end.
+    /// Acknowledged commands that are missing because not all records were delivered in the end.
     pub waiting: u64,
     pub refused: u64,
     pub unknown: u64,
-    /// Of the unknown ones, those that are there.
+    /// Commands of unknown outcome that are in the topic.
     pub unknown_found: u64,
     pub dead_expected: u64,
     pub records: u64,
     pub repeats: u64,
-    /// There under several ids, because their key's time was over.
+    /// Commands in the topic under several ids, because their key had expired.
     pub key_expired: u64,
     pub keys: u64,
     pub statuses: u64,
     pub statuses_gone: u64,
 }
 
-/// Takes records in the order of each partition.
+/// Checks records in the order of each partition.
 pub struct Checker<'a> {
     seed: u64,
     delivery: DeliveryMode,
     journals: &'a [Journal],
     findings: &'a Findings,
     counts: CheckCounts,
-    /// The first place of each command, by client and serial.
+    /// The first location of each command, by client and serial.
     first: Vec<Vec<Option<RecordPosition>>>,
-    /// The other places of those that have any.
+    /// The other locations of repeated commands.
     repeats: HashMap<(u32, u32), Vec<RecordPosition>>,
-    /// The ids of commands without an answer, and further ids of those whose key's time was over.
+    /// The ids of commands without a response, and further ids of commands whose key had expired.
     ids: HashMap<(u32, u32), HashSet<Box<str>>>,
     /// The partition of a key in its topic, and its last command so far.
     keys: HashMap<(Kind, Key), (i32, u32)>,
@@ -85,29 +86,29 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Not everything was delivered, which is a finding by itself: what is missing is not lost then.
+    /// Not all records were delivered, which is a finding of its own. Missing records are then not counted as lost.
     pub fn not_drained(&mut self) {
         self.is_drained = false;
     }
 
-    /// Judges one record.
+    /// Checks one record.
     pub fn record(&mut self, record: &TopicRecord<'_>) {
         self.counts.records += 1;
         let at = format!("{} {}/{}", record.kind.topic(), record.partition, record.offset);
         let named = Command::identify(record.value);
         let Some(entry) = named.and_then(|(client, serial)| self.entry(client, serial)) else {
             let start: String = record.value.chars().take(100).collect();
-            return self.findings.add(Violation::Invented, format!("{at}: nobody sent {start}"));
+            return self.findings.add(Violation::Invented, format!("{at}: no client sent {start}"));
         };
         let entry = entry.clone();
         let command = entry.command;
         let at = format!("{at}, {command}");
         self.compare(record, &entry, &at);
         if entry.outcome == RequestOutcome::Refused {
-            self.findings.add(Violation::Invented, format!("{at}: every answer refused it"));
+            self.findings.add(Violation::Invented, format!("{at}: every response rejected it"));
         }
         if command.is_poison() {
-            self.findings.add(Violation::Invented, format!("{at}: too large for its topic, and there"));
+            self.findings.add(Violation::Invented, format!("{at}: too large for its topic, but present"));
         }
         let Some(id) = header(record.headers, "forebay-command-id") else {
             return self.findings.add(Violation::Altered, format!("{at}: no command id"));
@@ -116,7 +117,7 @@ impl<'a> Checker<'a> {
         self.check_order(record, &command, new_id, &at);
     }
 
-    /// Bytes, key and headers are those that were sent.
+    /// Checks that bytes, key and headers are those that were sent.
     fn compare(&self, record: &TopicRecord<'_>, entry: &JournalEntry, at: &str) {
         let command = &entry.command;
         let altered = |what: &str| self.findings.add(Violation::Altered, format!("{at}: another {what}"));
@@ -136,7 +137,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// One command has one id. True for an id not seen with it before, except the first.
+    /// Checks that one command has one id. Returns true for a new id of a command that already has one.
     fn identify(&mut self, id: &str, entry: &JournalEntry, at: &str) -> bool {
         let command = &entry.command;
         if let RequestOutcome::Acknowledged(told) = &entry.outcome {
@@ -159,7 +160,7 @@ impl<'a> Checker<'a> {
         is_another
     }
 
-    /// Order and repeats.
+    /// Checks order and repeats.
     fn check_order(&mut self, record: &TopicRecord<'_>, command: &Command, another_id: bool, at: &str) {
         let place = (record.partition, record.offset);
         let first = &mut self.first[command.client as usize][command.serial as usize];
@@ -187,34 +188,36 @@ impl<'a> Checker<'a> {
         *last = (*last).max(command.serial);
     }
 
-    /// Judges one answer about a command, given the whole topic.
-    fn status(&mut self, sighting: &StatusObservation) {
+    /// Checks one status of a command against the whole topic.
+    fn status(&mut self, observation: &StatusObservation) {
         self.counts.statuses += 1;
-        let Some(entry) = self.entry(sighting.client, sighting.serial) else {
-            return self.findings.add(Violation::Storm, format!("a status of nobody: {sighting:?}"));
+        let Some(entry) = self.entry(observation.client, observation.serial) else {
+            return self
+                .findings
+                .add(Violation::Storm, format!("a status of an unknown command: {observation:?}"));
         };
         let entry = entry.clone();
-        let found = self.places(sighting.client, sighting.serial);
+        let found = self.places(observation.client, observation.serial);
         let wrong = |what: &str| {
-            let told = format!("{}: {what}; in the topic at {found:?}: {sighting:?}", entry.command);
+            let told = format!("{}: {what}; in the topic at {found:?}: {observation:?}", entry.command);
             self.findings.add(Violation::Status, told);
         };
-        match (sighting.state, sighting.place) {
+        match (observation.state, observation.place) {
             (ObservedState::Sent, Some(place)) if !found.contains(&place) => {
-                wrong("it is not where the status says")
+                wrong("the record is not at the reported location")
             }
-            (ObservedState::Sent, None) if found.is_empty() => wrong("sent, and not in the topic"),
+            (ObservedState::Sent, None) if found.is_empty() => wrong("sent, but not in the topic"),
             (ObservedState::Dead, _) if !entry.command.is_poison() => wrong("a dead letter without a reason"),
-            (ObservedState::Accepted, _) if sighting.is_final && self.is_drained => {
-                wrong("waiting, with nothing left to deliver")
+            (ObservedState::Accepted, _) if observation.is_final && self.is_drained => {
+                wrong("waiting, but nothing is left to deliver")
             }
             (ObservedState::Gone, _) => self.counts.statuses_gone += 1,
             _ => {}
         }
     }
 
-    /// The end of the topics is reached: what is missing, and which statuses were wrong.
-    pub fn finish(mut self, sightings: &[StatusObservation]) -> CheckCounts {
+    /// The end of the topics is reached. Determines missing records and wrong statuses.
+    pub fn finish(mut self, observations: &[StatusObservation]) -> CheckCounts {
         let mut ids = HashSet::new();
         let mut known = 0;
         for journal in self.journals {
@@ -230,11 +233,11 @@ impl<'a> Checker<'a> {
             }
         }
         if ids.len() != known {
-            let what = format!("{} ids were given more than once", known - ids.len());
+            let what = format!("{} ids were assigned more than once", known - ids.len());
             self.findings.add(Violation::TwoIds, what);
         }
-        for sighting in sightings {
-            self.status(sighting);
+        for observation in observations {
+            self.status(observation);
         }
         self.counts.keys = self.keys.len() as u64;
         self.counts
@@ -264,7 +267,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// All of a batch without an answer, or nothing. (Of an acknowledged one all, which `check_command` sees.)
+    /// A batch without a response is in the topic completely or not at all. (An acknowledged batch must be complete,
+    /// which `check_command` checks.)
     fn check_batches(&self, journal: &Journal) {
         let deliverable =
             |entry: &&JournalEntry| !entry.command.is_poison() && entry.outcome == RequestOutcome::Unknown;
@@ -276,7 +280,7 @@ impl<'a> Checker<'a> {
             });
             let found = found.count();
             if found != 0 && found != parts.len() {
-                let what = format!("{} and what follows: {found} of {}", parts[0].command, parts.len());
+                let what = format!("{} and its successors: {found} of {}", parts[0].command, parts.len());
                 self.findings.add(Violation::HalfBatch, what);
             }
         }
@@ -293,7 +297,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// The `Idempotency-Key` of a request: its client's, and its first command's.
+/// The `Idempotency-Key` of a request, built from its client and its first command.
 pub fn idempotency_key(seed: u64, client: u32, batch: u32) -> String {
     format!("storm-{seed}-{client}-{batch}")
 }

@@ -1,4 +1,4 @@
-//! A client: sends one request after the other, and writes down what became of each.
+//! A client that sends one request after the other, and records the outcome of each.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -19,20 +19,20 @@ use crate::shared::{AcknowledgedCommand, Shared};
 use crate::status_observation::StatusObservation;
 use support::http;
 
-/// Shorter than the longest freeze: some requests are answered too late.
+/// Shorter than the longest freeze, so that some responses arrive too late.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(4);
-/// Longer than any fault, shorter than the time in which the daemon keeps what it delivered.
+/// Longer than any fault, shorter than the time for which the daemon retains delivered segments.
 const RETRY_FOR: Duration = Duration::from_secs(60);
-/// Between two rounds of faults there is this much less load.
+/// The load is divided by this between two rounds of faults.
 const CALM_LOAD_DIVISOR: u32 = 10;
-/// How often a request without a key is sent again after a refusal.
+/// How often a request without a key is sent again after a rejection.
 const RETRIES: usize = 3;
-/// Keys of each client at a time.
+/// Number of keys that each client uses at the same time.
 const KEYS_PER_CLIENT: u64 = 5;
-/// Accepted requests that may be sent once more.
+/// Maximum number of accepted requests that may be sent again.
 const MAX_REMEMBERED: usize = 32;
 
-/// Who sends.
+/// A client under load.
 pub struct LoadClient {
     number: u32,
     shared: Arc<Shared>,
@@ -43,7 +43,7 @@ pub struct LoadClient {
     accepted: VecDeque<AcceptedRequest>,
 }
 
-/// A request as it is sent, perhaps more than once.
+/// A request that may be sent several times.
 #[derive(Clone)]
 struct ClientRequest {
     kind: Kind,
@@ -54,7 +54,7 @@ struct ClientRequest {
     body: String,
 }
 
-/// A request with a key that was accepted.
+/// An accepted request with a key.
 struct AcceptedRequest {
     request: ClientRequest,
     ids: Vec<Box<str>>,
@@ -75,7 +75,7 @@ impl LoadClient {
         }
     }
 
-    /// Sends until told to stop; `pause` follows each command.
+    /// Sends until a stop is requested. `pause` follows each command.
     pub fn run(mut self, pause: Duration) -> Journal {
         let mut next = Instant::now();
         while !self.shared.stop.load(Ordering::Relaxed) {
@@ -85,7 +85,7 @@ impl LoadClient {
             if self.rng.chance(10) {
                 self.repeat_accepted();
             }
-            // What an outage kept from being sent is not made up for all at once.
+            // Commands that an outage delayed are not all sent at once afterwards.
             let pause =
                 if self.shared.is_calm.load(Ordering::Relaxed) { pause * CALM_LOAD_DIVISOR } else { pause };
             next = (next + pause * commands as u32).max(Instant::now() - Duration::from_secs(1));
@@ -123,7 +123,7 @@ impl LoadClient {
         ClientRequest { kind, batch, commands, keyed, wait, body: body.join("\n") }
     }
 
-    /// Sends until it is known what became of it, as far as the client can know.
+    /// Sends until the outcome is known, as far as the client can know it.
     fn send(&mut self, request: ClientRequest) {
         let deadline = Instant::now() + RETRY_FOR;
         let evictions = self.shared.evictions();
@@ -146,7 +146,7 @@ impl LoadClient {
                 CreateOutcome::TimedOut => {
                     maybe = true;
                     notes.push("late".to_owned());
-                    // It may still come, in any order with what follows.
+                    // It may still be accepted, in any order relative to later requests.
                     self.epoch += 1;
                 }
                 CreateOutcome::Unexpected(what) => {
@@ -169,7 +169,7 @@ impl LoadClient {
         }
     }
 
-    /// Once. `is_released`: the client hangs up before the answer can be there.
+    /// Makes one attempt. With `given_up`, the client closes the connection before the response can arrive.
     fn attempt(&mut self, request: &ClientRequest, given_up: bool) -> CreateOutcome {
         self.shared.requests.fetch_add(1, Ordering::Relaxed);
         let key = idempotency_key(self.shared.seed, self.number, request.batch);
@@ -217,19 +217,19 @@ impl LoadClient {
         if !request.wait {
             return;
         }
-        // After `Prefer: wait` they may be status documents.
+        // With `Prefer: wait` these may be status documents.
         for (command, document) in request.commands.iter().zip(documents) {
             if document["kind"].is_null() {
                 continue;
             }
             match StatusObservation::read(command.client, command.serial, command.kind, document) {
-                Ok(sighting) => self.shared.add_observation(sighting),
+                Ok(observation) => self.shared.add_observation(observation),
                 Err(what) => self.shared.findings.add(Violation::Status, what),
             }
         }
     }
 
-    /// A request that was accepted, with the same key: the same ids.
+    /// Repeats an accepted request with the same key, which must return the same ids.
     fn repeat_accepted(&mut self) {
         if self.accepted.is_empty() {
             return;
@@ -238,14 +238,14 @@ impl LoadClient {
         let Some(earlier) = self.accepted.remove(choice).filter(|one| one.at.elapsed() < RETRY_FOR) else {
             return;
         };
-        self.journal.note(&format!("batch {} once more", earlier.request.batch));
+        self.journal.note(&format!("batch {} again", earlier.request.batch));
         let answer = self.attempt(&earlier.request, false);
         self.shared.replays.fetch_add(1, Ordering::Relaxed);
         if let CreateOutcome::TimedOut = answer {
             self.epoch += 1;
         }
         if self.shared.may_have_evicted(earlier.evictions) {
-            // Its key may be forgotten by now, and then it was accepted anew.
+            // Its key may have expired, and then it was accepted as a new request.
             self.journal.mark_key_expired(earlier.request.batch, earlier.request.commands.len());
             return;
         }

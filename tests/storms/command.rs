@@ -1,31 +1,32 @@
-//! A command of the storm. Its body follows from who sends it and its number, so that the checker can write it again
-//! and compare every byte.
+//! A command of the storm. Its body is a function of its client and its number, so that the checker can generate it
+//! again and compare every byte.
 
 use std::fmt;
 use std::fmt::Write as _;
 
 use crate::rng::Rng;
 
-/// Six bits each.
+/// Six bits per character.
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// What can be created. Each kind has a topic.
+/// Kinds of commands. Each kind has its own topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// With a key.
     Order,
-    /// With a key, into a topic that takes only small records.
+    /// With a key, to a topic that accepts only small records.
     Small,
     /// Without a key.
     Note,
 }
 
-/// A key's name: of a client alone, and of a time in which its requests came one after the other.
+/// Name of a key: its client, its number, and a period in which its requests were sent one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     pub client: u32,
     pub slot: u32,
-    /// Raised when an answer was not awaited: what was sent then may still come, in any order with what follows.
+    /// Increased after a request without a response. That request may still be accepted, in any order relative to
+    /// later ones.
     pub epoch: u32,
 }
 
@@ -33,11 +34,11 @@ pub struct Key {
 #[derive(Clone, Copy, Debug)]
 pub struct Command {
     pub client: u32,
-    /// Counts the client's commands.
+    /// Number of the command within its client.
     pub serial: u32,
     pub kind: Kind,
     pub key: Option<Key>,
-    /// Characters of filling.
+    /// Number of filling characters.
     pub filling: u32,
 }
 
@@ -45,7 +46,7 @@ impl Kind {
     pub const ALL: [Self; 3] = [Self::Order, Self::Small, Self::Note];
     /// `max.message.bytes` of the small topic.
     pub const SMALL_MAX: u32 = 4_000;
-    /// Filling from which on no compression makes it fit there: six bits of chance a character.
+    /// Filling from which on no compression makes it fit there: each character has six random bits.
     pub const TOO_LARGE: u32 = 7_000;
 
     pub fn name(self) -> &'static str {
@@ -76,7 +77,7 @@ impl Kind {
         self != Self::Note
     }
 
-    /// Its table in the daemon's configuration.
+    /// The kind's table in the daemon's configuration.
     pub fn toml(self) -> String {
         let key = if self.has_key() { "key = \"/key\"\n" } else { "" };
         format!("[[kinds]]\nname = \"{}\"\ntopic = \"{}\"\n{key}", self.name(), self.topic())
@@ -100,12 +101,12 @@ impl fmt::Display for Command {
 }
 
 impl Command {
-    /// Too large for its topic: it has to become a dead letter.
+    /// Whether it is too large for its topic and must become a dead letter.
     pub fn is_poison(&self) -> bool {
         self.kind == Kind::Small && self.filling >= Kind::TOO_LARGE
     }
 
-    /// The body a client sends.
+    /// The body that a client sends.
     pub fn body(&self, seed: u64) -> String {
         let mut body = format!(r#"{{"client":{},"serial":{}"#, self.client, self.serial);
         if let Some(key) = self.key {
@@ -125,7 +126,7 @@ impl Command {
         body
     }
 
-    /// Who sent a body, and as which of its commands, if it looks like one of ours.
+    /// The client and the serial of a body, if it has the format of a storm's command.
     pub fn identify(body: &str) -> Option<(u32, u32)> {
         let rest = body.strip_prefix(r#"{"client":"#)?;
         let (client, rest) = rest.split_once(r#","serial":"#)?;
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_says_whose_it_is_and_repeats_itself() {
+    fn a_body_identifies_its_command_and_is_reproducible() {
         let key = Some(Key { client: 3, slot: 1, epoch: 2 });
         let command = Command { client: 3, serial: 17, kind: Kind::Order, key, filling: 100 };
         let body = command.body(7);

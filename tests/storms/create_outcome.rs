@@ -1,4 +1,4 @@
-//! What an answer to a create means for who sent it.
+//! Interpretation of a response to a create request.
 
 use std::io;
 
@@ -6,22 +6,22 @@ use serde_json::Value;
 
 use support::http::Response;
 
-/// What a client knows after one attempt.
+/// A client's knowledge after one attempt.
 #[derive(Debug)]
 pub enum CreateOutcome {
-    /// Accepted: the ids, and the documents they stood in.
+    /// Accepted, with the ids and the documents that contained them.
     Accepted { ids: Vec<Box<str>>, documents: Vec<Value> },
     /// Certainly not accepted.
     Refused(String),
-    /// The connection ended first: it may have been accepted before that, and cannot be any more.
+    /// The connection ended first. The request may have been accepted before that, but cannot be accepted any more.
     ConnectionLost,
-    /// No answer in time: it may be accepted now or later.
+    /// No response in time. The request may be accepted now or later.
     TimedOut,
-    /// An answer that nobody should get.
+    /// A response that no client should get.
     Unexpected(String),
 }
 
-/// Refusals that a client has to expect, and that say for certain that nothing was accepted.
+/// Rejections that a client must expect, and that guarantee that nothing was accepted.
 const REFUSALS: [&str; 8] = [
     "overloaded",
     "queue_full",
@@ -34,7 +34,7 @@ const REFUSALS: [&str; 8] = [
 ];
 
 impl CreateOutcome {
-    /// Reads what came back for a request of this many commands.
+    /// Evaluates the response to a request with this many commands.
     pub fn of(result: io::Result<Response>, commands: usize) -> Self {
         let response = match result {
             Ok(response) => response,
@@ -49,7 +49,7 @@ impl CreateOutcome {
         match (response.status, document["code"].as_str()) {
             (200 | 202, _) => Self::accepted(document, commands),
             (408 | 503 | 507, Some(code)) if REFUSALS.contains(&code) => Self::Refused(code.to_owned()),
-            // The log failed while this was being written: recovery decides.
+            // The log failed during the write, so recovery decides.
             (503, Some("poisoned")) => Self::ConnectionLost,
             (status, _) => Self::Unexpected(format!("{status}: {document}")),
         }

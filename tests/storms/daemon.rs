@@ -1,4 +1,4 @@
-//! The daemon under storm: started, ended in every way, and started again as systemd would.
+//! The daemon in the storm: started, ended in every way, and restarted as by systemd.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -9,28 +9,28 @@ use crate::findings::Violation;
 use crate::shared::Shared;
 use support::process::Forebay;
 
-/// Recovery of small segments takes milliseconds; this is for a machine that has no time.
+/// Recovery of small segments takes milliseconds. The timeout allows for a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often one looks whether it is still there.
+/// Interval of checks whether the daemon is still running.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// systemd's `RestartSec`, in small.
+/// A shortened `RestartSec` of systemd.
 const RESTART_DELAY: Duration = Duration::from_millis(200);
-/// The data directory is of no use (EX_CANTCREAT), and an error on the log (EX_IOERR).
+/// Exit codes for an unusable data directory (EX_CANTCREAT) and for an error of the log (EX_IOERR).
 const DISK_CODES: [i32; 2] = [73, 74];
 
-/// How much room the disk has.
+/// Free space on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum DiskSpace {
     /// Enough.
     Enough,
-    /// Less than the reserve, and some: the daemon has to live with that.
+    /// Less than the reserve, but some. The daemon must continue.
     Scarce,
-    /// None at all, and lately so: it may end with an error on the log, and has to come back.
+    /// None, now or recently. The daemon may end with an error of the log, and must recover.
     None,
 }
 
-/// The daemon.
+/// The supervised daemon.
 pub struct SupervisedDaemon {
     pub forebay: Forebay,
     shared: Arc<Shared>,
@@ -46,19 +46,19 @@ impl SupervisedDaemon {
         self.disk_space.store(room as u8, Ordering::SeqCst);
     }
 
-    /// Starts it and returns when it answers.
+    /// Starts the daemon and returns when it responds.
     pub fn start(&mut self) {
         self.launch();
         self.await_up();
     }
 
-    /// Starts it and does not wait.
+    /// Starts the daemon without waiting.
     pub fn launch(&mut self) {
         self.shared.count("starts of the daemon");
         self.forebay.launch();
     }
 
-    /// Returns when it answers; starts it again when it ended instead.
+    /// Returns when the daemon responds. Restarts it if it ended instead.
     pub fn await_up(&mut self) {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
@@ -84,7 +84,7 @@ impl SupervisedDaemon {
         self.shared.crashes.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// SIGTERM, which has to end well.
+    /// Sends SIGTERM, which must end in a clean exit.
     pub fn stop(&mut self) {
         self.restart_if_ended();
         let status = self.forebay.terminate();
@@ -93,7 +93,7 @@ impl SupervisedDaemon {
         }
     }
 
-    /// Waits, and looks that it lives.
+    /// Waits, and checks that the daemon stays alive.
     pub fn supervise_for(&mut self, time: Duration) {
         let until = Instant::now() + time;
         while Instant::now() < until {
@@ -102,7 +102,7 @@ impl SupervisedDaemon {
         }
     }
 
-    /// Starts it again if it has ended by itself.
+    /// Restarts the daemon if it has ended by itself.
     pub fn restart_if_ended(&mut self) {
         let Some(status) = self.forebay.ended() else { return };
         self.shared.crashes.fetch_add(2, Ordering::SeqCst);
@@ -116,7 +116,7 @@ impl SupervisedDaemon {
         if full && code.is_some_and(|code| DISK_CODES.contains(&code)) {
             return self.shared.count(&format!("ended by itself with {} on a full disk", code.unwrap_or(0)));
         }
-        let what = format!("it ended with code {code:?}:\n{}", tail(&self.forebay.log()));
+        let what = format!("the daemon ended with code {code:?}:\n{}", tail(&self.forebay.log()));
         self.shared.findings.add(Violation::Daemon, what);
     }
 }

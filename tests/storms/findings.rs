@@ -1,31 +1,31 @@
-//! What must not be, and was seen.
+//! Violations that a storm has found.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A promise that was broken.
+/// A broken guarantee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Violation {
     /// Acknowledged, and not in the topic.
     Lost,
-    /// In the topic twice, where that must not be.
+    /// In the topic twice, where that is not allowed.
     Repeated,
     /// In the topic under two ids.
     TwoIds,
-    /// Not the bytes, the key or the headers that were sent.
+    /// The bytes, the key or the headers differ from those sent.
     Altered,
     /// A key's first occurrences are not in the order they were sent in.
     OutOfOrder,
-    /// In the topic although nobody sent it, or it was refused.
+    /// In the topic although no client sent it, or it was rejected.
     Invented,
-    /// Some of a batch, and not the rest.
+    /// Only part of a batch is in the topic.
     HalfBatch,
-    /// A status that the topic, or another status, contradicts.
+    /// A status contradicts the topic or another status.
     Status,
-    /// A repeated key that got another answer than the first time.
+    /// A repeated key got a different response than the first time.
     Key,
-    /// An answer that no client should see.
+    /// A response that no client should get.
     Answer,
     /// The daemon ended by itself, does not start, or does not stop.
     Daemon,
@@ -35,10 +35,10 @@ pub enum Violation {
     Storm,
 }
 
-/// Of each violation this many are told in words.
+/// Number of occurrences per violation that are described in words.
 const MAX_DETAILS: usize = 10;
 
-/// All that was found.
+/// All violations found.
 #[derive(Debug, Default)]
 pub struct Findings(Mutex<BTreeMap<Violation, (u64, Vec<String>)>>);
 

@@ -1,4 +1,4 @@
-//! What was sent and what became of it, kept outside the daemon.
+//! The requests that were sent and their outcomes, kept outside the daemon.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -6,12 +6,12 @@ use std::path::Path;
 
 use crate::command::Command;
 
-/// What the client knows in the end.
+/// The client's final knowledge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// No answer came: it may be there or not.
+    /// No response arrived, so the command may be in the topic or not.
     Unknown,
-    /// It was told that it is not accepted, each time it asked, or nothing was sent.
+    /// Every attempt was rejected, or nothing was sent.
     Refused,
     /// Accepted under this id.
     Acknowledged(Box<str>),
@@ -25,19 +25,19 @@ pub struct JournalEntry {
     pub batch: u32,
     /// Sent with an `Idempotency-Key`.
     pub keyed: bool,
-    /// It was sent again when its key may have been forgotten already: it may be there under more than one id.
+    /// The command was sent again when its key may have expired. It may be in the topic under several ids.
     pub key_expired: bool,
     pub outcome: RequestOutcome,
 }
 
-/// The commands of one client, by serial. A file tells them to people.
+/// The commands of one client, by serial. A file shows them to people.
 pub struct Journal {
     entries: Vec<JournalEntry>,
     file: Option<BufWriter<File>>,
 }
 
 impl Journal {
-    /// With a file of that name, or without one.
+    /// Creates a journal with or without a file.
     pub fn new(file: Option<&Path>) -> Self {
         let file = file.map(|path| BufWriter::new(File::create(path).expect("a journal file")));
         Self { entries: Vec::new(), file }
@@ -57,7 +57,7 @@ impl Journal {
         u32::try_from(self.entries.len()).expect("fewer commands than numbers")
     }
 
-    /// Before it is sent: what is on its way may arrive.
+    /// Records a command before it is sent, because a command in flight may arrive.
     pub fn begin(&mut self, command: Command, batch: u32, keyed: bool) {
         self.entries.push(JournalEntry {
             command,
@@ -68,7 +68,7 @@ impl Journal {
         });
     }
 
-    /// What became of a request. `ids` are those of its commands when it was accepted.
+    /// Records the outcome of a request. `ids` are those of its commands if it was accepted.
     pub fn end(
         &mut self,
         batch: u32,
@@ -88,13 +88,13 @@ impl Journal {
         for entry in &self.entries[start..] {
             if let Some(file) = &mut self.file {
                 let keyed = if entry.keyed { "keyed" } else { "plain" };
-                // A journal that cannot be written is noticed by who reads it; what counts is in memory.
+                // A reader of the file will see a failed write. The entries in memory are the ones that count.
                 let _ = writeln!(file, "{} {keyed} batch {batch}: {:?} {note}", entry.command, entry.outcome);
             }
         }
     }
 
-    /// The commands of a request were sent again when its key may have been forgotten.
+    /// The commands of a request were sent again when its key may have expired.
     pub fn mark_key_expired(&mut self, batch: u32, commands: usize) {
         for entry in &mut self.entries[batch as usize..][..commands] {
             entry.key_expired = true;

@@ -1,8 +1,8 @@
-//! Storms of faults on real parts: the daemon, three brokers, the way between them, the disk, the clock. What is in
-//! the topics in the end is told by Kafka's own consumer and held against what clients were answered.
+//! Storms of faults on real components: the daemon, three brokers, the network between them, the disk, the clock.
+//! Kafka's own consumer reads the final content of the topics, which is compared with the responses to clients.
 //!
 //! A short storm is a test like any other. `scripts/storm --minutes N` runs a long one and writes a report.
-// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+// A failed preparation step of a test cannot report to a caller. It prints the cause and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod checker;
@@ -32,23 +32,23 @@ use options::Options;
 use shared::lock;
 use support::services;
 
-/// Two storms at once would measure the machine.
+/// Two storms at once would only measure the machine.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn storm(test: &str, delivery: DeliveryMode) {
     let Some(kafka) = services::kafka(test) else { return };
     let _alone = lock(&ALONE);
     let options = Options::new(delivery);
-    let verdict = storm::run(&kafka, &options);
-    report::write(&options, &verdict);
-    let findings = &verdict.shared.findings;
+    let result = storm::run(&kafka, &options);
+    report::write(&options, &result);
+    let findings = &result.shared.findings;
     match &options.planted {
         Some(fault) => {
             assert!(!findings.is_empty(), "seed {}: {fault} was planted and not found", options.seed)
         }
         None => assert!(findings.is_empty(), "seed {}:\n{findings}", options.seed),
     }
-    assert!(verdict.counts.acknowledged > 1_000, "hardly any load: {:?}", verdict.counts);
+    assert!(result.counts.acknowledged > 1_000, "hardly any load: {:?}", result.counts);
 }
 
 #[test]

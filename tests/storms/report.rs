@@ -1,4 +1,4 @@
-//! The report: what was done, what was counted, what was found.
+//! The report: faults, counts and findings.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,29 +10,29 @@ use crate::options::Options;
 use crate::storm::StormResult;
 use support::daemon;
 
-/// Promises, in the words of a report.
+/// The guarantees in the words of the report.
 const PROMISES: [(&str, &[Violation]); 8] = [
-    ("acknowledged and not in the topic", &[Violation::Lost]),
-    ("in the topic twice where that must not be", &[Violation::Repeated, Violation::TwoIds]),
+    ("acknowledged but not in the topic", &[Violation::Lost]),
+    ("in the topic twice where that is not allowed", &[Violation::Repeated, Violation::TwoIds]),
     ("out of the order of their key", &[Violation::OutOfOrder]),
-    ("in the topic and never sent, or refused, or changed", &[Violation::Invented, Violation::Altered]),
-    ("batches of which only a part arrived", &[Violation::HalfBatch]),
+    ("in the topic but never sent, or rejected, or changed", &[Violation::Invented, Violation::Altered]),
+    ("batches of which only part arrived", &[Violation::HalfBatch]),
     ("statuses contradicted", &[Violation::Status]),
-    ("repeated keys with another answer", &[Violation::Key]),
+    ("repeated keys with a different response", &[Violation::Key]),
     ("other failures", &[Violation::Answer, Violation::Daemon, Violation::Stuck, Violation::Storm]),
 ];
 
-/// Writes it to stdout, and to a file where one is wanted.
-pub fn write(options: &Options, verdict: &StormResult) {
-    let text = text(options, verdict);
+/// Writes the report to stdout, and to a file if one is configured.
+pub fn write(options: &Options, result: &StormResult) {
+    let text = text(options, result);
     println!("{text}");
     if let Some(path) = &options.report {
         fs::write(path, &text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 }
 
-fn text(options: &Options, verdict: &StormResult) -> String {
-    let (shared, counts) = (&verdict.shared, &verdict.counts);
+fn text(options: &Options, result: &StormResult) -> String {
+    let (shared, counts) = (&result.shared, &result.counts);
     let mut text = String::new();
     let minutes = options.length.as_secs_f64() / 60.0;
     let passed = if shared.findings.is_empty() { "nothing found" } else { "VIOLATIONS" };
@@ -43,29 +43,29 @@ fn text(options: &Options, verdict: &StormResult) -> String {
         "`scripts/storm --minutes {minutes:.1} --delivery {mode} --seed {} --rate {}`\n",
         options.seed, options.rate
     );
-    let longest = verdict.drains.iter().max().copied().unwrap_or_default();
+    let longest = result.drains.iter().max().copied().unwrap_or_default();
     let rows = [
         ("requests", shared.requests.load(Ordering::Relaxed)),
-        ("of them with a key used before", shared.replays.load(Ordering::Relaxed)),
+        ("of them with a repeated key", shared.replays.load(Ordering::Relaxed)),
         ("commands acknowledged", counts.acknowledged),
         ("of them not delivered in the end", counts.waiting),
-        ("commands refused", counts.refused),
-        ("commands without an answer", counts.unknown),
+        ("commands rejected", counts.refused),
+        ("commands without a response", counts.unknown),
         ("of them in the topic", counts.unknown_found),
         ("records in the topics", counts.records),
         ("of them repeats of the same id", counts.repeats),
-        ("of them accepted anew after the time of their key", counts.key_expired),
-        ("keys with an order", counts.keys),
-        ("dead letters", verdict.dead),
+        ("of them accepted again after their key expired", counts.key_expired),
+        ("ordered keys", counts.keys),
+        ("dead letters", result.dead),
         ("of them expected because acknowledged", counts.dead_expected),
         ("statuses checked", counts.statuses),
-        ("of them no longer kept", counts.statuses_gone),
-        ("statuses that said less after a crash", shared.statuses_lost.load(Ordering::Relaxed)),
+        ("of them no longer retained", counts.statuses_gone),
+        ("statuses with less information after a crash", shared.statuses_lost.load(Ordering::Relaxed)),
         ("largest backlog", shared.largest_backlog.load(Ordering::Relaxed)),
         ("longest time without an acknowledgement, ms", shared.longest_ack_gap().as_millis() as u64),
-        ("rounds of faults, the backlog drained after each", verdict.drains.len() as u64),
+        ("rounds of faults, the backlog drained after each", result.drains.len() as u64),
         ("longest of these drains, ms", longest.as_millis() as u64),
-        ("in all, s", verdict.elapsed.as_secs()),
+        ("total, s", result.elapsed.as_secs()),
     ];
     text.push_str("| counted | |\n|---|---:|\n");
     for (what, count) in rows {
@@ -83,8 +83,8 @@ fn text(options: &Options, verdict: &StormResult) -> String {
     let _ = writeln!(text, "\n{}", versions());
     if !shared.findings.is_empty() {
         let why = match &options.planted {
-            Some(fault) => format!("{fault} was planted."),
-            None => format!("Journals, logs and data are kept in {}.", verdict.dir.display()),
+            Some(fault) => format!("{fault} was enabled."),
+            None => format!("Journals, logs and data are kept in {}.", result.dir.display()),
         };
         let _ = writeln!(text, "\n{why}\n\n{}", shared.findings);
     }

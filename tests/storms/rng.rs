@@ -1,4 +1,4 @@
-//! Random numbers that a seed repeats (SplitMix64).
+//! Random numbers that are reproducible from a seed (SplitMix64).
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Rng(u64);
 
 impl Rng {
-    /// The sequence of this seed. `of` tells sequences of the same storm apart.
+    /// The sequence of this seed. `of` distinguishes sequences of the same storm.
     pub fn new(seed: u64, of: u64) -> Self {
         let mut rng = Self(seed ^ of.wrapping_mul(0xd6e8_feb8_6659_fd93));
         rng.next();
@@ -28,22 +28,22 @@ impl Rng {
         self.next() % end.max(1)
     }
 
-    /// True in `percent` of a hundred cases.
+    /// True with a probability of `percent` percent.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// A time between two numbers of milliseconds.
+    /// A duration between two numbers of milliseconds.
     pub fn millis(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_millis(from + self.below(to - from + 1))
     }
 
-    /// One of these.
+    /// One of the elements.
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[usize::try_from(self.below(of.len() as u64)).unwrap_or(0)]
     }
 
-    /// Puts these into a random order.
+    /// Shuffles the elements.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             let other = usize::try_from(self.below(last as u64 + 1)).unwrap_or(0);

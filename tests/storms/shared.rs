@@ -1,4 +1,4 @@
-//! What clients, the one who asks for statuses, and the faults know of each other.
+//! State shared by the clients, the status poller and the faults.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use crate::command::Kind;
 use crate::findings::Findings;
 use crate::status_observation::StatusObservation;
 
-/// Acknowledged commands one may ask about.
+/// Number of acknowledged commands whose status may be polled.
 const RECENT: usize = 4_096;
 
 /// An acknowledged command.
@@ -29,27 +29,26 @@ pub struct Shared {
     pub address: String,
     pub findings: Findings,
     pub stop: AtomicBool,
-    /// Between two rounds of faults: little load, so that the backlog can drain.
+    /// Set between two rounds of faults: a low load, so that the backlog can drain.
     pub is_calm: AtomicBool,
     pub requests: AtomicU64,
     pub accepted: AtomicU64,
     pub replays: AtomicU64,
-    /// Raised before and after each end of the daemon that it did not choose: what it knew without having flushed it
-    /// is forgotten.
+    /// Increased before and after each forced end of the daemon. The daemon loses state that it had not flushed.
     pub crashes: AtomicU64,
-    /// Raised when the disk begins and ceases to be full, so odd in between: delivered segments go early then, and
-    /// keys and statuses with them.
+    /// Increased when the disk becomes full and when it is freed, so it is odd in between. Delivered segments are
+    /// then deleted early, and keys and statuses with them.
     pub evictions: AtomicU64,
     pub largest_backlog: AtomicU64,
-    /// Statuses that said less after a crash than before.
+    /// Statuses that contained less information after a crash than before.
     pub statuses_lost: AtomicU64,
-    pub sightings: Mutex<Vec<StatusObservation>>,
+    pub observations: Mutex<Vec<StatusObservation>>,
     recent: Mutex<Vec<AcknowledgedCommand>>,
     tally: Mutex<BTreeMap<String, u64>>,
     ack_gap: Mutex<AckGap>,
 }
 
-/// How long nothing was acknowledged.
+/// Measures the time without an acknowledgement.
 struct AckGap {
     since: Instant,
     longest: Duration,
@@ -70,14 +69,14 @@ impl Shared {
             evictions: AtomicU64::new(0),
             largest_backlog: AtomicU64::new(0),
             statuses_lost: AtomicU64::new(0),
-            sightings: Mutex::default(),
+            observations: Mutex::default(),
             recent: Mutex::default(),
             tally: Mutex::default(),
             ack_gap: Mutex::new(AckGap { since: Instant::now(), longest: Duration::ZERO }),
         }
     }
 
-    /// Counts a fault, or another thing worth a line in the report.
+    /// Counts a fault, or another event that the report lists.
     pub fn count(&self, what: &str) {
         *lock(&self.tally).entry(what.to_owned()).or_default() += 1;
     }
@@ -118,13 +117,13 @@ impl Shared {
         self.evictions.load(Ordering::SeqCst)
     }
 
-    /// Whether delivered segments may have gone early since `evictions` was read.
+    /// Whether delivered segments may have been deleted early since `evictions` was read.
     pub fn may_have_evicted(&self, evictions: u64) -> bool {
         evictions % 2 == 1 || self.evictions() != evictions
     }
 
-    pub fn add_observation(&self, sighting: StatusObservation) {
-        lock(&self.sightings).push(sighting);
+    pub fn add_observation(&self, observation: StatusObservation) {
+        lock(&self.observations).push(observation);
     }
 }
 

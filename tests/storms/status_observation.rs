@@ -1,34 +1,34 @@
-//! What `GET /v1/commands/{id}` said about a command, and when.
+//! A response of `GET /v1/commands/{id}`, and when it was received.
 
 use serde_json::Value;
 
 use crate::checker::RecordPosition;
 use crate::command::Kind;
 
-/// The state that was told.
+/// The reported state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObservedState {
     Accepted,
     Sent,
     Dead,
-    /// 404: its segment is no longer kept.
+    /// 404: its segment is no longer retained.
     Gone,
 }
 
-/// One answer.
+/// One response.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusObservation {
     pub client: u32,
     pub serial: u32,
     pub state: ObservedState,
-    /// Where it is in its topic, when that is known.
+    /// Its location in the topic, if known.
     pub place: Option<RecordPosition>,
-    /// Told after everything was delivered.
+    /// Whether it was received after all records were delivered.
     pub is_final: bool,
 }
 
 impl StatusObservation {
-    /// Reads a status document, or says what is wrong with it.
+    /// Reads a status document. Returns an error that describes an invalid one.
     pub fn read(client: u32, serial: u32, kind: Kind, document: &Value) -> Result<Self, String> {
         let state = match document["state"].as_str() {
             Some("accepted") => ObservedState::Accepted,
@@ -38,7 +38,7 @@ impl StatusObservation {
         };
         let kafka = &document["kafka"];
         let place = match (kafka["partition"].as_i64(), kafka["offset"].as_i64()) {
-            // Confirmed without an offset: a broker that already had it does not say where.
+            // Confirmed without an offset: a broker that already had the record does not return its location.
             (Some(partition), Some(offset)) if offset >= 0 => {
                 Some((i32::try_from(partition).map_err(|error| error.to_string())?, offset))
             }

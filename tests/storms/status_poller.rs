@@ -1,4 +1,4 @@
-//! Asks for statuses during the storm, of some commands again and again: what was said once stays true.
+//! Polls statuses during the storm, of some commands repeatedly. A reported status must remain true.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,24 +14,24 @@ use crate::status_observation::{ObservedState, StatusObservation};
 use support::http;
 use support::http::Client;
 
-/// A hundred looks a second at most.
+/// At most a hundred requests per second.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// A frozen daemon is no reason to wait for long.
+/// Short, so that a frozen daemon does not block the poller for long.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Commands looked at more than once.
+/// Maximum number of commands that are polled repeatedly.
 const MAX_WATCHED: usize = 500;
-/// Delivered segments are kept for longer than this, unless the disk fills up.
+/// Delivered segments are retained for longer than this, unless the disk fills up.
 const MIN_RETENTION: Duration = Duration::from_secs(30);
 
-/// What was said last about a command.
+/// The last reported status of a command.
 struct WatchedCommand {
     known: AcknowledgedCommand,
     last: StatusObservation,
-    /// Read before it was asked.
+    /// Read before the request.
     crashes: u64,
 }
 
-/// Who asks.
+/// Polls statuses.
 pub struct StatusPoller {
     shared: Arc<Shared>,
     rng: Rng,
@@ -108,19 +108,20 @@ impl StatusPoller {
         self.watched[index] = WatchedCommand { known, last: now, crashes: before };
     }
 
-    /// What is said about a command now, if anything is.
+    /// The current status of a command, if one is reported.
     fn poll_status(&mut self, known: &AcknowledgedCommand) -> Option<StatusObservation> {
-        let sighting = request_status(&mut self.http, &self.shared, known)?;
+        let observation = request_status(&mut self.http, &self.shared, known)?;
         let young = known.at.elapsed() < MIN_RETENTION;
-        if sighting.state == ObservedState::Gone && young && !self.shared.may_have_evicted(known.evictions) {
-            self.shared.findings.add(Violation::Status, format!("404 of the young {}", known.id));
+        if observation.state == ObservedState::Gone && young && !self.shared.may_have_evicted(known.evictions)
+        {
+            self.shared.findings.add(Violation::Status, format!("404 for the recent command {}", known.id));
         }
-        self.shared.add_observation(sighting);
-        Some(sighting)
+        self.shared.add_observation(observation);
+        Some(observation)
     }
 }
 
-/// Asks once; nothing when there is no answer, or none about the command.
+/// Sends one request. Returns `None` without a response, or if the response has no information about the command.
 pub fn request_status(
     http: &mut http::Client,
     shared: &Shared,
@@ -131,7 +132,7 @@ pub fn request_status(
     let (client, serial) = (known.client, known.serial);
     match (response.status, document["code"].as_str()) {
         (200, _) => match StatusObservation::read(client, serial, known.kind, &document) {
-            Ok(sighting) => Some(sighting),
+            Ok(observation) => Some(observation),
             Err(what) => {
                 shared.findings.add(Violation::Status, what);
                 None

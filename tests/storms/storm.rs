@@ -1,4 +1,4 @@
-//! One storm, from the first broker to the verdict.
+//! One storm, from the start of the brokers to the result.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -22,34 +22,34 @@ use support::daemon::backlog;
 use support::kafka::Jars;
 
 const CLIENTS: u32 = 16;
-/// The load goes on for so long after the last fault.
+/// The load continues for this long after the last fault.
 const LOAD_AFTER_FAULTS: Duration = Duration::from_secs(3);
 /// Several times the longest fault of the daemon.
 const MAX_ACK_GAP: Duration = Duration::from_secs(60);
-/// Faults for so long, then a calm in which the backlog drains.
+/// Duration of a round of faults. A calm follows, in which the backlog drains.
 const ROUND_DURATION: Duration = Duration::from_secs(90);
-/// Seconds of the load in a calm: it never stops.
+/// In a calm, the backlog counts as drained at this many records: seconds of the load, which never stops.
 const FEW: u64 = 200;
-/// A backlog that has not been smaller for this long, with everything well, does not drain.
+/// If the backlog has not decreased for this long without faults, the drain is stalled.
 const DRAIN_STALL_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const POLL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Statuses asked for in the end: the newest of each client, and some of all.
+/// Number of statuses polled in the end: the newest of each client, and some of all.
 const NEWEST: usize = 500;
 const OTHERS: usize = 5_000;
 
-/// What came of it.
+/// Result of a storm.
 pub struct StormResult {
     pub shared: Arc<Shared>,
     pub counts: CheckCounts,
     pub dead: u64,
     pub elapsed: Duration,
     pub drains: Vec<Duration>,
-    /// What is kept when something was found.
+    /// The directory that is kept when there are findings.
     pub dir: PathBuf,
 }
 
-/// What a life that came to its end tells.
+/// Result of a storm that ran to its end.
 #[derive(Default)]
 struct RunResult {
     counts: CheckCounts,
@@ -57,7 +57,8 @@ struct RunResult {
     drains: Vec<Duration>,
 }
 
-/// Runs it. A part that fails is a finding like any other: what there is by then is judged and kept.
+/// Runs a storm. A component that fails is a finding like any other. The state at that time is still checked and
+/// kept.
 pub fn run(jars: &Jars, options: &Options) -> StormResult {
     let began = Instant::now();
     println!("storm: seed {}, {:?}, {}", options.seed, options.length, options.delivery.name());
@@ -74,7 +75,7 @@ fn run_load_and_check(parts: &mut StormParts, options: &Options) -> RunResult {
     let (journals, drains) = run_faults_under_load(parts, options);
     let is_drained = await_drained(parts, 0).is_some();
     let dead = backlog(&parts.daemon.forebay)["dead"].as_u64().unwrap_or(0);
-    // What it says must be true after a start, too.
+    // Statuses must also be correct after a restart.
     parts.daemon.stop();
     parts.daemon.start();
     check_final_statuses(parts, &journals);
@@ -87,7 +88,7 @@ fn run_load_and_check(parts: &mut StormParts, options: &Options) -> RunResult {
     RunResult { counts, dead, drains }
 }
 
-/// Load and faults at once, until the time is over. Everything is well again afterwards.
+/// Runs load and faults at the same time, until the time is over. All faults have ended when it returns.
 fn run_faults_under_load(parts: &mut StormParts, options: &Options) -> (Vec<Journal>, Vec<Duration>) {
     let (shared, dir) = (&parts.shared, &parts.dir);
     let pause = Duration::from_secs(1) * CLIENTS / options.rate.max(1);
@@ -108,14 +109,14 @@ fn run_faults_under_load(parts: &mut StormParts, options: &Options) -> (Vec<Jour
     (journals, drains)
 }
 
-/// Rounds of faults until the time is over. After each everything is well, and the backlog has to drain; how long
-/// that took.
+/// Runs rounds of faults until the time is over. After each round all faults have ended, and the backlog must drain.
+/// Returns how long that took.
 fn rounds(parts: &mut StormParts, options: &Options) -> Vec<Duration> {
     let end = Instant::now() + options.length;
     let (mut of_daemon, mut of_kafka) = (DaemonSchedule::of(options.seed), KafkaSchedule::of(options.seed));
     let mut drains = Vec::new();
     loop {
-        // Not a last round of a few seconds.
+        // Avoid a last round of a few seconds.
         let left = end.saturating_duration_since(Instant::now());
         let length = if left < ROUND_DURATION * 3 / 2 { left } else { ROUND_DURATION };
         round(parts, &mut of_daemon, &mut of_kafka, length);
@@ -129,7 +130,7 @@ fn rounds(parts: &mut StormParts, options: &Options) -> Vec<Duration> {
     }
 }
 
-/// Faults of both kinds at once.
+/// Runs the faults of both kinds at the same time.
 fn round(
     parts: &mut StormParts,
     of_daemon: &mut DaemonSchedule,
@@ -150,7 +151,7 @@ fn round(
     parts.daemon.supervise_for(LOAD_AFTER_FAULTS);
 }
 
-/// What a thread left, or a finding.
+/// Returns a thread's result, or records its panic as a finding.
 fn join_result<T>(shared: &Shared, ended: Result<T, Box<dyn Any + Send>>) -> Option<T> {
     ended
         .map_err(|panic| {
@@ -161,7 +162,7 @@ fn join_result<T>(shared: &Shared, ended: Result<T, Box<dyn Any + Send>>) -> Opt
         .ok()
 }
 
-/// Waits until no more than `few` records are left to deliver. How long that took; nothing when it came to a halt.
+/// Waits until at most `few` records are left to deliver. Returns how long that took, or `None` if the drain stalled.
 fn await_drained(parts: &mut StormParts, few: u64) -> Option<Duration> {
     let began = Instant::now();
     let (mut least, mut moved) = (u64::MAX, Instant::now());
@@ -178,12 +179,12 @@ fn await_drained(parts: &mut StormParts, few: u64) -> Option<Duration> {
         thread::sleep(POLL_INTERVAL);
     }
     let what =
-        format!("the drain came to a halt: {least} records waited at least, for {DRAIN_STALL_TIMEOUT:?}");
+        format!("the drain stalled: at least {least} records were waiting for {DRAIN_STALL_TIMEOUT:?}");
     parts.shared.findings.add(Violation::Stuck, what);
     None
 }
 
-/// Statuses when everything is delivered: none may say that it waits.
+/// Checks the statuses after all records were delivered. None may be waiting.
 fn check_final_statuses(parts: &StormParts, journals: &[Journal]) {
     let shared = &parts.shared;
     let mut http = parts.daemon.forebay.http();
@@ -206,9 +207,9 @@ fn check_final_statuses(parts: &StormParts, journals: &[Journal]) {
                 at: Instant::now(),
                 evictions: 0,
             };
-            if let Some(mut sighting) = request_status(&mut http, shared, &known) {
-                sighting.is_final = true;
-                shared.add_observation(sighting);
+            if let Some(mut observation) = request_status(&mut http, shared, &known) {
+                observation.is_final = true;
+                shared.add_observation(observation);
             }
         }
     }
@@ -225,10 +226,10 @@ fn check(parts: &StormParts, options: &Options, journals: &[Journal], is_drained
     {
         findings.add(Violation::Stuck, what);
     }
-    checker.finish(&lock(&parts.shared.sightings))
+    checker.finish(&lock(&parts.shared.observations))
 }
 
-/// Accepting does not wait for Kafka, and the other faults last seconds.
+/// Accepting commands does not wait for Kafka, and the other faults last seconds.
 fn check_ack_gap(shared: &Shared) {
     let longest = shared.longest_ack_gap();
     if longest > MAX_ACK_GAP {
@@ -236,17 +237,17 @@ fn check_ack_gap(shared: &Shared) {
     }
 }
 
-/// Exactly the records that cannot be delivered are dead letters.
+/// Checks that exactly the records that cannot be delivered are dead letters.
 fn check_dead_letters(shared: &Shared, journals: &[Journal], dead: u64) {
     let poison = journals.iter().flat_map(Journal::entries).filter(|entry| entry.command.is_poison());
     let (mut certain, mut possible) = (0, 0);
     for entry in poison {
         certain += u64::from(matches!(entry.outcome, RequestOutcome::Acknowledged(_)));
-        // One whose key's time was over may have died twice.
+        // A record whose key had expired may have been dead-lettered twice.
         possible += u64::from(entry.outcome == RequestOutcome::Unknown) + u64::from(entry.key_expired);
     }
     if dead < certain || dead > certain + possible {
-        let what = format!("{dead} dead letters, where {certain} to {} must be", certain + possible);
+        let what = format!("{dead} dead letters, but {certain} to {} are expected", certain + possible);
         shared.findings.add(Violation::Status, what);
     }
 }

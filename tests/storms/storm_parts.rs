@@ -1,4 +1,4 @@
-//! The parts of a storm: made, and kept or removed afterwards.
+//! The components of a storm: created, and kept or removed afterwards.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,13 @@ use support::proxy::Proxy;
 use support::{daemon, scratch};
 
 const BROKERS: usize = 3;
-/// The daemon's disk, and what of it the daemon leaves free.
+/// Size of the daemon's disk, and how much of it the daemon leaves free.
 const DISK_MIB: u32 = 256;
 pub const RESERVE_MIB: u64 = 8;
-/// Delivered segments are kept up to this: minutes at the rate of a storm.
+/// Delivered segments are retained up to this size: minutes at the rate of a storm.
 const KEPT_MIB: u64 = 96;
 
-/// The parts of a storm; the daemon goes before its disk, and everything before the directory.
+/// The components of a storm. The daemon is dropped before its disk, and everything before the directory.
 pub struct StormParts {
     pub shared: Arc<Shared>,
     pub daemon: SupervisedDaemon,
@@ -36,7 +36,7 @@ pub struct StormParts {
     pub home: tempfile::TempDir,
 }
 
-/// Starts everything but the daemon.
+/// Starts everything except the daemon.
 pub fn build(jars: &Jars, options: &Options) -> StormParts {
     let proxies: Vec<Proxy> = (0..BROKERS).map(|_| Proxy::start()).collect();
     let cluster = cluster(jars, &proxies);
@@ -61,12 +61,12 @@ fn cluster(jars: &Jars, proxies: &[Proxy]) -> Kafka {
         ClusterOptions::three()
             .advertise(advertised)
             .heap("-Xmx384m")
-            // Leaders move back to where they belong by themselves, and partitions change hands once more.
+            // Leaders return to their preferred brokers automatically, so partitions change their leader once more.
             .set("leader.imbalance.check.interval.seconds", "10")
             .set("leader.imbalance.per.broker.percentage", "1")
-            // Small files: a broker that was killed reads through those it had not flushed.
+            // Small files, because a killed broker reads those that it had not flushed.
             .set("log.segment.bytes", "33554432")
-            // Records of a clock that was wrong must not go with their age.
+            // Records with a wrong timestamp must not expire because of their age.
             .set("log.retention.ms", "-1"),
     );
     for (proxy, broker) in proxies.iter().zip(cluster.brokers()) {
@@ -85,7 +85,7 @@ fn settings(options: &Options, brokers: &str, wal: &Path) -> Forebay {
     let mut forebay = daemon::under_test()
         .set("kafka.brokers", brokers)
         .set("wal.dir", wal.display().to_string())
-        // Small, so that segments are sealed, delivered and retired all the time.
+        // Small, so that segments are sealed, delivered and expired all the time.
         .set("wal.segment_size", "1MiB")
         .set("wal.reserve_space", format!("{RESERVE_MIB}MiB"))
         .set("wal.retain_acked_size", format!("{KEPT_MIB}MiB"))
@@ -98,7 +98,7 @@ fn settings(options: &Options, brokers: &str, wal: &Path) -> Forebay {
     forebay
 }
 
-/// Journals and logs stay for whoever looks into what was found, unless it was planted.
+/// Keeps journals and logs for an analysis of the findings, unless a failpoint was enabled.
 pub fn keep_or_remove(parts: &StormParts, options: &Options) {
     let dir = &parts.dir;
     if parts.shared.findings.is_empty() || options.planted.is_some() {
@@ -107,7 +107,7 @@ pub fn keep_or_remove(parts: &StormParts, options: &Options) {
     }
     let keep = |name: &str, text: String| {
         if let Err(error) = fs::write(dir.join(name), text) {
-            eprintln!("storm: {name} is not kept: {error}");
+            eprintln!("storm: {name} could not be kept: {error}");
         }
     };
     keep("findings.txt", parts.shared.findings.to_string());
@@ -118,7 +118,7 @@ pub fn keep_or_remove(parts: &StormParts, options: &Options) {
     let mut copy = Command::new("cp");
     copy.arg("-r").arg(parts.home.path().join("disk/wal")).arg(dir);
     if !copy.status().is_ok_and(|status| status.success()) {
-        eprintln!("storm: the log's directory is not kept");
+        eprintln!("storm: the log's directory could not be kept");
     }
     eprintln!("storm: kept in {}", dir.display());
 }

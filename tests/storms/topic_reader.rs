@@ -1,5 +1,4 @@
-//! What is in the topics, told by Kafka's own console consumer and by nobody else: read committed, from the beginning
-//! to an end that is marked.
+//! Reads the topics only with Kafka's own console consumer: committed records, from the beginning to a marked end.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -15,14 +14,16 @@ use crate::command::Kind;
 use support::child::Child;
 use support::kafka::Kafka;
 
-/// The key of the record behind all others. Read committed, it comes only when no transaction before it is open.
+/// The key of the record behind all others. A consumer that reads committed records gets it only when no transaction
+/// before it is open.
 const END_KEY: &str = "end-of-storm";
-/// Between two records, and before the first: a Java that starts, a group that forms.
+/// Timeout between two records, and before the first. It covers the start of a Java process and the forming of a
+/// group.
 const NEXT_RECORD_TIMEOUT: Duration = Duration::from_secs(60);
-/// Lines on their way from the consumer to the checker.
+/// Maximum number of lines in the channel from the consumer to the checker.
 const LINES: usize = 10_000;
 
-/// Hands every record of every topic to `judge`, in the order of each partition. Says what was wrong otherwise.
+/// Passes every record of every topic to `judge`, in the order of each partition. Returns other errors as text.
 pub fn read_all(cluster: &Kafka, dir: &Path, mut judge: impl FnMut(&TopicRecord<'_>)) -> Result<(), String> {
     for kind in Kind::ALL {
         mark_end(&cluster.internal_bootstrap(), kind)?;
@@ -31,7 +32,7 @@ pub fn read_all(cluster: &Kafka, dir: &Path, mut judge: impl FnMut(&TopicRecord<
     Ok(())
 }
 
-/// Puts a record behind all others of each partition.
+/// Appends a record behind all others of each partition.
 fn mark_end(bootstrap: &str, kind: Kind) -> Result<(), String> {
     let mut config = ClientConfig::new();
     let producer: BaseProducer =
@@ -52,7 +53,7 @@ fn read(
     kind: Kind,
     judge: &mut impl FnMut(&TopicRecord<'_>),
 ) -> Result<(), String> {
-    // Whatever Java logs would otherwise stand between the records.
+    // Otherwise Java's log lines would appear between the records.
     let mut java = cluster.jars().java(&["-Xmx256m", "-Dorg.apache.logging.log4j.level=OFF"]);
     java.arg("org.apache.kafka.tools.consumer.ConsoleConsumer");
     java.args(["--bootstrap-server", &cluster.internal_bootstrap(), "--topic", kind.topic()]);
@@ -64,7 +65,7 @@ fn read(
     let (lines, received) = mpsc::sync_channel(LINES);
     let pump = thread::spawn(move || {
         for line in BufReader::new(output).lines() {
-            // The one who reads has seen the end.
+            // The receiver has seen the end.
             let Ok(line) = line else { return };
             if lines.send(line).is_err() {
                 return;

@@ -1,4 +1,4 @@
-//! What a client without credentials can cost is bounded on every public route.
+//! The cost of a client without credentials is bounded on every public route.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +11,16 @@ use support::anonymous::AnonymousRequest;
 use support::http::Client;
 use support::process::Forebay;
 
-/// Requests of each kind.
+/// Number of requests of each kind.
 const TIMES: u64 = 20;
-/// The largest answer; the description of the interface has the size that it has.
+/// Maximum size of a response. The API description is exempt.
 const ANSWER: usize = 8 << 10;
 
 #[test]
-fn no_public_route_costs_an_anonymous_client_more_than_its_share() {
+fn the_cost_of_anonymous_requests_is_bounded() {
     let mut forebay = accounts::guarded()
         .set("rate_limit.enabled", false)
-        // A question that was given up counts as well.
+        // A query whose request gave up counts too.
         .set("users.check_timeout", "10s");
     forebay.start();
     let http = &mut forebay.http();
@@ -33,9 +33,9 @@ fn no_public_route_costs_an_anonymous_client_more_than_its_share() {
         let before = statements(&forebay);
         let longest = (0..TIMES).map(|number| answer(&probe, http, number)).max().unwrap_or_default();
         let caused = statements(&forebay) - before;
-        // One that must ask shows that this is counted.
+        // A request that must query the database proves that queries are counted.
         assert!(probe.statements == 0 || caused > 0, "{:?}, {}: no statement", probe.route, probe.what);
-        // To the nearest whole number: some that the daemon makes by itself have no label of their own.
+        // Rounded: some background queries of the daemon cannot be told apart.
         let each = (caused + TIMES / 2) / TIMES;
         if each > probe.statements || (longest > ANSWER && probe.route.1 != "/openapi.json") {
             over.push(format!("{:?}, {}: {caused} statements, {longest} bytes", probe.route, probe.what));
@@ -45,13 +45,13 @@ fn no_public_route_costs_an_anonymous_client_more_than_its_share() {
 }
 
 #[test]
-fn every_public_route_is_looked_at() {
+fn every_public_route_is_checked() {
     let mut forebay = test_users::embedded();
     forebay.start();
     let described = forebay.http().get("/openapi.json").unwrap().json();
     let mut routes = BTreeSet::new();
     for (path, methods) in described["paths"].as_object().unwrap() {
-        // Each kind has a path of its own; one route answers all of them.
+        // Each kind has its own path; one route serves all of them.
         let path = path.replace("order.create", "{kind}");
         routes
             .extend(methods.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())));
@@ -63,7 +63,7 @@ fn every_public_route_is_looked_at() {
     assert_eq!(probed, routes);
 }
 
-/// The size of an answer.
+/// The size of a response.
 fn answer(probe: &AnonymousRequest, http: &mut Client, number: u64) -> usize {
     let answer = test_users::retry_on_timeout(|| probe.send(http, number).expect("an answer"));
     assert!(answer.status < 500, "{:?}, {}: {}", probe.route, probe.what, answer.text());

@@ -1,4 +1,4 @@
-//! What must not enter, and the words it is refused with.
+//! Invalid input, and the errors for it.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ fn with(member: &str, value: Value) -> Value {
 }
 
 #[test]
-fn a_member_that_breaks_its_rule_is_named_and_not_repeated() {
+fn an_invalid_field_is_named_without_its_value() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();
@@ -45,7 +45,7 @@ fn a_member_that_breaks_its_rule_is_named_and_not_repeated() {
     }
     let long = register(http, &with("password", json!("abcdefghij".repeat(8)))).text();
     assert!(long.contains("72 bytes"), "{long}");
-    assert_eq!(http.get("/v1/users").unwrap().json()["users"], json!([]), "nothing entered");
+    assert_eq!(http.get("/v1/users").unwrap().json()["users"], json!([]), "no user may be registered");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn every_mistake_is_reported_at_once() {
 }
 
 #[test]
-fn the_answer_does_not_grow_with_the_mistakes() {
+fn the_response_size_is_bounded_for_many_errors() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();
@@ -74,7 +74,7 @@ fn the_answer_does_not_grow_with_the_mistakes() {
 }
 
 #[test]
-fn a_form_larger_than_any_user_is_refused_unread() {
+fn a_body_larger_than_any_user_is_rejected_unread() {
     let mut forebay = embedded();
     forebay.start();
     let large = new_user(1).to_string() + &" ".repeat(16 << 10);
@@ -96,7 +96,7 @@ fn a_form_larger_than_any_user_is_refused_unread() {
 }
 
 #[test]
-fn bodies_that_are_no_single_user_are_refused() {
+fn a_body_must_be_one_user_object() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();
@@ -113,7 +113,7 @@ fn bodies_that_are_no_single_user_are_refused() {
 }
 
 #[test]
-fn the_list_takes_numbers_and_its_own_cursors() {
+fn the_list_accepts_only_numbers_and_issued_cursors() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();
@@ -136,7 +136,7 @@ fn the_list_takes_numbers_and_its_own_cursors() {
 }
 
 #[test]
-fn names_that_cannot_be_are_nobodys() {
+fn impossible_names_are_not_found() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();

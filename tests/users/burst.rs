@@ -1,4 +1,4 @@
-//! A burst of registrations whose passwords cost what they do in production.
+//! A burst of registrations with the password cost of production.
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -14,10 +14,10 @@ use support::{daemon, wait};
 
 const BURST: usize = 1_000;
 const CLIENTS: usize = 4;
-/// Sixty-four times half a second on one thread: far more than the five seconds of an answer.
+/// 64 hashes of half a second on one thread take far longer than the 5 s timeout of a request.
 const CONCURRENT_REQUESTS: usize = 64;
 
-/// What is answered to people of these numbers by so many clients, each of whom asks like this.
+/// The responses to registrations of these numbers, sent by concurrent clients with `ask`.
 fn burst(
     forebay: &Forebay,
     people: Range<usize>,
@@ -45,8 +45,9 @@ fn burst(
 }
 
 #[test]
-fn deferred_hashing_acknowledges_a_burst_that_is_not_hashed_yet() {
-    // At 13 a core hashes two or three in a second: a burst that waited for that would take minutes.
+fn deferred_hashing_acknowledges_a_burst_before_it_is_hashed() {
+    // At cost 13 a core hashes two or three passwords per second: a burst that waited for the hashes would take
+    // minutes.
     let mut forebay =
         daemon::under_test().set("users.password_cost", 13).set("users.password_hashing", "deferred");
     let key = forebay.dir().join("wal.key");
@@ -58,15 +59,15 @@ fn deferred_hashing_acknowledges_a_burst_that_is_not_hashed_yet() {
         expect(&answer, 202, "");
     }
     let unhashed = daemon::backlog_value(&forebay, "backlog");
-    assert!(unhashed > BURST as u64 / 2, "{unhashed} of {BURST} wait to be hashed");
+    assert!(unhashed > BURST as u64 / 2, "{unhashed} of {BURST} are not yet hashed");
 }
 
 #[test]
-fn hashing_before_the_answer_refuses_what_it_cannot_do_in_time() {
+fn hashing_before_the_response_rejects_late_requests() {
     let mut forebay = daemon::under_test().set("users.password_cost", 13).set("users.hash_threads", 1);
     forebay.start();
     let busy = |answer: &Response| answer.status == 503 && answer.json()["code"] == "hashing_busy";
-    // On a busy machine the checks before it may refuse all of a round.
+    // On a busy machine the earlier checks may reject all requests of a round.
     let mut answers = Vec::new();
     wait::until_true("hashing is refused", daemon::LONG, || {
         let from = answers.len();
@@ -75,7 +76,7 @@ fn hashing_before_the_answer_refuses_what_it_cannot_do_in_time() {
     });
     let (accepted, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 202);
     for answer in refused {
-        // 64 at once may be too many for the checks before it, too.
+        // 64 concurrent requests may be too many for the earlier checks, too.
         assert_eq!(
             (answer.status, &answer.json()["retryable"]),
             (503, &Value::Bool(true)),
@@ -88,9 +89,9 @@ fn hashing_before_the_answer_refuses_what_it_cannot_do_in_time() {
     assert_eq!(
         daemon::metric(&forebay, "forebay_wal_append_total"),
         accepted.len() as f64,
-        "no more is logged"
+        "no other command may be logged"
     );
-    // What was refused left nothing behind: all may come again, when hashing costs little.
+    // Rejected requests left no reservation: all may be repeated, now with a low hash cost.
     let people = answers.len();
     forebay.configure("users.password_cost", 4);
     forebay.restart();

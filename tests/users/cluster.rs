@@ -1,4 +1,4 @@
-//! A Redis cluster behind the daemon: a part of it away, or taken for something else.
+//! A Redis cluster: with an unavailable node, or with the wrong setting.
 
 use std::time::Duration;
 
@@ -10,35 +10,35 @@ use support::process::Forebay;
 use support::redis::RedisCluster;
 use support::{services, wait};
 
-/// Of a call to the store: long enough for a busy machine. A node that is killed is noticed before that.
+/// Timeout of a call to the store, long enough for a busy machine. A killed node is detected earlier.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The node that goes away.
+/// The node that is killed.
 const KILLED_NODE: usize = 1;
 
 fn markers(forebay: &Forebay) -> Value {
     forebay.admin_http().get("/readyz").unwrap().json()["dependencies"]["markers"].clone()
 }
 
-/// How often the daemon has looked at the store.
+/// How often the daemon has checked the store.
 fn store_checks(forebay: &Forebay) -> f64 {
     metric_if_any(forebay, "forebay_step_seconds_count{step=\"kv.look\"}").unwrap_or_default()
 }
 
-/// The state in `/readyz`, and that it was logged once although it was seen again and again.
+/// Asserts that `/readyz` shows the state, and that it was logged once despite repeated checks.
 fn assert_state_logged_once(url: &str, cluster: bool, state: &str) {
     let mut forebay = embedded().set("redis.url", url).set("redis.cluster", cluster);
     forebay.start();
-    wait::until_true("what is wrong is shown", LONG, || markers(&forebay) == state);
+    wait::until_true("the state is reported", LONG, || markers(&forebay) == state);
     let before = store_checks(&forebay);
-    wait::until_true("it is looked at again", LONG, || store_checks(&forebay) >= before + 2.0);
+    wait::until_true("the store is checked again", LONG, || store_checks(&forebay) >= before + 2.0);
     assert_eq!(markers(&forebay), state);
     assert_eq!(forebay.log().matches(state).count(), 1, "{}", forebay.log());
     let ready = forebay.http().get("/readyz").unwrap();
-    assert_eq!(ready.status, 200, "commands are accepted all the same");
+    assert_eq!(ready.status, 200, "commands are still accepted");
 }
 
 #[test]
-fn a_node_of_a_cluster_that_is_taken_for_a_single_server_is_said_to_be_one() {
+fn a_cluster_configured_as_a_single_server_is_reported() {
     let Some(place) = services::redis("a_node_that_is_taken_for_a_single_server") else { return };
     let cluster = place.start_cluster();
     let state = "the server is a node of a cluster: set [redis] cluster = true";
@@ -46,14 +46,14 @@ fn a_node_of_a_cluster_that_is_taken_for_a_single_server_is_said_to_be_one() {
 }
 
 #[test]
-fn a_single_server_that_is_taken_for_a_cluster_is_said_to_be_none() {
+fn a_single_server_configured_as_a_cluster_is_reported() {
     let Some(place) = services::redis("a_single_server_that_is_taken_for_a_cluster") else { return };
     let server = place.start();
     let state = "the server is not a node of a cluster: set [redis] cluster = false";
     assert_state_logged_once(&server.url(), true, state);
 }
 
-/// Whether a marker of somebody lies on the node that goes away.
+/// Whether a reservation of this user is on the killed node.
 fn has_marker_on_killed_node(cluster: &RedisCluster, somebody: &Value) -> bool {
     let word = |member: &str| somebody[member].as_str().unwrap().to_owned();
     let keys = [word("name"), format!("email:{}", word("email")), format!("phone:{}", word("phone"))];
@@ -61,7 +61,7 @@ fn has_marker_on_killed_node(cluster: &RedisCluster, somebody: &Value) -> bool {
 }
 
 #[test]
-fn a_killed_node_refuses_those_whose_markers_it_had_and_nobody_else() {
+fn a_killed_node_affects_only_users_reserved_on_it() {
     let Some(place) = services::redis("a_killed_node_refuses_those_whose_markers_it_had") else { return };
     let cluster = place.start_cluster_with(&["--cluster-require-full-coverage", "no"]);
     let mut forebay = embedded()
@@ -81,7 +81,7 @@ fn a_killed_node_refuses_those_whose_markers_it_had_and_nobody_else() {
         let refused = register_once(http, somebody);
         expect(&refused, 503, "markers_unavailable");
         assert!(refused.header("retry-after").is_some());
-        // Many refusals in a row, and then somebody whom they do not concern.
+        // Several rejections in a row, then a user without a reservation on the killed node.
         if number >= 6
             && let Some(other) = others.get(number - 6)
         {

@@ -1,4 +1,4 @@
-//! A crowd that registers at once, some of them twice, some under what others have; and what must hold afterwards.
+//! Many concurrent registrations, some repeated, some with values of other users, and the checks of the final state.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,30 +12,30 @@ use super::test_users::new_user;
 use support::http::{Client, Response};
 use support::wait;
 
-/// Clients at a time.
+/// Number of concurrent clients.
 const CLIENTS: usize = 64;
-/// A repetition, or somebody with the same name, comes this many requests later: while the first is pending.
+/// A repetition or conflict follows after this many requests, while the first request is pending.
 const REPEAT_DISTANCE: usize = 37;
-/// Between two tries of a request that was refused for a moment.
+/// Delay before a temporarily rejected request is repeated.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
-/// For a crowd to be registered, with everything killed once in between.
+/// Timeout for all registrations, with every server killed once in between.
 const CROWD_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What one request was answered in the end.
+/// The final response to one request.
 #[derive(Clone, Debug)]
 struct FinalResponse {
     body: Value,
     status: u16,
-    /// Of a 202.
+    /// Command id, of a 202.
     id: Option<String>,
     replayed: bool,
-    /// Of a 409.
+    /// The conflicting field, of a 409.
     field: Option<String>,
-    /// Whether an earlier try of it had no answer: then that may have been accepted.
+    /// Whether an earlier attempt had no response, and so may have been accepted.
     uncertain: bool,
 }
 
-/// A crowd on its way.
+/// Running registrations.
 pub struct Crowd {
     clients: Vec<thread::JoinHandle<()>>,
     done: Arc<AtomicUsize>,
@@ -43,13 +43,13 @@ pub struct Crowd {
     refusals: Arc<RefusalCounts>,
 }
 
-/// How often somebody was asked to come again, by the reason; for whoever reads why a crowd was not answered.
+/// Number of temporary rejections by reason; printed when a test times out.
 #[derive(Default)]
 struct RefusalCounts(Mutex<BTreeMap<String, usize>>);
 
 impl Crowd {
-    /// `total` requests, spread over the daemons at these addresses: 20 % repetitions, 10 % with somebody else's name,
-    /// e-mail or phone.
+    /// Sends `total` requests to the daemons at these addresses: 20 % repetitions, 10 % with a name, e-mail or phone of
+    /// another user.
     pub fn start(total: usize, addresses: &[String]) -> Crowd {
         let bodies = Arc::new((0..total).map(body).collect::<Vec<_>>());
         let (next, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -71,7 +71,7 @@ impl Crowd {
         Crowd { clients: clients.collect(), done, answers, refusals }
     }
 
-    /// Returns when so many requests were answered.
+    /// Waits until `count` requests have a final response.
     pub fn await_answered(&self, count: usize) {
         self.refusals.0.lock().unwrap().clear();
         let answered = || (self.done.load(Ordering::Relaxed) >= count).then_some(());
@@ -81,7 +81,7 @@ impl Crowd {
             .unwrap_or_else(|| panic!("not within {CROWD_TIMEOUT:?}: {}", refused()));
     }
 
-    /// Returns when all are.
+    /// Waits until all requests have a final response.
     pub fn finish(self) -> CrowdResult {
         for client in self.clients {
             client.join().expect("a client");
@@ -96,7 +96,7 @@ impl RefusalCounts {
     }
 }
 
-/// The body of the n-th request.
+/// Body of request `n`.
 fn body(n: usize) -> Value {
     let earlier = n.saturating_sub(REPEAT_DISTANCE);
     match n % 10 {
@@ -111,12 +111,12 @@ fn body(n: usize) -> Value {
     }
 }
 
-/// The nearest number whose request is somebody's own.
+/// The nearest number whose request is neither a repetition nor a conflict.
 fn original_number(n: usize) -> usize {
     if matches!(n % 10, 0 | 5 | 7) { n + 1 } else { n }
 }
 
-/// Asks until the answer is final.
+/// Repeats a request until its response is final.
 fn send_until_final(http: &mut Client, body: &Value, refusals: &RefusalCounts) -> FinalResponse {
     let mut uncertain = false;
     loop {
@@ -141,7 +141,7 @@ fn send_until_final(http: &mut Client, body: &Value, refusals: &RefusalCounts) -
                 refusals.count(answer.json()["code"].as_str().unwrap_or_default());
                 thread::sleep(RETRY_DELAY);
             }
-            // The daemon is down: as a real client would, not at once.
+            // The daemon is down: retry with a delay, like a real client.
             Err(error) => {
                 refusals.count(&error.kind().to_string());
                 uncertain = true;
@@ -157,13 +157,14 @@ fn accepted(body: &Value, answer: &Response) -> FinalResponse {
     FinalResponse { body: body.clone(), status: 202, id: Some(id), replayed, field: None, uncertain: false }
 }
 
-/// What a crowd was answered.
+/// The final responses.
 pub struct CrowdResult {
     answers: Vec<FinalResponse>,
 }
 
 impl CrowdResult {
-    /// Waits until every command is final, and compares it all: exactly the right rows, each refusal with its reason.
+    /// Waits until every command is final, then checks that exactly the right rows exist and every rejection has a
+    /// reason.
     pub fn check(&self, http: &mut Client) {
         let commands = self.commands();
         let states = self.final_states(http, &commands);
@@ -181,12 +182,15 @@ impl CrowdResult {
                     .iter()
                     .any(|a| a.uncertain && ["name", "email", "phone"].iter().all(|m| a.body[m] == row[m]))
             };
-            assert!(applied.contains_key(name) || unheard(), "nobody was told of {row}");
+            assert!(applied.contains_key(name) || unheard(), "no client got a response for {row}");
         }
         for (name, body) in applied {
             for field in ["email", "phone"] {
-                assert!(rows.contains_key(&name), "{name} was applied and is not there");
-                assert_eq!(rows[&name][field], body[field], "{name}: what was applied is there");
+                assert!(rows.contains_key(&name), "{name} was applied but has no row");
+                assert_eq!(
+                    rows[&name][field], body[field],
+                    "{name}: the row differs from the applied command"
+                );
             }
         }
         self.check_refusals(&commands);
@@ -202,7 +206,7 @@ impl CrowdResult {
         );
     }
 
-    /// Who was refused was refused for something that somebody else asked for.
+    /// Checks that every rejected request conflicts with another request.
     fn check_refusals(&self, commands: &HashMap<String, &Value>) {
         for answer in self.answers.iter().filter(|answer| answer.status == 409) {
             let field = answer.field.as_deref().expect("the field at fault");
@@ -210,11 +214,11 @@ impl CrowdResult {
             let unheard = || {
                 self.answers.iter().any(|other| other.uncertain && other.body[field] == answer.body[field])
             };
-            assert!(held || unheard(), "{field} is nobody's: {}", answer.body);
+            assert!(held || unheard(), "no other request has this {field}: {}", answer.body);
         }
     }
 
-    /// Each accepted command with its body. One id, one body.
+    /// Each accepted command with its body. Each id must have one body.
     fn commands(&self) -> HashMap<String, &Value> {
         let mut commands = HashMap::new();
         for answer in &self.answers {
@@ -240,7 +244,7 @@ impl CrowdResult {
     }
 }
 
-/// All users by name.
+/// All users, by name.
 fn rows(http: &mut Client) -> BTreeMap<String, Value> {
     let (mut rows, mut path) = (BTreeMap::new(), "/v1/users".to_owned());
     loop {

@@ -1,4 +1,4 @@
-//! An overloaded database, and a cache that is warm from the start.
+//! Degraded mode of an overloaded database, and a cache that is filled at start.
 
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection};
@@ -8,7 +8,7 @@ use support::daemon::{LONG, metric, metric_if_any};
 use support::process::Forebay;
 use support::{sql, wait};
 
-/// Users of whom something is put off.
+/// Number of users with deferred columns.
 fn put_off(forebay: &Forebay) -> i64 {
     let file = forebay.wal_dir().parent().unwrap().join("forebay.sqlite");
     sql::block_on(async move {
@@ -22,7 +22,7 @@ fn put_off(forebay: &Forebay) -> i64 {
 }
 
 #[test]
-fn what_an_overloaded_database_is_spared_is_seen_by_everybody_and_merged_later() {
+fn deferred_columns_are_visible_at_once_and_merged_later() {
     let mut forebay = embedded().set("consumer.degraded", "on").set("users.cache_ttl", "1ms");
     forebay.start();
     let http = &mut forebay.http();
@@ -41,23 +41,23 @@ fn what_an_overloaded_database_is_spared_is_seen_by_everybody_and_merged_later()
 
     forebay.configure("consumer.degraded", "off");
     forebay.restart();
-    wait::until_true("what was put off is merged", LONG, || put_off(&forebay) == 0);
+    wait::until_true("the deferred columns are merged", LONG, || put_off(&forebay) == 0);
     let merged = expect(&forebay.http().get("/v1/users/user-1").unwrap(), 200, "");
     assert_eq!((&merged["nickname"], &merged["email"]), (&json!("Ada"), &json!("new@example.org")));
 }
 
 #[test]
-fn a_warmed_up_cache_answers_without_the_database() {
+fn a_cache_filled_at_start_needs_no_database() {
     let mut forebay = embedded();
     forebay.start();
     for number in 0..5 {
         expect(&register_and_wait(&mut forebay.http(), &new_user(number)), 201, "");
     }
     forebay.configure("users.contact_warmup", true);
-    // What an embedded broker delivers again after a start is read once more.
+    // After a start, an embedded broker delivers commands again; applying them would read users.
     forebay.configure("consumer.enabled", false);
     forebay.restart();
-    // The last page is an empty one.
+    // The last page is empty.
     let pages = "db_query_seconds_count{query=\"users_after\"}";
     wait::until_true("all pages are read", LONG, || {
         metric_if_any(&forebay, pages).unwrap_or_default() >= 2.0

@@ -1,4 +1,4 @@
-//! Everything in one process: SQLite, sled, the embedded broker.
+//! All components in one process: SQLite, sled, and the embedded broker.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ fn outcome(http: &mut Client, location: &str) -> String {
 }
 
 #[test]
-fn a_user_lives_from_registration_to_deletion() {
+fn a_user_is_registered_changed_and_deleted() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();
@@ -44,14 +44,14 @@ fn a_user_lives_from_registration_to_deletion() {
 
     for _ in 0..2 {
         let deleted = write(http, "DELETE", "/v1/users/user-1", "");
-        assert_eq!(expect(&deleted, 200, "")["state"], "applied", "what is gone may be deleted again");
+        assert_eq!(expect(&deleted, 200, "")["state"], "applied", "a missing user may be deleted again");
     }
     wait::until_true("the user is gone", LONG, || http.get("/v1/users/user-1").unwrap().status == 404);
     expect(&http.put("/v1/users/user-1", r#"{"nickname":"x"}"#).unwrap(), 404, "not_found");
 }
 
 #[test]
-fn who_waits_gets_what_the_database_decided() {
+fn a_waiting_client_gets_the_final_outcome() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();
@@ -71,7 +71,7 @@ fn who_waits_gets_what_the_database_decided() {
 }
 
 #[test]
-fn what_was_acknowledged_is_applied_after_a_kill() {
+fn acknowledged_commands_are_applied_after_a_kill() {
     let mut forebay = embedded();
     forebay.start();
     let mut locations = Vec::new();
@@ -90,7 +90,7 @@ fn what_was_acknowledged_is_applied_after_a_kill() {
 }
 
 #[test]
-fn the_repetition_of_a_registration_has_the_first_ones_id() {
+fn a_repeated_registration_gets_the_first_id() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();
@@ -108,9 +108,9 @@ fn the_repetition_of_a_registration_has_the_first_ones_id() {
         other[field] = new_user(1)[field].clone();
         assert_eq!(expect(&register(http, &other), 409, "taken")["field"], field);
     }
-    // What was refused left nothing behind.
+    // Rejected requests left no reservation.
     expect(&register(http, &new_user(2)), 202, "");
-    // A user that is still to come may be changed.
+    // A user whose registration is pending may be changed.
     expect(&http.put("/v1/users/user-1", r#"{"email":"new@example.org"}"#).unwrap(), 202, "");
     forebay.admin_http().post("/admin/drain/resume", "").unwrap();
     wait::until_true("all is applied", LONG, || {
@@ -120,7 +120,7 @@ fn the_repetition_of_a_registration_has_the_first_ones_id() {
 }
 
 #[test]
-fn an_idempotency_key_is_recognised_after_the_user_is_there() {
+fn an_idempotency_key_is_recognised_after_the_user_exists() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();
@@ -133,12 +133,12 @@ fn an_idempotency_key_is_recognised_after_the_user_is_there() {
     let again = send(http, 1, "k");
     assert_eq!(expect(&again, 201, "")["id"], first["id"]);
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
-    // Without a token another body under the key is another request, not a conflict.
+    // Without a token, another body under the same key is another request, not a conflict.
     let other = send(http, 2, "k");
     assert_ne!(expect(&other, 201, "")["id"], first["id"]);
     assert_eq!(other.header("idempotency-replayed"), None);
     expect(&send(http, 1, "other"), 409, "taken");
-    // The same key for another path is another key.
+    // The same key with another path is another key.
     let headers = [("Idempotency-Key", "k")];
     let deleted = http.request("DELETE", "/v1/users/user-1", &headers, b"").unwrap();
     assert_eq!(expect(&deleted, 202, "")["state"], "accepted");
@@ -146,7 +146,7 @@ fn an_idempotency_key_is_recognised_after_the_user_is_there() {
 }
 
 #[test]
-fn the_list_goes_from_page_to_page() {
+fn the_list_has_pages() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();

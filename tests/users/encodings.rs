@@ -1,4 +1,4 @@
-//! Databases that cannot keep every character are refused before a name is lost in one.
+//! Databases that cannot store every character are rejected, before a name is damaged.
 
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection};
@@ -11,7 +11,7 @@ use support::{daemon, services, wait};
 
 const NICKNAME: &str = "Zoë 李 🦀";
 
-/// Runs a statement where `url` leads.
+/// Executes a statement at `url`.
 fn sql(url: &str, statement: &str) {
     let statement = AssertSqlSafe(statement);
     block_on(async {
@@ -29,7 +29,7 @@ fn sql(url: &str, statement: &str) {
     });
 }
 
-/// Makes the database `{name of url}_{suffix}` beside that of `url`, and says where it is.
+/// Creates the database `{name of url}_{suffix}` on the server of `url`, and returns its URL.
 fn create_database(url: &str, suffix: &str, how: &str) -> String {
     let name = format!("{}_{suffix}", url.rsplit_once('/').unwrap().1);
     sql(url, &format!("CREATE DATABASE {name} {how}"));
@@ -45,8 +45,8 @@ fn refused(url: &str, found: &str, remedy: &str) {
 }
 
 #[test]
-fn a_postgres_database_that_is_not_utf_8_is_refused_by_migrate() {
-    let test = "a_postgres_database_that_is_not_utf_8_is_refused_by_migrate";
+fn migrate_rejects_a_postgres_database_without_utf8() {
+    let test = "migrate_rejects_a_postgres_database_without_utf8";
     let Some(url) = services::postgres(test) else { return };
     for encoding in ["LATIN1", "SQL_ASCII"] {
         let how = format!("ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
@@ -58,14 +58,14 @@ fn a_postgres_database_that_is_not_utf_8_is_refused_by_migrate() {
             let mut connection = sqlx::PgConnection::connect(&other).await.unwrap();
             sqlx::raw_sql(tables).execute(&mut connection).await.is_err()
         });
-        assert!(untouched, "{encoding}: no table was made");
+        assert!(untouched, "{encoding}: no table may be created");
     }
     assert_eq!(daemon::migrate(&url, &[]).0, Some(0));
 }
 
 #[test]
-fn a_mariadb_connection_or_table_that_is_not_utf_8_is_refused_by_migrate() {
-    let test = "a_mariadb_connection_or_table_that_is_not_utf_8_is_refused_by_migrate";
+fn migrate_rejects_mariadb_connections_and_tables_without_utf8mb4() {
+    let test = "migrate_rejects_mariadb_connections_and_tables_without_utf8mb4";
     let Some(url) = services::mariadb(test) else { return };
     refused(&format!("{url}?charset=latin1"), "latin1", "charset");
     assert_eq!(daemon::migrate(&url, &[]).0, Some(0));
@@ -73,7 +73,7 @@ fn a_mariadb_connection_or_table_that_is_not_utf_8_is_refused_by_migrate() {
     refused(&url, "users.nickname", "utf8mb4");
 }
 
-/// A daemon on this database, which applies what it accepts.
+/// A daemon with a consumer on this database.
 fn on(url: &str) -> Forebay {
     let mut forebay = embedded().set("database.url", url).set("consumer.enabled", true);
     forebay.start();
@@ -81,8 +81,8 @@ fn on(url: &str) -> Forebay {
 }
 
 #[test]
-fn the_default_character_set_of_a_mariadb_database_does_not_matter() {
-    let test = "the_default_character_set_of_a_mariadb_database_does_not_matter";
+fn the_default_character_set_of_mariadb_does_not_matter() {
+    let test = "the_default_character_set_of_mariadb_does_not_matter";
     let Some(url) = services::mariadb(test) else { return };
     let url = create_database(&url, "latin1", "CHARACTER SET latin1");
     let (code, said) = daemon::migrate(&url, &[]);
@@ -97,13 +97,13 @@ fn the_default_character_set_of_a_mariadb_database_does_not_matter() {
 }
 
 #[test]
-fn a_daemon_says_that_its_database_is_not_utf_8_and_applies_nothing_to_it() {
-    let test = "a_daemon_says_that_its_database_is_not_utf_8_and_applies_nothing_to_it";
+fn a_database_without_utf8_is_reported_and_not_written() {
+    let test = "a_database_without_utf8_is_reported_and_not_written";
     let Some(url) = services::mariadb(test) else { return };
     assert_eq!(daemon::migrate(&url, &[]).0, Some(0));
     sql(&url, "ALTER TABLE users MODIFY nickname VARCHAR(1024) CHARACTER SET latin1 NULL");
     let forebay = on(&url);
-    wait::until_true("/readyz says so", LONG, || {
+    wait::until_true("/readyz reports the encoding", LONG, || {
         let ready = forebay.admin_http().get("/readyz").unwrap();
         assert_eq!(ready.status, 200, "commands are accepted");
         ready.text().contains("users.nickname")
@@ -112,7 +112,9 @@ fn a_daemon_says_that_its_database_is_not_utf_8_and_applies_nothing_to_it() {
     user["nickname"] = json!(NICKNAME);
     let accepted = super::test_users::register(&mut forebay.http(), &user);
     let location = format!("/v1/commands/{}", expect(&accepted, 202, "")["id"].as_str().unwrap());
-    wait::until_true("the consumer says so", LONG, || forebay.log().contains("consumer.database_not_ready"));
+    wait::until_true("the consumer reports the encoding", LONG, || {
+        forebay.log().contains("consumer.database_not_ready")
+    });
     let state = |forebay: &Forebay| forebay.http().get(&location).unwrap().json()["state"].clone();
     assert_ne!(state(&forebay), "dead");
     sql(&url, "ALTER TABLE users MODIFY nickname VARCHAR(1024) CHARACTER SET utf8mb4 NULL");

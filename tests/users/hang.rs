@@ -1,4 +1,4 @@
-//! Servers that take connections and never answer: how many requests wait for them, and for how long.
+//! Servers that accept connections but never respond: how many requests wait for them, and for how long.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -12,33 +12,33 @@ use support::process::Forebay;
 use support::proxy::{LinkState, Proxy};
 use support::{daemon, wait};
 
-/// Of Redis and of the database.
+/// Timeout of Redis and of the database.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// At a time.
+/// Number of concurrent clients.
 const CLIENTS: usize = 8;
-/// While a dependency is known to be away.
+/// Number of requests while a dependency is known to be unavailable.
 const MANY: usize = 480;
-/// Far below the above, far above the probes and the background's own looks of that time.
+/// Far below `MANY`, far above the number of probes and background checks in that time.
 const FEW: usize = MANY / 8;
-/// What a request is answered whose checks took longer than 50 ms.
+/// Error codes of requests whose checks exceeded 50 ms.
 const HURRIED: [&str; 2] = ["markers_unavailable", "database_unavailable"];
 
-/// What requests are answered while a server hangs: registrations, and reads of users who do not exist.
+/// Expected responses while a server hangs, to registrations and to reads of users that do not exist.
 struct Expected {
     written: (u16, &'static str),
     read: (u16, &'static str),
 }
 
-/// While nothing hangs.
+/// Expected responses while no server hangs.
 const HEALTHY: Expected = Expected { written: (202, ""), read: (404, "not_found") };
 
-/// One answer.
+/// One response.
 struct RequestResult {
     response: Response,
     written: bool,
 }
 
-/// A daemon and the clients that ask it.
+/// A daemon and its clients.
 struct RequestDriver {
     forebay: Forebay,
     next: AtomicUsize,
@@ -53,13 +53,13 @@ impl RequestDriver {
         RequestDriver { forebay, next: AtomicUsize::new(first) }
     }
 
-    /// A registration, then a read, and so on: `count` requests of several clients.
+    /// Sends `count` requests from several clients, alternating registrations and reads.
     fn send_requests(&self, count: usize) -> Vec<RequestResult> {
         thread::scope(|scope| {
             let clients: Vec<_> = (0..CLIENTS)
                 .map(|_| {
                     scope.spawn(|| {
-                        // Above what a request may wait, so that the daemon ends it and not the client.
+                        // Above the maximum wait of a request, so that the daemon ends it and not the client.
                         let mut http = self.forebay.http().with_read_within(LONG);
                         (0..count / CLIENTS)
                             .map(|turn| self.send_one(&mut http, turn % 2 == 0))
@@ -85,12 +85,13 @@ impl RequestDriver {
         daemon::metric(&self.forebay, &gauge) > 0.0
     }
 
-    /// The whole story: the server hangs, requests find out, most of them do not ask it, and it comes back.
+    /// The whole scenario: the server hangs, the first requests detect it, most requests then avoid it, and it
+    /// recovers.
     fn assert_bounded_hang(&self, dependency: &str, proxy: &Proxy, expected: &Expected) {
         self.await_recovery(dependency);
         proxy.set(LinkState::NO_RESPONSES);
-        // Each request has an end, or its client ends the test.
-        wait::until_true(&format!("{dependency} is not asked any more"), LONG, || {
+        // Each request must end, or its client fails the test.
+        wait::until_true(&format!("{dependency} gets no more requests"), LONG, || {
             self.send_requests(2 * CLIENTS);
             self.is_open(dependency)
         });
@@ -99,7 +100,7 @@ impl RequestDriver {
         self.await_recovery(dependency);
     }
 
-    /// Returns when nothing keeps requests from their answers.
+    /// Waits until requests are processed normally.
     fn await_recovery(&self, dependency: &str) {
         wait::until_true("requests pass", LONG, || {
             let answers = self.send_requests(2 * CLIENTS);
@@ -107,14 +108,14 @@ impl RequestDriver {
         });
     }
 
-    /// The breaker is open.
+    /// Checks the responses while the circuit breaker is open.
     fn assert_refused(&self, dependency: &str, proxy: &Proxy, expected: &Expected) {
         let before = proxy.requests();
         let answers = self.send_requests(MANY);
         let asked = proxy.requests() - before;
-        assert!(asked < FEW, "{dependency} was asked {asked} times for {MANY} requests");
-        // Who is not asked is not waited for. On a busy machine the 50 ms for all checks may pass without anybody's
-        // fault, which the answers of `HURRIED` say.
+        assert!(asked < FEW, "{dependency} got {asked} queries for {MANY} requests");
+        // Requests do not wait for a server that is not queried. On a busy machine the checks may still exceed their 50
+        // ms, with the codes of `HURRIED`.
         for answer in answers.iter().filter(|answer| !answer.matches(expected)) {
             let code = answer.response.json()["code"].clone();
             assert!(HURRIED.iter().any(|hurried| code == *hurried), "{}", answer.response.text());
@@ -124,7 +125,7 @@ impl RequestDriver {
 }
 
 impl RequestResult {
-    /// Whether it is as expected, and says when to come again where that helps.
+    /// Whether the response is as expected. Checks `Retry-After` where it is required.
     fn matches(&self, expected: &Expected) -> bool {
         let (status, code) = if self.written { expected.written } else { expected.read };
         let (response, retry_after) = (&self.response, self.response.header("retry-after").is_some());
@@ -134,13 +135,12 @@ impl RequestResult {
     }
 }
 
-/// Numbers of one daemon's people are not another's.
+/// Each daemon uses its own range of user numbers.
 const NUMBERS_PER_DAEMON: usize = 100_000;
 
 #[test]
-fn a_redis_that_hangs_costs_few_requests_its_time_out() {
-    let Some(stage) =
-        TestServers::with_front("a_redis_that_hangs_costs_few_requests_its_time_out", DatabaseKind::MariaDb)
+fn a_hanging_redis_delays_few_requests() {
+    let Some(stage) = TestServers::with_front("a_hanging_redis_delays_few_requests", DatabaseKind::MariaDb)
     else {
         return;
     };
@@ -155,11 +155,10 @@ fn a_redis_that_hangs_costs_few_requests_its_time_out() {
 }
 
 #[test]
-fn a_database_that_hangs_costs_few_requests_its_time_out() {
-    let Some(stage) = TestServers::with_front(
-        "a_database_that_hangs_costs_few_requests_its_time_out",
-        DatabaseKind::MariaDb,
-    ) else {
+fn a_hanging_database_delays_few_requests() {
+    let Some(stage) =
+        TestServers::with_front("a_hanging_database_delays_few_requests", DatabaseKind::MariaDb)
+    else {
         return;
     };
     let strict = RequestDriver::new(stage.daemon(), 0);
@@ -174,9 +173,8 @@ fn a_database_that_hangs_costs_few_requests_its_time_out() {
 }
 
 #[test]
-fn a_kafka_that_hangs_costs_no_request_anything() {
-    let Some(stage) =
-        TestServers::with_front("a_kafka_that_hangs_costs_no_request_anything", DatabaseKind::MariaDb)
+fn a_hanging_kafka_delays_no_request() {
+    let Some(stage) = TestServers::with_front("a_hanging_kafka_delays_no_request", DatabaseKind::MariaDb)
     else {
         return;
     };
@@ -185,7 +183,7 @@ fn a_kafka_that_hangs_costs_no_request_anything() {
     expect(&register_and_wait(&mut counter.forebay.http(), &new_user(0)), 201, "");
     for link in [LinkState::NO_RESPONSES, LinkState::CUT] {
         stage.front().kafka.set(link);
-        // An answer that waited for Kafka would never come: it is deaf, and nothing here has a time-out.
+        // A response that waited for Kafka would never arrive: Kafka does not respond, and no timeout is set here.
         for answer in counter.send_requests(MANY).iter().filter(|answer| !answer.matches(&HEALTHY)) {
             let code = answer.response.json()["code"].clone();
             assert!(HURRIED.iter().any(|hurried| code == *hurried), "{}", answer.response.text());

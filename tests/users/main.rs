@@ -1,6 +1,6 @@
-//! The user service, seen from outside: the daemon as a process, on embedded parts and on real ones.
+//! End-to-end tests of the user service: the daemon as a process, with embedded parts and with real servers.
 
-// clippy.toml allows this in test functions; what they call is no different.
+// clippy.toml allows this in test functions only; these helpers are part of tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod anonymous;

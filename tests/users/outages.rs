@@ -1,4 +1,4 @@
-//! Crowds on real parts, some of which are killed in the middle.
+//! Concurrent registrations on real servers, some of which are killed.
 
 use std::thread;
 
@@ -9,16 +9,16 @@ use support::daemon::LONG;
 use support::http::Client;
 use support::wait;
 
-/// Issue and requirement: ten thousand at once, 20 % repetitions, 10 % collisions.
+/// From the issue and the requirement: 10,000 concurrent requests, 20 % repetitions, 10 % conflicts.
 const MANY: usize = 10_000;
-/// With two daemons, one of which is killed again and again.
+/// Number of requests with two daemons, one of which is killed repeatedly.
 const SOME: usize = 4_000;
-/// Through few sessions of a pooler.
+/// Number of requests through few sessions of a pooler.
 const FEW: usize = 1_000;
 
 #[test]
-fn a_crowd_behind_a_pooler_becomes_exactly_the_right_rows() {
-    let Some(stage) = TestServers::behind_pooler("a_crowd_behind_a_pooler_becomes_exactly_the_right_rows")
+fn registrations_behind_a_pooler_give_exactly_the_right_rows() {
+    let Some(stage) = TestServers::behind_pooler("registrations_behind_a_pooler_give_exactly_the_right_rows")
     else {
         return;
     };
@@ -29,8 +29,8 @@ fn a_crowd_behind_a_pooler_becomes_exactly_the_right_rows() {
     stage.check(&outcome, &forebay);
 }
 
-/// Everything is killed and started again while the crowd registers: Redis, the database, the daemon, Kafka.
-fn outages_cost_patience_and_nothing_else(test: &str, sql: DatabaseKind) {
+/// Kills and restarts every server during the registrations: Redis, the database, the daemon, Kafka.
+fn outages_lose_no_commands(test: &str, sql: DatabaseKind) {
     let Some(stage) = TestServers::new(test, sql) else { return };
     let mut forebay = stage.daemon_with_consumer();
     forebay.start();
@@ -53,22 +53,17 @@ fn outages_cost_patience_and_nothing_else(test: &str, sql: DatabaseKind) {
 }
 
 #[test]
-fn ten_thousand_become_exactly_the_right_rows_in_mariadb_whatever_is_killed() {
-    outages_cost_patience_and_nothing_else(
-        "ten_thousand_become_exactly_the_right_rows_in_mariadb_whatever_is_killed",
-        DatabaseKind::MariaDb,
-    );
+fn kills_leave_ten_thousand_correct_rows_in_mariadb() {
+    outages_lose_no_commands("kills_leave_ten_thousand_correct_rows_in_mariadb", DatabaseKind::MariaDb);
 }
 
 #[test]
-fn ten_thousand_become_exactly_the_right_rows_in_postgres_whatever_is_killed() {
-    outages_cost_patience_and_nothing_else(
-        "ten_thousand_become_exactly_the_right_rows_in_postgres_whatever_is_killed",
-        DatabaseKind::Postgres,
-    );
+fn kills_leave_ten_thousand_correct_rows_in_postgres() {
+    outages_lose_no_commands("kills_leave_ten_thousand_correct_rows_in_postgres", DatabaseKind::Postgres);
 }
 
-/// Two daemons and two consumers on one database; one of each is killed in the middle, the daemon again and again.
+/// Two daemons and two consumers on one database. One of each is killed during the registrations, the daemon
+/// repeatedly.
 fn daemons_and_consumers_share(test: &str, sql: DatabaseKind) {
     let Some(stage) = TestServers::new(test, sql) else { return };
     let (mut one, mut other) = (stage.daemon(), stage.daemon());
@@ -102,13 +97,13 @@ fn two_daemons_and_two_consumers_share_one_postgres() {
 }
 
 #[test]
-fn a_change_at_one_daemon_leaves_the_cache_of_another() {
+fn a_change_at_one_daemon_invalidates_another_daemons_cache() {
     let Some(stage) =
-        TestServers::new("a_change_at_one_daemon_leaves_the_cache_of_another", DatabaseKind::Postgres)
+        TestServers::new("a_change_at_one_daemon_invalidates_another_daemons_cache", DatabaseKind::Postgres)
     else {
         return;
     };
-    // Nothing ends by itself within this test.
+    // No entry expires within this test.
     let (mut one, mut other) = (
         stage.daemon_with_consumer().set("users.cache_ttl", "1h"),
         stage.daemon().set("users.cache_ttl", "1h"),
@@ -128,9 +123,9 @@ fn a_change_at_one_daemon_leaves_the_cache_of_another() {
         let change = format!(r#"{{"nickname":"{nickname}"}}"#);
         let changed = write(here, "PUT", "/v1/users/user-1", &change);
         assert_eq!(expect(&changed, 200, "")["state"], "applied");
-        wait::until_true("who waited sees it", LONG, || shows(here, nickname));
+        wait::until_true("the waiting client sees the change", LONG, || shows(here, nickname));
         wait::until_true("the other daemon shows it", LONG, || shows(there, nickname));
-        // A connection that was lost may have missed something: nothing is believed any more.
+        // A lost connection may have lost notices: cached entries are no longer used.
         stage.redis.kill();
         stage.redis.restart();
     }

@@ -1,4 +1,4 @@
-//! `config/production.toml` with every setting turned on, as its first lines say, is a daemon that serves.
+//! `config/production.toml` with every setting enabled, as its first lines describe, gives a working daemon.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -19,10 +19,10 @@ const PRODUCTION: &str = include_str!("../../config/production.toml");
 const TOKEN: &str = "5ad0f1f0c2d94b6e8f4d4c1f1a2b3c4d";
 const REDIS_PASSWORD: &str = "redis-secret";
 
-/// Where the file says that files are.
+/// The directory of the files that the configuration names.
 const ETC: &str = "/etc/forebay";
 
-/// A line that begins with `#` and no space is a setting that is off.
+/// Enables the disabled settings: lines that begin with `#` and no space.
 fn turned_on(text: &str) -> String {
     let on = |line: &str| match line.strip_prefix('#') {
         Some(setting) if !setting.is_empty() && !setting.starts_with(' ') => setting.to_owned(),
@@ -31,7 +31,7 @@ fn turned_on(text: &str) -> String {
     text.lines().map(|line| on(line) + "\n").collect()
 }
 
-/// The files that it names, made as it says.
+/// Creates the files that the configuration names, as it describes.
 fn files(dir: &Path, identity: &Identity) {
     let CertificateFiles { cert, .. } = CertificateFiles::with(dir, identity);
     fs::rename(cert, dir.join("tls-chain.pem")).unwrap();
@@ -50,7 +50,7 @@ fn files(dir: &Path, identity: &Identity) {
     }
 }
 
-/// A request over TLS, with a token.
+/// Sends a request over TLS, with a token.
 fn ask(forebay: &Forebay, identity: &Identity, request: &str, token: Option<&str>, body: &str) -> Response {
     let mut greeted = tls::connect(&forebay.address(), &[identity], ALL_VERSIONS).unwrap();
     let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
@@ -63,8 +63,8 @@ fn ask(forebay: &Forebay, identity: &Identity, request: &str, token: Option<&str
 }
 
 #[test]
-fn the_production_file_with_everything_turned_on_serves() {
-    let test = "the_production_file_with_everything_turned_on_serves";
+fn the_production_config_works_with_all_settings_enabled() {
+    let test = "the_production_config_works_with_all_settings_enabled";
     let Some(identity) = Identity::make(test) else { return };
     let (Some(kafka), Some(place)) = (services::kafka(test), services::redis(test)) else { return };
     let Some(database) = services::postgres(test) else { return };
@@ -75,7 +75,7 @@ fn the_production_file_with_everything_turned_on_serves() {
 
     let mut forebay = under_test();
     files(forebay.dir(), &identity);
-    // The addresses and protocols of this machine's services. The password of the database is in its URL.
+    // The addresses and protocols of this machine's servers. The password of the database is in its URL.
     let dir = forebay.dir().display().to_string();
     let brokers = PRODUCTION.lines().find(|line| line.starts_with("brokers")).unwrap();
     let mut text = turned_on(PRODUCTION);
@@ -133,7 +133,7 @@ fn the_production_file_with_everything_turned_on_serves() {
         assert!(!said.contains(secret), "{secret}");
     }
     assert!(forebay.terminate().success());
-    // Encrypted: no file of the log has what the client sent.
+    // Encrypted: no file of the log contains client data.
     for segment in walk(&forebay.wal_dir()) {
         let bytes = fs::read(&segment).unwrap();
         let shown = bytes.windows(order.len()).any(|part| part == order.as_bytes());

@@ -1,4 +1,4 @@
-//! What is remembered of users, in a process and among daemons, is never older than what was told of them.
+//! Cached profiles, in a process and shared between daemons, are never older than the last change notice.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use support::{scratch, services, wait};
 
 const ENTRY: &str = "user:profile:ada";
 
-/// A database with one user, whose reads can be held after they have seen it.
+/// A database with one user. Reads can be blocked after they have read the row.
 struct ProfileDatabase {
     runtime: Runtime,
     db: Database,
@@ -28,7 +28,7 @@ impl ProfileDatabase {
     fn new(test: &str) -> Option<ProfileDatabase> {
         let url = services::postgres(test)?;
         let runtime = Runtime::new().unwrap();
-        // Reads are held for as long as the test likes.
+        // Reads may be blocked for any time.
         let config = db::Config {
             url: url.as_str().into(),
             statement_timeout: Span::secs(60),
@@ -60,7 +60,7 @@ impl ProfileDatabase {
         self.runtime.block_on(profiles.invalidate(&["ada".to_owned()]));
     }
 
-    /// Who ada is, as far as these know: the nickname.
+    /// The nickname of user ada according to this cache.
     fn nickname(&self, profiles: &ProfileCache) -> Option<String> {
         let known = self.runtime.block_on(profiles.get("ada")).expect("the database answers");
         known.map(|ada| ada.nickname.clone().expect("a nickname"))
@@ -86,9 +86,8 @@ fn ada() -> UserRow {
 const RENAMED: &str = "UPDATE stored_users SET nickname = 'new'";
 
 #[test]
-fn a_fetch_that_was_overtaken_by_a_change_is_not_remembered() {
-    let Some(mut place) = ProfileDatabase::new("a_fetch_that_was_overtaken_by_a_change_is_not_remembered")
-    else {
+fn a_read_overtaken_by_a_change_is_not_cached() {
+    let Some(mut place) = ProfileDatabase::new("a_read_overtaken_by_a_change_is_not_cached") else {
         return;
     };
     let dir = scratch::dir("kv");
@@ -101,13 +100,13 @@ fn a_fetch_that_was_overtaken_by_a_change_is_not_remembered() {
     place.changed(&profiles);
     place.gate.open();
     let read = place.runtime.block_on(reading).unwrap().unwrap();
-    assert_eq!(read.unwrap().nickname.as_deref(), Some("old"), "it was read before the change");
+    assert_eq!(read.unwrap().nickname.as_deref(), Some("old"), "the row was read before the change");
     assert_eq!(place.nickname(&profiles).as_deref(), Some("new"));
 }
 
 #[test]
-fn a_slow_load_does_not_take_the_place_of_a_newer_fetch() {
-    let Some(mut place) = ProfileDatabase::new("a_slow_load_does_not_take_the_place_of_a_newer_fetch") else {
+fn a_slow_load_does_not_replace_a_newer_fetch() {
+    let Some(mut place) = ProfileDatabase::new("a_slow_load_does_not_replace_a_newer_fetch") else {
         return;
     };
     let dir = scratch::dir("kv");
@@ -118,19 +117,19 @@ fn a_slow_load_does_not_take_the_place_of_a_newer_fetch() {
     place.gate.await_waiter();
     place.gate.sql(RENAMED);
     place.gate.unlock_new();
-    // As somebody does who has waited for the change. The word of it is still on its way.
+    // Like a client that waited for the change. The change notice has not arrived yet.
     place.runtime.block_on(profiles.fetch("ada")).unwrap();
     place.gate.open();
     place.runtime.block_on(loading).unwrap().unwrap();
     let remembered = place.nickname(&profiles);
-    // The load's entry in the shared level may be as old until the word of the change comes.
+    // The load's entry in the shared level may be stale until the change notice arrives.
     place.changed(&profiles);
     assert_eq!((remembered.as_deref(), place.nickname(&profiles).as_deref()), (Some("new"), Some("new")));
 }
 
 #[test]
-fn a_deleted_user_does_not_come_back_into_the_shared_cache() {
-    let test = "a_deleted_user_does_not_come_back_into_the_shared_cache";
+fn a_deleted_user_does_not_return_to_the_shared_cache() {
+    let test = "a_deleted_user_does_not_return_to_the_shared_cache";
     let (Some(mut place), Some(redis)) = (ProfileDatabase::new(test), services::redis(test)) else { return };
     let redis = redis.start();
     let kv = store(&redis.url());
@@ -141,18 +140,21 @@ fn a_deleted_user_does_not_come_back_into_the_shared_cache() {
     place.gate.unlock_new();
     place.gate.sql("DELETE FROM stored_users");
     place.changed(&consumer);
-    // However late it comes.
-    wait::until_true("nothing is known of the user", LONG, || {
+    // However late it completes.
+    wait::until_true("the user is not cached", LONG, || {
         redis.command(&["EXISTS", ENTRY]).is_ok_and(|answer| answer == ":0\r\n")
     });
     place.gate.open();
-    assert!(place.runtime.block_on(loading).unwrap().unwrap().is_some(), "it was read before the deletion");
+    assert!(
+        place.runtime.block_on(loading).unwrap().unwrap().is_some(),
+        "the row was read before the deletion"
+    );
     assert_eq!(redis.command(&["EXISTS", ENTRY]).unwrap(), ":0\r\n");
     assert_eq!(place.nickname(&other), None);
 }
 
 #[test]
-fn what_is_read_without_a_change_is_shared_and_entries_of_earlier_versions_are_read() {
+fn reads_are_shared_and_entries_of_earlier_versions_valid() {
     let test = "what_is_read_without_a_change_is_shared";
     let (Some(mut place), Some(redis)) = (ProfileDatabase::new(test), services::redis(test)) else { return };
     let redis = redis.start();
@@ -160,36 +162,44 @@ fn what_is_read_without_a_change_is_shared_and_entries_of_earlier_versions_are_r
     assert_eq!(place.nickname(&place.profiles(&kv)).as_deref(), Some("old"));
     let written = redis.command(&["GET", ENTRY]).unwrap();
     assert!(written.contains(r#"{"name":"ada","#), "{written}");
-    // From there, not from the database.
+    // Read from the shared level, not from the database.
     place.gate.sql(RENAMED);
     assert_eq!(place.nickname(&place.profiles(&kv)).as_deref(), Some("old"));
-    // A daemon of an earlier version writes the same; a change takes it away.
+    // A daemon of an earlier version writes the same entry; a change removes it.
     place.changed(&place.profiles(&kv));
     assert_eq!(place.nickname(&place.profiles(&kv)).as_deref(), Some("new"));
-    // A lease of somebody who died holds nobody.
+    // The lease of a killed process does not block others.
     assert_eq!(redis.command(&["SET", ENTRY, "lease:0123456789abcdef0123456789abcdef"]).unwrap(), "+OK\r\n");
     assert_eq!(place.nickname(&place.profiles(&kv)).as_deref(), Some("new"));
 }
 
 #[test]
-fn a_change_that_redis_did_not_take_is_told_when_it_is_back() {
-    let test = "a_change_that_redis_did_not_take_is_told_when_it_is_back";
+fn a_change_notice_is_sent_after_a_redis_outage() {
+    let test = "a_change_notice_is_sent_after_a_redis_outage";
     let (Some(mut place), Some(redis)) = (ProfileDatabase::new(test), services::redis(test)) else { return };
     let (redis, proxy) = (redis.start(), Proxy::start());
     proxy.forward_to(&redis.address());
     let profiles = place.profiles(&store(&format!("redis://{}", proxy.address())));
     let _repeats = place.runtime.block_on(async { profiles.notices().retry_unpublished() });
     let mut heard = store(&redis.url()).subscribe(users::CHANNEL);
-    assert_eq!(place.next(&mut heard), SubscriptionEvent::MessagesMissed, "it listens");
+    assert_eq!(place.next(&mut heard), SubscriptionEvent::MessagesMissed, "the subscription has started");
     assert_eq!(place.nickname(&profiles).as_deref(), Some("old"));
     redis.kill();
     place.gate.sql(RENAMED);
     place.changed(&profiles);
-    assert_eq!(place.nickname(&profiles).as_deref(), Some("new"), "this process has forgotten the old one");
-    // Not before the other one listens again: it would know without a word that it has missed some.
+    assert_eq!(
+        place.nickname(&profiles).as_deref(),
+        Some("new"),
+        "this process must have dropped the old entry"
+    );
+    // The notice is sent only after the other daemon has subscribed again; otherwise it would notice the gap by itself.
     proxy.refuse();
     redis.restart();
-    assert_eq!(place.next(&mut heard), SubscriptionEvent::MessagesMissed, "it listens again");
+    assert_eq!(
+        place.next(&mut heard),
+        SubscriptionEvent::MessagesMissed,
+        "the subscription has started again"
+    );
     assert_eq!(redis.command(&["SET", ENTRY, "null"]).unwrap(), "+OK\r\n");
     proxy.heal();
     assert_eq!(place.next(&mut heard), SubscriptionEvent::Message("ada".to_owned()));
@@ -197,8 +207,8 @@ fn a_change_that_redis_did_not_take_is_told_when_it_is_back() {
 }
 
 #[test]
-fn no_entry_of_before_a_notice_to_all_users_is_read_from_redis() {
-    let test = "no_entry_of_before_a_notice_to_all_users_is_read_from_redis";
+fn a_notice_for_all_users_bypasses_older_redis_entries() {
+    let test = "a_notice_for_all_users_bypasses_older_redis_entries";
     let (Some(mut place), Some(redis)) = (ProfileDatabase::new(test), services::redis(test)) else { return };
     let redis = redis.start();
     let kv = store(&redis.url());
@@ -206,17 +216,17 @@ fn no_entry_of_before_a_notice_to_all_users_is_read_from_redis() {
     let _tasks = place.runtime.block_on(async { [one.notices().retry_unpublished(), listening.listen()] });
     assert_eq!(place.nickname(&one).as_deref(), Some("old"));
     place.gate.sql(RENAMED);
-    // As if ada's name was among those that were given up: one more waits than may.
+    // As if ada's name was among the dropped ones: one more name waits than allowed.
     let many: Vec<_> = (0..50_001).map(|number| format!("user{number}")).collect();
     place.runtime.block_on(one.invalidate(&many));
-    wait::until_true("the notice is noted", LONG, || {
+    wait::until_true("the notice for all users is stored", LONG, || {
         redis.command(&["EXISTS", "user:profile:*"]).is_ok_and(|answer| answer == ":1\r\n")
     });
     let is_new = |profiles: &ProfileCache| place.nickname(profiles).as_deref() == Some("new");
     wait::until_true("a daemon that listens reads the change", LONG, || is_new(&listening));
     let _task = place.runtime.block_on(async { late.listen() });
     wait::until_true("a daemon that starts after it reads the change", LONG, || is_new(&late));
-    assert!(redis.command(&["GET", ENTRY]).unwrap().contains(r#""old""#), "the entry is still there");
+    assert!(redis.command(&["GET", ENTRY]).unwrap().contains(r#""old""#), "the entry still exists");
 }
 
 impl ProfileDatabase {

@@ -1,5 +1,5 @@
-//! Who asked first, when daemons share Redis and a database. Kafka is away in these tests: what is accepted stays
-//! pending.
+//! Reservations of daemons that share Redis and a database. Kafka is unavailable in these tests, so accepted commands
+//! stay pending.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -18,19 +18,19 @@ use support::process::Forebay;
 use support::redis::Redis;
 use support::{daemon, services, sql, wait};
 
-/// Requests being answered: two, and the one that asks how many.
+/// Requests in progress: two, and the one that reads the metric.
 const REQUESTS_IN_FLIGHT: f64 = 3.0;
-/// Clients that hang up.
+/// Number of clients that disconnect.
 const ABORTING_CLIENTS: usize = 200;
 
-/// What daemons share.
+/// The servers that the daemons share.
 struct SharedServers {
     redis: Redis,
     url: String,
     nobody: Port,
 }
 
-/// The table of users, for nobody else.
+/// An exclusive lock on the table of users.
 struct TableLock {
     release: Option<mpsc::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -62,21 +62,21 @@ impl SharedServers {
         forebay
             .set("redis.url", self.redis.url())
             .set("database.url", self.url.as_str())
-            // What these tests are about needs as long as it needs, also beside a build.
+            // These tests need no timeout, also on a machine that runs a build.
             .set("redis.timeout", "10s")
             .set("users.check_timeout", "10s")
             .set("database.statement_timeout", "1m")
     }
 
-    /// The parts of the marker of a name: log, claim, digest, id.
+    /// The parts of a name's reservation: log, claim, digest, id.
     fn marker(&self, name: &str) -> Option<Vec<String>> {
-        // Not GET, which a test may forbid.
+        // Not GET, because a test may forbid it.
         let answer = self.redis.command(&["GETRANGE", &format!("user:pending:{name}"), "0", "-1"]).ok()?;
         let value = answer.lines().nth(1).filter(|value| !value.is_empty())?;
         Some(value.split(':').map(str::to_owned).collect())
     }
 
-    /// Whoever asks for users waits until this is dropped.
+    /// Blocks all queries of users until the result is dropped.
     fn lock_users(&self) -> TableLock {
         let (url, (release, released), (locked, is_locked)) =
             (self.url.clone(), mpsc::channel(), mpsc::channel());
@@ -86,7 +86,7 @@ impl SharedServers {
                 let lock = "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE";
                 sqlx::raw_sql(lock).execute(&mut connection).await.expect(lock);
                 locked.send(()).expect("the test waits");
-                // A thread and a runtime of its own: nobody else is kept waiting.
+                // On a thread with its own runtime, so that nothing else is blocked.
                 let _: Result<(), _> = released.recv();
             });
         });
@@ -102,7 +102,7 @@ impl SharedServers {
         });
     }
 
-    /// Lets its clients use a command, or not any more.
+    /// Allows or forbids a Redis command to the daemons.
     fn allow(&self, rule: &str) {
         let set = self.redis.command(&["ACL", "SETUSER", "default", rule]);
         assert_eq!(set.unwrap().trim(), "+OK");
@@ -120,38 +120,36 @@ fn id(document: &Value) -> String {
 }
 
 #[test]
-fn a_marker_that_no_command_stands_behind_is_taken_over_by_its_own_log() {
-    let Some(house) =
-        SharedServers::new("a_marker_that_no_command_stands_behind_is_taken_over_by_its_own_log")
-    else {
+fn a_log_takes_over_its_own_orphaned_reservations() {
+    let Some(servers) = SharedServers::new("a_log_takes_over_its_own_orphaned_reservations") else {
         return;
     };
-    let mut forebay = house.daemon();
+    let mut forebay = servers.daemon();
     expect(&register(&mut forebay.http(), &new_user(1)), 202, "");
-    let log = house.marker("user-1").unwrap()[0].clone();
-    // As after a crash between the marker and the log.
+    let log = servers.marker("user-1").unwrap()[0].clone();
+    // As after a crash between the reservation and the log.
     let nothing = "0123456789abcdef0123456789abcdef";
     for key in ["user-2", "email:user-2@example.org", "phone:+491700000002"] {
-        house.set_marker(key, &[&log, nothing, nothing, "-"]);
+        servers.set_marker(key, &[&log, nothing, nothing, "-"]);
     }
     forebay.kill();
     forebay.start();
     let second = expect(&register(&mut forebay.http(), &new_user(2)), 202, "");
-    let marker = house.marker("user-2").unwrap();
+    let marker = servers.marker("user-2").unwrap();
     assert_eq!((marker[0].as_str(), marker[3].clone()), (log.as_str(), id(&second)));
     assert_ne!(marker[1], nothing);
 }
 
 #[test]
-fn a_command_that_was_accepted_keeps_its_marker_over_a_crash() {
-    let Some(house) = SharedServers::new("a_command_that_was_accepted_keeps_its_marker_over_a_crash") else {
+fn an_accepted_command_keeps_its_reservation_after_a_crash() {
+    let Some(servers) = SharedServers::new("an_accepted_command_keeps_its_reservation_after_a_crash") else {
         return;
     };
-    let mut forebay = house.daemon();
+    let mut forebay = servers.daemon();
     let first = expect(&register(&mut forebay.http(), &new_user(1)), 202, "");
-    let parts = house.marker("user-1").unwrap();
-    // As after a crash before the id came into the marker: only the claim leads to the command.
-    house.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
+    let parts = servers.marker("user-1").unwrap();
+    // As after a crash before the id was written into the reservation: only the claim identifies the command.
+    servers.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
     forebay.kill();
     forebay.start();
     let again = register(&mut forebay.http(), &new_user(1));
@@ -163,11 +161,11 @@ fn a_command_that_was_accepted_keeps_its_marker_over_a_crash() {
 }
 
 #[test]
-fn another_daemons_marker_is_believed_while_that_daemon_lives() {
-    let Some(house) = SharedServers::new("another_daemons_marker_is_believed_while_that_daemon_lives") else {
+fn a_reservation_is_valid_while_its_daemon_runs() {
+    let Some(servers) = SharedServers::new("a_reservation_is_valid_while_its_daemon_runs") else {
         return;
     };
-    let (mut one, two) = (house.daemon(), house.daemon());
+    let (mut one, two) = (servers.daemon(), servers.daemon());
     let first = expect(&register(&mut one.http(), &new_user(1)), 202, "");
     let again = register(&mut two.http(), &new_user(1));
     assert_eq!(id(&expect(&again, 202, "")), id(&first), "the first one's id");
@@ -177,8 +175,8 @@ fn another_daemons_marker_is_believed_while_that_daemon_lives() {
         assert_eq!(expect(&register(&mut two.http(), &other), 409, "taken")["field"], field);
     }
     one.kill();
-    // Its sign of life ends, and the database knows no such user.
-    let taken_over = wait::until("the marker is taken over", LONG, || {
+    // Its heartbeat expires, and the database has no such user.
+    let taken_over = wait::until("the reservation is taken over", LONG, || {
         let answer = register(&mut two.http(), &new_user(1));
         let document = expect(&answer, 202, "");
         (id(&document) != id(&first)).then_some(answer)
@@ -187,80 +185,80 @@ fn another_daemons_marker_is_believed_while_that_daemon_lives() {
 }
 
 #[test]
-fn what_is_only_being_asked_for_is_not_taken_yet() {
-    let Some(house) = SharedServers::new("what_is_only_being_asked_for_is_not_taken_yet") else { return };
-    let (one, two) = (house.daemon(), house.daemon());
+fn a_value_in_an_unfinished_request_is_not_taken() {
+    let Some(servers) = SharedServers::new("a_value_in_an_unfinished_request_is_not_taken") else { return };
+    let (one, two) = (servers.daemon(), servers.daemon());
     expect(&register(&mut one.http(), &new_user(1)), 202, "");
-    let theirs =
-        wait::until("the marker has its id", LONG, || house.marker("user-1").filter(|parts| parts[3] != "-"));
-    // As another request of a living daemon leaves it between marker and flush: it may still be refused.
+    let theirs = wait::until("the reservation has its id", LONG, || {
+        servers.marker("user-1").filter(|parts| parts[3] != "-")
+    });
+    // As left by a request of a running daemon between reservation and flush: it may still be rejected.
     let claim = sibling(&theirs[1]);
-    house.set_marker("user-2", &[&theirs[0], &claim, &"cd".repeat(16), "-"]);
-    let refusal = wait::until("the door has the time", LONG, || {
+    servers.set_marker("user-2", &[&theirs[0], &claim, &"cd".repeat(16), "-"]);
+    let refusal = wait::until("the checks finish in time", LONG, || {
         let document = expect_status(&register_once(&mut two.http(), &new_user(2)), 503);
         (document["code"] == "under_way").then_some(document)
     });
     assert_eq!(refusal["retryable"], true);
-    // It was accepted.
-    house.set_marker("user-2", &[&theirs[0], &claim, &"cd".repeat(16), &theirs[3]]);
+    // The request was accepted.
+    servers.set_marker("user-2", &[&theirs[0], &claim, &"cd".repeat(16), &theirs[3]]);
     expect_name_taken(&two, &new_user(2));
 }
 
 #[test]
-fn what_a_crash_left_behind_goes_with_the_refusal_of_who_comes_again() {
-    let Some(house) = SharedServers::new("what_a_crash_left_behind_goes_with_the_refusal_of_who_comes_again")
-    else {
+fn a_rejected_retry_removes_reservations_left_by_a_crash() {
+    let Some(servers) = SharedServers::new("a_rejected_retry_removes_reservations_left_by_a_crash") else {
         return;
     };
-    let forebay = house.daemon();
+    let forebay = servers.daemon();
     expect(&register(&mut forebay.http(), &new_user(1)), 202, "");
-    let own = house.marker("user-1").unwrap();
-    // Somebody asked for the first one's name with a phone of their own; the daemon died between markers and log.
+    let own = servers.marker("user-1").unwrap();
+    // A request for the first user's name with its own phone number; the daemon was killed between reservation and log.
     let phone = format!("phone:{}", new_user(2)["phone"].as_str().unwrap());
-    house.set_marker(&phone, &[&own[0], &"ab".repeat(16), &"cd".repeat(16), "-"]);
+    servers.set_marker(&phone, &[&own[0], &"ab".repeat(16), &"cd".repeat(16), "-"]);
     let other = namesake();
     expect_name_taken(&forebay, &other);
-    assert_eq!(house.marker(&phone), None);
+    assert_eq!(servers.marker(&phone), None);
 }
 
 #[test]
-fn what_a_crash_left_behind_goes_with_a_refusal_that_needed_no_look_at_the_markers() {
-    let test = "what_a_crash_left_behind_goes_with_a_refusal_that_needed_no_look_at_the_markers";
-    let Some(house) = SharedServers::new(test) else { return };
-    refuse_behind_another(&house, "+get", |left| {
-        assert_eq!(left.iter().find_map(|key| house.marker(key)), None);
+fn an_in_flight_conflict_removes_reservations_left_by_a_crash() {
+    let test = "an_in_flight_conflict_removes_reservations_left_by_a_crash";
+    let Some(servers) = SharedServers::new(test) else { return };
+    refuse_behind_another(&servers, "+get", |left| {
+        assert_eq!(left.iter().find_map(|key| servers.marker(key)), None);
     });
 }
 
 #[test]
-fn what_a_crash_left_behind_and_nobody_could_look_at_goes_later() {
-    let Some(house) = SharedServers::new("what_a_crash_left_behind_and_nobody_could_look_at_goes_later")
+fn unreadable_reservations_left_by_a_crash_are_removed_later() {
+    let Some(servers) = SharedServers::new("unreadable_reservations_left_by_a_crash_are_removed_later")
     else {
         return;
     };
-    refuse_behind_another(&house, "-get", |left| {
-        house.allow("+get");
-        assert!(house.marker(&left[0]).is_some(), "it is still there");
-        wait::until_true("both are gone", LONG, || left.iter().all(|key| house.marker(key).is_none()));
+    refuse_behind_another(&servers, "-get", |left| {
+        servers.allow("+get");
+        assert!(servers.marker(&left[0]).is_some(), "the reservation still exists");
+        wait::until_true("both are gone", LONG, || left.iter().all(|key| servers.marker(key).is_none()));
     });
 }
 
-/// Registers somebody with the address of another who is under way, after a run had set name and phone number for them
-/// and died before the log had it. Redis allows what `rule` says from then on; `check` gets the two keys after the
-/// refusal.
-fn refuse_behind_another(house: &SharedServers, rule: &str, check: impl Fn(&[String; 2])) {
-    let daemon = house.daemon();
+/// Registers a user with the address of a request in flight, after an earlier run had reserved name and phone number
+/// for the same user and was killed before the command was logged. Redis then allows the commands in `rule`; `check`
+/// gets the two keys after the rejection.
+fn refuse_behind_another(servers: &SharedServers, rule: &str, check: impl Fn(&[String; 2])) {
+    let daemon = servers.daemon();
     let mut other = new_user(2);
     other["email"] = new_user(1)["email"].clone();
     let left = ["user-2".to_owned(), format!("phone:{}", other["phone"].as_str().unwrap())];
-    let locked = house.lock_users();
+    let locked = servers.lock_users();
     thread::scope(|scope| {
         let first = scope.spawn(|| register_once(&mut daemon.http(), &new_user(1)));
-        let own = wait::until("the first is under way", LONG, || house.marker("user-1"));
+        let own = wait::until("the first request is in flight", LONG, || servers.marker("user-1"));
         for key in &left {
-            house.set_marker(key, &[&own[0], &"ab".repeat(16), &"cd".repeat(16), "-"]);
+            servers.set_marker(key, &[&own[0], &"ab".repeat(16), &"cd".repeat(16), "-"]);
         }
-        house.allow(rule);
+        servers.allow(rule);
         let second = scope.spawn(|| register_once(&mut daemon.http(), &other));
         wait::until_true("both are", LONG, || {
             daemon::metric(&daemon, "http_in_flight") >= REQUESTS_IN_FLIGHT
@@ -273,19 +271,17 @@ fn refuse_behind_another(house: &SharedServers, rule: &str, check: impl Fn(&[Str
 }
 
 #[test]
-fn what_a_crash_left_behind_blocks_no_other_daemon_once_its_own_runs_again() {
-    let Some(house) =
-        SharedServers::new("what_a_crash_left_behind_blocks_no_other_daemon_once_its_own_runs_again")
-    else {
+fn a_restarted_daemon_releases_its_orphaned_reservations() {
+    let Some(servers) = SharedServers::new("a_restarted_daemon_releases_its_orphaned_reservations") else {
         return;
     };
-    let (mut one, two) = (house.daemon(), house.daemon());
+    let (mut one, two) = (servers.daemon(), servers.daemon());
     let first = expect(&register(&mut one.http(), &new_user(1)), 202, "");
-    let parts = house.marker("user-1").unwrap();
-    // Of the same run: one is in the log, its id not yet in the marker; the other never came so far.
-    house.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
+    let parts = servers.marker("user-1").unwrap();
+    // Two reservations of the same run: one command is logged, its id not yet written; the other was never logged.
+    servers.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
     let claim = sibling(&parts[1]);
-    house.set_marker("user-2", &[&parts[0], &claim, &"cd".repeat(16), "-"]);
+    servers.set_marker("user-2", &[&parts[0], &claim, &"cd".repeat(16), "-"]);
     one.kill();
     one.start();
     wait::until_true("the name is free again", LONG, || {
@@ -294,36 +290,34 @@ fn what_a_crash_left_behind_blocks_no_other_daemon_once_its_own_runs_again() {
         answer.status == 202
     });
     let again = register(&mut two.http(), &new_user(1));
-    assert_eq!(id(&expect(&again, 202, "")), id(&first), "what is in the log keeps its marker");
+    assert_eq!(id(&expect(&again, 202, "")), id(&first), "a logged command keeps its reservation");
 }
 
 #[test]
-fn whoever_hangs_up_before_the_log_has_the_command_leaves_no_marker() {
-    let Some(house) = SharedServers::new("whoever_hangs_up_before_the_log_has_the_command_leaves_no_marker")
-    else {
+fn a_disconnect_before_the_log_leaves_no_reservation() {
+    let Some(servers) = SharedServers::new("a_disconnect_before_the_log_leaves_no_reservation") else {
         return;
     };
-    let daemon = house.daemon();
-    let locked = house.lock_users();
+    let daemon = servers.daemon();
+    let locked = servers.lock_users();
     let mut client = TcpStream::connect(daemon.address()).unwrap();
     client.write_all(&raw_registration(1)).unwrap();
-    wait::until_true("it is under way", LONG, || house.marker("user-1").is_some());
+    wait::until_true("the request is in flight", LONG, || servers.marker("user-1").is_some());
     drop(client);
-    wait::until_true("the marker is gone", LONG, || house.marker("user-1").is_none());
+    wait::until_true("the reservation is gone", LONG, || servers.marker("user-1").is_none());
     drop(locked);
-    let other = house.daemon();
+    let other = servers.daemon();
     assert_eq!(expect(&register(&mut other.http(), &new_user(1)), 202, "")["state"], "accepted");
 }
 
 #[test]
-fn whoever_hangs_up_around_the_flush_leaves_markers_with_an_id_or_none() {
-    let Some(house) =
-        SharedServers::new("whoever_hangs_up_around_the_flush_leaves_markers_with_an_id_or_none")
+fn a_disconnect_near_the_flush_leaves_no_undecided_reservation() {
+    let Some(servers) = SharedServers::new("a_disconnect_near_the_flush_leaves_no_undecided_reservation")
     else {
         return;
     };
-    let forebay = house.daemon();
-    // Within this time a registration is answered, more or less: they hang up at all stages of it.
+    let forebay = servers.daemon();
+    // Within this time a registration is answered, approximately: the clients disconnect at all stages of it.
     let began = Instant::now();
     expect(&register(&mut forebay.http(), &new_user(0)), 202, "");
     let answered_within = began.elapsed().min(Duration::from_millis(50));
@@ -333,38 +327,38 @@ fn whoever_hangs_up_around_the_flush_leaves_markers_with_an_id_or_none() {
         thread::sleep(answered_within.mul_f64(number as f64 / ABORTING_CLIENTS as f64));
     }
     let undecided = || {
-        let markers = (1..=ABORTING_CLIENTS).filter_map(|number| house.marker(&format!("user-{number}")));
+        let markers = (1..=ABORTING_CLIENTS).filter_map(|number| servers.marker(&format!("user-{number}")));
         markers.filter(|parts| parts[3] == "-").count()
     };
-    wait::until_true("every marker is gone or has its id", LONG, || undecided() == 0);
+    wait::until_true("every reservation is gone or has its id", LONG, || undecided() == 0);
 }
 
 #[test]
-fn what_could_not_be_given_back_with_a_refusal_is_given_back_later() {
-    let Some(house) = SharedServers::new("what_could_not_be_given_back_with_a_refusal_is_given_back_later")
+fn unreleased_reservations_of_rejected_requests_are_released_later() {
+    let Some(servers) = SharedServers::new("unreleased_reservations_of_rejected_requests_are_released_later")
     else {
         return;
     };
-    let forebay = house.daemon();
+    let forebay = servers.daemon();
     expect(&register(&mut forebay.http(), &new_user(1)), 202, "");
-    // Markers can be set and read, and not be removed.
-    house.allow("-eval");
+    // Reservations can be stored and read, but not removed.
+    servers.allow("-eval");
     let other = namesake();
     expect_name_taken(&forebay, &other);
     let phone = format!("phone:{}", other["phone"].as_str().unwrap());
-    assert!(house.marker(&phone).is_some(), "it is still there");
-    house.allow("+eval");
-    wait::until_true("the marker is gone", LONG, || house.marker(&phone).is_none());
+    assert!(servers.marker(&phone).is_some(), "the reservation still exists");
+    servers.allow("+eval");
+    wait::until_true("the reservation is gone", LONG, || servers.marker(&phone).is_none());
 }
 
-/// Somebody with the first one's name, and an address and a phone of their own.
+/// A user with the first user's name, and its own address and phone.
 fn namesake() -> Value {
     let mut other = new_user(2);
     other["name"] = new_user(1)["name"].clone();
     other
 }
 
-/// A registration for who writes it by hand.
+/// A registration as raw HTTP.
 fn raw_registration(number: usize) -> Vec<u8> {
     let body = new_user(number).to_string();
     let head =
@@ -382,29 +376,33 @@ fn expect_name_taken(forebay: &Forebay, user: &Value) {
     assert_eq!(expect(&refused, 409, "taken")["field"], "name");
 }
 
-/// The document of a refusal of any kind.
+/// The document of a rejection with any code.
 fn expect_status(answer: &Response, status: u16) -> Value {
     assert_eq!(answer.status, status, "{}", answer.text());
     answer.json()
 }
 
 #[test]
-fn a_redis_that_forgot_everything_is_told_again() {
-    let Some(house) = SharedServers::new("a_redis_that_forgot_everything_is_told_again") else { return };
-    let (one, two) = (house.daemon(), house.daemon());
+fn a_redis_without_data_gets_all_reservations_again() {
+    let Some(servers) = SharedServers::new("a_redis_without_data_gets_all_reservations_again") else {
+        return;
+    };
+    let (one, two) = (servers.daemon(), servers.daemon());
     let first = expect(&register(&mut one.http(), &new_user(1)), 202, "");
-    house.redis.kill();
+    servers.redis.kill();
     expect(&register_once(&mut one.http(), &new_user(2)), 503, "markers_unavailable");
-    house.redis.restart();
-    wait::until_true("the marker is there again", LONG, || house.marker("user-1").is_some());
+    servers.redis.restart();
+    wait::until_true("the reservation is there again", LONG, || servers.marker("user-1").is_some());
     let again = register(&mut two.http(), &new_user(1));
-    assert_eq!(id(&expect(&again, 202, "")), id(&first), "a repetition is recognised all the same");
+    assert_eq!(id(&expect(&again, 202, "")), id(&first), "a repetition is still recognised");
 }
 
 #[test]
-fn without_markers_or_database_the_settings_decide() {
-    let Some(house) = SharedServers::new("without_markers_or_database_the_settings_decide") else { return };
-    let strict = house.daemon();
+fn settings_decide_without_reservation_store_or_database() {
+    let Some(servers) = SharedServers::new("settings_decide_without_reservation_store_or_database") else {
+        return;
+    };
+    let strict = servers.daemon();
     let lenient = |forebay: Forebay| {
         let mut forebay = forebay
             .set("users.on_marker_failure", "degrade")
@@ -413,27 +411,28 @@ fn without_markers_or_database_the_settings_decide() {
         forebay.start();
         forebay
     };
-    let without_redis = lenient(house.on_parts(daemon::forebay(&house.nobody.address())));
-    house.redis.kill();
+    let without_redis = lenient(servers.on_parts(daemon::forebay(&servers.nobody.address())));
+    servers.redis.kill();
     let refused = register_once(&mut strict.http(), &new_user(1));
     expect(&refused, 503, "markers_unavailable");
     assert!(refused.header("retry-after").is_some());
-    assert_eq!(daemon::backlog_value(&strict, "backlog"), 0, "nothing is logged");
+    assert_eq!(daemon::backlog_value(&strict, "backlog"), 0, "no command may be logged");
     expect(&register(&mut without_redis.http(), &new_user(1)), 202, "");
-    house.redis.restart();
+    servers.redis.restart();
 
-    let gone = format!("postgres://nobody@{}/nothing", house.nobody.address());
-    let without_database = house.on_parts(daemon::forebay(&house.nobody.address())).set("database.url", gone);
+    let gone = format!("postgres://nobody@{}/nothing", servers.nobody.address());
+    let without_database =
+        servers.on_parts(daemon::forebay(&servers.nobody.address())).set("database.url", gone);
     let without_database = lenient(without_database);
     expect(&register(&mut without_database.http(), &new_user(3)), 202, "");
 }
 
 #[test]
-fn a_daemon_that_redis_does_not_let_subscribe_or_publish_says_so_as_an_error() {
-    let test = "a_daemon_that_redis_does_not_let_subscribe_or_publish_says_so_as_an_error";
-    let Some(house) = SharedServers::new(test) else { return };
-    let daemon = house.daemon();
-    house.allow("resetchannels");
+fn missing_redis_permissions_are_logged_as_an_error() {
+    let test = "missing_redis_permissions_are_logged_as_an_error";
+    let Some(servers) = SharedServers::new(test) else { return };
+    let daemon = servers.daemon();
+    servers.allow("resetchannels");
     for event in ["kv.subscription_failed", "kv.denied"] {
         let (event, level) = (format!(r#""event":"{event}""#), r#""level":"ERROR""#);
         wait::until_true(&event, LONG, || {
@@ -443,14 +442,14 @@ fn a_daemon_that_redis_does_not_let_subscribe_or_publish_says_so_as_an_error() {
 }
 
 #[test]
-fn a_database_that_answers_reads_only_is_not_well() {
-    let Some(house) = SharedServers::new("a_database_that_answers_reads_only_is_not_well") else { return };
-    let daemon = house.daemon();
+fn a_read_only_database_is_not_healthy() {
+    let Some(servers) = SharedServers::new("a_read_only_database_is_not_healthy") else { return };
+    let daemon = servers.daemon();
     let is_well = || daemon.admin_http().get("/readyz").unwrap().json()["dependencies"]["database"] == "ok";
-    wait::until_true("it is well", LONG, is_well);
-    // Stands for a server that became read-only, or whose disk is full.
-    house.sql("ALTER TABLE login_sessions ADD CONSTRAINT nothing CHECK (false) NOT VALID");
-    wait::until_true("it is not", LONG, || !is_well());
-    house.sql("ALTER TABLE login_sessions DROP CONSTRAINT nothing");
-    wait::until_true("it is well again", LONG, is_well);
+    wait::until_true("the database is healthy", LONG, is_well);
+    // Simulates a server that became read-only, or whose disk is full.
+    servers.sql("ALTER TABLE login_sessions ADD CONSTRAINT nothing CHECK (false) NOT VALID");
+    wait::until_true("the database is reported as failing", LONG, || !is_well());
+    servers.sql("ALTER TABLE login_sessions DROP CONSTRAINT nothing");
+    wait::until_true("the database is healthy again", LONG, is_well);
 }

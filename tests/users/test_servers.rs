@@ -1,4 +1,4 @@
-//! The real parts: Apache Kafka, Redis, and a database server, with daemons and consumers on them.
+//! Real servers: Apache Kafka, Redis, and a database, with daemons and consumers on them.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use support::services::KafkaPermit;
 use support::sql::SqlServer;
 use support::{daemon, services, wait};
 
-/// A consumer that is killed may leave markers of what it applied: the daemon's keeper comes by after a third of their
-/// ten minutes.
+/// A killed consumer may leave reservations of applied commands. The daemon's maintenance removes them after a third of
+/// their time to live of ten minutes.
 const SEGMENT_RETENTION: Duration = Duration::from_secs(300);
-/// Partitions of the commands' topic.
+/// Number of partitions of the commands' topic.
 const PARTITIONS: usize = 4;
-/// The keys of all markers.
+/// Key pattern of all reservations.
 const MARKERS: &str = "user:pending:*";
 const MIGRATED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Everything but the daemon, each a server of the test's own.
+/// All servers except the daemon, dedicated to the test.
 pub struct TestServers {
     pub sql: Box<dyn SqlServer>,
     pub redis: Redis,
@@ -33,14 +33,14 @@ pub struct TestServers {
     _place: KafkaPermit,
 }
 
-/// What stands between daemons and the servers, and can be broken.
+/// Proxies between the daemons and the servers, which can be interrupted.
 pub struct ServerProxies {
     pub sql: Proxy,
     pub redis: Proxy,
     pub kafka: Proxy,
 }
 
-/// Which database server.
+/// Kind of database server.
 #[derive(Clone, Copy)]
 pub enum DatabaseKind {
     MariaDb,
@@ -48,18 +48,18 @@ pub enum DatabaseKind {
 }
 
 impl TestServers {
-    /// None: the test is left out; that has been said.
+    /// `None`: the test is skipped, with a message.
     pub fn new(test: &str, sql: DatabaseKind) -> Option<TestServers> {
         Self::with(test, sql, None)
     }
 
-    /// The same with a proxy before each server.
+    /// Test servers with a proxy in front of each.
     pub fn with_front(test: &str, sql: DatabaseKind) -> Option<TestServers> {
         let front = ServerProxies { sql: Proxy::start(), redis: Proxy::start(), kafka: Proxy::start() };
         Self::with(test, sql, Some(front))
     }
 
-    /// The same with PostgreSQL behind a PgBouncer.
+    /// Test servers with PostgreSQL behind PgBouncer.
     pub fn behind_pooler(test: &str) -> Option<TestServers> {
         let mut stage = Self::with(test, DatabaseKind::Postgres, None)?;
         stage.pooler = Some(services::own_pgbouncer(test, &stage.database, &[])?);
@@ -97,7 +97,7 @@ impl TestServers {
         Some(stage)
     }
 
-    /// `forebay serve` that leaves applying to others.
+    /// `forebay serve` without a consumer.
     pub fn daemon(&self) -> Forebay {
         self.on_parts(daemon::forebay(&self.bootstrap()))
             .set("consumer.enabled", false)
@@ -105,7 +105,7 @@ impl TestServers {
             .set("drain.workers", 2)
     }
 
-    /// `forebay serve` that applies, too.
+    /// `forebay serve` with a consumer.
     pub fn daemon_with_consumer(&self) -> Forebay {
         self.daemon().set("consumer.enabled", true)
     }
@@ -116,15 +116,15 @@ impl TestServers {
         self.on_parts(consumer.set("kafka.brokers", self.bootstrap()))
     }
 
-    /// Compares everything, and waits until no marker is left.
+    /// Checks all results, and waits until no reservation is left.
     pub fn check(&self, outcome: &CrowdResult, forebay: &Forebay) {
         outcome.check(&mut forebay.http());
         let none = || self.redis.command(&["KEYS", MARKERS]).is_ok_and(|keys| keys.trim() == "*0");
         let gone = wait::poll(SEGMENT_RETENTION, || none().then_some(()));
-        assert!(gone.is_some(), "markers are left: {:#?}\n{}", self.markers(), forebay.log());
+        assert!(gone.is_some(), "reservations are left: {:#?}\n{}", self.markers(), forebay.log());
     }
 
-    /// Each marker: its key, its value, and the milliseconds it has left.
+    /// Each reservation: key, value, and remaining time to live in milliseconds.
     fn markers(&self) -> Vec<String> {
         let ask = |words: &[&str]| self.redis.command(words).unwrap_or_else(|error| error.to_string());
         let one = |key: &str| format!("{key}: {} {}", ask(&["GET", key]), ask(&["PTTL", key]));
@@ -135,14 +135,14 @@ impl TestServers {
             .collect()
     }
 
-    /// Runs statements in the daemons' database.
+    /// Executes statements in the daemons' database.
     pub fn sql_in_database(&self, statements: &str) {
         self.sql.sql(self.database_parts().2, statements);
     }
 
-    /// What stands before the servers, where something does.
+    /// The proxies.
     pub fn front(&self) -> &ServerProxies {
-        self.front.as_ref().expect("a stage with a front")
+        self.front.as_ref().expect("test servers with proxies")
     }
 
     fn forward(&self) {
@@ -152,7 +152,7 @@ impl TestServers {
         front.sql.forward_to(self.database_parts().1);
     }
 
-    /// The URL before its address, the address, and what comes after it.
+    /// The URL in front of its address, the address, and the rest.
     fn database_parts(&self) -> (&str, &str, &str) {
         let (before, after) = self.database.split_once('@').expect("a URL with an account");
         let (address, name) = after.split_once('/').expect("a URL with a database");

@@ -1,4 +1,4 @@
-//! People who register, and what they are answered.
+//! Users to be registered, and requests for them.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use support::http::{Client, Response};
 use support::process::Forebay;
 use support::{daemon, wait};
 
-/// Somebody whose name, e-mail and phone are nobody else's.
+/// A user with unique name, e-mail and phone.
 pub fn new_user(number: usize) -> Value {
     json!({
         "name": format!("user-{number}"),
@@ -23,26 +23,26 @@ pub fn register(http: &mut Client, user: &Value) -> Response {
     retry_on_timeout(|| register_once(http, user))
 }
 
-/// The same for a test that shows what the door says when it has no time.
+/// `POST /v1/users` without a retry after a timeout.
 pub fn register_once(http: &mut Client, user: &Value) -> Response {
     http.post("/v1/users", &user.to_string()).expect("an answer")
 }
 
-/// The same, waiting for what becomes of it.
+/// `POST /v1/users` that waits for the outcome.
 pub fn register_and_wait(http: &mut Client, user: &Value) -> Response {
     write(http, "POST", "/v1/users", &user.to_string())
 }
 
-/// A write that waits for what becomes of it.
+/// A write that waits for its outcome.
 pub fn write(http: &mut Client, method: &str, path: &str, body: &str) -> Response {
     let headers = [("Content-Type", "application/json"), ("Prefer", "wait=30")];
     retry_on_timeout(|| http.request(method, path, &headers, body.as_bytes()).expect("an answer"))
 }
 
-/// Asks again while the door says that its checks took longer than they may: on a machine that also builds, 50 ms may not
-/// be enough, and clients do the same.
+/// Repeats a request whose checks exceeded their timeout: 50 ms may be too short on a machine that runs a build.
+/// Clients do the same.
 pub fn retry_on_timeout(mut ask: impl FnMut() -> Response) -> Response {
-    wait::until("the door has the time", LONG, || {
+    wait::until("the checks finish in time", LONG, || {
         let answer = ask();
         let hurried = ["markers_unavailable", "database_unavailable"];
         let again =
@@ -51,20 +51,20 @@ pub fn retry_on_timeout(mut ask: impl FnMut() -> Response) -> Response {
     })
 }
 
-/// A daemon on embedded parts whose passwords cost little.
+/// A daemon with embedded parts and a low password cost.
 pub fn embedded() -> Forebay {
     daemon::under_test().set("users.password_cost", 4)
 }
 
-/// The same for a test with authentication, which an embedded broker excludes: the broker is that of another daemon. It
-/// lives as long as this one.
+/// The same for a test with authentication, which an embedded broker excludes: it uses the broker of another daemon,
+/// which lives as long.
 pub fn on_shared_broker() -> Forebay {
-    // A group of its own: both consumers are to read everything.
+    // A separate group, because both consumers must read everything.
     let mut lender = embedded().set("consumer.group", "lender");
     lender.start();
     let bootstrap = daemon::embedded_broker(&lender);
     let admin = Admin::new(&bootstrap);
-    // An embedded broker lets nobody else make topics.
+    // An embedded broker allows no other process to create topics.
     wait::until_true("the lender's consumer made the topics", LONG, || {
         let topics = admin.topics();
         ["user.commands.v1", "user.dead.v1", "user.retry.v1"]
@@ -78,7 +78,7 @@ pub fn on_shared_broker() -> Forebay {
         .with_companion(lender)
 }
 
-/// Ends the test unless the answer has this status and, for a refusal, this code.
+/// Asserts the status and, for a rejection, the code; returns the document.
 pub fn expect(answer: &Response, status: u16, code: &str) -> Value {
     assert_eq!(answer.status, status, "{}", answer.text());
     let document = answer.json();

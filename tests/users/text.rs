@@ -1,5 +1,5 @@
-//! Text as people write it: the same password, number or nickname in all the ways that a keyboard or a browser may send
-//! it.
+//! Different encodings of the same text: passwords, numbers and nicknames in all the forms that keyboards and browsers
+//! send.
 
 use serde_json::{Value, json};
 
@@ -20,11 +20,11 @@ fn registered(http: &mut Client, member: &str, value: &str) -> Value {
 /// Composed, as most keyboards write; decomposed, as others do; with a no-break space, as some make of Option+Space.
 const SPELLINGS: [&str; 3] = ["cafe\u{301} au lait", "caf\u{e9} au lait", "caf\u{e9}\u{a0}au lait"];
 
-/// Logins that did not pay for bcrypt.
+/// Logins without a bcrypt hash.
 const HITS: &str = "forebay_cache_hits_total{cache=\"credentials\"}";
 
 #[test]
-fn a_password_is_the_same_however_its_characters_are_sent() {
+fn equivalent_encodings_of_a_password_are_equal() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();
@@ -39,12 +39,12 @@ fn a_password_is_the_same_however_its_characters_are_sent() {
 }
 
 #[test]
-fn a_password_that_was_right_is_recognised_in_its_other_spelling_without_bcrypt() {
+fn the_credential_cache_recognises_equivalent_password_encodings() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();
     registered(http, "password", SPELLINGS[0]);
-    // What the registration tells the caches may come after the first login.
+    // The change notice of the registration may arrive after the first login.
     wait::until_true("the other spellings are recognised", LONG, || {
         expect(&login(http, "user-1", SPELLINGS[0]), 200, "");
         let before = metric(&forebay, HITS);
@@ -56,7 +56,7 @@ fn a_password_that_was_right_is_recognised_in_its_other_spelling_without_bcrypt(
 }
 
 #[test]
-fn the_administrator_that_migrate_makes_logs_in_with_either_spelling() {
+fn the_created_administrator_logs_in_with_either_encoding() {
     let mut forebay = embedded();
     let database = format!("sqlite:{}", forebay.dir().join("users.sqlite").display());
     let password = write_file(&forebay, "password", SPELLINGS[0]);
@@ -91,7 +91,7 @@ fn spellings_of_one_phone_number_are_one_user() {
     expect(&register_and_wait(http, &new_user(3)), 201, "");
     let change = json!({"phone": "(030) 123 45 67"}).to_string();
     expect(&write(http, "PUT", "/v1/users/user-3", &change), 409, "taken");
-    // Of another country, and of the same digits.
+    // Numbers of another country, with the same digits.
     let mut abroad = new_user(4);
     abroad["phone"] = json!("+43 1 234567");
     expect(&register_and_wait(http, &abroad), 201, "");
@@ -114,7 +114,7 @@ fn without_a_region_numbers_need_their_country_code() {
 }
 
 #[test]
-fn a_region_that_does_not_exist_is_a_mistake() {
+fn an_unknown_region_is_a_config_error() {
     for region in ["XX", "Germany", "UK", ""] {
         let mut forebay = embedded().set("users.phone_region", region);
         forebay.launch();
@@ -124,7 +124,7 @@ fn a_region_that_does_not_exist_is_a_mistake() {
 }
 
 #[test]
-fn nicknames_may_be_of_any_script_and_must_be_seen() {
+fn nicknames_accept_any_script_and_must_be_visible() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();

@@ -1,4 +1,4 @@
-//! What can be typed.
+//! Commands, arguments and help texts.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,24 +9,25 @@ use serde::Serialize;
 
 use crate::range::{Bound, Instant};
 
-/// See and repair forebay's log.
+/// Inspect and repair forebay's log.
 ///
-/// Reading works beside a running daemon and never changes a byte. What changes something only says what it would do,
-/// until --apply. Data goes to stdout, everything else to stderr. Exit codes: 0 fine, 1 findings, 2 failure.
+/// Commands that read work while the daemon runs, and never change a byte. Commands that change something only print a
+/// plan; --apply carries it out. Data goes to stdout, everything else to stderr. Exit codes: 0 success, 1 findings, 2
+/// failure.
 #[derive(Parser)]
 #[command(name = "wal-tools", version)]
 pub struct Cli {
-    /// The log's directory [default: ./forebay-data/wal or /var/lib/forebay/wal, whichever exists first]
+    /// Directory of the log [default: the first that exists of ./forebay-data/wal and /var/lib/forebay/wal]
     #[arg(long, global = true, env = "FOREBAY__WAL__DIR", value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// File of the master key, where the log is encrypted
+    /// File of the master key, if the log is encrypted
     #[arg(long, global = true, env = "FOREBAY__WAL__ENCRYPTION_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
-    /// File of a master key of before, which still opens what it encrypted; may be given more than once
+    /// File of a previous master key, to read what it encrypted; may be repeated
     #[arg(long, global = true, value_name = "FILE")]
     pub old_key_file: Vec<PathBuf>,
-    /// JSON instead of tables: one document for status, show, verify, repair, replay and bench-disk, one object a line
-    /// for the rest
+    /// Print JSON instead of tables: one document for status, show, verify, repair, replay and bench-disk, one object
+    /// per line for the other commands
     #[arg(long, global = true)]
     pub json: bool,
     #[command(subcommand)]
@@ -35,69 +36,73 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// What waits for delivery: backlog, oldest age, size, per kind and per segment
+    /// Show the backlog: records, oldest age and size, per kind and per segment
     ///
-    /// Exact when a daemon answers; else as of the last checkpoint, whose age is shown.
+    /// The figures are exact if a daemon responds. Otherwise they are as of the last checkpoint, whose age is shown.
     ///
-    /// With --watch it looks again after each interval and adds what two looks tell: records accepted and delivered a
-    /// second, where the backlog is going, and, while it falls, when it is empty. All figures of a look are one answer of
-    /// the daemon; without a daemon they are those of the files, without rates. On a terminal the frame is drawn in place.
-    /// Elsewhere each look is a line; with --json it is one JSON object a line. It ends at Ctrl-C, when the daemon stops,
-    /// and when the terminal or the reader is gone, with exit code 0.
+    /// With --watch, the command takes a sample after each interval and compares it with earlier samples. It adds the
+    /// records accepted and delivered per second, the trend of the backlog, and, while the backlog falls, the time
+    /// until it is empty. All figures of a sample come from one response of the daemon. Without a daemon they come
+    /// from the files, without rates. On a terminal each sample replaces the previous one. Elsewhere each sample is
+    /// one line; with --json it is one JSON object per line. The command ends with exit code 0 at Ctrl-C, when the
+    /// daemon stops, and when the terminal or the reader of its output closes.
     Status(Status),
-    /// One line a segment; reads every record for the checksum verdict
+    /// List segments, one per line; reads every record to verify its checksum
     Segments,
-    /// Records, newest last, without their payload
+    /// List records, newest last, without their payload
     List(List),
-    /// One record, whole
+    /// Show one record with all its members
     Show(Show),
-    /// The last records, and with -f those to come
+    /// Show the last records, and new ones with -f
     Tail(Tail),
     /// Read and check every record; exit 1 with findings
     ///
-    /// Of an encrypted log the checksums are held against the bytes; with the key every record is authenticated too.
+    /// In an encrypted log, the checksums are verified without the key. With the key, every record is also
+    /// authenticated.
     Verify(Verify),
-    /// Mend the log of a stopped daemon: first the plan, with --apply the work
+    /// Repair the log of a stopped daemon; without --apply, print the plan
     ///
-    /// Cuts a torn tail, sets damaged ranges aside, writes lost footers and the checkpoint again, moves foreign
-    /// segments and leftovers away. What was owed and cannot be read becomes a dead letter of kind `damaged`. A copy of
-    /// whatever is changed is kept in quarantine/; files that are not the log's are named and left alone. When it is
-    /// interrupted, run it again. A start of the daemon does the same, but reads only the last segment.
+    /// Cuts a torn tail, and rewrites lost footers and the checkpoint. Moves foreign segments and leftover files to
+    /// quarantine/. Undelivered records that cannot be read become a dead letter of kind `damaged`. A copy of
+    /// everything that is changed or damaged goes to quarantine/. Files that do not belong to the log are reported and
+    /// not changed. After an interruption, run the command again. The daemon makes the same repairs when it starts,
+    /// but it reads only the last segment.
     ///
-    /// Exit codes: 0 nothing to do, or all repaired; 1 there is something to do (without --apply), or something cannot
-    /// be repaired; 2 failure, for example because a daemon has the log.
+    /// Exit codes: 0 if there is nothing to repair or everything is repaired; 1 if there is something to repair
+    /// (without --apply) or something cannot be repaired; 2 for a failure, for example if a daemon uses the log.
     Repair(Repair),
-    /// Records the broker would not take, and ranges that could not be read
+    /// List, show, requeue or drop dead letters: records that Kafka rejected, and ranges that cannot be read
     #[command(subcommand)]
     Dead(Dead),
     /// Deliver a range of delivered records again, under the same command ids
     ///
-    /// Records go into the log once more, in their order and behind all others, so consumers see each after its key's
-    /// later ones and know it by its id. What is not delivered yet is going anyway, and is counted. A command that
-    /// was sent stays sent; its idempotency key goes on naming its first record.
+    /// Appends the records to the log again, in their order. Consumers therefore receive each after the later records
+    /// of its key, and recognise it by its id. Records that are not delivered yet are not appended, only counted. A
+    /// replayed command keeps the state `sent`, and its idempotency key still refers to its first record.
     ///
-    /// A running daemon is asked over its control socket and admits the records as it would new ones; without one the
-    /// tool takes the log's lock and the next start delivers. When it is interrupted it says where to go on; doing
-    /// all of it again only costs repeats. Exit code 1: some records of the range cannot be read.
+    /// A running daemon is called over its control socket, and admits the records like new ones. Without a daemon, the
+    /// tool takes the log's lock, and the next start of the daemon delivers the records. After an interruption, the
+    /// tool reports where to continue. Running the whole replay again is safe, but delivers records once more. Exit
+    /// code 1: some records of the range cannot be read.
     Replay(Replay),
-    /// Records with their payload, one JSON object a line, oldest first
+    /// Print records with their payload, one JSON object per line, oldest first
     ///
-    /// Bodies that are JSON stand in `payload`, others in `payload_base64`. Where records cannot be read, a line with
-    /// `"damaged":true` stands in their place, another is written to stderr, and the exit code is 1.
+    /// JSON bodies are printed as `payload`, others as `payload_base64`. Records that cannot be read are replaced by a
+    /// line with `"damaged":true`. In that case a message also goes to stderr, and the exit code is 1.
     Export(Export),
-    /// What flush latency and commit rate a directory can do, and what that means for acknowledgements
+    /// Measure the flush latency and commit rate of a directory, and the resulting rate of acknowledgements
     ///
-    /// Writes and flushes as the log does, in a file of zeros of its own in the directory (at most 64 MiB and a tenth
-    /// of what is free), which is removed afterwards. A running daemon feels it.
+    /// Writes and flushes like the log, to a temporary file of zeros in the directory. The file has at most 64 MiB,
+    /// and at most a tenth of the free space. The measurement slows down a running daemon.
     BenchDisk(BenchDisk),
     /// Wrap the segments' keys with a new master key; needs the daemon stopped
     ///
-    /// The new key is given with --key-file, the one of before with --old-key-file. No payload is written anew, and
-    /// interrupted at any moment it is simply done again. Exit 1 when something stays under another key.
+    /// Give the new key with --key-file, and the previous one with --old-key-file. No payload is rewritten. After an
+    /// interruption, run the command again. Exit code 1: some files remain under another key.
     Rekey(Rekey),
     /// Print completions for a shell
     Completions {
-        /// Which shell
+        /// Shell
         shell: cli_support::Shell,
     },
     /// Print the manual pages, or write each to a file
@@ -109,25 +114,25 @@ pub enum Command {
 
 #[derive(Args)]
 pub struct Status {
-    /// Look again after each interval, until interrupted or the daemon stops
+    /// Take a sample after each interval, until Ctrl-C or until the daemon stops
     #[arg(long)]
     pub watch: bool,
-    /// Time between two looks of --watch, from 500ms to 1h
+    /// Time between two samples of --watch, from 500ms to 1h
     #[arg(long, requires = "watch", default_value = "2s", value_name = "TIME", value_parser = interval)]
     pub interval: Duration,
 }
 
-/// Each look costs the daemon a checkpoint, which is a flush.
-const SHORTEST: Duration = Duration::from_millis(500);
-const LONGEST: Duration = Duration::from_secs(3_600);
+/// Each sample costs the daemon a checkpoint, which is a flush.
+const MIN_INTERVAL: Duration = Duration::from_millis(500);
+const MAX_INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// `2s`, `500ms`; a bare number is seconds.
+/// Parses `2s` or `500ms`. A bare number is in seconds.
 fn interval(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().map(Duration::from_secs);
     let interval = seconds.or_else(|_| text.parse::<Span>().map(|span| span.0))?;
-    match (SHORTEST..=LONGEST).contains(&interval) {
+    match (MIN_INTERVAL..=MAX_INTERVAL).contains(&interval) {
         true => Ok(interval),
-        false => Err("an interval is from 500ms to 1h".to_owned()),
+        false => Err("the interval must be from 500ms to 1h".to_owned()),
     }
 }
 
@@ -139,16 +144,16 @@ pub struct List {
     /// Only this key
     #[arg(long)]
     pub key: Option<String>,
-    /// Accepted at or after this instant, or this long ago
+    /// Only records accepted at or after this instant, or within this time
     #[arg(long, value_name = "INSTANT|AGO")]
     pub since: Option<Instant>,
-    /// Accepted before this instant, or this long ago
+    /// Only records accepted before this instant, or longer ago than this time
     #[arg(long, value_name = "INSTANT|AGO")]
     pub until: Option<Instant>,
     /// Only records in this state
     #[arg(long)]
     pub state: Option<State>,
-    /// At most so many: the newest
+    /// Only the newest N records
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 }
@@ -158,97 +163,97 @@ pub struct Show {
     /// Command id, or LSN
     #[arg(value_name = "ID|LSN")]
     pub what: String,
-    /// With the value Kafka gets
+    /// Include the value that Kafka gets
     #[arg(long)]
     pub payload: bool,
 }
 
 #[derive(Args)]
 pub struct Tail {
-    /// Go on as records come, until interrupted
+    /// Show new records as they arrive, until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,
-    /// How many to begin with
+    /// Records to begin with
     #[arg(short = 'n', long, default_value_t = 10, value_name = "N")]
     pub lines: usize,
 }
 
 #[derive(Args)]
 pub struct Verify {
-    /// Also check what the records say: id, lane, envelope
+    /// Also check the contents of each record: id, lane, envelope
     #[arg(long)]
     pub deep: bool,
 }
 
 #[derive(Args)]
 pub struct Rekey {
-    /// Do it; without this, only say what would be done
+    /// Carry out the plan; otherwise only print it
     #[arg(long)]
     pub apply: bool,
 }
 
 #[derive(Args)]
 pub struct Repair {
-    /// Do it; without this, only say what would be done
+    /// Carry out the plan; otherwise only print it
     #[arg(long)]
     pub apply: bool,
 }
 
 #[derive(Args)]
 pub struct Replay {
-    /// The first record: its number, its command id, or the instant from which records were accepted (or how long ago)
+    /// First record: its number, its command id, or the instant (or time ago) from which records were accepted
     #[arg(long, value_name = "LSN|ID|INSTANT")]
     pub from: Bound,
-    /// The last record: its number, its command id, or the instant before which records were accepted [default: the
-    /// newest]
+    /// Last record: its number, its command id, or the instant (or time ago) before which records were accepted
+    /// [default: the newest]
     #[arg(long, value_name = "LSN|ID|INSTANT")]
     pub to: Option<Bound>,
-    /// Do it; without this, only say what would be done
+    /// Carry out the plan; otherwise only print it
     #[arg(long)]
     pub apply: bool,
 }
 
 #[derive(Args)]
 pub struct Export {
-    /// How records are written
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Ndjson)]
     pub format: Format,
-    /// From this record on: its number, its command id, or an instant
+    /// First record: its number, its command id, or the instant (or time ago) from which records were accepted
     #[arg(long, value_name = "LSN|ID|INSTANT")]
     pub from: Option<Bound>,
-    /// Up to this record, or up to records accepted before this instant
+    /// Last record: its number, its command id, or the instant (or time ago) before which records were accepted
     #[arg(long, value_name = "LSN|ID|INSTANT")]
     pub to: Option<Bound>,
     #[command(flatten)]
     pub filter: List,
 }
 
-/// How records are written.
+/// Output format of `export`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// One JSON object a line
+    /// One JSON object per line
     Ndjson,
 }
 
 #[derive(Args)]
 pub struct BenchDisk {
-    /// About how long it may take
+    /// Approximate duration of the measurement, in seconds
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=600))]
     pub seconds: u16,
 }
 
 #[derive(Subcommand)]
 pub enum Dead {
-    /// All dead letters; exit 1 when there are some
+    /// List all dead letters; exit 1 if any exist
     List,
-    /// One dead letter, whole
+    /// Show one dead letter with all its members
     Show(Show),
-    /// Put them into the log again, under the same command id; they come after their keys' later records
+    /// Append dead letters to the log again, under the same command ids, after later records of their keys
     Requeue(Letters),
-    /// Give them up; a copy is kept in quarantine/
+    /// Remove dead letters; a copy is kept in quarantine/
     ///
-    /// The copy is a dead-letter store of its own: put as dead/letters into a directory with empty pending/ and acked/, it
-    /// is listed and shown. Remove it where what it holds must not be kept.
+    /// The copy is a complete dead-letter store. To read it, copy it to dead/letters in a directory with empty
+    /// pending/ and acked/, and pass that directory with --dir. Delete the copy if its contents must not be retained.
     Drop(Letters),
 }
 
@@ -257,15 +262,15 @@ pub struct Letters {
     /// Command id, or LSN
     #[arg(value_name = "ID|LSN", required_unless_present = "all", conflicts_with = "all")]
     pub which: Option<String>,
-    /// All of them
+    /// All dead letters
     #[arg(long)]
     pub all: bool,
-    /// Do it; without this, only say what would be done
+    /// Carry out the plan; otherwise only print it
     #[arg(long)]
     pub apply: bool,
 }
 
-/// Where a record has come to.
+/// State of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -275,6 +280,6 @@ pub enum State {
     Sent,
     /// In the dead-letter store, or dropped from it
     Dead,
-    /// A dead letter that lies in the log again
+    /// A dead letter that was appended to the log again
     Requeued,
 }

@@ -1,4 +1,4 @@
-//! `export`: records with their payload, one JSON object a line.
+//! `export`: records with their payload, one JSON object per line.
 
 use std::io;
 use std::io::{BufWriter, Write};
@@ -17,22 +17,23 @@ use crate::record::RecordRow;
 use crate::show::Details;
 use crate::{list, range, text_format};
 
-/// A record, whole.
+/// A record with all its members.
 #[derive(Serialize)]
 struct RecordLine {
     #[serde(flatten)]
     row: RecordRow,
     #[serde(flatten)]
     details: Option<Details>,
-    /// The value Kafka gets, if it is JSON.
+    /// The value that Kafka gets, if it is JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<Box<RawValue>>,
-    /// The same, if it is not; of a record that a newer version wrote, all of it. Neither where the key is not given.
+    /// The value in base64, if it is not JSON. Of a record from a newer version, the whole record. Without the key of
+    /// an encrypted log, `payload` and `payload_base64` are both absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
 }
 
-/// What stands in the place of records that cannot be read.
+/// Line in place of records that cannot be read.
 #[derive(Serialize)]
 struct DamageLine {
     damaged: bool,
@@ -74,7 +75,7 @@ pub fn run(log: &LogContext, args: &Export) -> anyhow::Result<ExitOutcome> {
     Ok(if damaged || locked { ExitOutcome::Findings } else { ExitOutcome::Fine })
 }
 
-/// Segments of which nothing can be read.
+/// Writes a line for each segment of which nothing can be read. Returns whether one exists.
 fn lost_segments(view: &LogView, out: &mut impl Write) -> anyhow::Result<bool> {
     let mut any = false;
     for finding in &view.findings {
@@ -91,21 +92,22 @@ fn lost_segments(view: &LogView, out: &mut impl Write) -> anyhow::Result<bool> {
     Ok(any)
 }
 
-/// Damage between records: a line on stderr, and one where the records would stand.
-fn report_lost(view: &LogView, holes: Vec<LostRange>, out: &mut impl Write) -> anyhow::Result<bool> {
-    let any = !holes.is_empty();
-    for hole in holes {
-        let segment = view.segment_containing(hole.from).map(|segment| segment.name());
-        let detail = hole.detail();
+/// Reports lost ranges between records: a line on stderr, and a line in place of the records. Returns whether any
+/// exist.
+fn report_lost(view: &LogView, lost: Vec<LostRange>, out: &mut impl Write) -> anyhow::Result<bool> {
+    let any = !lost.is_empty();
+    for range in lost {
+        let segment = view.segment_containing(range.from).map(|segment| segment.name());
+        let detail = range.detail();
         note!("{}: {detail}", segment.as_deref().unwrap_or("?"));
-        let (lsn_from, lsn_to) = (Some(hole.from), Some(hole.to));
-        write(out, &DamageLine { damaged: true, lsn_from, lsn_to, segment, offset: hole.start, detail })?;
+        let (lsn_from, lsn_to) = (Some(range.from), Some(range.to));
+        write(out, &DamageLine { damaged: true, lsn_from, lsn_to, segment, offset: range.start, detail })?;
     }
     Ok(any)
 }
 
 fn write(out: &mut impl Write, document: &impl Serialize) -> anyhow::Result<()> {
-    // By way of a buffer: a broken pipe stays an error of the pipe.
+    // Serialised into a buffer first: `serde_json` would wrap the error of a closed pipe in its own.
     let mut line = serde_json::to_vec(document)?;
     line.push(b'\n');
     Ok(out.write_all(&line)?)
@@ -119,7 +121,7 @@ impl RecordLine {
             return Self { row, details: Details::of(record, false), payload: None, payload_base64: None };
         }
         let value = envelope.as_ref().map_or(record, |envelope| envelope.value);
-        // What is no JSON by its media type has to keep every byte, whatever it looks like.
+        // A value whose media type is not JSON keeps every byte, even if it looks like JSON.
         let json = envelope.as_ref().filter(|envelope| is_json(envelope.content_type));
         let payload = json.and_then(|_| on_one_line(value));
         let has_value = !stored.locked && envelope.as_ref().is_none_or(|envelope| !envelope.no_value);
@@ -128,7 +130,8 @@ impl RecordLine {
     }
 }
 
-/// JSON as it was sent, but for its line ends: between values they mean nothing, and within strings there are none.
+/// Returns the JSON as it was sent, with line ends replaced by blanks. JSON strings cannot contain line ends, and
+/// between values they have no meaning.
 fn on_one_line(value: &[u8]) -> Option<Box<RawValue>> {
     let text = str::from_utf8(value).ok()?.replace(['\n', '\r'], " ");
     RawValue::from_string(text).ok()

@@ -1,4 +1,4 @@
-//! `list`: records, newest last, payload hidden.
+//! `list`: records without their payload, newest last.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use crate::output::ExitOutcome;
 use crate::record::RecordRow;
 use crate::text_format;
 
-/// Rows of one table: its columns fit what is in it, and memory does not follow the backlog.
+/// Rows per table. The column widths fit these rows, and memory does not grow with the backlog.
 const PAGE: usize = 1_000;
 
 pub fn run(log: &LogContext, args: &List) -> anyhow::Result<ExitOutcome> {
@@ -36,7 +36,7 @@ pub fn run(log: &LogContext, args: &List) -> anyhow::Result<ExitOutcome> {
     Ok(ExitOutcome::Fine)
 }
 
-/// The newest `limit` rows that are wanted, oldest first. Reads no more segments than it takes.
+/// Returns the newest `limit` rows that match `wanted`, oldest first. Reads as few segments as possible.
 pub fn newest(
     view: &LogView,
     limit: usize,
@@ -64,7 +64,7 @@ pub fn newest(
     Ok(newest)
 }
 
-/// Whether a record is one of those asked for.
+/// Whether a record matches the filters.
 pub fn wanted(row: &RecordRow, args: &List) -> bool {
     args.kind.as_ref().is_none_or(|kind| row.kind == *kind)
         && args.key.as_ref().is_none_or(|key| row.key.as_ref() == Some(key))
@@ -80,7 +80,7 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// A printer of tables, or of one JSON object a line.
+    /// Creates a printer of tables, or of one JSON object per line.
     pub fn new(json: bool) -> Self {
         Self { json, page: Vec::new() }
     }
@@ -94,7 +94,7 @@ impl Printer {
         if self.page.len() >= PAGE { self.flush() } else { Ok(()) }
     }
 
-    /// Prints what was added since the last page.
+    /// Prints the rows added since the last page.
     pub fn flush(&mut self) -> anyhow::Result<()> {
         if self.page.is_empty() {
             return Ok(());

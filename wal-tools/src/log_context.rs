@@ -1,4 +1,4 @@
-//! Which log, and how it is looked at.
+//! The log of a command: its directory, its keys, and how it is opened.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,25 +11,26 @@ use forebay_wal::{Event, Keys, Options};
 use crate::cli::Cli;
 use crate::output::note;
 
-/// Where the log lies when nobody says it: embedded mode's place, then the packaged daemon's.
+/// Default directories: that of embedded mode, then that of the packaged daemon.
 const DEFAULT_DIRS: [&str; 2] = ["./forebay-data/wal", "/var/lib/forebay/wal"];
 
-/// The smallest segment the configuration allows; a log whose disk was full at its last start may show less.
+/// The minimum segment size of the configuration, in bytes. The segments of a log may be smaller if the disk was full
+/// at its last start.
 const MIN_SEGMENT: u64 = 1 << 20;
 
-/// The log a command is about.
+/// The log that a command reads or changes.
 pub struct LogContext {
-    /// Where it lies.
+    /// The directory of the log.
     pub dir: PathBuf,
-    /// Whether answers are JSON.
+    /// Whether output is JSON.
     pub json: bool,
-    /// The master keys that were given.
+    /// The master keys from the command line.
     pub keys: Keys,
     directory: LogDirectory,
 }
 
 impl LogContext {
-    /// The log in the directory that was named, else in the first usual place that exists.
+    /// Opens the log in the given directory, otherwise in the first default directory that exists.
     pub fn find(cli: &Cli) -> anyhow::Result<Self> {
         let dir = directory(cli.dir.as_deref())?;
         let keys = Keys::read(cli.key_file.as_deref(), &cli.old_key_file)?;
@@ -37,12 +38,12 @@ impl LogContext {
         Ok(Self { dir, json: cli.json, keys, directory })
     }
 
-    /// The directory itself.
+    /// The directory, opened for reading.
     pub fn directory(&self) -> &LogDirectory {
         &self.directory
     }
 
-    /// How it is opened to be changed: with segments as large as the largest there is, and without a reserve.
+    /// The options to open the log for changes: the segment size of its largest segment, and no reserved disk space.
     pub fn options(&self, view: &LogView) -> Options {
         let segment_size = view.segments.iter().map(SegmentInfo::capacity).fold(MIN_SEGMENT, u64::max);
         Options {
@@ -55,12 +56,12 @@ impl LogContext {
         }
     }
 
-    /// What it holds now.
+    /// Returns a snapshot of the log.
     pub fn view(&self) -> anyhow::Result<LogView> {
         Ok(self.directory.snapshot(kind_of)?)
     }
 
-    /// What it holds now, to be shown; says if part of it cannot be, for want of the key.
+    /// Returns a snapshot of the log for display. Prints a hint if the key for a part of it is missing.
     pub fn readable_view(&self) -> anyhow::Result<LogView> {
         let view = self.view()?;
         if let Some(hint) = missing_key_message(&view) {
@@ -70,31 +71,33 @@ impl LogContext {
     }
 }
 
-/// Which key would show what this view cannot; `None` when it shows everything.
+/// Names the keys that are missing to show the whole log. Returns `None` if no key is missing.
 pub fn missing_key_message(view: &LogView) -> Option<String> {
     let needs: Vec<_> = view.missing_keys().iter().map(ToString::to_string).collect();
     (!needs.is_empty()).then(|| {
         format!(
-            "kinds, keys, ids and payloads show only with the master key {} (--key-file)",
+            "kinds, keys, ids and payloads are shown only with the master key {} (--key-file)",
             needs.join(", ")
         )
     })
 }
 
-/// The directory that was named, else the first usual place that exists.
-pub fn directory(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let there = || DEFAULT_DIRS.iter().map(PathBuf::from).find(|place| place.exists());
-    let found = named.map(Path::to_owned).or_else(there);
-    found.with_context(|| format!("no log in {}: say where with --dir", DEFAULT_DIRS.join(" or ")))
+/// Returns the given directory, otherwise the first default directory that exists.
+pub fn directory(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let default = || DEFAULT_DIRS.iter().map(PathBuf::from).find(|dir| dir.exists());
+    let found = given.map(Path::to_owned).or_else(default);
+    found.with_context(|| format!("no log in {}: give its directory with --dir", DEFAULT_DIRS.join(" or ")))
 }
 
-/// What the log reports while a command changes it.
+/// Prints what the log reports while a command changes it.
 fn report_event(event: &Event) {
     match event {
-        // What comes of requests and deliveries: the tools have neither.
+        // Events of requests and deliveries. The tool has neither.
         Event::Flushed { .. } | Event::Rotated { .. } | Event::PositionsDropped { .. } => {}
         Event::OutOfSpace { reason } => note!("{reason}"),
-        Event::RetentionShortened { first } => note!("delivered segment {first} made room"),
+        Event::RetentionShortened { first } => {
+            note!("delivered segment {first} was deleted early to free space")
+        }
         Event::Damaged(finding) => note!("{}: {}", finding.segment, finding.detail),
         Event::Poisoned { cause } => note!("{cause}"),
         Event::TransientError { what, error } => note!("could not {what}: {error}"),

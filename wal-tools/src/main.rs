@@ -1,8 +1,8 @@
-//! wal-tools: see and repair forebay's log from a shell.
+//! wal-tools: inspect and repair forebay's log from a shell.
 //!
-//! Data goes to stdout, everything else to stderr. Exit codes: 0 fine, 1 findings, 2 failure.
+//! Data goes to stdout, everything else to stderr. Exit codes: 0 success, 1 findings, 2 failure.
 
-// They panic where nobody reads or the disk is full.
+// `println!` and `eprintln!` panic if the reader has closed the pipe or the disk is full.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench_disk;
@@ -86,7 +86,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitOutcome> {
     }
 }
 
-/// The error and its causes, each once: the log's own errors say their cause themselves.
+/// The error and its causes, each once. Errors of the log already contain the text of their cause.
 fn error_message(error: &anyhow::Error) -> String {
     let mut causes = error.chain().map(ToString::to_string);
     let first = causes.next().unwrap_or_default();

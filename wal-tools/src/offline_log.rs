@@ -1,4 +1,4 @@
-//! Requeues, drops and replays without a daemon: the log is opened under its lock, as a start would open it.
+//! Requeues, drops and replays without a daemon. The log is opened under its lock, as the daemon opens it at a start.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use forebay_wal::{AppendError, Cursor, Lock, Lsn, NewRecord, OpenedLog};
 use crate::log_context::LogContext;
 use crate::output::note;
 
-/// As much is written and flushed together when records are replayed.
+/// Bytes of replayed records that are written and flushed together.
 const GROUP_BYTES: usize = 4 << 20;
 
-/// A log that is open to change.
+/// A log that is open for changes.
 pub struct OfflineLog {
     opened: OpenedLog,
     segment_size: u64,
@@ -28,11 +28,11 @@ impl OfflineLog {
     /// Takes the lock and opens the log.
     pub fn open(log: &LogContext, view: &LogView) -> anyhow::Result<Self> {
         let options = log.options(view);
-        // Whether to encrypt is the daemon's configuration to say: an opening without a key for what is written would
-        // also write the dead letters anew in plain.
+        // The daemon's configuration decides whether the log is encrypted. Without a current key, opening the log
+        // would also rewrite the dead letters unencrypted.
         if log.keys.current().is_none() && !log.keys.is_empty() {
             bail!(
-                "with --old-key-file alone what is written would not be encrypted: give the log's key with --key-file"
+                "with --old-key-file alone, new records would not be encrypted: give the log's key with --key-file"
             );
         }
         let (lock, opened) = wal::open_locked(&log.dir, &options, Timestamp::now())?;
@@ -42,20 +42,15 @@ impl OfflineLog {
         Ok(Self { opened, segment_size: options.segment_size, _lock: lock })
     }
 
-    /// Appends the letter's record under the same command id, durably, then takes the letter out of the store. A
-    /// crash in between costs a repeat.
+    /// Appends the record of a dead letter under the same command id, flushes it, then removes the dead letter from
+    /// the store. After a crash in between, a requeue appends the record a second time.
     pub fn requeue(&mut self, lsn: Lsn) -> anyhow::Result<Lsn> {
-        let letter = match self
-            .opened
-            .log
-            .dead_letters()
-            .get(lsn)?
-            .context("it is not among the dead letters any more")?
-        {
-            DeadEntry::Letter(letter) => letter,
-            DeadEntry::Sealed(_) => bail!("it is encrypted: give the log's key with --key-file"),
-            DeadEntry::Damage(_) => bail!("a damaged range holds no record"),
-        };
+        let letter =
+            match self.opened.log.dead_letters().get(lsn)?.context("it is no longer a dead letter")? {
+                DeadEntry::Letter(letter) => letter,
+                DeadEntry::Sealed(_) => bail!("it is encrypted: give the log's key with --key-file"),
+                DeadEntry::Damage(_) => bail!("a damaged range holds no record"),
+            };
         let appended = self.append(&letter.payload, lsn)?;
         let (log, writer) = (&self.opened.log, &mut self.opened.writer);
         writer.commit().map_err(|poisoned| anyhow::anyhow!("{poisoned}"))?;
@@ -63,8 +58,8 @@ impl OfflineLog {
         Ok(appended)
     }
 
-    /// Appends delivered records again under their own command ids, in this order, durably. Ends at the first that
-    /// fails.
+    /// Appends delivered records again, in this order and under their own command ids, and flushes them. Stops at the
+    /// first failure.
     pub fn replay(&mut self, lsns: &[Lsn]) -> Vec<RecordOutcome> {
         let mut cursor = self.opened.log.cursor(lsns.first().copied().unwrap_or_default());
         let (mut done, mut buffered) = (Vec::new(), Vec::new());
@@ -90,7 +85,7 @@ impl OfflineLog {
         done
     }
 
-    /// What was appended becomes durable, and counts as done.
+    /// Flushes the appended records, and moves them from `buffered` to `done`.
     fn commit(
         &mut self,
         buffered: &mut Vec<RecordOutcome>,
@@ -109,7 +104,7 @@ impl OfflineLog {
         let again = requeued_record(payload, from, writer.next_lsn());
         if again.sealed && !log.is_encrypting() {
             bail!(
-                "it holds a password that waits to be hashed, and the log is not encrypted: give the log's key with --key-file"
+                "it contains a password that is not hashed yet, and the log is not encrypted: give the log's key with --key-file"
             );
         }
         let entry = NewRecord { lane: again.lane, label: &again.label, payload: &again.payload };
@@ -120,30 +115,26 @@ impl OfflineLog {
         }
     }
 
-    /// Bytes free on its file system.
+    /// Free bytes of the log's file system.
     pub fn free_space(&self) -> anyhow::Result<u64> {
         Ok(self.opened.log.free_space()?)
     }
 
-    /// Removes a letter from the store, durably.
+    /// Removes a dead letter from the store, and flushes the removal.
     pub fn drop_letter(&mut self, lsn: Lsn) -> anyhow::Result<()> {
-        let there = self.opened.log.remove_dead_letter(lsn, Removal::Dropped)?;
-        if there { Ok(()) } else { bail!("it is not among the dead letters any more") }
+        let existed = self.opened.log.remove_dead_letter(lsn, Removal::Dropped)?;
+        if existed { Ok(()) } else { bail!("it is no longer a dead letter") }
     }
 
-    /// Saves what is done.
+    /// Saves the checkpoint and compacts the dead-letter store.
     pub fn close(self) -> anyhow::Result<()> {
         self.opened.log.checkpoint(Timestamp::now()).context("the checkpoint could not be saved")?;
-        self.opened
-            .log
-            .dead_letters()
-            .maintain()
-            .context("the dead-letter store could not be written anew")?;
+        self.opened.log.dead_letters().maintain().context("the dead-letter store could not be rewritten")?;
         Ok(())
     }
 }
 
-/// The record `lsn`; the cursor stands at it or before it.
+/// Returns the payload of record `lsn`. The cursor must be at this record or before it.
 fn read_at(cursor: &mut Cursor, lsn: Lsn) -> anyhow::Result<Vec<u8>> {
     while let Some(frame) = cursor.next_retained()? {
         if frame.lsn == lsn {
@@ -153,5 +144,5 @@ fn read_at(cursor: &mut Cursor, lsn: Lsn) -> anyhow::Result<Vec<u8>> {
             break;
         }
     }
-    bail!("it is damaged, or no longer kept")
+    bail!("it is damaged, or no longer retained")
 }

@@ -1,8 +1,7 @@
-//! What is wrong with a log, as far as its files tell. A running daemon knows more, and its list stands in place of this
-//! one.
+//! Problems of a log that its files show. A running daemon knows more problems, and its list replaces this one.
 //!
-//! The codes are a part of the daemon's (docs/runbook.md). That a log was poisoned is not among them: the next start
-//! decides what it holds.
+//! The codes are a subset of the daemon's (docs/runbook.md). A poisoned log is not reported here, because the next
+//! start determines its contents.
 
 use std::io;
 use std::io::Write;
@@ -35,7 +34,7 @@ impl Problem {
     }
 }
 
-/// Reads two dead letters at most.
+/// Returns the problems of a log. Reads at most two dead letters.
 pub fn from_files(view: &LogView) -> io::Result<Vec<Problem>> {
     let mut problems = damage(view);
     problems.extend(letters(view)?);
@@ -76,7 +75,7 @@ fn letters(view: &LogView) -> io::Result<Option<Problem>> {
     Ok(Some(Problem { last_error: last.1, ..problem }))
 }
 
-/// For a person: nothing where there are none.
+/// Prints the problems of a status document as a table. Prints nothing if none exist.
 pub fn print(document: &Value) -> io::Result<()> {
     let Some(problems) = document["problems"].as_array().filter(|problems| !problems.is_empty()) else {
         return Ok(());

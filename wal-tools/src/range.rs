@@ -1,4 +1,4 @@
-//! A range of records, as a person names it: by numbers, command ids or instants.
+//! Ranges of records, given by numbers, command ids or instants.
 
 use std::ops::Range;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use forebay_wal::command::{CommandId, IdGenerator};
 use forebay_wal::inspect::LogView;
 use forebay_wal::units::{Span, Timestamp};
 
-/// An instant, or how long ago it was.
+/// An instant, given as such or as a time ago.
 #[derive(Clone, Copy, Debug)]
 pub struct Instant(pub Timestamp);
 
@@ -30,11 +30,11 @@ impl FromStr for Instant {
 /// One end of a range.
 #[derive(Clone, Copy, Debug)]
 pub enum Bound {
-    /// A record's number.
+    /// The number of a record.
     Lsn(Lsn),
-    /// A command.
+    /// The id of a command.
     Id(CommandId),
-    /// When it was accepted.
+    /// The time of acceptance.
     At(Timestamp),
 }
 
@@ -53,8 +53,8 @@ impl FromStr for Bound {
     }
 }
 
-/// The records from `from` to `to`; numbers and ids belong to the range, the instant `to` does not. Without an end:
-/// all there are.
+/// Returns the records from `from` to `to`. Numbers and ids are inclusive; the instant `to` is exclusive. A missing
+/// bound means the oldest or the newest record.
 pub fn resolve(view: &LogView, from: Option<Bound>, to: Option<Bound>) -> anyhow::Result<Range<Lsn>> {
     let start = match from {
         None => Lsn(0),
@@ -81,7 +81,7 @@ pub fn of_id(view: &LogView, id: CommandId) -> anyhow::Result<Lsn> {
     Ok(IdGenerator::new(&identity.log_id, &identity.secret).lsn(&id)?)
 }
 
-/// The first record accepted at or after `at`. Later records have later instants.
+/// Returns the first record accepted at or after `at`. Times of acceptance increase with the number of the record.
 fn first_at(view: &LogView, at: Timestamp) -> anyhow::Result<Lsn> {
     let later = |accepted: Option<(Timestamp, Timestamp)>| accepted.is_some_and(|(_, last)| last >= at);
     let Some(segment) = view.segments.iter().find(|segment| later(segment.accepted())) else {

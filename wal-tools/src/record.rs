@@ -1,4 +1,4 @@
-//! One record as it is shown, by every command that shows records.
+//! One record as all commands show it.
 
 use forebay_wal::command::{CommandId, Envelope, KafkaPosition};
 use forebay_wal::inspect::StoredRecord;
@@ -13,13 +13,13 @@ use crate::text_format;
 #[derive(Serialize)]
 pub struct RecordRow {
     pub lsn: Lsn,
-    /// None when the envelope cannot be read: a newer version wrote it.
+    /// `None` if the envelope cannot be read, because a newer version wrote it or the key is missing.
     pub id: Option<CommandId>,
     pub kind: String,
     pub key: Option<String>,
     pub accepted_at: Timestamp,
     pub state: State,
-    /// Bytes in the log.
+    /// Size in the log, in bytes.
     pub bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Timestamp>,
@@ -33,7 +33,7 @@ pub struct RecordRow {
     pub requeued_from: Option<Lsn>,
 }
 
-/// The name of a state, as statuses and `--state` spell it.
+/// Returns the name of a state, as in statuses and in `--state`.
 pub fn name(state: State) -> &'static str {
     match state {
         State::Accepted => "accepted",
@@ -44,7 +44,7 @@ pub fn name(state: State) -> &'static str {
 }
 
 impl RecordRow {
-    /// The record as it is shown.
+    /// Creates the row of a record.
     pub fn of(stored: &StoredRecord) -> Self {
         let envelope = Envelope::decode(&stored.record.payload).ok();
         let unreadable = if stored.locked { "encrypted" } else { "unreadable" };
@@ -67,8 +67,8 @@ impl RecordRow {
         row
     }
 
-    fn apply_state(&mut self, fate: &RecordState, topic: &str) {
-        match fate {
+    fn apply_state(&mut self, state: &RecordState, topic: &str) {
+        match state {
             RecordState::Waiting | RecordState::Unknown => {}
             RecordState::Sent(confirmation) => {
                 self.state = State::Sent;
@@ -94,10 +94,10 @@ impl RecordRow {
         }
     }
 
-    /// The headings of `cells`.
+    /// Headings of the columns of `cells`.
     pub const HEADINGS: [&str; 7] = ["#LSN", "ACCEPTED", "STATE", "#SIZE", "KIND", "KEY", "ID"];
 
-    /// The record as a line of a table.
+    /// Returns the cells of the record's table row.
     pub fn cells(&self) -> [String; 7] {
         [
             self.lsn.to_string(),

@@ -1,4 +1,5 @@
-//! `rekey`: a new master key for what is there. First the plan, and with `--apply` the deed.
+//! `rekey`: wraps the data keys of existing files with a new master key. Prints the plan, or carries it out with
+//! `--apply`.
 
 use std::io;
 use std::io::Write;
@@ -14,7 +15,7 @@ use crate::log_context::LogContext;
 use crate::output::{ExitOutcome, note, unless_closed};
 use crate::text_format;
 
-/// One file and what is, or was, done with its key.
+/// Planned or completed action on the key of one file.
 #[derive(Serialize)]
 struct KeyRow {
     file: String,
@@ -25,8 +26,8 @@ struct KeyRow {
 }
 
 pub fn run(log: &LogContext, args: &Rekey) -> anyhow::Result<ExitOutcome> {
-    let master = log.keys.current().context("name the file of the new key with --key-file")?;
-    // A daemon would go on wrapping new segments with the key of before.
+    let master = log.keys.current().context("give the file of the new key with --key-file")?;
+    // A running daemon would wrap the keys of new segments with the previous master key.
     if args.apply {
         layout::check(&log.dir)?;
     }
@@ -38,29 +39,28 @@ pub fn run(log: &LogContext, args: &Rekey) -> anyhow::Result<ExitOutcome> {
         let mut row = KeyRow::of(item);
         if args.apply && failed.is_ok() && item.status == KeyStatus::NeedsRekey {
             failed = rekey::apply(&RealFs, &log.dir, item, &log.keys);
-            row.action = if failed.is_ok() { "wrapped anew" } else { "failed" };
+            row.action = if failed.is_ok() { "re-wrapped" } else { "failed" };
         }
         rows.push(row);
     }
     unless_closed(print(log, &rows))?;
-    failed
-        .context("the rest was left as it is; both keys open the log, and rekey goes on where it stopped")?;
+    failed.context("the other files were not changed; keep both keys, and run rekey again to continue")?;
     let due = items.iter().any(|item| item.status == KeyStatus::NeedsRekey);
     if due && !args.apply {
-        note!("nothing was changed: --apply does it, with the daemon stopped");
+        note!("nothing was changed; stop the daemon, then use --apply to carry out the plan");
     }
-    let elsewhere =
+    let not_rekeyed =
         items.iter().filter(|item| matches!(item.status, KeyStatus::Locked(_) | KeyStatus::Damaged));
-    match elsewhere.count() {
+    match not_rekeyed.count() {
         0 if args.apply => {
-            note!("everything encrypted is under the key {}: no other is needed any more", master.id());
+            note!("all encrypted files are under the key {}; no other key is needed", master.id());
             Ok(ExitOutcome::Fine)
         }
         0 => Ok(ExitOutcome::Fine),
         count => {
             note!(
-                "{count} files stay under another key, which --old-key-file must name, or their key is damaged: see the \
-                 text_format"
+                "{count} files remain under another key, which --old-key-file must name, or their key is damaged: see the \
+                 table"
             );
             Ok(ExitOutcome::Findings)
         }
@@ -72,7 +72,7 @@ impl KeyRow {
         let (wrapping, action, detail) = match &item.status {
             KeyStatus::Plain => ("not encrypted", "none", None),
             KeyStatus::Current => ("new key", "none", None),
-            KeyStatus::NeedsRekey => ("old key", "wrap anew", None),
+            KeyStatus::NeedsRekey => ("old key", "re-wrap", None),
             KeyStatus::Locked(needs) => ("another key", "none", Some(list(needs))),
             KeyStatus::Shredded => ("shredded", "none", None),
             KeyStatus::Damaged => ("damaged", "none", None),

@@ -1,4 +1,4 @@
-//! `repair`: what is wrong with a stopped daemon's log, and with `--apply` the remedy.
+//! `repair`: finds damage in the log of a stopped daemon, and repairs it with `--apply`.
 
 use std::io;
 use std::io::Write;
@@ -19,7 +19,7 @@ struct Document<'a> {
     findings: Vec<FindingRow<'a>>,
     /// Files in `quarantine/`.
     backups: &'a [String],
-    /// What the next start would still find.
+    /// Findings that remain at the next start.
     left: &'a [Finding],
 }
 
@@ -44,7 +44,7 @@ pub fn run(log: &LogContext, args: &Repair) -> anyhow::Result<ExitOutcome> {
     };
     bar.finish_and_clear();
     let report = match report {
-        // Only a person knows whether there is a newer copy.
+        // Only an operator knows whether a newer copy of the log exists.
         Err(error @ OpenError::Lost { .. }) => {
             note!("wal-tools: cannot be repaired: {error}");
             return Ok(ExitOutcome::Findings);
@@ -57,7 +57,7 @@ pub fn run(log: &LogContext, args: &Repair) -> anyhow::Result<ExitOutcome> {
         note!("cannot be repaired: {}: {}", finding.segment, finding.detail);
     }
     if report.has_work() && !args.apply {
-        note!("nothing was changed: --apply does it");
+        note!("nothing was changed; use --apply to carry out the plan");
         return Ok(ExitOutcome::Findings);
     }
     Ok(if report.remaining.is_empty() { ExitOutcome::Fine } else { ExitOutcome::Findings })
@@ -66,9 +66,9 @@ pub fn run(log: &LogContext, args: &Repair) -> anyhow::Result<ExitOutcome> {
 fn remedy(kind: FindingKind) -> &'static str {
     match kind {
         FindingKind::TornTail => "cut off",
-        FindingKind::Damaged => "set aside; what was owed becomes a dead letter",
+        FindingKind::Damaged => "copied to quarantine/; undelivered records become a dead letter",
         FindingKind::Missing => "becomes a dead letter",
-        FindingKind::Checkpoint => "made anew: everything in pending/ is delivered again",
+        FindingKind::Checkpoint => "recreated; everything in pending/ is delivered again",
         FindingKind::Foreign | FindingKind::Leftover => "moved to quarantine/",
         FindingKind::Misplaced => "moved back to pending/",
         FindingKind::Unknown => "none",

@@ -1,4 +1,4 @@
-//! `segments`: one line a segment.
+//! `segments`: one line per segment.
 
 use forebay_wal::inspect::{QuarantinedSegment, SegmentInfo};
 use forebay_wal::units::Timestamp;
@@ -14,21 +14,21 @@ use crate::text_format;
 struct SegmentRow {
     segment: String,
     state: &'static str,
-    /// First and last record; none while it is empty, or when its header cannot be read.
+    /// First and last record. `None` if the segment is empty, or if its header cannot be read.
     first_lsn: Option<Lsn>,
     last_lsn: Option<Lsn>,
     records: u64,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     size: u64,
     sealed: bool,
     encrypted: bool,
-    /// `ok`, `damaged`, or `set-aside`: damaged, and a copy lies in quarantine.
+    /// `ok`, `damaged`, or `set-aside`: damaged, with a copy in `quarantine/`.
     checksum: &'static str,
     first_accepted_at: Option<Timestamp>,
     last_accepted_at: Option<Timestamp>,
 }
 
-/// Where a segment has come to.
+/// Returns the state of a segment: `open`, `pending` or `acked`.
 pub fn state(segment: &SegmentInfo) -> &'static str {
     match (segment.place, segment.sealed) {
         (SegmentLocation::Acked, _) => "acked",
@@ -64,7 +64,7 @@ pub fn run(log: &LogContext) -> anyhow::Result<ExitOutcome> {
     rows.sort_by(|a, b| a.segment.cmp(&b.segment));
     unless_closed(print(log, &rows))?;
     if outcome == ExitOutcome::Findings {
-        note!("some segments are damaged or in quarantine: `wal-tools verify` says what is wrong and where");
+        note!("some segments are damaged or in quarantine; `wal-tools verify` reports the damage");
     }
     Ok(outcome)
 }

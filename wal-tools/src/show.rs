@@ -1,4 +1,4 @@
-//! `show`: one record, whole.
+//! `show`: one record with all its members.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +19,7 @@ use crate::output::ExitOutcome;
 use crate::record::RecordRow;
 use crate::{range, text_format};
 
-/// A record with everything that is known of it.
+/// A record with all its members.
 #[derive(Serialize)]
 struct FullRecord {
     #[serde(flatten)]
@@ -31,33 +31,33 @@ struct FullRecord {
     details: Option<Details>,
 }
 
-/// What stands in a record beside what lists show.
+/// Members of a record that lists do not show.
 #[derive(Serialize)]
 pub struct Details {
     topic: String,
     content_type: String,
-    /// Those that Kafka gets beside what every record has.
+    /// Kafka headers, without those that every record has.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, String>,
     traceparent: Option<String>,
     idempotency_key: Option<String>,
     principal: Option<String>,
     value_bytes: usize,
-    /// What stands in the value's place where a password waits to be hashed.
+    /// Replaces the value if it contains a password that is not hashed yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<HiddenValue>,
-    /// Whether Kafka gets no value, which is not the same as an empty one.
+    /// Whether Kafka gets no value (a tombstone), which differs from an empty value.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     no_value: bool,
     /// The value, if it is text.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<String>,
-    /// The same, if it is not.
+    /// The value in base64, if it is not text.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
 }
 
-/// Instead of a value with a password in it.
+/// Replacement for a value that contains a password.
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum HiddenValue {
@@ -65,7 +65,7 @@ enum HiddenValue {
 }
 
 impl Details {
-    /// Read from a record's bytes; `None` when a newer version wrote them.
+    /// Decodes the details of a record. Returns `None` if a newer version wrote it.
     pub fn of(record: &[u8], payload: bool) -> Option<Self> {
         let envelope = Envelope::decode(record).ok()?;
         let headers = envelope.headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -104,7 +104,7 @@ pub fn run(log: &LogContext, args: &Show) -> anyhow::Result<ExitOutcome> {
     Ok(ExitOutcome::Fine)
 }
 
-/// Prints a document: as it is, or a line a member.
+/// Prints a document: as JSON, or as one line per member.
 pub fn print(json: bool, document: &impl Serialize) -> anyhow::Result<()> {
     if json {
         return Ok(text_format::print_json(document)?);
@@ -113,7 +113,7 @@ pub fn print(json: bool, document: &impl Serialize) -> anyhow::Result<()> {
         Value::Object(members) => members,
         other => bail!("not a document: {other}"),
     };
-    // By itself and last: it may be long.
+    // The payload is printed last, outside the table, because it may be long.
     let payload = members.remove("payload").or_else(|| members.remove("payload_base64"));
     let mut shown = text_format::members();
     for (name, value) in &members {
@@ -131,21 +131,21 @@ pub fn print(json: bool, document: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The record with this number, or the newest one of the command with this id.
+/// Returns the record with this number, or the newest record of the command with this id.
 fn find(view: &LogView, what: &str) -> anyhow::Result<StoredRecord> {
     if let Ok(lsn) = what.parse::<Lsn>() {
         let end = view.next();
-        let missing = || format!("record {lsn} is not kept, damaged, or not written yet (the next is {end})");
+        let missing = || format!("record {lsn} is expired, damaged, or not written yet (the next is {end})");
         return view.record(lsn)?.with_context(missing);
     }
     let id: CommandId =
         what.parse().with_context(|| format!("`{what}` is neither an LSN nor a command id"))?;
     let mut lsn = range::of_id(view, id)?;
-    // A dead letter that was requeued goes on under another number; each is larger than the one before.
+    // A requeued dead letter continues under another number. Each is larger than the previous one.
     while let Some(Removal::Requeued(next)) = view.dead_letters.as_ref().and_then(|dead| dead.removal(lsn)) {
         lsn = next;
     }
-    let stored = view.record(lsn)?.context("no such command, or its record is no longer kept")?;
+    let stored = view.record(lsn)?.context("no such command, or its record has expired")?;
     let same = Envelope::decode(&stored.record.payload).is_ok_and(|envelope| envelope.id == id);
     if same { Ok(stored) } else { bail!("no such command") }
 }

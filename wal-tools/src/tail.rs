@@ -1,4 +1,4 @@
-//! `tail`: the last records, and those to come.
+//! `tail`: the last records, and new ones with `-f`.
 
 use std::io;
 use std::io::Write;
@@ -11,10 +11,10 @@ use crate::output::ExitOutcome;
 use crate::record::RecordRow;
 use crate::text_format;
 
-/// How often new records are looked for: soon enough for a person.
+/// Interval between checks for new records, short enough for an operator who watches.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Widths of the columns, because what comes is not known yet.
+/// Headings with fixed column widths, because later rows are not known yet.
 const HEADINGS: &str =
     "       LSN  ACCEPTED                  STATE         SIZE  KIND                  KEY  ID";
 

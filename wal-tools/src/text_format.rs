@@ -1,4 +1,4 @@
-//! What a person reads: tables, sizes, ages; and JSON lines for programs.
+//! Output formats: tables, sizes and ages for people, JSON lines for programs.
 
 use std::io;
 use std::io::{IsTerminal, Write};
@@ -9,14 +9,14 @@ use forebay_wal::units::{Span, Timestamp};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-/// An empty table of names and values.
+/// Creates an empty table of names and values.
 pub fn members() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table
 }
 
-/// An empty table with these headings. Columns whose heading begins with `#` hold numbers.
+/// Creates an empty table with these headings. A heading that begins with `#` marks a column of numbers.
 pub fn table(headings: &[&str]) -> Table {
     let mut table = members();
     table.set_header(headings.iter().map(|heading| heading.trim_start_matches('#')));
@@ -44,7 +44,7 @@ pub fn print_json(document: &impl Serialize) -> io::Result<()> {
     io::stdout().lock().write_all(&line)
 }
 
-/// A word of a fixed set, as JSON spells it.
+/// Returns the JSON name of an enum value.
 pub fn serialized_name(word: impl Serialize) -> String {
     match serde_json::to_value(word) {
         Ok(serde_json::Value::String(word)) => word,
@@ -52,12 +52,12 @@ pub fn serialized_name(word: impl Serialize) -> String {
     }
 }
 
-/// A number of bytes as a person says it.
+/// Formats a number of bytes with a unit.
 pub fn size(bytes: u64) -> String {
     HumanBytes(bytes).to_string()
 }
 
-/// A length of time, to the second; below ten seconds to the millisecond.
+/// Formats a duration to the second; below ten seconds to the millisecond.
 pub fn age(age: Duration) -> String {
     let whole = match age.as_secs() {
         0..10 => Duration::from_millis(age.as_millis() as u64),
@@ -66,17 +66,17 @@ pub fn age(age: Duration) -> String {
     Span(whole).to_string()
 }
 
-/// How long ago an instant was.
+/// Formats the time since an instant.
 pub fn ago(at: Timestamp) -> String {
     format!("{} ago", age(Timestamp::now().since(at)))
 }
 
-/// Text that came from outside, without what could steer a terminal.
+/// Escapes control characters, which could change the state of the terminal. For text from outside.
 pub fn without_control_chars(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
-/// A bar on stderr for a scan of so many bytes; nothing when nobody watches.
+/// Creates a progress bar on stderr for a scan of `bytes` bytes. It is hidden if stderr is not a terminal.
 pub fn progress(bytes: u64) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -13,15 +13,15 @@ use crate::log_context::LogContext;
 use crate::output::{ExitOutcome, note, unless_closed};
 use crate::text_format;
 
-/// What was read, and what is wrong.
+/// Result of `verify`.
 #[derive(Serialize)]
 struct Document<'a> {
     records: u64,
     bytes: u64,
-    /// Records whose checksum is right and whose content could not be authenticated, for want of the key.
+    /// Records with a valid checksum that were not authenticated, because the key is missing.
     not_authenticated: u64,
     findings: &'a [Finding],
-    /// Damaged ranges found before, with a copy in `quarantine/`.
+    /// Damaged ranges that were found earlier, with a copy in `quarantine/`.
     set_aside: u64,
 }
 
@@ -40,7 +40,7 @@ pub fn run(log: &LogContext, args: &Verify) -> anyhow::Result<ExitOutcome> {
         set_aside: report.set_aside,
     };
     if report.set_aside > 0 {
-        note!("damaged ranges found before, copies in quarantine/: {}", report.set_aside);
+        note!("damaged ranges found earlier, with copies in quarantine/: {}", report.set_aside);
     }
     let printed = match log.json {
         true => text_format::print_json(&document).map_err(Into::into),
@@ -50,13 +50,13 @@ pub fn run(log: &LogContext, args: &Verify) -> anyhow::Result<ExitOutcome> {
     if report.locked > 0 {
         let count = report.locked;
         note!(
-            "of {count} encrypted records only the checksums were looked at: --key-file authenticates them"
+            "of {count} encrypted records only the checksums were verified; --key-file also authenticates them"
         );
     }
     Ok(if report.findings.is_empty() { ExitOutcome::Fine } else { ExitOutcome::Findings })
 }
 
-/// Checks what a record says of itself against where it lies.
+/// Returns a check of a record's contents: its envelope can be decoded, and its lane and id match its position.
 fn content_check(view: &LogView) -> impl FnMut(&RecordRef<'_>) -> Option<String> {
     let mint = view.identity().map(|identity| IdGenerator::new(&identity.log_id, &identity.secret));
     move |frame| {
@@ -93,7 +93,7 @@ fn print(document: &Document<'_>) -> anyhow::Result<()> {
     }
     let (records, bytes) = (document.records, text_format::size(document.bytes));
     match document.findings.len() {
-        0 => writeln!(io::stdout(), "{records} records, {bytes}: all as they were written")?,
+        0 => writeln!(io::stdout(), "{records} records, {bytes}: no findings")?,
         n => writeln!(io::stdout(), "{records} records, {bytes} readable; findings: {n}")?,
     }
     Ok(())

@@ -136,10 +136,10 @@ impl AckTracker {
     }
 
     /// Adds a segment with its acknowledgement state.
-    pub fn insert(&mut self, first: Lsn, marks: SegmentAcks) {
-        self.backlog += marks.count - marks.done;
-        self.backlog_bytes += marks.bytes.saturating_sub(marks.done_bytes);
-        self.segments.insert(first, marks);
+    pub fn insert(&mut self, first: Lsn, acks: SegmentAcks) {
+        self.backlog += acks.count - acks.done;
+        self.backlog_bytes += acks.bytes.saturating_sub(acks.done_bytes);
+        self.segments.insert(first, acks);
     }
 
     /// Records numbers that no file contains as done, so that later starts do not report them as missing.
@@ -150,8 +150,8 @@ impl AckTracker {
 
     /// Adds flushed records to the segment `first`.
     pub fn extend(&mut self, first: Lsn, records: u64, bytes: u64) {
-        if let Some(marks) = self.segments.get_mut(&first) {
-            marks.extend(records, bytes);
+        if let Some(acks) = self.segments.get_mut(&first) {
+            acks.extend(records, bytes);
             self.backlog += records;
             self.backlog_bytes += bytes;
         }
@@ -159,11 +159,11 @@ impl AckTracker {
 
     /// Seals the segment `first`: no record will be added to it.
     pub fn seal(&mut self, first: Lsn) {
-        if let Some(marks) = self.segments.get_mut(&first) {
-            let before = marks.done_bytes;
-            marks.sealed = true;
-            marks.drop_redundant_bits();
-            self.backlog_bytes = self.backlog_bytes.saturating_sub(marks.done_bytes.saturating_sub(before));
+        if let Some(acks) = self.segments.get_mut(&first) {
+            let before = acks.done_bytes;
+            acks.sealed = true;
+            acks.drop_redundant_bits();
+            self.backlog_bytes = self.backlog_bytes.saturating_sub(acks.done_bytes.saturating_sub(before));
         }
         self.advance();
     }
@@ -172,18 +172,18 @@ impl AckTracker {
     /// files are deleted: this distinguishes a deleted segment from a missing one.
     pub fn drop_completed_segments(&mut self) {
         let watermark = self.watermark.0;
-        self.segments.retain(|first, marks| first.0 + marks.count > watermark || !marks.is_complete());
+        self.segments.retain(|first, acks| first.0 + acks.count > watermark || !acks.is_complete());
     }
 
     /// Marks one record, which takes `bytes` in the log, as done. Returns `false` if it was done already.
     pub fn mark_done(&mut self, lsn: Lsn, bytes: u64) -> bool {
-        let Some((first, marks)) = self.segments.range_mut(..=lsn).next_back() else { return false };
-        let before = marks.done_bytes;
-        if !marks.mark(lsn.0 - first.0, bytes) {
+        let Some((first, acks)) = self.segments.range_mut(..=lsn).next_back() else { return false };
+        let before = acks.done_bytes;
+        if !acks.mark(lsn.0 - first.0, bytes) {
             return false;
         }
         self.backlog -= 1;
-        self.backlog_bytes = self.backlog_bytes.saturating_sub(marks.done_bytes.saturating_sub(before));
+        self.backlog_bytes = self.backlog_bytes.saturating_sub(acks.done_bytes.saturating_sub(before));
         if lsn == self.watermark {
             self.advance();
         }
@@ -194,7 +194,7 @@ impl AckTracker {
     pub fn mark_range_done(&mut self, from: Lsn, to: Lsn) {
         let starts = self.segments.range(..=from).next_back().map_or(from, |(first, _)| *first);
         let held: Vec<_> =
-            self.segments.range(starts..=to).map(|(first, marks)| (first.0, marks.count)).collect();
+            self.segments.range(starts..=to).map(|(first, acks)| (first.0, acks.count)).collect();
         for (first, count) in held {
             let end = (first + count).min(to.0.saturating_add(1));
             for lsn in first.max(from.0)..end {
@@ -209,7 +209,7 @@ impl AckTracker {
             return true;
         }
         match self.segments.range(..=lsn).next_back() {
-            Some((first, marks)) => marks.is_done(lsn.0 - first.0),
+            Some((first, acks)) => acks.is_done(lsn.0 - first.0),
             None => true,
         }
     }
@@ -241,20 +241,18 @@ impl AckTracker {
 
     /// The segments that a checkpoint must contain: the open one, and those that hold the watermark or are above it.
     pub fn segments_above_watermark(&self) -> impl Iterator<Item = (Lsn, &SegmentAcks)> {
-        let above =
-            |first: Lsn, marks: &SegmentAcks| !marks.sealed || first.0 + marks.count > self.watermark.0;
+        let above = |first: Lsn, acks: &SegmentAcks| !acks.sealed || first.0 + acks.count > self.watermark.0;
         self.segments
             .iter()
-            .filter(move |(first, marks)| above(**first, marks))
-            .map(|(first, marks)| (*first, marks))
+            .filter(move |(first, acks)| above(**first, acks))
+            .map(|(first, acks)| (*first, acks))
     }
 
     /// Moves the watermark past all contiguous done records.
     pub fn advance(&mut self) {
         loop {
             let holder = self.segments.range(..=self.watermark).next_back();
-            let Some((first, marks)) =
-                holder.filter(|(first, marks)| self.watermark.0 - first.0 < marks.count)
+            let Some((first, acks)) = holder.filter(|(first, acks)| self.watermark.0 - first.0 < acks.count)
             else {
                 // In a gap, or after a segment's last record: the watermark moves to the next segment, if one exists.
                 match self.segments.range(self.watermark..).next() {
@@ -263,9 +261,9 @@ impl AckTracker {
                 }
                 continue;
             };
-            let undone = marks.first_undone(self.watermark.0 - first.0);
+            let undone = acks.first_undone(self.watermark.0 - first.0);
             self.watermark = first.plus(undone + u64::from(Failpoint::WatermarkTooFar.is_set()));
-            if undone < marks.count || !marks.sealed {
+            if undone < acks.count || !acks.sealed {
                 return;
             }
             if self.segments.range(self.watermark..).next().is_none() {
@@ -279,85 +277,88 @@ impl AckTracker {
 mod tests {
     use super::*;
 
-    fn ledger() -> AckTracker {
-        let mut ledger = AckTracker::new(Lsn(1));
-        ledger.insert(Lsn(1), SegmentAcks::default());
-        ledger.extend(Lsn(1), 100, 1000);
-        ledger
+    fn tracker() -> AckTracker {
+        let mut tracker = AckTracker::new(Lsn(1));
+        tracker.insert(Lsn(1), SegmentAcks::default());
+        tracker.extend(Lsn(1), 100, 1000);
+        tracker
     }
 
     #[test]
     fn the_watermark_advances_over_the_contiguous_part_only() {
-        let mut ledger = ledger();
+        let mut tracker = tracker();
         for lsn in [3, 2, 5] {
-            assert!(ledger.mark_done(Lsn(lsn), 10));
+            assert!(tracker.mark_done(Lsn(lsn), 10));
         }
-        assert_eq!((ledger.watermark(), ledger.backlog(), ledger.backlog_bytes()), (Lsn(1), 97, 970));
-        assert!(ledger.mark_done(Lsn(1), 10));
-        assert_eq!(ledger.watermark(), Lsn(4));
-        assert!(!ledger.mark_done(Lsn(1), 10), "done once");
-        assert_eq!(ledger.backlog(), 96);
+        assert_eq!((tracker.watermark(), tracker.backlog(), tracker.backlog_bytes()), (Lsn(1), 97, 970));
+        assert!(tracker.mark_done(Lsn(1), 10));
+        assert_eq!(tracker.watermark(), Lsn(4));
+        assert!(!tracker.mark_done(Lsn(1), 10), "done once");
+        assert_eq!(tracker.backlog(), 96);
     }
 
     #[test]
     fn records_flushed_after_all_before_were_done_are_not_done() {
-        let mut ledger = ledger();
-        (1..=100).for_each(|lsn| assert!(ledger.mark_done(Lsn(lsn), 10)));
-        assert_eq!(ledger.watermark(), Lsn(101));
-        ledger.extend(Lsn(1), 1, 10);
-        assert!(!ledger.is_done(Lsn(101)) && ledger.is_done(Lsn(100)));
-        assert!(ledger.mark_done(Lsn(101), 10));
-        assert_eq!((ledger.watermark(), ledger.backlog()), (Lsn(102), 0));
+        let mut tracker = tracker();
+        (1..=100).for_each(|lsn| assert!(tracker.mark_done(Lsn(lsn), 10)));
+        assert_eq!(tracker.watermark(), Lsn(101));
+        tracker.extend(Lsn(1), 1, 10);
+        assert!(!tracker.is_done(Lsn(101)) && tracker.is_done(Lsn(100)));
+        assert!(tracker.mark_done(Lsn(101), 10));
+        assert_eq!((tracker.watermark(), tracker.backlog()), (Lsn(102), 0));
     }
 
     #[test]
     fn a_stuck_record_pins_the_watermark_and_no_memory() {
-        let mut ledger = ledger();
-        ledger.seal(Lsn(1));
-        (2..=100).for_each(|lsn| assert!(ledger.mark_done(Lsn(lsn), 10)));
+        let mut tracker = tracker();
+        tracker.seal(Lsn(1));
+        (2..=100).for_each(|lsn| assert!(tracker.mark_done(Lsn(lsn), 10)));
         for n in 1..50 {
             let first = Lsn(100 * n + 1);
-            ledger.insert(first, SegmentAcks::default());
-            ledger.extend(first, 100, 1000);
-            (0..100).for_each(|i| assert!(ledger.mark_done(first.plus(i), 10)));
-            ledger.seal(first);
+            tracker.insert(first, SegmentAcks::default());
+            tracker.extend(first, 100, 1000);
+            (0..100).for_each(|i| assert!(tracker.mark_done(first.plus(i), 10)));
+            tracker.seal(first);
         }
-        assert_eq!((ledger.watermark(), ledger.backlog()), (Lsn(1), 1));
-        let bits: usize = ledger.segments_above_watermark().map(|(_, marks)| marks.bits.len()).sum();
+        assert_eq!((tracker.watermark(), tracker.backlog()), (Lsn(1), 1));
+        let bits: usize = tracker.segments_above_watermark().map(|(_, acks)| acks.bits.len()).sum();
         assert_eq!(bits, 2, "only the segment of the stuck record has bits");
-        assert!(ledger.mark_done(Lsn(1), 10));
-        assert_eq!(ledger.watermark(), Lsn(5001));
+        assert!(tracker.mark_done(Lsn(1), 10));
+        assert_eq!(tracker.watermark(), Lsn(5001));
     }
 
     #[test]
-    fn a_damaged_range_of_any_length_is_marked_where_there_are_records() {
-        let mut ledger = ledger();
-        ledger.seal(Lsn(1));
-        ledger.insert(Lsn(200), SegmentAcks { count: 10, ..SegmentAcks::default() });
-        ledger.mark_range_done(Lsn(91), Lsn(u64::MAX));
-        assert_eq!((ledger.backlog(), ledger.is_done(Lsn(90)), ledger.is_done(Lsn(209))), (90, false, true));
-        ledger.mark_range_done(Lsn(1), Lsn(90));
-        assert_eq!((ledger.backlog(), ledger.backlog_bytes()), (0, 0));
+    fn a_damaged_range_marks_only_existing_records() {
+        let mut tracker = tracker();
+        tracker.seal(Lsn(1));
+        tracker.insert(Lsn(200), SegmentAcks { count: 10, ..SegmentAcks::default() });
+        tracker.mark_range_done(Lsn(91), Lsn(u64::MAX));
+        assert_eq!(
+            (tracker.backlog(), tracker.is_done(Lsn(90)), tracker.is_done(Lsn(209))),
+            (90, false, true)
+        );
+        tracker.mark_range_done(Lsn(1), Lsn(90));
+        assert_eq!((tracker.backlog(), tracker.backlog_bytes()), (0, 0));
     }
 
     #[test]
-    fn sealing_a_segment_settles_the_bytes_of_records_that_could_not_be_read() {
-        let mut ledger = ledger();
-        ledger.mark_range_done(Lsn(1), Lsn(100));
-        assert_eq!(ledger.backlog_bytes(), 1000);
-        ledger.seal(Lsn(1));
-        assert_eq!(ledger.backlog_bytes(), 0);
+    fn sealing_counts_the_bytes_of_unreadable_records_as_done() {
+        let mut tracker = tracker();
+        tracker.mark_range_done(Lsn(1), Lsn(100));
+        assert_eq!(tracker.backlog_bytes(), 1000);
+        tracker.seal(Lsn(1));
+        assert_eq!(tracker.backlog_bytes(), 0);
     }
 
     #[test]
     fn numbers_that_lie_in_no_segment_count_as_done() {
-        let mut ledger = AckTracker::new(Lsn(1));
-        ledger.insert(Lsn(1), SegmentAcks { count: 10, sealed: true, ..SegmentAcks::default() });
-        ledger.insert(Lsn(50), SegmentAcks { count: 5, ..SegmentAcks::default() });
-        assert!(ledger.is_done(Lsn(30)));
-        (1..=10).for_each(|lsn| assert!(ledger.mark_done(Lsn(lsn), 0)));
-        assert_eq!(ledger.watermark(), Lsn(50));
-        assert!(!ledger.is_done(Lsn(50)));
-        assert_eq!(ledger.backlog(), 5);
+        let mut tracker = AckTracker::new(Lsn(1));
+        tracker.insert(Lsn(1), SegmentAcks { count: 10, sealed: true, ..SegmentAcks::default() });
+        tracker.insert(Lsn(50), SegmentAcks { count: 5, ..SegmentAcks::default() });
+        assert!(tracker.is_done(Lsn(30)));
+        (1..=10).for_each(|lsn| assert!(tracker.mark_done(Lsn(lsn), 0)));
+        assert_eq!(tracker.watermark(), Lsn(50));
+        assert!(!tracker.is_done(Lsn(50)));
+        assert_eq!(tracker.backlog(), 5);
     }
 }

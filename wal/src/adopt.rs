@@ -33,16 +33,16 @@ pub(super) struct SegmentAdoption<'a> {
     pub(super) checkpoint: Option<&'a Checkpoint>,
     pub(super) dead: DeadLetterStore,
     pub(super) segments: Segments,
-    pub(super) ledger: AckTracker,
+    pub(super) tracker: AckTracker,
     pub(super) findings: &'a mut Vec<Finding>,
     pub(super) now: Timestamp,
 }
 
 impl SegmentAdoption<'_> {
     /// The log's identity with a new incarnation, or a new identity if no log exists yet.
-    pub(super) fn identity(&self, survey: &LogSegments) -> io::Result<Identity> {
+    pub(super) fn identity(&self, scan: &LogSegments) -> io::Result<Identity> {
         let incarnation = random()?;
-        Ok(match survey.segments.last() {
+        Ok(match scan.segments.last() {
             Some(newest) => Identity { incarnation, ..newest.header.identity.clone() },
             None => Identity { log_id: random()?, secret: random()?, incarnation },
         })
@@ -50,11 +50,11 @@ impl SegmentAdoption<'_> {
 
     /// Takes over all segments, after repairing the end of the last one. Returns the number of the next record, and the
     /// seal that the next header repeats.
-    pub(super) fn adopt_segments(&mut self, survey: LogSegments) -> Result<(Lsn, SegmentSeal), OpenError> {
+    pub(super) fn adopt_segments(&mut self, scan: LogSegments) -> Result<(Lsn, SegmentSeal), OpenError> {
         let mut expected =
-            self.checkpoint.map(|checkpoint| checkpoint.watermark).or_else(|| survey.oldest_headerless());
+            self.checkpoint.map(|checkpoint| checkpoint.watermark).or_else(|| scan.oldest_headerless());
         let mut before = SegmentSeal::default();
-        let mut segments = survey.segments.iter().peekable();
+        let mut segments = scan.segments.iter().peekable();
         while let Some(found) = segments.next() {
             let first = found.header.first;
             self.record_gap(expected, first)?;
@@ -73,7 +73,7 @@ impl SegmentAdoption<'_> {
                         self.check_seal(found, successor);
                     }
                     let tail = self.read_tail(found).map_err(failed)?;
-                    if behind.is_none() && survey.headerless.is_empty() {
+                    if behind.is_none() && scan.headerless.is_empty() {
                         self.check_durable_end(tail.next())?;
                     }
                     let closed = self.seal_tail(found.place, &tail).map_err(failed)?;
@@ -100,16 +100,16 @@ impl SegmentAdoption<'_> {
             before = seal;
         }
         let mut end = expected.unwrap_or(Lsn(1));
-        self.skip_headerless(&survey.headerless, &mut end)?;
+        self.skip_headerless(&scan.headerless, &mut end)?;
         Ok((end, before))
     }
 
     fn read_tail(&self, found: &ScannedSegment) -> io::Result<RecoveredTail> {
-        let promise = self.checkpoint.map(|checkpoint| checkpoint.durable).unwrap_or_default();
+        let durable = self.checkpoint.map(|checkpoint| checkpoint.durable).unwrap_or_default();
         let path = segment_path(self.dir, found.place, found.header.first);
         let (header, access, label) = (&found.header, &found.access, self.options.label);
         let listed = |lsn| self.dead.damage_end(lsn);
-        tail_recovery::recover(&*self.fs, &path, header, access, promise, &listed, label)
+        tail_recovery::recover(&*self.fs, &path, header, access, durable, &listed, label)
     }
 
     /// The seal of a segment that an earlier run closed. Reports a mismatch with its neighbours.
@@ -127,20 +127,20 @@ impl SegmentAdoption<'_> {
 
     /// A segment at the end with an unreadable header had an unknown number of records. No number that it may have used
     /// is assigned again.
-    fn skip_headerless(&mut self, headless: &[UnusableSegment], end: &mut Lsn) -> Result<(), OpenError> {
-        for UnusableSegment { first, bytes, detail, .. } in headless {
+    fn skip_headerless(&mut self, headerless: &[UnusableSegment], end: &mut Lsn) -> Result<(), OpenError> {
+        for UnusableSegment { first, bytes, detail, .. } in headerless {
             let (first, bytes) = (*first, *bytes);
             if first < *end || Failpoint::HeadlessNumbersGiven.is_set() {
                 continue;
             }
             self.record_gap(Some(*end), first)?;
-            let promised = self.checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.durable.next);
-            let next = promised.max(first.plus(bytes / frame::FRAME_HEADER as u64)).max(first.next());
+            let durable_next = self.checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.durable.next);
+            let next = durable_next.max(first.plus(bytes / frame::FRAME_HEADER as u64)).max(first.next());
             let name = segment_name(first);
             self.add_damage(first, Lsn(next.0 - 1), &name, detail.clone())
                 .map_err(|source| OpenError::Io { path: self.dir.to_owned(), source })?;
             // They are listed as damaged, so later starts must not report them as missing again.
-            self.ledger.insert_gap(first, next);
+            self.tracker.insert_gap(first, next);
             *end = next;
         }
         Ok(())
@@ -149,10 +149,10 @@ impl SegmentAdoption<'_> {
     /// Copies the damage of the last segment to quarantine, and seals the surviving records.
     fn seal_tail(&mut self, place: SegmentLocation, tail: &RecoveredTail) -> io::Result<Option<SegmentSeal>> {
         self.findings.extend(tail.findings(false));
-        for hole in &tail.lost_ranges {
-            tail.quarantine_range(&*self.fs, self.dir, hole)?;
-            if self.is_undelivered(place, hole.from..hole.to.next()) {
-                self.add_damage(hole.from, hole.to, &segment_name(tail.header.first), hole.detail())?;
+        for lost in &tail.lost_ranges {
+            tail.quarantine_range(&*self.fs, self.dir, lost)?;
+            if self.is_undelivered(place, lost.from..lost.to.next()) {
+                self.add_damage(lost.from, lost.to, &segment_name(tail.header.first), lost.detail())?;
             }
         }
         tail.seal(&*self.fs, self.dir)
@@ -179,7 +179,7 @@ impl SegmentAdoption<'_> {
         };
         let segment = Segment::new(header, found.access.clone(), state).with_labels(labels);
         self.segments.insert(Arc::new(segment));
-        self.ledger.insert(header.first, self.closed_segment_acks(header.first, seal, place));
+        self.tracker.insert(header.first, self.closed_segment_acks(header.first, seal, place));
     }
 
     /// Acknowledgement state, from the checkpoint, of a segment that is now sealed.
@@ -188,16 +188,16 @@ impl SegmentAdoption<'_> {
         if self.options.redeliver {
             return SegmentAcks { count, bytes, sealed: true, ..SegmentAcks::default() };
         }
-        let mut marks = Checkpoint::current_acks(self.checkpoint, first, place, count, bytes);
-        marks.close();
-        marks
+        let mut acks = Checkpoint::current_acks(self.checkpoint, first, place, count, bytes);
+        acks.close();
+        acks
     }
 
     /// Handles records between two segments that no file contains: delivered and expired, or missing.
     fn record_gap(&mut self, expected: Option<Lsn>, first: Lsn) -> Result<(), OpenError> {
         let Some(expected) = expected.filter(|&expected| expected < first) else { return Ok(()) };
         if !Failpoint::GapForgotten.is_set() {
-            self.ledger.insert_gap(expected, first);
+            self.tracker.insert_gap(expected, first);
         }
         let Some((from, to)) = directory_scan::missing(self.checkpoint, expected, first) else {
             return Ok(());
@@ -237,7 +237,7 @@ impl SegmentAdoption<'_> {
         match self.checkpoint {
             Some(checkpoint) if checkpoint.durable.next > next && !Failpoint::PromiseNotChecked.is_set() => {
                 Err(OpenError::Lost {
-                    promised: Lsn(checkpoint.durable.next.0 - 1),
+                    durable: Lsn(checkpoint.durable.next.0 - 1),
                     found: Lsn(next.0.saturating_sub(1)),
                     path: self.dir.join(super::checkpoint::FILE),
                 })

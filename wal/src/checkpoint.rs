@@ -94,14 +94,14 @@ impl Checkpoint {
 
     /// Whether a start from either checkpoint has the same result. Ignores the time.
     pub fn is_equivalent(&self, other: &Self) -> bool {
-        let Self { log_id, written_at: _, watermark, durable: promise, segments, transactions } = self;
-        (log_id, watermark, promise) == (&other.log_id, &other.watermark, &other.durable)
+        let Self { log_id, written_at: _, watermark, durable, segments, transactions } = self;
+        (log_id, watermark, durable) == (&other.log_id, &other.watermark, &other.durable)
             && (segments, transactions) == (&other.segments, &other.transactions)
     }
 
     /// The saved acknowledgement state of one segment.
     pub fn segment_acks(&self, first: Lsn) -> Option<&SegmentAcks> {
-        self.segments.iter().find(|(saved, _)| *saved == first).map(|(_, marks)| marks)
+        self.segments.iter().find(|(saved, _)| *saved == first).map(|(_, acks)| acks)
     }
 
     /// Acknowledgement state of a segment that now has `count` records in `bytes` bytes. The checkpoint decides, in
@@ -128,10 +128,9 @@ impl Checkpoint {
             };
         }
         let saved = known.and_then(|checkpoint| checkpoint.segment_acks(first)).cloned();
-        let mut marks =
-            saved.filter(|marks| marks.count <= count && marks.bytes <= bytes).unwrap_or_default();
-        marks.extend(count - marks.count, bytes - marks.bytes);
-        marks
+        let mut acks = saved.filter(|acks| acks.count <= count && acks.bytes <= bytes).unwrap_or_default();
+        acks.extend(count - acks.count, bytes - acks.bytes);
+        acks
     }
 
     /// Whether a record was done when the checkpoint was taken.
@@ -159,9 +158,9 @@ impl Checkpoint {
     fn done_run(&self, at: Lsn) -> (bool, Lsn) {
         let behind = self.segments.partition_point(|(first, _)| *first <= at);
         let holder = behind.checked_sub(1).map(|index| &self.segments[index]);
-        match holder.filter(|(first, marks)| at.0 - first.0 < marks.count) {
-            Some((first, marks)) if marks.done == marks.count => (true, first.plus(marks.count)),
-            Some((first, marks)) => (marks.is_done(at.0 - first.0), at.next()),
+        match holder.filter(|(first, acks)| at.0 - first.0 < acks.count) {
+            Some((first, acks)) if acks.done == acks.count => (true, first.plus(acks.count)),
+            Some((first, acks)) => (acks.is_done(at.0 - first.0), at.next()),
             None => (false, self.segments.get(behind).map_or(Lsn(u64::MAX), |(next, _)| *next)),
         }
     }
@@ -180,22 +179,22 @@ impl Checkpoint {
         for number in [self.written_at.0, self.watermark.0, segment.0, length, next.0, count] {
             out.extend_from_slice(&number.to_le_bytes());
         }
-        for (first, marks) in &self.segments {
-            let words = marks.bits.len() as u64;
-            let sealed = u64::from(marks.sealed);
-            for number in [first.0, marks.count, marks.bytes, marks.done, marks.done_bytes, sealed, words] {
+        for (first, acks) in &self.segments {
+            let words = acks.bits.len() as u64;
+            let sealed = u64::from(acks.sealed);
+            for number in [first.0, acks.count, acks.bytes, acks.done, acks.done_bytes, sealed, words] {
                 out.extend_from_slice(&number.to_le_bytes());
             }
-            out.extend(marks.bits.iter().flat_map(|word| word.to_le_bytes()));
+            out.extend(acks.bits.iter().flat_map(|word| word.to_le_bytes()));
         }
         if version == VERSION_WITH_TRANSACTIONS {
-            let Transactions { ids, epochs: lives } = &self.transactions;
+            let Transactions { ids, epochs } = &self.transactions;
             out.extend_from_slice(&ids.unwrap_or(u64::MAX).to_le_bytes());
-            out.extend_from_slice(&(lives.len() as u64).to_le_bytes());
-            for life in lives {
-                out.extend_from_slice(&life.incarnation);
-                out.extend_from_slice(&life.from.0.to_le_bytes());
-                out.extend_from_slice(&life.to.0.to_le_bytes());
+            out.extend_from_slice(&(epochs.len() as u64).to_le_bytes());
+            for epoch in epochs {
+                out.extend_from_slice(&epoch.incarnation);
+                out.extend_from_slice(&epoch.from.0.to_le_bytes());
+                out.extend_from_slice(&epoch.to.0.to_le_bytes());
             }
         }
         let crc = crc32fast::hash(&out);
@@ -205,11 +204,11 @@ impl Checkpoint {
 
     /// Whether later arithmetic cannot overflow: segments are in order, and no more records are done than exist.
     fn is_sound(&self) -> bool {
-        let end = |(first, marks): &(Lsn, SegmentAcks)| first.0.checked_add(marks.count);
+        let end = |(first, acks): &(Lsn, SegmentAcks)| first.0.checked_add(acks.count);
         let in_order =
             self.segments.windows(2).all(|pair| end(&pair[0]).is_some_and(|end| end <= pair[1].0.0))
                 && self.segments.last().is_none_or(|last| end(last).is_some());
-        in_order && self.segments.iter().all(|(_, marks)| marks.is_sound())
+        in_order && self.segments.iter().all(|(_, acks)| acks.is_sound())
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
@@ -233,7 +232,7 @@ impl Checkpoint {
         };
         for _ in 0..number()? {
             let first = Lsn(number()?);
-            let mut marks = SegmentAcks {
+            let mut acks = SegmentAcks {
                 count: number()?,
                 bytes: number()?,
                 done: number()?,
@@ -246,9 +245,9 @@ impl Checkpoint {
                 bits: Vec::new(),
             };
             for _ in 0..number()? {
-                marks.bits.push(number()?);
+                acks.bits.push(number()?);
             }
-            checkpoint.segments.push((first, marks));
+            checkpoint.segments.push((first, acks));
         }
         if version == VERSION_WITH_TRANSACTIONS {
             let ids = number()?;
@@ -258,8 +257,8 @@ impl Checkpoint {
                 let mut incarnation = [0; 16];
                 incarnation[..8].copy_from_slice(&high);
                 incarnation[8..].copy_from_slice(&low);
-                let life = Epoch { incarnation, from: Lsn(number()?), to: Lsn(number()?) };
-                checkpoint.transactions.epochs.push(life);
+                let epoch = Epoch { incarnation, from: Lsn(number()?), to: Lsn(number()?) };
+                checkpoint.transactions.epochs.push(epoch);
             }
         }
         // Each state has exactly one encoding: no bytes are left over, and version 2 is used only where it is needed.
@@ -274,21 +273,21 @@ mod tests {
     use super::*;
 
     fn sample() -> Checkpoint {
-        let marks =
+        let acks =
             SegmentAcks { count: 70, bytes: 700, done: 3, done_bytes: 30, sealed: true, bits: vec![5, 1] };
         Checkpoint {
             log_id: [1; 16],
             written_at: Timestamp(2),
             watermark: Lsn(3),
             durable: DurablePosition { segment: Lsn(4), length: 4096, next: Lsn(5) },
-            segments: vec![(Lsn(1), marks), (Lsn(71), SegmentAcks::default())],
+            segments: vec![(Lsn(1), acks), (Lsn(71), SegmentAcks::default())],
             transactions: Transactions::empty(),
         }
     }
 
     /// Each state has exactly one encoding, so additional bytes are damage.
     #[test]
-    fn a_checkpoint_with_more_than_it_says_is_damaged() {
+    fn a_checkpoint_with_additional_bytes_is_damaged() {
         for more in [1, 8] {
             let good = sample().encode();
             let mut bad = good[..good.len() - 4].to_vec();
@@ -299,9 +298,9 @@ mod tests {
     }
 
     fn with_transactions() -> Checkpoint {
-        let life = |n, from, to| Epoch { incarnation: [n; 16], from: Lsn(from), to: Lsn(to) };
-        let lives = vec![life(7, 1, 40), life(8, 40, u64::MAX)];
-        Checkpoint { transactions: Transactions { ids: Some(3), epochs: lives }, ..sample() }
+        let epoch = |n, from, to| Epoch { incarnation: [n; 16], from: Lsn(from), to: Lsn(to) };
+        let epochs = vec![epoch(7, 1, 40), epoch(8, 40, u64::MAX)];
+        Checkpoint { transactions: Transactions { ids: Some(3), epochs }, ..sample() }
     }
 
     #[test]
@@ -315,20 +314,20 @@ mod tests {
 
     /// The bytes of version 2. Later versions must read them.
     #[test]
-    fn a_checkpoint_with_transactions_is_one_without_and_more_behind_it() {
+    fn a_checkpoint_with_transactions_extends_one_without() {
         let (plain, more) = (sample().encode(), with_transactions().encode());
         assert_eq!((plain[8], more[8]), (1, 2), "older versions read checkpoints without transactions");
         assert_eq!(plain[12..plain.len() - 4], more[12..plain.len() - 4]);
         let words: Vec<u8> = [3, 2].iter().flat_map(|n: &u64| n.to_le_bytes()).collect();
-        let lives = [(7, 1, 40), (8, 40, u64::MAX)].iter().flat_map(|&(n, from, to): &(u8, u64, u64)| {
+        let epochs = [(7, 1, 40), (8, 40, u64::MAX)].iter().flat_map(|&(n, from, to): &(u8, u64, u64)| {
             [[n; 16].to_vec(), from.to_le_bytes().to_vec(), to.to_le_bytes().to_vec()].concat()
         });
-        let expected: Vec<u8> = words.into_iter().chain(lives).collect();
+        let expected: Vec<u8> = words.into_iter().chain(epochs).collect();
         assert_eq!(more[plain.len() - 4..more.len() - 4], expected);
     }
 
     #[test]
-    fn what_was_not_done_is_found_without_looking_at_every_record() {
+    fn undone_records_are_found_by_skipping_segments() {
         let day = 5_000_000_000;
         let mut checkpoint = sample();
         let retired = SegmentAcks { count: day, done: day, sealed: true, ..SegmentAcks::default() };
@@ -345,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_that_cannot_be_are_refused() {
+    fn impossible_acknowledgement_state_is_refused() {
         let spoil: [fn(&mut Checkpoint); 4] = [
             |c| c.segments[0].1.done = 71,
             |c| c.segments[0].1.done = 2,

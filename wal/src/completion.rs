@@ -30,7 +30,7 @@ impl Log {
         }
         match self.delivery_index.drop_oldest() {
             0 => {}
-            notes => self.report(Event::PositionsDropped { notes }),
+            count => self.report(Event::PositionsDropped { count }),
         }
         let done = sorted.iter().map(|confirmation| (confirmation.lsn, u64::from(confirmation.bytes)));
         self.mark_done(done);
@@ -95,11 +95,11 @@ impl Log {
         if !self.is_done(lsn) {
             return Ok(RecordState::Waiting);
         }
-        let note = self.delivery_index.get(segment.first, lsn)?;
+        let position = self.delivery_index.get(segment.first, lsn)?;
         // Done, but without a delivery position: it may be inside a damaged range.
-        match if note.is_none() { self.dead_letters.damage_covering(lsn)? } else { None } {
+        match if position.is_none() { self.dead_letters.damage_covering(lsn)? } else { None } {
             Some(damage) => Ok(RecordState::Dead { reason: damage.reason, at: damage.found_at }),
-            None => Ok(RecordState::Sent(note)),
+            None => Ok(RecordState::Sent(position)),
         }
     }
 }

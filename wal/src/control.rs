@@ -207,7 +207,7 @@ pub enum RequestError {
     #[error("no daemon listens on {0}")]
     NotRunning(PathBuf),
     /// The daemon did not respond, or its response is not valid.
-    #[error("the daemon behind {0} did not respond: {1}")]
+    #[error("the daemon at {0} did not respond: {1}")]
     Failed(PathBuf, String),
 }
 
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_request_is_refused_and_the_next_one_is_served() {
+    fn an_invalid_request_does_not_affect_the_next_one() {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(dir.path(), Arc::new(FakeOperator)).unwrap();
         for bad in [&b"{\"cmd\":\"format\"}\n"[..], b"nonsense\n", b"{\"cmd\":\"status\"}"] {
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn the_socket_is_private_and_a_dead_daemons_one_is_replaced() {
+    fn the_socket_is_private_and_replaces_an_old_one() {
         let dir = tempfile::tempdir().unwrap();
         drop(UnixListener::bind(dir.path().join(FILE)).unwrap());
         let server = Server::start(dir.path(), Arc::new(FakeOperator)).unwrap();

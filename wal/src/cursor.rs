@@ -134,8 +134,8 @@ impl Cursor {
 
     /// Moves back to the record that the last [`Self::next_within`] returned.
     pub fn step_back(&mut self) {
-        if let (Some(spot), Some((offset, lsn))) = (&mut self.position, self.last.take()) {
-            (spot.offset, spot.lsn) = (offset, lsn);
+        if let (Some(position), Some((offset, lsn))) = (&mut self.position, self.last.take()) {
+            (position.offset, position.lsn) = (offset, lsn);
             self.next = lsn;
         }
     }
@@ -159,31 +159,33 @@ impl Cursor {
     fn advance(&mut self) -> Result<Option<FoundRecord>, ReadError> {
         while self.next < self.log.end() {
             self.locate()?;
-            let Some(spot) = &mut self.position else { return Ok(None) };
-            let (behind, length) = spot.segment.extent();
-            if spot.offset >= length {
+            let Some(position) = &mut self.position else { return Ok(None) };
+            let (behind, length) = position.segment.extent();
+            if position.offset >= length {
                 // End of the segment. A number that is missing after it is in no segment.
                 self.next = self.next.max(behind);
                 self.position = None;
                 continue;
             }
-            let found = match spot.find_record(&self.log, length) {
+            let found = match position.find_record(&self.log, length) {
                 Ok(found) => found,
-                Err(_) if self.log.segments.containing(spot.lsn).is_none() => {
+                Err(_) if self.log.segments.containing(position.lsn).is_none() => {
                     // The segment expired while this reader was in it.
                     self.position = None;
                     continue;
                 }
-                Err(source) => return Err(ReadError::Io { path: spot.segment.path(&self.log.dir), source }),
+                Err(source) => {
+                    return Err(ReadError::Io { path: position.segment.path(&self.log.dir), source });
+                }
             };
             let Some(found) = found else {
                 self.skip_damage()?;
                 continue;
             };
-            spot.offset += found.len as u64;
-            spot.lsn = found.lsn.next();
+            position.offset += found.len as u64;
+            position.lsn = found.lsn.next();
             if found.lsn >= self.next {
-                self.next = spot.lsn;
+                self.next = position.lsn;
                 return Ok(Some(found));
             }
         }
@@ -192,27 +194,28 @@ impl Cursor {
 
     /// Moves past the damage at the current position. On an error the position does not change.
     fn skip_damage(&mut self) -> Result<(), ReadError> {
-        let Some(spot) = &mut self.position else { return Ok(()) };
-        let damaged = DamageLocation { segment: &spot.segment, offset: spot.offset, lsn: spot.lsn };
-        (spot.offset, spot.lsn) = damage::skip_damage(&self.log, damaged)?;
-        self.next = self.next.max(spot.lsn);
+        let Some(position) = &mut self.position else { return Ok(()) };
+        let damaged =
+            DamageLocation { segment: &position.segment, offset: position.offset, lsn: position.lsn };
+        (position.offset, position.lsn) = damage::skip_damage(&self.log, damaged)?;
+        self.next = self.next.max(position.lsn);
         Ok(())
     }
 
     /// Decrypts the record just found, if it is encrypted. Returns `false` if decryption fails: the record was altered,
     /// although its checksum is correct, and the reader skipped it as damage.
     fn open(&mut self, found: &FoundRecord) -> Result<bool, ReadError> {
-        let Some(spot) = &mut self.position else { return Ok(false) };
-        if matches!(spot.segment.access, PayloadAccess::Plain) {
+        let Some(position) = &mut self.position else { return Ok(false) };
+        if matches!(position.segment.access, PayloadAccess::Plain) {
             return Ok(true);
         }
-        let frame = spot.cached_frame(found.offset);
+        let frame = position.cached_frame(found.offset);
         let opened =
-            frame.map(|frame| spot.segment.access.read(frame, found.offset, &mut self.decrypted).is_ok());
+            frame.map(|frame| position.segment.access.read(frame, found.offset, &mut self.decrypted).is_ok());
         if opened == Some(true) {
             return Ok(true);
         }
-        (spot.offset, spot.lsn) = (found.offset, found.lsn);
+        (position.offset, position.lsn) = (found.offset, found.lsn);
         self.next = found.lsn;
         self.skip_damage()?;
         Ok(false)
@@ -236,9 +239,9 @@ impl Cursor {
     }
 
     fn frame(&mut self, offset: u64) -> Result<Option<RecordRef<'_>>, ReadError> {
-        Ok(self.position.as_ref().and_then(|spot| {
-            let found = spot.cached_frame(offset)?;
-            let encrypted = spot.segment.access.cipher().is_some();
+        Ok(self.position.as_ref().and_then(|position| {
+            let found = position.cached_frame(offset)?;
+            let encrypted = position.segment.access.cipher().is_some();
             Some(found.frame(if encrypted { &self.decrypted } else { found.payload }))
         }))
     }

@@ -30,12 +30,12 @@ pub struct DamageLocation<'a> {
 /// Returns the position after the damage: the next readable record of the segment, or its end. If undelivered records
 /// were lost, the bytes are copied to quarantine and the loss is stored first.
 pub fn skip_damage(log: &Log, damaged: DamageLocation<'_>) -> Result<(u64, Lsn), ReadError> {
-    let hole = DamagedRegion::find_end(log, damaged)?;
-    if let Some(first) = hole.first_undelivered(log).filter(|_| !Failpoint::DamageSkipped.is_set()) {
-        hole.store(log, first)?;
-        log.report(Event::Damaged(hole.finding()));
+    let region = DamagedRegion::find_end(log, damaged)?;
+    if let Some(first) = region.first_undelivered(log).filter(|_| !Failpoint::DamageSkipped.is_set()) {
+        region.store(log, first)?;
+        log.report(Event::Damaged(region.finding()));
     }
-    Ok(hole.resume_at)
+    Ok(region.resume_at)
 }
 
 /// The same for an operator who checks the whole log. The bytes are copied to quarantine, once, even if only delivered
@@ -44,15 +44,15 @@ pub fn quarantine_damage(
     log: &Log,
     damaged: DamageLocation<'_>,
 ) -> Result<((u64, Lsn), Option<Finding>), ReadError> {
-    let hole = DamagedRegion::find_end(log, damaged)?;
-    if let Some(first) = hole.first_undelivered(log) {
-        hole.store(log, first)?;
-    } else if hole.is_quarantined(log).map_err(|e| hole.failed(e))? {
-        return Ok((hole.resume_at, None));
+    let region = DamagedRegion::find_end(log, damaged)?;
+    if let Some(first) = region.first_undelivered(log) {
+        region.store(log, first)?;
+    } else if region.is_quarantined(log).map_err(|e| region.failed(e))? {
+        return Ok((region.resume_at, None));
     } else {
-        hole.copy(log).map_err(|e| hole.failed(e))?;
+        region.copy(log).map_err(|e| region.failed(e))?;
     }
-    Ok((hole.resume_at, Some(hole.finding())))
+    Ok((region.resume_at, Some(region.finding())))
 }
 
 /// A damaged range of a segment.

@@ -52,36 +52,36 @@ impl DeliveryIndex {
 
     /// Adds positions of records of one segment. After a write error they stay in memory and are written later.
     pub fn record(&self, segment: Lsn, confirmations: &[Confirmation]) -> io::Result<()> {
-        let mut fresh = self.lock_pending();
-        fresh.extend(confirmations.iter().map(|confirmation| (segment, *confirmation)));
-        if fresh.len() < MAX_PENDING { Ok(()) } else { self.write(&mut fresh) }
+        let mut pending = self.lock_pending();
+        pending.extend(confirmations.iter().map(|confirmation| (segment, *confirmation)));
+        if pending.len() < MAX_PENDING { Ok(()) } else { self.write(&mut pending) }
     }
 
     /// Drops the oldest positions above the limit for a disk that rejects writes. Returns their number.
     pub fn drop_oldest(&self) -> usize {
-        let mut fresh = self.lock_pending();
-        let over = fresh.len().saturating_sub(MAX_PENDING_AFTER_ERROR);
-        fresh.drain(..over);
+        let mut pending = self.lock_pending();
+        let over = pending.len().saturating_sub(MAX_PENDING_AFTER_ERROR);
+        pending.drain(..over);
         over
     }
 
     /// Runs under the lock of pending positions, so each position is in memory or in its file. Positions that could not
     /// be written stay in memory.
-    fn write(&self, fresh: &mut Vec<(Lsn, Confirmation)>) -> io::Result<()> {
+    fn write(&self, pending: &mut Vec<(Lsn, Confirmation)>) -> io::Result<()> {
         // A stable sort: of two positions of one record, the later one stays last.
-        fresh.sort_by_key(|(_, note)| note.lsn);
+        pending.sort_by_key(|(_, position)| position.lsn);
         let mut written = 0;
-        let outcome = fresh
+        let outcome = pending
             .chunk_by(|(of, a), (also_of, b)| of == also_of && a.lsn.next() == b.lsn)
             .try_for_each(|run| self.write_run(run).inspect(|()| written += run.len()));
-        fresh.drain(..written);
+        pending.drain(..written);
         outcome
     }
 
     /// Writes the positions of consecutive records of one segment.
     fn write_run(&self, run: &[(Lsn, Confirmation)]) -> io::Result<()> {
         let Some((segment, first)) = run.first() else { return Ok(()) };
-        let bytes: Vec<u8> = run.iter().flat_map(|(_, note)| encode(note)).collect();
+        let bytes: Vec<u8> = run.iter().flat_map(|(_, position)| encode(position)).collect();
         let file = self.file(*segment)?;
         // Set before the write, which may fail half-way. The lock on pending positions delays a flush until it is
         // finished.
@@ -91,8 +91,10 @@ impl DeliveryIndex {
 
     /// The position of one record; `None` if none was stored or it was lost.
     pub fn get(&self, segment: Lsn, lsn: Lsn) -> io::Result<Option<Confirmation>> {
-        if let Some((_, note)) = self.lock_pending().iter().rev().find(|(_, note)| note.lsn == lsn) {
-            return Ok(Some(*note));
+        if let Some((_, position)) =
+            self.lock_pending().iter().rev().find(|(_, position)| position.lsn == lsn)
+        {
+            return Ok(Some(*position));
         }
         match self.open_segment(segment)? {
             Some(notes) => notes.get(lsn),
@@ -112,8 +114,8 @@ impl DeliveryIndex {
     /// Writes and flushes all positions. Skips the flush if nothing was written since the last one.
     pub fn sync(&self) -> io::Result<()> {
         let unflushed = {
-            let mut fresh = self.lock_pending();
-            self.write(&mut fresh)?;
+            let mut pending = self.lock_pending();
+            self.write(&mut pending)?;
             self.unflushed.swap(false, Ordering::AcqRel)
         };
         if !unflushed {
@@ -219,23 +221,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_is_found_again_and_a_spoilt_one_is_not_believed() {
+    fn a_position_reads_back_and_a_damaged_one_does_not() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(DIR)).unwrap();
-        let sent = DeliveryIndex::new(Arc::new(RealFs), dir.path());
-        let note =
+        let index = DeliveryIndex::new(Arc::new(RealFs), dir.path());
+        let position =
             |lsn, offset| Confirmation { lsn: Lsn(lsn), bytes: 0, partition: 3, offset, at: Timestamp(9) };
-        sent.record(Lsn(100), &[note(101, 7), note(110, 9), note(102, 8)]).unwrap();
-        assert_eq!(sent.get(Lsn(100), Lsn(102)).unwrap().unwrap().offset, 8, "not written yet");
-        sent.sync().unwrap();
-        assert_eq!(sent.get(Lsn(100), Lsn(102)).unwrap().unwrap().offset, 8);
-        assert!(sent.get(Lsn(100), Lsn(105)).unwrap().is_none(), "never stored");
-        assert!(sent.get(Lsn(100), Lsn(500)).unwrap().is_none(), "after the end");
+        index.record(Lsn(100), &[position(101, 7), position(110, 9), position(102, 8)]).unwrap();
+        assert_eq!(index.get(Lsn(100), Lsn(102)).unwrap().unwrap().offset, 8, "not written yet");
+        index.sync().unwrap();
+        assert_eq!(index.get(Lsn(100), Lsn(102)).unwrap().unwrap().offset, 8);
+        assert!(index.get(Lsn(100), Lsn(105)).unwrap().is_none(), "never stored");
+        assert!(index.get(Lsn(100), Lsn(500)).unwrap().is_none(), "after the end");
         let path = dir.path().join(DIR).join(segment_name(Lsn(100)));
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[SLOT_LEN + 5] ^= 1;
         std::fs::write(&path, bytes).unwrap();
-        assert!(sent.get(Lsn(100), Lsn(101)).unwrap().is_none());
+        assert!(index.get(Lsn(100), Lsn(101)).unwrap().is_none());
     }
 
     fn at_offset_of_its_number(lsn: u64) -> Confirmation {
@@ -243,38 +245,38 @@ mod tests {
     }
 
     #[test]
-    fn notes_in_memory_are_bounded_and_none_is_lost_on_the_way_out() {
+    fn pending_positions_are_bounded_and_none_is_lost() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(DIR)).unwrap();
-        let sent = DeliveryIndex::new(Arc::new(RealFs), dir.path());
+        let index = DeliveryIndex::new(Arc::new(RealFs), dir.path());
         let count = MAX_PENDING as u64 * 5 / 4;
         // Two workers confirm interleaved records.
         for odd in [0, 1] {
             for lsn in (1..=count).filter(|lsn| lsn % 2 == odd) {
-                sent.record(Lsn(1), &[at_offset_of_its_number(lsn)]).unwrap();
+                index.record(Lsn(1), &[at_offset_of_its_number(lsn)]).unwrap();
             }
         }
-        assert!(sent.lock_pending().len() < MAX_PENDING);
+        assert!(index.lock_pending().len() < MAX_PENDING);
         let lost =
-            (1..=count).find(|lsn| sent.get(Lsn(1), Lsn(*lsn)).unwrap().unwrap().offset != *lsn as i64);
+            (1..=count).find(|lsn| index.get(Lsn(1), Lsn(*lsn)).unwrap().unwrap().offset != *lsn as i64);
         assert_eq!(lost, None);
     }
 
     /// Found by a load test: while the disk was full, the status of a record lost its Kafka position again.
     #[test]
-    fn notes_that_cannot_be_written_wait_in_memory_up_to_a_bound() {
+    fn unwritable_positions_stay_in_memory_up_to_a_limit() {
         let dir = tempfile::tempdir().unwrap();
-        let sent = DeliveryIndex::new(Arc::new(RealFs), dir.path());
-        sent.record(Lsn(1), &[at_offset_of_its_number(1)]).unwrap();
-        sent.sync().unwrap_err();
-        assert_eq!(sent.get(Lsn(1), Lsn(1)).unwrap().unwrap().offset, 1);
+        let index = DeliveryIndex::new(Arc::new(RealFs), dir.path());
+        index.record(Lsn(1), &[at_offset_of_its_number(1)]).unwrap();
+        index.sync().unwrap_err();
+        assert_eq!(index.get(Lsn(1), Lsn(1)).unwrap().unwrap().offset, 1);
         let more: Vec<_> = (2..=MAX_PENDING_AFTER_ERROR as u64 + 3).map(at_offset_of_its_number).collect();
-        sent.record(Lsn(1), &more).unwrap_err();
-        assert_eq!(sent.drop_oldest(), 3);
-        assert!(sent.get(Lsn(1), Lsn(3)).unwrap().is_none(), "the oldest one is dropped");
+        index.record(Lsn(1), &more).unwrap_err();
+        assert_eq!(index.drop_oldest(), 3);
+        assert!(index.get(Lsn(1), Lsn(3)).unwrap().is_none(), "the oldest one is dropped");
         std::fs::create_dir(dir.path().join(DIR)).unwrap();
-        sent.sync().unwrap();
-        assert!(sent.lock_pending().is_empty());
-        assert_eq!(sent.get(Lsn(1), Lsn(4)).unwrap().unwrap().offset, 4);
+        index.sync().unwrap();
+        assert!(index.lock_pending().is_empty());
+        assert_eq!(index.get(Lsn(1), Lsn(4)).unwrap().unwrap().offset, 4);
     }
 }

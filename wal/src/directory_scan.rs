@@ -152,15 +152,15 @@ pub fn scan_and_clean(
         remove_if_exists(fs, &segment_path(dir, place, first)).map_err(failed)?;
         remove_if_exists(fs, &dir.join(delivery_index::DIR).join(segment_name(first))).map_err(failed)?;
     }
-    let mut headless = Vec::new();
+    let mut headerless = Vec::new();
     for unusable in unusable {
         findings.push(unusable.finding());
         match unusable.kind {
-            FindingKind::Damaged if !Failpoint::HeadlessMovedFirst.is_set() => headless.push(unusable),
+            FindingKind::Damaged if !Failpoint::HeadlessMovedFirst.is_set() => headerless.push(unusable),
             _ => quarantine_segment(fs, dir, &unusable).map_err(failed)?,
         }
     }
-    Ok(LogSegments { segments, headerless: headless })
+    Ok(LogSegments { segments, headerless })
 }
 
 /// Scans `pending/` and `acked/` and changes nothing. Next to a running daemon, a segment may move to `acked/` and be

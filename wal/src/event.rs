@@ -46,7 +46,7 @@ pub enum Event {
     /// The disk rejects delivery positions, and too many were pending in memory: the oldest ones were dropped.
     PositionsDropped {
         /// Number of dropped positions.
-        notes: usize,
+        count: usize,
     },
     /// A failure that loses no record, such as one of the delivery index or of a retired file. It is tried again.
     TransientError {

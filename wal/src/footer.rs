@@ -218,14 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn the_room_kept_for_a_footer_suffices() {
+    fn the_reserved_space_for_a_footer_suffices() {
         for records in [0, 1, 255, 256, 5000] {
-            let promised = filled(records).frame_len_with(300, 7);
+            let reserved = filled(records).frame_len_with(300, 7);
             let mut later = filled(records);
             for n in 0..300 {
                 later.add(&format!("new-{:03}", n), Timestamp(1), 4096, 1);
             }
-            assert!(later.encode(&ChecksumSeed::new(&[1; 16]), 0).len() as u64 <= promised, "{records}");
+            assert!(later.encode(&ChecksumSeed::new(&[1; 16]), 0).len() as u64 <= reserved, "{records}");
         }
     }
 
@@ -243,7 +243,7 @@ mod tests {
 
     /// Found by fuzzing: a start looped over the records of a footer that counts more than its segment can contain.
     #[test]
-    fn a_footer_that_claims_more_than_its_segment_holds_is_none() {
+    fn a_footer_with_too_many_records_is_invalid() {
         let good = filled(300);
         assert!(!Footer { length: 4096 + 32 * 300, ..good.clone() }.is_sound(Lsn(4)));
         assert!(Footer { length: 4096 + 32 * 300, ..good.clone() }.is_sound(Lsn(5)));
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_footer_is_none_never_a_panic() {
+    fn a_truncated_footer_never_panics() {
         let footer = filled(300);
         let bytes = footer.encode(&ChecksumSeed::new(&[1; 16]), 4096);
         let payload = &bytes[frame::FRAME_HEADER..];

@@ -291,14 +291,14 @@ pub(super) mod tests {
     }
 
     #[test]
-    pub fn a_frame_of_another_place_or_another_life_never_passes() {
+    pub fn a_frame_of_another_offset_or_segment_is_invalid() {
         let bytes = sample();
         assert_eq!(decode(&bytes, &seed(1), 4104, 1 << 20).unwrap_err(), FrameError::Invalid);
         assert_eq!(decode(&bytes, &seed(2), 4096, 1 << 20).unwrap_err(), FrameError::Invalid);
     }
 
     #[test]
-    pub fn no_length_is_believed_beyond_the_segments_end() {
+    pub fn a_length_beyond_the_segments_end_is_invalid() {
         let mut bytes = sample();
         bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(decode(&bytes, &seed(1), 4096, 1 << 20).unwrap_err(), FrameError::Invalid);
@@ -307,7 +307,7 @@ pub(super) mod tests {
 
     /// Found by fuzzing: two different encodings of one frame were both accepted.
     #[test]
-    fn a_frame_whose_padding_is_not_blank_is_none_of_ours() {
+    fn a_frame_with_nonzero_padding_is_invalid() {
         let mut bytes = sample();
         *bytes.last_mut().unwrap() = 1;
         assert_eq!(fix_checksum(&mut bytes, &seed(1), 4096), Some(48));
@@ -321,7 +321,7 @@ pub(super) mod tests {
 
     /// Fixes the polynomial, the byte order and the layout: another reader can be checked against it.
     #[test]
-    fn the_bytes_of_a_frame_are_the_ones_of_format_1() {
+    fn frame_bytes_match_format_1() {
         let hex: String = sample().iter().map(|byte| format!("{byte:02x}")).collect();
         let head = "e93c40250d000000070000000000000008000000000000000101090000100000";
         assert_eq!(hex, format!("{head}746869727465656e2062797465000000"));

@@ -123,11 +123,11 @@ pub(super) mod tests {
     use super::*;
 
     #[test]
-    pub fn a_second_holder_is_told_who_has_it() {
+    pub fn a_second_process_learns_the_holder() {
         let dir = tempfile::tempdir().unwrap();
         let first = Lock::acquire(dir.path()).unwrap();
-        let told = Lock::acquire(dir.path()).unwrap_err().to_string();
-        assert!(told.contains(&format!("process {}", std::process::id())), "{told}");
+        let message = Lock::acquire(dir.path()).unwrap_err().to_string();
+        assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
         assert!(is_held(dir.path()).unwrap());
         let inherited = first.file.try_clone().unwrap();
         drop(first);

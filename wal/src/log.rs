@@ -94,7 +94,7 @@ pub(super) struct RecoveredLog {
 
 impl Log {
     pub(super) fn new(parts: RecoveredLog) -> Self {
-        let sent = DeliveryIndex::new(Arc::clone(&parts.fs), &parts.dir);
+        let delivery_index = DeliveryIndex::new(Arc::clone(&parts.fs), &parts.dir);
         Self {
             fs: parts.fs,
             dir: parts.dir,
@@ -103,7 +103,7 @@ impl Log {
             keys: parts.keys,
             segments: parts.segments,
             recent_blocks: RecentBlocks::default(),
-            delivery_index: sent,
+            delivery_index,
             dead_letters: parts.dead_letters,
             preallocated: PreallocatedSegment::default(),
             observer: parts.observer,
@@ -202,11 +202,11 @@ impl Log {
     /// Statistics of the backlog.
     pub fn backlog_stats(&self) -> BacklogStats {
         let dead = self.dead_letters.len();
-        let ledger = self.lock_acks();
+        let tracker = self.lock_acks();
         BacklogStats {
-            backlog: ledger.backlog(),
-            backlog_bytes: ledger.backlog_bytes(),
-            watermark: ledger.watermark(),
+            backlog: tracker.backlog(),
+            backlog_bytes: tracker.backlog_bytes(),
+            watermark: tracker.watermark(),
             end: self.end(),
             dead,
         }
@@ -217,9 +217,9 @@ impl Log {
     pub fn untouched_labels(&self) -> BTreeMap<String, u64> {
         let mut segments = self.segments();
         segments.retain(|segment| !segment.labels.is_empty());
-        let ledger = self.lock_acks();
-        segments.retain(|segment| ledger.segment_acks(segment.first).is_some_and(|marks| marks.done == 0));
-        drop(ledger);
+        let tracker = self.lock_acks();
+        segments.retain(|segment| tracker.segment_acks(segment.first).is_some_and(|acks| acks.done == 0));
+        drop(tracker);
         let mut labels: BTreeMap<String, u64> = BTreeMap::new();
         for (label, count) in segments.iter().flat_map(|segment| &segment.labels) {
             *labels.entry(label.clone()).or_default() += count;
@@ -295,11 +295,11 @@ impl Log {
     }
 
     pub(super) fn mark_done(&self, records: impl Iterator<Item = (Lsn, u64)>) {
-        let mut ledger = self.lock_acks();
+        let mut tracker = self.lock_acks();
         for (lsn, bytes) in records {
             // Updated first, so that a thread that sees the effects of the mark also queries the tracker.
             self.highest_done.fetch_max(lsn.0, Ordering::AcqRel);
-            ledger.mark_done(lsn, bytes);
+            tracker.mark_done(lsn, bytes);
         }
     }
 

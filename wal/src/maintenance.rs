@@ -58,9 +58,9 @@ impl Log {
         let mut complete = Vec::new();
         let segments = self.segments();
         let checkpoint = {
-            let ledger = self.lock_acks();
+            let tracker = self.lock_acks();
             for segment in &segments {
-                if ledger.is_complete(segment.first) || Failpoint::IncompleteRetired.is_set() {
+                if tracker.is_complete(segment.first) || Failpoint::IncompleteRetired.is_set() {
                     complete.push(segment.first);
                 }
                 open = Some(segment);
@@ -68,11 +68,11 @@ impl Log {
             Checkpoint {
                 log_id: self.identity.log_id,
                 written_at: now,
-                watermark: ledger.watermark(),
+                watermark: tracker.watermark(),
                 durable: open.map_or_else(DurablePosition::default, |segment| durable_position(segment)),
-                segments: ledger
+                segments: tracker
                     .segments_above_watermark()
-                    .map(|(first, marks)| (first, marks.clone()))
+                    .map(|(first, acks)| (first, acks.clone()))
                     .collect(),
                 transactions: self.transactions(),
             }
@@ -168,9 +168,9 @@ impl Log {
         self.preallocated.wait_for_request(timeout)
     }
 
-    /// Blocks while the next segment is being preallocated, for at most `patience`. Returns whether it is ready.
-    pub fn wait_while_preallocating(&self, patience: Duration) -> bool {
-        self.preallocated.wait_while_filling(patience)
+    /// Blocks while the next segment is being preallocated, for at most `timeout`. Returns whether it is ready.
+    pub fn wait_while_preallocating(&self, timeout: Duration) -> bool {
+        self.preallocated.wait_while_filling(timeout)
     }
 
     /// Why no next segment is available; `None` if one is.

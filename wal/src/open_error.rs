@@ -66,13 +66,13 @@ pub enum OpenError {
     },
     /// The log is older than its checkpoint.
     #[error(
-        "the checkpoint covers records up to {promised}, the log ends at {found}: this is an older copy, or \
+        "the checkpoint covers records up to {durable}, the log ends at {found}: this is an older copy, or \
          flushed data was lost. Restore the missing segments, or remove {path} to continue with the present ones; \
          every record in pending/ is then delivered again"
     )]
     Lost {
         /// The last record that was flushed when the checkpoint was taken.
-        promised: Lsn,
+        durable: Lsn,
         /// The last record in the log.
         found: Lsn,
         /// Path of the checkpoint.

@@ -137,12 +137,12 @@ impl PreallocatedSegment {
         }
     }
 
-    /// Blocks while a segment is being preallocated, for at most `patience`. Returns whether one is ready.
-    pub fn wait_while_filling(&self, patience: Duration) -> bool {
+    /// Blocks while a segment is being preallocated, for at most `timeout`. Returns whether one is ready.
+    pub fn wait_while_filling(&self, timeout: Duration) -> bool {
         let filling = |slot: &mut PreallocationState| {
             matches!(slot, PreallocationState::Requested | PreallocationState::Taken)
         };
-        let waited = self.changed.wait_timeout_while(self.lock_state(), patience, filling);
+        let waited = self.changed.wait_timeout_while(self.lock_state(), timeout, filling);
         matches!(*waited, PreallocationState::Ready(_))
     }
 
@@ -172,9 +172,9 @@ impl PreallocatedSegment {
     }
 
     fn set(&self, to: PreallocationState) {
-        let told = !(Failpoint::SpareNotTold.is_set() && matches!(to, PreallocationState::Ready(_)));
+        let notifies = !(Failpoint::SpareNotTold.is_set() && matches!(to, PreallocationState::Ready(_)));
         *self.lock_state() = to;
-        if told {
+        if notifies {
             self.changed.notify_all();
         }
     }
@@ -191,7 +191,7 @@ pub(super) mod tests {
 
     /// Prevents a bug: on a slow disk, a second preallocation emptied the file that the writer was about to rename.
     #[test]
-    pub fn a_taken_file_is_not_filled_anew_before_it_has_its_own_name() {
+    pub fn a_taken_file_is_not_refilled_before_its_rename() {
         let dir = tempfile::tempdir().unwrap();
         let slot = PreallocatedSegment::default();
         assert!(slot.wait_for_request(Duration::ZERO));

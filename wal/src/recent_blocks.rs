@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recent_bytes_are_found_and_old_ones_are_let_go() {
+    fn recent_bytes_are_found_and_old_ones_dropped() {
         let tail = RecentBlocks::default();
         for n in 0..10 {
             tail.push(RecentBlock {

@@ -91,7 +91,7 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let mut recovery = RecoveryReport::default();
     let contents = read_contents(&fs, dir, options, &mut recovery.findings)?;
     recovery.plain_segments = contents.plain_segments();
-    let headless = contents.survey.headerless.clone();
+    let headerless = contents.scan.headerless.clone();
     let (parts, predecessor) = restore(fs, dir, options, contents, &mut recovery.findings, now)?;
     recovery.next = parts.end;
     recovery.backlog = parts.acks.backlog();
@@ -99,7 +99,7 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let writer = begin_segment(parts, options, predecessor, now).map_err(failed)?;
     let log = Arc::clone(writer.log());
     // Their numbers are skipped durably only now.
-    for segment in &headless {
+    for segment in &headerless {
         directory_scan::quarantine_segment(&*log.fs, dir, segment).map_err(failed)?;
     }
     Ok(OpenedLog { writer, log, recovery })
@@ -107,15 +107,14 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
 
 /// The content of the log's directory.
 struct LogContents {
-    survey: LogSegments,
+    scan: LogSegments,
     checkpoint: Option<Checkpoint>,
     dead: DeadLetterStore,
 }
 
 impl LogContents {
     fn plain_segments(&self) -> u64 {
-        self.survey.segments.iter().filter(|found| matches!(found.access, PayloadAccess::Plain)).count()
-            as u64
+        self.scan.segments.iter().filter(|found| matches!(found.access, PayloadAccess::Plain)).count() as u64
     }
 }
 
@@ -130,15 +129,15 @@ fn read_contents(
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let loaded = Checkpoint::load(&**fs, dir);
     let known = loaded.as_ref().ok().map(|checkpoint| checkpoint.log_id);
-    let mut survey = directory_scan::scan_and_clean(&**fs, dir, known, &options.keys, findings)?;
-    let checkpoint = accept_checkpoint(loaded, dir, &survey, findings)?;
+    let mut scan = directory_scan::scan_and_clean(&**fs, dir, known, &options.keys, findings)?;
+    let checkpoint = accept_checkpoint(loaded, dir, &scan, findings)?;
     if let Some(checkpoint) = &checkpoint {
-        undelivered::move_back_to_pending(&**fs, dir, checkpoint, &mut survey.segments, findings)
+        undelivered::move_back_to_pending(&**fs, dir, checkpoint, &mut scan.segments, findings)
             .map_err(failed)?;
     }
-    let (dead, trouble) = DeadLetterStore::open(Arc::clone(fs), dir, &options.keys).map_err(failed)?;
-    findings.extend(dead_letter_findings(&dead, trouble));
-    Ok(LogContents { survey, checkpoint, dead })
+    let (dead, read_error) = DeadLetterStore::open(Arc::clone(fs), dir, &options.keys).map_err(failed)?;
+    findings.extend(dead_letter_findings(&dead, read_error));
+    Ok(LogContents { scan, checkpoint, dead })
 }
 
 /// Adopts the segments, and brings ack tracker and transactions up to the end of the log. Returns the state of the log,
@@ -152,25 +151,25 @@ fn restore(
     now: Timestamp,
 ) -> Result<(RecoveredLog, SegmentSeal), OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
-    let LogContents { survey, checkpoint, dead } = contents;
+    let LogContents { scan, checkpoint, dead } = contents;
     let checkpoint = checkpoint.as_ref();
-    let oldest = survey.segments.first().map(|found| found.header.first);
-    let ledger = AckTracker::new(first_watermark(checkpoint.filter(|_| !options.redeliver), oldest));
+    let oldest = scan.segments.first().map(|found| found.header.first);
+    let tracker = AckTracker::new(first_watermark(checkpoint.filter(|_| !options.redeliver), oldest));
     let segments = Segments::default();
-    let mut start = SegmentAdoption { fs, dir, options, checkpoint, dead, segments, ledger, findings, now };
-    let identity = start.identity(&survey).map_err(failed)?;
-    let incarnations = incarnations(&survey);
+    let mut start = SegmentAdoption { fs, dir, options, checkpoint, dead, segments, tracker, findings, now };
+    let identity = start.identity(&scan).map_err(failed)?;
+    let incarnations = incarnations(&scan);
     let mut transactions = checkpoint
         .map_or_else(|| Transactions::from_headers(&incarnations), |known| known.transactions.clone());
-    let (end, predecessor) = start.adopt_segments(survey)?;
+    let (end, predecessor) = start.adopt_segments(scan)?;
     start.check_durable_end(end)?;
     let end = start.skip_dead_letters(end)?;
     transactions.close(&incarnations, end);
     if !Failpoint::LettersNotMarked.is_set() {
-        start.dead.mark_done_in(&mut start.ledger);
+        start.dead.mark_done_in(&mut start.tracker);
     }
-    start.ledger.advance();
-    let SegmentAdoption { fs, dead, segments, ledger, .. } = start;
+    start.tracker.advance();
+    let SegmentAdoption { fs, dead, segments, tracker, .. } = start;
     let pending = fs.open_dir(&dir.join(SegmentLocation::Pending.dir())).map_err(failed)?;
     let (keys, observer) = (options.keys.clone(), Arc::clone(&options.observer));
     let dir = dir.to_owned();
@@ -181,7 +180,7 @@ fn restore(
         identity,
         keys,
         segments,
-        acks: ledger,
+        acks: tracker,
         end,
         dead_letters: dead,
         observer,
@@ -191,9 +190,9 @@ fn restore(
 }
 
 /// The first LSN of each segment, and the incarnation of the start that wrote it.
-fn incarnations(survey: &LogSegments) -> Vec<(Lsn, [u8; 16])> {
+fn incarnations(scan: &LogSegments) -> Vec<(Lsn, [u8; 16])> {
     let of = |found: &ScannedSegment| (found.header.first, found.header.identity.incarnation);
-    survey.segments.iter().map(of).collect()
+    scan.segments.iter().map(of).collect()
 }
 
 /// Begins the first segment of this run.
@@ -210,8 +209,8 @@ fn begin_segment(
 }
 
 /// Findings about the dead-letter store.
-fn dead_letter_findings(dead: &DeadLetterStore, trouble: Option<String>) -> impl Iterator<Item = Finding> {
-    let trouble = trouble.map(|detail| (FindingKind::Damaged, detail));
+fn dead_letter_findings(dead: &DeadLetterStore, read_error: Option<String>) -> impl Iterator<Item = Finding> {
+    let read_error = read_error.map(|detail| (FindingKind::Damaged, detail));
     let cut = dead.truncation().map(|detail| (FindingKind::TornTail, detail));
     let found = |(kind, detail)| Finding {
         segment: super::dead_letters::RELATIVE_PATH.to_owned(),
@@ -219,7 +218,7 @@ fn dead_letter_findings(dead: &DeadLetterStore, trouble: Option<String>) -> impl
         kind,
         detail,
     };
-    trouble.into_iter().chain(cut).map(found)
+    read_error.into_iter().chain(cut).map(found)
 }
 
 fn make_directories(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
@@ -238,11 +237,11 @@ fn make_directories(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
 fn accept_checkpoint(
     loaded: Result<Checkpoint, LoadError>,
     dir: &Path,
-    survey: &LogSegments,
+    scan: &LogSegments,
     findings: &mut Vec<Finding>,
 ) -> Result<Option<Checkpoint>, OpenError> {
     let foreign = |checkpoint: &Checkpoint| {
-        survey.segments.last().is_some_and(|newest| newest.header.identity.log_id != checkpoint.log_id)
+        scan.segments.last().is_some_and(|newest| newest.header.identity.log_id != checkpoint.log_id)
     };
     let detail = match loaded {
         Ok(checkpoint) if foreign(&checkpoint) => {
@@ -252,7 +251,7 @@ fn accept_checkpoint(
         Err(LoadError::Io(source)) => {
             return Err(OpenError::Io { path: dir.join(super::checkpoint::FILE), source });
         }
-        Err(LoadError::Missing) if survey.segments.is_empty() => return Ok(None),
+        Err(LoadError::Missing) if scan.segments.is_empty() => return Ok(None),
         Err(error) => format!("{error}: everything in pending/ is delivered again"),
     };
     let segment = super::checkpoint::FILE.to_owned();

@@ -168,7 +168,7 @@ mod tests {
     /// Found by fuzzing: after the end of a truncated file, every eight bytes up to its recorded length cost a read. A
     /// segment of 64 MiB took minutes; one whose footer recorded a huge length never finished.
     #[test]
-    fn nothing_is_looked_for_behind_the_end_of_a_file() {
+    fn resync_stops_at_the_end_of_the_file() {
         let fs = MemoryFs::default();
         fs.put(Path::new("/cut"), &[1; 4096]);
         let file = fs.open(Path::new("/cut"), OpenMode::Read).unwrap();

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_everybody_may_read_and_what_is_longer_than_it_can_be_is_refused() {
+    fn exposed_and_too_long_secret_files_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         fs::write(&path, "0123456789").unwrap();

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_encrypted_header_shows_no_secret_and_notices_every_flipped_bit_outside_its_slots() {
+    fn an_encrypted_header_hides_the_secret_and_detects_changes() {
         let header = SegmentHeader { encrypted: true, ..header() };
         let good = header.encode();
         assert!(!good.windows(32).any(|window| window == header.identity.secret));
@@ -240,7 +240,7 @@ mod tests {
 
     /// Found by fuzzing: a start looped over the records of an impossible predecessor.
     #[test]
-    fn a_header_whose_predecessor_cannot_have_been_is_damaged() {
+    fn a_header_with_impossible_predecessor_is_damaged() {
         for (next, length) in [(0, 4096), (1 << 40, 64 << 20)] {
             let predecessor = SegmentSeal { first: Lsn(1), next: Lsn(next), length, chain: 0 };
             let bad = SegmentHeader { predecessor, ..header() }.encode();
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_refused_by_name() {
+    fn a_newer_format_is_refused_with_its_version() {
         let mut block = header().encode();
         block[8..12].copy_from_slice(&[9, 0, 8, 0]);
         let crc = crc32fast::hash(&block[..CRC_AT]);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_our_own_are_taken_for_segments() {
+    fn only_segment_names_are_parsed() {
         assert_eq!(parse_segment_name(&segment_name(Lsn(42))), Some(Lsn(42)));
         for name in ["42.wal", "00000000000000000042.wal.tmp", "+0000000000000000042.wal", "spare"] {
             assert_eq!(parse_segment_name(name), None, "{name}");

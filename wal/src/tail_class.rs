@@ -66,26 +66,26 @@ pub fn classify_tail(evidence: Evidence) -> TailClass {
 mod tests {
     use super::*;
 
-    fn of(rest_blank: bool, promised: bool, later_valid: bool) -> TailClass {
+    fn of(rest_zero: bool, known_durable: bool, valid_frame_follows: bool) -> TailClass {
         classify_tail(Evidence {
             unreadable: false,
             listed_as_damaged: false,
-            rest_zero: rest_blank,
-            known_durable: promised,
-            valid_frame_follows: later_valid,
+            rest_zero,
+            known_durable,
+            valid_frame_follows,
         })
     }
 
     #[test]
-    fn unreadable_bytes_are_damage_whatever_was_promised() {
-        for (rest_blank, promised) in [(false, false), (false, true), (true, false), (true, true)] {
-            let of = |later_valid| {
+    fn unreadable_bytes_are_always_damage() {
+        for (rest_zero, known_durable) in [(false, false), (false, true), (true, false), (true, true)] {
+            let of = |valid_frame_follows| {
                 classify_tail(Evidence {
                     unreadable: true,
                     listed_as_damaged: false,
-                    rest_zero: rest_blank,
-                    known_durable: promised,
-                    valid_frame_follows: later_valid,
+                    rest_zero,
+                    known_durable,
+                    valid_frame_follows,
                 })
             };
             assert_eq!((of(true), of(false)), (TailClass::DamageBeforeFrame, TailClass::DamageToDurableEnd));
@@ -93,15 +93,15 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_record_is_damage_whatever_was_promised() {
-        for (rest_blank, promised) in [(false, false), (false, true), (true, false), (true, true)] {
-            let of = |later_valid| {
+    fn a_listed_record_is_always_damage() {
+        for (rest_zero, known_durable) in [(false, false), (false, true), (true, false), (true, true)] {
+            let of = |valid_frame_follows| {
                 classify_tail(Evidence {
                     unreadable: false,
                     listed_as_damaged: true,
-                    rest_zero: rest_blank,
-                    known_durable: promised,
-                    valid_frame_follows: later_valid,
+                    rest_zero,
+                    known_durable,
+                    valid_frame_follows,
                 })
             };
             assert_eq!((of(true), of(false)), (TailClass::DamageBeforeFrame, TailClass::DamageToDurableEnd));
@@ -109,32 +109,32 @@ mod tests {
     }
 
     #[test]
-    fn zeros_nobody_promised_are_the_end() {
+    fn zeros_above_the_durable_offset_are_the_end() {
         assert_eq!(of(true, false, false), TailClass::End);
     }
 
     #[test]
-    fn zeros_where_bytes_were_promised_are_a_loss() {
+    fn zeros_below_the_durable_offset_are_a_loss() {
         assert_eq!(of(true, true, false), TailClass::OlderThanCheckpoint);
     }
 
     #[test]
-    fn bytes_nobody_promised_are_a_torn_tail() {
+    fn bytes_above_the_durable_offset_are_a_torn_tail() {
         assert_eq!(of(false, false, false), TailClass::Torn);
     }
 
     #[test]
-    fn a_valid_frame_behind_a_hole_does_not_promise_anything_by_itself() {
+    fn a_later_valid_frame_alone_proves_no_durability() {
         assert_eq!(of(false, false, true), TailClass::Torn);
     }
 
     #[test]
-    fn promised_bytes_before_a_valid_frame_are_damage_up_to_it() {
+    fn durable_bytes_before_a_valid_frame_are_damage() {
         assert_eq!(of(false, true, true), TailClass::DamageBeforeFrame);
     }
 
     #[test]
-    fn promised_bytes_before_nothing_valid_are_damage_to_the_end() {
+    fn durable_bytes_before_no_valid_frame_are_damage() {
         assert_eq!(of(false, true, false), TailClass::DamageToDurableEnd);
     }
 }

@@ -73,12 +73,12 @@ pub fn recover(
     path: &Path,
     header: &SegmentHeader,
     access: &PayloadAccess,
-    promise: DurablePosition,
+    durable: DurablePosition,
     listed: ListedDamage<'_>,
     label: fn(&[u8]) -> Option<String>,
 ) -> io::Result<RecoveredTail> {
     let file = fs.open(path, OpenMode::Write)?;
-    examine(file, header, access, promise, listed, label)
+    examine(file, header, access, durable, listed, label)
 }
 
 /// Reads an open segment and changes nothing. Its writer may be running.
@@ -86,37 +86,37 @@ pub fn examine(
     file: Arc<dyn File>,
     header: &SegmentHeader,
     access: &PayloadAccess,
-    promise: DurablePosition,
+    durable: DurablePosition,
     listed: ListedDamage<'_>,
     label: fn(&[u8]) -> Option<String>,
 ) -> io::Result<RecoveredTail> {
     let scanner = Scanner::new(Arc::clone(&file), ChecksumSeed::new(&header.salt), file.size()?);
-    let promise = if promise.segment == header.first { promise } else { DurablePosition::default() };
-    let mut walk = TailScan {
+    let durable = if durable.segment == header.first { durable } else { DurablePosition::default() };
+    let mut scan = TailScan {
         scanner,
         first: header.first,
         truncated: file.size()? < header.capacity,
-        durable: promise,
-        durable_offset: promise.length,
+        durable,
+        durable_offset: durable.length,
         listed,
         offset: HEADER_LEN,
         lsn: header.first,
         committed: (HEADER_LEN, header.first),
         lost_ranges: Vec::new(),
     };
-    walk.run()?;
-    let (end, next) = walk.committed;
-    let written = walk.scanner.last_written(end)?;
-    let torn = (written > end && !walk.ends_in_footer(end)?).then_some((end, written));
-    let footer = walk.footer(header.first, next, access, label)?;
-    let cut = walk.truncated && !walk.ends_in_footer(end)?;
+    scan.run()?;
+    let (end, next) = scan.committed;
+    let written = scan.scanner.last_written(end)?;
+    let torn = (written > end && !scan.ends_in_footer(end)?).then_some((end, written));
+    let footer = scan.footer(header.first, next, access, label)?;
+    let cut = scan.truncated && !scan.ends_in_footer(end)?;
     Ok(RecoveredTail {
         header: header.clone(),
         file,
-        lost_ranges: walk.lost_ranges,
+        lost_ranges: scan.lost_ranges,
         torn,
         truncated: cut,
-        durable_offset: promise.length,
+        durable_offset: durable.length,
         footer,
     })
 }
@@ -135,7 +135,7 @@ impl RecoveredTail {
     /// Findings for the operator. With `live`, the writer is running, so its unfinished end is not reported.
     pub fn findings(&self, live: bool) -> impl Iterator<Item = Finding> {
         let segment = segment_name(self.header.first);
-        let damaged = self.lost_ranges.iter().map(|hole| (hole.start, FindingKind::Damaged, hole.detail()));
+        let damaged = self.lost_ranges.iter().map(|lost| (lost.start, FindingKind::Damaged, lost.detail()));
         let torn = self.torn.map(|(start, end)| {
             let detail =
                 format!("{} bytes of a write that a crash interrupted; none was acknowledged", end - start);
@@ -157,13 +157,13 @@ impl RecoveredTail {
     }
 
     /// Copies a damaged range to quarantine, durably.
-    pub fn quarantine_range(&self, fs: &dyn Fs, dir: &Path, hole: &LostRange) -> io::Result<()> {
+    pub fn quarantine_range(&self, fs: &dyn Fs, dir: &Path, lost: &LostRange) -> io::Result<()> {
         quarantine::copy_range(
             fs,
             dir,
             &*self.file,
             self.header.first,
-            hole.start..hole.end,
+            lost.start..lost.end,
             quarantine::DAMAGED,
         )
     }
@@ -184,9 +184,9 @@ impl RecoveredTail {
         self.rewrite_survivors()?;
         // One flush covers the footer and the rewritten records. The footer's durable offset must exclude them, because
         // the footer may reach the disk first.
-        let promised =
+        let durable_offset =
             if Failpoint::FooterPromisesSurvivors.is_set() { end } else { self.durable_offset.min(end) };
-        let footer = self.footer.encode(&ChecksumSeed::new(&self.header.salt), promised as u32);
+        let footer = self.footer.encode(&ChecksumSeed::new(&self.header.salt), durable_offset as u32);
         salvage::make_writable(&*self.file, &(end..end + footer.len() as u64))?;
         footer::seal_file(&*self.file, end, &footer)?;
         let Footer { next, length, chain, .. } = self.footer;
@@ -199,12 +199,12 @@ impl RecoveredTail {
         let mut at = self.durable_offset.clamp(HEADER_LEN, end);
         let mut piece = vec![0; CHUNK];
         while at < end {
-            if let Some(hole) = self.lost_ranges.iter().find(|hole| (hole.start..hole.end).contains(&at)) {
-                at = hole.end;
+            if let Some(lost) = self.lost_ranges.iter().find(|lost| (lost.start..lost.end).contains(&at)) {
+                at = lost.end;
                 continue;
             }
             let until =
-                self.lost_ranges.iter().map(|hole| hole.start).find(|&start| start > at).unwrap_or(end);
+                self.lost_ranges.iter().map(|lost| lost.start).find(|&start| start > at).unwrap_or(end);
             let want = CHUNK.min((until.min(end) - at) as usize);
             let got = salvage::read_with_retries(&*self.file, &mut piece[..want], at)?;
             if got < want {
@@ -257,15 +257,15 @@ impl TailScan<'_> {
             let bad = self.offset;
             let unreadable = self.scanner.unreadable_at(bad);
             let blank = self.scanner.last_written(bad)? == bad;
-            let rest_blank = self.truncated || blank;
+            let rest_zero = self.truncated || blank;
             let listed =
                 if blank || Failpoint::ListingForgotten.is_set() { None } else { (self.listed)(self.lsn) };
-            let (later, promised) = if blank { (None, 0) } else { self.find_valid_after(bad)? };
-            self.durable_offset = self.durable_offset.max(promised);
+            let (later, durable_offset) = if blank { (None, 0) } else { self.find_valid_after(bad)? };
+            self.durable_offset = self.durable_offset.max(durable_offset);
             let evidence = Evidence {
                 unreadable: !unreadable.is_empty(),
                 listed_as_damaged: listed.is_some(),
-                rest_zero: rest_blank,
+                rest_zero,
                 known_durable: self.durable_offset > bad,
                 valid_frame_follows: later.is_some(),
             };
@@ -320,18 +320,18 @@ impl TailScan<'_> {
     /// The next valid frame after `bad`, and the largest durable offset of all valid frames there.
     fn find_valid_after(&mut self, bad: u64) -> io::Result<(Option<(u64, Lsn)>, u64)> {
         let mut first = None;
-        let mut promised = 0;
+        let mut durable_offset = 0;
         let mut from = bad + ALIGN as u64;
         let mut least = self.lsn.next();
         while let Some((at, meta)) = self.scanner.resync(from, self.scanner.lsn_range_from(least))? {
             if !Failpoint::PromiseBehindIgnored.is_set() {
-                promised = promised.max(u64::from(meta.flushed));
+                durable_offset = durable_offset.max(u64::from(meta.flushed));
             }
             first.get_or_insert((at, meta.lsn));
             from = at + self.scanner.frame_at(at)?.map_or(ALIGN, |found| found.len) as u64;
             least = meta.lsn.next();
         }
-        Ok((first, promised))
+        Ok((first, durable_offset))
     }
 
     fn ends_in_footer(&mut self, end: u64) -> io::Result<bool> {
@@ -348,14 +348,14 @@ impl TailScan<'_> {
     ) -> io::Result<Footer> {
         let mut plain = Vec::new();
         let mut footer = Footer { next: first, length: HEADER_LEN, ..Footer::default() };
-        let mut holes = self.lost_ranges.iter();
-        let mut hole = holes.next();
+        let mut lost_ranges = self.lost_ranges.iter();
+        let mut lost = lost_ranges.next();
         let mut offset = HEADER_LEN;
         while footer.next < next {
-            if let Some(here) = hole.filter(|hole| hole.start == offset) {
+            if let Some(here) = lost.filter(|lost| lost.start == offset) {
                 footer.skip(here.to.0 + 1 - here.from.0, here.start);
                 offset = here.end;
-                hole = holes.next();
+                lost = lost_ranges.next();
                 continue;
             }
             let found = self.scanner.frame_at(offset)?;

@@ -23,8 +23,9 @@ impl Log {
     /// beginning: it repeats the positions of earlier epochs and delivers nothing of its own. Durable when this
     /// returns.
     pub fn begin_takeover(&self, named: &[[u8; 16]]) -> io::Result<()> {
-        let life = Epoch { incarnation: self.identity.incarnation, from: self.start_lsn, to: self.start_lsn };
-        self.lock_transactions().begin_epoch(life, named);
+        let epoch =
+            Epoch { incarnation: self.identity.incarnation, from: self.start_lsn, to: self.start_lsn };
+        self.lock_transactions().begin_epoch(epoch, named);
         self.checkpoint(Timestamp::now()).map(drop)
     }
 

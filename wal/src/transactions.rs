@@ -48,7 +48,7 @@ impl Transactions {
     pub(super) fn from_headers(segments: &[(Lsn, [u8; 16])]) -> Self {
         let mut found = Self { ids: if segments.is_empty() { Some(0) } else { None }, epochs: Vec::new() };
         for &(first, incarnation) in segments {
-            if found.epochs.last().is_none_or(|life| life.incarnation != incarnation) {
+            if found.epochs.last().is_none_or(|epoch| epoch.incarnation != incarnation) {
                 found.close_last(first);
                 found.add(Epoch { incarnation, from: first, to: Epoch::OPEN });
             }
@@ -70,29 +70,29 @@ impl Transactions {
         }
     }
 
-    fn add(&mut self, life: Epoch) {
-        if self.epochs.iter().all(|known| known.incarnation != life.incarnation) {
-            self.epochs.push(life);
+    fn add(&mut self, epoch: Epoch) {
+        if self.epochs.iter().all(|known| known.incarnation != epoch.incarnation) {
+            self.epochs.push(epoch);
         }
     }
 
     /// Retains the epochs that Kafka still names, and adds one that Kafka may name from now on. This bounds their
     /// number: the next start drops a start that crashed before Kafka stored it.
-    pub(super) fn begin_epoch(&mut self, life: Epoch, named: &[[u8; 16]]) {
+    pub(super) fn begin_epoch(&mut self, epoch: Epoch, named: &[[u8; 16]]) {
         self.epochs.retain(|known| named.contains(&known.incarnation));
-        self.add(life);
+        self.add(epoch);
     }
 
     /// Reopens the epoch of this incarnation, which may now open transactions.
     pub(super) fn open(&mut self, incarnation: &[u8; 16]) {
-        if let Some(life) = self.epochs.iter_mut().find(|life| life.incarnation == *incarnation) {
-            life.to = Epoch::OPEN;
+        if let Some(epoch) = self.epochs.iter_mut().find(|epoch| epoch.incarnation == *incarnation) {
+            epoch.to = Epoch::OPEN;
         }
     }
 
     /// The epoch with this incarnation.
     pub fn epoch(&self, incarnation: &[u8; 16]) -> Option<&Epoch> {
-        self.epochs.iter().find(|life| life.incarnation == *incarnation)
+        self.epochs.iter().find(|epoch| epoch.incarnation == *incarnation)
     }
 
     /// Whether a transaction may ever have been opened.
@@ -105,13 +105,13 @@ impl Transactions {
 mod tests {
     use super::*;
 
-    fn life(n: u8, from: u64) -> Epoch {
+    fn epoch(n: u8, from: u64) -> Epoch {
         Epoch { incarnation: [n; 16], from: Lsn(from), to: Epoch::OPEN }
     }
 
     #[test]
-    fn a_life_ends_where_the_next_ones_segments_begin_even_if_that_left_no_checkpoint() {
-        let mut known = Transactions { ids: Some(2), epochs: vec![life(1, 100)] };
+    fn an_epoch_ends_where_the_next_starts_segments_begin() {
+        let mut known = Transactions { ids: Some(2), epochs: vec![epoch(1, 100)] };
         let headers = [(Lsn(50), [9; 16]), (Lsn(100), [1; 16]), (Lsn(180), [1; 16]), (Lsn(200), [2; 16])];
         known.close(&headers, Lsn(300));
         assert_eq!(known.epochs[0].to, Lsn(200));
@@ -120,8 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn a_life_without_successors_ends_with_the_log() {
-        let mut known = Transactions { ids: Some(2), epochs: vec![life(1, 100)] };
+    fn the_last_epoch_ends_with_the_log() {
+        let mut known = Transactions { ids: Some(2), epochs: vec![epoch(1, 100)] };
         known.close(&[(Lsn(50), [9; 16]), (Lsn(100), [1; 16])], Lsn(300));
         assert_eq!(known.epochs[0].to, Lsn(300));
     }
@@ -129,11 +129,11 @@ mod tests {
     /// Prevents a bug: after 64 such starts the epoch that Kafka names was dropped, and the log looked like a restored
     /// copy.
     #[test]
-    fn starts_that_die_in_the_take_over_do_not_displace_the_life_that_kafka_names() {
+    fn crashed_takeovers_do_not_displace_the_epoch_in_kafka() {
         let mut known = Transactions::empty();
-        known.begin_epoch(life(1, 1), &[]);
+        known.begin_epoch(epoch(1, 1), &[]);
         for n in 2..=200 {
-            known.begin_epoch(life(n, 1), &[[1; 16]]);
+            known.begin_epoch(epoch(n, 1), &[[1; 16]]);
             assert!(known.epoch(&[1; 16]).is_some() && known.epoch(&[n; 16]).is_some(), "start {n}");
             assert_eq!(known.epochs.len(), 2, "the number of epochs is bounded");
         }

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instant_reads_back_as_it_was_written() {
+    fn a_timestamp_reads_back_as_it_was_written() {
         let at = Timestamp(1_795_176_000_123);
         assert_eq!(at.to_string().parse::<Timestamp>().unwrap(), at);
         assert_eq!(Timestamp(5).since(Timestamp(9)), Duration::ZERO);

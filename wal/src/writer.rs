@@ -252,7 +252,7 @@ impl Writer {
     /// byte.
     fn rotate(&mut self) -> Result<(), AppendError> {
         self.commit().map_err(AppendError::Poisoned)?;
-        let spare = self.log.preallocated.take().map_err(|unready| match unready {
+        let file = self.log.preallocated.take().map_err(|unready| match unready {
             SegmentUnavailable::Filling => AppendError::Filling,
             SegmentUnavailable::OutOfSpace => AppendError::NoRoom,
         })?;
@@ -263,7 +263,7 @@ impl Writer {
         };
         let (log, first) = (Arc::clone(&self.log), self.next_lsn());
         self.log.report(Event::Rotated { first: self.segment.first, records: self.footer.records });
-        let next = Self::begin(log, self.segment_size, spare, first, seal, self.last_at);
+        let next = Self::begin(log, self.segment_size, file, first, seal, self.last_at);
         *self = next.map_err(|e| AppendError::Poisoned(self.poison("begin a segment after", &e)))?;
         Ok(())
     }

@@ -106,6 +106,6 @@ impl Dispatcher<PlainSender> {
 /// Adds the records whose result a closed producer will never report.
 fn add_unreported(state: &DispatchState, failures: &mut Failures, solo: bool) {
     let known: HashSet<Lsn> = failures.iter().map(|(lsn, _)| *lsn).collect();
-    let silent = state.in_flight.lsns_of(solo).into_iter().filter(|lsn| !known.contains(lsn));
-    failures.extend(silent.map(|lsn| (lsn, ErrorCode::PurgeInflight)));
+    let unreported = state.in_flight.lsns_of(solo).into_iter().filter(|lsn| !known.contains(lsn));
+    failures.extend(unreported.map(|lsn| (lsn, ErrorCode::PurgeInflight)));
 }

@@ -63,8 +63,8 @@ impl ParkedKeys {
     }
 
     /// Closes the slot from this record on, until its value is resolved. `asked` is whether the value was requested.
-    pub(super) fn hold(&mut self, key: KeySlotId, lsn: Lsn, asked: bool) {
-        self.has_unrequested |= !asked;
+    pub(super) fn hold(&mut self, key: KeySlotId, lsn: Lsn, was_requested: bool) {
+        self.has_unrequested |= !was_requested;
         let waiting = self.waiting.entry(key.0).or_default();
         let slot = self.slots.entry(key).or_insert_with(|| {
             *waiting += 1;
@@ -157,7 +157,7 @@ mod tests {
     const NONE_REQUESTED: fn(Lsn) -> bool = |_| false;
 
     #[test]
-    fn a_slot_holds_its_own_keys_until_its_value_is_made_and_the_catch_up_side_took_them() {
+    fn a_slot_parks_its_keys_until_they_are_caught_up() {
         let mut slots = ParkedKeys::default();
         slots.hold(K, Lsn(5), true);
         assert!(slots.blocks(K, ReadSide::Main, Lsn(9)) && slots.blocks(K, ReadSide::CatchUp, Lsn(9)));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_sealed_record_of_a_slot_closes_it_again_from_there() {
+    fn the_next_deferred_record_of_a_slot_closes_it_again() {
         let mut slots = ParkedKeys::default();
         slots.hold(K, Lsn(5), true);
         slots.blocks(K, ReadSide::Main, Lsn(7));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn records_that_nobody_was_asked_for_get_the_room_in_their_order() {
+    fn free_requests_go_to_unrequested_records_in_order() {
         let mut slots = ParkedKeys::default();
         for n in [9, 3, 6] {
             slots.hold((0, n), Lsn(n.into()), false);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_under_way_is_not_turned_back() {
+    fn a_running_pass_does_not_go_back() {
         let mut slots = ParkedKeys::default();
         slots.hold(K, Lsn(5), true);
         slots.hold(OTHER, Lsn(8), true);

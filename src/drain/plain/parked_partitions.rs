@@ -50,9 +50,9 @@ impl ParkedPartitions {
     pub(super) fn blocks(&mut self, scope: impl Into<Scope>, side: ReadSide, lsn: Lsn) -> bool {
         match self.ranges.get_mut(&scope.into()) {
             None => false,
-            Some(gate) if gate.open && side != ReadSide::Main => false,
-            Some(gate) => {
-                gate.extend(lsn);
+            Some(range) if range.open && side != ReadSide::Main => false,
+            Some(range) => {
+                range.extend(lsn);
                 true
             }
         }
@@ -64,37 +64,37 @@ impl ParkedPartitions {
         let scope = scope.into();
         let whole = Scope::Topic(scope.topic());
         let scope = if self.is_closed(whole) { whole } else { scope };
-        let gate = self.ranges.entry(scope).or_insert_with(|| ParkedRange::new(lsn));
-        gate.open = false;
-        gate.extend(lsn);
+        let range = self.ranges.entry(scope).or_insert_with(|| ParkedRange::new(lsn));
+        range.open = false;
+        range.extend(lsn);
     }
 
     /// Merges all parked ranges of the topic into one closed range over the whole topic, if there are any.
     pub(super) fn merge_topic(&mut self, topic: usize) {
         let mut whole: Option<ParkedRange> = None;
-        self.ranges.retain(|scope, gate| {
+        self.ranges.retain(|scope, range| {
             let is_of_topic = scope.topic() == topic;
             if is_of_topic {
-                let whole = whole.get_or_insert(ParkedRange { waiting: 0, ..ParkedRange::new(gate.first) });
-                whole.first = whole.first.min(gate.first);
-                whole.last = whole.last.max(gate.last);
-                whole.waiting += gate.waiting;
+                let whole = whole.get_or_insert(ParkedRange { waiting: 0, ..ParkedRange::new(range.first) });
+                whole.first = whole.first.min(range.first);
+                whole.last = whole.last.max(range.last);
+                whole.waiting += range.waiting;
             }
             !is_of_topic
         });
-        self.ranges.extend(whole.map(|gate| (Scope::Topic(topic), gate)));
+        self.ranges.extend(whole.map(|range| (Scope::Topic(topic), range)));
     }
 
     /// Lets the catch-up reader pass. Returns the record at which it must begin.
     pub(super) fn open(&mut self, scope: impl Into<Scope>) -> Option<Lsn> {
-        let gate = self.ranges.get_mut(&scope.into())?;
-        gate.open = true;
-        Some(gate.first)
+        let range = self.ranges.get_mut(&scope.into())?;
+        range.open = true;
+        Some(range.first)
     }
 
     /// The scopes of the closed ranges.
     pub(super) fn closed(&self) -> Vec<Scope> {
-        self.ranges.iter().filter(|(_, gate)| !gate.open).map(|(scope, _)| *scope).collect()
+        self.ranges.iter().filter(|(_, range)| !range.open).map(|(scope, _)| *scope).collect()
     }
 
     /// The catch-up reader passed a record through its parked ranges.
@@ -102,42 +102,42 @@ impl ParkedPartitions {
         let scope = scope.into();
         let whole = Scope::Topic(scope.topic());
         for scope in [Some(scope), Some(whole).filter(|whole| *whole != scope)].into_iter().flatten() {
-            if let Some(gate) = self.ranges.get_mut(&scope).filter(|gate| gate.open) {
-                gate.waiting = gate.waiting.saturating_sub(1);
-                gate.first = gate.first.max(lsn.next());
+            if let Some(range) = self.ranges.get_mut(&scope).filter(|range| range.open) {
+                range.waiting = range.waiting.saturating_sub(1);
+                range.first = range.first.max(lsn.next());
             }
         }
     }
 
     /// The reader of these topics has caught up with the main reader, so their open ranges are removed.
     pub(super) fn on_caught_up(&mut self, is_of_side: impl Fn(usize) -> bool) {
-        self.ranges.retain(|scope, gate| !gate.open || !is_of_side(scope.topic()));
+        self.ranges.retain(|scope, range| !range.open || !is_of_side(scope.topic()));
     }
 
     /// Whether no record passes here now.
     pub(super) fn is_closed(&self, scope: impl Into<Scope>) -> bool {
-        self.ranges.get(&scope.into()).is_some_and(|gate| !gate.open)
+        self.ranges.get(&scope.into()).is_some_and(|range| !range.open)
     }
 
     /// Whether the catch-up reader of these topics is needed.
     pub(super) fn any_open(&self, is_of_side: impl Fn(usize) -> bool) -> bool {
-        self.ranges.iter().any(|(scope, gate)| gate.open && is_of_side(scope.topic()))
+        self.ranges.iter().any(|(scope, range)| range.open && is_of_side(scope.topic()))
     }
 
     /// Whether a catch-up reader is needed for any other scope.
     pub(super) fn any_other_open(&self, scope: impl Into<Scope>) -> bool {
         let scope = scope.into();
-        self.ranges.iter().any(|(other, gate)| gate.open && *other != scope)
+        self.ranges.iter().any(|(other, range)| range.open && *other != scope)
     }
 
     /// Number of parked records, with the number of their topic. The number is approximate while they are released.
     pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.ranges.iter().map(|(scope, gate)| (scope.topic(), gate.waiting))
+        self.ranges.iter().map(|(scope, range)| (scope.topic(), range.waiting))
     }
 
     /// Number of parked records by topic, with the reason.
     pub(super) fn parked(&self) -> impl Iterator<Item = ParkedTopic> {
-        self.ranges.iter().map(|(scope, gate)| (scope.topic(), gate.waiting, scope.reason()))
+        self.ranges.iter().map(|(scope, range)| (scope.topic(), range.waiting, scope.reason()))
     }
 
     /// Whether no record is parked.
@@ -154,109 +154,119 @@ mod tests {
     const P: TopicPartition = TopicPartition { topic: 0, partition: 3 };
 
     #[test]
-    fn a_closed_gate_stops_both_sides_and_an_open_one_only_the_main_side() {
-        let mut gates = ParkedPartitions::default();
-        assert!(!gates.blocks(P, ReadSide::Main, Lsn(5)));
-        gates.hold(P, Lsn(5));
-        assert!(gates.blocks(P, ReadSide::Main, Lsn(9)) && gates.blocks(P, ReadSide::CatchUp, Lsn(5)));
-        assert_eq!(gates.open(P), Some(Lsn(5)));
-        assert!(!gates.blocks(P, ReadSide::CatchUp, Lsn(5)));
-        assert!(gates.blocks(P, ReadSide::Main, Lsn(10)), "it would overtake 5 and 9");
-        gates.on_caught_up(|_| true);
-        assert!(!gates.blocks(P, ReadSide::Main, Lsn(11)));
+    fn an_open_range_blocks_only_the_main_reader() {
+        let mut partitions = ParkedPartitions::default();
+        assert!(!partitions.blocks(P, ReadSide::Main, Lsn(5)));
+        partitions.hold(P, Lsn(5));
+        assert!(
+            partitions.blocks(P, ReadSide::Main, Lsn(9)) && partitions.blocks(P, ReadSide::CatchUp, Lsn(5))
+        );
+        assert_eq!(partitions.open(P), Some(Lsn(5)));
+        assert!(!partitions.blocks(P, ReadSide::CatchUp, Lsn(5)));
+        assert!(partitions.blocks(P, ReadSide::Main, Lsn(10)), "it would overtake 5 and 9");
+        partitions.on_caught_up(|_| true);
+        assert!(!partitions.blocks(P, ReadSide::Main, Lsn(11)));
     }
 
     #[test]
-    fn a_failure_below_what_was_held_moves_the_beginning_back() {
-        let mut gates = ParkedPartitions::default();
-        gates.hold(P, Lsn(50));
-        gates.hold(P, Lsn(7));
-        assert_eq!(gates.open(P), Some(Lsn(7)));
+    fn a_failure_below_the_parked_records_moves_the_start_back() {
+        let mut partitions = ParkedPartitions::default();
+        partitions.hold(P, Lsn(50));
+        partitions.hold(P, Lsn(7));
+        assert_eq!(partitions.open(P), Some(Lsn(7)));
     }
 
     #[test]
-    fn what_was_closed_again_survives_the_meeting() {
-        let mut gates = ParkedPartitions::default();
-        gates.hold(P, Lsn(5));
-        gates.open(P);
-        gates.hold(P, Lsn(6));
-        gates.on_caught_up(|_| true);
-        assert!(gates.is_closed(P));
-        assert_eq!(gates.open(P), Some(Lsn(5)));
+    fn a_range_closed_again_survives_the_catch_up() {
+        let mut partitions = ParkedPartitions::default();
+        partitions.hold(P, Lsn(5));
+        partitions.open(P);
+        partitions.hold(P, Lsn(6));
+        partitions.on_caught_up(|_| true);
+        assert!(partitions.is_closed(P));
+        assert_eq!(partitions.open(P), Some(Lsn(5)));
     }
 
     /// Regression: such a record was counted twice, in the range of its partition and in that of its topic.
     #[test]
-    fn a_record_that_passes_the_gate_of_its_topic_counts_once() {
+    fn a_record_that_passes_its_topics_range_counts_once() {
         let topic = Scope::Topic(0);
-        let mut gates = ParkedPartitions::default();
-        (5..=8).for_each(|lsn| gates.hold(topic, Lsn(lsn)));
-        gates.open(topic);
-        gates.on_passed(topic, Lsn(5));
-        assert_eq!(gates.waiting().collect::<Vec<_>>(), [(0, 3)]);
+        let mut partitions = ParkedPartitions::default();
+        (5..=8).for_each(|lsn| partitions.hold(topic, Lsn(lsn)));
+        partitions.open(topic);
+        partitions.on_passed(topic, Lsn(5));
+        assert_eq!(partitions.waiting().collect::<Vec<_>>(), [(0, 3)]);
     }
 
     /// Regression: a partition that repeatedly became unavailable had everything read again from the first record
     /// ever parked.
     #[test]
-    fn a_gate_that_closes_again_begins_behind_what_passed() {
-        let mut gates = ParkedPartitions::default();
-        gates.hold(P, Lsn(5));
-        gates.blocks(P, ReadSide::Main, Lsn(6));
-        gates.blocks(P, ReadSide::Main, Lsn(9));
-        gates.open(P);
-        gates.on_passed(P, Lsn(5));
-        gates.on_passed(P, Lsn(6));
-        gates.hold(P, Lsn(9));
-        assert_eq!(gates.waiting().map(|(_, n)| n).sum::<u64>(), 1);
-        assert_eq!(gates.open(P), Some(Lsn(7)));
-        gates.hold(P, Lsn(6));
-        assert_eq!(gates.open(P), Some(Lsn(6)), "the producer returned it");
+    fn a_range_that_closes_again_begins_behind_passed_records() {
+        let mut partitions = ParkedPartitions::default();
+        partitions.hold(P, Lsn(5));
+        partitions.blocks(P, ReadSide::Main, Lsn(6));
+        partitions.blocks(P, ReadSide::Main, Lsn(9));
+        partitions.open(P);
+        partitions.on_passed(P, Lsn(5));
+        partitions.on_passed(P, Lsn(6));
+        partitions.hold(P, Lsn(9));
+        assert_eq!(partitions.waiting().map(|(_, n)| n).sum::<u64>(), 1);
+        assert_eq!(partitions.open(P), Some(Lsn(7)));
+        partitions.hold(P, Lsn(6));
+        assert_eq!(partitions.open(P), Some(Lsn(6)), "the producer returned it");
     }
 
     /// Regression: records parked for partition 3 of 4 were overtaken by records of the same keys, sent to partition
     /// 5 of 8.
     #[test]
-    fn what_is_held_of_a_topic_moves_to_one_gate_that_begins_at_the_first_record() {
+    fn merging_a_topic_starts_at_its_first_parked_record() {
         let (other_partition, other_topic) =
             (TopicPartition { topic: 0, partition: 1 }, TopicPartition { topic: 1, partition: 3 });
-        let mut gates = ParkedPartitions::default();
-        gates.hold(P, Lsn(50));
-        gates.hold(other_partition, Lsn(20));
-        gates.hold(other_topic, Lsn(10));
-        gates.open(other_partition);
-        gates.merge_topic(0);
-        assert!(!gates.is_closed(P) && !gates.is_closed(other_partition) && gates.is_closed(other_topic));
+        let mut partitions = ParkedPartitions::default();
+        partitions.hold(P, Lsn(50));
+        partitions.hold(other_partition, Lsn(20));
+        partitions.hold(other_topic, Lsn(10));
+        partitions.open(other_partition);
+        partitions.merge_topic(0);
+        assert!(
+            !partitions.is_closed(P)
+                && !partitions.is_closed(other_partition)
+                && partitions.is_closed(other_topic)
+        );
         let whole = Scope::Topic(0);
         assert!(
-            gates.blocks(whole, ReadSide::Main, Lsn(60)) && gates.blocks(whole, ReadSide::CatchUp, Lsn(20))
+            partitions.blocks(whole, ReadSide::Main, Lsn(60))
+                && partitions.blocks(whole, ReadSide::CatchUp, Lsn(20))
         );
         // The producer returns the records that were in flight under the old number of partitions.
-        gates.hold(P, Lsn(7));
-        assert!(!gates.is_closed(P), "it waits with the topic");
-        assert_eq!(gates.open(whole), Some(Lsn(7)));
+        partitions.hold(P, Lsn(7));
+        assert!(!partitions.is_closed(P), "it waits with the topic");
+        assert_eq!(partitions.open(whole), Some(Lsn(7)));
         assert!(
-            !gates.blocks(whole, ReadSide::CatchUp, Lsn(7)) && gates.blocks(whole, ReadSide::Main, Lsn(61))
+            !partitions.blocks(whole, ReadSide::CatchUp, Lsn(7))
+                && partitions.blocks(whole, ReadSide::Main, Lsn(61))
         );
     }
 
     #[test]
-    fn a_topic_aside_keeps_its_open_gates_when_the_others_have_caught_up() {
-        let mut gates = ParkedPartitions::default();
-        gates.hold(P, Lsn(5));
-        gates.open(P);
-        gates.on_caught_up(|topic| topic != 0);
-        assert!(gates.any_open(|_| true) && !gates.any_open(|topic| topic != 0));
-        assert!(gates.blocks(P, ReadSide::Main, Lsn(6)) && !gates.blocks(P, ReadSide::Topic(0), Lsn(5)));
+    fn a_topic_reader_keeps_its_ranges_when_others_catch_up() {
+        let mut partitions = ParkedPartitions::default();
+        partitions.hold(P, Lsn(5));
+        partitions.open(P);
+        partitions.on_caught_up(|topic| topic != 0);
+        assert!(partitions.any_open(|_| true) && !partitions.any_open(|topic| topic != 0));
+        assert!(
+            partitions.blocks(P, ReadSide::Main, Lsn(6)) && !partitions.blocks(P, ReadSide::Topic(0), Lsn(5))
+        );
     }
 
     #[test]
-    fn records_held_are_counted_once_however_often_they_come_by() {
-        let mut gates = ParkedPartitions::default();
-        gates.hold(P, Lsn(5));
-        gates.blocks(P, ReadSide::CatchUp, Lsn(5));
-        gates.blocks(P, ReadSide::Main, Lsn(8));
-        gates.blocks(P, ReadSide::CatchUp, Lsn(8));
-        assert_eq!(gates.waiting().map(|(_, n)| n).sum::<u64>(), 2);
+    fn a_parked_record_is_counted_once_despite_repeated_reads() {
+        let mut partitions = ParkedPartitions::default();
+        partitions.hold(P, Lsn(5));
+        partitions.blocks(P, ReadSide::CatchUp, Lsn(5));
+        partitions.blocks(P, ReadSide::Main, Lsn(8));
+        partitions.blocks(P, ReadSide::CatchUp, Lsn(8));
+        assert_eq!(partitions.waiting().map(|(_, n)| n).sum::<u64>(), 2);
     }
 }

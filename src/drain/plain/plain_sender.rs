@@ -100,9 +100,9 @@ impl PlainSender {
         place: TopicPartition,
         way: SendMode,
     ) -> Disposition {
-        let window = &mut state.in_flight;
-        if window.has_stalled(place, record.now) {
-            window.park(place);
+        let in_flight = &mut state.in_flight;
+        if in_flight.has_stalled(place, record.now) {
+            in_flight.park(place);
             return self.hold(place, record.lsn());
         }
         if way.solo || state.policy.topic(place.topic).constraints.is_slow() {
@@ -110,7 +110,7 @@ impl PlainSender {
         }
         // A slow partition must not block the others. The catch-up reader may exist for this partition alone.
         let holds_up = record.side == ReadSide::Main || self.parked.any_other_open(place);
-        if holds_up && window.on_blocked(place, record.now) {
+        if holds_up && in_flight.on_blocked(place, record.now) {
             return self.hold(place, record.lsn());
         }
         Disposition::Wait
@@ -224,8 +224,8 @@ impl Sender for PlainSender {
 
     fn park(&mut self, state: &DispatchState, record: &Candidate<'_>, scope: Scope) -> Disposition {
         if matches!(scope, Scope::Deferred(_)) {
-            let asked = state.values.is_requested(record.lsn());
-            self.keys.hold(parked_keys::slot_of(record), record.lsn(), asked);
+            let was_requested = state.values.is_requested(record.lsn());
+            self.keys.hold(parked_keys::slot_of(record), record.lsn(), was_requested);
             return Disposition::Done;
         }
         self.hold(scope, record.lsn())

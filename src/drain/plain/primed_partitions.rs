@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partition_knows_a_producer_from_a_confirmation_until_it_was_long_silent_or_another_follows() {
+    fn a_partition_stays_primed_until_it_expires_or_is_cleared() {
         let (mut primed, now) = (PrimedPartitions::default(), Instant::now());
         let (place, other) =
             (TopicPartition { topic: 0, partition: 1 }, TopicPartition { topic: 1, partition: 1 });

@@ -28,14 +28,14 @@ pub(super) struct ReconnectingProducer {
 impl ReconnectingProducer {
     /// Starts without a producer.
     pub(super) fn new(
-        link: &Arc<ProducerSettings>,
+        settings: &Arc<ProducerSettings>,
         guarantee: GapPolicy,
         notify: &Arc<Notify>,
         backoff: Backoff,
     ) -> Self {
-        let (link, notify, now) = (Arc::clone(link), Arc::clone(notify), Instant::now());
+        let (settings, notify, now) = (Arc::clone(settings), Arc::clone(notify), Instant::now());
         Self {
-            settings: link,
+            settings,
             guarantee,
             notify,
             producer: None,

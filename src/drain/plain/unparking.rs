@@ -21,8 +21,8 @@ impl Dispatcher<PlainSender> {
             if matches!(scope, Scope::Topic(_)) {
                 self.sender.on_in_flight_empty(&mut self.state.policy, topic);
             }
-            let is_aside = self.sender.topics_read_apart.contains(&topic);
-            let side = if is_aside { ReadSide::Topic(topic) } else { ReadSide::CatchUp };
+            let is_read_apart = self.sender.topics_read_apart.contains(&topic);
+            let side = if is_read_apart { ReadSide::Topic(topic) } else { ReadSide::CatchUp };
             begin.extend(self.sender.parked.open(scope).map(|first| (side, first)));
         }
         begin
@@ -53,19 +53,19 @@ impl Dispatcher<PlainSender> {
     /// `position`, or a new reader may begin. Returns the record at which it must begin.
     pub(super) fn unpark_keys(&mut self, position: Option<Lsn>, now: Instant) -> Option<Lsn> {
         let Self { state, sender } = self;
-        let news = state.values.take_completions();
+        let has_completions = state.values.take_completions();
         if sender.keys.is_empty() {
             return None;
         }
-        sender.has_new_values |= news;
-        let worth = match position {
+        sender.has_new_values |= has_completions;
+        let is_worthwhile = match position {
             // Only new values justify more work for a running catch-up reader.
-            Some(_) => news,
+            Some(_) => has_completions,
             None => {
                 sender.has_new_values || (sender.keys.has_unrequested() && state.values.has_room_for_many())
             }
         };
-        if !worth || (position.is_none() && !state.rescan.may_begin(now)) {
+        if !is_worthwhile || (position.is_none() && !state.rescan.may_begin(now)) {
             return None;
         }
         let (sealed, room) = (&state.values, state.values.free_requests());
@@ -82,21 +82,21 @@ impl Dispatcher<PlainSender> {
 
     /// A catch-up reader has caught up with the main reader.
     pub(super) fn on_caught_up(&mut self, side: ReadSide, head: Lsn) {
-        let PlainSender { parked, topics_read_apart: asides, keys, .. } = &mut self.sender;
+        let PlainSender { parked, topics_read_apart: read_apart, keys, .. } = &mut self.sender;
         if let ReadSide::Topic(topic) = side {
             parked.on_caught_up(|of| of == topic);
-            asides.remove(&topic);
+            read_apart.remove(&topic);
         } else {
-            parked.on_caught_up(|topic| !asides.contains(&topic));
+            parked.on_caught_up(|topic| !read_apart.contains(&topic));
             keys.on_position(head);
         }
     }
 
     /// Whether the catch-up reader, at this position, has nothing more to do.
     pub(super) fn is_caught_up(&mut self, position: Lsn) -> bool {
-        let PlainSender { parked, topics_read_apart: asides, keys, .. } = &mut self.sender;
+        let PlainSender { parked, topics_read_apart: read_apart, keys, .. } = &mut self.sender;
         keys.on_position(position);
-        !keys.any_open() && !parked.any_open(|topic| !asides.contains(&topic))
+        !keys.any_open() && !parked.any_open(|topic| !read_apart.contains(&topic))
     }
 
     /// Does maintenance that is due: builds a producer, fetches metadata of topics, drops unneeded state.

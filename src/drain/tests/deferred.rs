@@ -53,9 +53,9 @@ impl DrainFixture {
 
     /// Releases results until all records are delivered.
     fn wait_until_drained_with(&self, slow: &ManualResolver) {
-        self.wait_until("drained", |house| {
+        self.wait_until("drained", |fixture| {
             slow.complete_all();
-            house.log.backlog_stats().backlog == 0
+            fixture.log.backlog_stats().backlog == 0
         });
     }
 
@@ -95,82 +95,82 @@ impl DrainFixture {
 
 /// A fixture whose values are resolved when the test releases them.
 fn with_manual_resolver() -> (DrainFixture, Arc<ManualResolver>) {
-    let (mut house, slow) = (DrainFixture::new(), Arc::new(ManualResolver::default()));
-    house.prepare = slow.clone();
-    (house, slow)
+    let (mut fixture, slow) = (DrainFixture::new(), Arc::new(ManualResolver::default()));
+    fixture.resolver = slow.clone();
+    (fixture, slow)
 }
 
 #[test]
-fn a_record_that_waits_for_its_value_holds_its_key_and_no_other() {
-    let (mut house, slow) = with_manual_resolver();
-    house.append_mixed(0..200, 10, |n| n == 0);
-    let drain = house.drain();
-    house.wait_until("others passed", |house| house.log.backlog_stats().backlog == 20);
+fn a_deferred_value_parks_only_its_own_key() {
+    let (mut fixture, slow) = with_manual_resolver();
+    fixture.append_mixed(0..200, 10, |n| n == 0);
+    let drain = fixture.drain();
+    fixture.wait_until("others passed", |fixture| fixture.log.backlog_stats().backlog == 20);
     let handle = drain.handle();
-    house.wait_until("held", |_| handle.parked().get(TOPIC) == Some(&20));
-    house.append_mixed(200..210, 10, |_| false);
-    house.wait_until("others passed again", |house| house.log.backlog_stats().backlog == 21);
+    fixture.wait_until("parked", |_| handle.parked().get(TOPIC) == Some(&20));
+    fixture.append_mixed(200..210, 10, |_| false);
+    fixture.wait_until("others passed again", |fixture| fixture.log.backlog_stats().backlog == 21);
     assert_eq!(slow.complete_all(), 1);
-    house.wait_until_drained();
-    house.wait_until("gauge back", |_| handle.parked().get(TOPIC) == Some(&0));
+    fixture.wait_until_drained();
+    fixture.wait_until("gauge back", |_| handle.parked().get(TOPIC) == Some(&0));
     drain.stop(Instant::now() + LIMIT);
-    house.assert_in_order(TOPIC, 0..210, 10, &[]);
-    house.assert_no_secret();
-    assert_eq!(house.log.backlog_stats().dead, 0);
+    fixture.assert_in_order(TOPIC, 0..210, 10, &[]);
+    fixture.assert_no_secret();
+    assert_eq!(fixture.log.backlog_stats().dead, 0);
 }
 
 #[test]
-fn keys_keep_their_order_with_many_sealed_records_and_over_a_restart() {
-    let (mut house, slow) = with_manual_resolver();
+fn deferred_values_keep_key_order_across_a_restart() {
+    let (mut fixture, slow) = with_manual_resolver();
     // More than a worker requests in advance, several of each key, and new ones while old ones wait.
     let is_sealed = |n: u64| n.is_multiple_of(3) || n % 7 == 1;
-    house.append_mixed(0..3000, 150, is_sealed);
-    let drain = house.drain();
-    house.wait_until("asked", |_| slow.waiting() > 100);
-    house.append_mixed(3000..3600, 150, is_sealed);
-    house.wait_until("some are delivered", |house| {
+    fixture.append_mixed(0..3000, 150, is_sealed);
+    let drain = fixture.drain();
+    fixture.wait_until("requested", |_| slow.waiting() > 100);
+    fixture.append_mixed(3000..3600, 150, is_sealed);
+    fixture.wait_until("some are delivered", |fixture| {
         slow.complete_all();
-        house.log.backlog_stats().backlog < 2000
+        fixture.log.backlog_stats().backlog < 2000
     });
     // Results of the earlier run arrive when no worker waits for them any more.
     drain.stop(Instant::now());
-    house.append_mixed(3600..4000, 150, is_sealed);
-    let drain = house.drain();
-    house.wait_until_drained_with(&slow);
+    fixture.append_mixed(3600..4000, 150, is_sealed);
+    let drain = fixture.drain();
+    fixture.wait_until_drained_with(&slow);
     drain.stop(Instant::now() + LIMIT);
-    assert_eq!(house.log.backlog_stats().dead, 0);
-    house.assert_in_order(TOPIC, 0..4000, 150, &[]);
-    house.assert_no_secret();
+    assert_eq!(fixture.log.backlog_stats().dead, 0);
+    fixture.assert_in_order(TOPIC, 0..4000, 150, &[]);
+    fixture.assert_no_secret();
 }
 
 #[test]
-fn a_record_that_goes_again_needs_no_second_hash() {
-    let (mut house, slow) = with_manual_resolver();
-    house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
-    house.inject_errors(&[NOT_AUTHORIZED; 3]);
-    house.append_mixed(0..20, 20, |n| n < 10);
-    let drain = house.drain();
-    house.wait_until("asked", |_| slow.waiting() == 10);
+fn a_record_that_is_sent_again_needs_no_second_hash() {
+    let (mut fixture, slow) = with_manual_resolver();
+    fixture.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
+    fixture.inject_errors(&[NOT_AUTHORIZED; 3]);
+    fixture.append_mixed(0..20, 20, |n| n < 10);
+    let drain = fixture.drain();
+    fixture.wait_until("requested", |_| slow.waiting() == 10);
     assert_eq!(slow.complete_all(), 10);
-    house.wait_until_drained();
+    fixture.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
     assert_eq!(slow.waiting(), 0);
-    house.assert_in_order(TOPIC, 0..20, 20, &[]);
-    house.assert_no_secret();
+    fixture.assert_in_order(TOPIC, 0..20, 20, &[]);
+    fixture.assert_no_secret();
 }
 
 #[test]
 fn a_missing_result_is_requested_again() {
-    let (mut house, slow) = with_manual_resolver();
-    house.append_mixed(0..5, 5, |n| n == 2);
-    let drain = house.drain();
-    house.wait_until("asked", |_| slow.waiting() == 1);
+    let (mut fixture, slow) = with_manual_resolver();
+    fixture.append_mixed(0..5, 5, |n| n == 2);
+    let drain = fixture.drain();
+    fixture.wait_until("requested", |_| slow.waiting() == 1);
     slow.0.lock().clear();
-    house.wait_until("requested again", |_| slow.waiting() == 1);
+    fixture.wait_until("requested again", |_| slow.waiting() == 1);
     slow.complete_all();
-    house.wait_until_drained();
+    fixture.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    house.assert_in_order(TOPIC, 0..5, 5, &[]);
+    fixture.assert_in_order(TOPIC, 0..5, 5, &[]);
 }
 
 /// Returns the original value.
@@ -183,26 +183,26 @@ impl ValueResolver for UnchangedResolver {
 }
 
 #[test]
-fn a_value_that_nobody_made_final_never_leaves() {
-    for (prepare, reason) in [
+fn an_unresolved_value_is_never_sent() {
+    for (resolver, reason) in [
         (Arc::new(UnchangedResolver) as Arc<dyn ValueResolver>, "sealed: not hashed"),
         (Arc::new(NoDeferredValues), "sealed: nobody hashes here"),
     ] {
-        let mut house = DrainFixture::new();
-        house.prepare = prepare;
-        house.append_mixed(0..10, 5, |n| n == 3);
-        let drain = house.drain();
-        house.wait_until_drained();
+        let mut fixture = DrainFixture::new();
+        fixture.resolver = resolver;
+        fixture.append_mixed(0..10, 5, |n| n == 3);
+        let drain = fixture.drain();
+        fixture.wait_until_drained();
         drain.stop(Instant::now() + LIMIT);
-        let wal::RecordState::Dead { reason: found, .. } = house.log.record_state(Lsn(4)).unwrap() else {
+        let wal::RecordState::Dead { reason: found, .. } = fixture.log.record_state(Lsn(4)).unwrap() else {
             panic!("not a dead letter")
         };
         assert_eq!(found, reason);
-        house.assert_in_order(TOPIC, 0..10, 5, &[3]);
-        house.assert_no_secret();
+        fixture.assert_in_order(TOPIC, 0..10, 5, &[3]);
+        fixture.assert_no_secret();
         // This log is not encrypted, and neither is its dead-letter store.
         let wal::dead_letters::DeadEntry::Letter(letter) =
-            house.log.dead_letters().get(Lsn(4)).unwrap().unwrap()
+            fixture.log.dead_letters().get(Lsn(4)).unwrap().unwrap()
         else {
             panic!("no dead letter")
         };

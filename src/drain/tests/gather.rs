@@ -32,38 +32,38 @@ fn wait_for_outcome(statuses: &Statuses, id: &CommandId) {
 
 #[test]
 fn a_record_that_a_client_waits_for_is_not_gathered() {
-    let mut house = DrainFixture::new();
-    let (drain, statuses) = house.gathering();
-    let lsn = house.writer.next_lsn();
-    house.append(TOPIC, 1..3, 1);
-    wait_for_outcome(&statuses, &house.id_of(lsn));
+    let mut fixture = DrainFixture::new();
+    let (drain, statuses) = fixture.gathering();
+    let lsn = fixture.writer.next_lsn();
+    fixture.append(TOPIC, 1..3, 1);
+    wait_for_outcome(&statuses, &fixture.id_of(lsn));
     // The record was sent, and the one behind it as well.
-    house.wait_until_drained();
+    fixture.wait_until_drained();
     // No client waits for this record: it is gathered, and remains in the log at the stop.
-    house.append(TOPIC, 3..4, 1);
+    fixture.append(TOPIC, 3..4, 1);
     drain.stop(Instant::now() + LIMIT);
-    house.assert_in_order(TOPIC, 0..3, 1, &[]);
+    fixture.assert_in_order(TOPIC, 0..3, 1, &[]);
 }
 
 #[test]
 fn full_batches_are_not_gathered() {
-    let mut house = DrainFixture::new();
-    let (drain, _) = house.gathering();
-    house.append(TOPIC, 1..FULL_BATCH_RECORDS, 1);
-    assert_eq!(house.log.backlog_stats().backlog, FULL_BATCH_RECORDS - 1, "one fewer is gathered");
-    house.append(TOPIC, FULL_BATCH_RECORDS..FULL_BATCH_RECORDS + 1, 1);
-    house.wait_until_drained();
+    let mut fixture = DrainFixture::new();
+    let (drain, _) = fixture.gathering();
+    fixture.append(TOPIC, 1..FULL_BATCH_RECORDS, 1);
+    assert_eq!(fixture.log.backlog_stats().backlog, FULL_BATCH_RECORDS - 1, "one fewer is gathered");
+    fixture.append(TOPIC, FULL_BATCH_RECORDS..FULL_BATCH_RECORDS + 1, 1);
+    fixture.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    house.assert_in_order(TOPIC, 0..FULL_BATCH_RECORDS + 1, 1, &[]);
+    fixture.assert_in_order(TOPIC, 0..FULL_BATCH_RECORDS + 1, 1, &[]);
 }
 
 #[test]
-fn a_stop_does_not_wait_for_what_is_gathered() {
-    let mut house = DrainFixture::new();
-    let (drain, _) = house.gathering();
-    house.append(TOPIC, 1..10, 1);
+fn a_stop_does_not_wait_for_gathered_records() {
+    let mut fixture = DrainFixture::new();
+    let (drain, _) = fixture.gathering();
+    fixture.append(TOPIC, 1..10, 1);
     let begun = Instant::now();
     drain.stop(Instant::now() + LIMIT);
     assert!(begun.elapsed() < LIMIT, "the gathering thread received the stop");
-    assert_eq!(house.log.backlog_stats().backlog, 9, "the log keeps them");
+    assert_eq!(fixture.log.backlog_stats().backlog, 9, "the log keeps them");
 }

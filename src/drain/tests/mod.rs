@@ -33,7 +33,7 @@ struct DrainFixture {
     metrics: Arc<Metrics>,
     config: Config,
     kafka: kafka::Config,
-    prepare: Arc<dyn ValueResolver>,
+    resolver: Arc<dyn ValueResolver>,
     _dir: tempfile::TempDir,
 }
 
@@ -56,7 +56,7 @@ impl DrainFixture {
                 ..Config::default()
             },
             kafka: kafka::Config::default(),
-            prepare: Arc::new(NoDeferredValues),
+            resolver: Arc::new(NoDeferredValues),
             _dir: dir,
         }
     }
@@ -82,13 +82,13 @@ impl DrainFixture {
     /// A fixture with one worker and one partition, requests of one record, and delayed responses, so that several
     /// are in flight at once. (While five records are, librdkafka sends no further request.)
     fn pipelined() -> Self {
-        let mut house = Self::new();
-        house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
-        house.config.workers = ThreadCount::Count(1.try_into().unwrap());
-        house.kafka.batch_size = ByteSize::kib(1);
-        house.delay_responses(Duration::from_millis(50));
-        house.append_padded(TOPIC, 0..60, 2, 800);
-        house
+        let mut fixture = Self::new();
+        fixture.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
+        fixture.config.workers = ThreadCount::Count(1.try_into().unwrap());
+        fixture.kafka.batch_size = ByteSize::kib(1);
+        fixture.delay_responses(Duration::from_millis(50));
+        fixture.append_padded(TOPIC, 0..60, 2, 800);
+        fixture
     }
 
     fn commit(&mut self, payloads: &[(u8, Vec<u8>)]) {
@@ -118,7 +118,7 @@ impl DrainFixture {
             alarm: FatalSignal::default(),
             bootstrap: self.broker.bootstrap().to_owned(),
             backpressure: None,
-            resolver: Arc::clone(&self.prepare),
+            resolver: Arc::clone(&self.resolver),
             tracer: Tracer::default(),
         }
     }
@@ -133,7 +133,7 @@ impl DrainFixture {
     }
 
     fn wait_until_drained(&self) {
-        self.wait_until("drained", |house| house.log.backlog_stats().backlog == 0);
+        self.wait_until("drained", |fixture| fixture.log.backlog_stats().backlog == 0);
     }
 
     fn inject_errors(&self, errors: &[RDKafkaRespErr]) {
@@ -228,186 +228,186 @@ const NOT_AUTHORIZED: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_A
 const NO_ERROR: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
 
 #[test]
-fn everything_arrives_and_every_key_in_order() {
-    let mut house = DrainFixture::new();
-    house.append(TOPIC, 0..3000, 40);
-    let drain = house.drain();
-    house.append(TOPIC, 3000..6000, 40);
-    house.wait_until_drained();
+fn all_records_arrive_in_the_order_of_their_key() {
+    let mut fixture = DrainFixture::new();
+    fixture.append(TOPIC, 0..3000, 40);
+    let drain = fixture.drain();
+    fixture.append(TOPIC, 3000..6000, 40);
+    fixture.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    house.assert_in_order(TOPIC, 0..6000, 40, &[]);
-    assert_eq!(house.metrics.sent.with_label_values(&[TOPIC]).get(), 6000);
-    assert!(matches!(house.log.record_state(Lsn(1)).unwrap(), wal::RecordState::Sent(_)));
+    fixture.assert_in_order(TOPIC, 0..6000, 40, &[]);
+    assert_eq!(fixture.metrics.sent.with_label_values(&[TOPIC]).get(), 6000);
+    assert!(matches!(fixture.log.record_state(Lsn(1)).unwrap(), wal::RecordState::Sent(_)));
 }
 
 #[test]
-fn weaker_confirmations_deliver_everything_too() {
+fn weaker_acks_also_deliver_all_records() {
     for acks in [kafka::Acks::Leader, kafka::Acks::None] {
-        let mut house = DrainFixture::new();
-        house.kafka.acks = acks;
-        house.append(TOPIC, 0..2000, 40);
-        let drain = house.drain();
-        house.wait_until_drained();
+        let mut fixture = DrainFixture::new();
+        fixture.kafka.acks = acks;
+        fixture.append(TOPIC, 0..2000, 40);
+        let drain = fixture.drain();
+        fixture.wait_until_drained();
         drain.stop(Instant::now() + LIMIT);
-        house.wait_until("arrived", |house| {
-            house.delivered_numbers(TOPIC).values().map(Vec::len).sum::<usize>() == 2000
+        fixture.wait_until("arrived", |fixture| {
+            fixture.delivered_numbers(TOPIC).values().map(Vec::len).sum::<usize>() == 2000
         });
-        house.assert_in_order(TOPIC, 0..2000, 40, &[]);
+        fixture.assert_in_order(TOPIC, 0..2000, 40, &[]);
     }
 }
 
 /// Found by a storm of an hour, as three records of 1.5 million. A partition with too few replicas rejected the first
 /// request of a producer it did not know, and accepted the second.
 #[test]
-fn a_first_request_that_is_refused_is_not_taken_for_delivered_because_the_second_is_not() {
-    let house = DrainFixture::pipelined();
-    house.inject_errors(&[FEW_REPLICAS]);
-    let drain = house.drain();
-    house.wait_until_drained();
+fn a_rejected_first_request_is_not_taken_for_delivered() {
+    let fixture = DrainFixture::pipelined();
+    fixture.inject_errors(&[FEW_REPLICAS]);
+    let drain = fixture.drain();
+    fixture.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    house.delay_responses(Duration::ZERO);
-    house.assert_in_order(TOPIC, 0..60, 2, &[]);
+    fixture.delay_responses(Duration::ZERO);
+    fixture.assert_in_order(TOPIC, 0..60, 2, &[]);
 }
 
 /// Found by a storm of an hour, as 255 records of 1.5 million that librdkafka assumed to be persisted and that were
 /// not.
 #[test]
-fn what_is_said_to_be_there_without_an_offset_goes_again() {
-    let house = DrainFixture::pipelined();
+fn a_success_without_an_offset_is_sent_again() {
+    let fixture = DrainFixture::pipelined();
     // The embedded broker stores no record that it answers in this way. To librdkafka it is a success.
-    house.inject_errors(&[NO_ERROR, DUPLICATE]);
-    let drain = house.drain();
-    house.wait_until_drained();
+    fixture.inject_errors(&[NO_ERROR, DUPLICATE]);
+    let drain = fixture.drain();
+    fixture.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    house.delay_responses(Duration::ZERO);
-    let mut arrived: Vec<u64> = house.delivered_numbers(TOPIC).into_values().flatten().collect();
+    fixture.delay_responses(Duration::ZERO);
+    let mut arrived: Vec<u64> = fixture.delivered_numbers(TOPIC).into_values().flatten().collect();
     arrived.sort_unstable();
     assert_eq!(arrived, (0..60).collect::<Vec<_>>());
 }
 
 #[test]
-fn a_batch_refused_as_a_whole_condemns_none_of_its_records() {
-    let mut house = DrainFixture::new();
-    house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
-    house.config.workers = ThreadCount::Count(1.try_into().unwrap());
-    house.append(TOPIC, 0..400, 10);
+fn a_rejected_batch_causes_no_dead_letter_by_itself() {
+    let mut fixture = DrainFixture::new();
+    fixture.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
+    fixture.config.workers = ThreadCount::Count(1.try_into().unwrap());
+    fixture.append(TOPIC, 0..400, 10);
     // The first record is sent alone.
-    house.inject_errors(&[NO_ERROR, TOO_LARGE]);
-    let drain = house.drain();
-    house.wait_until_drained();
+    fixture.inject_errors(&[NO_ERROR, TOO_LARGE]);
+    let drain = fixture.drain();
+    fixture.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    assert_eq!(house.log.backlog_stats().dead, 0);
-    house.assert_in_order(TOPIC, 0..400, 10, &[]);
+    assert_eq!(fixture.log.backlog_stats().dead, 0);
+    fixture.assert_in_order(TOPIC, 0..400, 10, &[]);
 }
 
 #[test]
-fn a_record_refused_alone_is_a_dead_letter_and_its_successors_keep_their_order() {
-    let mut house = DrainFixture::new();
-    house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
-    house.config.workers = ThreadCount::Count(1.try_into().unwrap());
+fn successors_of_a_rejected_record_keep_their_order() {
+    let mut fixture = DrainFixture::new();
+    fixture.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
+    fixture.config.workers = ThreadCount::Count(1.try_into().unwrap());
     // All but the first are in one batch, so that the second rejection affects the first suspect.
-    house.kafka.linger = kafka::Linger::For(Span::millis(200));
-    house.append(TOPIC, 0..20, 2);
-    house.inject_errors(&[NO_ERROR, TOO_LARGE, TOO_LARGE]);
-    let drain = house.drain();
-    house.wait_until_drained();
+    fixture.kafka.linger = kafka::Linger::For(Span::millis(200));
+    fixture.append(TOPIC, 0..20, 2);
+    fixture.inject_errors(&[NO_ERROR, TOO_LARGE, TOO_LARGE]);
+    let drain = fixture.drain();
+    fixture.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    assert_eq!(house.log.backlog_stats().dead, 1);
-    house.assert_in_order(TOPIC, 0..20, 2, &[1]);
-    let wal::RecordState::Dead { reason, .. } = house.log.record_state(Lsn(2)).unwrap() else {
+    assert_eq!(fixture.log.backlog_stats().dead, 1);
+    fixture.assert_in_order(TOPIC, 0..20, 2, &[1]);
+    let wal::RecordState::Dead { reason, .. } = fixture.log.record_state(Lsn(2)).unwrap() else {
         panic!("not a dead letter")
     };
     assert_eq!(reason, kafka::TOO_LARGE);
 }
 
 #[test]
-fn a_record_too_large_for_the_client_dies_alone() {
-    let mut house = DrainFixture::new();
-    house.append(TOPIC, 0..10, 2);
+fn a_record_too_large_for_the_client_fails_alone() {
+    let mut fixture = DrainFixture::new();
+    fixture.append(TOPIC, 0..10, 2);
     let large = [b"10 ".to_vec(), vec![b'x'; 2 << 20]].concat();
-    house.commit(&[record(TOPIC, 0, &large, Lsn(11))]);
-    house.append(TOPIC, 11..20, 2);
-    let drain = house.drain();
-    house.wait_until_drained();
+    fixture.commit(&[record(TOPIC, 0, &large, Lsn(11))]);
+    fixture.append(TOPIC, 11..20, 2);
+    let drain = fixture.drain();
+    fixture.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    assert_eq!(house.log.backlog_stats().dead, 1);
-    house.assert_in_order(TOPIC, 0..20, 2, &[10]);
+    assert_eq!(fixture.log.backlog_stats().dead, 1);
+    fixture.assert_in_order(TOPIC, 0..20, 2, &[10]);
 }
 
 #[test]
-fn what_is_no_envelope_is_a_dead_letter() {
-    let mut house = DrainFixture::new();
-    house.commit(&[(0, b"from the future".to_vec())]);
-    house.append(TOPIC, 0..10, 2);
-    let drain = house.drain();
-    house.wait_until_drained();
+fn an_invalid_envelope_becomes_a_dead_letter() {
+    let mut fixture = DrainFixture::new();
+    fixture.commit(&[(0, b"from the future".to_vec())]);
+    fixture.append(TOPIC, 0..10, 2);
+    let drain = fixture.drain();
+    fixture.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    assert_eq!(house.log.backlog_stats().dead, 1);
-    house.assert_in_order(TOPIC, 0..10, 2, &[]);
+    assert_eq!(fixture.log.backlog_stats().dead, 1);
+    fixture.assert_in_order(TOPIC, 0..10, 2, &[]);
 }
 
 #[test]
-fn an_unknown_topic_holds_its_records_and_others_pass() {
-    let mut house = DrainFixture::new();
-    house.broker.cluster().topic_error("lost", UNKNOWN).unwrap();
-    house.append("lost", 0..500, 10);
-    house.append(TOPIC, 0..500, 10);
-    let drain = house.drain();
-    house.wait_until("others passed", |house| house.log.backlog_stats().backlog == 500);
+fn an_unknown_topic_parks_its_records_and_others_pass() {
+    let mut fixture = DrainFixture::new();
+    fixture.broker.cluster().topic_error("lost", UNKNOWN).unwrap();
+    fixture.append("lost", 0..500, 10);
+    fixture.append(TOPIC, 0..500, 10);
+    let drain = fixture.drain();
+    fixture.wait_until("others passed", |fixture| fixture.log.backlog_stats().backlog == 500);
     let handle = drain.handle();
-    house.wait_until("held", |_| handle.parked().get("lost") == Some(&500));
-    house.wait_until("none waits", |_| handle.oldest_waiting().is_none());
-    house.broker.cluster().topic_error("lost", NO_ERROR).unwrap();
-    house.append("lost", 500..600, 10);
-    house.wait_until_drained();
-    house.wait_until("gauge back", |_| handle.parked().get("lost") == Some(&0));
+    fixture.wait_until("parked", |_| handle.parked().get("lost") == Some(&500));
+    fixture.wait_until("no record waits", |_| handle.oldest_waiting().is_none());
+    fixture.broker.cluster().topic_error("lost", NO_ERROR).unwrap();
+    fixture.append("lost", 500..600, 10);
+    fixture.wait_until_drained();
+    fixture.wait_until("gauge back", |_| handle.parked().get("lost") == Some(&0));
     drain.stop(Instant::now() + LIMIT);
-    assert_eq!(house.log.backlog_stats().dead, 0);
-    house.assert_in_order("lost", 0..600, 10, &[]);
-    house.assert_in_order(TOPIC, 0..500, 10, &[]);
+    assert_eq!(fixture.log.backlog_stats().dead, 0);
+    fixture.assert_in_order("lost", 0..600, 10, &[]);
+    fixture.assert_in_order(TOPIC, 0..500, 10, &[]);
 }
 
 #[test]
-fn after_the_grace_time_an_unknown_topics_records_are_dead_letters_until_it_is_mended() {
-    let mut house = DrainFixture::new();
-    house.config.topic_fault_grace = Span::millis(300);
-    house.broker.cluster().topic_error("lost", UNKNOWN).unwrap();
-    house.append("lost", 0..200, 10);
-    let drain = house.drain();
-    house.wait_until_drained();
-    assert_eq!(house.log.backlog_stats().dead, 200);
-    house.append("lost", 200..210, 10);
-    house.wait_until_drained();
-    assert_eq!(house.log.backlog_stats().dead, 210);
-    house.broker.cluster().topic_error("lost", NO_ERROR).unwrap();
+fn an_unknown_topic_is_dead_lettered_after_the_grace_time() {
+    let mut fixture = DrainFixture::new();
+    fixture.config.topic_fault_grace = Span::millis(300);
+    fixture.broker.cluster().topic_error("lost", UNKNOWN).unwrap();
+    fixture.append("lost", 0..200, 10);
+    let drain = fixture.drain();
+    fixture.wait_until_drained();
+    assert_eq!(fixture.log.backlog_stats().dead, 200);
+    fixture.append("lost", 200..210, 10);
+    fixture.wait_until_drained();
+    assert_eq!(fixture.log.backlog_stats().dead, 210);
+    fixture.broker.cluster().topic_error("lost", NO_ERROR).unwrap();
     // The metadata is fetched again within 200 ms, the maximum delay.
-    let sent = house.metrics.sent.with_label_values(&["lost"]);
+    let sent = fixture.metrics.sent.with_label_values(&["lost"]);
     let mut next = 210;
     while sent.get() == 0 {
-        house.append("lost", next..next + 1, 10);
+        fixture.append("lost", next..next + 1, 10);
         next += 1;
-        house.wait_until_drained();
+        fixture.wait_until_drained();
     }
     drain.stop(Instant::now() + LIMIT);
 }
 
 #[test]
-fn a_topic_forbidden_for_a_while_loses_nothing_and_keeps_order() {
-    let mut house = DrainFixture::new();
-    house.broker.cluster().create_topic(TOPIC, 2, 1).unwrap();
-    house.inject_errors(&[NOT_AUTHORIZED; 6]);
-    house.append(TOPIC, 0..1000, 20);
-    let drain = house.drain();
-    house.wait_until_drained();
+fn a_temporarily_forbidden_topic_loses_nothing_and_keeps_order() {
+    let mut fixture = DrainFixture::new();
+    fixture.broker.cluster().create_topic(TOPIC, 2, 1).unwrap();
+    fixture.inject_errors(&[NOT_AUTHORIZED; 6]);
+    fixture.append(TOPIC, 0..1000, 20);
+    let drain = fixture.drain();
+    fixture.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    assert_eq!(house.log.backlog_stats().dead, 0);
-    house.assert_in_order(TOPIC, 0..1000, 20, &[]);
+    assert_eq!(fixture.log.backlog_stats().dead, 0);
+    fixture.assert_in_order(TOPIC, 0..1000, 20, &[]);
 }
 
 #[test]
-fn a_partition_without_a_leader_holds_its_records_and_others_pass() {
-    let mut house = DrainFixture::new();
-    let mock = house.broker.cluster();
+fn a_partition_without_a_leader_parks_only_its_records() {
+    let mut fixture = DrainFixture::new();
+    let mock = fixture.broker.cluster();
     mock.create_topic(TOPIC, 4, 1).unwrap();
     mock.partition_leader(TOPIC, 1, None).unwrap();
     let keys = 40;
@@ -416,56 +416,58 @@ fn a_partition_without_a_leader_holds_its_records_and_others_pass() {
     drop(mock);
     // More records than the partition's share of the in-flight limit.
     for from in (0..40_000).step_by(8000) {
-        house.append(TOPIC, from..from + 8000, keys);
+        fixture.append(TOPIC, from..from + 8000, keys);
     }
-    let drain = house.drain();
-    house.wait_until("others passed", |house| house.log.backlog_stats().backlog == stuck * (40_000 / keys));
-    house.broker.cluster().partition_leader(TOPIC, 1, Some(1)).unwrap();
+    let drain = fixture.drain();
+    fixture.wait_until("others passed", |fixture| {
+        fixture.log.backlog_stats().backlog == stuck * (40_000 / keys)
+    });
+    fixture.broker.cluster().partition_leader(TOPIC, 1, Some(1)).unwrap();
     // New records of the parked keys arrive while the old ones are sent. They must not overtake.
     let mut next = 40_000;
-    while house.log.backlog_stats().backlog > 1000 {
-        house.append(TOPIC, next..next + 100, keys);
+    while fixture.log.backlog_stats().backlog > 1000 {
+        fixture.append(TOPIC, next..next + 100, keys);
         next += 100;
         std::thread::sleep(Duration::from_millis(3));
     }
-    house.wait_until_drained();
+    fixture.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    house.assert_in_order(TOPIC, 0..next, keys, &[]);
+    fixture.assert_in_order(TOPIC, 0..next, keys, &[]);
 }
 
 #[test]
-fn brokers_that_are_away_hold_everything_and_a_stop_does_not_wait_for_them() {
-    let mut house = DrainFixture::new();
-    house.append(TOPIC, 0..100, 10);
-    let drain = house.drain();
-    house.wait_until_drained();
-    house.broker.cluster().broker_down(-1).unwrap();
-    house.append(TOPIC, 100..300, 10);
-    house.wait_until("in flight", |_| drain.handle().workers().iter().any(|worker| worker.in_flight > 0));
+fn a_stop_does_not_wait_for_unavailable_brokers() {
+    let mut fixture = DrainFixture::new();
+    fixture.append(TOPIC, 0..100, 10);
+    let drain = fixture.drain();
+    fixture.wait_until_drained();
+    fixture.broker.cluster().broker_down(-1).unwrap();
+    fixture.append(TOPIC, 100..300, 10);
+    fixture.wait_until("in flight", |_| drain.handle().workers().iter().any(|worker| worker.in_flight > 0));
     let start = Instant::now();
     drain.stop(start + LIMIT);
     assert!(start.elapsed() < LIMIT / 2, "it waited for an unavailable broker");
-    assert_eq!(house.log.backlog_stats().backlog, 200);
-    house.broker.cluster().broker_up(-1).unwrap();
-    let drain = house.drain();
-    house.wait_until_drained();
+    assert_eq!(fixture.log.backlog_stats().backlog, 200);
+    fixture.broker.cluster().broker_up(-1).unwrap();
+    let drain = fixture.drain();
+    fixture.wait_until_drained();
     drain.stop(Instant::now() + LIMIT);
-    house.assert_in_order(TOPIC, 0..300, 10, &[]);
+    fixture.assert_in_order(TOPIC, 0..300, 10, &[]);
 }
 
 #[test]
-fn a_pause_begins_nothing_new_and_hearts_go_on_beating() {
-    let mut house = DrainFixture::new();
-    let drain = house.drain();
+fn a_pause_sends_nothing_new_and_heartbeats_continue() {
+    let mut fixture = DrainFixture::new();
+    let drain = fixture.drain();
     let handle = drain.handle();
     handle.pause();
-    house.wait_until("paused", |_| handle.workers().iter().all(|worker| worker.state == "paused"));
-    house.append(TOPIC, 0..10, 2);
+    fixture.wait_until("paused", |_| handle.workers().iter().all(|worker| worker.state == "paused"));
+    fixture.append(TOPIC, 0..10, 2);
     let before = handle.heartbeats();
-    house.wait_until("beating", |_| handle.heartbeats().iter().zip(&before).all(|(now, then)| now > then));
-    assert_eq!(house.log.backlog_stats().backlog, 10);
+    fixture.wait_until("beating", |_| handle.heartbeats().iter().zip(&before).all(|(now, then)| now > then));
+    assert_eq!(fixture.log.backlog_stats().backlog, 10);
     handle.resume();
-    house.wait_until_drained();
+    fixture.wait_until_drained();
     handle.observe();
     drain.stop(Instant::now() + LIMIT);
 }

@@ -206,7 +206,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_record_reaches_its_worker_once_and_in_order_however_slow_the_others_are(
+    fn every_record_reaches_its_worker_once_and_in_order(
         capacity in 1..20_000_u64,
         ops in vec(op(), 1..120),
         stuck in proptest::option::of(0..2 * WORKERS),
@@ -222,12 +222,12 @@ proptest! {
 /// second.
 #[test]
 fn the_log_is_read_once_for_all_workers() {
-    let (fs, mut house) = (MemoryFs::default(), DrainFixture::new());
+    let (fs, mut fixture) = (MemoryFs::default(), DrainFixture::new());
     let open = || open_log(Arc::new(fs.clone()), Path::new("/log"), SEGMENT);
     let wal::OpenedLog { writer, log, .. } = open();
-    (house.writer, house.log) = (writer, log);
+    (fixture.writer, fixture.log) = (writer, log);
     // All records fit into the queues.
-    house.append_padded(TOPIC, 0..5_000, 1000, 800);
+    fixture.append_padded(TOPIC, 0..5_000, 1000, 800);
     // The reopened log has none of them in memory.
     let wal::OpenedLog { log, .. } = open();
     let notifies: Vec<Arc<Notify>> = (0..8).map(|_| Arc::default()).collect();

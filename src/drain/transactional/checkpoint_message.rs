@@ -113,7 +113,7 @@ mod tests {
 
     /// Every later version must be able to read this.
     #[test]
-    fn the_bytes_of_version_1() {
+    fn version_1_has_these_bytes() {
         let zeros = "0,".repeat(254);
         let expected = format!(
             "{{\"version\":1,\"incarnation\":\"{}\",\"positions\":[7,{zeros}281474976710655]}}",
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_version_wrote_and_what_a_later_one_wrote_are_told_apart() {
+    fn malformed_messages_and_newer_versions_have_different_errors() {
         assert_eq!(
             CheckpointMessage::decode(b"{\"version\":2,\"more\":true}"),
             Err(MessageError::Version(2))
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_other_logs_are_not_ours() {
+    fn keys_of_other_logs_are_ignored() {
         let id = transactional_id(&[1; 16], 7);
         assert_eq!(id, format!("{}-7", "01".repeat(16)));
         assert_eq!((worker_index(&id), worker_index("x")), (Some(7), None));

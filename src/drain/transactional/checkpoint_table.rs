@@ -40,9 +40,9 @@ pub(super) struct CheckpointTable {
 }
 
 impl CheckpointTable {
-    pub(super) fn new(link: &ProducerSettings, log_id: [u8; 16]) -> Result<Self, ClientError> {
+    pub(super) fn new(settings: &ProducerSettings, log_id: [u8; 16]) -> Result<Self, ClientError> {
         Ok(Self {
-            topic: CompactedTable::new(&link.config, &link.bootstrap, checkpoint_message::TOPIC)?,
+            topic: CompactedTable::new(&settings.config, &settings.bootstrap, checkpoint_message::TOPIC)?,
             log_id,
         })
     }

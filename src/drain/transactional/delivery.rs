@@ -35,12 +35,14 @@ impl Dispatcher<TxSender> {
                 (None, TABLE_ENTRY_TAG) => run.is_positions_acknowledged = true,
                 (None, _) => {
                     // The commit decides whether the record stays in Kafka, but its topic and partition are healthy.
-                    let Some((flight, note)) = state.on_acknowledged(result, at, now) else { continue };
+                    let Some((flight, confirmation)) = state.on_acknowledged(result, at, now) else {
+                        continue;
+                    };
                     if Failpoint::SentBeforeCommit.is_set() {
-                        state.context.log.confirm(&[note]);
+                        state.context.log.confirm(&[confirmation]);
                     }
                     sender.held_lanes.on_acknowledged(flight.topic_partition);
-                    run.acknowledged.push((flight, note));
+                    run.acknowledged.push((flight, confirmation));
                 }
                 (Some(code), TABLE_ENTRY_TAG) => {
                     tracing::warn!(
@@ -172,14 +174,14 @@ impl Dispatcher<TxSender> {
     fn discard(&mut self) {
         let Self { state, sender } = self;
         if let Some(Transaction { from, acknowledged: arrived, .. }) = sender.transaction.take() {
-            for (flight, note) in arrived {
-                state.policy.record_attempts(note.lsn, flight.attempts);
+            for (flight, confirmation) in arrived {
+                state.policy.record_attempts(confirmation.lsn, flight.attempts);
             }
             sender.reread = Some(sender.reread.map_or(from, |first| first.min(from)));
         }
-        let silent = state.in_flight.lsns_of(false).into_iter().chain(state.in_flight.lsns_of(true));
-        let silent: Vec<_> = silent.map(|lsn| (lsn, ErrorCode::PurgeInflight)).collect();
-        state.on_failed(&silent);
+        let unreported = state.in_flight.lsns_of(false).into_iter().chain(state.in_flight.lsns_of(true));
+        let unreported: Vec<_> = unreported.map(|lsn| (lsn, ErrorCode::PurgeInflight)).collect();
+        state.on_failed(&unreported);
     }
 
     /// Returns failed records. `whole` is whether all delivery reports have arrived. Batches are rejected as a whole,

@@ -86,36 +86,40 @@ impl HeldLanes {
     /// again later.
     pub(super) fn mark_stalled(&mut self, place: TopicPartition, now: Instant) -> Duration {
         let backoff = self.backoff.clone();
-        let stuck = self.stalled.entry(place).or_insert(StalledPartition {
+        let stalled_partition = self.stalled.entry(place).or_insert(StalledPartition {
             retry_at: now,
             is_on_trial: false,
             backoff,
         });
-        let delay = stuck.backoff.delay();
-        stuck.retry_at = now + delay;
-        stuck.is_on_trial = false;
+        let delay = stalled_partition.backoff.delay();
+        stalled_partition.retry_at = now + delay;
+        stalled_partition.is_on_trial = false;
         delay
     }
 
     /// Whether the partition is stalled.
     pub(super) fn is_stalled(&self, place: TopicPartition) -> bool {
-        self.stalled.get(&place).is_some_and(|stuck| !stuck.is_on_trial)
+        self.stalled.get(&place).is_some_and(|stalled_partition| !stalled_partition.is_on_trial)
     }
 
     /// All stalled partitions.
     pub(super) fn stalled_partitions(&self) -> Vec<TopicPartition> {
-        self.stalled.iter().filter(|(_, stuck)| !stuck.is_on_trial).map(|(place, _)| *place).collect()
+        self.stalled
+            .iter()
+            .filter(|(_, stalled_partition)| !stalled_partition.is_on_trial)
+            .map(|(place, _)| *place)
+            .collect()
     }
 
     /// Whether the partition is on trial: one record is sent, and no other until that one is acknowledged.
     pub(super) fn is_on_trial(&self, place: TopicPartition) -> bool {
-        self.stalled.get(&place).is_some_and(|stuck| stuck.is_on_trial)
+        self.stalled.get(&place).is_some_and(|stalled_partition| stalled_partition.is_on_trial)
     }
 
     /// Starts a trial of each partition whose delay has expired.
     pub(super) fn retry(&mut self, now: Instant) {
-        for stuck in self.stalled.values_mut() {
-            stuck.is_on_trial |= now >= stuck.retry_at;
+        for stalled_partition in self.stalled.values_mut() {
+            stalled_partition.is_on_trial |= now >= stalled_partition.retry_at;
         }
     }
 
@@ -151,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_lane_stops_all_that_follows_and_others_pass() {
+    fn a_held_lane_blocks_later_records_and_other_lanes_pass() {
         let mut held = held();
         held.hold(7, Lsn(5), P);
         assert!(held.blocks(7, Lsn(9)) && held.blocks(7, Lsn(9)) && !held.blocks(8, Lsn(9)));
@@ -164,7 +168,7 @@ mod tests {
 
     /// After a transaction is aborted, records before the one that holds their lane are read again.
     #[test]
-    fn what_comes_again_before_the_record_that_holds_its_lane_is_not_passed_over() {
+    fn records_reread_before_the_holding_record_are_not_skipped() {
         let mut held = held();
         held.hold(7, Lsn(5), P);
         assert!(!held.blocks(7, Lsn(3)) && held.blocks(7, Lsn(5)));
@@ -175,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jammed_partition_is_tried_again_after_its_delay_and_well_when_a_record_arrived() {
+    fn a_stalled_partition_recovers_after_a_successful_trial() {
         let (mut held, now) = (held(), Instant::now());
         let delay = held.mark_stalled(P, now);
         held.retry(now);

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_further_position_of_each_lane_wins_and_none_passes_the_bound() {
+    fn merging_takes_the_higher_position_within_the_bound() {
         let (mut a, mut b) = (LanePositions::default(), LanePositions::default());
         a.advance(1, Lsn(10));
         a.advance(2, Lsn(10));

@@ -167,7 +167,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_passed_over_repeated_or_out_of_order_whatever_is_held_and_aborted(
+    fn holds_and_aborts_cause_no_loss_repeat_or_reordering(
         records in vec((0..LANES, 0..PARTITIONS), 1..24),
         ops in vec(op(), 1..40),
     ) {

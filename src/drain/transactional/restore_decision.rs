@@ -42,15 +42,15 @@ pub(super) enum RestoreDecision {
 impl LogHistory<'_> {
     /// The LSN up to which a position of this incarnation is trusted. `None` if it is not an incarnation of this log.
     fn trusted_until(&self, incarnation: &[u8; 16]) -> Option<Lsn> {
-        let life = self.transactions.epoch(incarnation)?;
-        Some(if life.to == Epoch::OPEN { self.end } else { life.to })
+        let epoch = self.transactions.epoch(incarnation)?;
+        Some(if epoch.to == Epoch::OPEN { self.end } else { epoch.to })
     }
 
     /// The end of the last earlier epoch that may have opened transactions. No other copy has seen the records behind
     /// it.
     fn shared_end(&self) -> Lsn {
-        let former = |life: &&Epoch| life.incarnation != self.incarnation;
-        self.transactions.epochs.iter().rfind(former).map_or(Lsn(0), |life| life.to.min(self.end))
+        let former = |epoch: &&Epoch| epoch.incarnation != self.incarnation;
+        self.transactions.epochs.iter().rfind(former).map_or(Lsn(0), |epoch| epoch.to.min(self.end))
     }
 
     /// Why this message shows that the log is a copy, if it does.
@@ -107,14 +107,14 @@ mod tests {
     }
 
     /// Epoch A spans 1 to 100, epoch B spans 100 to 200. The log now ends at 300.
-    fn judge(messages: &[CheckpointMessage], setting: OnRestoredLog) -> RestoreDecision {
-        let life = |incarnation, from, to| Epoch { incarnation, from: Lsn(from), to: Lsn(to) };
-        let known = Transactions { ids: Some(2), epochs: vec![life(A, 1, 100), life(B, 100, 200)] };
+    fn decide(messages: &[CheckpointMessage], setting: OnRestoredLog) -> RestoreDecision {
+        let epoch = |incarnation, from, to| Epoch { incarnation, from: Lsn(from), to: Lsn(to) };
+        let known = Transactions { ids: Some(2), epochs: vec![epoch(A, 1, 100), epoch(B, 100, 200)] };
         LogHistory { transactions: &known, incarnation: NOW, end: Lsn(300) }.decide(messages, setting)
     }
 
-    fn begins_at(verdict: RestoreDecision) -> u64 {
-        let RestoreDecision::Continue(positions) = verdict else { panic!("{verdict:?}") };
+    fn begins_at(decision: RestoreDecision) -> u64 {
+        let RestoreDecision::Continue(positions) = decision else { panic!("{decision:?}") };
         positions.get(3).0
     }
 
@@ -122,42 +122,42 @@ mod tests {
         [OnRestoredLog::Stop, OnRestoredLog::ContinueAfterKafka, OnRestoredLog::Resend];
 
     #[test]
-    fn without_messages_it_goes_on_from_its_own_checkpoint() {
+    fn a_log_without_messages_continues_from_its_own_checkpoint() {
         for setting in ALL {
-            assert_eq!(begins_at(judge(&[], setting)), 0);
+            assert_eq!(begins_at(decide(&[], setting)), 0);
         }
     }
 
     #[test]
-    fn behind_positions_of_its_own_lives_it_goes_on_whatever_the_setting() {
+    fn positions_of_its_own_epochs_are_trusted_with_every_setting() {
         for setting in ALL {
-            assert_eq!(begins_at(judge(&[message(A, 60), message(B, 200)], setting)), 200);
-            assert_eq!(begins_at(judge(&[message(B, 150), message(A, 100)], setting)), 150);
+            assert_eq!(begins_at(decide(&[message(A, 60), message(B, 200)], setting)), 200);
+            assert_eq!(begins_at(decide(&[message(B, 150), message(A, 100)], setting)), 150);
         }
     }
 
     #[test]
-    fn a_life_it_never_lived_shows_a_copy() {
+    fn an_unknown_epoch_shows_that_the_log_is_a_copy() {
         let messages = [message(B, 200), message(X, 250)];
         assert!(
-            matches!(judge(&messages, OnRestoredLog::Stop), RestoreDecision::Stop(why) if why.contains(&hex(&X)))
+            matches!(decide(&messages, OnRestoredLog::Stop), RestoreDecision::Stop(why) if why.contains(&hex(&X)))
         );
         // The records 200 to 250 were accepted here after the copy was made. The other copy has different records
         // with these LSNs.
-        assert_eq!(begins_at(judge(&messages, OnRestoredLog::ContinueAfterKafka)), 200);
-        assert_eq!(begins_at(judge(&messages, OnRestoredLog::Resend)), 0);
+        assert_eq!(begins_at(decide(&messages, OnRestoredLog::ContinueAfterKafka)), 200);
+        assert_eq!(begins_at(decide(&messages, OnRestoredLog::Resend)), 0);
     }
 
     #[test]
-    fn a_life_that_went_further_than_here_shows_a_copy() {
+    fn a_position_beyond_its_epoch_shows_a_copy() {
         let messages = [message(B, 201)];
-        assert!(matches!(judge(&messages, OnRestoredLog::Stop), RestoreDecision::Stop(_)));
-        assert_eq!(begins_at(judge(&messages, OnRestoredLog::ContinueAfterKafka)), 200);
-        assert_eq!(begins_at(judge(&messages, OnRestoredLog::Resend)), 0);
+        assert!(matches!(decide(&messages, OnRestoredLog::Stop), RestoreDecision::Stop(_)));
+        assert_eq!(begins_at(decide(&messages, OnRestoredLog::ContinueAfterKafka)), 200);
+        assert_eq!(begins_at(decide(&messages, OnRestoredLog::Resend)), 0);
     }
 
     #[test]
-    fn a_copy_from_before_the_first_transaction_shares_nothing_that_is_known() {
+    fn a_copy_older_than_the_first_transaction_shares_no_records() {
         let known = Transactions { ids: Some(0), epochs: Vec::new() };
         let own = LogHistory { transactions: &known, incarnation: NOW, end: Lsn(300) };
         let messages = [message(X, 250)];
@@ -167,9 +167,9 @@ mod tests {
 
     /// Records accepted in such an epoch were never sent, so another copy's positions do not apply to them.
     #[test]
-    fn records_of_a_life_that_died_in_the_take_over_are_not_shared_with_a_copy() {
-        let life = |incarnation, from, to| Epoch { incarnation, from: Lsn(from), to: Lsn(to) };
-        let known = Transactions { ids: Some(2), epochs: vec![life(A, 1, 100), life(B, 100, 100)] };
+    fn records_of_an_epoch_without_takeover_are_not_shared() {
+        let epoch = |incarnation, from, to| Epoch { incarnation, from: Lsn(from), to: Lsn(to) };
+        let known = Transactions { ids: Some(2), epochs: vec![epoch(A, 1, 100), epoch(B, 100, 100)] };
         let own = LogHistory { transactions: &known, incarnation: NOW, end: Lsn(300) };
         assert_eq!(begins_at(own.decide(&[message(X, 250)], OnRestoredLog::ContinueAfterKafka)), 100);
     }
@@ -177,7 +177,7 @@ mod tests {
     /// Regression: Kafka has the last epoch that completed a takeover. 64 later epochs made the log forget it, so it
     /// looked restored.
     #[test]
-    fn starts_that_die_in_the_take_over_do_not_make_the_log_look_restored() {
+    fn failed_takeovers_do_not_make_the_log_look_restored() {
         let dir = tempfile::tempdir().unwrap();
         let options = wal::Options {
             redeliver: false,
@@ -200,14 +200,14 @@ mod tests {
             let known = opened.log.transactions();
             let incarnation = opened.log.identity().incarnation;
             let own = LogHistory { transactions: &known, incarnation, end: opened.log.end() };
-            let verdict = own.decide(&in_kafka, OnRestoredLog::Stop);
-            assert!(matches!(verdict, RestoreDecision::Continue(_)), "after {died} starts: {verdict:?}");
+            let decision = own.decide(&in_kafka, OnRestoredLog::Stop);
+            assert!(matches!(decision, RestoreDecision::Continue(_)), "after {died} starts: {decision:?}");
             opened.log.begin_takeover(&[named]).unwrap();
         }
     }
 
     #[test]
-    fn positions_of_this_life_are_believed_up_to_the_end_of_the_log() {
+    fn positions_of_this_epoch_are_trusted_within_the_log() {
         let lives = vec![Epoch { incarnation: NOW, from: Lsn(200), to: Epoch::OPEN }];
         let known = Transactions { ids: Some(2), epochs: lives };
         let own = LogHistory { transactions: &known, incarnation: NOW, end: Lsn(300) };

@@ -54,7 +54,7 @@ impl Dispatcher<TxSender> {
             return None;
         }
         sender.held_lanes.retry(now);
-        let jammed = sender.held_lanes.stalled_partitions();
+        let stalled_partitions = sender.held_lanes.stalled_partitions();
         let (policy, values, may_begin) = (&state.policy, &state.values, state.rescan.may_begin(now));
         let mut begins = false;
         let first = sender.held_lanes.release(|scope, first| match scope {
@@ -64,7 +64,7 @@ impl Dispatcher<TxSender> {
                 begins |= goes;
                 goes
             }
-            Scope::Partition(place) => !jammed.contains(&place),
+            Scope::Partition(place) => !stalled_partitions.contains(&place),
         });
         if begins {
             state.rescan.begin(now);

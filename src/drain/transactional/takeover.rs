@@ -90,13 +90,13 @@ impl Takeover {
     pub(in crate::drain) fn new(
         context: Context,
         handle: Handle,
-        link: Arc<ProducerSettings>,
+        producer_settings: Arc<ProducerSettings>,
         workers: usize,
         purpose: Purpose,
         backoff: Backoff,
     ) -> Result<Self, ClientError> {
-        let table = CheckpointTable::new(&link, context.log.identity().log_id)?;
-        Ok(Self { context, handle, producer_settings: link, workers, purpose, backoff, table })
+        let table = CheckpointTable::new(&producer_settings, context.log.identity().log_id)?;
+        Ok(Self { context, handle, producer_settings, workers, purpose, backoff, table })
     }
 
     /// Runs until the takeover succeeds, this log turns out to be a copy, or the daemon stops.

@@ -64,18 +64,18 @@ pub(super) struct TxProducer {
 
 impl TxProducer {
     pub(super) fn new(
-        link: &Arc<ProducerSettings>,
+        producer_settings: &Arc<ProducerSettings>,
         notify: &Arc<Notify>,
         identity: &Identity,
         worker: usize,
         backoff: Backoff,
     ) -> Result<Self, ClientError> {
-        let table = CheckpointTable::new(link, identity.log_id)?;
+        let table = CheckpointTable::new(producer_settings, identity.log_id)?;
         let id = transactional_id(&identity.log_id, worker);
         let (incarnation, open_at) = (identity.incarnation, Instant::now());
-        let (link, notify) = (Arc::clone(link), Arc::clone(notify));
+        let (producer_settings, notify) = (Arc::clone(producer_settings), Arc::clone(notify));
         Ok(Self {
-            producer_settings: link,
+            producer_settings,
             notify,
             table,
             incarnation,
@@ -122,15 +122,15 @@ impl TxProducer {
         let ProducerSettings { config, bootstrap } = &*self.producer_settings;
         let producer = Producer::transactional(config, bootstrap, &self.id, move || notify.notify())?;
         let began = Instant::now();
-        let mut said = false;
+        let mut is_logged = false;
         let mut patient = || {
-            if !said && began.elapsed() >= SLOW_CALL {
-                said = true;
+            if !is_logged && began.elapsed() >= SLOW_CALL {
+                is_logged = true;
                 tracing::warn!(
                     event = "drain.transaction_pending",
                     kafka.transactional_id = self.id,
-                    "Kafka has not ended this worker's former transaction yet: its coordinator, or the leader of a \
-                     partition in it, is unavailable"
+                    "Kafka has not ended this worker's previous transaction yet; its coordinator, or the leader of one \
+                     of its partitions, is unavailable"
                 );
             }
             tick()

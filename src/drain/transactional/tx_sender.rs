@@ -77,8 +77,9 @@ impl TxSender {
         if run.only_topic.is_some() && state.in_flight.len() > 0 {
             return;
         }
-        let note = CheckpointMessage { incarnation: self.incarnation, lane_positions: run.positions.clone() };
-        match producer.send_table_entry(TOPIC, self.producer.id.as_bytes(), Some(&note.encode())) {
+        let message =
+            CheckpointMessage { incarnation: self.incarnation, lane_positions: run.positions.clone() };
+        match producer.send_table_entry(TOPIC, self.producer.id.as_bytes(), Some(&message.encode())) {
             Ok(()) => run.is_closed = true,
             Err(error) => {
                 tracing::warn!(
@@ -152,17 +153,17 @@ impl Sender for TxSender {
         place: TopicPartition,
         alone: bool,
     ) -> Result<SendMode, Disposition> {
-        let (bytes, window) = (record.bytes(), &mut state.in_flight);
+        let (bytes, in_flight) = (record.bytes(), &mut state.in_flight);
         let solo =
             alone || self.held_lanes.is_on_trial(place) || state.policy.is_suspect(place, record.lsn());
-        let is_busy = if solo { window.is_busy(place) } else { window.has_solo_record(place) };
+        let is_busy = if solo { in_flight.is_busy(place) } else { in_flight.has_solo_record(place) };
         let cap = state.policy.topic(place.topic).constraints.max_batch_bytes;
         let proving = alone || self.isolating_transactions > 0;
         let fits =
             |run: &Transaction| run.has_room(bytes, self.limit) && run.accepts_topic(place.topic, proving);
         let in_run = self.transaction.as_ref().is_none_or(fits);
         self.is_full |= !in_run;
-        if is_busy || !in_run || !window.has_room_at(place, bytes, cap) || !window.has_room(bytes) {
+        if is_busy || !in_run || !in_flight.has_room_at(place, bytes, cap) || !in_flight.has_room(bytes) {
             return Err(Disposition::Wait);
         }
         if self.transaction.is_none() && !self.begin(record.lsn(), proving.then_some(place.topic), record.now)

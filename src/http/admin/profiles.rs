@@ -55,9 +55,9 @@ fn duration(uri: &Uri) -> Result<Duration, Problem> {
 }
 
 fn attachment(profile: Vec<u8>, disposition: &'static str) -> HttpResponse {
-    let mut answer = respond::bytes(HeaderValue::from_static("application/octet-stream"), profile);
-    answer.headers_mut().insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
-    answer
+    let mut response = respond::bytes(HeaderValue::from_static("application/octet-stream"), profile);
+    response.headers_mut().insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
+    response
 }
 
 impl From<ProfileError> for Problem {

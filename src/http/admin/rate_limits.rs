@@ -25,7 +25,7 @@ pub async fn put(
 ) -> Result<HttpResponse, Problem> {
     let (limits, which) = resolve(limits, request.parameter)?;
     let form = form::read(bodies, MAX_BODY, request).await?;
-    let setting = Setting::read(&form.members).map_err(|faults| invalid(&faults))?;
+    let setting = Setting::read(&form.members).map_err(|errors| invalid(&errors))?;
     if setting.enabled && !limits.is_on() {
         let detail =
             "must be false, because [rate_limit] enabled = false in the configuration disables all limits";
@@ -58,10 +58,10 @@ fn resolve<'a>(limits: Option<&'a Limits>, name: &str) -> Result<(&'a Limits, Ad
     found.ok_or_else(|| Problem::new(&problem::NOT_FOUND, "The rate limits are `login` and `write`."))
 }
 
-fn invalid(faults: &[SettingError]) -> Problem {
+fn invalid(errors: &[SettingError]) -> Problem {
     let mut problem = Problem::new(&problem::INVALID_LIMIT, "See `errors` for each field.");
-    problem.field = faults.first().map(|fault| fault.member.clone().into());
-    let place = |fault: &SettingError| ErrorDetail::new(format!("/{}", fault.member), &*fault.detail);
-    problem.errors = faults.iter().map(place).collect();
+    problem.field = errors.first().map(|error| error.member.clone().into());
+    let place = |error: &SettingError| ErrorDetail::new(format!("/{}", error.member), &*error.detail);
+    problem.errors = errors.iter().map(place).collect();
     problem
 }

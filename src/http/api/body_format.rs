@@ -30,12 +30,12 @@ impl BodyFormat {
     /// Determines the format from the headers. Error: the kind does not accept it.
     pub(super) fn from_headers(kind: &Kind, headers: &HeaderMap) -> Result<Self, Problem> {
         let media_type = MediaType::of(headers)?;
-        if kind.takes_events() {
+        if kind.accepts_events() {
             return Ok(Self::Events(EventReader::of(kind, media_type.as_ref(), headers)?));
         }
         let essence = media_type.as_ref().map(|media_type| &*media_type.essence);
         let key = || kind.key_header().map(|name| headers::record_key(headers, name)).transpose();
-        if essence == Some("application/x-ndjson") && kind.takes_json() {
+        if essence == Some("application/x-ndjson") && kind.accepts_json() {
             let format = Format::of(media_type.as_ref())?;
             return Ok(Self::Json { format, content_type: None, key: key()? });
         }

@@ -64,12 +64,12 @@ pub fn dry_run(
 
 fn admitted(kind: &Kind, admission: &AdmissionChecker, body: Bytes) -> Result<Submission, Problem> {
     let media_type = match kind.content_types().first() {
-        Some(first) if !kind.takes_json() => first.as_str(),
+        Some(first) if !kind.accepts_json() => first.as_str(),
         _ => JSON,
     };
     let content_type: Arc<str> = media_type.into();
     match kind.content(Some(media_type)) {
-        content if kind.takes_events() => data(kind, admission, content, content_type, body),
+        content if kind.accepts_events() => data(kind, admission, content, content_type, body),
         Some(Content::Json) => admission.json(body, Some(&content_type), None),
         Some(Content::Opaque) | None => admission.opaque(body, content_type, None),
     }
@@ -99,7 +99,7 @@ fn key_from(kind: &Kind) -> Option<String> {
     match (kind.key(), kind.key_header()) {
         (Some(_), _) => None,
         (None, Some(header)) => Some(format!("the request header {header}")),
-        (None, None) => kind.takes_events().then(|| "the attribute partitionkey".to_owned()),
+        (None, None) => kind.accepts_events().then(|| "the attribute partitionkey".to_owned()),
     }
 }
 

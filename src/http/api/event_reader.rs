@@ -70,7 +70,7 @@ impl EventReader {
         }
         let content_type = media_type.map(|media_type| match &*media_type.essence {
             // curl's default.
-            "application/x-www-form-urlencoded" if kind.takes_json() => JSON,
+            "application/x-www-form-urlencoded" if kind.accepts_json() => JSON,
             _ => media_type.text,
         });
         let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
@@ -215,20 +215,20 @@ fn traceparent(event: &Event) -> Option<&str> {
 
 /// The problem for an event error. `before` is the prefix of attribute names: `/` in a document, `ce-` in headers.
 fn problem_of(error: EventError, before: &str) -> Problem {
-    let faults = match error {
+    let errors = match error {
         EventError::Unreadable(rejection) => return rejection.into(),
         EventError::TooMany => {
             let detail = format!("A batch may have at most {MAX_EVENTS} events.");
             return Problem::new(&problem::TOO_MANY_LINES, detail);
         }
-        EventError::Invalid(faults) => faults,
+        EventError::Invalid(errors) => errors,
     };
     let mut problem = Problem::new(&problem::INVALID_EVENT, "The event is not valid. See `errors`.");
-    problem.field = faults.first().map(|fault| format!("{before}{}", fault.attribute).into());
-    let place = |fault: &AttributeError| {
-        let pointer = if before == "/" { format!("/{}", fault.attribute) } else { String::new() };
-        ErrorDetail::new(pointer, format!("{}: {}", fault.attribute, fault.detail))
+    problem.field = errors.first().map(|error| format!("{before}{}", error.attribute).into());
+    let place = |error: &AttributeError| {
+        let pointer = if before == "/" { format!("/{}", error.attribute) } else { String::new() };
+        ErrorDetail::new(pointer, format!("{}: {}", error.attribute, error.detail))
     };
-    problem.errors = faults.iter().map(place).collect();
+    problem.errors = errors.iter().map(place).collect();
     problem
 }

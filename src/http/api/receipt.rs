@@ -22,15 +22,15 @@ const COMMANDS: &str = "/v1/commands/";
 
 /// The 202 response. All commands of the receipt are on stable storage.
 pub fn accepted_response(receipt: &Receipt, format: Format, prefer: Prefer) -> HttpResponse {
-    let mut answer = match (format, receipt.ids.first()) {
+    let mut response = match (format, receipt.ids.first()) {
         (Format::Single, Some(id)) => accepted_one(id, receipt.accepted_at),
         _ => {
             let commands = receipt.ids.iter().map(|id| AcceptedCommand { id: *id }).collect();
             respond::json(&AcceptedBatch::new(receipt.accepted_at, commands))
         }
     };
-    *answer.status_mut() = StatusCode::ACCEPTED;
-    finish(answer, receipt, prefer)
+    *response.status_mut() = StatusCode::ACCEPTED;
+    finish(response, receipt, prefer)
 }
 
 /// The 202 response to one command. It avoids unnecessary work, because it is the most frequent response.
@@ -38,12 +38,12 @@ fn accepted_one(id: &CommandId, accepted_at: Timestamp) -> HttpResponse {
     let location = format!("{COMMANDS}{id}");
     let document = Accepted::new(&location[COMMANDS.len()..], accepted_at);
     let document = serde_json::to_vec(&document).unwrap_or_default();
-    let mut answer = Response::new(Full::new(Bytes::from(document)));
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    let mut response = Response::new(Full::new(Bytes::from(document)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     if let Ok(location) = HeaderValue::try_from(location) {
-        answer.headers_mut().insert(header::LOCATION, location);
+        response.headers_mut().insert(header::LOCATION, location);
     }
-    answer
+    response
 }
 
 /// The 200 response to a request whose commands became final during its wait.
@@ -53,26 +53,26 @@ pub fn final_response(
     receipt: &Receipt,
     prefer: Prefer,
 ) -> HttpResponse {
-    let answer = match (format, statuses) {
+    let response = match (format, statuses) {
         (Format::Single, [status]) => respond::json(&StatusDocument::from(status)),
         _ => respond::sorted_json(&FinalBatch {
             commands: statuses.iter().map(StatusDocument::from).collect(),
         }),
     };
-    finish(answer, receipt, prefer)
+    finish(response, receipt, prefer)
 }
 
-fn finish(mut answer: HttpResponse, receipt: &Receipt, prefer: Prefer) -> HttpResponse {
+fn finish(mut response: HttpResponse, receipt: &Receipt, prefer: Prefer) -> HttpResponse {
     if receipt.replayed {
-        answer.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    add_preference_applied(answer, prefer)
+    add_preference_applied(response, prefer)
 }
 
 /// Adds `Preference-Applied` with the applied preferences.
-pub fn add_preference_applied(mut answer: HttpResponse, prefer: Prefer) -> HttpResponse {
+pub fn add_preference_applied(mut response: HttpResponse, prefer: Prefer) -> HttpResponse {
     if let Some(applied) = prefer.applied() {
-        answer.headers_mut().insert(PREFERENCE_APPLIED, applied);
+        response.headers_mut().insert(PREFERENCE_APPLIED, applied);
     }
-    answer
+    response
 }

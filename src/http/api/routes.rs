@@ -46,7 +46,7 @@ const fn write<C>(
 const fn get<C>(
     path: &'static str,
     operation: &'static str,
-    answer: &'static str,
+    response_schema: &'static str,
     summary: &'static str,
     endpoint: Handler<C>,
 ) -> Route<Handler<C>> {
@@ -57,7 +57,7 @@ const fn get<C>(
         summary,
         success_status: 200,
         body: None,
-        response_schema: answer,
+        response_schema,
         endpoint,
     }
 }
@@ -66,7 +66,7 @@ const fn login<C>(
     path: &'static str,
     operation: &'static str,
     body: &'static str,
-    answer: &'static str,
+    response_schema: &'static str,
     summary: &'static str,
     endpoint: Handler<C>,
 ) -> Route<Handler<C>> {
@@ -77,7 +77,7 @@ const fn login<C>(
         summary,
         success_status: 200,
         body: Some(body),
-        response_schema: answer,
+        response_schema,
         endpoint,
     }
 }

@@ -10,7 +10,7 @@ pub(super) fn refusal(kind: &Kind, essence: Option<&str>) -> Problem {
         return unsupported("This kind does not accept CloudEvents in this format.");
     }
     let types = kind.content_types().join(", ");
-    if kind.takes_events() {
+    if kind.accepts_events() {
         return unsupported(format!(
             "This kind accepts CloudEvents: application/cloudevents+json, application/cloudevents-batch+json, or ce- headers \
              with data as {types}."
@@ -19,6 +19,6 @@ pub(super) fn refusal(kind: &Kind, essence: Option<&str>) -> Problem {
     if kind.content_types() == ["application/json"] {
         return unsupported("Send application/json, or application/x-ndjson for a batch, in UTF-8.");
     }
-    let lines = if kind.takes_json() { ", or application/x-ndjson for a batch of JSON" } else { "" };
+    let lines = if kind.accepts_json() { ", or application/x-ndjson for a batch of JSON" } else { "" };
     unsupported(format!("This kind accepts {types}{lines}."))
 }

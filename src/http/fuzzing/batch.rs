@@ -13,9 +13,9 @@ const BAD: u8 = b'!';
 /// Checks that all lines are returned unchanged and in order, or that the errors name all refused lines up to a limit.
 pub fn batch(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
-    let mut asked = 0;
+    let mut checked = 0;
     let result = check_lines(&body, |line| {
-        asked += 1;
+        checked += 1;
         match line.contains(&BAD) {
             true => Err(Problem::new(&problem::MALFORMED_BODY, "bad")),
             false => Ok(line),
@@ -29,7 +29,7 @@ pub fn batch(data: &[u8]) {
     let plain: Vec<_> =
         text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
     if plain.len() > MAX_LINES {
-        assert_eq!((result.err().map(|refusal| refusal.kind.status), asked), (Some(413), 0));
+        assert_eq!((result.err().map(|refusal| refusal.kind.status), checked), (Some(413), 0));
         return;
     }
     let bad: Vec<_> =

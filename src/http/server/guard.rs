@@ -204,13 +204,13 @@ mod tests {
                 assert_eq!(code(&guard(true, true), method, "/", &foreign), "passes", "{method} {foreign:?}");
             }
         }
-        for ours in [
+        for own in [
             with("origin", "http://localhost:9088"),
             with("origin", "https://LOCALHOST.:9088"),
             with("sec-fetch-site", "same-origin"),
             with("sec-fetch-site", "none"),
         ] {
-            assert_eq!(code(&guard(true, true), "POST", "/", &ours), "passes", "{ours:?}");
+            assert_eq!(code(&guard(true, true), "POST", "/", &own), "passes", "{own:?}");
         }
         let proxied = [("host", "forebay.example"), ("origin", "https://forebay.example")];
         assert_eq!(code(&guard(true, true), "POST", "/", &proxied), "passes", "the usual port on both sides");

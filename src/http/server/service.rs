@@ -108,13 +108,13 @@ impl<S: Service> ServiceRunner<S> {
             }
             Err(refusal) => (None, Err(refusal)),
         };
-        let mut answer = outcome.unwrap_or_else(|problem| problem.into_response(trace_id));
+        let mut response = outcome.unwrap_or_else(|problem| problem.into_response(trace_id));
         if conn.phase() == Phase::Body || conn.is_ambiguous() {
             // The body was not read completely. The next request cannot be told from the rest of the body.
-            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         conn.enter(Phase::Idle);
-        let (status, took) = (answer.status(), started.elapsed());
+        let (status, took) = (response.status(), started.elapsed());
         let seen = CompletedRequest {
             route,
             status,
@@ -127,8 +127,8 @@ impl<S: Service> ServiceRunner<S> {
         self.metrics.record(&seen);
         let matched = route.map(|route| &S::ROUTES[route]);
         trace.finish(&self.tracer, &seen, matched.map(|route| (route.method, route.path)));
-        answer.headers_mut().insert(headers::REQUEST_ID, id);
-        answer
+        response.headers_mut().insert(headers::REQUEST_ID, id);
+        response
     }
 
     /// Does the checks that need only the head.

@@ -79,9 +79,9 @@ impl<T: Transport> TimedIo<T> {
 
     /// Sends a problem document and closes the connection. Write errors are ignored.
     pub async fn close_with(mut self, problem: &Problem) {
-        let words = problem.raw_response();
+        let response = problem.raw_response();
         // The response fits into the empty buffer of a new socket.
-        let _ = poll_fn(|cx| Pin::new(&mut self).poll_write(cx, &words)).await;
+        let _ = poll_fn(|cx| Pin::new(&mut self).poll_write(cx, &response)).await;
         let _ = poll_fn(|cx| Pin::new(&mut self).poll_shutdown(cx)).await;
     }
 

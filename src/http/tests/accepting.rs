@@ -6,7 +6,7 @@ const ORDER: &str = r#"{"id":"o-1","amount":12}"#;
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 
 #[tokio::test]
-async fn an_order_is_answered_with_the_document_of_the_contract() {
+async fn accepted_order_gets_the_documented_response() {
     let server = serve().await;
     let reply = server.connect().await.order("Content-Type: application/json\r\n", ORDER).await;
     let id = FakeLog::id(0);
@@ -28,7 +28,7 @@ async fn an_order_is_answered_with_the_document_of_the_contract() {
 }
 
 #[tokio::test]
-async fn the_types_that_clients_send_unasked_mean_json() {
+async fn default_content_types_of_clients_mean_json() {
     let server = serve().await;
     let mut client = server.connect().await;
     for headers in [
@@ -43,7 +43,7 @@ async fn the_types_that_clients_send_unasked_mean_json() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_in_pieces_is_the_same_body() {
+async fn chunked_body_is_reassembled() {
     let server = serve().await;
     let mut client = server.connect().await;
     client
@@ -59,7 +59,7 @@ async fn a_chunked_body_in_pieces_is_the_same_body() {
 }
 
 #[tokio::test]
-async fn the_idempotency_key_reaches_the_log_with_the_whole_body_and_a_replay_says_so() {
+async fn idempotency_key_reaches_the_log_and_replays_are_marked() {
     let server = serve().await;
     server.log.replay();
     let reply = server.connect().await.order("Idempotency-Key: \"k-1\"\r\n", ORDER).await;
@@ -69,7 +69,7 @@ async fn the_idempotency_key_reaches_the_log_with_the_whole_body_and_a_replay_sa
 }
 
 #[tokio::test]
-async fn a_batch_is_one_request_in_the_order_of_its_lines() {
+async fn batch_is_one_request_in_line_order() {
     let server = serve().await;
     let body = "{\"id\":\"a\",\"amount\":1}\r\n{\"id\":\"b\",\"amount\":2}\n{\"id\":\"a\",\"amount\":3}\n";
     let headers = format!("{NDJSON}Idempotency-Key: b-1\r\n");
@@ -91,14 +91,14 @@ async fn a_batch_is_one_request_in_the_order_of_its_lines() {
 }
 
 #[tokio::test]
-async fn a_batch_of_one_line_is_answered_as_a_batch() {
+async fn batch_of_one_line_gets_a_batch_response() {
     let server = serve().await;
     let reply = server.connect().await.order(NDJSON, ORDER).await;
     assert_eq!(reply.json()["commands"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn a_batch_of_10_000_lines_passes_and_one_more_does_not() {
+async fn batch_may_have_at_most_10_000_lines() {
     let server = serve().await;
     let mut client = server.connect().await;
     let line = "{\"id\":\"a\",\"amount\":1}\n";
@@ -109,7 +109,7 @@ async fn a_batch_of_10_000_lines_passes_and_one_more_does_not() {
 }
 
 #[tokio::test]
-async fn trace_and_request_id_are_taken_and_given_back() {
+async fn trace_and_request_id_are_used_and_returned() {
     let server = serve().await;
     let mut client = server.connect().await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -126,7 +126,7 @@ async fn trace_and_request_id_are_taken_and_given_back() {
 }
 
 #[tokio::test]
-async fn each_refusal_of_the_log_has_its_status_and_code() {
+async fn each_submit_error_has_a_status_and_code() {
     let server = serve().await;
     let mut client = server.connect().await;
     for (error, status, code, retryable) in [
@@ -149,7 +149,7 @@ async fn each_refusal_of_the_log_has_its_status_and_code() {
 }
 
 #[tokio::test]
-async fn a_record_kafka_would_not_take_is_refused_at_the_door() {
+async fn records_too_large_for_kafka_are_refused() {
     let server = serve_with(super::fixture::config(), ByteSize::kib(2)).await;
     let mut client = server.connect().await;
     let order = |filler: usize| format!(r#"{{"id":"o","amount":1,"x":"{}"}}"#, "x".repeat(filler));
@@ -161,7 +161,7 @@ async fn a_record_kafka_would_not_take_is_refused_at_the_door() {
 }
 
 #[tokio::test]
-async fn requests_are_counted_by_route_never_by_path() {
+async fn requests_are_counted_by_route_not_by_path() {
     let server = serve().await;
     let mut client = server.connect().await;
     client.order("", ORDER).await;

@@ -13,21 +13,21 @@ pub async fn serve_admin() -> Server {
 }
 
 pub async fn serve_admin_at(address: &str) -> Server {
-    serve_patient_admin(address, Duration::from_secs(60)).await
+    serve_admin_with_timeout(address, Duration::from_secs(60)).await
 }
 
-async fn serve_patient_admin(address: &str, patience: Duration) -> Server {
+async fn serve_admin_with_timeout(address: &str, lookup_timeout: Duration) -> Server {
     let (backend, registry) = (Arc::new(FakeAdmin::default()), Registry::new().unwrap());
     let metrics = Arc::new(Metrics::register(&registry).unwrap());
     let admin = Admin::new(&config(), Arc::<FakeAdmin>::clone(&backend), metrics.clone(), registry.clone());
-    let admin = admin.with_lookup_timeout(patience);
+    let admin = admin.with_lookup_timeout(lookup_timeout);
     start(address, admin, config().limits(), FakeLog::default(), backend, metrics, registry).await
 }
 
 #[tokio::test]
-async fn readiness_says_why_not_and_a_degraded_broker_is_no_reason() {
-    // Strangers are not told why.
-    for (server, kafka) in [(serve().await, "degraded"), (serve_admin().await, "no broker answers")] {
+async fn degraded_dependencies_do_not_make_the_daemon_unready() {
+    // The public listener hides the cause.
+    for (server, kafka) in [(serve().await, "degraded"), (serve_admin().await, "no broker responds")] {
         let mut client = server.connect().await;
         assert_eq!(client.get("/healthz", "").await.status, 200);
         let reply = client.get("/readyz", "").await;
@@ -41,7 +41,7 @@ async fn readiness_says_why_not_and_a_degraded_broker_is_no_reason() {
 }
 
 #[tokio::test]
-async fn the_operator_sees_and_steers() {
+async fn operator_can_show_and_control_the_drain() {
     let server = serve_admin().await;
     let mut client = server.connect().await;
     assert_eq!(client.get("/admin/backlog", "").await.json()["backlog"], 3);
@@ -57,32 +57,32 @@ async fn the_operator_sees_and_steers() {
 }
 
 #[tokio::test]
-async fn a_disk_that_does_not_answer_delays_figures_and_nothing_else() {
+async fn hung_disk_delays_only_figures() {
     let server = serve_admin().await;
     let backend = Arc::clone(&server.backend);
     let (mut operator, mut probe) = (server.connect().await, server.connect().await);
-    let (stuck, answers) = (tokio::sync::oneshot::channel(), std::sync::mpsc::channel());
+    let (hung, recovers) = (tokio::sync::oneshot::channel(), std::sync::mpsc::channel());
     let disk = std::thread::spawn(move || {
         let _disk = backend.disk.lock();
-        stuck.0.send(()).unwrap();
-        // Bounded, so that a runtime that waits for the disk fails this test instead of never ending it.
-        answers.1.recv_timeout(std::time::Duration::from_secs(60))
+        hung.0.send(()).unwrap();
+        // With a time-out, so that this test fails if the runtime waits for the disk, instead of hanging.
+        recovers.1.recv_timeout(std::time::Duration::from_secs(60))
     });
-    stuck.1.await.unwrap();
+    hung.1.await.unwrap();
     for path in ["/metrics", "/admin/backlog"] {
         operator.send(&format!("GET {path} HTTP/1.1\r\nHost: t\r\n\r\n")).await;
     }
-    // The status page is needed most at such a time.
+    // Operators need the status page most in this situation.
     for path in ["/healthz", "/", "/status/page.json"] {
         assert_eq!(probe.get(path, "").await.status, 200, "{path}");
     }
     assert!(!server.backend.scraped.load(SeqCst));
-    answers.0.send(()).unwrap();
+    recovers.0.send(()).unwrap();
     disk.join().unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn the_status_page_fetches_nothing_from_elsewhere() {
+async fn status_page_loads_nothing_from_other_hosts() {
     let server = serve_admin().await;
     let page = server.connect().await.get("/", "").await;
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
@@ -106,7 +106,7 @@ async fn the_status_page_fetches_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_command_is_looked_up_by_what_was_typed() {
+async fn looked_up_command_id_is_trimmed_and_escaped() {
     let server = serve_admin().await;
     let page = server.connect().await.get("/status/page.json?command=%20%3Cb%3Ex%20", "").await;
     let shown = page.json()["sections"]["command"].as_str().unwrap().to_owned();
@@ -115,20 +115,20 @@ async fn a_command_is_looked_up_by_what_was_typed() {
     assert!(page.contains("value=\"&lt;b&gt;\"") && page.contains("href=\"/?command=%3Cb%3E\""), "{page}");
 }
 
-/// Without a bound each refresh of a page would leave another thread to the disk.
+/// Without a limit, each refresh of a page would block another thread on the disk.
 #[tokio::test]
-async fn a_look_up_that_does_not_end_keeps_the_page_for_a_while_only() {
+async fn hung_look_up_delays_the_page_for_a_limited_time() {
     let path = format!("/?command={}", CommandId::from_bytes([7; 25]));
-    // One that ends may take its time here.
+    // A look-up that completes has a long time-out.
     assert!(serve_admin().await.connect().await.get(&path, "").await.body.contains("no such command"));
-    let server = serve_patient_admin("127.0.0.1:0", Duration::from_millis(100)).await;
+    let server = serve_admin_with_timeout("127.0.0.1:0", Duration::from_millis(100)).await;
     let mut client = server.connect().await;
     server.backend.hangs.store(true, SeqCst);
-    // The second one waits for its turn.
+    // The second look-up waits for the first.
     for _ in 0..2 {
         let page = client.get(&path, "").await;
         assert!(
-            page.status == 200 && page.body.contains("log and database did not answer in time"),
+            page.status == 200 && page.body.contains("log and database did not respond in time"),
             "{}",
             page.body
         );

@@ -1,4 +1,4 @@
-//! Everything the paragraph on bad input names: a problem document, and nothing in the log.
+//! Bad input: every case gets a problem document, and nothing is submitted to the log.
 
 use super::client::Reply;
 use super::fixture::{Server, config, serve, serve_with};
@@ -8,7 +8,7 @@ const ORDER: &str = r#"{"id":"o-1","amount":12}"#;
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 const POST: &str = "POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\n";
 
-/// Sends these bytes alone on a connection, which must be answered and then closed.
+/// Sends these bytes on a new connection. The server must respond and then close the connection.
 async fn last_word(server: &Server, bytes: impl AsRef<[u8]>) -> Reply {
     let mut client = server.connect().await;
     client.send(bytes).await;
@@ -88,16 +88,16 @@ async fn schema_violations_name_their_pointers_and_no_values() {
 }
 
 #[tokio::test]
-async fn a_body_too_large_is_refused_unread_when_it_says_so() {
+async fn body_with_too_large_announced_length_is_refused_unread() {
     let server = serve().await;
-    // Nothing of the body is sent: the answer cannot depend on it, and there is no `100 Continue`.
+    // No byte of the body is sent. The server must not send `100 Continue` first.
     let head = format!("{POST}Content-Length: 65537\r\nExpect: 100-continue\r\n\r\n");
     last_word(&server, head).await.assert_problem(413, "body_too_large");
     assert_eq!(server.bound_hit("body"), 1);
 }
 
 #[tokio::test]
-async fn a_body_too_large_is_refused_when_it_is_sent_anyway() {
+async fn too_large_body_that_is_sent_anyway_is_refused() {
     let server = serve().await;
     let body = vec![b' '; 600_000];
     let mut client = server.connect().await;
@@ -108,7 +108,7 @@ async fn a_body_too_large_is_refused_when_it_is_sent_anyway() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_too_large_is_refused() {
+async fn too_large_chunked_body_is_refused() {
     let server = serve().await;
     let chunk = format!("8000\r\n{}\r\n", " ".repeat(0x8000));
     let bytes = format!("{POST}Transfer-Encoding: chunked\r\n\r\n{}", chunk.repeat(3));
@@ -116,7 +116,7 @@ async fn a_chunked_body_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_without_length_is_no_body() {
+async fn request_without_length_has_no_body() {
     let server = serve().await;
     let mut client = server.connect().await;
     client.send(format!("{POST}\r\n")).await;
@@ -125,7 +125,7 @@ async fn a_body_without_length_is_no_body() {
 }
 
 #[tokio::test]
-async fn a_batch_too_large_is_refused() {
+async fn too_large_batch_is_refused() {
     let server = serve().await;
     let bytes = format!("{POST}{NDJSON}Content-Length: 1048577\r\n\r\n");
     last_word(&server, bytes).await.assert_problem(413, "body_too_large");
@@ -210,7 +210,7 @@ async fn conflicting_lengths() {
 }
 
 #[tokio::test]
-async fn a_transfer_coding_other_than_chunked_is_not_implemented() {
+async fn other_transfer_codings_than_chunked_are_refused() {
     let server = serve().await;
     for codings in ["gzip, chunked", "identity,chunked", "gzip, deflate, Chunked"] {
         let bytes = format!("{POST}Transfer-Encoding: {codings}\r\n\r\n18\r\n{ORDER}\r\n0\r\n\r\n");
@@ -235,7 +235,7 @@ async fn malformed_heads() {
 }
 
 #[tokio::test]
-async fn a_refused_head_behind_a_good_request_leaves_that_ones_answer_whole() {
+async fn malformed_pipelined_head_keeps_the_previous_response_intact() {
     let server = serve().await;
     let mut client = server.connect().await;
     client.send("GET /healthz HTTP/1.1\r\nHost: t\r\n\r\nnon sense\r\n\r\n").await;
@@ -284,13 +284,13 @@ async fn a_batch_with_one_bad_line() {
 
     let body = format!("{ORDER}\n\n{{\"id\":\"x\",\"amount\":-1}}\n");
     let document = client.order(NDJSON, body).await.assert_problem(400, "malformed_body");
-    assert_eq!(document["errors"][0]["line"], 2, "an empty line is no command");
+    assert_eq!(document["errors"][0]["line"], 2, "an empty line is not a command");
     assert_eq!(document["errors"][1]["line"], 3);
     server.assert_nothing_submitted();
 }
 
 #[tokio::test]
-async fn a_blank_batch_and_one_that_is_all_wrong() {
+async fn empty_batch_and_batch_with_only_bad_lines() {
     let server = serve().await;
     let mut client = server.connect().await;
     for body in ["", "\n", " \r\n\r\n"] {

@@ -1,4 +1,4 @@
-//! Raw HTTP over a socket: what goes out is exactly what a test wrote.
+//! A raw HTTP client. It sends exactly the bytes of the test.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-/// No answer in this time is a hang: tests fail instead of waiting.
+/// Without a response in this time, a test fails instead of hanging.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub struct Client {
@@ -32,7 +32,7 @@ impl Reply {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// A problem document with this status and code, complete.
+    /// Checks that the response is a complete problem document with this status and code.
     pub fn assert_problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
@@ -52,8 +52,8 @@ impl Client {
         Self { tcp: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
     }
 
-    /// A connection on which these bytes came before the server could accept it, so that no limit on their arrival
-    /// matters, however busy the machine is. They fit into a socket's buffer.
+    /// Connects and sends these bytes before the server can accept the connection. Therefore time-outs on their arrival
+    /// cannot expire, even on a busy machine. The bytes must fit into a socket's buffer.
     pub fn connect_with(address: SocketAddr, bytes: &str) -> Self {
         let mut tcp = std::net::TcpStream::connect(address).unwrap();
         io::Write::write_all(&mut tcp, bytes.as_bytes()).unwrap();
@@ -68,13 +68,13 @@ impl Client {
             match self.tcp.try_write(bytes) {
                 Ok(written) => bytes = &bytes[written..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // The server may have answered and closed before everything was sent.
+                // The server may have responded and closed before everything was sent.
                 Err(_) => return,
             }
         }
     }
 
-    /// A POST with these extra header lines (each with its CRLF) and body.
+    /// Sends a POST with these additional header lines (each with its CRLF) and body.
     pub async fn post(&mut self, path: &str, headers: &str, body: impl AsRef<[u8]>) -> Reply {
         let body = body.as_ref();
         let head =
@@ -83,7 +83,7 @@ impl Client {
         self.reply().await
     }
 
-    /// The same for an order, without waiting for its answer.
+    /// Sends an order without waiting for the response.
     pub async fn send_order(&mut self, headers: &str, body: impl AsRef<[u8]>) {
         let body = body.as_ref();
         let head = format!(
@@ -102,7 +102,7 @@ impl Client {
         self.reply().await
     }
 
-    /// The next answer, whole.
+    /// Reads the next complete response.
     pub async fn reply(&mut self) -> Reply {
         loop {
             if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -124,22 +124,22 @@ impl Client {
         }
     }
 
-    /// Everything until the server closes.
+    /// Reads everything until the server closes.
     pub async fn read_to_end(&mut self) -> String {
         while self.read().await {}
         String::from_utf8(std::mem::take(&mut self.buffer)).unwrap()
     }
 
-    /// Until the server closes; there must be nothing else to read.
+    /// Waits until the server closes. Fails if more data arrives.
     pub async fn assert_closed(&mut self) {
         while self.read().await {}
         assert!(self.buffer.is_empty(), "{:?}", String::from_utf8_lossy(&self.buffer));
     }
 
-    /// Reads some bytes; false at the end.
+    /// Reads some bytes. Returns `false` at the end of the stream.
     async fn read(&mut self) -> bool {
         loop {
-            tokio::time::timeout(TIMEOUT, self.tcp.readable()).await.expect("an answer").unwrap();
+            tokio::time::timeout(TIMEOUT, self.tcp.readable()).await.expect("a response in time").unwrap();
             let mut chunk = [0; 4096];
             match self.tcp.try_read(&mut chunk) {
                 Ok(0) => return false,
@@ -153,7 +153,7 @@ impl Client {
         }
     }
 
-    /// Sends no more; what the server says can still be read.
+    /// Closes the sending side. Responses can still be read.
     pub async fn half_close(self) -> Self {
         let tcp = self.tcp.into_std().unwrap();
         tcp.shutdown(std::net::Shutdown::Write).unwrap();

@@ -9,13 +9,13 @@ use crate::units::{ByteSize, Span};
 const ORDER: &str = r#"{"id":"o-1","amount":12}"#;
 
 #[tokio::test]
-async fn a_connection_that_sends_nothing_is_closed_without_a_word() {
+async fn connection_without_data_is_closed_without_a_response() {
     let server = serve_with(Config { header_timeout: Span::millis(50), ..config() }, ByteSize::mib(1)).await;
     server.connect().await.assert_closed().await;
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_after_its_own_time_and_not_after_the_heads() {
+async fn idle_timeout_differs_from_header_timeout() {
     let limits = Config { header_timeout: Span::secs(60), idle_timeout: Span::millis(50), ..config() };
     let server = serve_with(limits, ByteSize::mib(1)).await;
     let mut client = server.connect().await;
@@ -24,7 +24,7 @@ async fn an_idle_connection_is_closed_after_its_own_time_and_not_after_the_heads
 }
 
 #[tokio::test]
-async fn a_request_may_take_longer_than_a_head_a_body_or_idleness() {
+async fn processing_a_request_has_no_timeout() {
     let short = Span::millis(20);
     let limits = Config { header_timeout: short, body_timeout: short, idle_timeout: short, ..config() };
     let server = serve_with(limits, ByteSize::mib(1)).await;
@@ -40,7 +40,7 @@ async fn a_request_may_take_longer_than_a_head_a_body_or_idleness() {
 }
 
 #[tokio::test]
-async fn a_connection_above_the_cap_is_told_so_and_one_below_it_is_served() {
+async fn connections_above_the_limit_get_503() {
     let server = serve_with(Config { max_connections: 2, ..config() }, ByteSize::mib(1)).await;
     let mut first = server.connect().await;
     let mut second = server.connect().await;
@@ -59,7 +59,7 @@ async fn a_connection_above_the_cap_is_told_so_and_one_below_it_is_served() {
 }
 
 #[tokio::test]
-async fn a_stop_finishes_the_open_request_closes_idle_connections_and_accepts_no_more() {
+async fn stop_finishes_open_requests_and_closes_idle_connections() {
     let mut server = serve().await;
     server.log.hold(true);
     let mut idle = server.connect().await;
@@ -82,13 +82,13 @@ async fn a_stop_finishes_the_open_request_closes_idle_connections_and_accepts_no
 }
 
 #[tokio::test]
-async fn a_client_that_connected_before_a_stop_is_answered() {
+async fn client_connected_before_a_stop_gets_a_response() {
     let mut server = serve().await;
     let mut early = server.connect().await;
     // Connections are accepted in their order.
     assert_eq!(server.connect().await.get("/healthz", "").await.status, 200);
     let stopped = server.stop();
-    // From here on the stop is known.
+    // When connections fail, the server has received the stop.
     while tokio::net::TcpStream::connect(server.address).await.is_ok() {}
     assert_eq!(early.get("/healthz", "").await.status, 200);
     early.assert_closed().await;
@@ -96,7 +96,7 @@ async fn a_client_that_connected_before_a_stop_is_answered() {
 }
 
 #[tokio::test]
-async fn a_stop_cuts_what_does_not_finish_within_its_grace() {
+async fn stop_closes_connections_after_the_grace_period() {
     let mut server =
         serve_with(Config { shutdown_grace: Span::millis(50), ..config() }, ByteSize::mib(1)).await;
     server.log.hold(true);
@@ -121,26 +121,29 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_its_answers_is_cut() {
+async fn client_that_does_not_read_responses_is_disconnected() {
     let limits = Config { body_timeout: Span::millis(50), max_connections: 1, ..config() };
     let server = serve_with(limits, ByteSize::mib(1)).await;
-    let mut deaf = server.connect().await;
-    // More than two socket buffers hold.
-    deaf.send("GET /openapi.json HTTP/1.1\r\nHost: t\r\n\r\n".repeat(3_000)).await;
+    let mut stalled = server.connect().await;
+    // More responses than fit into two socket buffers.
+    stalled.send("GET /openapi.json HTTP/1.1\r\nHost: t\r\n\r\n".repeat(3_000)).await;
     while server.connect().await.get("/healthz", "").await.status != 200 {}
-    drop(deaf);
+    drop(stalled);
 }
 
-/// A client whose connection does not fit into the queue tries again after a second.
+/// A client whose connection does not fit into the accept queue tries again after a second.
 #[tokio::test]
-async fn connections_that_come_at_once_all_find_room_in_the_queue() {
+async fn accept_queue_holds_many_simultaneous_connections() {
     let metrics = crate::http::Metrics::register(&crate::metrics::Registry::new().unwrap()).unwrap();
     let server = HttpServer::bind("127.0.0.1:0".parse().unwrap(), config().limits(), &metrics).unwrap();
     let address = server.local_addr().unwrap();
-    // Nobody accepts them. More than by default, few enough for the test's descriptors and for any kernel's limit.
+    // The server does not accept them. The number exceeds tokio's default queue, but neither the file descriptors of
+    // the test nor the kernel's limit.
     let mut open = Vec::new();
     for number in 0..400 {
         let connected = tokio::time::timeout(Duration::from_secs(30), TcpStream::connect(address)).await;
-        open.push(connected.unwrap_or_else(|_| panic!("connection {number} found no room")).unwrap());
+        open.push(
+            connected.unwrap_or_else(|_| panic!("connection {number} did not fit into the queue")).unwrap(),
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The cost of a request is bounded whatever its body is: sizes come before parsing, mistakes are counted up to a
-//! bound, and large bodies do not occupy the runtime.
+//! Limits of the cost of a request: sizes are checked before parsing, the number of reported errors is limited, and
+//! large bodies do not block the runtime.
 
 use super::fixture::{config, serve, serve_with};
 use crate::units::ByteSize;
@@ -8,7 +8,7 @@ const ORDER: &str = r#"{"id":"o-1","amount":12}"#;
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 
 #[tokio::test]
-async fn the_size_of_a_record_is_checked_before_the_body_is_parsed() {
+async fn record_size_is_checked_before_parsing() {
     let server = serve_with(config(), ByteSize::kib(2)).await;
     let mut client = server.connect().await;
     let not_json = "x".repeat(3_000);
@@ -19,7 +19,7 @@ async fn the_size_of_a_record_is_checked_before_the_body_is_parsed() {
 }
 
 #[tokio::test]
-async fn a_line_of_a_batch_is_no_larger_than_a_body_of_its_own() {
+async fn batch_lines_have_the_size_limit_of_single_bodies() {
     let server = serve().await;
     let mut client = server.connect().await;
     let line = |bytes: usize| format!("{}{}", ORDER, " ".repeat(bytes - ORDER.len()));
@@ -30,7 +30,7 @@ async fn a_line_of_a_batch_is_no_larger_than_a_body_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_mistakes_of_a_body_and_of_a_batch_are_reported_up_to_a_bound() {
+async fn number_of_reported_errors_is_limited() {
     let server = serve().await;
     let mut client = server.connect().await;
     let wrong = r#"{"id":1,"amount":-1}"#;
@@ -43,7 +43,7 @@ async fn the_mistakes_of_a_body_and_of_a_batch_are_reported_up_to_a_bound() {
 }
 
 #[tokio::test]
-async fn a_large_body_waits_for_its_turn_and_delays_no_small_one() {
+async fn waiting_large_body_does_not_delay_small_ones() {
     let server = serve().await;
     let (mut large, mut small) = (server.connect().await, server.connect().await);
     for headers in ["", NDJSON] {
@@ -51,7 +51,7 @@ async fn a_large_body_waits_for_its_turn_and_delays_no_small_one() {
         let body = format!("{}{}", ORDER, " ".repeat(32 << 10));
         let before = server.log.submitted().len();
         large.send_order(headers, body).await;
-        // The large body is read by then: each connection gets its turn.
+        // After ten requests on the other connection, the large body has been read.
         for _ in 0..10 {
             assert_eq!(small.order(headers, ORDER).await.status, 202);
         }

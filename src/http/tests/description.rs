@@ -7,7 +7,7 @@ use crate::http::Api;
 use crate::http::server::service::Service;
 use crate::kinds::{Config, Kinds, defaults};
 
-/// The description of a server with the built-in kind, one with this schema, and one with none.
+/// The description of a server with three kinds: the built-in one, one with this schema, and one without a schema.
 async fn described(schema: &Value) -> Value {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("schema.json");
@@ -30,7 +30,7 @@ fn thing() -> Value {
 }
 
 #[tokio::test]
-async fn every_route_is_described_and_nothing_else() {
+async fn description_has_exactly_the_routes() {
     let server = serve().await;
     let described = server.connect().await.get("/openapi.json", "").await.json();
     let methods = |(path, operations): (&String, &serde_json::Value)| {
@@ -44,7 +44,7 @@ async fn every_route_is_described_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn every_operation_has_a_name_of_its_own_and_says_what_it_needs() {
+async fn operations_have_stable_unique_names_and_security() {
     let described = described(&thing()).await;
     let mut names = Vec::new();
     for operation in
@@ -56,7 +56,7 @@ async fn every_operation_has_a_name_of_its_own_and_says_what_it_needs() {
         assert!(responses.keys().any(|status| status.starts_with('4')), "{operation}");
     }
     names.sort_unstable();
-    // Clients are generated from these names: a changed one breaks them.
+    // Generated clients use these names. Changing a name breaks them.
     assert_eq!(
         names,
         [
@@ -81,7 +81,7 @@ async fn every_operation_has_a_name_of_its_own_and_says_what_it_needs() {
 }
 
 #[tokio::test]
-async fn each_kind_is_described_with_its_schema_and_an_example() {
+async fn each_kind_has_its_schema_and_an_example() {
     let described = described(&thing()).await;
     let body = |kind: &str| {
         let operation = &described["paths"][format!("/v1/commands/{kind}")]["post"];
@@ -101,7 +101,7 @@ async fn each_kind_is_described_with_its_schema_and_an_example() {
 }
 
 #[tokio::test]
-async fn a_kind_whose_schema_cannot_be_shown_is_an_object() {
+async fn kind_with_untranslatable_schema_is_described_as_object() {
     let schema =
         json!({"$id": "https://example.org/a.json", "properties": {"a": {"$id": "b.json", "type": "null"}}});
     let described = described(&schema).await;
@@ -110,7 +110,7 @@ async fn a_kind_whose_schema_cannot_be_shown_is_an_object() {
 }
 
 #[tokio::test]
-async fn every_component_that_is_named_is_there_and_the_others_are_not() {
+async fn description_has_exactly_the_referenced_components() {
     let without_kinds = serve_kinds(config(), Kinds::build(&[]).unwrap()).await;
     let without_kinds = without_kinds.connect().await.get("/openapi.json", "").await.json();
     for described in [described(&thing()).await, without_kinds] {

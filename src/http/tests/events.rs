@@ -79,7 +79,7 @@ async fn accepted(client: &mut Client, path: &str, headers: &str, body: impl AsR
 }
 
 #[tokio::test]
-async fn an_event_in_headers_becomes_headers_of_its_record() {
+async fn event_headers_become_record_headers() {
     let server = serve().await;
     let more = "ce-subject: Euro%20%E2%82%AC\r\nCE-PartitionKey: k-1\r\nContent-Type: text/plain; a=b\r\n";
     accepted(&mut server.connect().await, BINARY, &format!("{LEAST}{more}"), "data").await;
@@ -100,7 +100,7 @@ async fn an_event_in_headers_becomes_headers_of_its_record() {
 }
 
 #[tokio::test]
-async fn a_document_is_passed_on_as_it_is_or_taken_apart() {
+async fn document_is_unchanged_or_split_by_kafka_mode() {
     let server = serve().await;
     let mut client = server.connect().await;
     let text = " {\"specversion\":\"1.0\", \"id\":\"1\",\"source\":\"/s\",\"type\":\"t\",\"n\":5,\"data\":{ \"a\":1.0 }}";
@@ -118,7 +118,7 @@ async fn a_document_is_passed_on_as_it_is_or_taken_apart() {
 }
 
 #[tokio::test]
-async fn an_event_without_data_is_a_record_without_value() {
+async fn event_without_data_has_a_null_value() {
     let server = serve().await;
     let mut client = server.connect().await;
     accepted(&mut client, BINARY, LEAST, "").await;
@@ -132,11 +132,11 @@ async fn an_event_without_data_is_a_record_without_value() {
         no_value[..4],
         [(true, ""), (true, "application/json"), (false, "application/octet-stream"), (true, "")]
     );
-    assert!(!seen[4].no_value && !seen[4].value.is_empty(), "a document is a value");
+    assert!(!seen[4].no_value && !seen[4].value.is_empty(), "the document is the value");
 }
 
 #[tokio::test]
-async fn every_invalid_attribute_is_named_where_it_stands() {
+async fn all_invalid_attributes_are_reported_with_their_location() {
     let server = serve().await;
     let mut client = server.connect().await;
     let headers = "ce-id: 1\r\nce-source: %ff\r\nce-type: t\r\nce-time: yesterday\r\n";
@@ -150,14 +150,14 @@ async fn every_invalid_attribute_is_named_where_it_stands() {
     assert_eq!(
         found,
         [
-            (json!(""), json!("source: it is not UTF-8")),
-            (json!(""), json!("specversion: it is missing")),
-            (json!(""), json!("time: it must be an RFC 3339 timestamp")),
+            (json!(""), json!("source: must be UTF-8")),
+            (json!(""), json!("specversion: is missing")),
+            (json!(""), json!("time: must be an RFC 3339 timestamp")),
         ]
     );
     assert!(problem["field"].as_str().unwrap().starts_with("ce-"));
     let problem = client.post(BINARY, "", "{\"id\":\"o-1\"}").await.assert_problem(400, "invalid_event");
-    assert_eq!(problem["errors"].as_array().unwrap().len(), 4, "a body that is no event: {problem}");
+    assert_eq!(problem["errors"].as_array().unwrap().len(), 4, "a body that is not an event: {problem}");
 
     let wrong = event(&json!({"id": null, "time": 5, "partitionkey": ""}));
     let problem = client.post(BINARY, DOCUMENT, wrong.to_string()).await.assert_problem(400, "invalid_event");
@@ -165,7 +165,7 @@ async fn every_invalid_attribute_is_named_where_it_stands() {
     found.sort_by_key(|(pointer, _)| pointer.to_string());
     assert_eq!(
         found,
-        [(json!("/id"), json!("id: it is missing")), (json!("/time"), json!("time: it must be a string"))]
+        [(json!("/id"), json!("id: is missing")), (json!("/time"), json!("time: must be a string"))]
     );
     for key in ["", &"k".repeat(1025)] {
         let wrong = event(&json!({"partitionkey": key}));
@@ -182,7 +182,7 @@ async fn every_invalid_attribute_is_named_where_it_stands() {
 }
 
 #[tokio::test]
-async fn types_that_a_kind_does_not_take_are_refused() {
+async fn unaccepted_media_types_of_events_are_refused() {
     let server = serve().await;
     let mut client = server.connect().await;
     for (path, headers) in [
@@ -195,7 +195,7 @@ async fn types_that_a_kind_does_not_take_are_refused() {
         (BINARY, &format!("{LEAST}Content-Type: application/json; charset=latin1\r\n")),
     ] {
         let body = event(&json!({})).to_string();
-        // Refused unread, which ends the connection.
+        // The body is refused unread, so the server closes the connection.
         let mut client = server.connect().await;
         client.post(path, headers, body).await.assert_problem(415, "unsupported_media_type");
     }
@@ -206,14 +206,14 @@ async fn types_that_a_kind_does_not_take_are_refused() {
     let problem = server.connect().await.post(ORDER, &format!("{LEAST}{lines}"), "{}").await;
     assert_eq!(
         problem.assert_problem(415, "unsupported_media_type")["detail"],
-        "This kind takes CloudEvents: application/cloudevents+json, application/cloudevents-batch+json, or ce- headers with \
+        "This kind accepts CloudEvents: application/cloudevents+json, application/cloudevents-batch+json, or ce- headers with \
          data as application/json."
     );
     server.assert_nothing_submitted();
 }
 
 #[tokio::test]
-async fn data_in_base64_without_a_type_is_bytes_where_the_kind_takes_any() {
+async fn untyped_base64_data_is_opaque_if_the_kind_allows() {
     let server = serve().await;
     let mut client = server.connect().await;
     let bytes = event(&json!({"data_base64": "/w=="})).to_string();
@@ -223,7 +223,7 @@ async fn data_in_base64_without_a_type_is_bytes_where_the_kind_takes_any() {
 }
 
 #[tokio::test]
-async fn schema_and_key_are_those_of_the_data() {
+async fn schema_and_key_apply_to_the_data() {
     let server = serve().await;
     let mut client = server.connect().await;
     let order = |data: Value| event(&json!({"partitionkey": "p", "data": data})).to_string();
@@ -247,7 +247,7 @@ async fn schema_and_key_are_those_of_the_data() {
 }
 
 #[tokio::test]
-async fn a_batch_is_accepted_as_a_whole_or_each_fault_is_named() {
+async fn batch_is_accepted_completely_or_all_errors_reported() {
     let server = serve().await;
     let mut client = server.connect().await;
     let batch = |events: &[Value]| Value::from(events.to_vec()).to_string();
@@ -279,7 +279,7 @@ async fn a_batch_is_accepted_as_a_whole_or_each_fault_is_named() {
     assert_eq!(places, ["/1/specversion", "/1/source", "/1/type", "/2", "/3/datacontenttype"]);
     let twice = r#"[{"specversion":"1.0","id":"1","id":"2","source":"/s","type":"t"}]"#;
     let problem = client.post(BINARY, BATCH, twice).await.assert_problem(400, "malformed_body");
-    assert_eq!(problem["errors"][0]["pointer"], "/0", "the name of a member is no pointer: {problem}");
+    assert_eq!(problem["errors"][0]["pointer"], "/0", "the name of a member is not a pointer: {problem}");
     for malformed in ["{}", "[", "[1]x"] {
         client.post(BINARY, BATCH, malformed).await.assert_problem(400, "malformed_body");
     }
@@ -289,7 +289,7 @@ async fn a_batch_is_accepted_as_a_whole_or_each_fault_is_named() {
 }
 
 #[tokio::test]
-async fn a_batch_of_no_events_is_answered_and_not_logged() {
+async fn empty_event_batch_is_accepted_and_not_logged() {
     let server = serve().await;
     let reply = server.connect().await.post(BINARY, BATCH, " [ ] ").await;
     assert_eq!((reply.status, &reply.json()["commands"]), (202, &json!([])));
@@ -297,7 +297,7 @@ async fn a_batch_of_no_events_is_answered_and_not_logged() {
 }
 
 #[tokio::test]
-async fn source_and_id_recognise_a_repetition_in_whatever_mode_it_comes() {
+async fn source_and_id_identify_repeated_events_in_all_modes() {
     let server = serve().await;
     let mut client = server.connect().await;
     let typed = format!("{LEAST}Content-Type: application/json\r\n");
@@ -309,13 +309,13 @@ async fn source_and_id_recognise_a_repetition_in_whatever_mode_it_comes() {
     let bound: Vec<_> = server.log.submitted().into_iter().map(|one| one.idempotency.unwrap()).collect();
     assert_eq!((&bound[0].key, &bound[0].body), (&bound[1].key, &bound[1].body));
     assert_eq!(bound[0].key, bound[2].key);
-    assert_ne!(bound[0].body, bound[2].body, "another event under its name is a conflict");
+    assert_ne!(bound[0].body, bound[2].body, "a different event with the same source and id is a conflict");
     assert_eq!((&*bound[3].key, &bound[3].body), ("own", &bound[0].body));
     assert_ne!(bound[4].key, bound[0].key);
 }
 
 #[tokio::test]
-async fn the_trace_of_an_event_counts_where_the_request_has_none() {
+async fn event_trace_is_used_if_the_request_has_none() {
     let server = serve().await;
     let mut client = server.connect().await;
     accepted(&mut client, BINARY, &format!("{LEAST}ce-traceparent: {TRACE}\r\n"), "").await;
@@ -328,12 +328,12 @@ async fn the_trace_of_an_event_counts_where_the_request_has_none() {
     let kept = headers(&command(&server, 1));
     assert!(
         kept.contains(&("ce_traceparent".to_owned(), TRACE.to_owned())),
-        "the event is not changed: {kept:?}"
+        "the event is unchanged: {kept:?}"
     );
 }
 
 #[tokio::test]
-async fn an_attribute_of_64_kib_passes_in_a_document_and_counts_for_the_record() {
+async fn document_attribute_of_64_kib_is_accepted_and_counted() {
     let server =
         serve_with(Config { max_body: ByteSize::mib(2), max_batch_body: ByteSize::mib(2), ..config() }).await;
     let mut client = server.connect().await;
@@ -350,7 +350,7 @@ async fn an_attribute_of_64_kib_passes_in_a_document_and_counts_for_the_record()
 }
 
 #[tokio::test]
-async fn the_description_names_the_formats_of_events() {
+async fn description_lists_event_formats() {
     let server = serve().await;
     let described = server.connect().await.get("/openapi.json", "").await.json();
     let post = &described["paths"][BINARY]["post"];
@@ -362,17 +362,17 @@ async fn the_description_names_the_formats_of_events() {
 }
 
 #[tokio::test]
-async fn the_description_says_what_data_and_key_of_an_event_are() {
+async fn description_explains_data_and_key_of_events() {
     let server = serve().await;
     let described = server.connect().await.get("/openapi.json", "").await.json();
-    let says = |path: &str, texts: &[&str]| {
+    let describes = |path: &str, texts: &[&str]| {
         let description = described["paths"][path]["post"]["description"].as_str().unwrap();
         assert!(texts.iter().all(|text| description.contains(text)), "{description}");
     };
     let body = |path: &str| described["paths"][path]["post"]["requestBody"].clone();
-    says(BINARY, &["The data may be any JSON value", "The attribute `partitionkey` is the key"]);
-    says(ORDER, &["The data must satisfy", "The value at `/id` in the data is the key"]);
-    says(PLUS, &["The data may be any JSON value.", "The attribute `partitionkey` is the key"]);
+    describes(BINARY, &["The data may be any JSON value", "The attribute `partitionkey` is the key"]);
+    describes(ORDER, &["The data must satisfy", "The value at `/id` in the data is the key"]);
+    describes(PLUS, &["The data may be any JSON value.", "The attribute `partitionkey` is the key"]);
     let required = |path: &str| body(path)["required"] == true;
     assert!(required(ORDER), "the key is in the data");
     assert!(!required(BINARY) && !required(PLUS), "an event may have no data");

@@ -1,4 +1,4 @@
-//! A server on a free port whose log is a list.
+//! A server on a free port with a fake log in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -29,10 +29,10 @@ use crate::sync::Mutex;
 use crate::telemetry::trace::Tracer;
 use crate::units::{ByteSize, Span, Timestamp};
 
-/// When the fake log accepts everything: 2026-11-20T12:00:00.123Z.
+/// Acceptance time of all commands in the fake log: 2026-11-20T12:00:00.123Z.
 pub const ACCEPTED_AT: Timestamp = Timestamp(1_795_176_000_123);
 
-/// The fake log. Everything it was given stands in `submitted`.
+/// The fake log. It records all requests in `submitted`.
 #[derive(Clone, Default)]
 pub struct FakeLog(Arc<Inner>);
 
@@ -61,7 +61,7 @@ impl FakeLog {
         self.0.replayed.store(true, SeqCst);
     }
 
-    /// Puts a command into a state and wakes who waits for it.
+    /// Sets the state of a command and wakes waiting requests.
     pub fn set(&self, id: CommandId, state: CommandState) {
         self.0.states.lock().insert(id, state);
         self.0.changed.send_modify(|count| *count += 1);
@@ -71,7 +71,7 @@ impl FakeLog {
         self.0.is_holding.send_replace(held);
     }
 
-    /// Until so many requests have reached the log.
+    /// Waits until `count` requests have reached the log.
     pub async fn await_arrivals(&self, count: usize) {
         self.0.arrived.subscribe().wait_for(|arrived| *arrived >= count).await.unwrap();
     }
@@ -133,17 +133,17 @@ impl CommandService for FakeLog {
     }
 }
 
-/// What the operator's side of the tests shows.
+/// The admin service of the tests.
 #[derive(Default)]
 pub struct FakeAdmin {
     pub unready: AtomicBool,
     pub paused: AtomicBool,
     pub scraped: AtomicBool,
-    /// Who paused.
+    /// Origin of the last pause.
     pub origin: Mutex<String>,
-    /// Whoever holds it is a disk that does not answer.
+    /// While a test holds this lock, the disk does not respond.
     pub disk: Mutex<()>,
-    /// Look-ups of commands do not end.
+    /// Whether look-ups of commands hang.
     pub hangs: AtomicBool,
 }
 
@@ -158,7 +158,7 @@ impl AdminService for FakeAdmin {
         Readiness {
             ready,
             reason: (!ready).then_some("stopping"),
-            dependencies: BTreeMap::from([("kafka", "no broker answers".to_owned())]),
+            dependencies: BTreeMap::from([("kafka", "no broker responds".to_owned())]),
             problems: Vec::new(),
         }
     }
@@ -190,7 +190,7 @@ impl AdminService for FakeAdmin {
     }
 }
 
-/// Generous time-outs, so that only a test that is about one meets one.
+/// Configuration with long time-outs, so that only tests of time-outs reach one.
 pub fn config() -> Config {
     Config {
         max_body: ByteSize::kib(64),
@@ -200,7 +200,7 @@ pub fn config() -> Config {
         idle_timeout: Span::secs(60),
         max_connections: 100,
         shutdown_grace: Span::secs(60),
-        // What the tests' clients send.
+        // The `Host` of the tests' clients.
         allowed_hosts: serde_json::from_str(r#"["t"]"#).unwrap(),
         ..Config::default()
     }
@@ -213,7 +213,7 @@ pub struct Server {
     pub backend: Arc<FakeAdmin>,
     pub metrics: Arc<Metrics>,
     pub registry: Registry,
-    /// Where large bodies are checked.
+    /// Limits the checks of large bodies.
     pub checks: BodyChecks,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<usize>>,
@@ -256,7 +256,7 @@ pub async fn serve_parts(config: Config, message_max: ByteSize, kinds: Kinds) ->
 
 pub async fn start<S: Service>(
     address: &str,
-    site: S,
+    service: S,
     limits: ConnectionLimits,
     log: FakeLog,
     backend: Arc<FakeAdmin>,
@@ -266,7 +266,7 @@ pub async fn start<S: Service>(
     let server = HttpServer::bind(address.parse().unwrap(), limits, &metrics).unwrap();
     let address = server.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let task = tokio::spawn(server.serve(site, async {
+    let task = tokio::spawn(server.serve(service, async {
         let _ = stopped.await;
     }));
     let checks = BodyChecks::default();
@@ -283,7 +283,7 @@ impl Server {
         Client::connect_with(self.address, bytes)
     }
 
-    /// Tells it to stop; the handle says how many connections were cut.
+    /// Stops the server. The handle returns the number of connections that were closed after the grace period.
     pub fn stop(&mut self) -> JoinHandle<usize> {
         let _ = self.stop.take().unwrap().send(());
         self.task.take().unwrap()

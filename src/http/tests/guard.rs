@@ -1,4 +1,4 @@
-//! What web pages make browsers send is refused before anything of a body is read.
+//! Requests that web pages send through a browser are refused before the body is read.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -9,7 +9,7 @@ use super::fixture::{Server, serve};
 const COMMAND: &str = "/v1/commands/order.create";
 const PAUSE: &str = "/admin/drain/pause";
 
-/// A request whose body never comes, so that only its head can be what is refused.
+/// Sends a request without its body, so that only its head can be refused.
 async fn by_its_head(server: &Server, path: &str, lines: &str) -> Reply {
     let mut client = server.connect().await;
     client.send(format!("POST {path} HTTP/1.1\r\n{lines}Content-Length: 24\r\n\r\n")).await;
@@ -21,7 +21,7 @@ async fn by_its_head(server: &Server, path: &str, lines: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_request_without_a_valid_host_is_refused() {
+async fn requests_without_a_valid_host_are_refused() {
     for server in [serve().await, serve_admin().await] {
         for lines in [
             "",
@@ -46,7 +46,7 @@ async fn a_request_without_a_valid_host_is_refused() {
 }
 
 #[tokio::test]
-async fn a_name_that_a_page_pointed_here_reads_and_changes_nothing() {
+async fn rebound_host_names_are_refused() {
     for (server, path) in [(serve().await, COMMAND), (serve_admin().await, PAUSE)] {
         let evil = "Host: evil.example:8088\r\n";
         by_its_head(&server, path, evil).await.assert_problem(421, "unknown_host");
@@ -62,7 +62,7 @@ async fn a_name_that_a_page_pointed_here_reads_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_page_of_another_origin_changes_nothing() {
+async fn pages_of_other_origins_cannot_change_state() {
     for (server, path) in [(serve().await, COMMAND), (serve_admin().await, PAUSE)] {
         for lines in [
             "Origin: https://evil.example\r\n",
@@ -77,7 +77,7 @@ async fn a_page_of_another_origin_changes_nothing() {
 }
 
 #[tokio::test]
-async fn the_own_origin_and_clients_that_are_no_browsers_are_served() {
+async fn own_origin_and_non_browser_clients_are_accepted() {
     let server = serve_admin().await;
     let mut client = server.connect().await;
     for lines in ["", "Origin: http://t\r\nSec-Fetch-Site: same-origin\r\n"] {
@@ -85,11 +85,15 @@ async fn the_own_origin_and_clients_that_are_no_browsers_are_served() {
     }
     assert!(server.backend.paused.load(SeqCst));
     let foreign = "Origin: https://evil.example\r\nSec-Fetch-Site: cross-site\r\n";
-    assert_eq!(client.get("/readyz", foreign).await.status, 200, "the browser shows the page no answer");
+    assert_eq!(
+        client.get("/readyz", foreign).await.status,
+        200,
+        "the browser does not show the response to the page"
+    );
 }
 
 #[tokio::test]
-async fn off_loopback_only_probes_and_scrapes_use_any_name() {
+async fn outside_loopback_only_probes_may_use_any_name() {
     let server = serve_admin_at("0.0.0.0:0").await;
     let mut client = server.connect().await;
     for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/metrics", 200), ("/admin/backlog", 421)] {

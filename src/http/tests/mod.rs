@@ -1,4 +1,4 @@
-//! Real sockets, a fake log that records what reaches it, and a client that can misbehave.
+//! Tests with real sockets, a fake log that records submissions, and a client that can send invalid data.
 
 mod accepting;
 mod admin;

@@ -1,4 +1,4 @@
-//! Kinds that are not JSON, and keys in headers.
+//! Kinds with opaque bodies, and keys in headers.
 
 use super::fixture::{Server, config, serve_parts};
 use crate::kinds;
@@ -31,13 +31,17 @@ async fn serve(message_max: ByteSize) -> Server {
 }
 
 #[tokio::test]
-async fn bytes_type_and_key_reach_the_log_as_they_were_sent() {
+async fn opaque_body_type_and_key_reach_the_log_unchanged() {
     let server = serve(ByteSize::mib(1)).await;
     let mut client = server.connect().await;
     let all: Vec<u8> = (0..=255).chain(*b"\r\n{\0").collect();
     let types = "Content-Type: Application/Avro; schema=\"5\"\r\nFile-Name: gr\u{f6}\u{df}e/1\r\n";
     assert_eq!(client.post(FILE, types, &all).await.status, 202);
-    assert_eq!(client.post(FILE, "File-Name: 2\r\n", "").await.status, 202, "empty, and of no type");
+    assert_eq!(
+        client.post(FILE, "File-Name: 2\r\n", "").await.status,
+        202,
+        "an empty body without a media type"
+    );
     assert_eq!(
         client.post("/v1/commands/plain.store", "Content-Type: application/x-protobuf\r\n", "x").await.status,
         202
@@ -57,38 +61,42 @@ async fn bytes_type_and_key_reach_the_log_as_they_were_sent() {
 }
 
 #[tokio::test]
-async fn other_types_are_refused_with_what_the_kind_takes() {
+async fn refusal_lists_the_accepted_media_types() {
     let server = serve(ByteSize::mib(1)).await;
     for (path, types, detail) in [
-        ("file.store", "application/json", "This kind takes application/avro, application/octet-stream."),
+        ("file.store", "application/json", "This kind accepts application/avro, application/octet-stream."),
         (
             "file.store",
             "application/x-www-form-urlencoded",
-            "This kind takes application/avro, application/octet-stream.",
+            "This kind accepts application/avro, application/octet-stream.",
         ),
-        ("file.store", "application/x-ndjson", "This kind takes application/avro, application/octet-stream."),
+        (
+            "file.store",
+            "application/x-ndjson",
+            "This kind accepts application/avro, application/octet-stream.",
+        ),
         (
             "file.store",
             "application/cloudevents+json",
-            "This kind takes no CloudEvents, or not in this format.",
+            "This kind does not accept CloudEvents in this format.",
         ),
         ("file.store", "nonsense", "Content-Type is not a media type."),
         (
             "mixed.store",
             "application/avro",
-            "This kind takes application/json, text/plain, application/vnd.a+json, or application/x-ndjson for a batch of \
+            "This kind accepts application/json, text/plain, application/vnd.a+json, or application/x-ndjson for a batch of \
              JSON.",
         ),
         (
             "mixed.store",
             "application/json; charset=latin1",
-            "This kind takes application/json, text/plain, application/vnd.a+json, or application/x-ndjson for a batch of \
+            "This kind accepts application/json, text/plain, application/vnd.a+json, or application/x-ndjson for a batch of \
              JSON.",
         ),
         ("order.create", "application/avro", ""),
     ] {
         let headers = format!("Content-Type: {types}\r\nFile-Name: a\r\n");
-        // Refused unread, which ends the connection.
+        // The body is refused unread, so the server closes the connection.
         let mut client = server.connect().await;
         let reply = client.post(&format!("/v1/commands/{path}"), &headers, "{}").await;
         if path == "order.create" {
@@ -112,7 +120,7 @@ async fn other_types_are_refused_with_what_the_kind_takes() {
 }
 
 #[tokio::test]
-async fn a_kind_may_take_json_beside_other_types() {
+async fn kinds_may_accept_json_and_other_types() {
     let server = serve(ByteSize::mib(1)).await;
     let mut client = server.connect().await;
     let path = "/v1/commands/mixed.store";
@@ -130,7 +138,7 @@ async fn a_kind_may_take_json_beside_other_types() {
 }
 
 #[tokio::test]
-async fn the_key_in_a_header_must_be_there_once_and_within_its_bounds() {
+async fn header_key_is_required_once_and_limited() {
     let server = serve(ByteSize::mib(1)).await;
     let mut client = server.connect().await;
     let path = "/v1/commands/named.create";
@@ -150,11 +158,11 @@ async fn the_key_in_a_header_must_be_there_once_and_within_its_bounds() {
     assert_eq!(client.post(path, lines, "{}\n{}\n").await.status, 202);
     let keys: Vec<_> =
         server.log.submitted()[1].commands.iter().map(|one| one.key.clone().unwrap()).collect();
-    assert_eq!(keys, ["one", "one"], "the key of every line");
+    assert_eq!(keys, ["one", "one"], "all lines have the key");
 }
 
 #[tokio::test]
-async fn an_idempotency_key_is_bound_to_the_key_in_the_header_too() {
+async fn idempotency_includes_the_key_in_the_header() {
     let server = serve(ByteSize::mib(1)).await;
     let mut client = server.connect().await;
     for (name, body) in [("a", "same"), ("b", "same"), ("b", "same"), ("b", "other")] {
@@ -164,12 +172,12 @@ async fn an_idempotency_key_is_bound_to_the_key_in_the_header_too() {
     let bound: Vec<_> = server.log.submitted().into_iter().map(|one| one.idempotency.unwrap().body).collect();
     assert_ne!(bound[0], bound[1]);
     assert_eq!(bound[1], bound[2]);
-    assert_ne!(bound[2], bound[3], "another body");
-    assert!(bound.iter().all(|one| one.len() == 32), "a digest, and no second copy of the body");
+    assert_ne!(bound[2], bound[3], "a different body");
+    assert!(bound.iter().all(|one| one.len() == 32), "a digest, not a copy of the body");
 }
 
 #[tokio::test]
-async fn bytes_have_the_limits_of_other_bodies() {
+async fn opaque_bodies_have_the_limits_of_other_bodies() {
     let server = serve(ByteSize::kib(32)).await;
     let mut client = server.connect().await;
     let headers = "File-Name: a\r\n";
@@ -185,7 +193,7 @@ async fn bytes_have_the_limits_of_other_bodies() {
 }
 
 #[tokio::test]
-async fn the_description_names_what_the_kinds_take() {
+async fn description_lists_media_types_and_key_headers() {
     let server = serve(ByteSize::mib(1)).await;
     let described = server.connect().await.get("/openapi.json", "").await.json();
     let post = |path: &str| described["paths"][path]["post"].clone();
@@ -210,13 +218,16 @@ async fn the_description_names_what_the_kinds_take() {
         let header = parameters.iter().find(|one| one["name"] == "file-name").unwrap();
         assert_eq!((&header["in"], &header["required"]), (&"header".into(), &true.into()), "{path}");
     }
-    let says = |path: &str, text: &str| {
+    let describes = |path: &str, text: &str| {
         let post = post(path);
         assert!(post["description"].as_str().unwrap().contains(text), "{post}");
     };
-    says(FILE, "Any bytes are accepted. The header `file-name` is the key");
-    says("/v1/commands/plus.store", "Any JSON object is accepted. The kind has no key");
-    says("/v1/commands/mixed.store", "Any JSON object is accepted, and any bytes of the other media types.");
+    describes(FILE, "Any bytes are accepted. The header `file-name` is the key");
+    describes("/v1/commands/plus.store", "Any JSON object is accepted. The kind has no key");
+    describes(
+        "/v1/commands/mixed.store",
+        "Any JSON object is accepted, and any bytes of the other media types.",
+    );
     let plus = post("/v1/commands/plus.store");
     let example = &plus["requestBody"]["content"]["application/vnd.a+json"]["example"];
     assert!(example.is_object(), "{plus}");

@@ -5,7 +5,7 @@ const ORDER: &str = r#"{"id":"o-1","amount":12}"#;
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 
 #[tokio::test]
-async fn a_status_is_found_by_its_id_in_any_case() {
+async fn command_ids_are_case_insensitive() {
     let server = serve().await;
     server.log.set(FakeLog::id(4), CommandState::Sent);
     let mut client = server.connect().await;
@@ -17,7 +17,7 @@ async fn a_status_is_found_by_its_id_in_any_case() {
 }
 
 #[tokio::test]
-async fn what_leads_nowhere_is_404_and_another_logs_command_is_told_apart() {
+async fn unknown_commands_and_commands_of_other_logs_are_404() {
     let server = serve().await;
     let mut client = server.connect().await;
     client.get("/v1/commands/nonsense", "").await.assert_problem(404, "not_found");
@@ -25,9 +25,9 @@ async fn what_leads_nowhere_is_404_and_another_logs_command_is_told_apart() {
     client.get(&format!("/v1/commands/{}", FakeLog::id(255)), "").await.assert_problem(404, "other_log");
 }
 
-/// A token was verified before it was known that nobody logs in here.
+/// Regression: the token was verified before the check that logins are disabled.
 #[tokio::test]
-async fn without_logins_their_paths_do_not_exist_whoever_calls() {
+async fn disabled_login_paths_are_404_for_all_callers() {
     let server = serve().await;
     let repeated = "Authorization: Bearer a\r\nAuthorization: Bearer b\r\n";
     for path in ["/login", "/refresh", "/logout"] {
@@ -36,7 +36,7 @@ async fn without_logins_their_paths_do_not_exist_whoever_calls() {
 }
 
 #[tokio::test]
-async fn a_wait_ends_with_the_final_state() {
+async fn wait_ends_with_the_final_state() {
     let server = serve().await;
     let mut client = server.connect().await;
     client.send(format!("POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nPrefer: wait=60\r\nContent-Length: 24\r\n\r\n{ORDER}")).await;
@@ -48,7 +48,7 @@ async fn a_wait_ends_with_the_final_state() {
 }
 
 #[tokio::test]
-async fn a_wait_that_was_not_long_enough_ends_with_the_202() {
+async fn expired_wait_gets_a_202() {
     let server = serve().await;
     let mut client = server.connect().await;
     let reply = client.order("Prefer: wait=0\r\n", ORDER).await;
@@ -62,7 +62,7 @@ async fn a_wait_that_was_not_long_enough_ends_with_the_202() {
 }
 
 #[tokio::test]
-async fn a_waited_batch_is_answered_when_its_last_command_is_final() {
+async fn batch_wait_ends_when_all_commands_are_final() {
     let server = serve().await;
     let mut client = server.connect().await;
     let body = format!("{ORDER}\n{ORDER}\n");
@@ -82,7 +82,7 @@ async fn a_waited_batch_is_answered_when_its_last_command_is_final() {
 }
 
 #[tokio::test]
-async fn a_look_up_waits_too() {
+async fn status_requests_can_wait() {
     let server = serve().await;
     server.log.set(FakeLog::id(3), CommandState::Accepted);
     let mut client = server.connect().await;
@@ -94,7 +94,7 @@ async fn a_look_up_waits_too() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_while_it_waits_harms_nobody() {
+async fn client_disconnecting_during_a_wait_is_harmless() {
     let server = serve().await;
     let mut client = server.connect().await;
     client.send(format!("POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nPrefer: wait=60\r\nContent-Length: 24\r\n\r\n{ORDER}")).await;

@@ -1,4 +1,4 @@
-//! A peer that takes nothing, under something that has a buffer of its own, as TLS has.
+//! Time-outs for a peer that reads nothing, with a transport that has its own buffer, as TLS has.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,10 +15,10 @@ use crate::http::ConnectionLimits;
 use crate::http::server::conn_state::ConnState;
 use crate::http::server::timed_io::{TimedIo, Transport};
 
-/// Above anything that happens at all, on a busy machine too.
+/// Longer than any step takes, also on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Takes everything into its buffer and never gets rid of it.
+/// Accepts all data into its buffer and never sends it.
 struct StalledTransport;
 
 impl Transport for StalledTransport {
@@ -47,7 +47,7 @@ impl AsyncWrite for StalledTransport {
     }
 }
 
-fn clogged() -> TimedIo<StalledTransport> {
+fn stalled() -> TimedIo<StalledTransport> {
     let hour = Duration::from_secs(3600);
     let limits = ConnectionLimits {
         header_timeout: hour,
@@ -59,16 +59,16 @@ fn clogged() -> TimedIo<StalledTransport> {
 }
 
 #[tokio::test]
-async fn an_answer_that_stays_in_a_buffer_ends_the_connection() {
-    let mut wire = clogged();
-    poll_fn(|cx| Pin::new(&mut wire).poll_write(cx, b"an answer")).await.unwrap();
+async fn response_stuck_in_a_buffer_ends_the_connection() {
+    let mut wire = stalled();
+    poll_fn(|cx| Pin::new(&mut wire).poll_write(cx, b"a response")).await.unwrap();
     let flushed = timeout(LONG, poll_fn(|cx| Pin::new(&mut wire).poll_flush(cx))).await;
-    assert_eq!(flushed.expect("an end").unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert_eq!(flushed.expect("a time-out").unwrap_err().kind(), io::ErrorKind::TimedOut);
 }
 
 #[tokio::test]
-async fn a_goodbye_that_nobody_takes_is_not_waited_for() {
-    let mut wire = clogged();
+async fn close_does_not_wait_for_a_stalled_peer() {
+    let mut wire = stalled();
     let closed = timeout(LONG, poll_fn(|cx| Pin::new(&mut wire).poll_shutdown(cx))).await;
-    closed.expect("an end").unwrap();
+    closed.expect("a close").unwrap();
 }

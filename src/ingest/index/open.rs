@@ -74,8 +74,8 @@ impl IndexState {
         let path = self.dir.join(name);
         (path.extension()?.to_str()? == EXTENSION).then_some(())?;
         let opened = IndexPart::open(&**self.log.fs(), &path, &self.budget).and_then(|part| {
-            let ours = part.header.range.log_id == self.log.identity().log_id;
-            if ours { Ok(part) } else { Err(io::Error::other("the part belongs to another log")) }
+            let is_same_log = part.header.range.log_id == self.log.identity().log_id;
+            if is_same_log { Ok(part) } else { Err(io::Error::other("the part belongs to another log")) }
         });
         match opened {
             Ok(part) => Some(Arc::new(part)),
@@ -142,7 +142,7 @@ impl IndexState {
     pub fn remove_file(&self, name: &str) {
         let path = self.dir.join(name);
         if let Err(error) = self.log.fs().remove(&path) {
-            tracing::debug!(event = "index.file_not_removed", path = %path.display(), %error, "file of the idempotency index not removed; tried again");
+            tracing::debug!(event = "index.file_not_removed", path = %path.display(), %error, "file of the idempotency index not removed; retrying later");
         }
     }
 }

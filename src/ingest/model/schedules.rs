@@ -26,20 +26,20 @@ pub enum Kind {
 pub const KINDS: [Kind; 2] = [Kind::Random, Kind::Pct];
 
 /// Runs the scenario under this many schedules of each kind. Panics with the failing schedule.
-pub fn explore(schedules: usize, story: fn()) {
+pub fn explore(schedules: usize, scenario: fn()) {
     if let Ok(schedule) = std::env::var(REPLAY) {
-        return shuttle::replay(story, &schedule);
+        return shuttle::replay(scenario, &schedule);
     }
     let seed = seed();
     println!("{SEED}={seed}");
-    KINDS.into_iter().for_each(|kind| run(kind, seed, schedules, story));
+    KINDS.into_iter().for_each(|kind| run(kind, seed, schedules, scenario));
 }
 
 /// Runs the scenario under schedules of one kind.
-pub fn run(kind: Kind, seed: u64, schedules: usize, story: impl Fn() + Send + Sync + 'static) {
+pub fn run(kind: Kind, seed: u64, schedules: usize, scenario: impl Fn() + Send + Sync + 'static) {
     match kind {
-        Kind::Random => Runner::new(RandomScheduler::new_from_seed(seed, schedules), config()).run(story),
-        Kind::Pct => Runner::new(PctScheduler::new_from_seed(seed, DEPTH, schedules), config()).run(story),
+        Kind::Random => Runner::new(RandomScheduler::new_from_seed(seed, schedules), config()).run(scenario),
+        Kind::Pct => Runner::new(PctScheduler::new_from_seed(seed, DEPTH, schedules), config()).run(scenario),
     };
 }
 

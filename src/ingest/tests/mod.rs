@@ -98,46 +98,46 @@ fn crash_copy(of: &Path) -> tempfile::TempDir {
 #[tokio::test]
 async fn only_a_known_claim_leads_to_its_command() {
     let dir = tempfile::tempdir().unwrap();
-    let house = IngestFixture::open(dir.path());
+    let fixture = IngestFixture::open(dir.path());
     // The first record has a key and a claim: both lead to it.
     let key = keyed("k", "b", None);
     let receipt =
-        house.ingest.submit(request(&[Some([1; 16]), None, Some([3; 16])], key.clone())).await.unwrap();
-    assert_eq!(house.ingest.find_claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
-    assert_eq!(house.ingest.find_claimed(&[3; 16]).await, Ok(Some(receipt.ids[2])));
-    assert_eq!(house.ingest.find_claimed(&[2; 16]).await, Ok(None));
-    let again = house.ingest.find_repeat(&request(&[None; 3], key)).await.unwrap().unwrap();
+        fixture.ingest.submit(request(&[Some([1; 16]), None, Some([3; 16])], key.clone())).await.unwrap();
+    assert_eq!(fixture.ingest.find_claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
+    assert_eq!(fixture.ingest.find_claimed(&[3; 16]).await, Ok(Some(receipt.ids[2])));
+    assert_eq!(fixture.ingest.find_claimed(&[2; 16]).await, Ok(None));
+    let again = fixture.ingest.find_repeat(&request(&[None; 3], key)).await.unwrap().unwrap();
     assert_eq!((again.ids, again.replayed), (receipt.ids, true));
-    house.close();
+    fixture.close();
 }
 
 #[tokio::test]
 async fn a_crash_or_a_missing_index_loses_no_keys() {
     let dir = tempfile::tempdir().unwrap();
-    let house = IngestFixture::open(dir.path());
+    let fixture = IngestFixture::open(dir.path());
     let key = keyed("k", "b", Some("POST /v1/users"));
-    let receipt = house.ingest.submit(request(&[Some([1; 16])], key.clone())).await.unwrap();
+    let receipt = fixture.ingest.submit(request(&[Some([1; 16])], key.clone())).await.unwrap();
     let crashed = crash_copy(dir.path());
     let bare = crash_copy(dir.path());
     std::fs::remove_dir_all(bare.path().join("index")).unwrap();
     for dir in [&crashed, &bare] {
-        let house = IngestFixture::open(dir.path());
-        assert_eq!(house.ingest.find_claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
-        let again = house.ingest.find_repeat(&request(&[None], key.clone())).await.unwrap();
+        let fixture = IngestFixture::open(dir.path());
+        assert_eq!(fixture.ingest.find_claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
+        let again = fixture.ingest.find_repeat(&request(&[None], key.clone())).await.unwrap();
         assert_eq!(again.unwrap().ids, receipt.ids);
-        house.close();
+        fixture.close();
     }
-    house.close();
+    fixture.close();
 }
 
 #[tokio::test]
 async fn a_claim_leads_to_its_requeued_command() {
     let dir = tempfile::tempdir().unwrap();
-    let house = IngestFixture::open(dir.path());
-    let receipt = house.ingest.submit(request(&[Some([1; 16])], None)).await.unwrap();
-    let log = Arc::clone(&house.ingest.shared.log);
+    let fixture = IngestFixture::open(dir.path());
+    let receipt = fixture.ingest.submit(request(&[Some([1; 16])], None)).await.unwrap();
+    let log = Arc::clone(&fixture.ingest.shared.log);
     let record = log.read(Lsn(1)).unwrap().unwrap();
-    let letter = DeadLetter {
+    let dead_letter = DeadLetter {
         lsn: Lsn(1),
         accepted_at: record.at,
         died_at: Timestamp::now(),
@@ -145,27 +145,27 @@ async fn a_claim_leads_to_its_requeued_command() {
         attempts: 1,
         payload: record.payload,
     };
-    log.store_dead_letters(std::slice::from_ref(&letter)).unwrap();
-    let ingest = house.ingest.clone();
-    let requeued = tokio::task::spawn_blocking(move || ingest.requeue(&letter)).await.unwrap();
+    log.store_dead_letters(std::slice::from_ref(&dead_letter)).unwrap();
+    let ingest = fixture.ingest.clone();
+    let requeued = tokio::task::spawn_blocking(move || ingest.requeue(&dead_letter)).await.unwrap();
     assert_eq!(requeued, Ok(Lsn(2)));
-    let known = |house: &IngestFixture| {
-        let shared = &house.ingest.shared;
+    let known = |fixture: &IngestFixture| {
+        let shared = &fixture.ingest.shared;
         shared.index.find(&shared.digests.claim_digest(&[1; 16]), Lsn(0)).unwrap()
     };
-    assert_eq!(known(&house), IndexLookup::Found(Lsn(2)));
-    assert_eq!(house.ingest.find_claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
-    house.close();
+    assert_eq!(known(&fixture), IndexLookup::Found(Lsn(2)));
+    assert_eq!(fixture.ingest.find_claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
+    fixture.close();
     std::fs::remove_dir_all(dir.path().join("index")).unwrap();
-    let house = IngestFixture::open(dir.path());
-    assert_eq!(known(&house), IndexLookup::Found(Lsn(2)), "a rebuilt index gives the same result");
-    house.close();
+    let fixture = IngestFixture::open(dir.path());
+    assert_eq!(known(&fixture), IndexLookup::Found(Lsn(2)), "a rebuilt index gives the same result");
+    fixture.close();
 }
 
 /// Submits until the index is complete.
-async fn submit(house: &IngestFixture, request: Request) -> Receipt {
+async fn submit(fixture: &IngestFixture, request: Request) -> Receipt {
     loop {
-        match house.ingest.submit(request.clone()).await {
+        match fixture.ingest.submit(request.clone()).await {
             Err(SubmitError::IndexRebuilding) => tokio::task::yield_now().await,
             answer => return answer.unwrap(),
         }
@@ -181,61 +181,61 @@ fn move_index(from: &Path, to: &Path) {
 #[tokio::test]
 async fn an_index_newer_than_its_log_hides_no_retry() {
     let dir = tempfile::tempdir().unwrap();
-    let house = IngestFixture::open(dir.path());
-    house.ingest.submit(request(&[None], keyed("a", "b", None))).await.unwrap();
-    house.close();
+    let fixture = IngestFixture::open(dir.path());
+    fixture.ingest.submit(request(&[None], keyed("a", "b", None))).await.unwrap();
+    fixture.close();
     let older = crash_copy(dir.path());
-    let house = IngestFixture::open(dir.path());
-    house.ingest.submit(request(&[None], keyed("lost", "b", None))).await.unwrap();
-    house.close();
+    let fixture = IngestFixture::open(dir.path());
+    fixture.ingest.submit(request(&[None], keyed("lost", "b", None))).await.unwrap();
+    fixture.close();
     // The log is restored from a copy; the index is not.
     move_index(dir.path(), older.path());
-    let house = IngestFixture::open(older.path());
-    let other = submit(&house, request(&[None], None)).await;
-    let retried = submit(&house, request(&[None], keyed("lost", "b", None))).await;
+    let fixture = IngestFixture::open(older.path());
+    let other = submit(&fixture, request(&[None], None)).await;
+    let retried = submit(&fixture, request(&[None], keyed("lost", "b", None))).await;
     assert!(
         !retried.replayed && retried.ids != other.ids,
         "got the id of another command, and nothing was appended"
     );
-    assert_eq!(house.ingest.shared.log.end(), Lsn(4));
-    assert!(submit(&house, request(&[None], keyed("a", "b", None))).await.replayed);
-    house.close();
+    assert_eq!(fixture.ingest.shared.log.end(), Lsn(4));
+    assert!(submit(&fixture, request(&[None], keyed("a", "b", None))).await.replayed);
+    fixture.close();
 }
 
 #[tokio::test]
 async fn an_index_of_another_log_is_rebuilt() {
     let dir = tempfile::tempdir().unwrap();
-    let house = IngestFixture::open(dir.path());
-    house.ingest.submit(request(&[None], keyed("a", "b", None))).await.unwrap();
-    house.close();
+    let fixture = IngestFixture::open(dir.path());
+    fixture.ingest.submit(request(&[None], keyed("a", "b", None))).await.unwrap();
+    fixture.close();
     let other = crash_copy(dir.path());
     for (dir, key) in [(dir.path(), "here"), (other.path(), "there")] {
-        let house = IngestFixture::open(dir);
-        house.ingest.submit(request(&[None], keyed(key, "b", None))).await.unwrap();
-        house.close();
+        let fixture = IngestFixture::open(dir);
+        fixture.ingest.submit(request(&[None], keyed(key, "b", None))).await.unwrap();
+        fixture.close();
     }
     // Both logs have the same number of records.
     move_index(other.path(), dir.path());
-    let house = IngestFixture::open(dir.path());
-    assert!(submit(&house, request(&[None], keyed("here", "b", None))).await.replayed);
-    assert!(!submit(&house, request(&[None], keyed("there", "b", None))).await.replayed);
-    house.close();
+    let fixture = IngestFixture::open(dir.path());
+    assert!(submit(&fixture, request(&[None], keyed("here", "b", None))).await.replayed);
+    assert!(!submit(&fixture, request(&[None], keyed("there", "b", None))).await.replayed);
+    fixture.close();
 }
 
 #[tokio::test]
 async fn the_index_of_an_earlier_version_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
-    let house = IngestFixture::open(dir.path());
-    let first = house.ingest.submit(request(&[None], keyed("a", "b", None))).await.unwrap();
-    house.close();
+    let fixture = IngestFixture::open(dir.path());
+    let first = fixture.ingest.submit(request(&[None], keyed("a", "b", None))).await.unwrap();
+    fixture.close();
     std::fs::remove_dir_all(dir.path().join("index")).unwrap();
     let sled = sled::Config::new().path(dir.path().join("index")).open().unwrap();
     sled.insert("position", &u64::MAX.to_be_bytes()).unwrap();
     drop(sled);
-    let house = IngestFixture::open(dir.path());
-    let again = submit(&house, request(&[None], keyed("a", "b", None))).await;
+    let fixture = IngestFixture::open(dir.path());
+    let again = submit(&fixture, request(&[None], keyed("a", "b", None))).await;
     assert_eq!((again.ids, again.replayed), (first.ids, true));
-    house.close();
+    fixture.close();
     let names = std::fs::read_dir(dir.path().join("index")).unwrap().map(|entry| entry.unwrap().path());
     assert!(names.collect::<Vec<_>>().iter().all(|path| path.extension().is_some_and(|is| is == "part")));
 }
@@ -243,31 +243,31 @@ async fn the_index_of_an_earlier_version_is_replaced() {
 #[tokio::test]
 async fn a_key_is_recognised_without_a_submission() {
     let dir = tempfile::tempdir().unwrap();
-    let house = IngestFixture::open(dir.path());
+    let fixture = IngestFixture::open(dir.path());
     let of = |key| request(&[None], key);
-    assert_eq!(house.ingest.find_repeat(&of(None)).await, Ok(None));
-    assert_eq!(house.ingest.find_repeat(&of(keyed("k", "b", None))).await, Ok(None));
-    assert_eq!(house.ingest.shared.log.end(), Lsn(1), "nothing was written");
-    let receipt = house.ingest.submit(of(keyed("k", "b", None))).await.unwrap();
-    let again = house.ingest.find_repeat(&of(keyed("k", "b", None))).await.unwrap().unwrap();
+    assert_eq!(fixture.ingest.find_repeat(&of(None)).await, Ok(None));
+    assert_eq!(fixture.ingest.find_repeat(&of(keyed("k", "b", None))).await, Ok(None));
+    assert_eq!(fixture.ingest.shared.log.end(), Lsn(1), "nothing was written");
+    let receipt = fixture.ingest.submit(of(keyed("k", "b", None))).await.unwrap();
+    let again = fixture.ingest.find_repeat(&of(keyed("k", "b", None))).await.unwrap().unwrap();
     assert_eq!(again, Receipt { replayed: true, ..receipt });
-    house.close();
+    fixture.close();
 }
 
 #[tokio::test]
 async fn a_key_with_a_token_accepts_one_body() {
     let dir = tempfile::tempdir().unwrap();
-    let house = IngestFixture::open(dir.path());
+    let fixture = IngestFixture::open(dir.path());
     let of = |principal: &str, body| Request {
         principal: Some(owner(principal, None)),
         ..request(&[None], keyed("k", body, None))
     };
-    let first = submit(&house, of("ada", "b")).await;
-    assert_eq!(submit(&house, of("ada", "b")).await.ids, first.ids);
-    assert_eq!(house.ingest.submit(of("ada", "c")).await, Err(SubmitError::KeyConflict));
-    assert_eq!(house.ingest.find_repeat(&of("ada", "c")).await, Err(SubmitError::KeyConflict));
-    assert!(!submit(&house, of("bob", "c")).await.replayed);
-    house.close();
+    let first = submit(&fixture, of("ada", "b")).await;
+    assert_eq!(submit(&fixture, of("ada", "b")).await.ids, first.ids);
+    assert_eq!(fixture.ingest.submit(of("ada", "c")).await, Err(SubmitError::KeyConflict));
+    assert_eq!(fixture.ingest.find_repeat(&of("ada", "c")).await, Err(SubmitError::KeyConflict));
+    assert!(!submit(&fixture, of("bob", "c")).await.replayed);
+    fixture.close();
 }
 
 fn owner(name: &str, registered_at: Option<Timestamp>) -> Owner {
@@ -278,84 +278,84 @@ fn owner(name: &str, registered_at: Option<Timestamp>) -> Owner {
 #[tokio::test]
 async fn a_key_is_unknown_to_later_users_of_the_name() {
     let dir = tempfile::tempdir().unwrap();
-    let mut house = IngestFixture::open(dir.path());
+    let mut fixture = IngestFixture::open(dir.path());
     let of = |registered_at, body| Request {
         principal: Some(owner("ada", registered_at)),
         ..request(&[None], keyed("k", body, None))
     };
-    let first = submit(&house, of(None, "b")).await;
+    let first = submit(&fixture, of(None, "b")).await;
     let (before, after) = (Some(first.accepted_at), Some(Timestamp(first.accepted_at.0 + 1)));
-    let again = submit(&house, of(before, "b")).await;
+    let again = submit(&fixture, of(before, "b")).await;
     assert_eq!((again.ids, again.replayed), (first.ids.clone(), true), "by the digest of an earlier version");
     assert_eq!(
-        house.ingest.submit(of(before, "c")).await,
+        fixture.ingest.submit(of(before, "c")).await,
         Err(SubmitError::KeyConflict),
         "by the digest of an earlier version"
     );
-    let next = submit(&house, of(after, "b")).await;
+    let next = submit(&fixture, of(after, "b")).await;
     assert!(!next.replayed && next.ids != first.ids);
     for _ in 0..2 {
-        let again = submit(&house, of(after, "b")).await;
+        let again = submit(&fixture, of(after, "b")).await;
         assert_eq!((&again.ids, again.replayed), (&next.ids, true));
-        assert_eq!(house.ingest.submit(of(after, "c")).await, Err(SubmitError::KeyConflict));
-        assert_eq!(house.ingest.find_repeat(&of(None, "b")).await.unwrap().unwrap().ids, first.ids);
-        house.close();
-        house = IngestFixture::open(dir.path());
+        assert_eq!(fixture.ingest.submit(of(after, "c")).await, Err(SubmitError::KeyConflict));
+        assert_eq!(fixture.ingest.find_repeat(&of(None, "b")).await.unwrap().unwrap().ids, first.ids);
+        fixture.close();
+        fixture = IngestFixture::open(dir.path());
     }
-    house.close();
+    fixture.close();
 }
 
 #[tokio::test]
 async fn without_a_token_a_key_is_bound_to_its_body() {
     let dir = tempfile::tempdir().unwrap();
-    let mut house = IngestFixture::open(dir.path());
+    let mut fixture = IngestFixture::open(dir.path());
     let of = |body| request(&[None], keyed("k", body, Some("POST /v1/users")));
-    let (one, other) = tokio::join!(submit(&house, of("b")), submit(&house, of("c")));
+    let (one, other) = tokio::join!(submit(&fixture, of("b")), submit(&fixture, of("c")));
     assert!(!one.replayed && !other.replayed && one.ids != other.ids);
     for _ in 0..2 {
         for (body, first) in [("b", &one), ("c", &other)] {
-            let again = submit(&house, of(body)).await;
+            let again = submit(&fixture, of(body)).await;
             assert_eq!((&again.ids, again.replayed), (&first.ids, true));
-            assert_eq!(house.ingest.find_repeat(&of(body)).await, Ok(Some(again)));
+            assert_eq!(fixture.ingest.find_repeat(&of(body)).await, Ok(Some(again)));
         }
-        house.close();
-        house = IngestFixture::open(dir.path());
+        fixture.close();
+        fixture = IngestFixture::open(dir.path());
     }
-    house.close();
+    fixture.close();
 }
 
 /// The first versions did not bind such a key to its body.
 #[tokio::test]
 async fn a_legacy_key_without_a_token_is_recognised() {
     let dir = tempfile::tempdir().unwrap();
-    let house = IngestFixture::open(dir.path());
+    let fixture = IngestFixture::open(dir.path());
     let of = |body| request(&[None], keyed("k", body, None));
-    let shared = &house.ingest.shared;
+    let shared = &fixture.ingest.shared;
     let repeat = shared.digests.for_request(&of("b"), &keyed("k", "b", None).unwrap()).legacy.unwrap().repeat;
     let (reply, answer) = tokio::sync::oneshot::channel();
     let keyed = Some(KeyedRequest { repeat, since: Lsn(0) });
     shared.queue.push(CommitJob::Submit { request: of("b"), keyed, traced: None, reply }, 1).unwrap();
     let CommitOutcome::New(first) = answer.await.unwrap().unwrap() else { panic!("a new request") };
-    let again = submit(&house, of("b")).await;
+    let again = submit(&fixture, of("b")).await;
     assert_eq!((again.ids, again.replayed), (first.ids, true));
-    assert!(!submit(&house, of("c")).await.replayed);
-    house.close();
+    assert!(!submit(&fixture, of("c")).await.replayed);
+    fixture.close();
 }
 
 #[tokio::test]
 async fn a_key_bound_to_a_route_differs_between_routes() {
     let dir = tempfile::tempdir().unwrap();
-    let house = IngestFixture::open(dir.path());
+    let fixture = IngestFixture::open(dir.path());
     let of = |route| request(&[None], keyed("k", "b", route));
-    house.ingest.submit(of(Some("PUT /v1/users/ada"))).await.unwrap();
+    fixture.ingest.submit(of(Some("PUT /v1/users/ada"))).await.unwrap();
     for other in [Some("DELETE /v1/users/ada"), Some("PUT /v1/users/bob"), None] {
-        assert_eq!(house.ingest.find_repeat(&of(other)).await, Ok(None), "{other:?}");
+        assert_eq!(fixture.ingest.find_repeat(&of(other)).await, Ok(None), "{other:?}");
     }
     // With a route the commands do not matter: the look-up happens before they exist.
     let mut bare = of(Some("PUT /v1/users/ada"));
     bare.commands.clear();
-    assert!(house.ingest.find_repeat(&bare).await.unwrap().is_some());
-    house.close();
+    assert!(fixture.ingest.find_repeat(&bare).await.unwrap().is_some());
+    fixture.close();
 }
 
 /// Existing logs hold these digests.

@@ -1,7 +1,7 @@
-//! When accounts logged in last, written behind: a login does not wait for the database.
+//! Writes the times of last logins in the background. A login does not wait for the database.
 //!
-//! Times wait in a bounded queue, the newest of each account, and are written in batches. While the database is away
-//! they stay; what there is no room for is written by itself at once, or is lost: the next login brings another.
+//! Times wait in a bounded queue, the newest per account, and are written in batches. They stay in the queue while the
+//! database is unavailable. If the queue is full, a time is written at once, or lost; the next login replaces it.
 
 mod queue;
 #[cfg(test)]
@@ -23,27 +23,27 @@ use crate::units::Timestamp;
 
 use queue::LastLoginQueue;
 
-/// A batch that was in the way of another transaction is written again at once, this often in all.
+/// Attempts to write a batch that conflicts with another transaction, without a delay between them.
 const MAX_ATTEMPTS: u32 = 3;
-/// A database that is away is tried again after this long at first,
+/// First delay before a retry when the database is unavailable.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// and after this long in the end.
+/// Maximum delay.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// How login times are written.
+/// Settings of the background writes.
 #[derive(Clone, Copy, Debug)]
 pub struct LastLoginConfig {
-    /// Accounts that may wait.
+    /// Maximum number of waiting accounts.
     pub buffer: usize,
-    /// Accounts in one batch; as many are written at once.
+    /// Accounts per batch. A full batch is written at once.
     pub batch_size: usize,
-    /// How long fewer may wait.
+    /// Maximum wait of an incomplete batch.
     pub flush_interval: Duration,
-    /// How long one batch may take.
+    /// Timeout of one batch.
     pub timeout: Duration,
 }
 
-/// The login times that wait. Clones share them.
+/// The queue of login times. Clones share it.
 #[derive(Clone)]
 pub struct LastLogins(Arc<Inner>);
 
@@ -51,9 +51,9 @@ struct Inner {
     config: LastLoginConfig,
     db: Database,
     queue: Mutex<LastLoginQueue>,
-    /// Rung when there is a whole batch.
+    /// Notified when a batch is complete.
     batch_ready: Notify,
-    /// Whose turn it is to write.
+    /// Held during a write.
     write_lock: tokio::sync::Mutex<()>,
     waiting: IntGauge,
     overflow: IntCounter,
@@ -61,7 +61,7 @@ struct Inner {
 }
 
 impl LastLogins {
-    /// Nothing is written in the background before [`LastLogins::run`].
+    /// An empty queue. Nothing is written in the background before [`LastLogins::run`].
     pub fn new(config: LastLoginConfig, db: Database, metrics: &Metrics) -> Self {
         Self(Arc::new(Inner {
             queue: Mutex::new(LastLoginQueue::new(config.buffer)),
@@ -75,8 +75,8 @@ impl LastLogins {
         }))
     }
 
-    /// Remembers that `name` logged in. Waits for the database only when there is no room, and then no longer than the
-    /// time-out of a batch.
+    /// Records that `name` logged in. Waits for the database only if the queue is full, for at most the timeout of a
+    /// batch.
     pub async fn record(&self, name: &str, at: Timestamp) {
         let inner = &self.0;
         let (kept, len) = inner.with_queue(|queue| (queue.put(name, at), queue.len()));
@@ -93,13 +93,13 @@ impl LastLogins {
         }
     }
 
-    /// Writes as long as the task is held.
+    /// Writes in the background until the returned task is dropped.
     pub fn run(&self) -> Task {
         let inner = Arc::clone(&self.0);
         Task::spawn("last-logins", async move { inner.write_behind().await })
     }
 
-    /// Writes all that waits, for the stop, and says in the log what is left `within` that time.
+    /// Writes all waiting times at shutdown, and logs the number that remain after `within`.
     pub async fn flush(&self, within: Duration) {
         let inner = &self.0;
         let mut backoff = Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
@@ -126,7 +126,7 @@ impl Inner {
         let mut backoff = Backoff::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
         let mut well = true;
         loop {
-            // Either is a reason.
+            // Write after either event.
             let _ = timeout(self.config.flush_interval, self.batch_ready.notified()).await;
             while let Err(error) = self.write_whole_batches().await {
                 if std::mem::replace(&mut well, false) {
@@ -145,7 +145,7 @@ impl Inner {
         }
     }
 
-    /// One batch, and more as long as they are whole.
+    /// Writes batches until less than a full batch remains.
     async fn write_whole_batches(&self) -> Result<(), DbError> {
         loop {
             self.write_batch().await?;
@@ -169,7 +169,7 @@ impl Inner {
     }
 
     async fn write(&self, logins: &[(String, Timestamp)]) -> Result<(), DbError> {
-        // Boxed: a login that writes nothing need not be as large as one that does.
+        // Boxed, so that the future of a login that writes nothing stays small.
         let written = Box::pin(async {
             let mut tries = 1;
             loop {
@@ -179,7 +179,7 @@ impl Inner {
                 }
             }
         });
-        let late = |_| Err(DbError::Unavailable("login times took too long to write".to_owned()));
+        let late = |_| Err(DbError::Unavailable("writing login times timed out".to_owned()));
         timeout(self.config.timeout, written).await.unwrap_or_else(late)
     }
 
@@ -191,7 +191,7 @@ impl Inner {
     }
 }
 
-/// A batch that goes back to the queue, unless it was written: also when nobody waits for that any more.
+/// A batch that returns to the queue unless it was written, also if its writer was dropped.
 struct UnwrittenBatch<'a> {
     inner: &'a Inner,
     logins: Vec<(String, Timestamp)>,

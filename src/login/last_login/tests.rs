@@ -6,7 +6,7 @@ use crate::db;
 use crate::db::Config;
 use crate::metrics::Registry;
 
-/// Longer than any test may take.
+/// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
 
 /// Login times on an SQLite file.
@@ -34,8 +34,7 @@ impl Fixture {
         Self { db, url, registry, metrics, _dir: dir }
     }
 
-    /// Takes the table of users away, or brings it back with the users in it: there is no moment at which the table is
-    /// there and they are not.
+    /// Renames the table of users, or restores it together with its rows, atomically.
     async fn rename(&self, from: &str, to: &str) {
         let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
         let statement = format!("ALTER TABLE {from} RENAME TO {to}");
@@ -52,7 +51,7 @@ impl Fixture {
         self.db.user(name).await.unwrap().unwrap().last_login_at.map(|at| at.0)
     }
 
-    /// Returns when it is written.
+    /// Waits until the login time is written.
     async fn wait_until_written(&self, name: &str, at: u64) {
         let seen = async {
             while self.last_login(name).await != Some(at) {
@@ -72,7 +71,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn a_whole_batch_is_written_at_once_with_the_newest_time_of_each() {
+async fn a_full_batch_is_written_at_once_with_newest_times() {
     let fixture = Fixture::new().await;
     let logins = fixture.logins(100, 3, LONG);
     let _task = logins.run();
@@ -89,7 +88,7 @@ async fn a_whole_batch_is_written_at_once_with_the_newest_time_of_each() {
 }
 
 #[tokio::test]
-async fn what_is_less_than_a_batch_is_written_at_the_interval() {
+async fn an_incomplete_batch_is_written_at_the_interval() {
     let fixture = Fixture::new().await;
     let logins = fixture.logins(100, 100, Duration::from_millis(10));
     let _task = logins.run();
@@ -100,7 +99,7 @@ async fn what_is_less_than_a_batch_is_written_at_the_interval() {
 }
 
 #[tokio::test]
-async fn what_there_is_no_room_for_is_written_by_itself() {
+async fn a_time_beyond_a_full_queue_is_written_at_once() {
     let fixture = Fixture::new().await;
     let logins = fixture.logins(2, 2, LONG);
     for name in ["ada", "bob", "cid", "ada"] {
@@ -108,12 +107,12 @@ async fn what_there_is_no_room_for_is_written_by_itself() {
     }
     assert_eq!(fixture.hit("last_logins"), 1);
     assert_eq!(fixture.last_login("cid").await, Some(5));
-    assert_eq!(fixture.last_login("ada").await, None, "it waits");
+    assert_eq!(fixture.last_login("ada").await, None, "the time waits in the queue");
     assert_eq!(fixture.waiting(), 2);
 }
 
 #[tokio::test]
-async fn what_the_database_does_not_take_stays_and_is_written_when_it_does() {
+async fn times_survive_a_database_outage() {
     let fixture = Fixture::new().await;
     fixture.rename("users", "elsewhere").await;
     let logins = fixture.logins(3, 3, LONG);
@@ -133,13 +132,13 @@ async fn what_the_database_does_not_take_stays_and_is_written_when_it_does() {
 }
 
 #[tokio::test]
-async fn a_batch_that_nobody_waits_for_any_more_goes_back() {
+async fn an_abandoned_batch_returns_to_the_queue() {
     let fixture = Fixture::new().await;
     let logins = fixture.logins(3, 2, LONG);
     for name in ["ada", "bob", "cid"] {
         logins.record(name, Timestamp(5)).await;
     }
-    // SQLite has one writer at a time.
+    // SQLite allows one writer at a time.
     let other = fixture.db.begin().await.unwrap();
     logins.flush(Duration::from_millis(50)).await;
     assert_eq!(fixture.waiting(), 3);

@@ -1,47 +1,48 @@
-//! How long passwords take to hash, learned from those that were hashed.
+//! Estimates the time to hash a password from previous hashes.
 //!
-//! bcrypt does `2^cost` rounds. The estimate is the time of one round, so that hashes of different costs teach the same.
+//! bcrypt performs `2^cost` rounds. The estimate is the time per round, so hashes of different costs contribute
+//! equally.
 
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// One round on a current core; used until the first password was hashed.
+/// Time of one round on a current core; used until the first hash is measured.
 pub(super) const INITIAL_ROUND_TIME: Duration = Duration::from_micros(50);
-/// Weight of the previous estimate against one measurement: about ten measurements are remembered.
+/// Weight of the previous estimate against one measurement: about the last ten measurements count.
 const PREVIOUS_WEIGHT: u32 = 9;
-/// Wall time counts up to this multiple of the CPU time. A busy machine gives a thread a quarter of a core; a machine
-/// that was suspended for a minute says nothing about the next password.
+/// Wall time counts up to this multiple of the CPU time. On a busy machine a thread gets a quarter of a core. The time
+/// of a suspended machine does not predict the next hash.
 const MAX_WALL_PER_CPU: u32 = 4;
 
-/// The rounds of a hash.
+/// Rounds of a hash of this cost.
 pub(super) fn rounds(cost: u32) -> u64 {
     1 << cost.min(31)
 }
 
-/// The estimate after another hash of that many rounds.
+/// The estimate after another hash of `rounds` rounds.
 pub(super) fn update_estimate(round: Duration, measured: Measured, rounds: u64) -> Duration {
     let rounds = u32::try_from(rounds.max(1)).unwrap_or(u32::MAX);
     (round * PREVIOUS_WEIGHT + measured.counted() / rounds) / (PREVIOUS_WEIGHT + 1)
 }
 
-/// When a hash of `own` rounds is ready on one of `threads` that have `before` rounds to do first.
+/// Time until a hash of `own` rounds is ready on one of `threads` threads that first have `before` rounds to do.
 pub(super) fn estimate_wait(round: Duration, before: u64, own: u64, threads: usize) -> Duration {
     let threads = u64::try_from(threads.max(1)).unwrap_or(u64::MAX);
     let rounds = u32::try_from(before.div_ceil(threads).saturating_add(own)).unwrap_or(u32::MAX);
     round.saturating_mul(rounds)
 }
 
-/// What a piece of work took.
+/// Measured duration of a piece of work.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measured {
     pub wall: Duration,
-    /// Of the thread that did it.
+    /// CPU time of the thread that did the work.
     pub cpu: Duration,
 }
 
 impl Measured {
-    /// Wall time, because that is what a queue waits; without the time in which the machine stood still.
+    /// Wall time, because a queue waits for wall time, without the time of a suspended machine.
     fn counted(self) -> Duration {
         self.wall.min(self.cpu * MAX_WALL_PER_CPU)
     }
@@ -63,7 +64,7 @@ impl Stopwatch {
     }
 }
 
-/// CPU time of the calling thread since it began.
+/// CPU time of the calling thread since its start.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_before_is_shared_by_the_threads_and_the_own_rounds_are_not() {
+    fn threads_share_earlier_rounds_but_not_a_jobs_own() {
         let round = Duration::from_millis(1);
         assert_eq!(
             [0, 50, 100, 101].map(|before| estimate_wait(round, before, 50, 2).as_millis()),
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_estimate_follows_what_is_measured_whatever_the_cost() {
+    fn the_estimate_follows_measurements_at_any_cost() {
         let round = Duration::from_micros(90);
         for cost in [4, COST, 15] {
             let took = round * u32::try_from(rounds(cost)).unwrap();
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn time_in_which_the_machine_stood_still_does_not_count() {
+    fn the_time_of_a_suspended_machine_does_not_count() {
         let cpu = INITIAL_ROUND_TIME * u32::try_from(rounds(COST)).unwrap();
         let suspended = measured(cpu + Duration::from_secs(60), cpu);
         let after = update_estimate(INITIAL_ROUND_TIME, suspended, rounds(COST));

@@ -1,11 +1,11 @@
-//! The queue of one purpose: clients take turns, and each client's passwords keep their order.
+//! The queue of one purpose. Clients are served round-robin, and each client's passwords keep their order.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::estimate::rounds;
 use super::job::{ClientAddress, Job};
 
-/// Jobs, and the rounds they take together.
+/// Number of jobs, and their rounds in total.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct JobTotals {
     pub jobs: usize,
@@ -23,7 +23,7 @@ impl JobTotals {
         self.rounds = self.rounds.saturating_sub(rounds(cost));
     }
 
-    /// The rounds of at most so many of these jobs, as they are on average.
+    /// Rounds of at most `jobs` of these jobs, on average.
     pub fn rounds_of(self, jobs: usize) -> u64 {
         if jobs >= self.jobs {
             return self.rounds;
@@ -32,11 +32,11 @@ impl JobTotals {
     }
 }
 
-/// Jobs of one purpose.
+/// The queue of one purpose.
 #[derive(Default)]
 pub(super) struct FairQueue {
     queues: HashMap<ClientAddress, VecDeque<Job>>,
-    /// Clients with at least one job; the first one is next.
+    /// Clients with at least one job; the first is next.
     order: VecDeque<ClientAddress>,
     waiting: JobTotals,
 }
@@ -51,7 +51,7 @@ impl FairQueue {
         queue.push_back(job);
     }
 
-    /// The next client's oldest job.
+    /// Removes the next client's oldest job.
     pub fn pop(&mut self) -> Option<Job> {
         let client = self.order.pop_front()?;
         let queue = self.queues.get_mut(&client)?;
@@ -73,8 +73,8 @@ impl FairQueue {
         self.queues.get(&client).map_or(0, VecDeque::len)
     }
 
-    /// How many jobs, at most, are taken before one that this client adds now: its own, and of each other client one for
-    /// each of these and for the new one.
+    /// Maximum number of jobs taken before one that this client adds now: its own jobs, and for each other client at
+    /// most one per own job plus one.
     pub fn jobs_before(&self, client: ClientAddress) -> usize {
         let own = self.waiting_for_client(client);
         let others = self.order.len() - usize::from(own > 0);
@@ -94,7 +94,7 @@ mod tests {
         Some(IpAddr::from([192, 0, 2, number]))
     }
 
-    /// Told apart by their cost.
+    // The cost identifies the job.
     fn job(number: u8, cost: u32) -> Job {
         Job {
             info: JobInfo { purpose: HashPurpose::Compare, client: client(number), cost },
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_take_turns_whoever_has_most() {
+    fn clients_are_served_round_robin() {
         let mut turns = FairQueue::default();
         for cost in 4..9 {
             turns.push(job(1, cost));
@@ -115,14 +115,14 @@ mod tests {
         turns.push(job(2, 14));
         turns.push(job(3, 15));
         turns.push(job(3, 16));
-        assert_eq!((turns.jobs_before(client(3)), turns.jobs_before(client(4))), (2 + 6, 3), "at most");
+        assert_eq!((turns.jobs_before(client(3)), turns.jobs_before(client(4))), (2 + 6, 3), "upper bound");
         let order: Vec<u32> = std::iter::from_fn(|| turns.pop()).map(|job| job.info.cost).collect();
         assert_eq!(order, [4, 14, 15, 5, 16, 6, 7, 8]);
         assert_eq!((turns.waiting(), turns.jobs_before(client(1))), (JobTotals::default(), 0));
     }
 
     #[test]
-    fn a_part_of_the_jobs_takes_its_part_of_the_rounds() {
+    fn the_rounds_of_some_jobs_are_proportional() {
         let mut amount = JobTotals::default();
         assert_eq!(amount.rounds_of(3), 0);
         amount.add(4);

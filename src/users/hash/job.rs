@@ -1,4 +1,4 @@
-//! A password to hash, and who gets the hash.
+//! A password to be hashed, and the receiver of the hash.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -7,47 +7,47 @@ use tokio::sync::oneshot;
 
 use crate::command::Secret;
 
-/// bcrypt reads no more than this of a password.
+/// bcrypt reads at most this many bytes of a password.
 pub const LONGEST_PASSWORD: usize = 72;
 
-/// Why there is no hash.
+/// Why no hash was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    /// It would not be ready in time.
+    /// The hash would not be ready in time.
     #[error("too many passwords wait to be hashed")]
     Busy {
-        /// When to try again.
+        /// When a retry may succeed.
         retry_after: Duration,
     },
     /// bcrypt would ignore the rest.
     #[error("a password has at most {LONGEST_PASSWORD} bytes")]
     TooLong,
-    /// Shutting down.
+    /// The daemon is shutting down.
     #[error("the daemon is stopping")]
     Closing,
 }
 
-/// For whom a password is hashed: the address of a client, or none for the daemon itself.
+/// The client for whom a password is hashed; `None` for the daemon itself.
 pub(super) type ClientAddress = Option<IpAddr>;
 
-/// What a password is hashed for.
+/// Purpose of a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HashPurpose {
-    /// To be compared with a stored hash.
+    /// Compare with a stored hash.
     Compare,
-    /// To be stored, before the request is answered.
+    /// Store, before the request is answered.
     Store,
-    /// To be stored, after the request was answered.
+    /// Store, after the request was answered.
     Deferred,
 }
 
 impl HashPurpose {
     pub const ALL: [Self; 3] = [Self::Compare, Self::Store, Self::Deferred];
-    /// A client waits for the answer.
+    /// The purposes for which a client waits.
     pub const INTERACTIVE: [Self; 2] = [Self::Compare, Self::Store];
 }
 
-/// What decides when a job is done.
+/// The properties that determine when a job is done.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JobInfo {
     pub purpose: HashPurpose,
@@ -55,17 +55,17 @@ pub(super) struct JobInfo {
     pub cost: u32,
 }
 
-/// One password to hash.
+/// One password to be hashed.
 pub(super) struct Job {
     pub info: JobInfo,
     pub password: Secret,
     pub salt: [u8; 16],
-    /// When nobody waits any more.
+    /// When the client stops waiting.
     pub deadline: Option<Instant>,
     pub reply: HashReply,
 }
 
-/// Who gets the hash.
+/// Receiver of the hash.
 pub(super) enum HashReply {
     Waiting(oneshot::Sender<Result<String, HashError>>),
     Callback(Box<dyn FnOnce(Result<String, HashError>) + Send>),
@@ -78,7 +78,7 @@ impl HashReply {
 
     pub fn send(self, hashed: Result<String, HashError>) {
         match self {
-            // Whoever stopped waiting needs no answer.
+            // A client that no longer waits needs no reply.
             Self::Waiting(reply) => drop(reply.send(hashed)),
             Self::Callback(done) => done(hashed),
         }

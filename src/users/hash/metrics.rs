@@ -1,4 +1,4 @@
-//! What the pool that hashes passwords counts.
+//! Metrics of the pool that hashes passwords.
 
 use prometheus::{Error, IntCounter, IntGauge};
 
@@ -9,12 +9,12 @@ use crate::metrics::Registry;
 pub struct Metrics {
     /// Passwords that wait to be hashed.
     pub waiting: IntGauge,
-    /// A password was refused, because those before it would not leave it the time.
+    /// A password was rejected because the queue was too long for its deadline.
     pub queue_hit: IntCounter,
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         Ok(Self {
             waiting: registry.gauge(

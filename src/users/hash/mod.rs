@@ -1,8 +1,9 @@
-//! bcrypt on a few threads of its own, so that passwords take neither the runtime nor all cores.
+//! Hashes passwords with bcrypt on a few dedicated threads, so that hashing blocks neither the runtime nor all cores.
 //!
-//! Requests are served by a deadline or refused at once; what is hashed ahead for the drain (`hash_deferred`) waits as long as it
-//! takes. Comparing, storing and hashing ahead take turns, and in each of them the addresses of clients do (`queue`,
-//! `fair_queue`), so that none of them starves another. What a password takes is learned from those before it (`estimate`).
+//! A request is served within its deadline or rejected at once. Deferred hashes for the drain (`hash_deferred`) have no
+//! deadline. The three purposes (compare, store, deferred) are served round-robin, and within each purpose the client
+//! addresses (`queue`, `fair_queue`), so that none starves another. The time per hash is estimated from previous hashes
+//! (`estimate`).
 
 mod estimate;
 mod fair_queue;
@@ -30,7 +31,7 @@ pub use job::{HashError, LONGEST_PASSWORD};
 pub use metrics::Metrics;
 pub use salt::{derived_salt, random_salt};
 
-/// Nothing depends on it: a stop wakes who waits.
+/// Maximum sleep. No correctness depends on it: a stop wakes the threads.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 
 /// The pool. Cheap to clone.
@@ -39,7 +40,7 @@ pub struct HashPool {
     shared: Arc<Shared>,
 }
 
-/// Its threads; whoever holds this stops them.
+/// The threads of the pool. The owner must stop them.
 pub struct HashWorkers {
     shared: Arc<Shared>,
     threads: Vec<Thread>,
@@ -72,8 +73,8 @@ impl HashPool {
         Ok((Self { shared: Arc::clone(&shared) }, HashWorkers { shared, threads }))
     }
 
-    /// The password's hash before `deadline`, or a refusal: at once when what goes before would not leave the time.
-    /// `client`: whose turn it takes.
+    /// Hashes the password before `deadline`, or fails; at once if the queue is too long. `client`: for fair
+    /// scheduling.
     pub async fn hash(
         &self,
         password: Secret,
@@ -86,8 +87,8 @@ impl HashPool {
         self.hash_interactive(info, password, salt, deadline).await
     }
 
-    /// Whether this is the password of that hash, before `deadline`. What is no hash, or one that would keep a thread for
-    /// longer than any of ours, is nobody's: it costs what a hash of ours costs. `client`: whose turn it takes.
+    /// Whether the password matches the hash, checked before `deadline`. An invalid hash, or one with a cost above the
+    /// allowed range, matches no password and costs as much as a valid one. `client`: for fair scheduling.
     pub async fn verify(
         &self,
         password: Secret,
@@ -95,7 +96,7 @@ impl HashPool {
         client: IpAddr,
         deadline: Instant,
     ) -> Result<bool, HashError> {
-        // No longer one was ever hashed.
+        // No longer password was ever hashed.
         if password.expose().len() > LONGEST_PASSWORD {
             return Ok(false);
         }
@@ -132,13 +133,13 @@ impl HashPool {
         match tokio::time::timeout_at(deadline.into(), answer).await {
             Ok(Ok(hashed)) => hashed,
             Ok(Err(_)) => Err(HashError::Closing),
-            // The estimate was wrong; a job nobody waits for is passed over.
+            // The estimate was wrong. A job whose client no longer waits is skipped.
             Err(_) => Err(HashError::Busy { retry_after: self.shared.queue.wait(info) }),
         }
     }
 
-    /// The password's hash when its turn comes: `done` is called once, on a thread of the pool or, when the daemon is
-    /// stopping, at once. The caller bounds how many it has under way.
+    /// Hashes the password without a deadline. `done` is called once, on a thread of the pool, or at once if the daemon
+    /// is stopping. The caller limits the number of its jobs.
     pub fn hash_deferred(
         &self,
         password: Secret,
@@ -172,7 +173,7 @@ impl Shared {
         self.metrics.waiting.set(i64::try_from(self.queue.len()).unwrap_or(i64::MAX));
     }
 
-    /// Until the queue is closed.
+    /// Runs until the queue is closed.
     fn work(&self) {
         while let Some(job) = self.queue.take(MAX_SLEEP) {
             self.update_metrics();
@@ -191,23 +192,23 @@ impl Shared {
     }
 }
 
-/// Blocks for as long as the cost takes. The length is checked here too: the rest would be ignored in silence.
+/// Blocks for the duration of the hash. The length is checked here too, because bcrypt silently ignores the rest.
 fn bcrypt(password: &Secret, cost: u32, salt: [u8; 16]) -> Result<String, HashError> {
     if password.expose().len() > LONGEST_PASSWORD {
         return Err(HashError::TooLong);
     }
-    // The crate's `non_truncating_` functions want room for a final zero and refuse 72 bytes, which bcrypt takes whole.
-    // Costs are validated, in the configuration and in stored hashes (`split_hash`): nothing else can be wrong.
+    // The crate's `non_truncating_` functions require space for a final zero and reject 72 bytes, which bcrypt accepts.
+    // Costs are validated in the configuration and in stored hashes (`split_hash`), so no other error is possible.
     let parts = bcrypt::hash_with_salt(password.expose(), cost, salt).map_err(|_| HashError::Closing)?;
     Ok(parts.to_string())
 }
 
-/// A hash made on the caller's thread, for tools.
+/// Hashes on the caller's thread, for command-line tools.
 pub fn hash_now(password: &Secret, cost: u32) -> Result<String, HashError> {
     bcrypt(password, cost, random_salt().map_err(|_| HashError::Closing)?)
 }
 
-/// Cost and salt of a hash; none for what is no hash, or has a cost that ours never have.
+/// Cost and salt of a hash; `None` if it is invalid or its cost is outside the allowed range.
 fn split_hash(hash: &str) -> Option<(u32, [u8; 16])> {
     let parts: bcrypt::HashParts = hash.parse().ok()?;
     if !ALLOWED_COSTS.contains(&parts.get_cost()) {
@@ -218,9 +219,9 @@ fn split_hash(hash: &str) -> Option<(u32, [u8; 16])> {
     Some((parts.get_cost(), salt))
 }
 
-/// Compares the digests behind cost and salt; which version letter stands before them says nothing.
+/// Compares the digests only. The version letter before cost and salt does not matter.
 fn same_hash(one: &str, other: &str) -> bool {
-    /// Of 60 characters: `$2b$10$` and 22 of salt, then 31 of the digest.
+    /// The hash has 60 characters: `$2b$10$`, 22 of salt, then 31 of the digest.
     const DIGEST_AT: usize = 29;
     match (one.as_bytes().get(DIGEST_AT..), other.as_bytes().get(DIGEST_AT..)) {
         (Some(one), Some(other)) => constant_time_eq(one, other),
@@ -229,7 +230,7 @@ fn same_hash(one: &str, other: &str) -> bool {
 }
 
 impl HashWorkers {
-    /// Refuses what waits and comes, and ends the threads; waits for them at most this long in all. Blocks.
+    /// Rejects waiting and new jobs, and ends the threads. Waits for all of them for at most `within`. Blocks.
     pub fn stop(self, within: Duration) {
         let deadline = Instant::now() + within;
         for job in self.shared.queue.close() {

@@ -1,5 +1,5 @@
-//! Passwords that wait for a thread. Purposes take turns, and within a purpose the clients do: whoever sends many waits
-//! for their own.
+//! The queue of passwords to be hashed. Purposes are served round-robin, and within a purpose the clients. So a client
+//! that sends many passwords waits only behind its own.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,9 @@ use super::estimate::{Measured, rounds};
 use super::fair_queue::{FairQueue, JobTotals};
 use super::job::{ClientAddress, HashError, HashPurpose, Job, JobInfo};
 
-/// Requests that wait, whatever their deadlines: each is held open.
+/// Maximum number of waiting requests, whatever their deadlines: each holds resources.
 const MAX_INTERACTIVE: usize = 10_000;
-/// Of one client: none can fill the queue.
+/// Maximum per client, so that one client cannot fill the queue.
 const MAX_PER_CLIENT: usize = MAX_INTERACTIVE / 2;
 
 pub(super) struct HashQueue {
@@ -22,13 +22,13 @@ pub(super) struct HashQueue {
 }
 
 struct State {
-    /// By purpose.
+    /// Queues by purpose.
     waiting: [FairQueue; HashPurpose::ALL.len()],
-    /// Whose turn it is, if it has a job.
+    /// The purpose to be served next, if it has a job.
     next: usize,
-    /// Taken and not ready.
+    /// Jobs being hashed.
     running: JobTotals,
-    /// What one round of bcrypt takes.
+    /// Estimated time of one round of bcrypt.
     round_time: Duration,
     closed: bool,
 }
@@ -38,7 +38,7 @@ impl State {
         &self.waiting[purpose as usize]
     }
 
-    /// When a job that comes now is ready, after now.
+    /// Time until a job added now is ready.
     fn wait(&self, info: JobInfo, threads: usize) -> Duration {
         let JobInfo { purpose, client, cost } = info;
         let before = self.queue_for(purpose).jobs_before(client);
@@ -75,7 +75,7 @@ impl State {
 }
 
 impl HashQueue {
-    /// `round_time`: what one round takes, as long as none was measured.
+    /// `round_time`: the estimate until a round has been measured.
     pub fn new(threads: usize, round: Duration) -> Self {
         let state = State {
             waiting: Default::default(),
@@ -91,8 +91,8 @@ impl HashQueue {
         self.state.lock()
     }
 
-    /// Adds a job that would be ready by its deadline, or that a free thread can begin now: if the estimate alone decided,
-    /// nothing could correct one that refuses everything.
+    /// Adds a job that would be ready by its deadline, or that a free thread can start at once. Without the second
+    /// case, an estimate that rejects everything would never be corrected.
     pub fn push_interactive(&self, job: Job) -> Result<(), HashError> {
         let mut state = self.state();
         if state.closed {
@@ -110,7 +110,7 @@ impl HashQueue {
         Ok(())
     }
 
-    /// Adds a job without a deadline; gives it back when the queue is closed.
+    /// Adds a job without a deadline; returns the job if the queue is closed.
     pub fn push_deferred(&self, job: Job) -> Result<(), Job> {
         let mut state = self.state();
         if state.closed {
@@ -122,10 +122,10 @@ impl HashQueue {
         Ok(())
     }
 
-    /// The next job, or nothing after `patience`; the end when the queue is closed.
-    pub fn take(&self, patience: Duration) -> Option<Option<Job>> {
+    /// The next job, or `None` inside if none arrives within `max_wait`. The outer `None`: the queue is closed.
+    pub fn take(&self, max_wait: Duration) -> Option<Option<Job>> {
         let idle = |state: &mut State| !state.closed && state.len() == 0;
-        let mut state = self.ready.wait_timeout_while(self.state(), patience, idle);
+        let mut state = self.ready.wait_timeout_while(self.state(), max_wait, idle);
         if state.closed {
             return None;
         }
@@ -136,29 +136,29 @@ impl HashQueue {
         Some(job)
     }
 
-    /// A job that was taken is done and took this long.
+    /// Records that a job was hashed, and its duration.
     pub fn on_hashed(&self, info: JobInfo, took: Measured) {
         let mut state = self.state();
         state.running.remove(info.cost);
         state.round_time = estimate::update_estimate(state.round_time, took, rounds(info.cost));
     }
 
-    /// A job that was taken was not worth doing any more.
+    /// Records that a job was skipped.
     pub fn on_skipped(&self, info: JobInfo) {
         self.state().running.remove(info.cost);
     }
 
-    /// When such a job that comes now would be ready, after now.
+    /// Time until such a job, added now, would be ready.
     pub fn wait(&self, info: JobInfo) -> Duration {
         self.state().wait(info, self.threads)
     }
 
-    /// How many wait.
+    /// Number of waiting jobs.
     pub fn len(&self) -> usize {
         self.state().len()
     }
 
-    /// Takes nothing more; what waited comes back.
+    /// Closes the queue and returns the waiting jobs.
     pub fn close(&self) -> Vec<Job> {
         let mut state = self.state();
         state.closed = true;
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
     use crate::command::Secret;
 
-    /// More than any estimate of these tests.
+    /// Longer than any estimate of these tests.
     const SECONDS: Duration = Duration::from_secs(5);
 
     fn job(purpose: HashPurpose, client: u8, within: Duration) -> Job {
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    /// A queue that takes no more of client 1, and how many it took.
+    /// A queue that accepts no more jobs of client 1, and the number that it accepted.
     fn full_of_client_1() -> (HashQueue, usize) {
         let queue = HashQueue::new(1, estimate::INITIAL_ROUND_TIME);
         let mut count = 0;
@@ -202,11 +202,11 @@ mod tests {
     }
 
     #[test]
-    fn an_estimate_that_refuses_everything_is_corrected_by_the_next_job() {
+    fn the_next_job_corrects_an_excessive_estimate() {
         let queue = HashQueue::new(1, estimate::INITIAL_ROUND_TIME);
         queue.push_interactive(job(HashPurpose::Compare, 1, SECONDS)).unwrap();
         let info = queue.take(SECONDS).unwrap().unwrap().info;
-        // A clock of a suspended machine that counted everything.
+        // As if the clock of a suspended machine had counted the whole suspension.
         let hours = Duration::from_secs(36_000);
         queue.on_hashed(info, Measured { wall: hours, cpu: hours });
         let is_slow = |queue: &HashQueue| queue.wait(info) > SECONDS;
@@ -214,7 +214,7 @@ mod tests {
         while is_slow(&queue) {
             queue.push_interactive(job(HashPurpose::Compare, 1, SECONDS)).unwrap();
             let refused = queue.push_interactive(job(HashPurpose::Compare, 1, SECONDS));
-            assert!(matches!(refused, Err(HashError::Busy { .. })), "one at a time");
+            assert!(matches!(refused, Err(HashError::Busy { .. })), "one job at a time");
             queue.take(SECONDS).unwrap().unwrap();
             let took = Duration::from_millis(50);
             queue.on_hashed(info, Measured { wall: took, cpu: took });
@@ -224,9 +224,9 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_sends_without_end_leaves_others_their_turn() {
+    fn a_client_with_many_jobs_does_not_delay_others() {
         let (queue, count) = full_of_client_1();
-        // About 100 of 50 ms each.
+        // About 100 jobs of 50 ms each.
         assert!((80..=110).contains(&count), "{count}");
         let other = job(HashPurpose::Compare, 2, SECONDS);
         let client = other.info.client;
@@ -236,12 +236,12 @@ mod tests {
         assert_eq!(
             taken.filter(|job| job.info.client == client).count(),
             2,
-            "after one of the other client's"
+            "after one job of the other client"
         );
     }
 
     #[test]
-    fn no_client_fills_the_queue_however_far_its_deadlines_are() {
+    fn no_client_can_fill_the_queue() {
         let queue = HashQueue::new(1, estimate::INITIAL_ROUND_TIME);
         let hours = Duration::from_secs(36_000);
         for _ in 0..MAX_PER_CLIENT {

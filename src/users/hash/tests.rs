@@ -6,7 +6,7 @@ use super::*;
 use crate::metrics::Registry;
 use crate::units::ThreadCount;
 
-/// Far more than any test needs.
+/// Far longer than any test takes.
 const LONG: Duration = Duration::from_secs(60);
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -26,7 +26,7 @@ fn later() -> Instant {
     Instant::now() + LONG
 }
 
-/// The results of so many that are hashed ahead.
+/// Starts `count` deferred hashes and returns their results.
 fn ahead(pool: &HashPool, count: usize) -> mpsc::Receiver<Result<String, HashError>> {
     let (give, get) = mpsc::channel();
     for _ in 0..count {
@@ -37,7 +37,7 @@ fn ahead(pool: &HashPool, count: usize) -> mpsc::Receiver<Result<String, HashErr
 }
 
 #[tokio::test]
-async fn a_hash_is_verified_by_its_password_and_by_no_other() {
+async fn only_the_right_password_verifies_a_hash() {
     let (pool, workers, metrics) = pool(4, 2);
     let hash = pool.hash(secret("hunter2"), random_salt().unwrap(), CLIENT, later()).await.unwrap();
     assert!(hash.starts_with("$2b$04$"), "{hash}");
@@ -51,7 +51,7 @@ async fn a_hash_is_verified_by_its_password_and_by_no_other() {
 }
 
 #[tokio::test]
-async fn seventy_two_bytes_are_hashed_whole_and_one_more_is_refused() {
+async fn passwords_have_at_most_72_bytes() {
     let (pool, _workers, _) = pool(4, 1);
     let (longest, other) = ("x".repeat(72), "x".repeat(71) + "y");
     let hash = pool.hash(secret(&longest), [1; 16], CLIENT, later()).await.unwrap();
@@ -64,10 +64,10 @@ async fn seventy_two_bytes_are_hashed_whole_and_one_more_is_refused() {
 }
 
 #[tokio::test]
-async fn a_stored_hash_of_an_impossible_cost_is_nobodys_and_costs_what_ours_cost() {
+async fn a_stored_hash_of_invalid_cost_matches_no_password() {
     let (pool, _workers, _) = pool(4, 1);
     let real = pool.hash(secret("hunter2"), [1; 16], CLIENT, later()).await.unwrap();
-    // Cost 20 would keep the thread for a minute, 30 for a day.
+    // Cost 20 would block the thread for a minute, cost 30 for a day.
     for cost in ["00", "03", "16", "20", "30", "99"] {
         let hash = real.replace("$04$", &format!("${cost}$"));
         assert_eq!(pool.verify(secret("hunter2"), &hash, CLIENT, later()).await, Ok(false), "{cost}");
@@ -79,7 +79,7 @@ async fn a_stored_hash_of_an_impossible_cost_is_nobodys_and_costs_what_ours_cost
 }
 
 #[test]
-fn the_same_salt_makes_the_same_hash() {
+fn the_same_salt_gives_the_same_hash() {
     let (pool, _workers, _) = pool(4, 2);
     let hashes: Vec<_> = ahead(&pool, 4).into_iter().map(Result::unwrap).collect();
     assert_eq!(hashes.len(), 4);
@@ -87,8 +87,8 @@ fn the_same_salt_makes_the_same_hash() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_ready_in_time_is_refused_at_once_and_not_queued() {
-    // About 50 ms each on one thread: the second already would be late.
+async fn a_job_that_would_be_late_is_rejected_at_once() {
+    // About 50 ms each on one thread: the second would already be late.
     let (pool, _workers, metrics) = pool(10, 1);
     let _busy = ahead(&pool, 20);
     let waiting = pool.shared.queue.len();
@@ -101,11 +101,11 @@ async fn what_cannot_be_ready_in_time_is_refused_at_once_and_not_queued() {
 }
 
 #[tokio::test]
-async fn who_waits_is_served_between_those_that_are_hashed_ahead() {
+async fn interactive_jobs_are_served_between_deferred_ones() {
     let (pool, _workers, _) = pool(4, 1);
     let (serve, served) = mpsc::channel();
     let (begin, begun) = mpsc::channel();
-    // The first one holds the thread until somebody waits, and the third one until that one was served.
+    // The first job blocks the thread until a request waits, and the third job until the request was served.
     pool.hash_deferred(secret("hunter2"), [1; 16], move |_| begun.recv_timeout(LONG).unwrap());
     pool.hash_deferred(secret("hunter2"), [1; 16], |_| ());
     let (give, get) = mpsc::channel();
@@ -116,13 +116,13 @@ async fn who_waits_is_served_between_those_that_are_hashed_ahead() {
     begin.send(()).unwrap();
     waiting.await.unwrap();
     serve.send(()).unwrap();
-    assert_eq!(get.recv_timeout(LONG).unwrap(), Ok(()), "it waited for those behind it");
+    assert_eq!(get.recv_timeout(LONG).unwrap(), Ok(()), "the request waited for later deferred jobs");
 }
 
 #[test]
-fn a_stop_gives_back_what_waits() {
+fn a_stop_returns_the_waiting_jobs() {
     let (pool, workers, _) = pool(4, 1);
-    // The thread is held until the stop has begun: whoever asks is told that the daemon is stopping.
+    // The thread is blocked until the stop has begun: a request then gets the error that the daemon is stopping.
     let asking = pool.clone();
     pool.hash_deferred(secret("hunter2"), [1; 16], move |_| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -132,6 +132,6 @@ fn a_stop_gives_back_what_waits() {
     let results = ahead(&pool, 50);
     workers.stop(LONG);
     let results: Vec<_> = results.into_iter().collect();
-    assert_eq!(results.len(), 50, "each is told");
+    assert_eq!(results.len(), 50, "each job gets a result");
     assert!(results.contains(&Err(HashError::Closing)));
 }

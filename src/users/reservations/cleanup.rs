@@ -1,5 +1,5 @@
-//! Markers of refused commands that could not be removed, or not be decided about: tried again when the store and the log
-//! answer. They would expire by themselves, but hold a name or an address until then.
+//! Retries the removal of rejected commands' reservations when the store and the log are available again. These
+//! reservations would expire anyway, but block a name or an address until then.
 
 use std::collections::VecDeque;
 
@@ -7,10 +7,11 @@ use prometheus::IntCounter;
 
 use crate::sync::Mutex;
 
-/// More than a busy daemon refuses while its store is away for some seconds; about 2 MiB. The oldest go first.
+/// More than a busy daemon rejects while its store is unavailable for some seconds; about 2 MiB. The oldest are dropped
+/// first.
 const MAX_WAITING: usize = 10_000;
 
-/// The markers, in the order they were left.
+/// The queue of reservations, oldest first.
 pub(in crate::users) struct CleanupQueue<T> {
     markers: Mutex<VecDeque<T>>,
     bound_hit: IntCounter,
@@ -29,7 +30,7 @@ impl<T> CleanupQueue<T> {
         self.bound_hit.inc_by(excess as u64);
     }
 
-    /// Takes up to `most` of them.
+    /// Removes and returns up to `most` entries.
     pub fn take(&self, most: usize) -> Vec<T> {
         let mut markers = self.markers.lock();
         let count = markers.len().min(most);
@@ -42,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_are_forgotten_and_counted_when_there_are_too_many() {
+    fn a_full_queue_drops_and_counts_the_oldest() {
         let counter = IntCounter::new("hit", "hit").unwrap();
         let left = CleanupQueue::new(counter.clone());
         left.add(0..MAX_WAITING + 2);

@@ -1,12 +1,12 @@
-//! Whether another command's marker counts.
+//! Decides whether another command's reservation is valid.
 //!
-//! A marker is a hint. Only the log whose command set a marker can decide about it. The log takes the marker over if it
-//! does not know the command and is not committing it, because then the command was never accepted, and if the command
-//! has reached its end.
+//! A reservation is a hint. Only the log whose command made a reservation can decide about it. The log takes the
+//! reservation over in two cases: the command reached its end; or the log does not know the command and is not
+//! committing it, so the command was never accepted.
 //!
-//! The marker of another log is believed until its time to live ends, with two exceptions. It may be taken over if that
-//! daemon sends no heartbeat, or if that daemon was restarted and its log does not hold the command. In both cases the
-//! database must not have the row either.
+//! The reservation of another log is valid until its time to live ends, with two exceptions. It may be taken over if
+//! that daemon sends no heartbeat, or if that daemon was restarted and its log does not hold the command. In both cases
+//! the row must also be absent from the database.
 use std::time::{Duration, Instant};
 
 use super::instance::InstanceId;
@@ -17,26 +17,26 @@ use crate::ingest::Receipt;
 use crate::kv::reservation_marker::ReservationMarker;
 use crate::kv::{KvError, SetOutcome, reservation_marker};
 
-/// A marker that changes hands while it is judged is judged again, so many times.
+/// A reservation that changes its owner during the resolution is resolved again, at most this many times.
 const MAX_ATTEMPTS: usize = 3;
-/// A daemon that was not heard for three beats is taken for dead.
+/// A daemon that missed three heartbeats is considered dead.
 pub(in crate::users) const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Logs of daemons, dead or alive; more begin anew.
+/// Maximum number of tracked daemon logs. Above it, tracking starts again.
 const MAX_TRACKED_OWNERS: usize = 1_000;
-/// Another daemon writes the id into its marker right after its flush.
+/// Another daemon writes the id into its reservation right after its flush.
 const ID_TIMEOUT: Duration = Duration::from_millis(500);
 const ID_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What is to be done about one marker that is not ours.
+/// How to proceed with another command's reservation.
 enum Resolution {
     TakeOver(ReservationMarker),
     Final(ReserveOutcome),
-    /// It is gone meanwhile.
+    /// The reservation was removed meanwhile.
     Retry,
 }
 
 impl Reservations {
-    /// Whether a marker that somebody has set is ours to take.
+    /// Decides whether an existing reservation may be taken over.
     pub(in crate::users) async fn resolve_conflict(
         &self,
         one: &ReservationKey,
@@ -44,7 +44,7 @@ impl Reservations {
         mut value: Vec<u8>,
     ) -> Result<ReserveOutcome, KvError> {
         for _ in 0..MAX_ATTEMPTS {
-            // Another program's value is nothing of ours to judge.
+            // The value of another program cannot be interpreted.
             let Some(marker) = ReservationMarker::decode(&value) else {
                 return Ok(ReserveOutcome::Taken(one.field));
             };
@@ -64,14 +64,14 @@ impl Reservations {
                 SetOutcome::Taken(now) => value = now,
             }
         }
-        // It changes hands all the time: whoever keeps it is still to be seen.
+        // The owner changes repeatedly, so the final owner is unknown.
         Ok(ReserveOutcome::Undecided)
     }
 
     async fn resolve(&self, one: &ReservationKey, marker: ReservationMarker) -> Result<Resolution, KvError> {
         let same = marker.digest == one.digest;
         if same && !one.is_name() {
-            // The same user's other command, of whatever log: order decides, not the marker.
+            // Another command of the same user, in any log: the order of the commands decides, not the reservation.
             return Ok(Resolution::TakeOver(marker));
         }
         if marker.log == self.log {
@@ -108,8 +108,8 @@ impl Reservations {
         }
     }
 
-    /// Whether nobody stands behind another log's marker: its daemon is silent, or died and runs again and its log does
-    /// not hold the command; and the database knows no such row.
+    /// Whether another log's reservation is orphaned. Its daemon has no heartbeat, or was restarted without the command
+    /// in its log; and the database does not have the row.
     async fn is_orphan(&self, one: &ReservationKey, marker: &ReservationMarker) -> Result<bool, KvError> {
         let sign = self.kv.get(&reservation_marker::heartbeat_key(&marker.log)).await?;
         let never_logged = marker.id.is_none()
@@ -123,12 +123,12 @@ impl Reservations {
             "phone" => self.db.holders(None, None, Some(value)).await,
             _ => self.db.holders(Some(value), None, None).await,
         };
-        // Without the database's word the marker is believed.
+        // If the database is unavailable, the reservation is considered valid.
         Ok(holders.is_ok_and(|holders| holders.is_empty()))
     }
 
-    /// Whether a daemon was not heard for as long as its sign of life lasts: a store that was restarted has forgotten
-    /// those of the living, too.
+    /// Whether a daemon has had no heartbeat for the whole timeout. A restarted store has lost the heartbeats of
+    /// running daemons too.
     fn is_owner_dead(&self, log: [u8; 16], alive: bool, now: Instant) -> bool {
         let mut silent = self.silent.lock();
         if alive {
@@ -141,7 +141,7 @@ impl Reservations {
         now.duration_since(*silent.entry(log).or_insert(now)) >= HEARTBEAT_TIMEOUT
     }
 
-    /// The same request at another daemon: its id, which comes into the marker right after the flush.
+    /// Waits for the id of the same request at another daemon. That daemon writes the id right after its flush.
     async fn await_remote_id(
         &self,
         one: &ReservationKey,
@@ -165,7 +165,7 @@ impl Reservations {
     }
 }
 
-/// What the first request was answered.
+/// The receipt of the first request.
 fn repeat_receipt(id: CommandId) -> Receipt {
     Receipt { ids: vec![id], accepted_at: id.accepted_at(), replayed: true }
 }

@@ -1,4 +1,4 @@
-//! The markers that one request holds on its way to the log.
+//! Guards for the reservations of one request until its command is in the log.
 
 use std::sync::{Arc, Weak};
 
@@ -12,42 +12,42 @@ use crate::ingest::{Ingest, Receipt, Request, SubmitError};
 use crate::task::TaskSet;
 use crate::telemetry::StepTimers;
 
-/// The entry of a command that is under way, and its markers.
+/// The in-flight entry of a command, and its reservations.
 pub(in crate::users) struct ReservationGuard {
     pub keys: Arc<[ReservationKey]>,
     pub claim: [u8; 16],
     pub guard: InFlightGuard,
-    /// None: the store has none, because the command needs none or the store is away.
+    /// `None`: nothing is stored, because the command needs no reservations or the store is unavailable.
     pub stored: Option<StoredReservations>,
 }
 
-/// Markers that the store has and no command stands behind yet. Dropped, because the client hung up or nobody waited for
-/// them any more, they are given back: another daemon would believe them until their time ends.
+/// Stored reservations without an accepted command. If dropped, because the client disconnected or the request timed
+/// out, they are released. Otherwise they would block the value at other daemons until they expire.
 pub(in crate::users) struct StoredReservations {
     keys: Arc<[ReservationKey]>,
     claim: [u8; 16],
     reservations: Arc<Reservations>,
-    /// Where they are given back. Weak: what drops them may be one of these tasks.
+    /// Runs the release. Weak, because the owner of this value may be one of these tasks.
     tasks: Weak<TaskSet>,
     is_kept: bool,
 }
 
 impl ReservationGuard {
-    /// Gives the markers back, before the refusal is answered: who comes after it finds them gone.
+    /// Releases the reservations before the error response, so that the next request does not find them.
     pub async fn release(self) {
         if let Some(stored) = self.stored {
             stored.release().await;
         }
     }
 
-    /// Submits the command, and does with its markers what follows.
+    /// Submits the command, then confirms or releases its reservations.
     pub async fn submit(
         self,
         ingest: Ingest,
         request: Request,
         steps: StepTimers,
     ) -> Result<Receipt, SubmitError> {
-        // From here on the log may hold the command.
+        // After this call the log may hold the command.
         let stored = self.stored.map(StoredReservations::keep_on_drop);
         let submitted = {
             let _step = steps.begin("users.log");
@@ -58,13 +58,13 @@ impl ReservationGuard {
         }
         let Some(stored) = stored else { return submitted };
         match &submitted {
-            // Another request took this one's Idempotency-Key meanwhile: its markers stand for nothing.
+            // Another request used this Idempotency-Key meanwhile: these reservations belong to no command.
             Ok(receipt) if receipt.replayed => stored.release().await,
             Ok(receipt) => {
                 let _step = steps.begin("users.confirm");
                 stored.confirm(&receipt.ids).await;
             }
-            // The log may hold it, and knows its claim then.
+            // The log may hold the command; then the reservations are resolved by its claim.
             Err(error) if error.is_undecided() => {}
             Err(_) => stored.release().await,
         }
@@ -73,7 +73,7 @@ impl ReservationGuard {
 }
 
 impl StoredReservations {
-    /// The store has all that are wanted.
+    /// All `wanted` reservations are stored.
     pub fn new(
         wanted: Arc<[ReservationKey]>,
         claim: [u8; 16],
@@ -88,7 +88,7 @@ impl StoredReservations {
         self.is_kept = true;
     }
 
-    /// They stay when they are dropped.
+    /// Disables the release on drop.
     fn keep_on_drop(mut self) -> Self {
         self.is_kept = true;
         self

@@ -1,8 +1,8 @@
 //! Requests of this process between their checks and the flush, by the keys they reserve.
 //!
-//! A repetition of a registration waits here for the flush of the first one. Any other request that wants the same key
-//! waits too, and is refused if the first one was accepted. An entry lives as long as its request: dropping its guard
-//! removes it, however the request ends.
+//! A repetition of a registration waits here for the flush of the first request. Any other request for the same key
+//! waits too, and is rejected if the first is accepted. An entry lives as long as its request: dropping its guard
+//! removes the entry.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::key::ReservationKey;
 use crate::ingest::Receipt;
 use crate::sync::{Mutex, MutexGuard};
 
-/// One request under way.
+/// One request in flight.
 pub(in crate::users) struct InFlightRequest {
     pub claim: [u8; 16],
     keys: Vec<ReservationKey>,
@@ -25,7 +25,7 @@ pub(in crate::users) struct InFlightRequest {
 pub(in crate::users) enum RequestCompletion {
     Pending,
     Accepted(Receipt),
-    /// Refused, or nobody waits for it any more.
+    /// Rejected or abandoned.
     Failed,
 }
 
@@ -38,17 +38,17 @@ pub(in crate::users) struct InFlightGuard {
     request: Arc<InFlightRequest>,
 }
 
-/// Who has what a request wants.
+/// The request that already holds a key.
 pub(in crate::users) struct RequestConflict {
     pub field: &'static str,
-    /// Whether it is the same request once more.
+    /// Whether it is the same request, repeated.
     pub same: bool,
     pub other: Arc<InFlightRequest>,
 }
 
 impl InFlightRequests {
-    /// Enters a request under every marker it wants, or says who is there. What the same user's other command wants
-    /// too is left to it: commands of one user keep their order.
+    /// Registers a request under every key it wants, or returns the request that holds one. Keys held by another
+    /// command of the same user are no conflict: commands of one user keep their order.
     pub fn register(
         self: &Arc<Self>,
         wanted: &[ReservationKey],
@@ -71,7 +71,7 @@ impl InFlightRequests {
         Ok(InFlightGuard { in_flight: Arc::clone(self), request })
     }
 
-    /// The request that set this marker, if it is under way here.
+    /// The request with this claim, if it is in flight in this process.
     pub fn find(&self, key: &str, claim: &[u8; 16]) -> Option<Arc<InFlightRequest>> {
         self.table().get(key).filter(|request| request.claim == *claim).map(Arc::clone)
     }
@@ -82,7 +82,8 @@ impl InFlightRequests {
 }
 
 impl InFlightRequest {
-    /// The receipt, once there is one; none when the request ended without. The wait is bounded by the request's own.
+    /// Waits for the receipt; `None` if the request ended without one. The wait is bounded by the request's own
+    /// timeouts.
     pub async fn receipt(&self) -> Option<Receipt> {
         let mut completion = self.completion.subscribe();
         let ended =
@@ -95,7 +96,7 @@ impl InFlightRequest {
 }
 
 impl InFlightGuard {
-    /// Tells those who wait for the same.
+    /// Notifies the requests that wait for the same key.
     pub fn on_accepted(&self, receipt: &Receipt) {
         self.request.completion.send_replace(RequestCompletion::Accepted(receipt.clone()));
     }
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_repetition_waits_for_the_first_ones_receipt() {
+    async fn a_repetition_waits_for_the_first_receipt() {
         let in_flight = Arc::<InFlightRequests>::default();
         let guard = in_flight.register(&[wanted("name", "n:ada", 1)], [1; 16]).ok().unwrap();
         let second = in_flight.register(&[wanted("name", "n:ada", 1)], [2; 16]).err().unwrap();
@@ -143,27 +144,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_a_flight_that_fails_is_told() {
+    async fn a_failed_request_notifies_its_waiting_repetition() {
         let in_flight = Arc::<InFlightRequests>::default();
         let guard = in_flight.register(&[wanted("name", "n:ada", 1)], [1; 16]).ok().unwrap();
         let second = in_flight.register(&[wanted("name", "n:ada", 2)], [2; 16]).err().unwrap();
         assert!(!second.same);
         drop(guard);
         assert_eq!(second.other.receipt().await, None);
-        assert!(
-            in_flight.register(&[wanted("name", "n:ada", 2)], [2; 16]).is_ok(),
-            "the place is free again"
-        );
+        assert!(in_flight.register(&[wanted("name", "n:ada", 2)], [2; 16]).is_ok(), "the key is free again");
     }
 
     #[test]
-    fn an_address_is_refused_to_others_and_shared_with_the_same_user() {
+    fn an_address_in_flight_is_reserved_for_one_user() {
         let in_flight = Arc::<InFlightRequests>::default();
         let first = in_flight.register(&[wanted("email", "e:x", 1)], [1; 16]).ok().unwrap();
         assert_eq!(in_flight.register(&[wanted("email", "e:x", 2)], [2; 16]).err().unwrap().field, "email");
         let second = in_flight.register(&[wanted("email", "e:x", 1)], [3; 16]).ok().unwrap();
         drop(second);
-        assert!(in_flight.find("e:x", &[1; 16]).is_some(), "what the first one holds stays its own");
+        assert!(in_flight.find("e:x", &[1; 16]).is_some(), "the first request keeps its key");
         drop(first);
         assert!(in_flight.table().is_empty());
     }

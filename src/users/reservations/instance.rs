@@ -1,15 +1,15 @@
-//! One run of a daemon, as other daemons tell it from the previous run.
+//! Identifies one run of a daemon, so that other daemons can distinguish it from an earlier run.
 //!
-//! Every claim begins with the id of the run that made it. Once a run has gone through its log, all markers of commands in
-//! the log carry command ids, and its heartbeat names the run. A marker of an earlier run that still has no id stands for
-//! nothing: its daemon died before the log had the command.
+//! Every claim begins with the id of the run that made it. When a run has processed the claims in its log, all
+//! reservations of logged commands contain command ids, and the run's heartbeat contains its id. A reservation of an
+//! earlier run without a command id is then orphaned: that run ended before the log had the command.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
 
-/// Of 16 bytes of a claim, those that name the run.
+/// Bytes of the run id within the 16 bytes of a claim.
 const RUN_ID_BYTES: usize = 8;
 
 /// This run.
@@ -23,7 +23,7 @@ impl InstanceId {
         Self { run: unique(), caught_up: AtomicBool::new(false) }
     }
 
-    /// A claim of this run.
+    /// A new claim of this run.
     pub fn new_claim(&self) -> [u8; 16] {
         let mut claim = [0; 16];
         claim[..RUN_ID_BYTES].copy_from_slice(&self.run);
@@ -31,12 +31,12 @@ impl InstanceId {
         claim
     }
 
-    /// The markers of what the log holds have their ids.
+    /// Records that the reservations of all logged commands have their ids.
     pub fn mark_caught_up(&self) {
         self.caught_up.store(true, Ordering::Release);
     }
 
-    /// What the sign of life says.
+    /// Value of the heartbeat.
     pub fn heartbeat_value(&self) -> Vec<u8> {
         match self.caught_up.load(Ordering::Acquire) {
             true => HEXLOWER.encode(&self.run).into_bytes(),
@@ -44,13 +44,13 @@ impl InstanceId {
         }
     }
 
-    /// Whether the claim is of an earlier run than the one that gives this sign and has caught up.
+    /// Whether the claim belongs to an earlier run than the caught-up run that sent this heartbeat.
     pub fn is_of_ended_run(sign: &[u8], claim: &[u8; 16]) -> bool {
         HEXLOWER.decode(sign).is_ok_and(|run| run.len() == RUN_ID_BYTES && run != claim[..RUN_ID_BYTES])
     }
 }
 
-/// Unique is enough: a claim is no secret.
+/// Uniqueness is enough, because a claim is not secret.
 fn unique() -> [u8; RUN_ID_BYTES] {
     let mut bytes = [0; RUN_ID_BYTES];
     if getrandom::fill(&mut bytes).is_err() {
@@ -65,13 +65,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn claims_of_an_earlier_run_are_over_when_the_next_one_has_caught_up() {
+    fn claims_of_a_run_end_when_the_next_catches_up() {
         let (before, now) = (InstanceId::new(), InstanceId::new());
         let (old, new) = (before.new_claim(), now.new_claim());
         assert_ne!(now.new_claim(), new);
         assert!(
             !InstanceId::is_of_ended_run(&now.heartbeat_value(), &old),
-            "it may still find the command in its log"
+            "the run may still find the command in its log"
         );
         now.mark_caught_up();
         assert_eq!(
@@ -81,7 +81,7 @@ mod tests {
             ),
             (true, false)
         );
-        // Of a version that says nothing of runs.
+        // Heartbeat of a version without run ids.
         assert!(!InstanceId::is_of_ended_run(b"1", &old));
     }
 }

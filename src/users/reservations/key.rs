@@ -1,18 +1,19 @@
-//! One value that a command needs for itself: a name, an e-mail address or a phone number.
+//! The key of one reservation: a name, an e-mail address or a phone number.
 
-/// A marker that a command needs.
+/// A reservation that a command needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::users) struct ReservationKey {
-    /// The member at fault when somebody else has it.
+    /// The field that is reported if another user has the value.
     pub field: &'static str,
-    /// Its key in the store.
+    /// Key in the store.
     pub key: String,
-    /// Of a name: of the whole body. Of an address or a number: of the name it belongs to.
+    /// For a name: digest of the whole body. For an address or number: digest of the user's name.
     pub digest: [u8; 16],
 }
 
 impl ReservationKey {
-    /// Names are exclusive; addresses and numbers belong to one user, whose commands keep their order.
+    /// Whether this is a name. Names are exclusive. Addresses and numbers belong to one user, whose commands keep their
+    /// order.
     pub fn is_name(&self) -> bool {
         self.field == "name"
     }

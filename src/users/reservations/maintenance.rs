@@ -1,8 +1,9 @@
-//! The daemon's heartbeat, the markers of its commands that still wait to be applied, and markers left behind.
+//! Sends the daemon's heartbeat, refreshes the reservations of commands not yet applied, and cleans up orphaned
+//! reservations.
 //!
-//! Markers have a time to live. A backlog may last longer, and a store that was restarted has lost them. Therefore a task
-//! goes through the claims in the log again and again: it sets or refreshes the markers of commands that wait, and removes
-//! the markers of commands that have reached their end. It does not read again what lies below the first command that waits.
+//! Reservations have a time to live. A backlog may last longer, and a restarted store has lost all reservations.
+//! Therefore a task repeatedly reads the claims in the log. It stores or refreshes the reservations of unapplied
+//! commands, and removes those of completed commands. It does not read the log below the first unapplied command again.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,36 +22,36 @@ use crate::kv::{KvError, Replacement, SetOutcome, SubscriptionEvent, reservation
 use crate::task::Task;
 use crate::units::Lsn;
 
-/// Three of them to a daemon's silence.
+/// Three missed heartbeats mean that the daemon is considered dead.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// Between two looks at what was left behind.
+/// Interval of cleanup runs.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(5);
-/// After a pass that the store or the database did not answer.
+/// Delay after a pass that failed because of the store or the database.
 const RETRY_DELAY: Duration = Duration::from_secs(5);
-/// Claims looked at together: one question to the database, one to the store.
+/// Claims processed together, with one query each to the database and the store.
 const CLAIMS_PER_PAGE: usize = 500;
-/// Said over when the store's connection is lost: it may have forgotten everything.
+/// Subscribed only to detect a lost connection to the store, which may have lost all reservations.
 const CHANNEL: &str = "forebay:keeper";
 
-/// The keeper's loops; they end with it.
+/// The maintenance tasks; they end when this is dropped.
 pub struct ReservationMaintenance {
     _secret: Task,
     _heartbeat: Task,
-    _sweeper: Task,
-    _markers: Task,
+    _cleanup: Task,
+    _refresh: Task,
 }
 
 impl Users {
-    /// Begins to keep this daemon's markers.
+    /// Starts the maintenance of this daemon's reservations.
     pub fn start_maintenance(&self) -> ReservationMaintenance {
         let users = self.clone();
-        let (heart, broom) = (Arc::clone(&self.reservations), Arc::clone(&self.reservations));
+        let (heartbeat, cleanup) = (Arc::clone(&self.reservations), Arc::clone(&self.reservations));
         let (secret, db, seal) = (Arc::clone(&self.secret), self.db.clone(), self.ingest.seal().clone());
         ReservationMaintenance {
             _secret: Task::spawn("users-secret", async move { secret.fetch(&db, &seal).await }),
-            _heartbeat: Task::spawn("users-heart", async move { run_heartbeat(&heart).await }),
-            _sweeper: Task::spawn("users-broom", async move { run_cleanup(&broom).await }),
-            _markers: Task::spawn("users-keeper", async move { users.refresh_forever().await }),
+            _heartbeat: Task::spawn("users-heartbeat", async move { run_heartbeat(&heartbeat).await }),
+            _cleanup: Task::spawn("users-cleanup", async move { run_cleanup(&cleanup).await }),
+            _refresh: Task::spawn("users-reservations", async move { users.refresh_forever().await }),
         }
     }
 
@@ -65,7 +66,7 @@ impl Users {
                     self.config.pending_ttl.0 / 3
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "reservations not refreshed; tried again");
+                    tracing::debug!(%error, "reservations not refreshed; retrying");
                     RETRY_DELAY
                 }
             };
@@ -75,7 +76,7 @@ impl Users {
         }
     }
 
-    /// Goes through all claims from `from` on; returns where the first one that waits stands.
+    /// Processes all claims from `from` on; returns the LSN of the first unapplied command.
     async fn refresh_from(&self, from: Lsn) -> Result<Lsn, UserError> {
         let (mut settled, mut at, mut unbroken) = (from, from, true);
         loop {
@@ -91,7 +92,7 @@ impl Users {
         }
     }
 
-    /// Whether any of them waits.
+    /// Processes one page; returns whether a command is unapplied.
     async fn refresh_page(&self, claims: &[ClaimedCommand]) -> Result<bool, UserError> {
         let known = self.finished_commands(claims.iter()).await?;
         let (mut waiting, mut over) = (Vec::new(), Vec::new());
@@ -108,7 +109,7 @@ impl Users {
         }
         self.reservations.remove_finished(&over).await?;
         self.reservations.keep(&waiting).await?;
-        // What was applied meanwhile had its markers removed before these were set.
+        // The reservations of commands applied meanwhile were removed before these were stored.
         let known = self.finished_commands(waiting.iter().map(|(claimed, _)| *claimed)).await?;
         let waited = waiting.len();
         waiting.retain(|(claimed, _)| known.contains(&claimed.id.to_string()));
@@ -116,7 +117,7 @@ impl Users {
         Ok(waited > waiting.len())
     }
 
-    /// Those that have come to their end.
+    /// The commands that have completed.
     async fn finished_commands(
         &self,
         claims: impl Iterator<Item = &ClaimedCommand>,
@@ -127,14 +128,14 @@ impl Users {
 }
 
 impl Reservations {
-    /// Removes the markers of commands that have come to their end.
+    /// Removes the reservations of completed commands.
     async fn remove_finished(&self, over: &[(&ClaimedCommand, Vec<ReservationKey>)]) -> Result<(), KvError> {
         let owned = over.iter().flat_map(|(claimed, wanted)| self.owned_markers(wanted, &claimed.claim));
         let markers: Vec<_> = owned.collect();
         self.kv.remove_all(&markers).await.map(drop)
     }
 
-    /// Sets the markers of waiting commands where they are missing, and refreshes those that are there.
+    /// Stores missing reservations of unapplied commands, and refreshes existing ones.
     async fn keep(&self, waiting: &[(&ClaimedCommand, Vec<ReservationKey>)]) -> Result<(), KvError> {
         let (mut markers, mut entries) = (Vec::new(), Vec::new());
         for (claimed, wanted) in waiting {
@@ -172,7 +173,7 @@ async fn run_heartbeat(reservations: &Reservations) {
     }
 }
 
-/// Beside the sign of life, which waits for nothing.
+/// Cleans up in its own task, because the heartbeat must not wait for it.
 async fn run_cleanup(reservations: &Reservations) {
     let mut rounds = interval(CLEANUP_INTERVAL);
     loop {

@@ -1,11 +1,13 @@
-//! Reservations: the first command that asks for a name, an e-mail address or a phone number gets it.
+//! Reservations: the first command that requests a name, an e-mail address or a phone number gets it.
 //!
-//! A reservation is a marker in the store that daemons share, with a time to live. Here markers are set, confirmed, given
-//! back and cleared up.
+//! A reservation is a key with a time to live in the store shared by the daemons. This module stores, confirms,
+//! releases and cleans up reservations.
 //!
-//! - `in_flight`: requests of this process between their checks and the flush; `guard`: what happens to the markers of one;
-//! - `conflict`: whether another command's marker counts; `instance`: which run of a daemon set it;
-//! - `maintenance`: heartbeat, markers of commands that still wait; `cleanup`: markers that could not be removed yet.
+//! - `in_flight`: requests of this process between their checks and the flush; `guard`: the reservations of one
+//!   request;
+//! - `conflict`: whether another command's reservation is valid; `instance`: the daemon run that made it;
+//! - `maintenance`: heartbeat, and reservations of commands not yet applied; `cleanup`: reservations that could not be
+//!   removed.
 
 mod cleanup;
 mod conflict;
@@ -40,41 +42,41 @@ use cleanup::CleanupQueue;
 use in_flight::InFlightRequests;
 use instance::InstanceId;
 
-/// Markers left behind that are removed with one call.
+/// Maximum number of orphaned reservations removed per call.
 const MAX_REMOVED_PER_CALL: usize = 1_000;
-/// Markers left behind that are judged in a row, one by one.
+/// Maximum number of orphaned reservations resolved per run, one by one.
 const MAX_RESOLVED_PER_RUN: usize = 100;
 
 /// A key, and the owner whose value may be removed there.
 type OwnedMarker = (String, Vec<u8>);
 
-/// What came of asking for markers.
+/// The result of a reservation request.
 pub(in crate::users) enum ReserveOutcome {
-    /// All are ours.
+    /// All values are reserved for this command.
     Reserved,
-    /// The same request is under way in this process.
+    /// The same request is in flight in this process.
     InFlight(Arc<InFlightRequest>),
-    /// The same request was accepted before and is not yet applied; the owner of its markers.
+    /// The same request was accepted before and is not yet applied. Contains the owner of its reservations.
     Repeat(Receipt, Vec<u8>),
-    /// Somebody else's request for this is under way in this process.
+    /// Another user's request for this field is in flight in this process.
     InFlightConflict(Arc<InFlightRequest>, &'static str),
-    /// Somebody else has this.
+    /// Another user has reserved this field's value.
     Taken(&'static str),
-    /// A request for this is under way, the same or somebody else's, and its id not known yet: at another daemon, or while
-    /// the index is rebuilding. Whether it is accepted is still to be seen.
+    /// A request for the same value is in progress, from this or another user, and its id is not yet known: at another
+    /// daemon, or while the index is rebuilding. It may still be rejected.
     Undecided,
 }
 
-/// How the command behind a marker of our own log stands.
+/// State of the command that owns a reservation of this log.
 pub(in crate::users) enum OwnerState {
     Pending(CommandId),
-    /// Never accepted, or at its end.
+    /// Never accepted, or completed.
     Ended,
-    /// The index is rebuilding.
+    /// Not known: the index is rebuilding.
     Undecided,
 }
 
-/// The markers of one log.
+/// The reservations of one log.
 pub(in crate::users) struct Reservations {
     pub kv: Kv,
     pub db: Database,
@@ -86,9 +88,9 @@ pub(in crate::users) struct Reservations {
     pub ttl: Duration,
     pub jitter: Duration,
     cleanup: CleanupQueue<OwnedMarker>,
-    /// Keys of markers that a crash may have left.
+    /// Keys of reservations that may be left over from a crash.
     unresolved: CleanupQueue<String>,
-    /// Daemons that gave no sign of life when they were looked for, and since when.
+    /// Daemons without a heartbeat at the last check, and since when.
     pub silent: Mutex<HashMap<[u8; 16], Instant>>,
 }
 
@@ -121,7 +123,8 @@ impl Reservations {
         }
     }
 
-    /// Asks for all markers of a command side by side. What was set before a refusal or an error is given back.
+    /// Requests all reservations of a command concurrently. After a conflict or an error, those already stored are
+    /// released.
     pub async fn reserve(
         &self,
         wanted: &[ReservationKey],
@@ -129,7 +132,7 @@ impl Reservations {
     ) -> Result<ReserveOutcome, KvError> {
         let claimed = self.try_reserve(wanted, claim).await;
         if claimed.is_err() {
-            // They may have been set although nobody said so.
+            // They may have been stored although the reply was lost.
             self.release(wanted, claim).await;
         }
         claimed
@@ -146,12 +149,12 @@ impl Reservations {
             .collect();
         let held = self.kv.set_if_absent_all(&entries).await?;
         let mut outcome = ReserveOutcome::Reserved;
-        // The name first: it tells a repetition from somebody else's wish.
+        // The name first: it distinguishes a repetition from another user's request.
         for (one, held) in wanted.iter().zip(held) {
             let SetOutcome::Taken(value) = held else { continue };
             match outcome {
                 ReserveOutcome::Reserved => outcome = self.resolve_conflict(one, claim, value).await?,
-                // Refused already; what a crash has left behind is not left to its time.
+                // Already rejected; reservations left over from a crash are removed now rather than at their expiry.
                 _ => self.remove_orphan(&one.key, &value).await?,
             }
         }
@@ -168,7 +171,7 @@ impl Reservations {
         Ok(outcome)
     }
 
-    /// Writes the command's id into its markers; the flush has covered it.
+    /// Writes the command's id into its reservations, after the flush.
     pub async fn confirm(&self, wanted: &[ReservationKey], claim: [u8; 16], id: CommandId) {
         let owner = reservation_marker::owner(&self.log, &claim).into_bytes();
         let id = id.to_string();
@@ -180,24 +183,24 @@ impl Reservations {
                 Replacement { key, owner, value, ttl }
             })
             .collect();
-        // What is not confirmed now is when the keeper comes by; until then the log knows its claim.
+        // Unconfirmed reservations are confirmed by the maintenance task; until then the log knows their claim.
         if let Err(error) = self.kv.replace_all(&entries).await {
             tracing::debug!(%error, "reservations without a command id");
         }
     }
 
-    /// Takes markers back that no command stands behind.
+    /// Releases reservations without an accepted command.
     pub async fn release(&self, wanted: &[ReservationKey], claim: [u8; 16]) {
         self.remove(self.owned_markers(wanted, &claim)).await;
     }
 
-    /// The markers of a claim, for whoever removes them.
+    /// The reservations of a claim, for removal.
     pub fn owned_markers(&self, wanted: &[ReservationKey], claim: &[u8; 16]) -> Vec<OwnedMarker> {
         let owner = reservation_marker::owner(&self.log, claim).into_bytes();
         wanted.iter().map(|one| (one.key.clone(), owner.clone())).collect()
     }
 
-    /// Removes some of what could not be removed before, and judges some of what could not be judged.
+    /// Removes some reservations that could not be removed before, and resolves some that could not be resolved.
     pub async fn run_cleanup(&self) {
         let left = self.cleanup.take(MAX_REMOVED_PER_CALL);
         if !left.is_empty() {
@@ -209,7 +212,7 @@ impl Reservations {
         }
     }
 
-    /// What stays behind is judged by its claim meanwhile, and ends with its time.
+    /// Removes reservations. Those that remain are resolved by their claim, or expire.
     async fn remove(&self, entries: Vec<OwnedMarker>) {
         if let Err(error) = self.kv.remove_all(&entries).await {
             tracing::debug!(%error, "reservations not released");
@@ -217,7 +220,7 @@ impl Reservations {
         }
     }
 
-    /// Whether a command for this name is accepted and not yet applied, as far as the markers tell.
+    /// Whether a command for this name is accepted and not yet applied, according to the reservations.
     pub async fn is_pending(&self, name: &str) -> Result<bool, KvError> {
         let Some(value) = self.kv.get(&reservation_marker::name_key(name)).await? else { return Ok(false) };
         let Some(marker) = ReservationMarker::decode(&value) else { return Ok(false) };
@@ -245,12 +248,13 @@ impl Reservations {
         ReservationMarker { log: self.log, claim, digest: one.digest, id: id.map(str::to_owned) }
     }
 
-    /// Spread, so that a burst's markers do not end together.
+    /// Randomised, so that the reservations of a burst do not expire together.
     pub fn time_to_live(&self) -> Duration {
         self.ttl + self.jitter.mul_f64(backoff::random_fraction())
     }
 
-    /// Removes those of these markers that a crash has left. What the store does not answer about is looked at later.
+    /// Removes those of these reservations that are left over from a crash. Those that the store cannot report are
+    /// retried later.
     pub async fn remove_orphans(&self, keys: Vec<String>) {
         let swept = async {
             for (key, value) in keys.iter().zip(self.kv.get_all(&keys).await?) {
@@ -261,12 +265,12 @@ impl Reservations {
             Ok::<_, KvError>(())
         };
         if let Err(error) = swept.await {
-            tracing::debug!(%error, "conflicting reservations not resolved; tried again");
+            tracing::debug!(%error, "conflicting reservations not resolved; retrying");
             self.unresolved.add(keys);
         }
     }
 
-    /// Removes a marker of our own log that no command stands behind. Later, while the log does not know that yet.
+    /// Removes an orphaned reservation of this log, or queues it while the log cannot tell.
     async fn remove_orphan(&self, key: &str, value: &[u8]) -> Result<(), KvError> {
         let Some(marker) = ReservationMarker::decode(value).filter(|marker| marker.log == self.log) else {
             return Ok(());

@@ -14,20 +14,20 @@ use prost::Message as _;
 
 use crate::daemon::LONG;
 
-/// How a collector answers.
+/// How a collector responds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum CollectorBehavior {
-    /// It takes the spans.
+    /// Accepts the spans.
     Healthy,
-    /// It takes them, but not at once.
+    /// Accepts the spans after a delay.
     Slow(Duration),
-    /// 500.
+    /// Responds with status 500.
     Failing,
-    /// Never, as long as the client waits.
+    /// Never responds.
     Hanging,
 }
 
-/// A collector on a port of its own, until the test ends.
+/// A collector on its own port, until the test ends.
 pub struct Collector {
     address: String,
     shared: Arc<Shared>,
@@ -42,9 +42,9 @@ struct Shared {
 #[derive(Default)]
 struct State {
     spans: Vec<Span>,
-    /// Names of services.
+    /// Service names received.
     services: Vec<String>,
-    /// Requests that came, whatever became of them.
+    /// Number of requests received, successful or not.
     asked: usize,
 }
 
@@ -54,7 +54,7 @@ impl Collector {
         let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::<Shared>::default();
         let its = Arc::clone(&shared);
-        // Both end with the process: a test has few of them.
+        // Both threads end with the process; a test starts few of them.
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let shared = Arc::clone(&its);
@@ -64,19 +64,19 @@ impl Collector {
         Self { address, shared }
     }
 
-    /// For `otlp_endpoint`.
+    /// Value for `otlp_endpoint`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// All spans that came, as soon as they `suffice`.
+    /// All received spans, as soon as they `suffice`.
     pub fn spans(&self, what: &str, suffice: impl Fn(&[Span]) -> bool) -> Vec<Span> {
         let state = self.wait(what, |state| suffice(&state.spans));
         assert!(state.services.iter().all(|name| name == "forebay"), "{:?}", state.services);
         state.spans.clone()
     }
 
-    /// Returns when so many requests have come.
+    /// Waits until `count` requests have arrived.
     pub fn await_asked(&self, count: usize) {
         drop(self.wait("a request", |state| state.asked >= count));
     }
@@ -104,7 +104,7 @@ impl Shared {
                 return drop(stream.write_all(answer));
             }
             CollectorBehavior::Hanging => {
-                // Until the client hangs up.
+                // Until the client disconnects.
                 return drop(stream.read_to_end(&mut Vec::new()));
             }
         }
@@ -116,14 +116,14 @@ impl Shared {
             state.spans.extend(of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans));
         }
         drop(state);
-        // An ExportTraceServiceResponse without members has no bytes.
+        // An ExportTraceServiceResponse without fields has no bytes.
         let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
         let _ = stream.write_all(answer);
         self.changed.notify_all();
     }
 }
 
-/// The body of a request for `/v1/traces`.
+/// Reads the body of a request to `/v1/traces`.
 fn request(stream: &TcpStream) -> Option<Vec<u8>> {
     let mut reader = BufReader::new(stream);
     let mut head = Vec::new();

@@ -1,4 +1,4 @@
-//! One trace from the request to the database, as an OTLP collector gets it, and collectors that are of no use.
+//! One trace from the request to the database, as received by an OTLP collector, and collectors that fail.
 
 mod collector;
 mod span_tree;
@@ -25,7 +25,7 @@ const PERSON: &str =
     r#"{"name":"ada","email":"ada@example.org","phone":"+49 170 1234567","password":"correct horse"}"#;
 const EXPORTED: &str = "forebay_telemetry_spans_exported_total";
 const FAILED: &str = "forebay_telemetry_spans_dropped_total{reason=\"export_failed\"}";
-/// Spans of an order that ends at Kafka.
+/// Spans of an order, which ends at Kafka.
 const OF_ORDER: [&str; 5] =
     ["POST /v1/commands/{kind}", "commit wait", "flush", "queue", "produce orders.v1"];
 /// Spans of a registration.
@@ -49,8 +49,8 @@ fn post(http: &mut Client, path: &str, traceparent: Option<&str>, body: &str) ->
     http.request("POST", path, &headers, body.as_bytes()).unwrap()
 }
 
-/// Registers a user in a sampled trace. The trace, and the command's id. On a busy machine the checks may take longer
-/// than they are given: each attempt has a trace of its own.
+/// Registers a user in a sampled trace. Returns the trace and the command's id. On a busy machine the checks may exceed
+/// their timeout, so each attempt has its own trace.
 fn register(forebay: &Forebay) -> (String, String) {
     let mut attempts = 0_u128;
     wait::until("a registration is applied", LONG, || {
@@ -63,12 +63,12 @@ fn register(forebay: &Forebay) -> (String, String) {
     })
 }
 
-/// A daemon that exports to this collector, and samples this share.
+/// A daemon that exports to this collector, with this sampling ratio.
 fn traced(forebay: Forebay, endpoint: &str, ratio: f64) -> Forebay {
     forebay.set("telemetry.otlp_endpoint", endpoint).set("telemetry.sample_ratio", ratio)
 }
 
-/// The spans of one trace, once all of these are there.
+/// Waits for the spans of one trace with all of these names.
 fn await_trace(collector: &Collector, trace: &str, names: &[&str]) -> SpanTree {
     let of = |spans: &[Span]| -> Vec<Span> {
         spans.iter().filter(|span| hex(&span.trace_id) == trace).cloned().collect()
@@ -80,7 +80,7 @@ fn await_trace(collector: &Collector, trace: &str, names: &[&str]) -> SpanTree {
     SpanTree::new(of(&collector.spans(&format!("{names:?} of {trace}"), complete)), names)
 }
 
-/// The shape of a registration's trace, whatever the parts are.
+/// Checks the shape of a registration's trace, on any servers.
 fn check_registration(tree: &SpanTree, system: &str, command: &str) {
     let [server, wait, flush, queue, produce, apply, transaction] = OF_USER;
     assert_eq!(tree.parent_of(server), CLIENT_SPAN);
@@ -114,7 +114,7 @@ fn check_registration(tree: &SpanTree, system: &str, command: &str) {
     ] {
         assert_eq!(tree.attribute(span, key).as_deref(), Some(value), "{span}: {key}");
     }
-    // Nothing of the person.
+    // No personal data.
     let all = tree.dump();
     for personal in ["ada", "example.org", "1701234567", "correct horse"] {
         assert!(!all.contains(personal), "{personal} in {all}");
@@ -122,15 +122,15 @@ fn check_registration(tree: &SpanTree, system: &str, command: &str) {
 }
 
 #[test]
-fn a_registration_is_one_trace_from_the_request_to_the_database() {
+fn a_registration_is_one_trace_from_request_to_database() {
     let collector = Collector::start(CollectorBehavior::Healthy);
     let mut forebay = traced(daemon(), &collector.endpoint(), 0.0).set("telemetry.log_level", "debug");
     forebay.start();
     let (trace, command) = register(&forebay);
     check_registration(&await_trace(&collector, &trace, &OF_USER), "sqlite", &command);
-    // It is counted when the collector has answered.
+    // The spans are counted after the collector's response.
     wait::until_true("the spans are counted", LONG, || metric(&forebay, EXPORTED) >= 7.0);
-    // The line of the request leads from the log to the trace and to the command.
+    // The request's log line contains the trace and the command.
     let log = forebay.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let is_the_requests = |line: &Value| line["http.route"] == "/v1/users" && line["http.status"] == 201;
@@ -139,10 +139,10 @@ fn a_registration_is_one_trace_from_the_request_to_the_database() {
     assert!(forebay.terminate().success());
 }
 
-/// The consumer is a process of its own, and exports by itself.
+/// The consumer is a separate process with its own export.
 #[test]
-fn the_trace_goes_on_through_apache_kafka_into_mariadb() {
-    let test = "the_trace_goes_on_through_apache_kafka_into_mariadb";
+fn a_trace_continues_through_apache_kafka_to_mariadb() {
+    let test = "a_trace_continues_through_apache_kafka_to_mariadb";
     let (Some(kafka), Some(url)) = (services::kafka(test), services::mariadb(test)) else { return };
     let kafka = kafka.start(ClusterOptions::single());
     let topics = ["user.commands.v1", "user.retry.v1", "user.dead.v1"];
@@ -164,7 +164,7 @@ fn the_trace_goes_on_through_apache_kafka_into_mariadb() {
     let expected = format!("00-{trace}-{}-01", tree.id_of("produce user.commands.v1"));
     assert_eq!(records[0].header("traceparent"), Some(&expected[..]));
     assert!(consumer.terminate().success() && forebay.terminate().success());
-    // Exactly once, a record is confirmed when its transaction is committed.
+    // With exactly-once delivery, a record is confirmed when its transaction is committed.
     Admin::new(&kafka.bootstrap()).create_topic("orders.v1", 2, 1, &[]);
     let mut once = on_parts(daemon()).set("consumer.enabled", false).set("drain.delivery", "exactly-once");
     once.start();
@@ -175,7 +175,7 @@ fn the_trace_goes_on_through_apache_kafka_into_mariadb() {
 }
 
 #[test]
-fn the_client_decides_whether_a_request_is_sampled_and_the_ratio_only_without_one() {
+fn the_clients_sampling_decision_takes_precedence_over_the_ratio() {
     let other = TRACE.replace('4', "5");
     for (ratio, count) in [(0.0, 1), (1.0, 2)] {
         let collector = Collector::start(CollectorBehavior::Healthy);
@@ -191,7 +191,7 @@ fn the_client_decides_whether_a_request_is_sampled_and_the_ratio_only_without_on
         wait::until_true("spans of all sampled requests are exported", LONG, || {
             metric(&forebay, EXPORTED) >= (OF_ORDER.len() * count) as f64
         });
-        // The last spans are exported at the stop, those of requests that were not to be sampled among them.
+        // The last spans are exported at the stop, including any of requests that must not be sampled.
         assert!(forebay.terminate().success());
         let roots = |spans: &[Span]| -> Vec<Span> {
             spans.iter().filter(|span| span.name.starts_with("POST")).cloned().collect()
@@ -208,7 +208,7 @@ fn the_client_decides_whether_a_request_is_sampled_and_the_ratio_only_without_on
 }
 
 #[test]
-fn a_record_from_before_a_restart_is_sent_within_its_trace() {
+fn a_record_sent_after_a_restart_keeps_its_trace() {
     let collector = Collector::start(CollectorBehavior::Healthy);
     let mut forebay = traced(daemon(), &collector.endpoint(), 0.0).set("kafka.brokers", NO_KAFKA);
     forebay.start();
@@ -228,7 +228,7 @@ fn a_record_from_before_a_restart_is_sent_within_its_trace() {
     assert!(forebay.terminate().success());
 }
 
-/// Sends some sampled orders, which are all accepted.
+/// Sends some sampled orders; all must be accepted.
 fn send_orders(forebay: &Forebay) {
     let http = &mut forebay.http();
     for n in 0..20 {
@@ -237,7 +237,7 @@ fn send_orders(forebay: &Forebay) {
     }
 }
 
-/// The collector's failure is counted, and logged once.
+/// Asserts that the collector's failure is counted, and logged once.
 fn check_failure(endpoint: &str, mut failed: impl FnMut()) {
     let mut forebay = traced(daemon(), endpoint, 1.0);
     forebay.start();
@@ -254,7 +254,7 @@ fn check_failure(endpoint: &str, mut failed: impl FnMut()) {
 }
 
 #[test]
-fn a_collector_that_is_away_or_broken_costs_a_counter_and_one_line() {
+fn a_failing_collector_is_counted_and_logged_once() {
     check_failure(&format!("http://{NO_KAFKA}"), || {});
     let broken = Collector::start(CollectorBehavior::Failing);
     let mut asked = 0;
@@ -265,13 +265,13 @@ fn a_collector_that_is_away_or_broken_costs_a_counter_and_one_line() {
 }
 
 #[test]
-fn a_collector_that_hangs_holds_neither_requests_nor_the_stop() {
+fn a_hanging_collector_delays_neither_requests_nor_the_stop() {
     let collector = Collector::start(CollectorBehavior::Hanging);
     let mut forebay = traced(daemon(), &collector.endpoint(), 1.0);
     forebay.start();
     send_orders(&forebay);
     collector.await_asked(1);
-    // The export hangs, and everything else goes on.
+    // The export hangs; everything else continues.
     send_orders(&forebay);
     assert!(forebay.terminate().success());
     // The stop did not wait for the export.
@@ -288,7 +288,7 @@ fn a_slow_collector_gets_every_span() {
     let requests = |spans: &[Span]| spans.iter().filter(|span| span.name == OF_ORDER[0]).count();
     let sent = |spans: &[Span]| spans.iter().filter(|span| span.name == OF_ORDER[4]).count();
     collector.spans("20 orders", |spans| requests(spans) == 20 && sent(spans) == 20);
-    // The daemon knows, and has given up none of them.
+    // The daemon reports it, and has dropped no span.
     wait::until_true("all spans count as exported or dropped", LONG, || {
         metric(&forebay, EXPORTED) + metric(&forebay, FAILED) >= 100.0
     });

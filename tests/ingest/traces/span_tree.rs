@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 
 use super::collector::text;
 
-/// As it is written in a `traceparent`.
+/// Hexadecimal form, as in a `traceparent`.
 pub fn hex(bytes: &[u8]) -> String {
     HEXLOWER.encode(bytes)
 }
@@ -16,7 +16,7 @@ pub fn hex(bytes: &[u8]) -> String {
 pub struct SpanTree(BTreeMap<String, Span>);
 
 impl SpanTree {
-    /// Has each of these names once and no others.
+    /// Asserts that each of these names occurs once, and no others.
     pub fn new(spans: Vec<Span>, names: &[&str]) -> Self {
         let mut by_name = BTreeMap::new();
         for span in spans {
@@ -69,7 +69,7 @@ impl SpanTree {
         assert!(is_within, "{inner} is not within {outer}");
     }
 
-    /// Everything that is said.
+    /// All spans as text.
     pub fn dump(&self) -> String {
         format!("{:?}", self.0)
     }

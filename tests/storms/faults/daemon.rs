@@ -1,4 +1,4 @@
-//! What happens to the daemon: its process, its disk, its clock, its configuration.
+//! Faults of the daemon: its process, its disk, its clock, its configuration.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,16 +21,17 @@ pub enum DaemonFault {
     DiskScarce,
     DiskFull,
     KillOnFullDisk,
-    /// By hours, as a machine that comes up with a wrong clock and is set right: forward while it runs, back by a
-    /// restart. (librdkafka waits by the time of day: set back under it, each wait may last as much longer.)
+    /// Offset of hours, as on a machine that boots with a wrong clock and is then corrected: forward while it runs,
+    /// back with a restart. (librdkafka waits until a wall-clock time. If the clock is set back under it, each wait
+    /// may last as much longer.)
     ClockHoursAhead,
     ClockHoursBehind,
-    /// By seconds, to and fro under the running daemon, as NTP may step it.
+    /// Steps of seconds in both directions under the running daemon, as NTP may step it.
     ClockSteps,
 }
 
 const FAULTS: [DaemonFault; 14] = [
-    // The commonest of all comes more often.
+    // The most common fault occurs more often.
     DaemonFault::Kill,
     DaemonFault::Kill,
     DaemonFault::Kill,
@@ -47,26 +48,26 @@ const FAULTS: [DaemonFault; 14] = [
     DaemonFault::ClockSteps,
 ];
 
-/// Half an hour, a little more than the hour that a broker lets a record's time be ahead, and nearly a day, after
-/// which delivered segments would have to go.
+/// Half an hour; slightly more than the hour that a broker allows a record's timestamp to be ahead; and nearly a day,
+/// after which delivered segments would expire.
 const CLOCK_OFFSETS_S: [i64; 3] = [1_800, 4_000, 80_000];
-/// At most this far to and fro, in seconds.
+/// Maximum step in either direction, in seconds.
 const MAX_CLOCK_STEP_S: u64 = 5;
 
 /// From one worker to more than there are partitions.
 const WORKERS: [u64; 6] = [1, 2, 3, 5, 8, 16];
 
-/// What comes when.
+/// The schedule of the daemon's faults.
 pub type DaemonSchedule = FaultSchedule<DaemonFault>;
 
 impl DaemonSchedule {
-    /// The one of this seed.
+    /// The schedule of this seed.
     pub fn of(seed: u64) -> Self {
         Self::new(seed, 1, &FAULTS)
     }
 }
 
-/// Who does it.
+/// Injects the daemon's faults.
 pub struct DaemonFaults<'a> {
     pub shared: &'a Arc<Shared>,
     pub daemon: &'a mut SupervisedDaemon,
@@ -77,7 +78,7 @@ pub struct DaemonFaults<'a> {
 }
 
 impl DaemonFaults<'_> {
-    /// One after the other until the time is over; everything is well again then.
+    /// Injects one fault after the other until the time is over. All faults have ended when it returns.
     pub fn run(mut self, schedule: &mut DaemonSchedule, length: Duration) {
         let until = Instant::now() + length;
         while let Some((calm, fault)) = schedule.next(until) {
@@ -168,10 +169,10 @@ impl DaemonFaults<'_> {
     fn with_full_disk(&mut self, room: DiskSpace, bytes: u64, meanwhile: impl FnOnce(&mut Self)) {
         self.daemon.set_disk_space(room);
         self.shared.evictions.fetch_add(1, Ordering::SeqCst);
-        self.disk.fill_but(bytes).expect("the ballast");
+        self.disk.fill_but(bytes).expect("filling the disk");
         meanwhile(self);
-        self.disk.clear().expect("the ballast goes");
-        // What failed for lack of room shows a little later.
+        self.disk.clear().expect("freeing the disk");
+        // Failures caused by the full disk appear a little later.
         self.daemon.supervise_for(Duration::from_secs(1));
         self.daemon.await_up();
         self.shared.evictions.fetch_add(1, Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! What happens to Kafka and to the way there. One affair at a time: of three replicas two have to be well for a
-//! record to be confirmed, and all three come back with what they had written.
+//! Faults of Kafka and of the network to it, one at a time. Two of three replicas must be healthy for a record to be
+//! confirmed. All three recover with the records they had written.
 
 use std::sync::Arc;
 use std::thread;
@@ -15,13 +15,13 @@ use support::proxy::{LinkState, Proxy};
 pub enum KafkaFault {
     KillBroker,
     KillAllBrokers,
-    /// In an orderly way: its partitions get other leaders first.
+    /// A clean stop: the broker's partitions get other leaders first.
     StopBroker,
     FreezeBroker,
     FreezeAllBrokers,
     CutOne,
     CutAll,
-    /// Requests arrive, answers do not.
+    /// Requests arrive, responses do not.
     DropResponsesOne,
     DropResponsesAll,
     SlowOne,
@@ -50,17 +50,17 @@ const FAULTS: [KafkaFault; 15] = [
     KafkaFault::HalfCloseOften,
 ];
 
-/// What comes when.
+/// The schedule of Kafka's faults.
 pub type KafkaSchedule = FaultSchedule<KafkaFault>;
 
 impl KafkaSchedule {
-    /// The one of this seed.
+    /// The schedule of this seed.
     pub fn of(seed: u64) -> Self {
         Self::new(seed, 2, &FAULTS)
     }
 }
 
-/// Who does it.
+/// Injects Kafka's faults.
 pub struct KafkaFaults<'a> {
     pub shared: &'a Arc<Shared>,
     pub cluster: &'a Kafka,
@@ -68,7 +68,7 @@ pub struct KafkaFaults<'a> {
 }
 
 impl KafkaFaults<'_> {
-    /// One after the other until the time is over; everything is well again then.
+    /// Injects one fault after the other until the time is over. All faults have ended when it returns.
     pub fn run(self, schedule: &mut KafkaSchedule, length: Duration) {
         let until = Instant::now() + length;
         while let Some((calm, fault)) = schedule.next(until) {

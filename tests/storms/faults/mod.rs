@@ -1,5 +1,5 @@
-//! The faults, and when: two schedules that a seed repeats, one for the daemon and one for Kafka, so that faults of
-//! one meet faults of the other.
+//! The faults and their times: two schedules that a seed reproduces, one for the daemon and one for Kafka, so that
+//! their faults overlap.
 
 mod daemon;
 mod kafka;
@@ -11,7 +11,7 @@ use crate::rng::Rng;
 pub use daemon::{DaemonFaults, DaemonSchedule};
 pub use kafka::{KafkaFaults, KafkaSchedule};
 
-/// Every fault comes once before any comes again, each time in another order.
+/// A random order in which every element occurs once before any occurs again.
 struct ShuffledBag<T: 'static> {
     all: &'static [T],
     left: Vec<T>,
@@ -31,7 +31,7 @@ impl<T: Copy> ShuffledBag<T> {
     }
 }
 
-/// A schedule: what comes next, and how long the calm before it is.
+/// A schedule: the next fault, and how long the calm before it lasts.
 pub struct FaultSchedule<T: 'static> {
     rng: Rng,
     bag: ShuffledBag<T>,

@@ -1,5 +1,5 @@
-//! Who may call each route. The daemon, its description and the table here agree, so that no route is added without an
-//! entry.
+//! Authorisation of each route. The daemon, its API description and the table below must agree, so that no route is
+//! added without an entry.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ impl Access {
     }
 }
 
-/// Each operation with the callers that it is described for.
+/// Each operation with the callers that its description permits.
 fn described(http: &mut Client) -> BTreeMap<(String, String), Value> {
     let description = http.get("/openapi.json").unwrap().json();
     let paths = description["paths"].as_object().unwrap().clone();
@@ -59,13 +59,13 @@ fn described(http: &mut Client) -> BTreeMap<(String, String), Value> {
     operations.map(|(route, operation)| (route, operation["security"].clone())).collect()
 }
 
-/// The code of a refusal for lack of rights.
+/// The code of an authorisation error.
 fn refusal(answer: &Response) -> Option<String> {
     matches!(answer.status, 401 | 403).then(|| answer.json()["code"].as_str().unwrap().to_owned())
 }
 
 #[test]
-fn every_route_refuses_the_callers_that_its_description_excludes() {
+fn every_route_rejects_the_callers_its_description_excludes() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -78,7 +78,7 @@ fn every_route_refuses_the_callers_that_its_description_excludes() {
         let method = &method.to_uppercase();
         let path_of = |name: &str| path.replace("{name}", name).replace("{id}", "unknown");
         let path = &path_of("user-1");
-        // A body that no route takes: the call has no effect where it is allowed.
+        // A body that no route accepts: a permitted call has no effect.
         let body = if method == "POST" || method == "PUT" { "[]" } else { "" };
         let what = |caller: &str| format!("{method} {path} by {caller}");
 
@@ -91,7 +91,7 @@ fn every_route_refuses_the_callers_that_its_description_excludes() {
         let expected = (access >= Optional).then_some("invalid_token");
         assert_eq!(refusal(&wrong).as_deref(), expected, "{}", what("a wrong token"));
 
-        // New tokens for each route: a logout is among them.
+        // New tokens for each route, because one of the routes is logout.
         let token = Tokens::of_user(http, 2).access;
         let others = call(http, &token, method, path, body);
         let expected = (access >= SelfOrAdmin).then_some("forbidden");

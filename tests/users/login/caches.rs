@@ -1,4 +1,4 @@
-//! What is remembered of a password or a token, on two daemons that share a database and a Redis.
+//! Cached passwords and tokens, on two daemons that share a database and a Redis.
 
 use super::accounts;
 use super::accounts::{Tokens, call, get, login, refresh, registered};
@@ -18,7 +18,7 @@ fn hits(forebay: &Forebay, cache: &str) -> f64 {
 
 fn guarded(forebay: Forebay) -> Forebay {
     let file = accounts::write_file(&forebay, "jwt.keys", accounts::SECRET);
-    // Nothing here may be due to something remembered coming to its end.
+    // No cache entry may expire during the test.
     forebay
         .set("auth.mode", "jwt")
         .set("auth.jwt_key_file", file.display().to_string())
@@ -26,9 +26,9 @@ fn guarded(forebay: Forebay) -> Forebay {
 }
 
 #[test]
-fn a_change_at_one_daemon_ends_what_another_remembers() {
+fn a_change_at_one_daemon_clears_caches_of_another() {
     let Some(stage) =
-        TestServers::new("a_change_at_one_daemon_ends_what_another_remembers", DatabaseKind::Postgres)
+        TestServers::new("a_change_at_one_daemon_clears_caches_of_another", DatabaseKind::Postgres)
     else {
         return;
     };
@@ -38,7 +38,7 @@ fn a_change_at_one_daemon_ends_what_another_remembers() {
     let (here, there) = (&mut one.http(), &mut other.http());
     registered(here, 1);
     let first = Tokens::of_user(there, 1);
-    // The word of the registration may still be on its way, and end what is remembered once more.
+    // The change notice of the registration may still arrive, and remove the entry once more.
     wait::until_true("a login does not pay for bcrypt", LONG, || {
         Tokens::of_user(there, 1);
         hits(&other, "credentials") >= 1.0
@@ -47,17 +47,17 @@ fn a_change_at_one_daemon_ends_what_another_remembers() {
         assert_eq!(get(there, &first.access, ME), 200);
         hits(&other, "tokens") >= 1.0
     });
-    assert_eq!(get(here, &first.access, ME), 200, "a token of one daemon is good at the other");
+    assert_eq!(get(here, &first.access, ME), 200, "a token of one daemon is valid at the other");
 
-    // A logout at one is one at both, for this login alone.
+    // A logout at one daemon is effective at both, for this login only.
     let second = Tokens::of_user(there, 1);
     assert_eq!(get(here, &second.access, ME), 200);
     expect(&call(there, &second.access, "POST", "/logout", ""), 200, "");
-    wait::until_true("the logout is heard of", LONG, || get(here, &second.access, ME) == 401);
+    wait::until_true("the logout takes effect", LONG, || get(here, &second.access, ME) == 401);
     assert_eq!((get(here, &first.access, ME), get(there, &first.access, ME)), (200, 200));
 
     expect(&call(here, &first.access, "PUT", "/v1/users/user-1/password", CHANGE), 200, "");
-    wait::until_true("the old password is forgotten", LONG, || {
+    wait::until_true("the old password is rejected", LONG, || {
         login(there, "user-1", "correct horse 1").status == 401
     });
     wait::until_true("the old token, too", LONG, || get(there, &first.access, ME) == 401);
@@ -66,11 +66,10 @@ fn a_change_at_one_daemon_ends_what_another_remembers() {
 }
 
 #[test]
-fn who_is_logged_in_works_on_without_redis_and_without_the_database() {
-    let Some(stage) = TestServers::new(
-        "who_is_logged_in_works_on_without_redis_and_without_the_database",
-        DatabaseKind::MariaDb,
-    ) else {
+fn sessions_stay_valid_without_redis_and_database() {
+    let Some(stage) =
+        TestServers::new("sessions_stay_valid_without_redis_and_database", DatabaseKind::MariaDb)
+    else {
         return;
     };
     let mut forebay = guarded(stage.daemon_with_consumer());
@@ -94,16 +93,15 @@ fn who_is_logged_in_works_on_without_redis_and_without_the_database() {
     expect(&refresh(http, &tokens.refresh), 503, "database_unavailable");
     stage.redis.restart();
     stage.sql.start();
-    wait::until_true("logins are back", LONG, || login(http, "user-1", "correct horse 1").status == 200);
+    wait::until_true("logins succeed again", LONG, || login(http, "user-1", "correct horse 1").status == 200);
     Tokens::of(&refresh(http, &tokens.refresh));
 }
 
 #[test]
-fn a_password_that_was_changed_lets_nobody_in_while_redis_is_away() {
-    let Some(stage) = TestServers::new(
-        "a_password_that_was_changed_lets_nobody_in_while_redis_is_away",
-        DatabaseKind::Postgres,
-    ) else {
+fn a_changed_password_is_rejected_while_redis_is_unavailable() {
+    let Some(stage) =
+        TestServers::new("a_changed_password_is_rejected_while_redis_is_unavailable", DatabaseKind::Postgres)
+    else {
         return;
     };
     let mut forebay = guarded(stage.daemon_with_consumer());
@@ -111,15 +109,15 @@ fn a_password_that_was_changed_lets_nobody_in_while_redis_is_away() {
     let http = &mut forebay.http();
     registered(http, 1);
     let tokens = Tokens::of_user(http, 1);
-    wait::until_true("password and token are remembered", LONG, || {
+    wait::until_true("password and token are cached", LONG, || {
         Tokens::of_user(http, 1);
         assert_eq!(get(http, &tokens.access, ME), 200);
         hits(&forebay, "credentials") >= 1.0 && hits(&forebay, "tokens") >= 1.0
     });
     stage.redis.kill();
     expect(&call(http, &tokens.access, "PUT", "/v1/users/user-1/password", CHANGE), 200, "");
-    // The answer may come a moment before the process forgets. Without that it would remember for an hour.
-    wait::until_true("the old password is forgotten", LONG, || {
+    // The response may arrive shortly before the process drops the entry. Otherwise the entry would live for an hour.
+    wait::until_true("the old password is rejected", LONG, || {
         login(http, "user-1", "correct horse 1").status == 401
     });
     assert_eq!(get(http, &tokens.access, ME), 401);
@@ -127,10 +125,10 @@ fn a_password_that_was_changed_lets_nobody_in_while_redis_is_away() {
 }
 
 #[test]
-fn a_change_that_redis_did_not_take_reaches_the_others_when_it_does() {
-    let test = "a_change_that_redis_did_not_take_reaches_the_others_when_it_does";
+fn a_change_during_a_redis_outage_reaches_other_daemons_later() {
+    let test = "a_change_during_a_redis_outage_reaches_other_daemons_later";
     let Some(stage) = TestServers::with_front(test, DatabaseKind::Postgres) else { return };
-    // Only the one that applies the change is cut off.
+    // Only the daemon that applies the change is disconnected.
     let mut one = guarded(stage.daemon_with_consumer());
     let mut other = guarded(stage.daemon().set("redis.url", stage.redis.url()));
     one.start();
@@ -138,7 +136,7 @@ fn a_change_that_redis_did_not_take_reaches_the_others_when_it_does() {
     let (here, there) = (&mut one.http(), &mut other.http());
     registered(here, 1);
     let tokens = Tokens::of_user(here, 1);
-    wait::until_true("the password is remembered", LONG, || {
+    wait::until_true("the password is cached", LONG, || {
         Tokens::of_user(there, 1);
         hits(&other, "credentials") >= 1.0
     });
@@ -146,7 +144,7 @@ fn a_change_that_redis_did_not_take_reaches_the_others_when_it_does() {
     expect(&call(here, &tokens.access, "PUT", "/v1/users/user-1/password", CHANGE), 200, "");
     Tokens::of(&login(here, "user-1", "another horse"));
     stage.front().redis.heal();
-    wait::until_true("the old password is forgotten", LONG, || {
+    wait::until_true("the old password is rejected", LONG, || {
         login(there, "user-1", "correct horse 1").status == 401
     });
     Tokens::of(&login(there, "user-1", "another horse"));

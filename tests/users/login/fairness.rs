@@ -1,4 +1,5 @@
-//! One address, however many connections it has, keeps nobody else out, and pays for no refusal of the daemon's.
+//! One address, with any number of connections, does not block others; and rejections by the daemon do not count as
+//! failures.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -13,13 +14,13 @@ use support::http::{Client, Response};
 use support::process::Forebay;
 use support::wait;
 
-/// Half of them log in: more than one thread compares in the 5 s that a request waits, at a cost of 11.
+/// Half of them log in. At cost 11, one thread cannot compare that many passwords in the 5 s that a request waits.
 const CONNECTIONS: usize = 120;
 const ATTACKER: &str = "203.0.113.9";
 const OTHERS: &str = "203.0.113.10";
 const VICTIMS: usize = 12;
 
-/// A request that a trusted proxy passes on for `address`.
+/// A request forwarded by a trusted proxy for `address`.
 fn post_from(http: &mut Client, address: &str, path: &str, body: &serde_json::Value) -> Response {
     let headers = [("Content-Type", "application/json"), ("X-Forwarded-For", address)];
     http.request("POST", path, &headers, body.to_string().as_bytes()).expect("an answer")
@@ -30,7 +31,7 @@ fn login_from(http: &mut Client, address: &str, number: usize) -> Response {
     post_from(http, address, "/login", &user)
 }
 
-/// Hashes slowly, remembers no password, and has registered users 1 to 12.
+/// A daemon with slow hashing, no credential cache, and registered users 1 to 12.
 fn slow() -> Forebay {
     let mut forebay = guarded()
         .set("users.password_cost", 11)
@@ -44,8 +45,8 @@ fn slow() -> Forebay {
     forebay
 }
 
-/// Runs `meanwhile` while one address logs in with random names and registers over many connections, from the moment
-/// at which the daemon has too much of it.
+/// Runs `meanwhile` while one address logs in with random names and registers over many connections. Starts it when the
+/// daemon begins to reject these requests.
 fn during_a_flood<T>(forebay: &Forebay, meanwhile: impl FnOnce() -> T) -> T {
     let (stop, refused, next) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(1000));
     let flood = |registers: bool| {
@@ -56,7 +57,7 @@ fn during_a_flood<T>(forebay: &Forebay, meanwhile: impl FnOnce() -> T) -> T {
                 true => post_from(&mut http, ATTACKER, "/v1/users", &test_users::new_user(number)),
                 false => login_from(&mut http, ATTACKER, number),
             };
-            // A registration may also be refused because the checks before the hash took too long.
+            // A registration may also be rejected because its earlier checks took too long.
             refused.fetch_add(usize::from(answer.status == 503 && !registers), Relaxed);
         }
     };
@@ -65,9 +66,9 @@ fn during_a_flood<T>(forebay: &Forebay, meanwhile: impl FnOnce() -> T) -> T {
         for connection in 0..CONNECTIONS {
             scope.spawn(move || flood(connection % 2 == 0));
         }
-        // However `meanwhile` ends.
+        // Stops the flood however `meanwhile` ends.
         let _stop = StopOnDrop(&stop);
-        wait::until_true("the daemon has too much of it", LONG, || refused.load(Relaxed) > 0);
+        wait::until_true("the daemon rejects the flood", LONG, || refused.load(Relaxed) > 0);
         meanwhile()
     })
 }
@@ -81,14 +82,14 @@ impl Drop for StopOnDrop<'_> {
 }
 
 #[test]
-fn one_address_with_many_connections_keeps_nobody_else_out() {
+fn one_address_with_many_connections_does_not_block_others() {
     let forebay = slow();
     during_a_flood(&forebay, || {
         let http = &mut forebay.http();
         for number in 1..=VICTIMS {
-            // Its turn comes after one of the flood's, however long a comparison takes here. Behind all of the flood's, every
-            // try would be refused.
-            Tokens::of(&wait::until("another address has its turn", LONG, || {
+            // It is served after one request of the flood, however slow a comparison is here. Behind the whole flood,
+            // every attempt would be rejected.
+            Tokens::of(&wait::until("another address is served", LONG, || {
                 let answer = login_from(http, OTHERS, number);
                 (answer.status != 503).then_some(answer)
             }));
@@ -101,7 +102,7 @@ fn one_address_with_many_connections_keeps_nobody_else_out() {
 }
 
 #[test]
-fn what_the_daemon_refused_itself_is_no_failure_of_the_account() {
+fn rejections_by_the_daemon_are_no_login_failures() {
     const FAILURES: usize = 3;
     let mut forebay = slow();
     forebay.configure("rate_limit.account_failures", FAILURES);
@@ -125,7 +126,7 @@ fn what_the_daemon_refused_itself_is_no_failure_of_the_account() {
 }
 
 #[test]
-fn failures_of_one_address_are_counted_together_whatever_names_it_tries() {
+fn failures_of_one_address_count_across_all_names() {
     const FAILURES: usize = 5;
     let mut forebay = guarded()
         .set("login.credential_cache_ttl", "0s")
@@ -140,7 +141,7 @@ fn failures_of_one_address_are_counted_together_whatever_names_it_tries() {
     }
     let answers: Vec<_> = (0..4 * FAILURES).map(|guess| login_from(http, ATTACKER, 1000 + guess)).collect();
     let compared = answers.iter().filter(|answer| answer.status == 401).count();
-    assert_eq!(compared, FAILURES, "so many passwords were compared, and no more");
+    assert_eq!(compared, FAILURES, "exactly this number of passwords was compared");
     let limited = expect(answers.last().unwrap(), 429, "rate_limited");
     assert_eq!(limited["retryable"], true);
     assert!(answers.last().unwrap().header("retry-after").is_some());

@@ -1,4 +1,4 @@
-//! Keys are exchanged without logging anybody out.
+//! Signing keys can be exchanged without ending sessions.
 
 use super::accounts::{SECRET, Tokens, call, get, guarded, part, refresh, registered, write_file};
 use crate::test_users::expect;
@@ -9,7 +9,7 @@ const NEW: &str = "bmV3ZXIgYW5kIGJldHRlciB0aGFuIHRoZSBvbmUgYmVmb3Jl";
 const ME: &str = "/v1/users/user-1";
 
 #[test]
-fn a_new_key_signs_while_the_old_ones_tokens_stay_good_until_it_is_taken_away() {
+fn tokens_of_an_old_key_are_valid_until_its_removal() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -23,10 +23,10 @@ fn a_new_key_signs_while_the_old_ones_tokens_stay_good_until_it_is_taken_away() 
     });
     assert_eq!((get(http, &old.access, ME), get(http, &new.access, ME)), (200, 200));
     let prolonged = Tokens::of(&refresh(http, &old.refresh));
-    assert_eq!(kid(&prolonged.refresh), kid(&new.refresh), "a prolonged login goes over to the new key");
+    assert_eq!(kid(&prolonged.refresh), kid(&new.refresh), "a refreshed session uses the new key");
 
     write_file(&forebay, "jwt.keys", "no key at all");
-    wait::until_true("the file is complained of", LONG, || forebay.log().contains("auth.files_rejected"));
+    wait::until_true("the file is rejected", LONG, || forebay.log().contains("auth.files_rejected"));
     assert_eq!(get(http, &new.access, ME), 200);
 
     write_file(&forebay, "jwt.keys", NEW);
@@ -37,7 +37,7 @@ fn a_new_key_signs_while_the_old_ones_tokens_stay_good_until_it_is_taken_away() 
 }
 
 #[test]
-fn expired_tokens_are_refused_as_such() {
+fn expired_tokens_are_rejected_as_expired() {
     let mut forebay = guarded().set("auth.access_ttl", "1s");
     forebay.start();
     let http = &mut forebay.http();

@@ -1,4 +1,4 @@
-//! Logging in, and who may do what, seen from outside.
+//! Login and authorisation, tested end to end.
 
 mod access;
 pub(super) mod accounts;

@@ -1,4 +1,4 @@
-//! `open`, `token` and `jwt`.
+//! The modes `open`, `token` and `jwt`.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use support::daemon::LONG;
 use support::process::Forebay;
 use support::wait;
 
-/// Nothing listens there.
+/// An address without a listener.
 const NO_BROKER: &str = "127.0.0.1:1";
 
 fn digest(token: &str) -> String {
@@ -24,7 +24,7 @@ fn with_tokens(lines: &str) -> Forebay {
     forebay.set("auth.mode", "token").set("auth.tokens_file", file.display().to_string())
 }
 
-/// A start that is refused, and what it says.
+/// Asserts that the start fails, and returns the error output.
 fn refused(mut forebay: Forebay) -> String {
     forebay.launch();
     let status = forebay.wait(LONG);
@@ -33,7 +33,7 @@ fn refused(mut forebay: Forebay) -> String {
 }
 
 #[test]
-fn in_open_mode_nobody_is_asked_and_logins_can_be_tried() {
+fn open_mode_needs_no_token_and_permits_logins() {
     let mut forebay = embedded();
     forebay.start();
     let http = &mut forebay.http();
@@ -41,12 +41,12 @@ fn in_open_mode_nobody_is_asked_and_logins_can_be_tried() {
     assert_eq!(http.get("/v1/users").unwrap().status, 200);
     let tokens = Tokens::of_user(http, 1);
     Tokens::of(&super::accounts::refresh(http, &tokens.refresh));
-    assert_eq!(get(http, "nonsense", "/v1/users"), 200, "nothing shown is looked at");
+    assert_eq!(get(http, "nonsense", "/v1/users"), 200, "a token is ignored in open mode");
     expect(&login(http, "user-1", "wrong horse"), 401, "wrong_credentials");
 }
 
 #[test]
-fn a_service_shows_the_token_whose_digest_stands_in_the_file() {
+fn a_service_authenticates_with_a_token_from_the_file() {
     let lines = format!("billing {}\nops {} admin\n", digest("billing-token"), digest("ops-token"));
     let mut forebay = with_tokens(&lines);
     forebay.start();
@@ -61,14 +61,14 @@ fn a_service_shows_the_token_whose_digest_stands_in_the_file() {
     registered(http, 1);
     expect(&login(http, "user-1", "correct horse 1"), 404, "not_found");
 
-    // A token that is taken away and one that is new count without a restart.
+    // Added and removed tokens take effect without a restart.
     write_file(&forebay, "tokens", &format!("new {} admin", digest("new-token")));
     await_status(http, "new-token", "/v1/users", 200);
     assert_eq!(get(http, "ops-token", "/v1/users"), 401);
 }
 
 #[test]
-fn with_a_key_users_log_in_beside_services() {
+fn users_and_services_can_authenticate_together() {
     let forebay = with_tokens(&format!("billing {}", digest("billing-token")));
     let keys = write_file(&forebay, "keys", SECRET);
     let mut forebay = forebay.set("auth.jwt_key_file", keys.display().to_string());
@@ -81,7 +81,7 @@ fn with_a_key_users_log_in_beside_services() {
 }
 
 #[test]
-fn a_header_that_is_no_bearer_token_is_refused_wherever_one_is_read() {
+fn an_authorization_header_without_a_bearer_token_is_rejected() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -96,7 +96,7 @@ fn a_header_that_is_no_bearer_token_is_refused_wherever_one_is_read() {
 }
 
 #[test]
-fn mistakes_of_the_section_are_all_named_and_no_secret_is() {
+fn all_auth_config_errors_are_reported_without_secrets() {
     let forebay = embedded();
     let tokens = write_file(&forebay, "tokens", "billing hunter2-is-no-digest");
     let keys = write_file(&forebay, "keys", "hunter2");
@@ -115,13 +115,13 @@ fn mistakes_of_the_section_are_all_named_and_no_secret_is() {
 }
 
 #[test]
-fn an_open_listener_off_loopback_is_refused_unless_told() {
+fn open_mode_off_loopback_requires_a_setting() {
     let said = refused(embedded().set("server.listen", "0.0.0.0:0"));
     assert!(said.contains("[server] listen") && said.contains("allow_open"), "{said}");
 }
 
 #[test]
-fn a_proxy_in_open_mode_and_an_embedded_broker_without_it_are_refused() {
+fn proxies_need_authentication_and_embedded_brokers_need_open_mode() {
     let said = refused(embedded().set("server.trusted_proxies", json!(["10.0.0.0/8"])));
     assert!(said.contains("[server] trusted_proxies: found 10.0.0.0/8"), "{said}");
     let forebay = embedded();
@@ -130,14 +130,14 @@ fn a_proxy_in_open_mode_and_an_embedded_broker_without_it_are_refused() {
     assert!(said.contains("[kafka] brokers: found embedded"), "{said}");
 }
 
-/// On all addresses of the machine, at the ports it would have on loopback.
+/// Binds to all addresses of the machine, at the same ports as on loopback.
 fn off_loopback(forebay: Forebay, key: &str, address: &str) -> Forebay {
     let (_, port) = address.rsplit_once(':').expect("a port");
     forebay.set(key, format!("0.0.0.0:{port}"))
 }
 
 #[test]
-fn allow_open_leaves_the_operators_listener_on_loopback_in_any_mode() {
+fn allow_open_keeps_the_admin_listener_on_loopback() {
     let exposed = |forebay: Forebay| {
         let address = forebay.admin_address();
         off_loopback(forebay.set("server.allow_open", true), "server.admin_listen", &address)
@@ -152,7 +152,7 @@ fn allow_open_leaves_the_operators_listener_on_loopback_in_any_mode() {
 }
 
 #[test]
-fn every_start_names_what_a_setting_exposes() {
+fn every_start_logs_what_a_setting_exposes() {
     let mut forebay = embedded();
     forebay.start();
     assert!(!forebay.log().contains("listener.exposed"), "{}", forebay.log());
@@ -164,7 +164,7 @@ fn every_start_names_what_a_setting_exposes() {
         for key in ["server.allow_open", "server.allow_open_admin"] {
             let names =
                 |line: &&str| line.contains("listener.exposed") && line.contains(&format!("\"{key}\""));
-            // Listeners answer a moment before.
+            // The listeners respond shortly before the warnings are logged.
             wait::until_true(&format!("warning {starts} of {key}"), LONG, || {
                 forebay.log().lines().filter(names).count() == starts
             });
@@ -173,8 +173,8 @@ fn every_start_names_what_a_setting_exposes() {
 }
 
 #[test]
-fn a_token_that_openssl_signed_is_as_good_as_one_of_ours() {
-    // Whoever has the key may sign: a gateway, or an operator with a shell.
+fn a_token_signed_by_openssl_is_accepted() {
+    // Every holder of the key may sign: a gateway, or an operator with a shell.
     let forebay = guarded();
     let key = forebay.dir().join("ed25519.pem");
     let made = Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&key).status();

@@ -1,4 +1,4 @@
-//! A deleted user's name may be registered again. What the former user has sent does not pass to the next one.
+//! A deleted user's name may be registered again. Nothing of the former user is accessible to the next one.
 
 use super::accounts::{Tokens, await_status, call, get, guarded, part, registered, signed};
 use crate::test_users::expect;
@@ -6,20 +6,20 @@ use support::daemon;
 use support::http::{Client, Response};
 use support::process::Forebay;
 
-/// Nothing listens there.
+/// An address without a listener.
 const NO_BROKER: &str = "127.0.0.1:1";
 const ME: &str = "/v1/users/user-1";
 const ORDERS: &str = "/v1/commands/order.create";
 const ORDER: &str = r#"{"id":"o-1","amount":1}"#;
 const ANOTHER_ORDER: &str = r#"{"id":"o-2","amount":2}"#;
 
-/// The path of a command's status.
+/// Path of a command's status.
 fn status_path(answer: &Response) -> String {
     let document = expect(answer, 200, "");
     format!("/v1/commands/{}", document["id"].as_str().expect("an id"))
 }
 
-/// The name's user is deleted, and somebody else registers it: the tokens of the next one.
+/// Deletes the name's user and registers the name again. Returns the tokens of the next user.
 fn next_owner(http: &mut Client, former: &Tokens) -> Tokens {
     let admin = Tokens::of_admin(http);
     expect(&call(http, &admin.access, "DELETE", ME, ""), 200, "");
@@ -39,7 +39,8 @@ fn keyed(http: &mut Client, token: &str, key: &str, method: &str, path: &str, bo
     http.request(method, path, &headers, body.as_bytes()).expect("an answer")
 }
 
-/// A token of `user-1` that is believed on its signature, as that of a login is while the database is away.
+/// A token of `user-1` that is accepted by its signature alone, like a session's token while the database is
+/// unavailable.
 fn without_login(of: &Tokens) -> String {
     let mut claims = part(&of.access, 1);
     for of_a_login in ["sid", "pwv"] {
@@ -48,7 +49,7 @@ fn without_login(of: &Tokens) -> String {
     signed(&part(&of.access, 0), &claims)
 }
 
-/// The same daemon with another log: what the log before has accepted is known by the database alone.
+/// Restarts the daemon with another log: commands of the previous log are known only to the database.
 fn with_another_log(forebay: &mut Forebay) {
     let log = forebay.dir().join("another-log");
     forebay.configure("wal.dir", log.display().to_string());
@@ -56,7 +57,7 @@ fn with_another_log(forebay: &mut Forebay) {
 }
 
 #[test]
-fn the_next_owner_of_a_name_reads_no_status_of_the_former() {
+fn a_later_user_cannot_read_statuses_of_the_former() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -81,7 +82,7 @@ fn the_next_owner_of_a_name_reads_no_status_of_the_former() {
         assert_eq!(get(http, &next.access, path), 200, "{path}");
     }
 
-    // From what the database keeps.
+    // From the rows in the database.
     with_another_log(&mut forebay);
     let http = &mut forebay.http();
     expect(&call(http, &next.access, "GET", &change, ""), 404, "other_log");
@@ -90,7 +91,7 @@ fn the_next_owner_of_a_name_reads_no_status_of_the_former() {
 }
 
 #[test]
-fn a_key_of_the_former_owner_answers_nothing_to_the_next() {
+fn a_former_users_idempotency_key_is_unknown_to_the_next() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -114,7 +115,7 @@ fn a_key_of_the_former_owner_answers_nothing_to_the_next() {
         let path = status_path(&answer);
         assert!(!first.contains(&path), "{key}: {path}");
     }
-    // Over a restart: the log says whose keys they are.
+    // After a restart: the log contains the owners of the keys.
     let repeated = |http: &mut Client| keyed(http, &next.access, "k-1", "POST", ORDERS, ORDER);
     let before = status_path(&repeated(http));
     forebay.kill();
@@ -124,7 +125,7 @@ fn a_key_of_the_former_owner_answers_nothing_to_the_next() {
 }
 
 #[test]
-fn a_token_of_a_former_owner_gives_nothing_of_the_next_one_away() {
+fn a_former_users_token_reveals_nothing_of_the_next() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -146,7 +147,7 @@ fn a_token_of_a_former_owner_gives_nothing_of_the_next_one_away() {
     expect(&call(http, &token, "PUT", ME, r#"{"nickname":"next"}"#), 200, "");
 }
 
-/// A daemon that hears of no change: it shares the database and the key of the other one, and no Redis.
+/// A daemon that receives no change notices: it shares the database and the key of the other daemon, but no Redis.
 fn unaware(of: &Forebay) -> Forebay {
     let database = of.dir().join("users.sqlite");
     daemon::under_test()
@@ -158,7 +159,7 @@ fn unaware(of: &Forebay) -> Forebay {
 }
 
 #[test]
-fn what_a_daemon_remembers_of_a_former_owner_is_not_the_next_ones() {
+fn cached_data_of_a_former_user_is_not_reused() {
     let mut forebay = guarded();
     forebay.start();
     let mut unaware = unaware(&forebay);
@@ -173,7 +174,7 @@ fn what_a_daemon_remembers_of_a_former_owner_is_not_the_next_ones() {
     let next = next_owner(http, &former);
     let own = expect(&call(unaware, &next.access, "GET", ME, ""), 200, "");
     assert!(own["nickname"].is_null(), "{own}");
-    // The token is remembered as well; what it changes would be the next owner's.
+    // The token is cached too; its change would apply to the next owner.
     let change = r#"{"nickname":"again"}"#;
     expect(&call(unaware, &former.access, "PUT", ME, change), 401, "invalid_token");
     expect(&call(unaware, &former.access, "GET", ME, ""), 401, "invalid_token");

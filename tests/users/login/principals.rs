@@ -1,4 +1,4 @@
-//! Names of callers from tokens that another program signed: whatever is accepted under them can be stored.
+//! Caller names in tokens signed by another program: every accepted name can be stored.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use support::{daemon, services};
 
 const ME: &str = "/v1/users/user-1";
 
-/// In mode `jwt` on this database, with `user-1`.
+/// A daemon in mode `jwt` on this database, with `user-1`.
 fn guarded(url: &str) -> Forebay {
     daemon::migrated(url, &[]);
     let forebay = on_shared_broker().set("database.url", url).set("auth.mode", "jwt");
@@ -22,13 +22,13 @@ fn guarded(url: &str) -> Forebay {
     forebay
 }
 
-/// The `kid` of the key that signs.
+/// The `kid` of the signing key.
 fn kid(http: &mut Client) -> Value {
     let password = new_user(1)["password"].as_str().unwrap().to_owned();
     part(&Tokens::of(&login(http, "user-1", &password)).access, 0)["kid"].clone()
 }
 
-/// A token of another program that has the key.
+/// A token of another program with the key.
 fn signed(kid: &Value, members: &Value) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let mut claims = json!({"iss": "forebay", "aud": "forebay", "admin": true, "exp": now + 600});
@@ -37,8 +37,8 @@ fn signed(kid: &Value, members: &Value) -> String {
 }
 
 #[test]
-fn a_caller_whose_name_no_column_holds_is_refused_with_the_reason() {
-    let test = "a_caller_whose_name_no_column_holds_is_refused_with_the_reason";
+fn a_caller_name_beyond_its_column_is_rejected() {
+    let test = "a_caller_name_beyond_its_column_is_rejected";
     for url in [services::mariadb(test), services::postgres(test)].into_iter().flatten() {
         let forebay = guarded(&url);
         let http = &mut forebay.http();
@@ -57,8 +57,8 @@ fn a_caller_whose_name_no_column_holds_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_session_of_another_program_cannot_be_ended_here() {
-    let test = "a_session_of_another_program_cannot_be_ended_here";
+fn a_session_of_another_program_cannot_be_ended() {
+    let test = "a_session_of_another_program_cannot_be_ended";
     for url in [services::mariadb(test), services::postgres(test)].into_iter().flatten() {
         let forebay = guarded(&url);
         let http = &mut forebay.http();

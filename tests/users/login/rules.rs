@@ -1,4 +1,4 @@
-//! What is whose to see and to change.
+//! Access to users and commands by their owners, administrators and others.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ fn without(http: &mut Client, method: &str, path: &str, body: &str) -> (u16, Str
 }
 
 #[test]
-fn users_see_and_change_themselves_and_administrators_everybody() {
+fn users_access_themselves_and_administrators_access_all() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -45,7 +45,7 @@ fn users_see_and_change_themselves_and_administrators_everybody() {
 }
 
 #[test]
-fn ones_own_password_takes_the_old_one() {
+fn changing_ones_own_password_requires_the_old_one() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -60,7 +60,7 @@ fn ones_own_password_takes_the_old_one() {
 }
 
 #[test]
-fn commands_take_a_token_and_are_shown_to_whom_sent_them() {
+fn commands_require_a_token_and_are_visible_to_their_senders() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -77,7 +77,7 @@ fn commands_take_a_token_and_are_shown_to_whom_sent_them() {
         assert_eq!(call(http, token, "GET", &status, "").status, expected);
     }
     assert_eq!(without(http, "GET", &status, "").0, 404);
-    // The same key of two callers are two keys.
+    // The same key from two callers is two keys.
     let with_key = |http: &mut Client, token: &str, order: &str| {
         let bearer = format!("Bearer {token}");
         let headers = [("Idempotency-Key", "k"), ("Authorization", &bearer)];
@@ -91,7 +91,7 @@ fn commands_take_a_token_and_are_shown_to_whom_sent_them() {
 }
 
 #[test]
-fn one_key_of_two_callers_without_a_token_makes_two_registrations() {
+fn one_key_from_two_anonymous_callers_makes_two_registrations() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -109,7 +109,7 @@ fn one_key_of_two_callers_without_a_token_makes_two_registrations() {
 }
 
 #[test]
-fn anybody_may_register_and_follow_the_registration() {
+fn anonymous_clients_may_register_and_read_the_status() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -121,11 +121,11 @@ fn anybody_may_register_and_follow_the_registration() {
     assert_eq!(expect(&status, 200, "")["state"], "applied");
     registered(http, 2);
     let other = Tokens::of_user(http, 2).access;
-    assert_eq!(call(http, &other, "GET", &location, "").status, 404, "it is nobody's by name");
+    assert_eq!(call(http, &other, "GET", &location, "").status, 404, "the command has no owner");
 }
 
 #[test]
-fn an_administrator_is_one_by_the_database_and_not_for_the_life_of_a_token() {
+fn administrator_rights_end_with_the_database_row() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -134,7 +134,7 @@ fn an_administrator_is_one_by_the_database_and_not_for_the_life_of_a_token() {
     assert_eq!(super::accounts::part(&admin, 1)["admin"], true);
     assert_eq!(super::accounts::part(&user, 1)["admin"], false);
     assert_eq!(super::accounts::part(&admin, 1)["sub"], ADMIN);
-    // A new administrator's change of itself does not make it less of one.
+    // A new administrator who changes their own data stays an administrator.
     expect(&call(http, &admin, "PUT", "/v1/users/root", r#"{"nickname":"R"}"#), 200, "");
     assert_eq!(call(http, &admin, "GET", "/v1/users", "").status, 200);
 }

@@ -1,4 +1,4 @@
-//! A planted password is found nowhere the process can write.
+//! No password or token appears anywhere the process can write.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use support::http::Response;
 const PLANTED: &str = "planted-hunter2-password";
 const NEXT: &str = "planted-hunter3-password";
 
-/// Files below a directory that hold one of the texts.
+/// Files below a directory that contain one of the texts.
 fn holding(dir: &Path, texts: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -29,7 +29,7 @@ fn holding(dir: &Path, texts: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn no_password_and_no_token_is_found_in_logs_metrics_answers_or_files() {
+fn logs_metrics_responses_and_files_contain_no_secrets() {
     let mut forebay = guarded().set("telemetry.log_level", "trace").set("telemetry.slow_step", "1ms");
     forebay.start();
     let http = &mut forebay.http();
@@ -58,28 +58,34 @@ fn no_password_and_no_token_is_found_in_logs_metrics_answers_or_files() {
     let mut texts = vec![PLANTED.to_owned(), NEXT.to_owned()];
     texts.extend([signature(&tokens.access), signature(&tokens.refresh)]);
     for answer in &said {
-        // A member's name is repeated where it is unknown: whoever sends a password there is told so.
+        // The name of an unknown field is repeated in the error, even if the client sent a password as the name.
         let text = answer
             .text()
             .replace(&format!("\"pointer\":\"/{PLANTED}\""), "")
             .replace(&format!("\"field\":\"{PLANTED}\""), "");
         assert!(texts.iter().all(|secret| !text.contains(secret.as_str())), "{text}");
     }
-    assert!(texts.iter().all(|secret| !metrics.contains(secret.as_str())), "a secret in the metrics");
-    // What the test itself wrote there.
+    assert!(
+        texts.iter().all(|secret| !metrics.contains(secret.as_str())),
+        "the metrics must contain no secret"
+    );
+    // Written by the test itself.
     fs::remove_file(forebay.dir().join("admin.password")).unwrap();
     fs::remove_file(forebay.dir().join("jwt.keys")).unwrap();
     texts.extend([ADMIN_PASSWORD.to_owned(), SECRET.to_owned()]);
     assert_eq!(holding(forebay.dir(), &texts), [""; 0]);
-    assert!(texts.iter().all(|secret| !forebay.log().contains(secret.as_str())), "a secret in the log lines");
+    assert!(
+        texts.iter().all(|secret| !forebay.log().contains(secret.as_str())),
+        "the log must contain no secret"
+    );
 }
 
 #[test]
-fn the_daemon_leaves_no_core_behind() {
+fn the_daemon_writes_no_core_dump() {
     let mut forebay = guarded();
     forebay.start();
     let limits = fs::read_to_string(format!("/proc/{}/limits", forebay.pid())).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-    // One byte: too small for a file, and what the kernel takes for "do not call the handler" (core(5)).
+    // One byte: too small for a file; the kernel treats it as "do not call the handler" (core(5)).
     assert_eq!(core.split_whitespace().nth(4), Some("1"), "{core}");
 }

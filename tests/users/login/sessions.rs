@@ -1,4 +1,4 @@
-//! A login from its beginning to its end.
+//! Sessions from login to logout.
 
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use support::wait;
 const ME: &str = "/v1/users/user-1";
 
 #[test]
-fn a_login_lasts_from_a_password_to_a_logout() {
+fn a_session_lasts_from_login_to_logout() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -31,7 +31,7 @@ fn a_login_lasts_from_a_password_to_a_logout() {
         assert!(challenge.starts_with("Bearer ") && challenge.contains("invalid_token"), "{challenge}");
     }
     expect(&refresh(http, &second.refresh), 401, "invalid_token");
-    // Another login is not touched, and a refresh token ends its own.
+    // Another session is not affected, and a refresh token can end its own session.
     let other = Tokens::of_user(http, 1);
     let body = json!({"refresh_token": other.refresh}).to_string();
     expect(&http.post("/logout", &body).unwrap(), 200, "");
@@ -39,7 +39,7 @@ fn a_login_lasts_from_a_password_to_a_logout() {
 }
 
 #[test]
-fn a_refresh_token_shown_twice_ends_its_session_and_no_other() {
+fn a_reused_refresh_token_ends_only_its_session() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -47,17 +47,17 @@ fn a_refresh_token_shown_twice_ends_its_session_and_no_other() {
     let (stolen, bystander) = (Tokens::of_user(http, 1), Tokens::of_user(http, 1));
     let second = Tokens::of(&refresh(http, &stolen.refresh));
     let third = Tokens::of(&refresh(http, &second.refresh));
-    // Two prolongations later nobody asks for a lost answer.
+    // Two refreshes later, a repetition is not a retry after a lost response.
     expect(&refresh(http, &stolen.refresh), 401, "invalid_token");
     expect(&refresh(http, &third.refresh), 401, "invalid_token");
-    assert_eq!(get(http, &third.access, ME), 401, "the access token of the session, too");
+    assert_eq!(get(http, &third.access, ME), 401, "the access token of the session is invalid, too");
     assert_eq!(get(http, &bystander.access, ME), 200);
     Tokens::of(&refresh(http, &bystander.refresh));
     assert!(support::daemon::metric(&forebay, "forebay_login_total{result=\"reused\"}") >= 1.0);
 }
 
 #[test]
-fn who_lost_the_answer_to_a_refresh_may_ask_once_more() {
+fn a_refresh_with_a_lost_response_may_be_repeated() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -71,7 +71,7 @@ fn who_lost_the_answer_to_a_refresh_may_ask_once_more() {
 }
 
 #[test]
-fn another_password_ends_every_login_and_so_does_the_end_of_the_user() {
+fn a_new_password_or_a_deletion_ends_all_sessions() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();
@@ -90,13 +90,13 @@ fn another_password_ends_every_login_and_so_does_the_end_of_the_user() {
     accounts::await_status(http, &after.access, ME, 401);
     expect(&refresh(http, &after.refresh), 401, "invalid_token");
     expect(&login(http, "user-1", "another horse"), 401, "wrong_credentials");
-    // Somebody else of that name is somebody else.
+    // A later user of that name is another user.
     registered(http, 1);
     assert_eq!(get(http, &after.access, ME), 401);
 }
 
 #[test]
-fn the_time_of_the_newest_login_comes_to_the_user() {
+fn the_profile_shows_the_latest_login_time() {
     let mut forebay = guarded().set("users.cache_ttl", "1ms").set("login.update_flush_interval", "10ms");
     forebay.start();
     let http = &mut forebay.http();
@@ -109,7 +109,7 @@ fn the_time_of_the_newest_login_comes_to_the_user() {
 }
 
 #[test]
-fn a_login_that_waits_to_be_written_is_written_by_an_orderly_stop() {
+fn an_orderly_stop_writes_waiting_login_times() {
     let mut forebay = guarded().set("login.update_flush_interval", "1m").set("users.cache_ttl", "1ms");
     forebay.start();
     registered(&mut forebay.http(), 1);
@@ -120,7 +120,7 @@ fn a_login_that_waits_to_be_written_is_written_by_an_orderly_stop() {
 }
 
 #[test]
-fn bad_input_is_told_what_is_wrong_and_never_what_a_password_was() {
+fn errors_for_bad_input_contain_no_passwords() {
     let mut forebay = guarded();
     forebay.start();
     let http = &mut forebay.http();

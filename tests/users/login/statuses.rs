@@ -1,4 +1,4 @@
-//! Who may ask what became of a command, and what it costs the database.
+//! Access to the status of a command, and its cost for the database.
 
 use super::accounts::{Tokens, call, guarded, guarded_on};
 use crate::test_users::{expect, new_user, register};
@@ -9,10 +9,10 @@ use support::wait;
 
 /// Crockford's base 32.
 const ALPHABET: &[u8] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// Where the LSN stands in an id. Who was given an id may ask for it; no other part can be exchanged.
+/// Position of the LSN in an id. The seal protects all other characters against changes.
 const LSN: std::ops::Range<usize> = 16..26;
 
-/// Questions to the database about outcomes so far.
+/// Number of database queries for outcomes so far.
 fn questions(forebay: &Forebay) -> f64 {
     metric_if_any(forebay, "db_query_seconds_count{query=\"outcomes\"}").unwrap_or_default()
 }
@@ -25,7 +25,7 @@ fn id_of(answer: &Response) -> String {
     expect(answer, 202, "")["id"].as_str().expect("an id").to_owned()
 }
 
-/// Registers without a token and waits until that is applied.
+/// Registers without a token and waits until the registration is applied.
 fn registered_id(forebay: &Forebay, number: usize) -> String {
     let http = &mut forebay.http();
     let id = id_of(&register(http, &new_user(number)));
@@ -33,7 +33,7 @@ fn registered_id(forebay: &Forebay, number: usize) -> String {
     id
 }
 
-/// Ids that nobody was given: each differs from a real one in one character.
+/// Ids that were not issued: each differs from an issued one in one character.
 fn invented(real: &str) -> Vec<String> {
     let other = |at: usize| {
         let mut id = real.as_bytes().to_vec();
@@ -45,7 +45,7 @@ fn invented(real: &str) -> Vec<String> {
 }
 
 #[test]
-fn without_credentials_the_database_is_asked_only_for_an_id_that_was_given_out() {
+fn anonymous_status_queries_need_an_issued_id() {
     let mut forebay = guarded();
     forebay.start();
     let own = registered_id(&forebay, 1);
@@ -64,9 +64,14 @@ fn without_credentials_the_database_is_asked_only_for_an_id_that_was_given_out()
         let answer = status(http, id);
         assert!(answer.status == 404, "{id}: {}", answer.text());
     }
-    assert_eq!(questions(&forebay) - before, 0.0, "{} ids that are not the asker's", not_theirs.len());
+    assert_eq!(
+        questions(&forebay) - before,
+        0.0,
+        "{} ids that were not issued to the caller",
+        not_theirs.len()
+    );
 
-    // Who showed a token is heard, and who asks for what was given to them.
+    // A valid token, or an issued id, permits the query.
     let headers = [("Authorization", bearer.as_str())];
     let asked = http.request("GET", &format!("/v1/commands/{foreign}"), &headers, b"").unwrap();
     expect(&asked, 404, "other_log");
@@ -76,16 +81,16 @@ fn without_credentials_the_database_is_asked_only_for_an_id_that_was_given_out()
     assert_eq!(call(http, &admin, "GET", &format!("/v1/commands/{of_admin}"), "").json()["state"], "applied");
 }
 
-/// Behind a load balancer the next request comes to another daemon.
+/// Behind a load balancer the next request may reach another daemon.
 #[test]
-fn who_registered_without_a_token_may_ask_any_daemon_on_the_database() {
+fn every_daemon_on_a_database_knows_an_anonymous_registration() {
     let mut first = guarded();
     first.start();
     let mut second = guarded_on(&first);
     second.start();
     let id = registered_id(&first, 1);
     let http = &mut second.http();
-    // Before the daemon has heard the secret that both share it knows no id of the other.
+    // Before the daemon has read the shared secret, it recognises no id of the other daemon.
     wait::until_true("it is known", LONG, || status(http, &id).status == 200);
     assert_eq!(status(http, &id).json()["state"], "applied");
     let before = questions(&second);

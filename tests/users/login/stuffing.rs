@@ -1,4 +1,4 @@
-//! Who guesses gets nowhere, from however many addresses, and who is guessed at is not locked out.
+//! Password guessing is limited, from any number of addresses, and does not lock out the owner.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,7 +13,7 @@ use support::http::{Client, Response};
 const FAILURES: usize = 5;
 const GUESSES: usize = 40;
 
-/// A login that a proxy passes on for somebody else, or that says so.
+/// A login forwarded by a proxy for another address, or with a forged address.
 fn login_from(http: &mut Client, address: usize, name: &str, password: &str) -> Response {
     let body = json!({"name": name, "password": password}).to_string();
     let forwarded = format!("203.0.{}.{}", address / 256, address % 256);
@@ -22,7 +22,7 @@ fn login_from(http: &mut Client, address: usize, name: &str, password: &str) -> 
 }
 
 #[test]
-fn guesses_at_one_account_are_counted_together_wherever_they_come_from() {
+fn guesses_at_one_account_count_across_all_addresses() {
     let mut forebay = guarded()
         .set("rate_limit.account_failures", FAILURES)
         .set("rate_limit.account_window", "1h")
@@ -43,20 +43,20 @@ fn guesses_at_one_account_are_counted_together_wherever_they_come_from() {
             }
         }
     }
-    assert_eq!(compared, FAILURES, "so many passwords were compared, and no more");
-    // The owner, seen a moment ago, is recognised; others are not concerned.
+    assert_eq!(compared, FAILURES, "exactly this number of passwords was compared");
+    // The owner's recent login is recognised from the cache; other users are not affected.
     Tokens::of_user(http, 1);
     Tokens::of_user(http, 2);
     assert!(metric(&forebay, "forebay_ratelimit_rejected_total{limiter=\"account\"}") >= 1.0);
 
-    // A name that nobody has is no different.
+    // A name without a user gives the same results.
     let statuses: Vec<u16> =
         (0..GUESSES).map(|guess| login_from(http, guess, "nobody", "wrong horse").status).collect();
     assert_eq!(statuses.iter().filter(|status| **status == 401).count(), FAILURES);
 }
 
 #[test]
-fn the_old_password_of_a_change_is_not_guessed_either() {
+fn guesses_of_the_old_password_are_limited() {
     let mut forebay =
         guarded().set("rate_limit.account_failures", FAILURES).set("rate_limit.account_window", "1h");
     forebay.start();
@@ -74,7 +74,7 @@ fn the_old_password_of_a_change_is_not_guessed_either() {
 }
 
 #[test]
-fn an_address_that_is_only_claimed_gets_around_no_limit() {
+fn a_forged_address_circumvents_no_limit() {
     let mut forebay = guarded().set("rate_limit.login_limit", FAILURES).set("rate_limit.login_window", "1h");
     forebay.start();
     let http = &mut forebay.http();
@@ -86,8 +86,8 @@ fn an_address_that_is_only_claimed_gets_around_no_limit() {
 }
 
 #[test]
-fn above_the_threshold_logins_are_refused_at_once_with_the_operators_words() {
-    // One hash at a time, and three clients that want one: two of them find the only seat taken.
+fn logins_above_the_threshold_get_the_configured_message() {
+    // One hash at a time, and three clients: two of them find the only permit in use.
     let mut forebay = guarded()
         .set("users.password_cost", 10)
         .set("users.hash_threads", 1)

@@ -1,4 +1,4 @@
-//! How long a refusal takes says nothing about who there is.
+//! The duration of a rejection does not reveal whether a user exists.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use super::accounts::{guarded, login, registered};
 use crate::test_users::expect;
 use support::http::Client;
 
-/// Of each kind, in turn.
+/// Number of requests of each kind, alternating.
 const PAIRS: usize = 60;
 
-/// What the thread that compares passwords works for one refusal, in nanoseconds on a core: other than the time that
-/// passes, it does not change with what else the machine does.
+/// CPU time in nanoseconds of the password thread for one rejection. Unlike wall time, it does not depend on the load
+/// of the machine.
 fn work_of_refusal(http: &mut Client, name: &str, thread: &Path) -> u64 {
     let before = nanos_on_a_core(thread);
     let answer = login(http, name, "wrong horse battery");
@@ -19,7 +19,7 @@ fn work_of_refusal(http: &mut Client, name: &str, thread: &Path) -> u64 {
     nanos_on_a_core(thread) - before
 }
 
-/// The first number of `schedstat`.
+/// The first number of `schedstat`: time on a core in nanoseconds.
 fn nanos_on_a_core(thread: &Path) -> u64 {
     let figures = fs::read_to_string(thread.join("schedstat")).expect("the kernel counts");
     figures.split(' ').next().and_then(|nanos| nanos.parse().ok()).expect("a number")
@@ -32,8 +32,9 @@ fn quartiles(mut work: Vec<u64>) -> [f64; 3] {
 }
 
 #[test]
-fn an_unknown_name_costs_as_much_time_as_a_wrong_password() {
-    // bcrypt at 8 takes about 12 ms: far more than anything else in a login, and what a missing one would save.
+fn an_unknown_name_takes_as_long_as_a_wrong_password() {
+    // bcrypt at cost 8 takes about 12 ms, far longer than the rest of a login; a missing comparison would save this
+    // time.
     let mut forebay = guarded()
         .set("users.password_cost", 8)
         .set("users.hash_threads", 1)

@@ -1,4 +1,4 @@
-//! Writes as the log writes, and looks at the clock.
+//! Measures writes and flushes of the same kind as the log's.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -8,19 +8,19 @@ use serde::Serialize;
 
 use super::test_file::TestFile;
 
-/// Bytes of a record: a small JSON command.
+/// Size of the assumed command in bytes: a small JSON body.
 pub const RECORD_BYTES: usize = 300;
-/// What the log adds to it: a frame's header and an envelope, to a multiple of eight bytes.
+/// Size of that record in the log: with the frame header and the envelope, rounded up to a multiple of eight bytes.
 const RECORD_BYTES_IN_LOG: usize = 448;
-/// One piece of the sequential measurement, as the log fills its spare segments.
+/// Bytes per write of the sequential measurement. The log fills preallocated segments in the same steps.
 const CHUNK: usize = 1 << 20;
-/// Latencies kept for the percentiles: a minute of flushes of 60 µs.
+/// Maximum latencies retained for the percentiles: a minute of flushes of 60 µs.
 const SAMPLES: usize = 1 << 20;
 
-/// Groups of so many records, one write and one flush each.
+/// Result for groups of `records` records, with one write and one flush per group.
 #[derive(Serialize)]
 pub struct Measured {
-    /// Records in a group.
+    /// Records per group.
     pub records: usize,
     pub flushes: usize,
     pub p50_micros: f64,
@@ -29,7 +29,7 @@ pub struct Measured {
     pub records_per_second: f64,
 }
 
-/// Writes and flushes groups of so many records until the time is over.
+/// Writes and flushes groups of `records` records for the duration `time`.
 pub fn flushes(
     place: &TestFile,
     records: usize,
@@ -62,7 +62,7 @@ pub fn flushes(
     })
 }
 
-/// Bytes a second with one flush a mebibyte: what filling the next segment costs.
+/// Returns bytes per second with one flush per mebibyte. The log fills the next segment in this way.
 pub fn sequential(place: &TestFile, time: Duration, interrupt: &Interrupt) -> io::Result<f64> {
     let piece = vec![0xa5; CHUNK];
     let (mut at, mut bytes) = (0, 0);

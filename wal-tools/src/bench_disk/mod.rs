@@ -1,4 +1,4 @@
-//! `bench-disk`: what flush latency and commit rate a directory can do, and what that means for acknowledgements.
+//! `bench-disk`: flush latency and commit rate of a directory, and the resulting rate of acknowledgements.
 
 mod measure;
 mod test_file;
@@ -18,9 +18,9 @@ use crate::{cli, log_context, text_format};
 use measure::Measured;
 use test_file::TestFile;
 
-/// Records that share a flush, one measurement each: alone, and as many waiting clients.
+/// Records per flush, one measurement each. A group of n records stands for n clients that wait for one flush.
 const GROUPS: [usize; 4] = [1, 16, 64, 256];
-/// Faster than this no disk makes anything durable: the bus alone takes as long.
+/// Minimum plausible latency of a durable flush in µs. The bus alone takes this long.
 const PLAUSIBLE_MICROS: f64 = 20.0;
 
 #[derive(Serialize)]
@@ -70,14 +70,14 @@ pub fn run(dir: Option<&Path>, json: bool, args: &cli::BenchDisk) -> anyhow::Res
     Ok(ExitOutcome::Fine)
 }
 
-/// What is too good to be true.
+/// Returns a warning if the flushes are too fast to be durable.
 fn warning(groups: &[Measured], file_system: &str) -> Option<String> {
     let alone = groups.first()?.p50_micros;
     (alone < PLAUSIBLE_MICROS).then(|| {
         format!(
-            "a flush takes {alone:.1} µs: no disk makes anything durable that fast. This is {file_system}: memory \
-             (tmpfs), a layer that does not flush (overlay), or a cache that loses power. An acknowledgement from here \
-             survives a crash of the process, not a power cut"
+            "a flush takes {alone:.1} µs, which is too fast for durable storage. This is {file_system}: memory \
+             (tmpfs), a layer that does not flush (overlay), or a cache without power-loss protection. An \
+             acknowledged command in this directory survives a crash of the process, but not a power failure"
         )
     })
 }
@@ -88,7 +88,7 @@ fn print(document: &Document<'_>) -> anyhow::Result<()> {
     writeln!(out, "{} ({file_system}), {} of zeros", directory.display(), text_format::size(*file_bytes))?;
     drop(out);
     let mut shown =
-        text_format::table(&["#RECORDS A FLUSH", "#FLUSHES", "#P50 µs", "#P99 µs", "#MAX µs", "#RECORDS/s"]);
+        text_format::table(&["#RECORDS/FLUSH", "#FLUSHES", "#P50 µs", "#P99 µs", "#MAX µs", "#RECORDS/s"]);
     for group in *groups {
         shown.add_row([
             group.records.to_string(),
@@ -102,14 +102,14 @@ fn print(document: &Document<'_>) -> anyhow::Result<()> {
     text_format::print(&shown)?;
     let mut out = io::stdout().lock();
     let sequential = text_format::size(document.sequential_bytes_per_second as u64);
-    writeln!(out, "one flush a mebibyte: {sequential}/s")?;
+    writeln!(out, "one flush per mebibyte: {sequential}/s")?;
     writeln!(
         out,
-        "\nwhat that means for acknowledgements of records of {record_bytes} bytes, HTTP and Kafka aside:"
+        "\nacknowledgements of records of {record_bytes} bytes, without the cost of HTTP and Kafka:"
     )?;
     for group in *groups {
         let who = match group.records {
-            1 => "one client alone".to_owned(),
+            1 => "a single client".to_owned(),
             clients => format!("{clients} waiting clients"),
         };
         let (rate, p99) = (group.records_per_second, group.p99_micros / 1000.0);

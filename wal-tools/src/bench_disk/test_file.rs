@@ -1,4 +1,4 @@
-//! A file of zeros in the directory that is measured, filled ahead as the log's segments are, and removed afterwards.
+//! A temporary file of zeros in the measured directory. Like the log's segments, it is filled before it is used.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -11,15 +11,15 @@ use forebay_wal::fs::{Fs, RealFs};
 
 use crate::output::note;
 
-/// As a segment by default.
+/// Size of the file in bytes: the default size of a segment.
 const FILE_BYTES: u64 = 64 << 20;
-/// Less than this measures nothing.
+/// Minimum size in bytes. A smaller file gives no meaningful result.
 const MIN_FILE_BYTES: u64 = 2 << 20;
-/// At most this part of what is free: a daemon may live here.
+/// The file takes at most 1/`PART_OF_FREE` of the free space, because a daemon may use the same disk.
 const PART_OF_FREE: u64 = 10;
 const CHUNK: usize = 1 << 20;
 
-/// The file; it goes when this is dropped.
+/// The file. It is removed on drop.
 pub struct TestFile {
     path: PathBuf,
     file: File,
@@ -27,21 +27,21 @@ pub struct TestFile {
 }
 
 impl TestFile {
-    /// Makes it and fills it with zeros.
+    /// Creates the file and fills it with zeros.
     pub fn create(dir: &Path, interrupt: &Interrupt) -> anyhow::Result<Self> {
         let free = RealFs.free_space(dir).with_context(|| format!("cannot use {}", dir.display()))?;
         let size = FILE_BYTES.min(free / PART_OF_FREE) / CHUNK as u64 * CHUNK as u64;
         if size < MIN_FILE_BYTES {
             bail!(
-                "{free} bytes are free in {}: a tenth of it is too little to measure with, so free space there",
+                "{free} bytes are free in {}; a tenth of it is too little for a measurement: free space there",
                 dir.display()
             );
         }
-        // Where it stays behind after all, `repair` takes it for a leftover.
+        // If the file remains after a crash, `repair` treats it as a leftover.
         let path = dir.join(format!("bench-disk-{}.tmp", std::process::id()));
         let mut options = fs::OpenOptions::new();
         let opened = options.read(true).write(true).create_new(true).mode(0o600).open(&path);
-        let file = opened.with_context(|| format!("cannot make {}", path.display()))?;
+        let file = opened.with_context(|| format!("cannot create {}", path.display()))?;
         let place = Self { path, file, size };
         place.fill(interrupt)?;
         Ok(place)
@@ -58,18 +58,18 @@ impl TestFile {
         Ok(self.file.sync_all()?)
     }
 
-    /// One write, one `fdatasync`: what a commit is.
+    /// Writes and flushes with `fdatasync` once, like a commit.
     pub fn write_and_flush(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, at)?;
         self.file.sync_data()
     }
 
-    /// `at`, or the beginning where so many bytes do not fit there.
+    /// Returns `at`, or 0 if `bytes` bytes do not fit there.
     pub fn offset_with_room(&self, at: u64, bytes: u64) -> u64 {
         if at + bytes <= self.size { at } else { 0 }
     }
 
-    /// Bytes of it.
+    /// Size in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -78,12 +78,12 @@ impl TestFile {
 impl Drop for TestFile {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.path) {
-            note!("{} is left behind: {error}", self.path.display());
+            note!("could not remove {}: {error}", self.path.display());
         }
     }
 }
 
-/// The type of the file system a directory lies on: of the last mount at its longest mount point.
+/// Returns the type of the directory's file system: that of the last mount at its longest mount point.
 pub fn file_system(dir: &Path) -> io::Result<String> {
     let dir = dir.canonicalize()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;

@@ -1,4 +1,6 @@
-//! `dead requeue` and `dead drop`: first the plan, and with `--apply` the deed: by the daemon if one runs, else here.
+//! `dead requeue` and `dead drop`: print the plan, or carry it out with `--apply`.
+//!
+//! A running daemon carries out the plan. Without a daemon, this process does.
 
 use anyhow::bail;
 use forebay_wal::control::{ControlResponse, MAX_DEAD_LETTERS, Request, RequestError};
@@ -14,17 +16,17 @@ use crate::offline_log::OfflineLog;
 use crate::output::{ExitOutcome, note, unless_closed};
 use crate::text_format;
 
-/// What is to be done with dead letters.
+/// Action on dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// Into the log again.
+    /// Append the record to the log again.
     Requeue,
-    /// Given up.
+    /// Remove the dead letter.
     Drop,
 }
 
-/// What is, or was, done with one.
+/// Planned or completed action on one dead letter.
 #[derive(Serialize)]
 struct ActionRow {
     lsn: Lsn,
@@ -40,7 +42,7 @@ pub fn run(log: &LogContext, args: &Letters, action: Action) -> anyhow::Result<E
     let view = log.view()?;
     let chosen = choose(&view, args, action)?;
     if action == Action::Requeue && !chosen.is_empty() {
-        note!("a requeued record comes after its key's later ones");
+        note!("consumers receive a requeued record after later records of its key");
     }
     let rows = match args.apply {
         true => apply(log, &view, &chosen, action)?,
@@ -48,11 +50,11 @@ pub fn run(log: &LogContext, args: &Letters, action: Action) -> anyhow::Result<E
     };
     unless_closed(print(log, &rows))?;
     if !args.apply && !rows.is_empty() {
-        note!("nothing was changed: --apply does it");
+        note!("nothing was changed; use --apply to carry out the plan");
     }
     match rows.iter().filter(|row| row.error.is_some()).count() {
         0 => Ok(ExitOutcome::Fine),
-        failed => bail!("{failed} of {} dead letters stay as they are: see their results above", rows.len()),
+        failed => bail!("{failed} of {} dead letters were not changed: see their results above", rows.len()),
     }
 }
 
@@ -80,7 +82,9 @@ fn choose(view: &LogView, args: &Letters, action: Action) -> anyhow::Result<Vec<
         (0, _) => {}
         (_, false) => bail!("a damaged range holds no record to requeue: drop it with `wal-tools dead drop`"),
         (left, true) => {
-            note!("{left} damaged ranges hold no record to requeue; they stay until `wal-tools dead drop`")
+            note!(
+                "{left} damaged ranges were skipped: they hold no record to requeue; `wal-tools dead drop` removes them"
+            )
         }
     }
     Ok(chosen)
@@ -112,10 +116,10 @@ fn apply(log: &LogContext, view: &LogView, chosen: &[Lsn], action: Action) -> an
                 }))
             }
             Ok(ControlResponse::Error(error)) => bail!("the daemon refused: {error}"),
-            Ok(ControlResponse::Status(_)) => bail!(
-                "the daemon gave an answer of another kind than asked: use the wal-tools of the same package"
-            ),
-            // No daemon from the beginning; one that went away in between is an error.
+            Ok(ControlResponse::Status(_)) => {
+                bail!("the daemon sent a response to another request: use the wal-tools of the same package")
+            }
+            // No daemon runs. A daemon that stops after the first response is an error.
             Err(RequestError::NotRunning(_)) if rows.is_empty() => {
                 return apply_offline(log, view, chosen, action);
             }
@@ -125,7 +129,7 @@ fn apply(log: &LogContext, view: &LogView, chosen: &[Lsn], action: Action) -> an
     Ok(rows)
 }
 
-/// Without a daemon: under its lock.
+/// Carries out the plan without a daemon, under the log's lock.
 fn apply_offline(
     log: &LogContext,
     view: &LogView,
@@ -148,7 +152,7 @@ fn apply_offline(
     }
     store.close()?;
     if action == Action::Requeue && !rows.is_empty() {
-        note!("the next start delivers them");
+        note!("the next start of the daemon delivers them");
     }
     Ok(rows)
 }

@@ -6,12 +6,12 @@ use forebay_wal::command::{CommandId, Envelope};
 use forebay_wal::dead_letters::DeadEntry;
 use forebay_wal::inspect::LogView;
 
-/// The numbers of all entries.
+/// Returns the numbers of all entries.
 pub fn entry_lsns(view: &LogView) -> Vec<Lsn> {
     view.dead_letters.as_ref().map(|store| store.lsns()).unwrap_or_default()
 }
 
-/// One entry.
+/// Returns the entry with this number.
 pub fn get(view: &LogView, lsn: Lsn) -> anyhow::Result<Option<DeadEntry>> {
     match &view.dead_letters {
         Some(store) => Ok(store.get(lsn)?),
@@ -19,11 +19,11 @@ pub fn get(view: &LogView, lsn: Lsn) -> anyhow::Result<Option<DeadEntry>> {
     }
 }
 
-/// The entry with this number, or of the command with this id.
+/// Returns the number of the entry that is given by its number or by the id of its command.
 pub fn resolve(view: &LogView, what: &str) -> anyhow::Result<Lsn> {
     if let Ok(lsn) = what.parse::<Lsn>() {
-        let there = entry_lsns(view).contains(&lsn);
-        return if there { Ok(lsn) } else { bail!("record {lsn} is not among the dead letters") };
+        let exists = entry_lsns(view).contains(&lsn);
+        return if exists { Ok(lsn) } else { bail!("record {lsn} is not a dead letter") };
     }
     let id: CommandId =
         what.parse().with_context(|| format!("`{what}` is neither an LSN nor a command id"))?;
@@ -34,5 +34,5 @@ pub fn resolve(view: &LogView, what: &str) -> anyhow::Result<Lsn> {
             return Ok(lsn);
         }
     }
-    bail!("command {id} is not among the dead letters")
+    bail!("command {id} is not a dead letter")
 }

@@ -1,4 +1,4 @@
-//! `dead_letters`: records the broker would not take, and ranges that could not be read.
+//! `dead`: records that Kafka rejected, and ranges that could not be read.
 
 mod apply;
 mod lookup;
@@ -54,7 +54,7 @@ pub fn run(log: &LogContext, command: &cli::Dead) -> anyhow::Result<ExitOutcome>
     }
 }
 
-/// Exit 1 when there are some: somebody has to decide about them.
+/// Reports findings if dead letters exist, because an operator must decide about them.
 fn list(log: &LogContext) -> anyhow::Result<ExitOutcome> {
     let view = log.readable_view()?;
     let all = entry_lsns(&view);
@@ -85,8 +85,8 @@ fn print(log: &LogContext, view: &LogView, lsns: &[Lsn]) -> anyhow::Result<()> {
 fn show_one(log: &LogContext, args: &Show) -> anyhow::Result<ExitOutcome> {
     let view = log.readable_view()?;
     let lsn = resolve(&view, &args.what)?;
-    let dead =
-        get(&view, lsn)?.with_context(|| format!("dead letter {lsn} was requeued or dropped just now"))?;
+    let dead = get(&view, lsn)?
+        .with_context(|| format!("dead letter {lsn} was requeued or dropped in the meantime"))?;
     let mut row = EntryRow::of(&dead);
     if let (EntryRow::Letter { details, .. }, DeadEntry::Letter(letter)) = (&mut row, &dead) {
         *details = Details::of(&letter.payload, args.payload).map(Box::new);

@@ -1,4 +1,5 @@
-//! Puts the chosen records into the log again, chunk by chunk: through the daemon if one runs, else here.
+//! Appends the chosen records to the log again, chunk by chunk: through the daemon if one runs, otherwise in this
+//! process.
 
 use anyhow::bail;
 use forebay_wal::control::{ControlResponse, MAX_REPLAY, RecordOutcome, Request, RequestError};
@@ -12,31 +13,32 @@ use crate::log_context::LogContext;
 use crate::offline_log::OfflineLog;
 use crate::output::note;
 
-/// What a replay without a daemon leaves free on the disk: the default of `[wal] reserve_space`, which it cannot know.
+/// Disk space that a replay without a daemon leaves free: the default of `[wal] reserve_space`. The tool does not read
+/// the daemon's configuration.
 const RESERVE: ByteSize = ByteSize::mib(512);
 
-/// How far it came.
+/// Progress of a replay.
 #[derive(Debug, Default, Serialize)]
 pub struct ReplayProgress {
-    /// Records that lie in the log again.
+    /// Records that were appended to the log again.
     pub replayed: u64,
-    /// The last of them.
+    /// Original number of the last of these records.
     pub last_done: Option<Lsn>,
-    /// The number it has now.
+    /// New number of that record.
     pub last_as: Option<Lsn>,
-    /// Why it ended before the end.
+    /// Error that ended the replay early.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// Who does it.
+/// Process that appends the records: the daemon, or this process.
 pub enum Executor<'a> {
     Daemon(&'a LogContext),
     Offline(Box<OfflineLog>),
 }
 
 impl<'a> Executor<'a> {
-    /// A daemon if one answers, else ourselves, under its lock.
+    /// Chooses the daemon if one responds, otherwise opens the log in this process, under its lock.
     pub fn begin(log: &'a LogContext, view: &LogView, plan: &ReplayPlan) -> anyhow::Result<Self> {
         match control::send_request(&log.dir, &Request::Status) {
             Ok(_) => return Ok(Self::Daemon(log)),
@@ -47,14 +49,14 @@ impl<'a> Executor<'a> {
         let (free, needed) = (store.free_space()?, plan.bytes.saturating_add(RESERVE.0));
         if free < needed {
             bail!(
-                "{free} bytes are free; the records and a reserve of {RESERVE} need {needed}: free space, or replay a \
+                "{free} bytes are free; the records and a reserve of {RESERVE} need {needed} bytes: free space, or replay a \
                  smaller range"
             );
         }
         Ok(Self::Offline(Box::new(store)))
     }
 
-    /// Does one chunk; false when that is the end.
+    /// Replays one chunk. Returns `false` after an error.
     pub fn replay_chunk(&mut self, lsns: &[Lsn], done: &mut ReplayProgress) -> bool {
         let outcomes = match self {
             Self::Daemon(log) => ask_daemon(log, lsns),
@@ -67,12 +69,12 @@ impl<'a> Executor<'a> {
         done.error.is_none()
     }
 
-    /// Saves what is done.
+    /// Ends the replay; without a daemon, saves the checkpoint.
     pub fn end(self) -> anyhow::Result<()> {
         match self {
             Self::Daemon(_) => Ok(()),
             Self::Offline(store) => {
-                note!("the next start delivers them");
+                note!("the next start of the daemon delivers them");
                 store.close()
             }
         }
@@ -83,7 +85,7 @@ fn ask_daemon(log: &LogContext, lsns: &[Lsn]) -> Result<Vec<RecordOutcome>, Stri
     match control::send_request(&log.dir, &Request::Replay { lsns: lsns.to_vec() }) {
         Ok(ControlResponse::Done(outcomes)) => Ok(outcomes),
         Ok(ControlResponse::Error(error)) => Err(format!("the daemon refused: {error}")),
-        Ok(ControlResponse::Status(_)) => Err("the daemon answered another question".to_owned()),
+        Ok(ControlResponse::Status(_)) => Err("the daemon sent a response to another request".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -100,5 +102,5 @@ impl ReplayProgress {
     }
 }
 
-/// How many records go together.
+/// Records per chunk.
 pub const CHUNK: usize = MAX_REPLAY;

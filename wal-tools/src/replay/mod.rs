@@ -1,4 +1,4 @@
-//! `replay`: delivers a range of delivered records again, under the same ids.
+//! `replay`: delivers a range of delivered records again, under the same command ids.
 
 mod execute;
 mod plan;
@@ -31,7 +31,7 @@ struct Document<'a> {
 }
 
 pub fn run(log: &LogContext, args: &cli::Replay) -> anyhow::Result<ExitOutcome> {
-    // A daemon takes a checkpoint before it answers: what is read afterwards knows what is delivered by now.
+    // The daemon saves a checkpoint before it responds. A snapshot taken afterwards knows all deliveries so far.
     let _ = control::send_request(&log.dir, &Request::Status);
     let view = log.readable_view()?;
     let range = range::resolve(&view, Some(args.from), args.to)?;
@@ -45,12 +45,12 @@ pub fn run(log: &LogContext, args: &cli::Replay) -> anyhow::Result<ExitOutcome> 
     };
     unless_closed(print(log.json, &plan, done.as_ref()))?;
     if !args.apply && plan.records > 0 {
-        note!("nothing was changed: --apply does it");
+        note!("nothing was changed; use --apply to carry out the plan");
     }
     if let Some(ReplayProgress { replayed, last_done, error: Some(error), .. }) = &done {
         let next = last_done.map_or(range.start, Lsn::next);
         bail!(
-            "{replayed} of {} records lie in the log again; go on with --from {next}: {error}",
+            "{replayed} of {} records were appended again; continue with --from {next}: {error}",
             plan.records
         );
     }
@@ -93,7 +93,7 @@ fn apply(
     bar.finish_and_clear();
     deed.end()?;
     if done.error.is_none() && done.replayed < plan.records {
-        done.error = Some("the others were let go of in the meantime".to_owned());
+        done.error = Some("the other records expired in the meantime".to_owned());
     }
     Ok(done)
 }
@@ -105,19 +105,21 @@ fn bytes(view: &LogView, range: &Range<Lsn>) -> u64 {
     hit.map(|segment| segment.bytes()).sum()
 }
 
-/// What a person should know before it is done.
+/// Prints notes about the plan for the operator.
 fn explain(plan: &ReplayPlan, range: &Range<Lsn>) {
     if range.start < plan.oldest_kept && !range.is_empty() {
-        note!("the oldest record still available is {}: those before it are gone", plan.oldest_kept);
+        note!("the oldest retained record is {}; earlier records have expired", plan.oldest_kept);
     }
     if plan.records > 0 {
-        note!("a record delivered again comes after its key's later ones; consumers know it by its id");
+        note!(
+            "consumers receive a replayed record after later records of its key, and recognise it by its command id"
+        );
     }
     for (count, what) in [
-        (plan.waiting, "are not delivered yet, and are going anyway"),
-        (plan.dead, "are dead letters: see `wal-tools dead`"),
-        (plan.copies, "are in the range twice, and go once"),
-        (plan.damaged, "cannot be read: see `wal-tools verify`"),
+        (plan.waiting, "are skipped: they are not delivered yet"),
+        (plan.dead, "are skipped: they are dead letters, see `wal-tools dead`"),
+        (plan.copies, "are skipped: another record of the same command is delivered"),
+        (plan.damaged, "are skipped: they cannot be read, see `wal-tools verify`"),
     ] {
         if count > 0 {
             note!("{count} records {what}");
@@ -139,7 +141,7 @@ fn print(json: bool, plan: &ReplayPlan, done: Option<&ReplayProgress>) -> anyhow
         )?,
         Some(ReplayProgress { replayed, last_as, .. }) => {
             let last = last_as.map_or_else(String::new, |lsn| format!(", the last one as record {lsn}"));
-            writeln!(out, "in the log again: {replayed} of {records} records{last}")?;
+            writeln!(out, "appended again: {replayed} of {records} records{last}")?;
         }
     }
     for (kind, count) in &plan.kinds {

@@ -1,4 +1,4 @@
-//! Which records of a range are delivered again, and why the others are not.
+//! Chooses the records of a range that are delivered again, and counts the others by reason.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,29 +9,29 @@ use forebay_wal::inspect::{LogView, LostRange, StoredRecord};
 use forebay_wal::{Lsn, RecordState};
 use serde::Serialize;
 
-/// What a replay of a range comes to.
+/// Plan for the replay of a range.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ReplayPlan {
-    /// First and last record of the range that is looked at.
+    /// First and last record of the range.
     pub from: Lsn,
     pub to: Lsn,
-    /// The oldest record still available.
+    /// Oldest retained record of the log.
     pub oldest_kept: Lsn,
-    /// Records to deliver again, their bytes, and how many there are of each kind.
+    /// Records to deliver again, their bytes, and their number per kind.
     pub records: u64,
     pub bytes: u64,
     pub kinds: BTreeMap<String, u64>,
-    /// Not delivered yet: they are going anyway.
+    /// Records that are not delivered yet. The daemon delivers them in any case.
     pub waiting: u64,
-    /// Dead letters, or dropped ones.
+    /// Dead letters, including dropped ones.
     pub dead: u64,
-    /// Records that lie in the log again, or are such copies of records of this range.
+    /// Records that were appended again under another number, and copies of other records of this range.
     pub copies: u64,
     /// Records that cannot be read.
     pub damaged: u64,
 }
 
-/// What is done with one record.
+/// Decision about one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
     Replay,
@@ -40,8 +40,8 @@ pub enum Choice {
     Copy,
 }
 
-/// Of the same command only one record is delivered again: a copy that an earlier replay made only where its source
-/// is not in the range; a dead letter that was requeued where it was requeued to.
+/// Decides about one record, so that each command is delivered again only once. A copy from an earlier replay is
+/// chosen only if its source is not in the range. Of a requeued dead letter, the requeued record is chosen.
 pub fn choose(view: &LogView, range: &Range<Lsn>, stored: &StoredRecord) -> Choice {
     match stored.state {
         RecordState::Waiting | RecordState::Unknown => return Choice::Waiting,
@@ -56,7 +56,7 @@ pub fn choose(view: &LogView, range: &Range<Lsn>, stored: &StoredRecord) -> Choi
 }
 
 impl ReplayPlan {
-    /// Reads the whole range once.
+    /// Makes the plan. Reads the whole range once.
     pub fn of(view: &LogView, range: &Range<Lsn>, progress: &mut dyn FnMut(u64)) -> anyhow::Result<Self> {
         let oldest_kept = view.segments.first().map_or(view.next(), |segment| segment.first());
         let to = Lsn(range.end.0.saturating_sub(1));
@@ -87,6 +87,6 @@ impl ReplayPlan {
     }
 }
 
-fn lost_records(hole: &LostRange) -> u64 {
-    hole.to.0 + 1 - hole.from.0
+fn lost_records(range: &LostRange) -> u64 {
+    range.to.0 + 1 - range.from.0
 }

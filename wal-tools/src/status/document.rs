@@ -1,4 +1,4 @@
-//! What the files say, and what a daemon answers.
+//! The status document: built from the files, and completed with the response of a daemon.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,20 +13,21 @@ use serde_json::Value;
 use crate::problems::Problem;
 use crate::{problems, segments};
 
-/// What to say of an answer that is not a status.
-pub fn not_a_status(answer: &ControlResponse) -> String {
-    match answer {
-        ControlResponse::Error(error) => format!("the daemon refused to give its status: {error}"),
-        _ => "the daemon gave an answer of another kind than asked: use the wal-tools of the same package"
-            .to_owned(),
+/// The message for a response that is not a status.
+pub fn not_a_status(response: &ControlResponse) -> String {
+    match response {
+        ControlResponse::Error(error) => format!("the daemon refused to send its status: {error}"),
+        _ => {
+            "the daemon sent a response to another request: use the wal-tools of the same package".to_owned()
+        }
     }
 }
 
-/// What a look at the files says. What a daemon answers stands in place of the members it names.
+/// Status of the log according to its files. Members in a daemon's response replace those with the same name.
 #[derive(Serialize)]
 struct FileStatus {
     backlog: u64,
-    /// 0 when nothing waits.
+    /// 0 if no record waits.
     oldest_age_seconds: f64,
     backlog_bytes: u64,
     dead: u64,
@@ -35,18 +36,18 @@ struct FileStatus {
     segments: u64,
     last_error: Option<String>,
     problems: Vec<Problem>,
-    /// Whether a daemon, or another writer, has the log.
+    /// Whether a daemon or another writer holds the lock of the log.
     running: bool,
-    /// Where the figures come from: `daemon` (exact) or `checkpoint`.
+    /// Source of the figures: `daemon` (exact) or `checkpoint`.
     source: &'static str,
     checkpoint_age_seconds: Option<f64>,
-    /// Segments whose payloads are encrypted; the others among `segments` are not.
+    /// Segments whose payloads are encrypted. `segments` minus this number are not.
     encrypted_segments: u64,
     kinds: BTreeMap<String, u64>,
     waiting_segments: Vec<WaitingSegment>,
 }
 
-/// A segment with records that wait.
+/// A segment with undelivered records.
 #[derive(Serialize)]
 struct WaitingSegment {
     segment: String,
@@ -57,12 +58,12 @@ struct WaitingSegment {
     records: u64,
 }
 
-/// What the files say.
+/// Builds the document from the files.
 pub fn from_files(view: &LogView) -> anyhow::Result<Value> {
     Ok(serde_json::to_value(document(view)?)?)
 }
 
-/// Puts what a daemon answered in place of what the document says.
+/// Replaces members of the document with those of a daemon's response.
 pub fn merge_daemon_status(document: &mut Value, exact: serde_json::Map<String, Value>) {
     if let Some(members) = document.as_object_mut() {
         members.extend(exact);

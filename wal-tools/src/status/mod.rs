@@ -1,6 +1,9 @@
-//! `status`: what waits for delivery.
+//! `status`: the backlog of the log.
 //!
-//! - `document`: the figures; `watch`: the same again and again, with `rates` (rates, trend) and `watch_view` (how it is shown).
+//! - `document`: the figures
+//! - `watch`: samples the figures repeatedly (`--watch`)
+//! - `rates`: rates and trend from several samples
+//! - `watch_view`: prints one sample
 
 mod document;
 mod rates;
@@ -19,14 +22,14 @@ use crate::log_context::LogContext;
 use crate::output::{ExitOutcome, note};
 use crate::{cli, problems, text_format};
 
-/// Segments a person is shown: the ones that wait longest.
+/// Maximum segments in the table: those with the oldest undelivered records.
 const MAX_SEGMENTS_SHOWN: usize = 20;
 
 pub fn run(log: &LogContext, args: &cli::Status) -> anyhow::Result<ExitOutcome> {
     if args.watch {
         return watch::run(log, args.interval);
     }
-    // Asked first: a daemon takes a checkpoint before it answers, and what is read afterwards agrees with it.
+    // The request comes first. The daemon saves a checkpoint before it responds, so the files agree with its response.
     let asked = control::send_request(&log.dir, &Request::Status);
     let view = log.view()?;
     let mut document = document::from_files(&view)?;
@@ -34,8 +37,8 @@ pub fn run(log: &LogContext, args: &cli::Status) -> anyhow::Result<ExitOutcome> 
         Ok(ControlResponse::Status(Value::Object(exact))) => {
             document::merge_daemon_status(&mut document, exact)
         }
-        Ok(other) => note!("{}; figures are as of the last checkpoint", document::not_a_status(&other)),
-        Err(error) if view.live => note!("{error}; figures are as of the last checkpoint"),
+        Ok(other) => note!("{}; the figures are as of the last checkpoint", document::not_a_status(&other)),
+        Err(error) if view.live => note!("{error}; the figures are as of the last checkpoint"),
         Err(_) => {}
     }
     match log.json {
@@ -63,17 +66,17 @@ fn print(document: &Value) -> anyhow::Result<()> {
     ]);
     shown.add_row(["size", &text_format::size(number("backlog_bytes"))]);
     shown.add_row(["dead letters", &number("dead").to_string()]);
-    shown.add_row(["watermark", &format!("everything below record {} is done", number("watermark_lsn"))]);
+    shown.add_row(["watermark", &format!("all records below {} are done", number("watermark_lsn"))]);
     shown.add_row(["segments", &segments(number("segments"), number("encrypted_segments"))]);
     shown.add_row([
         "poisoned",
-        if document["poisoned"] == true { "YES: the log takes nothing more" } else { "no" },
+        if document["poisoned"] == true { "YES: the log accepts no records" } else { "no" },
     ]);
     if let Some(error) = document["last_error"].as_str() {
         shown.add_row(["last error", &text_format::without_control_chars(error)]);
     }
     shown.add_row(["daemon", if document["running"] == true { "running" } else { "not running" }]);
-    shown.add_row(["figures", if exact { "the daemon's own, exact" } else { "as of the last checkpoint" }]);
+    shown.add_row(["figures", if exact { "from the daemon, exact" } else { "as of the last checkpoint" }]);
     shown.add_row(["checkpoint", &checkpoint]);
     text_format::print(&shown)?;
     problems::print(document)?;
@@ -85,7 +88,7 @@ fn segments(all: u64, encrypted: u64) -> String {
     match encrypted {
         0 => format!("{all}"),
         _ if encrypted == all => format!("{all}, encrypted"),
-        _ => format!("{all}, {encrypted} of them encrypted, the others from before"),
+        _ => format!("{all}, {encrypted} of them encrypted, the older ones not"),
     }
 }
 

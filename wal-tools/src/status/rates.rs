@@ -1,19 +1,20 @@
-//! Rates and trend, from the answers of one life of the daemon.
+//! Rates and trend from samples of one run of the daemon.
 //!
-//! The daemon's counters and its clock (`uptime_seconds`) come with each answer, so how long an answer took does not matter.
-//! Both begin anew with the daemon: answers of different lives are never compared.
+//! Each response of the daemon contains its counters and its clock (`uptime_seconds`). The duration of a request
+//! therefore does not affect the rates. Counters and clock restart with the daemon, so samples of different runs are
+//! never compared.
 
 use std::collections::VecDeque;
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// Answers that are remembered, for the lines of a frame.
+/// Retained samples, enough for the sparklines.
 const MAX_SAMPLES: usize = 40;
-/// A trend is of this time, or of the last two answers where they are further apart.
+/// Period of the trend, in seconds. If the last two samples are further apart, the trend uses these two.
 const TREND_SECONDS: f64 = 30.0;
 
-/// What is used of one answer.
+/// Members of one response that the rates need.
 #[derive(Clone, Debug, PartialEq)]
 struct Sample {
     started_at: String,
@@ -23,31 +24,31 @@ struct Sample {
     backlog: u64,
 }
 
-/// What two answers or more tell.
+/// Rates and trend from two or more samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct StatusRates {
-    /// Since the last answer; none at the first.
+    /// Records per second since the previous sample. `None` at the first sample.
     pub accepted_per_second: Option<f64>,
-    /// Since the last answer; none at the first.
+    /// Records per second since the previous sample. `None` at the first sample.
     pub delivered_per_second: Option<f64>,
-    /// Over the last 30 seconds; below zero while the backlog falls.
+    /// Records per second over the last 30 seconds. Negative while the backlog falls.
     pub backlog_growth_per_second: Option<f64>,
-    /// At that pace; none unless the backlog falls.
+    /// Time until the backlog is empty at that rate. `None` unless the backlog falls.
     pub seconds_to_empty: Option<f64>,
-    /// Whether the daemon began anew since the last answer.
+    /// Whether the daemon was restarted since the previous sample.
     pub restarted: bool,
 }
 
-/// The answers of this life of the daemon.
+/// The samples of the current run of the daemon.
 #[derive(Default)]
 pub struct SampleWindow {
     samples: VecDeque<Sample>,
-    /// The last answer, also where it is not compared any more.
+    /// The last sample, even if it is no longer in `samples`.
     last: Option<Sample>,
 }
 
 impl Sample {
-    /// None of a document without counters: of the files, or of an older daemon.
+    /// Returns `None` for a document without counters: one from the files, or from an older daemon.
     fn of(document: &Value) -> Option<Self> {
         Some(Self {
             started_at: document["started_at"].as_str()?.to_owned(),
@@ -67,7 +68,7 @@ impl Sample {
 }
 
 impl SampleWindow {
-    /// Takes an answer over, and says what is known now.
+    /// Adds a sample, and returns the rates.
     pub fn add(&mut self, document: &Value) -> StatusRates {
         let Some(sample) = Sample::of(document) else {
             self.samples.clear();
@@ -108,7 +109,7 @@ impl SampleWindow {
         per_second(last.backlog as f64 - first.backlog as f64, last.uptime - first.uptime)
     }
 
-    /// The rate of a counter between each two answers, oldest first.
+    /// Returns the rate of a counter between consecutive samples, oldest first.
     fn rates(&self, counter: impl Fn(&Sample) -> u64) -> Vec<f64> {
         let pairs = self.samples.iter().zip(self.samples.iter().skip(1));
         pairs
@@ -118,23 +119,23 @@ impl SampleWindow {
             .collect()
     }
 
-    /// Records accepted a second, for a line.
+    /// Records accepted per second, for a sparkline.
     pub fn accepted(&self) -> Vec<f64> {
         self.rates(|sample| sample.accepted)
     }
 
-    /// Records delivered a second, for a line.
+    /// Records delivered per second, for a sparkline.
     pub fn delivered(&self) -> Vec<f64> {
         self.rates(|sample| sample.delivered)
     }
 
-    /// The backlog at each answer, for a line.
+    /// The backlog at each sample, for a sparkline.
     pub fn backlog(&self) -> Vec<f64> {
         self.samples.iter().map(|sample| sample.backlog as f64).collect()
     }
 }
 
-/// None where no time has passed.
+/// Returns `None` if no time has passed.
 fn per_second(change: f64, seconds: f64) -> Option<f64> {
     (seconds > 0.0).then(|| change / seconds)
 }
@@ -156,9 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn two_answers_tell_rates_and_a_falling_backlog_its_end() {
+    fn two_samples_give_rates_and_the_end_of_a_falling_backlog() {
         let mut recent = SampleWindow::default();
-        assert_eq!(recent.add(&answer("a", 1.0, 100, 0)), StatusRates::default(), "one answer tells nothing");
+        assert_eq!(
+            recent.add(&answer("a", 1.0, 100, 0)),
+            StatusRates::default(),
+            "one sample gives no rates"
+        );
         let pace = recent.add(&answer("a", 3.0, 120, 60));
         assert_eq!((pace.accepted_per_second, pace.delivered_per_second), (Some(10.0), Some(30.0)));
         assert_eq!((pace.backlog_growth_per_second, pace.seconds_to_empty), (Some(-20.0), Some(3.0)));
@@ -167,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backlog_that_grows_or_is_empty_has_no_end_in_sight() {
+    fn a_growing_or_empty_backlog_has_no_time_to_empty() {
         let mut recent = SampleWindow::default();
         recent.add(&answer("a", 1.0, 10, 0));
         assert_eq!(recent.add(&answer("a", 2.0, 20, 0)).seconds_to_empty, None);
@@ -178,17 +183,17 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_divided_by_no_time() {
+    fn two_samples_at_the_same_time_give_no_rates() {
         let mut recent = SampleWindow::default();
         recent.add(&answer("a", 1.0, 10, 0));
         assert_eq!(recent.add(&answer("a", 1.0, 20, 0)), StatusRates::default());
     }
 
     #[test]
-    fn counters_of_two_lives_are_not_compared() {
+    fn counters_of_two_runs_are_not_compared() {
         let mut recent = SampleWindow::default();
         recent.add(&answer("a", 50.0, 1_000, 10));
-        // More than before: without the start's time it would look like a rate.
+        // The counters are higher than before. Only the start time shows that this is another run.
         let pace = recent.add(&answer("b", 60.0, 2_000, 20));
         assert_eq!(pace, StatusRates { restarted: true, ..StatusRates::default() });
         let pace = recent.add(&answer("b", 61.0, 2_005, 20));
@@ -203,9 +208,12 @@ mod tests {
         assert_eq!(
             recent.add(&answer("a", 9.0, 10, 0)),
             StatusRates::default(),
-            "and none are made across them"
+            "no rates across a sample of the files"
         );
         recent.add(&json!({"backlog": 3}));
-        assert!(recent.add(&answer("b", 90.0, 10, 0)).restarted, "a restart is seen across them");
+        assert!(
+            recent.add(&answer("b", 90.0, 10, 0)).restarted,
+            "a restart is detected across a sample of the files"
+        );
     }
 }

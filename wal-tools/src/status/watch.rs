@@ -1,4 +1,4 @@
-//! `status --watch`: looks again and again, until somebody or something ends it.
+//! `status --watch`: takes samples until a signal, the end of the daemon, or the end of the output.
 
 use std::io;
 use std::io::IsTerminal;
@@ -18,16 +18,16 @@ use crate::log_context::LogContext;
 use crate::output;
 use crate::output::{ExitOutcome, note};
 
-/// How often a wait for an answer looks for an interruption: a person does not notice.
+/// Interval at which a wait for a response checks for an interruption, too short for an operator to notice.
 const INTERRUPT_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What became of one look.
+/// Result of one sample.
 enum PollResult {
-    /// Figures, all from one source at one moment, and why they are not the daemon's.
+    /// The figures, all from one source and one point in time, and the reason why they are not the daemon's.
     Status(Value, Option<String>),
-    /// The daemon that answered before is gone.
+    /// The daemon that responded earlier has stopped.
     Stopped,
-    /// Somebody wants us to end.
+    /// A signal was received.
     Interrupted,
 }
 
@@ -73,7 +73,7 @@ pub fn run(log: &LogContext, interval: Duration) -> anyhow::Result<ExitOutcome> 
     }
 }
 
-/// A terminal that is gone: EIO, which the standard library has no name for.
+/// Whether the terminal was closed: EIO, for which the standard library has no name.
 fn is_hung_up(error: &io::Error) -> bool {
     const EIO: i32 = 5;
     error.raw_os_error() == Some(EIO)
@@ -94,12 +94,12 @@ fn poll(log: &LogContext, interrupt: &Interrupt, has_answered: bool) -> anyhow::
     if !view.live && has_answered {
         return Ok(PollResult::Stopped);
     }
-    // Without a daemon there is nothing to remark: the figures say what they are.
+    // Without a daemon there is no remark, because `source` already names the files.
     Ok(PollResult::Status(document::from_files(&view)?, remark.filter(|_| view.live)))
 }
 
-/// Asks on another thread: a daemon that hangs must not keep us from ending. There is never more than one, because the
-/// next look waits for it. None when somebody wants us to end.
+/// Requests the status on another thread, so that a daemon that hangs cannot block the end of the tool. At most one
+/// such thread exists, because the next sample waits for it. Returns `None` after a signal.
 fn request_status(
     log: &LogContext,
     interrupt: &Interrupt,
@@ -107,7 +107,7 @@ fn request_status(
     let (tell, told) = mpsc::channel();
     let dir = log.dir.clone();
     std::thread::Builder::new().name("ask".to_owned()).spawn(move || {
-        // Nobody listens any more where we are about to end.
+        // The receiver no longer exists if the tool is about to end.
         let _ = tell.send(control::send_request(&dir, &Request::Status));
     })?;
     loop {
@@ -116,7 +116,7 @@ fn request_status(
             Err(mpsc::RecvTimeoutError::Timeout) if interrupt.was_received() => return Ok(None),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                return Err(anyhow!("the thread that asks the daemon has ended: report this as a bug"));
+                return Err(anyhow!("the thread that queries the daemon has ended: report this as a bug"));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One look of `status --watch`, as it is shown: lines on a terminal, one line elsewhere, or one JSON object.
+//! Output of one sample of `status --watch`: a frame on a terminal, one line elsewhere, or one JSON object.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use serde_json::Value;
 use super::rates::{SampleWindow, StatusRates};
 use crate::text_format;
 
-/// The signs of a line of eight heights.
+/// Characters of a sparkline, one for each of its eight heights.
 const SPARK_CHARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// A change below this, in records per second, is shown as no change: three records per minute.
+/// Minimum change in records per second, equal to three records per minute. A smaller change is shown as steady.
 const MIN_CHANGE: f64 = 0.05;
-/// Of the text below a problem.
+/// Indent of the text below a problem.
 const INDENT: &str = "    ";
-/// A terminal that is narrower shows less.
+/// Minimum width for which lines are wrapped. A narrower terminal cuts them.
 const MIN_COLUMNS: usize = 20;
 
-/// What is shown of one look.
+/// One sample and what is needed to print it.
 pub struct WatchView<'a> {
     pub dir: &'a Path,
     pub document: &'a Value,
@@ -32,7 +32,7 @@ pub struct WatchView<'a> {
 }
 
 impl WatchView<'_> {
-    /// The document with what the looks tell, as a line.
+    /// Returns the document and the rates as one line of JSON.
     pub fn json(&self) -> serde_json::Result<String> {
         let mut document = self.document.clone();
         if let (Some(members), Value::Object(pace)) =
@@ -43,7 +43,7 @@ impl WatchView<'_> {
         Ok(format!("{document}\n"))
     }
 
-    /// For a log or a pipe.
+    /// Returns one line of text, for a log or a pipe.
     pub fn line(&self) -> String {
         let StatusRates { accepted_per_second, delivered_per_second, seconds_to_empty, .. } = self.rates;
         let problems: Vec<_> = self.problems().map(|problem| text(problem, "code")).collect();
@@ -66,7 +66,7 @@ impl WatchView<'_> {
         }
     }
 
-    /// For a person at a terminal.
+    /// Returns the lines of a frame, for a terminal.
     pub fn lines(&self, columns: usize) -> Vec<String> {
         let StatusRates { accepted_per_second, delivered_per_second, backlog_growth_per_second, .. } =
             self.rates;
@@ -100,7 +100,7 @@ impl WatchView<'_> {
             row("figures", &self.source(), ""),
         ];
         if self.document["poisoned"] == true {
-            lines.push(row("poisoned", "YES: the log takes nothing more", ""));
+            lines.push(row("poisoned", "YES: the log accepts no records", ""));
         }
         lines.push(String::new());
         lines.extend(self.problem_lines().iter().flat_map(|line| wrapped(line, columns)));
@@ -109,7 +109,7 @@ impl WatchView<'_> {
 
     fn trend(&self, growth: Option<f64>) -> String {
         match (growth, self.rates.seconds_to_empty) {
-            (None, _) => "not known yet: it takes two looks at a running daemon".to_owned(),
+            (None, _) => "unknown until a second sample of a running daemon".to_owned(),
             (Some(growth), _) if growth.abs() < MIN_CHANGE => "→ steady".to_owned(),
             (Some(growth), Some(empty)) => {
                 format!("↓ falls by {}/s, empty in about {}", rate(Some(-growth)), format_seconds(empty))
@@ -121,9 +121,9 @@ impl WatchView<'_> {
 
     fn source(&self) -> String {
         let source = match self.document["source"] == "daemon" {
-            true if self.rates.restarted => "the daemon's own; it was restarted since the last look",
-            true => "the daemon's own, of one moment",
-            false => "of the files, as of the last checkpoint",
+            true if self.rates.restarted => "from the daemon, which was restarted since the last sample",
+            true => "from the daemon, all at the same time",
+            false => "from the files, as of the last checkpoint",
         };
         match self.fallback_reason {
             Some(remark) => format!("{source}: {}", text_format::without_control_chars(remark)),
@@ -154,7 +154,7 @@ impl WatchView<'_> {
         self.document["problems"].as_array().into_iter().flatten()
     }
 
-    /// The moment of the figures, by the daemon's clock where they are its own.
+    /// Time of the figures: from the daemon's clock if the figures are the daemon's, otherwise from the tool's.
     fn timestamp(&self) -> String {
         match self.document["at"].as_str() {
             Some(at) => at.to_owned(),
@@ -174,10 +174,11 @@ impl WatchView<'_> {
     }
 }
 
-/// The frame over the one before it, cut to the terminal: a line that wraps would push the others down.
+/// Draws the frame over the previous one. Lines are cut to the terminal, because a line that wraps would move the
+/// others down.
 pub fn redraw(lines: &[String], (rows, columns): (usize, usize), is_first: bool) -> String {
     let mut shown = String::from(if is_first { "\x1b[2J\x1b[H" } else { "\x1b[H" });
-    // The cursor stands behind the last line.
+    // The last row is left for the cursor.
     for line in lines.iter().take(rows.saturating_sub(1)) {
         shown.extend(line.chars().take(columns));
         shown.push_str("\x1b[K\r\n");
@@ -186,13 +187,13 @@ pub fn redraw(lines: &[String], (rows, columns): (usize, usize), is_first: bool)
     shown
 }
 
-/// Rows and columns of the terminal.
+/// Returns the rows and columns of the terminal.
 pub fn terminal_size() -> (usize, usize) {
     let (rows, columns) = console::Term::stdout().size();
     (rows.into(), columns.into())
 }
 
-/// A line in pieces that fit, parted between words where there is a blank. All but the first have the indent of texts.
+/// Wraps a line between words to `columns`. Every line after the first is indented.
 fn wrapped(line: &str, columns: usize) -> Vec<String> {
     let mut pieces = vec![String::new()];
     let (mut width, limit) = (0, columns.max(MIN_COLUMNS));
@@ -214,7 +215,7 @@ fn row(name: &str, value: &str, line: &str) -> String {
     format!("{name:<14}{value:<32}  {line}").trim_end().to_owned()
 }
 
-/// Values as signs, the largest as the highest.
+/// Draws values as a sparkline. The maximum has the full height.
 fn sparkline(values: &[f64]) -> String {
     let most = values.iter().copied().fold(0.0, f64::max);
     let height = |value: f64| if most > 0.0 { (value / most * 7.0).round() as usize } else { 0 };
@@ -233,7 +234,7 @@ fn rate(rate: Option<f64>) -> String {
     }
 }
 
-/// For programs, which stumble over commas.
+/// Formats a rate for programs, without separators between thousands.
 fn ungrouped(rate: Option<f64>) -> String {
     rate.map_or("-".to_owned(), |rate| format!("{rate:.1}"))
 }
@@ -258,13 +259,13 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_goes_on_in_the_next_line() {
+    fn a_long_text_continues_on_the_next_line() {
         assert_eq!(wrapped("    one two three four five", 20), ["    one two three ", "    four five"]);
         assert_eq!(wrapped("    short", 20), ["    short"]);
     }
 
     #[test]
-    fn values_become_heights_and_none_is_divided_by_zero() {
+    fn a_sparkline_of_zeros_does_not_divide_by_zero() {
         assert_eq!(sparkline(&[0.0, 0.0]), "▁▁");
         assert_eq!(sparkline(&[0.0, 5.0, 10.0]), "▁▅█");
         assert_eq!(sparkline(&[]), "");

@@ -1,4 +1,4 @@
-//! bench-disk: what it says, and what it leaves: nothing.
+//! bench-disk: its measurements, and that its file is removed.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,7 +11,7 @@ fn is_empty(dir: &Path) -> bool {
 }
 
 #[test]
-fn it_measures_each_group_and_removes_its_file() {
+fn bench_disk_measures_each_group_and_removes_its_file() {
     let dir = tempfile::tempdir().unwrap();
     let measured = run(dir.path(), &["--json", "bench-disk", "--seconds", "1"]).assert_exit(0).json();
     let groups = measured["groups"].as_array().unwrap();
@@ -24,12 +24,12 @@ fn it_measures_each_group_and_removes_its_file() {
     assert!(measured["sequential_bytes_per_second"].as_f64().unwrap() > 0.0);
     assert!(is_empty(dir.path()));
     let human = run(dir.path(), &["bench-disk", "--seconds", "1"]).assert_exit(0).out;
-    assert!(human.contains("one client alone: about") && human.contains("64 waiting clients"), "{human}");
+    assert!(human.contains("a single client: about") && human.contains("64 waiting clients"), "{human}");
 }
 
-/// Memory is too good to be true; /dev/shm is a tmpfs wherever there is one.
+/// Memory is too fast to be durable. /dev/shm, where it exists, is a tmpfs.
 #[test]
-fn what_is_too_fast_to_be_durable_is_warned_of() {
+fn a_flush_too_fast_to_be_durable_gives_a_warning() {
     let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return };
     let measured = run(dir.path(), &["--json", "bench-disk", "--seconds", "1"]).assert_exit(0);
     assert_eq!(measured.json()["file_system"], "tmpfs");
@@ -37,7 +37,7 @@ fn what_is_too_fast_to_be_durable_is_warned_of() {
 }
 
 #[test]
-fn an_interruption_removes_the_file_too() {
+fn an_interruption_removes_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = command(dir.path(), &["bench-disk", "--seconds", "600"]);
     let bench = bench.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -1,4 +1,4 @@
-//! dead list, show, requeue, drop: planned, by a daemon, and without one.
+//! dead list, show, requeue, drop: as a plan, through a daemon, and without one.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use forebay_wal::units::Timestamp;
 use forebay_wal::{Lsn, RecordState};
 use serde_json::{Value, json};
 
-/// Ten orders: 3 and 4 are dead, the others sent. And records 11 to 20 cannot be read.
+/// Ten orders: 3 and 4 are dead letters, the others are sent.
 fn log(dir: &Path) -> (TestLog, Vec<CommandId>) {
     let mut daemon = TestLog::start(dir);
     let ids = daemon.accept_many(10);
@@ -70,20 +70,20 @@ fn dead_letters_are_listed_and_shown() {
 }
 
 #[test]
-fn without_apply_there_is_only_a_plan() {
+fn without_apply_only_a_plan_is_printed() {
     let dir = tempfile::tempdir().unwrap();
     drop(log(dir.path()));
     let before = fingerprint(dir.path());
     let plan = run(dir.path(), &["--json", "dead", "requeue", "--all"]).assert_exit(0);
     let expected = [3, 4].map(|lsn| json!({ "lsn": lsn, "action": "requeue", "applied": false }));
     assert_eq!(plan.lines(), expected);
-    assert!(plan.err.contains("after its key's later ones") && plan.err.contains("--apply"), "{plan:?}");
+    assert!(plan.err.contains("after later records of its key") && plan.err.contains("--apply"), "{plan:?}");
     assert!(before == fingerprint(dir.path()));
     run(dir.path(), &["dead", "drop"]).assert_exit(2);
 }
 
 #[test]
-fn without_a_daemon_a_letter_is_requeued_under_its_own_id_and_the_next_start_delivers_it() {
+fn a_letter_requeued_offline_is_delivered_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let (daemon, ids) = log(dir.path());
     drop(daemon);
@@ -105,7 +105,7 @@ fn without_a_daemon_a_letter_is_requeued_under_its_own_id_and_the_next_start_del
 }
 
 #[test]
-fn without_a_daemon_letters_are_dropped_for_good() {
+fn letters_dropped_offline_stay_dropped_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let (daemon, _) = log(dir.path());
     damage(&daemon);
@@ -121,7 +121,7 @@ fn without_a_daemon_letters_are_dropped_for_good() {
 }
 
 #[test]
-fn what_was_dropped_can_be_looked_at_in_its_copy() {
+fn dropped_letters_can_be_read_in_their_copy() {
     let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     drop(log(dir.path()));
     run(dir.path(), &["dead", "drop", "4"]).assert_exit(0);
@@ -137,7 +137,7 @@ fn what_was_dropped_can_be_looked_at_in_its_copy() {
 }
 
 #[test]
-fn a_damaged_range_cannot_be_requeued_and_does_not_keep_others_from_it() {
+fn a_damaged_range_is_skipped_when_others_are_requeued() {
     let dir = tempfile::tempdir().unwrap();
     let (daemon, _) = log(dir.path());
     damage(&daemon);
@@ -150,7 +150,7 @@ fn a_damaged_range_cannot_be_requeued_and_does_not_keep_others_from_it() {
 }
 
 #[test]
-fn a_log_that_is_in_use_by_a_daemon_without_a_socket_is_left_alone() {
+fn a_drop_refuses_a_log_in_use_without_a_socket() {
     let dir = tempfile::tempdir().unwrap();
     let _daemon = log(dir.path());
     let refused = run(dir.path(), &["dead", "drop", "3", "--apply"]).assert_exit(2);
@@ -158,7 +158,7 @@ fn a_log_that_is_in_use_by_a_daemon_without_a_socket_is_left_alone() {
     assert_eq!(run(dir.path(), &["--json", "dead", "list"]).assert_exit(1).lines().len(), 2);
 }
 
-/// Notes what it is asked, and cannot requeue 4.
+/// Records its requests, and fails to requeue 4.
 #[derive(Default)]
 struct RecordingOperator(Mutex<Vec<String>>);
 
@@ -183,7 +183,7 @@ impl Operator for RecordingOperator {
 }
 
 #[test]
-fn a_running_daemon_is_asked_and_its_refusal_is_a_failure() {
+fn a_running_daemon_requeues_and_its_refusal_is_a_failure() {
     let dir = tempfile::tempdir().unwrap();
     let _daemon = log(dir.path());
     let asked = Arc::new(RecordingOperator::default());

@@ -1,4 +1,4 @@
-//! An encrypted log: what shows without the key, what with it, and a change of the master key.
+//! An encrypted log: output with and without the key, and a change of the master key.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use crate::support::*;
 use forebay_wal::{Keys, Lsn};
 use serde_json::json;
 
-/// What no file, and no output without the key, may show.
+/// Texts that no file, and no output without the key, may contain.
 const SECRETS: [&str; 4] = ["hunter2", "o-3", "order.create", "a broker's words"];
 
-/// A key file, of `digit` 64 times.
+/// A key file with 64 times `digit`.
 fn key(home: &Path, digit: &str) -> PathBuf {
     let path = home.join(format!("key-{digit}"));
     std::fs::write(&path, format!("{}\n", digit.repeat(64))).unwrap();
@@ -25,7 +25,7 @@ struct EncryptedLog {
     two: PathBuf,
 }
 
-/// 60 orders: all but 5 and 7 confirmed, 7 dead. The daemon has stopped.
+/// 60 orders: all but 5 and 7 are confirmed, 7 is a dead letter. The daemon has stopped.
 fn stopped() -> EncryptedLog {
     let home = tempfile::tempdir().unwrap();
     let (log, one, two) = (home.path().join("log"), key(home.path(), "1"), key(home.path(), "2"));
@@ -46,7 +46,7 @@ impl EncryptedLog {
         run(&self.log, &[&["--key-file", key.to_str().unwrap()], args].concat())
     }
 
-    /// Both keys: the new one and the one of before.
+    /// Runs `rekey` with the new and the previous key.
     fn rekey(&self, args: &[&str]) -> Run {
         let old = ["--old-key-file", self.one.to_str().unwrap(), "rekey"];
         self.run_with(&self.two, &[&old, args].concat())
@@ -54,7 +54,7 @@ impl EncryptedLog {
 }
 
 #[test]
-fn without_the_key_numbers_times_and_sizes_show_and_one_line_says_what_does_not() {
+fn without_the_key_only_numbers_times_and_sizes_are_shown() {
     let home = stopped();
     let before = fingerprint(&home.log);
     let status = home.run(&["--json", "status"]).assert_exit(0).json();
@@ -88,14 +88,14 @@ fn without_the_key_numbers_times_and_sizes_show_and_one_line_says_what_does_not(
 }
 
 #[test]
-fn with_the_key_everything_shows() {
+fn with_the_key_everything_is_shown() {
     let home = stopped();
     let rows = home.run_with(&home.one, &["--json", "list"]).assert_exit(0);
     assert!(rows.err.is_empty(), "{rows:?}");
     assert_eq!((&rows.lines()[2]["kind"], &rows.lines()[2]["key"]), (&json!("order.create"), &json!("o-3")));
     let id = rows.lines()[2]["id"].as_str().unwrap().to_owned();
     assert!(home.run_with(&home.one, &["show", &id, "--payload"]).assert_exit(0).out.contains("hunter2"));
-    assert!(home.run(&["show", &id]).assert_exit(2).err.contains("an LSN without"));
+    assert!(home.run(&["show", &id]).assert_exit(2).err.contains("needs the log's key"));
     let dead = home.run_with(&home.one, &["--json", "dead", "show", "7"]).assert_exit(0).json();
     assert_eq!((&dead["key"], &dead["reason"]), (&json!("o-7"), &json!("a broker's words")));
     let verified = home.run_with(&home.one, &["--json", "verify", "--deep"]).assert_exit(0).json();
@@ -107,12 +107,12 @@ fn with_the_key_everything_shows() {
 }
 
 #[test]
-fn no_file_shows_what_was_accepted() {
+fn no_file_contains_a_secret_in_plain() {
     let home = stopped();
     for (path, print) in fingerprint(&home.log) {
         let Ok(bytes) = std::fs::read(&path) else { continue };
         for secret in SECRETS {
-            // Kinds stand in the footers of segments, on purpose: status counts by them.
+            // Footers of segments contain kinds on purpose, because status counts by kind.
             let allowed = secret == "order.create" && path.extension().is_some_and(|is| is == "wal");
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
             assert!(!found || allowed, "{secret} in {}: {}", path.display(), print.len());
@@ -121,7 +121,7 @@ fn no_file_shows_what_was_accepted() {
 }
 
 #[test]
-fn what_needs_the_key_is_refused_without_it_and_touches_nothing() {
+fn a_change_without_the_key_is_refused_and_changes_nothing() {
     let home = stopped();
     let before = fingerprint(&home.log);
     for key in [None, Some(&home.two)] {
@@ -129,7 +129,7 @@ fn what_needs_the_key_is_refused_without_it_and_touches_nothing() {
         let run = key.map_or_else(|| home.run(&args), |key| home.run_with(key, &args)).assert_exit(2);
         assert!(run.err.contains("is encrypted"), "{run:?}");
     }
-    // The right key as an old one only: it opens everything, and nothing that is written would be encrypted.
+    // The right key as an old one only: it opens everything, but new records would not be encrypted.
     let old = ["--old-key-file", home.one.to_str().unwrap(), "dead", "requeue", "7", "--apply"];
     assert!(home.run(&old).assert_exit(2).err.contains("--key-file"));
     let bad = home.log.with_file_name("bad");
@@ -140,7 +140,7 @@ fn what_needs_the_key_is_refused_without_it_and_touches_nothing() {
 }
 
 #[test]
-fn an_id_without_the_key_is_refused_and_the_option_that_helps_is_named() {
+fn an_id_without_the_key_is_refused_with_the_option() {
     let home = stopped();
     let rows = home.run_with(&home.one, &["--json", "list"]).lines();
     let id = rows[4]["id"].as_str().unwrap();
@@ -151,15 +151,15 @@ fn an_id_without_the_key_is_refused_and_the_option_that_helps_is_named() {
 }
 
 #[test]
-fn rekey_plans_then_wraps_and_the_old_key_opens_nothing_any_more() {
+fn after_rekey_the_old_key_opens_nothing() {
     let home = stopped();
     let before = fingerprint(&home.log);
     let plan = home.rekey(&[]).assert_exit(0);
-    assert!(plan.out.contains("wrap anew") && plan.err.contains("nothing was changed"), "{plan:?}");
+    assert!(plan.out.contains("re-wrap") && plan.err.contains("nothing was changed"), "{plan:?}");
     assert_eq!(fingerprint(&home.log), before);
     let rows = home.rekey(&["--apply", "--json"]).assert_exit(0);
-    assert!(rows.err.contains("no other is needed"), "{rows:?}");
-    assert!(rows.lines().iter().all(|row| row["action"] == "wrapped anew"), "{rows:?}");
+    assert!(rows.err.contains("no other key is needed"), "{rows:?}");
+    assert!(rows.lines().iter().all(|row| row["action"] == "re-wrapped"), "{rows:?}");
     assert!(rows.lines().iter().any(|row| row["file"] == "dead/letters"));
     assert!(home.run_with(&home.two, &["show", "5", "--payload"]).assert_exit(0).out.contains("hunter2"));
     assert_eq!(
@@ -172,19 +172,19 @@ fn rekey_plans_then_wraps_and_the_old_key_opens_nothing_any_more() {
 }
 
 #[test]
-fn rekey_needs_the_daemon_stopped_and_says_what_it_cannot_open() {
+fn rekey_needs_a_stopped_daemon_and_reports_other_keys() {
     let home = stopped();
     let daemon = TestLog::start_with(&home.log, Keys::read(Some(&home.one), &[]).unwrap());
     assert!(home.rekey(&["--apply"]).assert_exit(2).err.contains("stop the daemon"));
     drop(daemon);
     let run = home.run_with(&home.two, &["rekey", "--apply"]).assert_exit(1);
-    assert!(run.out.contains("opens with") && run.err.contains("stay under another key"), "{run:?}");
+    assert!(run.out.contains("opens with") && run.err.contains("remain under another key"), "{run:?}");
     assert!(run.err.contains("--old-key-file"), "{run:?}");
     assert!(home.run(&["rekey"]).assert_exit(2).err.contains("--key-file"));
 }
 
 #[test]
-fn an_export_shows_payloads_with_the_key_only_and_says_what_is_missing_by_its_exit_code() {
+fn an_export_without_the_key_exits_1_without_payloads() {
     let home = stopped();
     let without = home.run(&["export"]).assert_exit(1);
     assert_eq!(without.lines().len(), 60);
@@ -194,7 +194,7 @@ fn an_export_shows_payloads_with_the_key_only_and_says_what_is_missing_by_its_ex
 }
 
 #[test]
-fn a_replay_and_a_drop_write_nothing_readable() {
+fn a_replay_and_a_drop_write_no_plain_text() {
     let home = stopped();
     home.run(&["replay", "--from", "1", "--apply"]).assert_exit(2);
     let done =
@@ -226,7 +226,7 @@ fn a_repair_needs_the_key_and_changes_nothing_without_it() {
     home.run_with(&home.one, &["verify", "--deep"]).assert_exit(0);
 }
 
-/// Every file with what lies in it.
+/// Every file with its content.
 fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let (mut all, mut open) = (Vec::new(), vec![dir.to_owned()]);
     while let Some(path) = open.pop() {
@@ -239,7 +239,7 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[test]
-fn a_password_that_waits_to_be_hashed_shows_to_nobody() {
+fn an_unhashed_password_is_never_shown() {
     let home = tempfile::tempdir().unwrap();
     let (log, one) = (home.path().join("log"), key(home.path(), "1"));
     let mut daemon = TestLog::start_with(&log, Keys::read(Some(&one), &[]).unwrap());

@@ -1,4 +1,4 @@
-//! export: every record that can be read, with its payload, and a line for each that cannot.
+//! export: every readable record with its payload, and a line for each damaged range.
 
 use crate::support::*;
 use serde_json::json;
@@ -28,7 +28,7 @@ fn every_record_is_exported_with_its_body_as_it_was() {
 }
 
 #[test]
-fn what_is_no_json_by_its_type_keeps_every_byte_and_an_event_its_attributes() {
+fn values_that_are_not_json_keep_every_byte() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = TestLog::start(dir.path());
     daemon.accept_typed("a", "application/avro", b"{\r\n}");
@@ -44,7 +44,7 @@ fn what_is_no_json_by_its_type_keeps_every_byte_and_an_event_its_attributes() {
 }
 
 #[test]
-fn show_prints_bytes_that_are_no_text_in_base64() {
+fn show_prints_binary_values_in_base64() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = TestLog::start(dir.path());
     let (lsn, _) = daemon.accept_typed("a", "application/avro", b"\0\xff\n");
@@ -64,7 +64,7 @@ fn show_prints_bytes_that_are_no_text_in_base64() {
 }
 
 #[test]
-fn filters_are_those_of_list_and_a_range() {
+fn an_export_has_the_filters_of_list_and_a_range() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = TestLog::start(dir.path());
     daemon.accept_many(150);
@@ -88,7 +88,7 @@ fn filters_are_those_of_list_and_a_range() {
 }
 
 #[test]
-fn damage_is_an_entry_a_line_on_stderr_and_the_exit_code() {
+fn damage_is_a_line_on_both_outputs_and_exit_1() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = TestLog::start(dir.path());
     daemon.accept_many(100);

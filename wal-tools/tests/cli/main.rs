@@ -1,4 +1,4 @@
-//! The tool as its operators run it: a program of its own, on logs made with the library.
+//! The tool as operators run it: a separate process, on logs created with the library.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bench_disk;

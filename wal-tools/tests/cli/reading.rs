@@ -1,4 +1,4 @@
-//! status, segments, list, show, tail: what they print, and that they change nothing.
+//! status, segments, list, show, tail: their output, and that they change nothing.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -9,7 +9,8 @@ use forebay_wal::Lsn;
 use forebay_wal::control::{Operator, Server};
 use serde_json::{Value, json};
 
-/// 60 orders in several segments: all but 5, 59 and 60 confirmed, 7 dead, and three users.
+/// 60 orders in several segments, and three users. Orders 5, 59 and 60 wait, 7 is a dead letter, the others are
+/// confirmed.
 fn busy(dir: &std::path::Path) -> TestLog {
     let mut daemon = TestLog::start(dir);
     daemon.accept_many(60);
@@ -23,7 +24,7 @@ fn busy(dir: &std::path::Path) -> TestLog {
 }
 
 #[test]
-fn status_counts_what_waits_by_kind_and_segment() {
+fn status_counts_the_backlog_by_kind_and_segment() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = busy(dir.path());
     let status = run(dir.path(), &["status", "--json"]).assert_exit(0).json();
@@ -46,7 +47,7 @@ fn status_counts_what_waits_by_kind_and_segment() {
     assert_eq!(waiting.iter().map(|segment| segment["backlog"].as_u64().unwrap()).sum::<u64>(), 6);
     assert_eq!(waiting[0]["first_lsn"], 1);
     let human = run(dir.path(), &["status"]).assert_exit(0).out;
-    for words in ["6 records", "user.create", "everything below record 5 is done", "running"] {
+    for words in ["6 records", "user.create", "all records below 5 are done", "running"] {
         assert!(human.contains(words), "{words}: {human}");
     }
 }
@@ -111,7 +112,7 @@ impl Operator for FakeOperator {
 }
 
 #[test]
-fn status_prefers_the_daemons_own_figures_and_says_so() {
+fn status_prefers_the_figures_of_the_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let _daemon = busy(dir.path());
     let server = Server::start(dir.path(), Arc::new(FakeOperator)).unwrap();
@@ -130,7 +131,7 @@ fn status_prefers_the_daemons_own_figures_and_says_so() {
 }
 
 #[test]
-fn segments_says_where_each_lies_and_that_its_checksums_are_right() {
+fn segments_shows_state_and_checksum_of_each() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = busy(dir.path());
     let keep = forebay_wal::Retention { age: std::time::Duration::from_secs(3600), size: u64::MAX };
@@ -153,7 +154,7 @@ fn segments_says_where_each_lies_and_that_its_checksums_are_right() {
 }
 
 #[test]
-fn list_shows_every_record_with_its_fate_newest_last_and_no_payload() {
+fn list_shows_every_record_with_its_state_newest_last() {
     let dir = tempfile::tempdir().unwrap();
     let _daemon = busy(dir.path());
     let run_all = run(dir.path(), &["list", "--json"]).assert_exit(0);
@@ -174,7 +175,7 @@ fn list_shows_every_record_with_its_fate_newest_last_and_no_payload() {
 }
 
 #[test]
-fn list_filters() {
+fn list_applies_its_filters() {
     let dir = tempfile::tempdir().unwrap();
     let _daemon = busy(dir.path());
     let lsns = |args: &[&str]| -> Vec<u64> {
@@ -196,7 +197,7 @@ fn list_filters() {
 }
 
 #[test]
-fn show_finds_a_record_by_number_and_by_id_and_hides_the_payload() {
+fn show_finds_a_record_by_number_and_by_id() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = busy(dir.path());
     let (lsn, id) = daemon.accept("order.create", "last");
@@ -213,7 +214,7 @@ fn show_finds_a_record_by_number_and_by_id_and_hides_the_payload() {
 }
 
 #[test]
-fn show_says_why_there_is_no_such_record() {
+fn show_explains_why_a_record_is_missing() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let _daemon = busy(dir.path());
     let foreign = TestLog::start(other.path()).accept("order.create", "x").1;
@@ -252,7 +253,7 @@ fn tail_shows_the_last_records_and_follows_over_rotations() {
 }
 
 #[test]
-fn reading_changes_not_a_byte_of_a_live_log_nor_of_a_dead_one() {
+fn reading_never_changes_a_byte() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = busy(dir.path());
     let read_all = || {

@@ -1,4 +1,4 @@
-//! repair: the plan, the work, what is refused, and what the exit code says.
+//! repair: the plan, the repairs, refusals and exit codes.
 
 use std::path::Path;
 
@@ -12,7 +12,8 @@ fn log(dir: &Path, records: u64) -> TestLog {
     daemon
 }
 
-/// A stopped log with a damaged record in the middle, a spoilt checkpoint and a torn tail. Which record is damaged.
+/// Makes a stopped log with a damaged record in the middle, a corrupt checkpoint and a torn tail. Returns the number
+/// of the damaged record.
 fn damaged(dir: &Path) -> u64 {
     drop(log(dir, 100));
     let (path, offset, bytes) = record_position(dir, 100);
@@ -24,16 +25,16 @@ fn damaged(dir: &Path) -> u64 {
 }
 
 #[test]
-fn a_sound_log_is_left_as_it_is() {
+fn a_healthy_log_is_not_changed() {
     let dir = tempfile::tempdir().unwrap();
     drop(log(dir.path(), 100));
     std::fs::write(dir.path().join("pending/notes.txt"), "hello").unwrap();
     let mut before = fingerprint(dir.path());
     for args in [&["repair"][..], &["repair", "--apply"]] {
         let run = run(dir.path(), args).assert_exit(0);
-        assert!(run.out.contains("notes.txt"), "named, and left alone: {run:?}");
+        assert!(run.out.contains("notes.txt"), "reported and not changed: {run:?}");
         let mut after = fingerprint(dir.path());
-        // Taking the lock writes one's name into it.
+        // A process writes its name into LOCK when it takes the lock.
         for files in [&mut before, &mut after] {
             files.remove(&dir.path().join("LOCK"));
         }
@@ -44,7 +45,7 @@ fn a_sound_log_is_left_as_it_is() {
 }
 
 #[test]
-fn the_plan_changes_not_a_byte_and_is_what_is_then_done() {
+fn the_plan_changes_nothing_and_equals_what_is_done() {
     let dir = tempfile::tempdir().unwrap();
     let lost = damaged(dir.path());
     let before = fingerprint(dir.path());
@@ -62,7 +63,7 @@ fn the_plan_changes_not_a_byte_and_is_what_is_then_done() {
     for name in done["backups"].as_array().unwrap() {
         let copy = std::fs::read(dir.path().join("quarantine").join(name.as_str().unwrap())).unwrap();
         let part = |file: &String| file.contains(format!("{copy:?}").trim_matches(['[', ']']));
-        assert!(before.values().any(part), "{name} is a copy of what was there");
+        assert!(before.values().any(part), "{name} is a copy of earlier bytes");
     }
     assert_eq!(done["backups"].as_array().unwrap().len(), 3);
     run(dir.path(), &["verify", "--deep"]).assert_exit(0);
@@ -75,7 +76,7 @@ fn the_plan_changes_not_a_byte_and_is_what_is_then_done() {
 }
 
 #[test]
-fn a_person_reads_what_was_found_and_where_the_copies_are() {
+fn the_table_names_findings_remedies_and_copies() {
     let dir = tempfile::tempdir().unwrap();
     damaged(dir.path());
     let planned = run(dir.path(), &["repair"]).assert_exit(1).out;
@@ -86,7 +87,7 @@ fn a_person_reads_what_was_found_and_where_the_copies_are() {
 }
 
 #[test]
-fn a_log_in_use_is_refused_by_naming_the_process_that_has_it() {
+fn repair_of_a_log_in_use_names_the_process() {
     let dir = tempfile::tempdir().unwrap();
     let _daemon = log(dir.path(), 10);
     let before = fingerprint(dir.path());
@@ -99,7 +100,7 @@ fn a_log_in_use_is_refused_by_naming_the_process_that_has_it() {
 }
 
 #[test]
-fn an_older_copy_than_its_checkpoint_is_a_persons_decision() {
+fn repair_refuses_a_log_older_than_its_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = log(dir.path(), 20);
     let path = record_position(dir.path(), 20).0;
@@ -117,10 +118,11 @@ fn an_older_copy_than_its_checkpoint_is_a_persons_decision() {
 }
 
 #[test]
-fn what_nothing_can_mend_is_said_and_is_no_success() {
+fn damage_that_cannot_be_repaired_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     drop(log(dir.path(), 200));
-    // Its second segment as another life would have written it: sound by itself, and not the one the third knows.
+    // The second segment is replaced by one of another run: valid in itself, but not the predecessor that the third
+    // names.
     let other = tempfile::tempdir().unwrap();
     let (first, second) = (record_position(dir.path(), 1).0, record_position(dir.path(), 80).0);
     std::fs::create_dir(other.path().join("pending")).unwrap();

@@ -1,4 +1,4 @@
-//! replay: which records of a range go again, through a daemon and without one.
+//! replay: the records of a range that are delivered again, through a daemon and without one.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use forebay_wal::units::Timestamp;
 use forebay_wal::{Lsn, RecordState, Retention};
 use serde_json::{Value, json};
 
-/// A hundred orders in `acked/` and in `pending/`: 95 to 100 wait, 3 and 4 are dead, the others were sent.
+/// A hundred orders in `acked/` and in `pending/`: 95 to 100 wait, 3 and 4 are dead letters, the others are sent.
 fn log(dir: &Path) -> (TestLog, Vec<CommandId>) {
     let mut daemon = TestLog::start(dir);
     let ids = daemon.accept_many(100);
@@ -24,7 +24,7 @@ fn log(dir: &Path) -> (TestLog, Vec<CommandId>) {
     (daemon, ids)
 }
 
-/// What waits: number, id, and which record it repeats.
+/// The undelivered records: number, id, and the record that each repeats.
 fn waiting(daemon: &TestLog) -> Vec<(u64, CommandId, Option<u64>)> {
     let mut cursor = daemon.log.cursor(Lsn(0));
     let mut all = Vec::new();
@@ -36,7 +36,7 @@ fn waiting(daemon: &TestLog) -> Vec<(u64, CommandId, Option<u64>)> {
 }
 
 #[test]
-fn the_plan_counts_and_changes_not_a_byte() {
+fn a_replay_plan_counts_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     drop(log(dir.path()));
     let before = fingerprint(dir.path());
@@ -55,8 +55,8 @@ fn the_plan_counts_and_changes_not_a_byte() {
     ] {
         assert_eq!(plan[name], value, "{name}");
     }
-    assert!(planned.err.contains("3 records are not delivered yet"), "{planned:?}");
-    assert!(planned.err.contains("after its key's later ones") && planned.err.contains("--apply"));
+    assert!(planned.err.contains("3 records are skipped: they are not delivered yet"), "{planned:?}");
+    assert!(planned.err.contains("after later records of its key") && planned.err.contains("--apply"));
     let human = run(dir.path(), &["replay", "--from", "1"]).assert_exit(0).out;
     assert!(human.contains("to deliver again: 92 records of 1 to 100"), "{human}");
     assert!(fingerprint(dir.path()) == before);
@@ -65,7 +65,7 @@ fn the_plan_counts_and_changes_not_a_byte() {
 }
 
 #[test]
-fn a_range_is_named_by_numbers_ids_or_instants() {
+fn a_range_is_given_by_numbers_ids_or_instants() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = TestLog::start(dir.path());
     daemon.accept_many(5);
@@ -92,7 +92,7 @@ fn a_range_is_named_by_numbers_ids_or_instants() {
 }
 
 #[test]
-fn without_a_daemon_the_next_start_delivers_the_range_again_in_its_order() {
+fn a_range_replayed_offline_is_delivered_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let (daemon, ids) = log(dir.path());
     drop(daemon);
@@ -112,7 +112,7 @@ fn without_a_daemon_the_next_start_delivers_the_range_again_in_its_order() {
 }
 
 #[test]
-fn doing_all_of_it_again_repeats_each_command_once() {
+fn a_second_replay_repeats_each_command_once() {
     let dir = tempfile::tempdir().unwrap();
     drop(log(dir.path()));
     run(dir.path(), &["replay", "--from", "90", "--apply"]).assert_exit(0);
@@ -127,7 +127,7 @@ fn doing_all_of_it_again_repeats_each_command_once() {
 }
 
 #[test]
-fn a_requeued_letter_goes_again_where_it_was_sent_from() {
+fn a_replay_repeats_a_requeued_letter_once() {
     let dir = tempfile::tempdir().unwrap();
     drop(log(dir.path()));
     run(dir.path(), &["dead", "requeue", "3", "--apply"]).assert_exit(0);
@@ -140,7 +140,7 @@ fn a_requeued_letter_goes_again_where_it_was_sent_from() {
 }
 
 #[test]
-fn what_is_gone_or_damaged_is_said() {
+fn a_replay_reports_expired_and_damaged_records() {
     let dir = tempfile::tempdir().unwrap();
     let (mut daemon, _) = log(dir.path());
     daemon.accept_many(1);
@@ -152,15 +152,15 @@ fn what_is_gone_or_damaged_is_said() {
     let (path, offset, _) = record_position(dir.path(), 90);
     overwrite(&path, offset + 40, b"\xff\xff");
     let planned = run(dir.path(), &["--json", "replay", "--from", "1", "--to", "94"]).assert_exit(1);
-    assert!(planned.err.contains(&format!("oldest record still available is {oldest}")), "{planned:?}");
+    assert!(planned.err.contains(&format!("oldest retained record is {oldest}")), "{planned:?}");
     let plan = planned.json();
     assert_eq!((&plan["damaged"], &plan["records"]), (&json!(1), &json!(94 - oldest.0)));
     let done =
         run(dir.path(), &["--json", "replay", "--from", "1", "--to", "94", "--apply"]).assert_exit(1).json();
-    assert_eq!(done["replayed"], plan["records"], "the others go");
+    assert_eq!(done["replayed"], plan["records"], "the other records are replayed");
 }
 
-/// Takes records until it has had enough.
+/// Accepts `room` records, then reports a full disk.
 struct RecordingOperator {
     room: usize,
     taken: Mutex<Vec<Vec<u64>>>,
@@ -172,7 +172,7 @@ impl Operator for RecordingOperator {
     }
 
     fn requeue(&self, _: Lsn, _: &str) -> Result<Lsn, String> {
-        unreachable!("a replay asks for no requeue")
+        unreachable!("a replay requeues nothing")
     }
 
     fn drop_dead_letter(&self, _: Lsn, _: &str) -> Result<(), String> {
@@ -193,7 +193,7 @@ impl Operator for RecordingOperator {
 }
 
 #[test]
-fn a_running_daemon_is_asked_in_bounded_pieces_and_where_it_ends_is_said() {
+fn a_replay_by_a_daemon_stops_and_reports_its_position() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = TestLog::start(dir.path());
     let count = 2 * MAX_REPLAY as u64 + 10;
@@ -206,7 +206,7 @@ fn a_running_daemon_is_asked_in_bounded_pieces_and_where_it_ends_is_said() {
     let done = run(dir.path(), &["--json", "replay", "--from", "1", "--apply"]).assert_exit(2);
     server.stop();
     assert!(
-        done.err.contains("1500 of 2010 records") && done.err.contains("go on with --from 1501"),
+        done.err.contains("1500 of 2010 records") && done.err.contains("continue with --from 1501"),
         "{done:?}"
     );
     assert!(done.err.contains("the disk is full"), "{done:?}");
@@ -218,7 +218,7 @@ fn a_running_daemon_is_asked_in_bounded_pieces_and_where_it_ends_is_said() {
 }
 
 #[test]
-fn a_log_in_use_by_a_daemon_without_a_socket_is_left_alone() {
+fn a_replay_refuses_a_log_in_use_without_a_socket() {
     let dir = tempfile::tempdir().unwrap();
     let _daemon = log(dir.path());
     let refused = run(dir.path(), &["replay", "--from", "1", "--apply"]).assert_exit(2);

@@ -1,4 +1,4 @@
-//! A log made with the library, and the tool run on it as an operator would.
+//! A log created with the library, and runs of the tool on it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use forebay_wal::units::Timestamp;
 use forebay_wal::{Confirmation, DeadLetter, Keys, Lock, Log, Lsn, NewRecord, Options, Writer};
 use serde_json::Value;
 
-/// Small, so that a few dozen records rotate.
+/// Bytes of a segment: small, so that a few dozen records rotate.
 pub const SEGMENT: u64 = 8 << 10;
 
 /// A log with its writer, as a daemon has it.
@@ -65,7 +65,7 @@ impl TestLog {
         self.accept_with(key, |envelope| (envelope.content_type, envelope.value) = (content_type, value))
     }
 
-    /// Accepts one command whose password waits to be hashed.
+    /// Accepts one command whose password is not hashed yet.
     pub fn accept_sealed(&mut self, key: &str, value: &[u8]) -> (Lsn, CommandId) {
         self.accept_as("user.create", key, value, true)
     }
@@ -102,7 +102,7 @@ impl TestLog {
         (1..=count).map(|n| self.accept("order.create", &format!("o-{n}")).1).collect()
     }
 
-    /// What the drain does when Kafka has confirmed.
+    /// Confirms records, like the drain after a confirmation from Kafka.
     pub fn confirm(&self, lsns: impl IntoIterator<Item = u64>) {
         let confirmations: Vec<_> = lsns
             .into_iter()
@@ -117,7 +117,7 @@ impl TestLog {
         self.log.confirm(&confirmations);
     }
 
-    /// What the drain does with a record the broker will never take.
+    /// Stores a record as a dead letter, like the drain after a permanent rejection.
     pub fn store_dead_letter(&self, lsn: Lsn, reason: &str) {
         let record = self.log.read(lsn).unwrap().unwrap();
         let letter = DeadLetter {
@@ -136,7 +136,7 @@ impl TestLog {
     }
 }
 
-/// What a run of the tool left.
+/// Exit code and output of the tool.
 #[derive(Debug)]
 pub struct Run {
     pub code: Option<i32>,
@@ -171,7 +171,7 @@ pub fn run(dir: &Path, args: &[&str]) -> Run {
     run_with(dir, args, Stdio::piped(), Stdio::piped())
 }
 
-/// With these in place of stdout and stderr. What goes into a pipe is shown.
+/// Runs the tool with these as stdout and stderr. Output to a pipe is returned.
 pub fn run_with(dir: &Path, args: &[&str], stdout: Stdio, stderr: Stdio) -> Run {
     let child = command(dir, args).stdout(stdout).stderr(stderr).spawn().unwrap();
     let output = child.wait_with_output().unwrap();
@@ -192,7 +192,7 @@ pub fn full_disk() -> Stdio {
     std::fs::File::options().write(true).open("/dev/full").unwrap().into()
 }
 
-/// Every file with its content, time of change and rights; every directory with its own.
+/// Every file with its content, modification time and permissions; every directory with the latter two.
 pub fn fingerprint(dir: &Path) -> BTreeMap<PathBuf, String> {
     let mut all = BTreeMap::new();
     let mut open = vec![dir.to_owned()];
@@ -209,7 +209,7 @@ pub fn fingerprint(dir: &Path) -> BTreeMap<PathBuf, String> {
     all
 }
 
-/// Where a record lies, as the tool says.
+/// Path, offset and bytes of a record, as the tool shows them.
 pub fn record_position(dir: &Path, lsn: u64) -> (PathBuf, u64, u64) {
     let shown = run(dir, &["--json", "show", &lsn.to_string()]).assert_exit(0).json();
     let name = shown["segment"].as_str().unwrap();
@@ -225,7 +225,7 @@ pub fn overwrite(path: &Path, offset: u64, bytes: &[u8]) {
     file.write_all_at(bytes, offset).unwrap();
 }
 
-/// The segment's file name, as findings give it.
+/// The file name of a segment, as in findings.
 pub fn name(path: &Path) -> &str {
     path.file_name().unwrap().to_str().unwrap()
 }

@@ -1,21 +1,21 @@
-//! What holds for every command: exit codes, where output goes, completions and the manual.
+//! Behaviour common to all commands: exit codes, output streams, completions and the manual.
 
 use std::process::{Command, Stdio};
 
 use crate::support::*;
 
 #[test]
-fn mistakes_and_unusable_directories_exit_2_and_print_nothing_to_stdout() {
+fn usage_errors_exit_2_and_print_nothing_to_stdout() {
     let dir = tempfile::tempdir().unwrap();
     for args in [&["status"][..], &["list"], &["frobnicate"], &["show"], &["list", "--state", "lost"]] {
         let run = run(dir.path(), args).assert_exit(2);
         assert!(run.out.is_empty() && !run.err.is_empty(), "{run:?}");
     }
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was made");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "no file was created");
 }
 
 #[test]
-fn an_interval_is_from_half_a_second_to_an_hour_and_belongs_to_watch() {
+fn an_interval_has_limits_and_requires_watch() {
     let dir = tempfile::tempdir().unwrap();
     for interval in ["0", "499ms", "3601", "soon"] {
         let said = run(dir.path(), &["status", "--watch", "--interval", interval]).assert_exit(2).err;
@@ -24,9 +24,9 @@ fn an_interval_is_from_half_a_second_to_an_hour_and_belongs_to_watch() {
     assert!(run(dir.path(), &["status", "--interval", "1s"]).assert_exit(2).err.contains("--watch"));
 }
 
-/// The directory beside the log's, say.
+/// For example a directory next to the log's.
 #[test]
-fn a_directory_without_a_log_is_called_that_and_a_cause_is_said_once() {
+fn a_directory_without_a_log_is_reported_with_one_cause() {
     let dir = tempfile::tempdir().unwrap();
     let run = |name: &str| run(&dir.path().join(name), &["status"]).assert_exit(2).err;
     assert!(run("").contains("holds no log: a log's directory has a folder pending/ in it"));
@@ -36,7 +36,7 @@ fn a_directory_without_a_log_is_called_that_and_a_cause_is_said_once() {
 }
 
 #[test]
-fn the_directory_is_found_as_the_contract_says() {
+fn the_directory_is_found_by_environment_or_default() {
     let home = tempfile::tempdir().unwrap();
     TestLog::start(&home.path().join("forebay-data/wal")).accept_many(2);
     TestLog::start(&home.path().join("elsewhere")).accept_many(5);
@@ -50,7 +50,7 @@ fn the_directory_is_found_as_the_contract_says() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_ends_it_quietly() {
+fn a_reader_that_closes_the_pipe_is_no_failure() {
     let dir = tempfile::tempdir().unwrap();
     TestLog::start(dir.path()).accept_many(2_000);
     let mut child = command(dir.path(), &["--json", "list"])
@@ -64,11 +64,11 @@ fn a_reader_that_has_seen_enough_ends_it_quietly() {
 }
 
 #[test]
-fn a_closed_pipe_ends_output_quietly_and_leaves_the_exit_code_of_a_verdict() {
+fn a_closed_pipe_keeps_the_exit_code_of_findings() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = TestLog::start(dir.path());
     daemon.accept_many(50);
-    // Without one the tools have something to say.
+    // Without a checkpoint the tool prints a finding.
     daemon.checkpoint();
     drop(daemon);
     for args in [&["completions", "bash"][..], &["man"], &["--help"], &["export"], &["verify"]] {
@@ -139,7 +139,7 @@ fn each_command_has_a_manual_page_of_its_own() {
 }
 
 #[test]
-fn a_key_cannot_steer_the_terminal() {
+fn a_key_cannot_send_control_codes_to_the_terminal() {
     let dir = tempfile::tempdir().unwrap();
     TestLog::start(dir.path()).accept("order.create", "\u{1b}[2Jgone\nnext");
     let listed = run(dir.path(), &["list"]).assert_exit(0).out;

@@ -1,4 +1,4 @@
-//! verify: what is wrong, where, and what is not wrong beside a live writer.
+//! verify: findings with their positions, and no false findings while a writer runs.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,13 +18,13 @@ fn log(dir: &Path, records: u64) -> TestLog {
     daemon
 }
 
-/// The findings of a log that has some.
+/// The findings of a damaged log.
 fn findings(dir: &Path) -> Vec<Value> {
     run(dir, &["--json", "verify"]).assert_exit(1).json()["findings"].as_array().unwrap().clone()
 }
 
 #[test]
-fn a_sound_log_has_no_findings() {
+fn a_healthy_log_has_no_findings() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = log(dir.path(), 100);
     for args in [&["--json", "verify"][..], &["--json", "verify", "--deep"]] {
@@ -41,7 +41,7 @@ fn a_sound_log_has_no_findings() {
 }
 
 #[test]
-fn a_flipped_bit_is_found_by_segment_and_offset_wherever_it_is() {
+fn a_flipped_bit_is_reported_with_segment_and_offset() {
     let dir = tempfile::tempdir().unwrap();
     drop(log(dir.path(), 100));
     for lsn in [1, 30, 99] {
@@ -63,7 +63,7 @@ fn a_flipped_bit_is_found_by_segment_and_offset_wherever_it_is() {
 }
 
 #[test]
-fn a_torn_tail_is_a_finding_when_the_daemon_is_dead_and_none_while_it_writes() {
+fn a_torn_tail_is_a_finding_only_without_a_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = log(dir.path(), 20);
     let (path, offset, bytes) = record_position(dir.path(), 20);
@@ -79,7 +79,7 @@ fn a_torn_tail_is_a_finding_when_the_daemon_is_dead_and_none_while_it_writes() {
 }
 
 #[test]
-fn promised_bytes_that_changed_are_damage_beside_a_live_daemon_too() {
+fn changed_durable_bytes_are_damage_even_during_writes() {
     let dir = tempfile::tempdir().unwrap();
     let _daemon = log(dir.path(), 20);
     let (path, offset, _) = record_position(dir.path(), 20);
@@ -89,7 +89,7 @@ fn promised_bytes_that_changed_are_damage_beside_a_live_daemon_too() {
 }
 
 #[test]
-fn a_missing_or_spoilt_checkpoint_is_a_finding() {
+fn a_missing_or_corrupt_checkpoint_is_a_finding() {
     let dir = tempfile::tempdir().unwrap();
     drop(log(dir.path(), 20));
     let path = dir.path().join("checkpoint");
@@ -102,7 +102,7 @@ fn a_missing_or_spoilt_checkpoint_is_a_finding() {
 }
 
 #[test]
-fn what_lies_where_it_should_not_and_what_is_gone_is_named() {
+fn missing_foreign_and_unknown_files_are_findings() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     drop(log(dir.path(), 200));
     drop(log(other.path(), 1));
@@ -140,7 +140,7 @@ fn a_log_that_ends_before_its_checkpoint_is_a_finding() {
 }
 
 #[test]
-fn deep_checks_that_a_record_is_where_its_id_says() {
+fn a_deep_check_finds_records_without_an_envelope() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = log(dir.path(), 3);
     let at = Timestamp::now();
@@ -153,7 +153,7 @@ fn deep_checks_that_a_record_is_where_its_id_says() {
     assert!(deep["findings"][0]["detail"].as_str().unwrap().contains("record 4"));
 }
 
-/// A writer appends, rotates, takes checkpoints, and lets delivered segments go while `read` reads.
+/// Runs `read` repeatedly, while a writer appends, rotates, saves checkpoints and expires delivered segments.
 fn beside_a_writer(dir: &Path, mut read: impl FnMut() -> Result<(), String>) {
     let mut daemon = log(dir, 10);
     let (stop, accepted) = (AtomicBool::new(false), AtomicU64::new(10));
@@ -164,7 +164,7 @@ fn beside_a_writer(dir: &Path, mut read: impl FnMut() -> Result<(), String>) {
             while !stop.load(Ordering::Relaxed) {
                 daemon.accept_many(40);
                 let end = accepted.fetch_add(40, Ordering::Relaxed) + 40;
-                // Now and then all of it, so that the watermark lies at the end.
+                // Sometimes confirms all records, so that the watermark is at the end.
                 let left = if end % 200 == 10 { 0 } else { 20 };
                 daemon.confirm(end.saturating_sub(59).max(1)..=end - left);
                 daemon.log.run_maintenance(keep, Timestamp::now()).unwrap();
@@ -179,7 +179,7 @@ fn beside_a_writer(dir: &Path, mut read: impl FnMut() -> Result<(), String>) {
 }
 
 #[test]
-fn no_command_calls_anything_wrong_beside_a_live_writer() {
+fn commands_report_no_findings_while_a_writer_runs() {
     let dir = tempfile::tempdir().unwrap();
     beside_a_writer(dir.path(), || {
         for args in [&["--json", "verify", "--deep"][..], &["segments"], &["--json", "status"], &["tail"]] {
@@ -195,7 +195,7 @@ fn no_command_calls_anything_wrong_beside_a_live_writer() {
 }
 
 #[test]
-fn no_look_of_many_finds_anything_beside_a_live_writer() {
+fn repeated_snapshots_have_no_findings_while_a_writer_runs() {
     let dir = tempfile::tempdir().unwrap();
     beside_a_writer(dir.path(), || {
         let directory = LogDirectory::open(dir.path()).map_err(|e| e.to_string())?;

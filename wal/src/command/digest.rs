@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_depends_on_the_secret_and_on_where_parts_end() {
+    fn a_digest_depends_on_secret_and_part_boundaries() {
         let digest = KeyedDigest::new(&[7; 32]).of(&[b"ab", b"c"]);
         assert_eq!(KeyedDigest::new(&[7; 32]).of(&[b"ab", b"c"]), digest);
         assert_ne!(KeyedDigest::new(&[8; 32]).of(&[b"ab", b"c"]), digest);

@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_envelope_is_an_error_or_a_shorter_one_never_a_panic() {
+    fn a_truncated_envelope_never_panics() {
         let mut bytes = Vec::new();
         full().encode(&mut bytes);
         for end in 0..bytes.len() {

@@ -1,8 +1,5 @@
 //! Fuzz target: the payload of a record, and a command id as a client writes it.
-#![allow(
-    clippy::expect_used,
-    reason = "a violated invariant must end the program, so that the fuzzer finds it"
-)]
+#![allow(clippy::expect_used, reason = "fuzzing needs a panic on each violated invariant")]
 
 use super::{CommandId, Envelope, IdGenerator, headers, requeued_record};
 use crate::units::{Lsn, Timestamp};
@@ -14,8 +11,8 @@ pub fn command(data: &[u8]) {
         && let Ok(id) = text.parse::<CommandId>()
     {
         assert_eq!(id.to_string(), text.to_uppercase());
-        let mint = IdGenerator::new(&[1; 16], &[2; 32]);
-        let _ = mint.lsn(&id);
+        let generator = IdGenerator::new(&[1; 16], &[2; 32]);
+        let _ = generator.lsn(&id);
     }
     let again = requeued_record(data, Lsn(1), Lsn(2));
     let Ok(read) = Envelope::decode(data) else {

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_read_back_as_they_were_written_and_no_part_of_them_reads_as_all() {
+    fn headers_read_back_and_truncated_ones_differ() {
         let long = "x".repeat(70_000);
         let pairs = [("a", ""), ("", "b"), ("ce_größe", &long)];
         let bytes = Headers::encode(pairs);

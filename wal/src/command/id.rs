@@ -197,39 +197,39 @@ impl IdGenerator {
 mod tests {
     use super::*;
 
-    fn mint() -> IdGenerator {
+    fn generator() -> IdGenerator {
         IdGenerator::new(&[7; 16], &[9; 32])
     }
 
     #[test]
     fn an_id_leads_back_to_its_record() {
-        let id = mint().generate(Timestamp(1_795_176_000_123), Lsn(42), [3; 9]);
+        let id = generator().generate(Timestamp(1_795_176_000_123), Lsn(42), [3; 9]);
         let read: CommandId = id.to_string().to_lowercase().parse().unwrap();
         assert_eq!(read, id);
         assert_eq!(id.to_string().len(), TEXT_LEN);
-        assert_eq!(mint().lsn(&read), Ok(Lsn(42)));
+        assert_eq!(generator().lsn(&read), Ok(Lsn(42)));
         assert_eq!(read.accepted_at(), Timestamp(1_795_176_000_123));
     }
 
     #[test]
-    fn an_id_of_another_log_is_told_apart() {
+    fn an_id_of_another_log_is_detected() {
         let id = IdGenerator::new(&[8; 16], &[9; 32]).generate(Timestamp(1), Lsn(42), [3; 9]);
-        assert_eq!(mint().lsn(&id), Err(IdError::OtherLog));
-        assert!(!id.is_of_same_log(&mint().generate(Timestamp(1), Lsn(42), [3; 9])));
+        assert_eq!(generator().lsn(&id), Err(IdError::OtherLog));
+        assert!(!id.is_of_same_log(&generator().generate(Timestamp(1), Lsn(42), [3; 9])));
     }
 
     #[test]
-    fn daemons_with_one_secret_know_the_ids_of_each_other_and_no_invented_ones() {
+    fn daemons_with_one_secret_recognise_only_real_ids() {
         let seal = |secret: u8| {
             let seal = IdSeal::default();
             seal.set(&[secret; 32]);
             seal
         };
-        let sealed = mint().with_seal(seal(5));
+        let sealed = generator().with_seal(seal(5));
         for number in 0..200 {
             let id = sealed.generate(Timestamp(number), Lsn(number), [number as u8; 9]);
             assert_eq!(sealed.lsn(&id), Ok(Lsn(number)), "the seal does not affect the LSN");
-            assert_eq!(mint().lsn(&id), Ok(Lsn(number)));
+            assert_eq!(generator().lsn(&id), Ok(Lsn(number)));
             assert!(id.has_seal(&seal(5)));
             assert!(
                 !id.has_seal(&seal(6)) && !id.has_seal(&IdSeal::default()),
@@ -240,21 +240,21 @@ mod tests {
                 changed.0[byte] ^= 1;
                 assert!(!changed.has_seal(&seal(5)), "byte {byte}");
             }
-            let unsealed = mint().generate(Timestamp(number), Lsn(number), [number as u8; 9]);
+            let unsealed = generator().generate(Timestamp(number), Lsn(number), [number as u8; 9]);
             assert!(!unsealed.has_seal(&seal(5)));
         }
     }
 
     #[test]
     fn ids_sort_by_time_and_do_not_show_the_lsn() {
-        let early = mint().generate(Timestamp(1_000), Lsn(9), [255; 9]);
-        let late = mint().generate(Timestamp(1_001), Lsn(1), [0; 9]);
+        let early = generator().generate(Timestamp(1_000), Lsn(9), [255; 9]);
+        let late = generator().generate(Timestamp(1_001), Lsn(1), [0; 9]);
         assert!(early.to_string() < late.to_string());
         assert_ne!(early.0[LSN_AT..RANDOM_AT], [0, 0, 0, 0, 0, 9]);
     }
 
     #[test]
-    fn what_is_not_an_id_is_refused() {
+    fn an_invalid_id_is_refused() {
         for text in ["", "01JD", &"U".repeat(TEXT_LEN), &"é".repeat(20)] {
             assert_eq!(text.parse::<CommandId>(), Err(IdError::Malformed), "{text}");
         }

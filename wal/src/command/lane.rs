@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lanes_are_the_ones_written_into_every_log_so_far() {
+    fn lanes_match_those_in_existing_logs() {
         assert_eq!(lane(Some(b"ada"), Lsn(1)), 0x68);
         assert_eq!(lane(Some(b"order-1"), Lsn(1)), 0xef);
         assert_eq!(lane(Some(b""), Lsn(1)), 0);

@@ -13,7 +13,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_told_by_the_subtype_or_its_suffix() {
+    fn json_is_detected_by_subtype_or_suffix() {
         for json in ["application/json", "text/JSON; charset=utf-8", "application/vnd.a+json;x=y", "a/b+json"]
         {
             assert!(is_json(json), "{json}");

@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_belongs_to_the_account_that_sent_it_and_to_no_other_of_its_name() {
+    fn a_command_belongs_to_its_account_not_to_its_name() {
         let owns = |own: Option<u64>, sender: Option<&str>, senders: Option<u64>, accepted: u64| {
             owner(own).owns(sender, senders.map(Timestamp), Timestamp(accepted))
         };

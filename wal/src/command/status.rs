@@ -6,7 +6,7 @@ use super::{CommandId, has_consumer};
 use crate::units::Timestamp;
 
 /// State of a command. `Applied` and `Rejected` are reported by a forebay consumer. Kinds without a consumer end at
-/// `SentCommand`.
+/// `Sent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CommandState {

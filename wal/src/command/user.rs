@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_callers_name_has_as_many_characters_as_the_columns_and_no_nul() {
+    fn a_callers_name_fits_the_columns_and_has_no_nul() {
         for (name, storable) in [
             ("service:billing", true),
             (&*"ğ".repeat(255), true),

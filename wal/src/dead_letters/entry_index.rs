@@ -53,7 +53,7 @@ impl EntryIndex {
         let before = (self.entries.remove(&lsn), self.removed.remove(&lsn));
         self.ranges.remove(&lsn);
         self.damage.remove(&lsn);
-        let dead = before.0.map_or(0, |place| place.len) + before.1.map_or(0, |gone| gone.len);
+        let dead = before.0.map_or(0, |place| place.len) + before.1.map_or(0, |removed| removed.len);
         self.live_bytes = (self.live_bytes + len as u64).saturating_sub(dead as u64);
         let (to, is_damage) = match head {
             EntryHeader::Damage(damage) => (Lsn(damage.lsn_to), true),
@@ -75,9 +75,9 @@ impl EntryIndex {
     }
 
     /// Adds a removed entry from a saved index.
-    pub fn add_saved_removed(&mut self, (lsn, gone): (Lsn, RemovedEntry)) {
-        self.live_bytes += gone.len as u64;
-        self.removed.insert(lsn, gone);
+    pub fn add_saved_removed(&mut self, (lsn, removed): (Lsn, RemovedEntry)) {
+        self.live_bytes += removed.len as u64;
+        self.removed.insert(lsn, removed);
     }
 
     fn insert(&mut self, lsn: Lsn, place: EntryLocation) {
@@ -133,24 +133,24 @@ impl EntryIndex {
 
     /// All removed entries.
     pub fn removed(&self) -> impl Iterator<Item = (Lsn, RemovedEntry)> {
-        self.removed.iter().map(|(&lsn, &gone)| (lsn, gone))
+        self.removed.iter().map(|(&lsn, &removed)| (lsn, removed))
     }
 
     /// The first `most` removed entries from `lsn` on.
     pub fn removed_from(&self, lsn: Lsn, most: usize) -> Vec<(Lsn, RemovedEntry)> {
-        self.removed.range(lsn..).take(most).map(|(&lsn, &gone)| (lsn, gone)).collect()
+        self.removed.range(lsn..).take(most).map(|(&lsn, &removed)| (lsn, removed)).collect()
     }
 
     /// The last record of the entry that covers this one, whether the entry was removed or not.
     pub fn last_covered(&self, lsn: Lsn) -> Option<Lsn> {
         let here = self.entries.range(..=lsn).next_back().map(|(_, place)| place.to);
-        let gone = self.removed.range(..=lsn).next_back().map(|(_, gone)| gone.to);
-        here.max(gone).filter(|&to| to >= lsn)
+        let removed = self.removed.range(..=lsn).next_back().map(|(_, removed)| removed.to);
+        here.max(removed).filter(|&to| to >= lsn)
     }
 
     /// How the entry was removed, if it was.
     pub fn removal(&self, lsn: Lsn) -> Option<Removal> {
-        self.removed.get(&lsn).map(|gone| gone.removal)
+        self.removed.get(&lsn).map(|removed| removed.removal)
     }
 
     /// Drops removed entries whose records are all below `oldest` and can no longer be queried. A requeued entry stays
@@ -158,17 +158,17 @@ impl EntryIndex {
     pub fn drop_removed_below(&mut self, oldest: Lsn) {
         let mut kept = BTreeMap::new();
         // A requeued record has a larger number, so its state is decided before that of the first record.
-        while let Some((lsn, gone)) = self.removed.pop_last() {
-            let lives_on = match gone.removal {
+        while let Some((lsn, removed)) = self.removed.pop_last() {
+            let lives_on = match removed.removal {
                 Removal::Requeued(next) => {
                     next >= oldest || self.entries.contains_key(&next) || kept.contains_key(&next)
                 }
                 Removal::Dropped => false,
             };
-            if gone.to >= oldest || lives_on {
-                kept.insert(lsn, gone);
+            if removed.to >= oldest || lives_on {
+                kept.insert(lsn, removed);
             } else {
-                self.live_bytes = self.live_bytes.saturating_sub(gone.len as u64);
+                self.live_bytes = self.live_bytes.saturating_sub(removed.len as u64);
             }
         }
         self.removed = kept;

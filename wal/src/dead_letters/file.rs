@@ -98,9 +98,9 @@ impl DeadLetterFile {
     pub fn load_from(self, mut known: EntryIndex, mut end: u64) -> io::Result<LoadedFile> {
         let len = self.file.size()?;
         let mut scanner = self.scanner(len);
-        let mut promised = end;
-        let mut trouble = None;
-        let mut holes = Vec::new();
+        let mut durable_end = end;
+        let mut read_error = None;
+        let mut gaps = Vec::new();
         while end < len {
             if let Ok(found) = scanner.frame_at(end)? {
                 if let Some((head, body)) = entry::split(found.payload) {
@@ -109,44 +109,36 @@ impl DeadLetterFile {
                     match entry::read(lsn, head.clone(), body, self.key()) {
                         Ok(_) => known.apply(lsn, &head, end, found.len),
                         Err(entry::ForgedEntry) => {
-                            trouble =
+                            read_error =
                                 Some(format!("the dead letter of record {lsn} in dead/letters was altered"));
                         }
                     }
                 }
                 end += found.len as u64;
-                promised = promised.max(found.meta.flushed.into());
+                durable_end = durable_end.max(found.meta.flushed.into());
                 continue;
             }
             let behind = scanner.resync(end + frame::ALIGN as u64, 0..=u64::MAX)?;
             let Some((next, _)) = behind else { break };
-            holes.push((end, next));
+            gaps.push((end, next));
             end = next;
         }
-        let (mut torn, mut has_hole) = (None, false);
+        let (mut torn, mut has_gap) = (None, false);
         // After a crash, any part of the last write may be missing, even with later parts present. Bytes below a
         // durable offset were complete once.
-        if let Some((from, to)) = holes.iter().rfind(|(from, _)| *from < promised) {
-            trouble = Some(format!("bytes {from} to {to} of dead/letters are damaged; the rest was read"));
-        } else if let Some(&(from, to)) = holes.first() {
-            (torn, has_hole) = (Some((from, to)), true);
+        if let Some((from, to)) = gaps.iter().rfind(|(from, _)| *from < durable_end) {
+            read_error = Some(format!("bytes {from} to {to} of dead/letters are damaged; the rest was read"));
+        } else if let Some(&(from, to)) = gaps.first() {
+            (torn, has_gap) = (Some((from, to)), true);
         }
         // No durable offset covers the last entries, so unreadable bytes may have been flushed.
         if let Some(detail) = scanner.unreadable(&(0..len)).detail(RELATIVE_PATH) {
-            trouble = Some(format!("some dead letters are lost, the rest was read; {detail}"));
+            read_error = Some(format!("some dead letters are lost, the rest was read; {detail}"));
         }
         if end < len {
             torn = Some((torn.map_or(end, |(from, _)| from), len));
         }
-        Ok(LoadedFile {
-            letters: self,
-            index: known,
-            end,
-            torn,
-            has_gap: has_hole,
-            read_error: trouble,
-            durable_end: promised,
-        })
+        Ok(LoadedFile { letters: self, index: known, end, torn, has_gap, read_error, durable_end })
     }
 }
 

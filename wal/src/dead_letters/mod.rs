@@ -35,6 +35,6 @@ mod tests;
 
 pub use file_header::is_encrypted;
 pub use open::missing_keys;
-pub use saved_index::remove as forget_places;
+pub use saved_index::remove as remove_saved_index;
 pub use store::DeadLetterStore;
 pub use types::{DIR, DamagedRange, DeadEntry, FILE, RELATIVE_PATH, Removal, SealedLetter};

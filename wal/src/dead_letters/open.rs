@@ -79,19 +79,19 @@ impl DeadLetterStore {
         };
         let (loaded, saved_to) = load(&*fs, dir, DeadLetterFile::new(file, head), keys)?;
         loaded.make_durable(&*fs, dir)?;
-        let (has_hole, mut trouble) = (loaded.has_gap, lost.or(loaded.read_error.clone()));
+        let (has_gap, mut read_error) = (loaded.has_gap, lost.or(loaded.read_error.clone()));
         let store = Self::from_loaded(fs, path, keys, loaded);
         store.saved_to.store(saved_to, Ordering::Relaxed);
         // No plaintext remains after encryption is turned on, and no key is needed after it is turned off.
         let is_due = || store.lock_state().file.is_encrypted() != keys.current().is_some();
-        if has_hole || is_due() {
+        if has_gap || is_due() {
             store.rewrite()?;
         }
         if is_due() {
             let detail = "some dead letters in dead/letters cannot be read: the file stays as it was, encrypted or not";
-            trouble.get_or_insert_with(|| detail.to_owned());
+            read_error.get_or_insert_with(|| detail.to_owned());
         }
-        Ok((store, trouble))
+        Ok((store, read_error))
     }
 
     /// The same, read-only. Returns no store if the file does not exist or its header cannot be read.
@@ -110,8 +110,8 @@ impl DeadLetterStore {
             return Ok((None, Some(header_error(RELATIVE_PATH, &unreadable))));
         }
         let loaded = DeadLetterFile::new(file, file_header::read(&block, keys)?).load_all()?;
-        let trouble = loaded.read_error.clone();
-        Ok((Some(Self::from_loaded(fs, path, keys, loaded)), trouble))
+        let read_error = loaded.read_error.clone();
+        Ok((Some(Self::from_loaded(fs, path, keys, loaded)), read_error))
     }
 
     /// The range that a start truncated after copying it: a torn write, or damaged entries above every durable offset.

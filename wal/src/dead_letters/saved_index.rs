@@ -144,7 +144,7 @@ fn decode_removed(block: &[u8; BLOCK_LEN]) -> (Lsn, RemovedEntry) {
 /// The block after the entries.
 struct IndexFooter {
     entries: u64,
-    gone: u64,
+    removed: u64,
     end: u64,
     tail: u32,
     crc: u32,
@@ -152,14 +152,14 @@ struct IndexFooter {
 
 impl IndexFooter {
     fn decode(block: &[u8; BLOCK_LEN]) -> Self {
-        let [entries, gone, end, _] = numbers(block);
+        let [entries, removed, end, _] = numbers(block);
         let crc = |at| u32::from_le_bytes(array(block, at));
-        Self { entries, gone, end, tail: crc(24), crc: crc(28) }
+        Self { entries, removed, end, tail: crc(24), crc: crc(28) }
     }
 
     /// Number of blocks before the footer.
     fn blocks(&self) -> Option<u64> {
-        self.entries.checked_add(self.gone)?.checked_add(1)
+        self.entries.checked_add(self.removed)?.checked_add(1)
     }
 }
 
@@ -186,7 +186,7 @@ impl IndexWriter {
     }
 
     fn end(mut self, footer: &IndexFooter) -> io::Result<()> {
-        let numbers = block([footer.entries, footer.gone, footer.end, footer.tail.into()]);
+        let numbers = block([footer.entries, footer.removed, footer.end, footer.tail.into()]);
         self.add(&numbers[..BLOCK_LEN - 4])?;
         self.write()?;
         let crc = self.hasher.clone().finalize();
@@ -203,7 +203,7 @@ pub fn save(
     letters: &DeadLetterFile,
     end: u64,
     entries: impl Iterator<Item = (Lsn, EntryLocation)>,
-    gone: impl Iterator<Item = (Lsn, RemovedEntry)>,
+    removed: impl Iterator<Item = (Lsn, RemovedEntry)>,
 ) -> io::Result<()> {
     let path = letters_path.with_file_name(FILE);
     let temporary = fs::temporary_path(&path);
@@ -211,19 +211,19 @@ pub fn save(
     let mut out = IndexWriter { file, buffer: Vec::new(), at: 0, hasher: Hasher::new() };
     out.add(&header(letters.salt()))?;
     let mut footer =
-        IndexFooter { entries: 0, gone: 0, end, tail: tail_checksum(&*letters.file, end)?, crc: 0 };
+        IndexFooter { entries: 0, removed: 0, end, tail: tail_checksum(&*letters.file, end)?, crc: 0 };
     for (lsn, place) in entries.filter(|(_, place)| place.offset < end) {
         footer.entries += 1;
         let damage = if place.is_damage { DAMAGE_FLAG } else { 0 };
         out.add(&block([lsn.0, place.to.0, place.offset, place.len as u64 | damage]))?;
     }
-    for (lsn, gone) in gone {
-        footer.gone += 1;
-        let requeued_as = match gone.removal {
+    for (lsn, removed) in removed {
+        footer.removed += 1;
+        let requeued_as = match removed.removal {
             Removal::Dropped => 0,
             Removal::Requeued(lsn) => lsn.0,
         };
-        out.add(&block([lsn.0, gone.to.0, gone.len as u64, requeued_as]))?;
+        out.add(&block([lsn.0, removed.to.0, removed.len as u64, requeued_as]))?;
     }
     out.end(&footer)?;
     fs::durable_rename(fs, &temporary, &path)

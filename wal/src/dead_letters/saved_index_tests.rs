@@ -37,7 +37,7 @@ fn saved(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_start_reads_only_the_letters_that_came_since_and_an_inspection_reads_all() {
+fn a_start_reads_only_new_entries_an_inspection_all() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(RELATIVE_PATH);
     let (store, _) = open(dir.path());
@@ -107,7 +107,7 @@ fn run_random_steps(seed: u64) -> u32 {
 }
 
 #[test]
-fn places_that_are_damaged_or_of_other_letters_are_not_used() {
+fn a_damaged_or_foreign_saved_index_is_not_used() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(RELATIVE_PATH);
     let (store, _) = open(dir.path());
@@ -140,7 +140,7 @@ fn places_that_are_damaged_or_of_other_letters_are_not_used() {
 }
 
 #[test]
-fn single_damaged_records_are_counted_after_a_restart_until_they_are_dropped() {
+fn damaged_records_are_counted_after_restart_until_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
     let damage = |lsn_from, lsn_to| {
@@ -161,7 +161,7 @@ fn single_damaged_records_are_counted_after_a_restart_until_they_are_dropped() {
 }
 
 #[test]
-fn a_file_that_was_written_anew_does_not_use_the_places_of_the_old_one() {
+fn a_rewritten_file_does_not_use_the_old_index() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
     store.add(&(1..30).map(small).collect::<Vec<_>>()).unwrap();

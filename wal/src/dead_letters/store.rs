@@ -197,14 +197,14 @@ impl DeadLetterStore {
     pub(crate) fn last(&self) -> Option<Lsn> {
         let known = &self.lock_state().index;
         let here = known.entries().map(|(_, place)| place.to);
-        here.chain(known.removed().map(|(_, gone)| gone.to)).max()
+        here.chain(known.removed().map(|(_, removed)| removed.to)).max()
     }
 
     /// Marks all records of current and removed entries as done. They are never sent, whatever the checkpoint contains.
-    pub(crate) fn mark_done_in(&self, ledger: &mut AckTracker) {
+    pub(crate) fn mark_done_in(&self, tracker: &mut AckTracker) {
         let known = &self.lock_state().index;
-        known.entries().for_each(|(from, place)| ledger.mark_range_done(from, place.to));
-        known.removed().for_each(|(from, gone)| ledger.mark_range_done(from, gone.to));
+        known.entries().for_each(|(from, place)| tracker.mark_range_done(from, place.to));
+        known.removed().for_each(|(from, removed)| tracker.mark_range_done(from, removed.to));
     }
 
     /// Drops removed entries whose records, all below `oldest`, are no longer retained.

@@ -36,7 +36,7 @@ fn open_with(dir: &Path, keys: &Keys) -> (DeadLetterStore, Option<String>) {
 }
 
 #[test]
-fn a_store_whose_head_is_spoilt_is_set_aside_and_the_log_starts() {
+fn a_store_with_damaged_header_is_quarantined() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(DIR).join(FILE);
     let master = super::super::encryption::MasterKey::new(zeroize::Zeroizing::new([1; 32]));
@@ -116,7 +116,7 @@ fn letters_behind_damage_are_found_however_large_their_numbers() {
 }
 
 #[test]
-fn a_torn_entry_is_cut_and_a_damaged_one_is_reported() {
+fn torn_entries_are_cut_and_damaged_ones_reported() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(DIR).join(FILE);
     let (store, _) = open(dir.path());
@@ -137,7 +137,7 @@ fn a_torn_entry_is_cut_and_a_damaged_one_is_reported() {
 
 /// A crash may keep the second letter of a write and not the first.
 #[test]
-fn a_torn_write_of_several_letters_is_cut_and_not_called_damage() {
+fn a_torn_write_of_several_entries_is_not_damage() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(DIR).join(FILE);
     let (store, _) = open(dir.path());
@@ -176,7 +176,7 @@ fn keys() -> Keys {
 }
 
 #[test]
-fn letters_of_before_are_sealed_at_the_first_start_with_a_key_and_opened_at_the_first_without() {
+fn a_start_encrypts_or_decrypts_existing_dead_letters() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(DIR).join(FILE);
     let shows = || {
@@ -228,7 +228,7 @@ fn a_changed_letter_with_a_right_checksum_is_not_believed() {
 
 /// Each removal wrote the whole store anew once removals were most of it.
 #[test]
-fn a_store_of_many_removals_is_not_written_anew_at_each() {
+fn many_removals_do_not_each_cause_a_rewrite() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(DIR).join(FILE);
     let (store, _) = open(dir.path());

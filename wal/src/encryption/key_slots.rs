@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn one_slot_may_be_spoilt_two_may_not() {
+    fn one_slot_may_be_damaged_but_not_both() {
         let (good, _) = block();
         for at in SLOT_OFFSETS {
             for byte in 0..SLOT_LEN {
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_bound_to_its_file_and_gone_when_it_is_shredded() {
+    fn a_key_opens_only_its_file_until_destroyed() {
         let (good, _) = block();
         let mut other = good.clone();
         other[100] ^= 1;

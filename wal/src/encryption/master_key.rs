@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_holds_64_digits_and_at_most_a_line_end() {
+    fn a_key_file_has_64_digits_and_one_line_end() {
         let digits = "0123456789abcdefABCDEF0123456789".repeat(2);
         for good in [digits.clone(), format!("{digits}\n"), format!("{digits}\r\n")] {
             let key = MasterKey::from_file(file(&good, 0o640).path()).unwrap();

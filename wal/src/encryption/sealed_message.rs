@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_opens_only_for_what_it_was_sealed_for() {
+    fn a_message_opens_only_for_its_purpose() {
         let sealed = seal(&[1; 32], "a purpose", b"place", b"hello").unwrap();
         assert_eq!(sealed.len(), 5 + OVERHEAD);
         assert_eq!(**open(&[1; 32], "a purpose", b"place", &sealed).as_ref().unwrap(), b"hello");

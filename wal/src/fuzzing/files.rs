@@ -33,18 +33,18 @@ fn checkpoint(data: &[u8], forged: bool) {
     }
     let Some(read) = Checkpoint::decode(&bytes) else { return };
     assert_eq!(read.encode(), bytes);
-    for (first, marks) in &read.segments {
-        for lsn in [*first, Lsn(first.0 + marks.count / 2), Lsn(first.0 + marks.count)] {
+    for (first, acks) in &read.segments {
+        for lsn in [*first, Lsn(first.0 + acks.count / 2), Lsn(first.0 + acks.count)] {
             read.was_done(lsn);
             Checkpoint::current_acks(
                 Some(&read),
                 *first,
                 SegmentLocation::Pending,
                 lsn.0 - first.0,
-                marks.bytes,
+                acks.bytes,
             );
         }
-        let range = *first..Lsn(first.0 + marks.count.min(100_000));
+        let range = *first..Lsn(first.0 + acks.count.min(100_000));
         if let Some((from, to)) = read.undone_bounds(range.clone()) {
             assert!(range.contains(&from) && range.contains(&to));
             assert!(!read.was_done(from) && !read.was_done(to));
@@ -78,8 +78,8 @@ fn slot(data: &[u8], forged: bool) {
     }
     let read = delivery_index::decode(lsn, &bytes);
     assert!(!forged || read.is_some());
-    if let Some(note) = read {
-        assert_eq!(delivery_index::encode(&note), bytes);
+    if let Some(position) = read {
+        assert_eq!(delivery_index::encode(&position), bytes);
     }
 }
 
@@ -124,14 +124,14 @@ fn letters(data: &[u8], forged: bool) {
     store.add_damage(damage).expect("a write to memory succeeds");
     assert!(store.remove(Lsn(lsn.0 - 1), Removal::Requeued(Lsn(1))).expect("a write to memory succeeds"));
     drop(store);
-    let (again, trouble) = DeadLetterStore::open(disk, dir, &Keys::default()).expect("it opened before");
+    let (again, read_error) = DeadLetterStore::open(disk, dir, &Keys::default()).expect("it opened before");
     assert_eq!(
         again.get(lsn).expect("a read from memory succeeds"),
         Some(dead_letters::DeadEntry::Letter(letter))
     );
     assert_eq!(again.removal(Lsn(lsn.0 - 1)), Some(Removal::Requeued(Lsn(1))));
     for (lsn, entry) in before.into_iter().filter(|(before, _)| before.0 < lsn.0 - 1) {
-        assert_eq!(again.get(lsn).ok().flatten(), entry, "{trouble:?}");
+        assert_eq!(again.get(lsn).ok().flatten(), entry, "{read_error:?}");
     }
 }
 

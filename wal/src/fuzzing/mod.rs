@@ -2,10 +2,7 @@
 //!
 //! Checksums reject nearly all generated input. Each target can therefore be told by its input to *forge* the
 //! checksums, as if another version, or a bug, had written the data.
-#![allow(
-    clippy::expect_used,
-    reason = "a violated invariant must end the program, so that the fuzzer finds it"
-)]
+#![allow(clippy::expect_used, reason = "fuzzing needs a panic on each violated invariant")]
 
 mod files;
 mod segment;

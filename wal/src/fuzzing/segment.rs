@@ -198,7 +198,7 @@ fn forge(bytes: &mut [u8]) {
 fn build_log() -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut predecessor = SegmentSeal::default();
-    let mut promise = DurablePosition::default();
+    let mut durable = DurablePosition::default();
     for (index, first) in FIRSTS.into_iter().enumerate() {
         let header = SegmentHeader {
             identity: Identity { log_id: [1; 16], secret: [2; 32], incarnation: [3; 16] },
@@ -229,7 +229,7 @@ fn build_log() -> BTreeMap<PathBuf, Vec<u8>> {
             footer.add("test", Timestamp(6), offset, crc);
             if (lsn - first + 1).is_multiple_of(RECORDS / 3) && ends_batch {
                 flushed = bytes.len() as u64;
-                promise = DurablePosition { segment: Lsn(first), length: flushed, next: Lsn(lsn + 1) };
+                durable = DurablePosition { segment: Lsn(first), length: flushed, next: Lsn(lsn + 1) };
             }
         }
         footer.length = bytes.len() as u64;
@@ -241,15 +241,15 @@ fn build_log() -> BTreeMap<PathBuf, Vec<u8>> {
         }
         files.insert(segment_path(dir(), SegmentLocation::Pending, Lsn(first)), bytes);
     }
-    let marks =
+    let acks =
         SegmentAcks { count: RECORDS, bytes: predecessor.length - HEADER_LEN, ..SegmentAcks::default() };
     let checkpoint = Checkpoint {
         log_id: [1; 16],
         written_at: Timestamp(7),
         watermark: Lsn(1),
-        durable: promise,
+        durable,
         transactions: Default::default(),
-        segments: vec![(Lsn(FIRSTS[0]), SegmentAcks { sealed: true, ..marks })],
+        segments: vec![(Lsn(FIRSTS[0]), SegmentAcks { sealed: true, ..acks })],
     };
     files.insert(dir().join(checkpoint::FILE), checkpoint.encode());
     files

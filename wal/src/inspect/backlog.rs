@@ -31,26 +31,26 @@ pub struct Backlog {
 impl LogView {
     /// Counts the undelivered records. Reads only the footer of a segment that is completely delivered or undelivered.
     pub fn backlog(&self) -> io::Result<Backlog> {
-        let ledger = self.acks()?;
+        let tracker = self.acks()?;
         let mut backlog = Backlog {
-            records: ledger.backlog(),
-            bytes: ledger.backlog_bytes(),
-            watermark: ledger.watermark(),
+            records: tracker.backlog(),
+            bytes: tracker.backlog_bytes(),
+            watermark: tracker.watermark(),
             ..Backlog::default()
         };
         for segment in &self.segments {
-            let Some(marks) = ledger.segment_acks(segment.first()) else { continue };
-            if marks.done == marks.count {
+            let Some(acks) = tracker.segment_acks(segment.first()) else { continue };
+            if acks.done == acks.count {
                 continue;
             }
-            backlog.segments.push((segment.first(), marks.count - marks.done));
-            match marks.done {
+            backlog.segments.push((segment.first(), acks.count - acks.done));
+            match acks.done {
                 0 if !segment.labels().is_empty() => {
                     for (label, count) in segment.labels() {
                         *backlog.labels.entry(label.clone()).or_default() += count;
                     }
                 }
-                _ => self.count_labels(segment, &ledger, &mut backlog.labels)?,
+                _ => self.count_labels(segment, &tracker, &mut backlog.labels)?,
             }
         }
         if backlog.records > 0 {
@@ -64,34 +64,33 @@ impl LogView {
     fn acks(&self) -> io::Result<AckTracker> {
         let checkpoint = self.checkpoint.as_ref();
         let oldest = self.segments.first().map(|segment| segment.header.first);
-        let mut ledger = AckTracker::new(recovery::first_watermark(checkpoint, oldest));
+        let mut tracker = AckTracker::new(recovery::first_watermark(checkpoint, oldest));
         for segment in &self.segments {
             let (first, count) = (segment.first(), segment.next().0 - segment.first().0);
-            let mut marks =
-                Checkpoint::current_acks(checkpoint, first, segment.place, count, segment.bytes());
+            let mut acks = Checkpoint::current_acks(checkpoint, first, segment.place, count, segment.bytes());
             if segment.sealed {
-                marks.close();
+                acks.close();
             }
-            ledger.insert(first, marks);
+            tracker.insert(first, acks);
         }
         if let Some(dead) = &self.dead_letters {
-            dead.mark_done_in(&mut ledger);
+            dead.mark_done_in(&mut tracker);
         }
-        ledger.advance();
-        Ok(ledger)
+        tracker.advance();
+        Ok(tracker)
     }
 
     fn count_labels(
         &self,
         segment: &SegmentInfo,
-        ledger: &AckTracker,
+        tracker: &AckTracker,
         labels: &mut BTreeMap<String, u64>,
     ) -> io::Result<()> {
         let Some(file) = segment::open(&*self.fs, &self.path, segment.first())? else { return Ok(()) };
         let mut frames = Frames::new(file, segment, segment.first());
         loop {
             match frames.next_step()? {
-                FrameStep::Record(whole) if !ledger.is_done(whole.found.meta.lsn) => {
+                FrameStep::Record(whole) if !tracker.is_done(whole.found.meta.lsn) => {
                     let label = match whole.payload {
                         Some(payload) => (self.label)(payload).unwrap_or_else(|| "unreadable".to_owned()),
                         None => "encrypted".to_owned(),

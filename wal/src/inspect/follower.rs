@@ -23,7 +23,7 @@ pub struct Follower {
     dir: PathBuf,
     keys: Keys,
     next: Lsn,
-    spot: Option<FollowPosition>,
+    position: Option<FollowPosition>,
     /// Records of complete batches that were read and not returned yet.
     ready: VecDeque<StoredRecord>,
 }
@@ -42,13 +42,14 @@ impl LogView {
     pub fn follow(&self) -> Follower {
         let (fs, dir) = (Arc::clone(&self.fs), self.path.clone());
         let keys = self.keys.clone();
-        let mut follower = Follower { fs, dir, keys, next: self.next(), spot: None, ready: VecDeque::new() };
+        let mut follower =
+            Follower { fs, dir, keys, next: self.next(), position: None, ready: VecDeque::new() };
         if let Some(last) = self.segments.last().filter(|last| !last.sealed)
             && let Ok(Some(file)) = segment::open(&*self.fs, &self.path, last.first())
         {
             let scanner = Scanner::new(Arc::clone(&file), last.seed(), 0);
             let (first, offset) = (last.first(), last.footer.length);
-            follower.spot =
+            follower.position =
                 Some(FollowPosition { first, access: last.access.clone(), scanner, file, offset });
         }
         follower
@@ -62,22 +63,22 @@ impl Follower {
             if let Some(stored) = self.ready.pop_front() {
                 return Ok(Some(stored));
             }
-            if self.spot.is_none() && !self.open_next_segment()? {
+            if self.position.is_none() && !self.open_next_segment()? {
                 return Ok(None);
             }
-            let Some(spot) = &mut self.spot else { return Ok(None) };
-            spot.scanner.set_limit(spot.file.size()?);
-            spot.scanner.refresh();
-            if let Some((batch, end)) = spot.read_batch(self.next)? {
-                spot.offset = end;
+            let Some(position) = &mut self.position else { return Ok(None) };
+            position.scanner.set_limit(position.file.size()?);
+            position.scanner.refresh();
+            if let Some((batch, end)) = position.read_batch(self.next)? {
+                position.offset = end;
                 self.next = self.next.plus(batch.len() as u64);
                 self.ready.extend(batch);
                 continue;
             }
             // No complete batch here: the current end of the log, or the end of this segment if a later one exists.
-            let here = spot.first;
+            let here = position.first;
             match self.next_segment_after(here)? {
-                Some(_) => self.spot = None,
+                Some(_) => self.position = None,
                 None => return Ok(None),
             }
         }
@@ -96,7 +97,7 @@ impl Follower {
             .unwrap_or(PayloadAccess::Locked(Vec::new()));
         let scanner = Scanner::new(Arc::clone(&file), ChecksumSeed::new(&header.salt), 0);
         self.next = first;
-        self.spot = Some(FollowPosition { first, access, scanner, file, offset: HEADER_LEN });
+        self.position = Some(FollowPosition { first, access, scanner, file, offset: HEADER_LEN });
         Ok(true)
     }
 

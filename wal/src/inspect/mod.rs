@@ -181,8 +181,8 @@ impl LogView {
 
     /// The number of the next record, as far as this view shows.
     pub fn next(&self) -> Lsn {
-        let promised = self.checkpoint.as_ref().map_or(Lsn(1), |checkpoint| checkpoint.durable.next);
-        self.segments.last().map_or(promised, SegmentInfo::next)
+        let durable_end = self.checkpoint.as_ref().map_or(Lsn(1), |checkpoint| checkpoint.durable.next);
+        self.segments.last().map_or(durable_end, SegmentInfo::next)
     }
 
     /// The segment that holds `lsn`.
@@ -247,9 +247,9 @@ impl LogView {
             expected = Some(segment.next());
             self.segments.push(segment);
         }
-        let headless = seen.unusable.iter().any(|unusable| unusable.kind == FindingKind::Damaged);
+        let headerless = seen.unusable.iter().any(|unusable| unusable.kind == FindingKind::Damaged);
         self.findings.extend(seen.unusable.iter().map(directory_scan::UnusableSegment::finding));
-        if !headless {
+        if !headerless {
             self.check_durable_end();
         }
         Ok(())
@@ -260,7 +260,7 @@ impl LogView {
         &mut self,
         found: directory_scan::ScannedSegment,
     ) -> Result<Option<SegmentInfo>, OpenError> {
-        let promise = self.checkpoint.as_ref().map(|checkpoint| checkpoint.durable).unwrap_or_default();
+        let durable = self.checkpoint.as_ref().map(|checkpoint| checkpoint.durable).unwrap_or_default();
         let path = self.path.join(found.place.dir()).join(segment_name(found.header.first));
         let failed = |source| OpenError::Io { path: path.clone(), source };
         let opened = segment::open(&*self.fs, &self.path, found.header.first).map_err(failed)?;
@@ -272,7 +272,7 @@ impl LogView {
             store?.damage_end(lsn)
         };
         let (header, access) = (&found.header, &found.access);
-        let tail = super::tail_recovery::examine(file, header, access, promise, &listed, self.label)
+        let tail = super::tail_recovery::examine(file, header, access, durable, &listed, self.label)
             .map_err(failed)?;
         self.findings.extend(tail.findings(self.live));
         Ok(Some(SegmentInfo::open(found, tail.footer().clone())))
@@ -280,22 +280,22 @@ impl LogView {
 
     /// Reports a log that ends before the durable position of its checkpoint: records were lost.
     fn check_durable_end(&mut self) {
-        let Some(promise) = self.checkpoint.as_ref().map(|checkpoint| checkpoint.durable) else { return };
+        let Some(durable) = self.checkpoint.as_ref().map(|checkpoint| checkpoint.durable) else { return };
         let end = self.segments.last().map_or(Lsn(1), SegmentInfo::next);
-        if promise.next > end {
+        if durable.next > end {
             let detail = format!(
                 "the checkpoint covers records up to {}, the log ends at {}: this is an older copy, or flushed \
                  data was lost",
-                promise.next.0 - 1,
+                durable.next.0 - 1,
                 end.0 - 1
             );
-            self.add_finding(segment_name(promise.segment), promise.length, FindingKind::Missing, detail);
+            self.add_finding(segment_name(durable.segment), durable.length, FindingKind::Missing, detail);
         }
     }
 
     fn read_dead_letters(&mut self) -> io::Result<()> {
         let opened = DeadLetterStore::open_read_only(Arc::clone(&self.fs), &self.path, &self.keys);
-        let (store, trouble) = match opened {
+        let (store, read_error) = match opened {
             // Reported as a finding already.
             Err(e) if fs::is_not_a_file(&e) => return Ok(()),
             opened => opened?,
@@ -303,7 +303,7 @@ impl LogView {
         self.dead_letter_keys =
             dead_letters::missing_keys(&*self.fs, &self.path, &self.keys)?.unwrap_or_default();
         self.dead_letters = store;
-        if let Some(detail) = trouble {
+        if let Some(detail) = read_error {
             self.add_finding(dead_letters::RELATIVE_PATH.to_owned(), 0, FindingKind::Damaged, detail);
         }
         Ok(())

@@ -32,26 +32,26 @@ pub struct StoredRecord {
 /// The readable records of a range, oldest first. `take_lost_ranges` returns the damaged ranges between them.
 pub struct Records<'a> {
     view: &'a LogView,
-    sent: DeliveryIndex,
+    delivery_index: DeliveryIndex,
     /// Smallest number that the next record can have.
     next: Lsn,
     end: Lsn,
-    spot: Option<(&'a SegmentInfo, Frames)>,
-    notes: Option<SegmentDeliveries>,
+    position: Option<(&'a SegmentInfo, Frames)>,
+    deliveries: Option<SegmentDeliveries>,
     damage: Vec<LostRange>,
 }
 
 impl LogView {
     /// The records from `range.start` up to, not including, `range.end`.
     pub fn records(&self, range: Range<Lsn>) -> Records<'_> {
-        let sent = DeliveryIndex::new(Arc::clone(&self.fs), &self.path);
+        let delivery_index = DeliveryIndex::new(Arc::clone(&self.fs), &self.path);
         Records {
             view: self,
-            sent,
+            delivery_index,
             next: range.start,
             end: range.end,
-            spot: None,
-            notes: None,
+            position: None,
+            deliveries: None,
             damage: Vec::new(),
         }
     }
@@ -78,10 +78,10 @@ impl Records<'_> {
 
     fn advance(&mut self) -> io::Result<Option<StoredRecord>> {
         while self.next < self.end {
-            if self.spot.is_none() && !self.open_next()? {
+            if self.position.is_none() && !self.open_next()? {
                 return Ok(None);
             }
-            let Some((segment, frames)) = &mut self.spot else { return Ok(None) };
+            let Some((segment, frames)) = &mut self.position else { return Ok(None) };
             let segment = *segment;
             match frames.next_step()? {
                 FrameStep::Record(IntactRecord { offset, found, payload }) if found.meta.lsn >= self.next => {
@@ -98,18 +98,18 @@ impl Records<'_> {
                     };
                     let bytes = frame.bytes.into();
                     self.next = record.lsn.next();
-                    let fate = self.record_state(segment, record.lsn)?;
-                    return Ok(Some(StoredRecord { record, bytes, offset, state: fate, locked }));
+                    let state = self.record_state(segment, record.lsn)?;
+                    return Ok(Some(StoredRecord { record, bytes, offset, state, locked }));
                 }
                 FrameStep::Record(..) => {}
-                FrameStep::Lost(hole) => {
-                    let hit = hole.to >= self.next && hole.from < self.end;
-                    self.next = self.next.max(hole.to.next());
-                    self.damage.extend(hit.then_some(hole));
+                FrameStep::Lost(lost) => {
+                    let hit = lost.to >= self.next && lost.from < self.end;
+                    self.next = self.next.max(lost.to.next());
+                    self.damage.extend(hit.then_some(lost));
                 }
                 FrameStep::End => {
                     self.next = self.next.max(segment.next()).max(segment.first().next());
-                    self.spot = None;
+                    self.position = None;
                 }
             }
         }
@@ -122,8 +122,8 @@ impl Records<'_> {
         let from = view.segments.partition_point(|segment| segment.next() <= self.next);
         for segment in &view.segments[from..] {
             if let Some(file) = segment::open(&*view.fs, &view.path, segment.first())? {
-                self.spot = Some((segment, Frames::new(file, segment, self.next)));
-                self.notes = self.sent.open_segment(segment.first())?;
+                self.position = Some((segment, Frames::new(file, segment, self.next)));
+                self.deliveries = self.delivery_index.open_segment(segment.first())?;
                 return Ok(true);
             }
         }
@@ -151,7 +151,9 @@ impl Records<'_> {
         if !self.view.was_done(segment, lsn) {
             return Ok(RecordState::Waiting);
         }
-        Ok(RecordState::Sent(self.notes.as_ref().map(|notes| notes.get(lsn)).transpose()?.flatten()))
+        Ok(RecordState::Sent(
+            self.deliveries.as_ref().map(|deliveries| deliveries.get(lsn)).transpose()?.flatten(),
+        ))
     }
 }
 

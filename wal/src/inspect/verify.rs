@@ -65,7 +65,7 @@ impl LogView {
         // Delivered and deleted meanwhile: nothing needs a check any more.
         let Some(file) = segment::open(&*self.fs, &self.path, segment.first())? else { return Ok(report) };
         let mut frames = Frames::new(Arc::clone(&file), segment, segment.first());
-        let (mut chain, mut holes, mut next) = (0, 0, segment.first());
+        let (mut chain, mut lost_ranges, mut next) = (0, 0, segment.first());
         loop {
             let before = frames.offset();
             match frames.next_step()? {
@@ -78,13 +78,13 @@ impl LogView {
                     report.locked += u64::from(payload.is_none());
                     report.findings.extend(wrong.map(|detail| find(offset, detail)));
                 }
-                FrameStep::Lost(hole) => {
-                    holes += 1;
-                    next = hole.to.next();
-                    let range = hole.start..hole.end;
+                FrameStep::Lost(lost) => {
+                    lost_ranges += 1;
+                    next = lost.to.next();
+                    let range = lost.start..lost.end;
                     match quarantine::is_quarantined(&*self.fs, &self.path, &*file, segment.first(), range)? {
                         true => report.set_aside += 1,
-                        false => report.findings.push(find(hole.start, hole.detail())),
+                        false => report.findings.push(find(lost.start, lost.detail())),
                     }
                 }
                 FrameStep::End => break,
@@ -92,7 +92,7 @@ impl LogView {
             progress(frames.offset() - before);
         }
         let footer = &segment.footer;
-        if segment.sealed && holes == 0 && (chain, next) != (footer.chain, footer.next) {
+        if segment.sealed && lost_ranges == 0 && (chain, next) != (footer.chain, footer.next) {
             let detail = format!(
                 "the footer covers records up to {}, and its checksum chain differs from that of the segment",
                 footer.next.0 - 1

@@ -61,7 +61,7 @@ fn rebuild(
     let mut plain = Vec::new();
     let mut scanner = Scanner::new(Arc::clone(file), ChecksumSeed::new(&header.salt), seal.length);
     let mut footer = Footer { next: header.first, length: HEADER_LEN, ..Footer::default() };
-    let (mut offset, mut holes) = (HEADER_LEN, 0);
+    let (mut offset, mut lost_ranges) = (HEADER_LEN, 0);
     while offset < seal.length && footer.next < seal.next {
         if let Ok(found) = scanner.frame_at(offset)?
             && (found.meta.kind, found.meta.lsn) == (frame::RECORD, footer.next)
@@ -73,7 +73,7 @@ fn rebuild(
             offset += len;
             continue;
         }
-        holes += 1;
+        lost_ranges += 1;
         let behind = scanner.resync(offset + ALIGN as u64, scanner.lsn_range_from(footer.next.next()))?;
         let behind = behind.filter(|(_, meta)| meta.kind == frame::RECORD && meta.lsn < seal.next);
         let (end, next) = behind.map_or((seal.length, seal.next), |(at, meta)| (at, meta.lsn));
@@ -81,7 +81,7 @@ fn rebuild(
         offset = end;
     }
     footer.length = offset;
-    if holes > 0 {
+    if lost_ranges > 0 {
         // The chain cannot be computed over unreadable records.
         footer.chain = seal.chain;
     }

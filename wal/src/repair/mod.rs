@@ -112,7 +112,7 @@ fn repair_all(
     leftovers::move_temporary(&**fs, dir, &mut findings).map_err(failed)?;
     footers::rewrite_footers(&**fs, dir, options, &mut findings)?;
     // All dead letters are read, and unreadable ones are not copied.
-    super::dead_letters::forget_places(&**fs, dir).map_err(failed)?;
+    super::dead_letters::remove_saved_index(&**fs, dir).map_err(failed)?;
     quarantine::copy_file(&**fs, dir, checkpoint::FILE).map_err(failed)?;
     let opened = open(Arc::clone(fs), dir, options, now)?;
     findings.extend(opened.recovery.findings);

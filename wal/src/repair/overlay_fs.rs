@@ -259,7 +259,7 @@ mod tests {
     proptest! {
         /// The overlay behaves like a file, and no change reaches the file.
         #[test]
-        fn what_was_tried_is_read_and_never_written(ops in vec(op(), 1..30)) {
+        fn changes_are_visible_and_never_written_below(ops in vec(op(), 1..30)) {
             let dir = tempfile::tempdir().unwrap();
             let (path, twin) = (dir.path().join("a"), dir.path().join("b"));
             let good: Vec<u8> = (0..10_000u32).map(|n| n as u8).collect();
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn names_change_for_who_looks_through_it_only() {
+    fn name_changes_are_visible_in_the_overlay_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         std::fs::write(path("a"), "one").unwrap();

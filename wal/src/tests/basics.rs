@@ -325,7 +325,7 @@ pub fn a_log_older_than_its_checkpoint_is_refused() {
     opened.log.checkpoint(Timestamp(9)).unwrap();
     fs.put(&last_segment(&fs), older);
     let before = fs.deep_copy();
-    assert!(matches!(try_open(&fs), Err(OpenError::Lost { promised: Lsn(2), found: Lsn(1), .. })));
+    assert!(matches!(try_open(&fs), Err(OpenError::Lost { durable: Lsn(2), found: Lsn(1), .. })));
     assert_eq!(fs.read(&last_segment(&fs)), before.read(&last_segment(&fs)), "and left as it is");
 }
 

@@ -117,7 +117,7 @@ fn draw(html: &mut String, chart: &Chart, view: &HistoryView) {
         let width = to - from;
         let _ = write!(
             html,
-            "<rect class=\"trouble\" x=\"{from:.1}\" y=\"0\" width=\"{width:.1}\" height=\"{HEIGHT}\"/>"
+            "<rect class=\"problem-period\" x=\"{from:.1}\" y=\"0\" width=\"{width:.1}\" height=\"{HEIGHT}\"/>"
         );
     }
     for at in [0.0, HEIGHT / 2.0, HEIGHT] {

@@ -33,10 +33,10 @@ pub fn html(text: String) -> HttpResponse {
     with_security_headers(respond::bytes(HeaderValue::from_static("text/html; charset=utf-8"), text))
 }
 
-fn with_security_headers(mut answer: HttpResponse) -> HttpResponse {
-    let headers = answer.headers_mut();
+fn with_security_headers(mut response: HttpResponse) -> HttpResponse {
+    let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    answer
+    response
 }

@@ -38,9 +38,9 @@ function replace(place, html) {
 async function refresh() {
   if (!document.hidden) {
     try {
-      const answer = await fetch("/status/page.json" + location.search, { signal: AbortSignal.timeout(TIMEOUT_MS) });
-      if (!answer.ok) throw new Error(`status ${answer.status}`);
-      const page = await answer.json();
+      const response = await fetch("/status/page.json" + location.search, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+      if (!response.ok) throw new Error(`status ${response.status}`);
+      const page = await response.json();
       // New sections appear when the daemon has its first figures, one second after its start.
       if (Object.keys(page.sections).some(name => !sections.has(name))) return location.reload();
       for (const [name, place] of sections) replace(place, page.sections[name] ?? "");

@@ -96,7 +96,7 @@ fn external_text_is_escaped_in_every_section() {
 }
 
 #[test]
-fn charts_show_ten_minutes_at_first_and_at_most_one_hour() {
+fn charts_show_ten_minutes_up_to_one_hour() {
     assert!(html(&recorded(0..60, 0), Vec::new()).contains("The last 10 minutes</h2>"));
     assert!(html(&recorded(0..1_200, 0), Vec::new()).contains("The last 30 minutes</h2>"));
     assert!(html(&recorded(0..5 * CAPACITY as u64, 0), Vec::new()).contains("The last hour</h2>"));
@@ -132,8 +132,8 @@ fn page_without_a_log_does_not_show_accepting() {
 
 #[test]
 fn times_with_problems_are_shaded() {
-    assert!(!html(&recorded(0..60, 0), Vec::new()).contains("class=\"trouble\""));
-    assert!(html(&recorded(0..60, 2), Vec::new()).contains("class=\"trouble\""));
+    assert!(!html(&recorded(0..60, 0), Vec::new()).contains("class=\"problem-period\""));
+    assert!(html(&recorded(0..60, 2), Vec::new()).contains("class=\"problem-period\""));
 }
 
 #[test]

@@ -15,11 +15,11 @@ pub fn content(kind: &DescribedKind<'_>) -> Value {
     for name in kind.kind.content_types() {
         content.insert(name.clone(), media_type(name, kind));
     }
-    if kind.kind.takes_events() {
+    if kind.kind.accepts_events() {
         let batch = json!({"type": "array", "maxItems": 10_000, "items": event(), "description": "All events are accepted, or none"});
         content.insert("application/cloudevents+json".to_owned(), json!({"schema": event()}));
         content.insert("application/cloudevents-batch+json".to_owned(), json!({"schema": batch}));
-    } else if kind.kind.takes_json() {
+    } else if kind.kind.accepts_json() {
         content.insert(NDJSON.to_owned(), lines(kind));
     }
     Value::Object(content)
@@ -28,12 +28,12 @@ pub fn content(kind: &DescribedKind<'_>) -> Value {
 /// Headers of the kind: name, description, and whether the header is required.
 pub fn headers(kind: &Kind) -> Vec<(String, String, bool)> {
     let key = kind.key_header().map(|name| (name.to_owned(), "The key of the record.".to_owned(), true));
-    let names: &[&str] = if kind.takes_events() { &["specversion", "id", "source", "type"] } else { &[] };
+    let names: &[&str] = if kind.accepts_events() { &["specversion", "id", "source", "type"] } else { &[] };
     let attributes = names.iter().map(|name| {
         let text = format!("The attribute `{name}` of an event. Required in binary mode.");
         (format!("ce-{name}"), text, false)
     });
-    let partition_key = (kind.takes_events() && kind.key().is_none()).then(|| {
+    let partition_key = (kind.accepts_events() && kind.key().is_none()).then(|| {
         let text = "The attribute `partitionkey` of an event in binary mode. It is the key of the record.";
         ("ce-partitionkey".to_owned(), text.to_owned(), false)
     });

@@ -41,7 +41,7 @@ impl DescribedKind<'_> {
     pub fn schemas(&self) -> Vec<(String, Value)> {
         let opaque = |schema: Value| vec![(self.component(), schema)];
         // What is known of a body without its schema.
-        let any = match self.kind.takes_events() && self.kind.key().is_none() {
+        let any = match self.kind.accepts_events() && self.kind.key().is_none() {
             true => json!({}),
             false => json!({"type": "object"}),
         };
@@ -60,7 +60,7 @@ impl DescribedKind<'_> {
     /// The description of the kind's operation.
     pub fn description(&self) -> String {
         let kind = self.kind;
-        let (commands, demands) = match kind.takes_events() {
+        let (commands, demands) = match kind.accepts_events() {
             true => ("CloudEvents", data_demands(kind)),
             false => ("Commands", body_demands(kind)),
         };
@@ -69,7 +69,7 @@ impl DescribedKind<'_> {
 
     /// Whether every request needs a body. An event may have no data.
     pub fn needs_body(&self) -> bool {
-        !self.kind.takes_events() || self.kind.admit_data(None).is_err()
+        !self.kind.accepts_events() || self.kind.admit_data(None).is_err()
     }
 }
 
@@ -98,10 +98,10 @@ fn data_demands(kind: &Kind) -> &'static str {
 
 fn key_of(kind: &Kind) -> String {
     let place = match (kind.key(), kind.key_header()) {
-        (Some(pointer), _) if kind.takes_events() => format!("The value at `{pointer}` in the data"),
+        (Some(pointer), _) if kind.accepts_events() => format!("The value at `{pointer}` in the data"),
         (Some(pointer), _) => format!("The value at `{pointer}`"),
         (None, Some(header)) => format!("The header `{header}`"),
-        (None, None) if kind.takes_events() => {
+        (None, None) if kind.accepts_events() => {
             return "The attribute `partitionkey` is the key. Events with the same key stay in order. Events without it may \
                     be reordered."
                 .to_owned();

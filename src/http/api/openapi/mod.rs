@@ -38,11 +38,12 @@ pub(super) const KIND_PATH: &str = "/v1/commands/{kind}";
 
 const ROLES: &str = "A bearer token. Roles: `self` is the user in the path, `admin` is an administrator.";
 
-/// Creates the description of a listener with these routes and kinds. `asks`: whether callers must authenticate.
+/// Creates the description of a listener with these routes and kinds. `requires_token`: whether callers must
+/// authenticate.
 pub(super) fn describe<'a, C: Send + Sync + 'static>(
     routes: impl Iterator<Item = &'a Route<Handler<C>>>,
     kinds: &Kinds,
-    asks: bool,
+    requires_token: bool,
 ) -> Bytes {
     let kinds = kinds::described(kinds);
     let mut paths = Map::new();
@@ -52,12 +53,12 @@ pub(super) fn describe<'a, C: Send + Sync + 'static>(
     for route in routes {
         let access = route.endpoint.access();
         if route.path != KIND_PATH {
-            add(route.path, route.method, operation::of_route(route, access, asks));
+            add(route.path, route.method, operation::of_route(route, access, requires_token));
             continue;
         }
         for kind in &kinds {
             let path = route.path.replace("{kind}", kind.kind.name());
-            add(&path, route.method, operation::of_kind(route, access, asks, kind));
+            add(&path, route.method, operation::of_kind(route, access, requires_token, kind));
         }
     }
     let mut schemas = response_schemas::schemas();

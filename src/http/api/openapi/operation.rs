@@ -31,11 +31,11 @@ pub fn tags() -> Value {
 }
 
 /// The operation of a route whose path is used unchanged.
-pub fn of_route<E>(route: &Route<E>, access: Access, asks: bool) -> Value {
-    let mut operation = common(route, access, asks);
+pub fn of_route<E>(route: &Route<E>, access: Access, requires_token: bool) -> Value {
+    let mut operation = common(route, access, requires_token);
     operation["operationId"] = json!(route.operation);
     operation["summary"] = json!(route.summary);
-    operation["description"] = json!(remarks(route, access, asks));
+    operation["description"] = json!(remarks(route, access, requires_token));
     if let Some(body) = route.body {
         let mut content = content(JSON, body);
         content[JSON]["example"] = requests::example(body);
@@ -45,11 +45,12 @@ pub fn of_route<E>(route: &Route<E>, access: Access, asks: bool) -> Value {
 }
 
 /// The operation for commands of a kind, with the name of the kind in its path.
-pub fn of_kind<E>(route: &Route<E>, access: Access, asks: bool, kind: &DescribedKind<'_>) -> Value {
-    let mut operation = common(route, access, asks);
+pub fn of_kind<E>(route: &Route<E>, access: Access, requires_token: bool, kind: &DescribedKind<'_>) -> Value {
+    let mut operation = common(route, access, requires_token);
     operation["operationId"] = json!(format!("{}_{}", route.operation, kind.identifier));
     operation["summary"] = json!(format!("{}: {}", route.summary, kind.kind.name()));
-    operation["description"] = json!(format!("{} {}", kind.description(), remarks(route, access, asks)));
+    operation["description"] =
+        json!(format!("{} {}", kind.description(), remarks(route, access, requires_token)));
     let headers = bodies::headers(kind.kind).into_iter().map(|(name, description, required)| {
         let mut header = parameter("header", &name, &description, json!({"type": "string"}));
         header["required"] = json!(required);
@@ -63,10 +64,10 @@ pub fn of_kind<E>(route: &Route<E>, access: Access, asks: bool, kind: &Described
 }
 
 /// The part of an operation that does not depend on the kind.
-fn common<E>(route: &Route<E>, access: Access, asks: bool) -> Value {
+fn common<E>(route: &Route<E>, access: Access, requires_token: bool) -> Value {
     json!({
         "tags": [tag(route.path)],
-        "security": security(access, asks),
+        "security": security(access, requires_token),
         "parameters": parameters(route),
         "responses": responses::of(route, access),
     })
@@ -81,10 +82,10 @@ fn tag(path: &str) -> &'static str {
     }
 }
 
-fn remarks<E>(route: &Route<E>, access: Access, asks: bool) -> String {
+fn remarks<E>(route: &Route<E>, access: Access, requires_token: bool) -> String {
     let callers = match access {
         Access::Public => "All callers may use it.",
-        _ if !asks => "All callers may use it, because this daemon runs in mode `open`.",
+        _ if !requires_token => "All callers may use it, because this daemon runs in mode `open`.",
         Access::Optional => "A token is not required, but an invalid token is refused.",
         Access::Authenticated => "Callers with a valid token may use it.",
         Access::SelfOrAdmin => "The user in the path and administrators may use it.",
@@ -93,9 +94,9 @@ fn remarks<E>(route: &Route<E>, access: Access, asks: bool) -> String {
     if route.is_write() { format!("{WRITE} {callers}") } else { callers.to_owned() }
 }
 
-/// The tokens that a route accepts. An empty list means that the route ignores tokens. `asks`: whether callers must
-/// authenticate. In open mode they need not.
-fn security(access: Access, asks: bool) -> Value {
+/// The tokens that a route accepts. An empty list means that the route ignores tokens. `requires_token`: whether
+/// callers must authenticate. In open mode they need not.
+fn security(access: Access, requires_token: bool) -> Value {
     let roles: &[&[&str]] = match access {
         Access::Public => return json!([]),
         Access::Optional | Access::Authenticated => &[&[]],
@@ -103,7 +104,7 @@ fn security(access: Access, asks: bool) -> Value {
         Access::Admin => &[&["admin"]],
     };
     let mut security: Vec<Value> = roles.iter().map(|roles| json!({"bearer": roles})).collect();
-    if access == Access::Optional || !asks {
+    if access == Access::Optional || !requires_token {
         security.push(json!({}));
     }
     Value::Array(security)

@@ -35,21 +35,21 @@ pub async fn register<C: CommandService>(
     let UserRequest { members, context, prefer } = read(api, request, &caller).await?;
     let user = users::new_user(members, users.phone_region()).map_err(UserError::Invalid)?;
     let name = user.name.clone();
-    let receipt = answered(api, users.register(user, context).await)?;
+    let receipt = map_error(api, users.register(user, context).await)?;
     trace.set_commands(&receipt.ids);
-    let Some(status) = await_outcome(api, &receipt, prefer).await else {
+    let Some(status) = await_final_status(api, &receipt, prefer).await else {
         return Ok(receipt::accepted_response(&receipt, Format::Single, prefer));
     };
     if status.state != CommandState::Applied {
         return Err(errors::rejected(&status));
     }
     users.refresh(&name).await;
-    let mut answer = receipt::final_response(&[status], Format::Single, &receipt, prefer);
-    *answer.status_mut() = StatusCode::CREATED;
+    let mut response = receipt::final_response(&[status], Format::Single, &receipt, prefer);
+    *response.status_mut() = StatusCode::CREATED;
     if let Ok(location) = HeaderValue::try_from(format!("{USERS}{name}")) {
-        answer.headers_mut().insert(header::LOCATION, location);
+        response.headers_mut().insert(header::LOCATION, location);
     }
-    Ok(answer)
+    Ok(response)
 }
 
 /// `PUT /v1/users/{name}`.
@@ -64,9 +64,9 @@ pub async fn update<C: CommandService>(
     let trace = request.trace;
     let UserRequest { members, context, prefer } = read(api, request, caller).await?;
     let change = users::change(members, name, users.phone_region()).map_err(UserError::Invalid)?;
-    let receipt = answered(api, users.update(name, change, context).await)?;
+    let receipt = map_error(api, users.update(name, change, context).await)?;
     trace.set_commands(&receipt.ids);
-    Ok(followed(api, users, name, &receipt, prefer).await)
+    Ok(respond_after_wait(api, users, name, &receipt, prefer).await)
 }
 
 /// `PUT /v1/users/{name}/password`. An administrator need not send the old password.
@@ -91,9 +91,9 @@ pub async fn set_password<C: CommandService>(
     if let Some(tried) = tried.filter(|_| !matches!(outcome, Err(UserError::WrongPassword))) {
         tried.give_back().await;
     }
-    let receipt = answered(api, outcome)?;
+    let receipt = map_error(api, outcome)?;
     trace.set_commands(&receipt.ids);
-    Ok(followed(api, users, name, &receipt, prefer).await)
+    Ok(respond_after_wait(api, users, name, &receipt, prefer).await)
 }
 
 /// `DELETE /v1/users/{name}`.
@@ -108,12 +108,12 @@ pub async fn delete<C: CommandService>(
     check_rate_limit(api, &request, caller).await?;
     let prefer = Prefer::of(&request.head.headers);
     let context = context(&request, Bytes::new(), caller)?;
-    let receipt = answered(api, users.delete(&name, context).await)?;
+    let receipt = map_error(api, users.delete(&name, context).await)?;
     request.trace.set_commands(&receipt.ids);
-    Ok(followed(api, users, &name, &receipt, prefer).await)
+    Ok(respond_after_wait(api, users, &name, &receipt, prefer).await)
 }
 
-fn answered<C: CommandService, T>(api: &Api<C>, outcome: Result<T, UserError>) -> Result<T, Problem> {
+fn map_error<C: CommandService, T>(api: &Api<C>, outcome: Result<T, UserError>) -> Result<T, Problem> {
     outcome.map_err(|error| match error {
         UserError::Submit(error) => {
             let retry_after = api.commands.retry_after(&error);
@@ -124,7 +124,7 @@ fn answered<C: CommandService, T>(api: &Api<C>, outcome: Result<T, UserError>) -
 }
 
 /// The final status of an accepted command. `None` if the client requested no wait, or the wait was too short.
-async fn await_outcome<C: CommandService>(
+async fn await_final_status<C: CommandService>(
     api: &Api<C>,
     receipt: &Receipt,
     prefer: Prefer,
@@ -132,14 +132,15 @@ async fn await_outcome<C: CommandService>(
     status::final_statuses(&api.commands, &receipt.ids, true, prefer.wait?).await?.pop()
 }
 
-async fn followed<C: CommandService>(
+/// Waits as long as the client requested, then responds with the final status, or with 202 if there is none yet.
+async fn respond_after_wait<C: CommandService>(
     api: &Api<C>,
     users: &Users,
     name: &str,
     receipt: &Receipt,
     prefer: Prefer,
 ) -> HttpResponse {
-    match await_outcome(api, receipt, prefer).await {
+    match await_final_status(api, receipt, prefer).await {
         Some(status) => {
             users.refresh(name).await;
             receipt::final_response(&[status], Format::Single, receipt, prefer)

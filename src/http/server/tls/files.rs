@@ -71,7 +71,7 @@ impl Files {
     pub fn load(&self, contents: &FileContents) -> Result<LoadedCertificate, Vec<ConfigError>> {
         let (chain, key) = merge_errors(self.chain(&contents.cert), self.key(&contents.key))?;
         let validity = Validity::of_chain(&chain);
-        let config = self.check_pair(chain, key).map_err(|mistake| vec![mistake])?;
+        let config = self.check_pair(chain, key).map_err(|error| vec![error])?;
         Ok(LoadedCertificate { config, validity })
     }
 
@@ -106,7 +106,7 @@ impl Files {
         match certified.keys_match() {
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
             Err(_) => {
-                return Err(self.wrong_key("the key does not belong to the certificate in tls_cert_file"));
+                return Err(self.wrong_key("a key that does not belong to the certificate in tls_cert_file"));
             }
         }
         let builder = ServerConfig::builder_with_provider(provider)

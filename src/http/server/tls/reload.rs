@@ -45,8 +45,8 @@ fn apply(tls: &Tls, read: Result<FileContents, Vec<ConfigError>>) {
             tls.replace(fitted);
             tracing::info!(event = "tls.reloaded", "certificate reloaded; new connections use it");
         }
-        Err(mistakes) => {
-            let reason: Vec<_> = mistakes.iter().map(ConfigError::to_string).collect();
+        Err(errors) => {
+            let reason: Vec<_> = errors.iter().map(ConfigError::to_string).collect();
             let reason = reason.join("; ");
             // The reason is in the list of problems.
             tracing::warn!(

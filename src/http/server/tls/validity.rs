@@ -43,8 +43,8 @@ impl Validity {
     fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let certificate = ParsedCertificate::try_from(certificate).ok()?;
         let refusal = |at| {
-            let nobody = RootCertStore::empty();
-            let refused = verify_server_cert_signed_by_trust_anchor(&certificate, &nobody, &[], at, &[]);
+            let no_roots = RootCertStore::empty();
+            let refused = verify_server_cert_signed_by_trust_anchor(&certificate, &no_roots, &[], at, &[]);
             match refused.err()? {
                 Error::InvalidCertificate(refusal) => Some(refusal),
                 _ => None,

@@ -123,110 +123,115 @@ fn record(scope: ScopeDigest, n: u64) -> Vec<u8> {
 #[test]
 fn a_retained_key_takes_under_64_bytes_until_it_expires() {
     const KEYS: u64 = 100_000;
-    let mut house = IndexFixture::open(&FaultyFs::default());
-    house.turn();
+    let mut fixture = IndexFixture::open(&FaultyFs::default());
+    fixture.turn();
     for _ in 0..20 {
-        house.commit(KEYS / 20);
-        house.turn();
+        fixture.commit(KEYS / 20);
+        fixture.turn();
     }
-    house.flush();
-    house.turn();
-    house.assert_complete();
-    let kept = |house: &IndexFixture| house.index.log.end().0 - house.index.log.oldest_retained().0;
-    assert_eq!(kept(&house), KEYS);
-    assert!(house.disk.bytes() <= 64 * KEYS, "{} bytes", house.disk.bytes());
+    fixture.flush();
+    fixture.turn();
+    fixture.assert_complete();
+    let kept = |fixture: &IndexFixture| fixture.index.log.end().0 - fixture.index.log.oldest_retained().0;
+    assert_eq!(kept(&fixture), KEYS);
+    assert!(fixture.disk.bytes() <= 64 * KEYS, "{} bytes", fixture.disk.bytes());
     for end in [KEYS / 4, KEYS / 2, KEYS * 3 / 4, KEYS * 9 / 10] {
-        house.expire_below(end);
-        house.turn();
-        assert!(kept(&house) < KEYS + 10_000 - end, "segments have expired");
-        assert!(house.disk.bytes() <= 64 * kept(&house), "{} for {}", house.disk.bytes(), kept(&house));
+        fixture.expire_below(end);
+        fixture.turn();
+        assert!(kept(&fixture) < KEYS + 10_000 - end, "segments have expired");
+        assert!(
+            fixture.disk.bytes() <= 64 * kept(&fixture),
+            "{} for {}",
+            fixture.disk.bytes(),
+            kept(&fixture)
+        );
     }
-    let oldest = house.index.log.oldest_retained().0;
-    assert!(matches!(house.find(oldest - 2), Ok(IndexLookup::Unused { .. })));
+    let oldest = fixture.index.log.oldest_retained().0;
+    assert!(matches!(fixture.find(oldest - 2), Ok(IndexLookup::Unused { .. })));
     assert!(
         (oldest - 1..KEYS)
-            .step_by(house.step())
-            .all(|n| house.find(n).unwrap() == IndexLookup::Found(Lsn(n + 1)))
+            .step_by(fixture.step())
+            .all(|n| fixture.find(n).unwrap() == IndexLookup::Found(Lsn(n + 1)))
     );
 }
 
 #[test]
 fn a_start_reads_only_the_headers_of_the_parts() {
     let disk = FaultyFs::default();
-    let mut house = IndexFixture::open(&disk);
-    house.turn();
+    let mut fixture = IndexFixture::open(&disk);
+    fixture.turn();
     for _ in 0..3 {
-        house.commit(20_000);
-        house.flush();
+        fixture.commit(20_000);
+        fixture.flush();
     }
-    let parts = house.parts() as u64;
+    let parts = fixture.parts() as u64;
     assert!(parts >= 3);
-    drop(house);
-    let (house, reads, bytes) = disk.reads(|| IndexFixture::open(&disk));
+    drop(fixture);
+    let (fixture, reads, bytes) = disk.reads(|| IndexFixture::open(&disk));
     assert_eq!((reads, bytes), (parts, parts * 4096));
-    house.assert_complete();
+    fixture.assert_complete();
 }
 
 #[test]
 fn a_lookup_in_thousands_of_parts_reads_few_blocks() {
-    let mut house = IndexFixture::open(&FaultyFs::default());
-    house.turn();
+    let mut fixture = IndexFixture::open(&FaultyFs::default());
+    fixture.turn();
     for _ in 0..1000 {
-        house.commit(3);
-        house.flush();
-        house.turn();
+        fixture.commit(3);
+        fixture.flush();
+        fixture.turn();
     }
-    assert!(house.parts() <= 24, "{} parts", house.parts());
-    house.assert_complete();
-    let unknown = house.keys..house.keys + 1000;
-    let (_, reads, _) = house.disk.clone().reads(|| unknown.filter(|n| house.find(*n).is_ok()).count());
+    assert!(fixture.parts() <= 24, "{} parts", fixture.parts());
+    fixture.assert_complete();
+    let unknown = fixture.keys..fixture.keys + 1000;
+    let (_, reads, _) = fixture.disk.clone().reads(|| unknown.filter(|n| fixture.find(*n).is_ok()).count());
     assert!(reads < 1000, "{reads} reads for 1000 unknown keys");
-    let (_, reads, _) = house.disk.clone().reads(|| (0..1000).filter(|n| house.find(*n).is_ok()).count());
+    let (_, reads, _) = fixture.disk.clone().reads(|| (0..1000).filter(|n| fixture.find(*n).is_ok()).count());
     assert!(reads < 4000, "{reads} reads for 1000 known keys");
 }
 
 #[test]
 fn a_lookup_without_a_filter_needs_few_reads() {
     let disk = FaultyFs::default();
-    let mut house = IndexFixture::open(&disk);
-    house.turn();
-    house.commit(60_000);
-    house.flush();
-    drop(house);
-    let mut house = IndexFixture::open(&disk);
-    house.index.budget = Arc::new(FilterBudget::new(0));
+    let mut fixture = IndexFixture::open(&disk);
+    fixture.turn();
+    fixture.commit(60_000);
+    fixture.flush();
+    drop(fixture);
+    let mut fixture = IndexFixture::open(&disk);
+    fixture.index.budget = Arc::new(FilterBudget::new(0));
     let header = disk.files();
-    let part = IndexPart::open(&disk, &header[0], &house.index.budget).unwrap();
-    house.index.write().parts = vec![Arc::new(part)];
-    let (_, reads, _) = disk.reads(|| house.assert_complete());
+    let part = IndexPart::open(&disk, &header[0], &fixture.index.budget).unwrap();
+    fixture.index.write().parts = vec![Arc::new(part)];
+    let (_, reads, _) = disk.reads(|| fixture.assert_complete());
     assert!(reads < 6_000 * 4, "{reads} reads");
 }
 
 #[test]
 fn an_unreadable_part_is_rebuilt_while_the_daemon_runs() {
-    let mut house = IndexFixture::open(&FaultyFs::default());
-    house.turn();
-    house.commit(5_000);
-    house.flush();
-    house.commit(10);
-    house.disk.fail_reads(true);
-    assert!(house.find(1).is_err(), "the key may have been used");
-    assert!(house.index.read().is_err(), "no key can be looked up");
+    let mut fixture = IndexFixture::open(&FaultyFs::default());
+    fixture.turn();
+    fixture.commit(5_000);
+    fixture.flush();
+    fixture.commit(10);
+    fixture.disk.fail_reads(true);
+    assert!(fixture.find(1).is_err(), "the key may have been used");
+    assert!(fixture.index.read().is_err(), "no key can be looked up");
     // The disk is readable again; the unreadable part is rebuilt regardless of its content.
-    house.disk.fail_reads(false);
-    house.turn();
-    house.assert_complete();
-    assert_eq!(house.rebuilds("unreadable"), 1);
+    fixture.disk.fail_reads(false);
+    fixture.turn();
+    fixture.assert_complete();
+    assert_eq!(fixture.rebuilds("unreadable"), 1);
 }
 
 #[test]
 fn damaged_bytes_in_a_part_are_rebuilt_from_the_log() {
     let disk = FaultyFs::default();
-    let mut house = IndexFixture::open(&disk);
-    house.turn();
-    house.commit(5_000);
-    house.flush();
-    drop(house);
+    let mut fixture = IndexFixture::open(&disk);
+    fixture.turn();
+    fixture.commit(5_000);
+    fixture.flush();
+    drop(fixture);
     let path = disk.files().remove(0);
     let size = disk.memory.open(&path, OpenMode::Read).unwrap().size().unwrap();
     for offset in [0, 90, 4096, 4096 * 2 + 17, size - 1] {
@@ -234,134 +239,134 @@ fn damaged_bytes_in_a_part_are_rebuilt_from_the_log() {
         let mut byte = [0];
         file.read_at(&mut byte, offset).unwrap();
         file.write_all_at(&[byte[0] ^ 1], offset).unwrap();
-        let house = IndexFixture::open(&disk);
+        let fixture = IndexFixture::open(&disk);
         for n in 0..5_000 {
-            if house.find(n).is_err() {
-                house.turn();
+            if fixture.find(n).is_err() {
+                fixture.turn();
             }
         }
-        house.assert_complete();
-        assert_eq!(house.rebuilds("unreadable"), 1, "at {offset}");
-        house.flush();
-        house.turn();
+        fixture.assert_complete();
+        assert_eq!(fixture.rebuilds("unreadable"), 1, "at {offset}");
+        fixture.flush();
+        fixture.turn();
         assert_eq!(disk.files(), std::slice::from_ref(&path), "at {offset}");
     }
 }
 
 #[test]
 fn a_failed_write_loses_nothing_and_is_retried() {
-    let mut house = IndexFixture::open(&FaultyFs::default());
-    house.turn();
-    house.disk.fail_writes(true);
-    house.commit(40_000);
-    assert!(house.index.run_once(&|| false).is_err());
-    house.commit(40_000);
-    assert!(house.index.run_once(&|| false).is_err());
-    house.assert_complete();
-    house.disk.fail_writes(false);
-    house.turn();
-    house.turn();
-    house.assert_complete();
-    assert_eq!((house.parts(), house.index.write().memory_start()), (2, Lsn(80_001)));
+    let mut fixture = IndexFixture::open(&FaultyFs::default());
+    fixture.turn();
+    fixture.disk.fail_writes(true);
+    fixture.commit(40_000);
+    assert!(fixture.index.run_once(&|| false).is_err());
+    fixture.commit(40_000);
+    assert!(fixture.index.run_once(&|| false).is_err());
+    fixture.assert_complete();
+    fixture.disk.fail_writes(false);
+    fixture.turn();
+    fixture.turn();
+    fixture.assert_complete();
+    assert_eq!((fixture.parts(), fixture.index.write().memory_start()), (2, Lsn(80_001)));
 }
 
 #[test]
 fn the_index_memory_is_bounded_while_the_disk_fails() {
-    let mut house = IndexFixture::open(&FaultyFs::default());
-    house.turn();
-    house.index.max_recent = 2_000;
-    house.disk.fail_writes(true);
-    house.commit(10_000);
-    assert!(house.find(1).is_err());
-    assert!(house.index.run_once(&|| false).is_err());
-    house.commit(10_000);
-    assert!(house.index.write().recent.keys.len() <= 2_000);
-    assert_eq!(house.index.metrics.index_keys_hit.get(), house.rebuilds("memory_full"));
-    house.disk.fail_writes(false);
-    house.turn();
-    house.assert_complete();
+    let mut fixture = IndexFixture::open(&FaultyFs::default());
+    fixture.turn();
+    fixture.index.max_recent = 2_000;
+    fixture.disk.fail_writes(true);
+    fixture.commit(10_000);
+    assert!(fixture.find(1).is_err());
+    assert!(fixture.index.run_once(&|| false).is_err());
+    fixture.commit(10_000);
+    assert!(fixture.index.write().recent.keys.len() <= 2_000);
+    assert_eq!(fixture.index.metrics.index_keys_hit.get(), fixture.rebuilds("memory_full"));
+    fixture.disk.fail_writes(false);
+    fixture.turn();
+    fixture.assert_complete();
 }
 
 #[test]
 fn only_parts_ahead_of_the_log_are_dropped() {
     let disk = FaultyFs::default();
-    let mut house = IndexFixture::open(&disk);
-    house.turn();
-    house.commit(1_000);
-    house.flush();
+    let mut fixture = IndexFixture::open(&disk);
+    fixture.turn();
+    fixture.commit(1_000);
+    fixture.flush();
     let older = disk.copy();
-    house.commit(1_000);
-    house.flush();
-    drop(house);
+    fixture.commit(1_000);
+    fixture.flush();
+    drop(fixture);
     for path in disk.files() {
         older.memory.put(&path, &disk.content(&path));
     }
-    let mut house = IndexFixture::open(&older);
-    assert_eq!((house.parts(), house.rebuilds("ahead_of_log"), older.files().len()), (1, 1, 1));
-    house.assert_complete();
-    house.commit(1_000);
-    house.assert_complete();
+    let mut fixture = IndexFixture::open(&older);
+    assert_eq!((fixture.parts(), fixture.rebuilds("ahead_of_log"), older.files().len()), (1, 1, 1));
+    fixture.assert_complete();
+    fixture.commit(1_000);
+    fixture.assert_complete();
 }
 
 #[test]
 fn a_hit_that_contradicts_the_log_rebuilds_the_index() {
-    let mut house = IndexFixture::open(&FaultyFs::default());
-    house.turn();
-    house.commit(1_000);
+    let mut fixture = IndexFixture::open(&FaultyFs::default());
+    fixture.turn();
+    fixture.commit(1_000);
     // As if the index belonged to another log.
-    house.index.add(&[(scope(u64::MAX), Lsn(7))], house.index.log.end());
-    house.index.distrust(&scope(u64::MAX), Lsn(6));
-    assert!(house.find(1).is_ok(), "another request has already reported it");
-    house.index.distrust(&scope(u64::MAX), Lsn(7));
-    assert!(house.find(1).is_err());
-    house.turn();
-    house.assert_complete();
-    assert_eq!(house.find(u64::MAX).unwrap(), IndexLookup::Unused { since: Lsn(1_001) });
-    assert_eq!(house.rebuilds("mismatch"), 1);
+    fixture.index.add(&[(scope(u64::MAX), Lsn(7))], fixture.index.log.end());
+    fixture.index.distrust(&scope(u64::MAX), Lsn(6));
+    assert!(fixture.find(1).is_ok(), "another request has already reported it");
+    fixture.index.distrust(&scope(u64::MAX), Lsn(7));
+    assert!(fixture.find(1).is_err());
+    fixture.turn();
+    fixture.assert_complete();
+    assert_eq!(fixture.find(u64::MAX).unwrap(), IndexLookup::Unused { since: Lsn(1_001) });
+    assert_eq!(fixture.rebuilds("mismatch"), 1);
 }
 
 #[test]
 fn a_crash_during_a_merge_loses_nothing() {
     let disk = FaultyFs::default();
-    let mut house = IndexFixture::open(&disk);
-    house.turn();
+    let mut fixture = IndexFixture::open(&disk);
+    fixture.turn();
     for _ in 0..3 {
-        house.commit(100);
-        house.flush();
+        fixture.commit(100);
+        fixture.flush();
     }
     let before: Vec<_> = disk.files();
     let contents: Vec<_> = before.iter().map(|path| disk.content(path)).collect();
-    house.commit(100);
-    house.flush();
-    house.turn();
-    assert_eq!(house.parts(), 1);
-    drop(house);
+    fixture.commit(100);
+    fixture.flush();
+    fixture.turn();
+    assert_eq!(fixture.parts(), 1);
+    drop(fixture);
     // The inputs of the merge still exist, and a half-written file.
     before.iter().zip(&contents).for_each(|(path, bytes)| disk.memory.put(path, bytes));
     disk.memory.put(&Path::new(LOG).join(DIR).join("x.tmp"), b"half");
-    let house = IndexFixture::open(&disk);
-    assert_eq!((house.parts(), disk.files().len()), (1, 1));
-    house.assert_complete();
+    let fixture = IndexFixture::open(&disk);
+    assert_eq!((fixture.parts(), disk.files().len()), (1, 1));
+    fixture.assert_complete();
 }
 
 #[test]
 fn a_key_reused_after_expiry_leads_to_the_new_record() {
-    let mut house = IndexFixture::open(&FaultyFs::default());
-    house.turn();
-    house.commit(30_000);
-    house.flush();
-    house.expire_below(20_000);
-    let (end, again) = (house.index.log.end(), scope(5));
-    assert!(matches!(house.find(5), Ok(IndexLookup::Unused { .. })));
+    let mut fixture = IndexFixture::open(&FaultyFs::default());
+    fixture.turn();
+    fixture.commit(30_000);
+    fixture.flush();
+    fixture.expire_below(20_000);
+    let (end, again) = (fixture.index.log.end(), scope(5));
+    assert!(matches!(fixture.find(5), Ok(IndexLookup::Unused { .. })));
     let payload = record(again, 5);
-    house
+    fixture
         .writer
         .append(&[wal::NewRecord { lane: 0, label: "test", payload: &payload }], Timestamp(1))
         .unwrap();
-    house.writer.commit().unwrap();
-    house.index.add(&[(again, end)], house.index.log.end());
-    assert_eq!(house.find(5).unwrap(), IndexLookup::Found(end));
-    house.flush();
-    house.turn();
-    assert_eq!(house.find(5).unwrap(), IndexLookup::Found(end));
+    fixture.writer.commit().unwrap();
+    fixture.index.add(&[(again, end)], fixture.index.log.end());
+    assert_eq!(fixture.find(5).unwrap(), IndexLookup::Found(end));
+    fixture.flush();
+    fixture.turn();
+    assert_eq!(fixture.find(5).unwrap(), IndexLookup::Found(end));
 }

@@ -36,16 +36,16 @@ fn dedicated_test(fault: Failpoint) -> Option<(&'static str, fn())> {
     Some(match fault {
         // One process, one thread: nobody else takes the lock or fills the file.
         Failpoint::NoLock => {
-            ("lock::a_second_holder_is_told_who_has_it", lock::tests::a_second_holder_is_told_who_has_it)
+            ("lock::a_second_process_learns_the_holder", lock::tests::a_second_process_learns_the_holder)
         }
         Failpoint::SpareFilledAnew => (
-            "spare::a_taken_file_is_not_filled_anew_before_it_has_its_own_name",
-            preallocated_segment::tests::a_taken_file_is_not_filled_anew_before_it_has_its_own_name,
+            "spare::a_taken_file_is_not_refilled_before_its_rename",
+            preallocated_segment::tests::a_taken_file_is_not_refilled_before_its_rename,
         ),
         // The number of a record is looked at as well: bytes of another place must be of the same record to pass.
         Failpoint::CrcOmitsSalt | Failpoint::CrcOmitsOffset => (
-            "frame::a_frame_of_another_place_or_another_life_never_passes",
-            frame::tests::a_frame_of_another_place_or_another_life_never_passes,
+            "frame::a_frame_of_another_offset_or_segment_is_invalid",
+            frame::tests::a_frame_of_another_offset_or_segment_is_invalid,
         ),
         // Nobody can see it but who counts keys and nonces.
         Failpoint::ReuseDataKey => (
@@ -77,8 +77,8 @@ fn dedicated_test(fault: Failpoint) -> Option<(&'static str, fn())> {
         ),
         // Seldom more than a wrong length that fits no file.
         Failpoint::LengthNotBounded => (
-            "frame::no_length_is_believed_beyond_the_segments_end",
-            frame::tests::no_length_is_believed_beyond_the_segments_end,
+            "frame::a_length_beyond_the_segments_end_is_invalid",
+            frame::tests::a_length_beyond_the_segments_end_is_invalid,
         ),
         _ => return None,
     })

@@ -48,7 +48,7 @@ impl Default for Shape {
 }
 
 #[derive(Clone)]
-pub struct World {
+pub struct ModelSetup {
     pub fs: MemoryFs,
     pub ingest: Ingest,
     pub log: Arc<Log>,
@@ -58,7 +58,7 @@ pub struct World {
 /// The commit thread.
 pub struct Commits(JoinHandle<()>);
 
-impl World {
+impl ModelSetup {
     pub fn start(shape: Shape) -> (Self, Commits) {
         let fs = MemoryFs::default();
         let OpenedLog { writer, log, .. } = reopen(&fs, shape.segment);

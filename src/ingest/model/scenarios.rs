@@ -11,95 +11,96 @@ use tokio::sync::oneshot;
 use super::super::commit_queue::{CommitJob, KeyedRequest};
 use super::super::request::CommitOutcome;
 use super::super::{Admission, Receipt, SubmitError};
-use super::world::{FOREVER, SEGMENT, Shape, World, request};
+use super::setup::{FOREVER, ModelSetup, SEGMENT, Shape, request};
 use crate::command::RequestDigest;
 use crate::wal::Lsn;
 
 const CLIENTS: usize = 3;
 
 /// Runs `client` in one thread per client and returns the results.
-fn clients<T: Send + 'static>(world: &World, client: fn(&World, usize) -> T) -> Vec<T> {
+fn clients<T: Send + 'static>(setup: &ModelSetup, client: fn(&ModelSetup, usize) -> T) -> Vec<T> {
     let spawn = |n| {
-        let world = world.clone();
-        thread::spawn(move || client(&world, n))
+        let setup = setup.clone();
+        thread::spawn(move || client(&setup, n))
     };
     let threads: Vec<_> = (0..CLIENTS).map(spawn).collect();
     threads.into_iter().map(|thread| thread.join().unwrap()).collect()
 }
 
 pub fn all_are_acknowledged_after_their_flush() {
-    let (world, commits) = World::start(Shape::default());
-    let client = |world: &World, n| [1 + n % 2, 1].map(|count| world.submit(request(count, 10)).unwrap());
-    let receipts = clients(&world, client).concat();
-    assert_eq!(world.ingest.admission(), Admission::Open);
-    world.end(commits, &receipts);
+    let (setup, commits) = ModelSetup::start(Shape::default());
+    let client =
+        |setup: &ModelSetup, n| [1 + n % 2, 1].map(|count| setup.submit(request(count, 10)).unwrap());
+    let receipts = clients(&setup, client).concat();
+    assert_eq!(setup.ingest.admission(), Admission::Open);
+    setup.end(commits, &receipts);
 }
 
 pub fn readers_see_only_flushed_records() {
-    let (world, commits) = World::start(Shape::default());
-    let reader = |world: World| {
+    let (setup, commits) = ModelSetup::start(Shape::default());
+    let reader = |setup: ModelSetup| {
         move || {
-            let mut cursor = world.log.cursor(Lsn(1));
+            let mut cursor = setup.log.cursor(Lsn(1));
             for n in 1..=CLIENTS as u64 {
                 // Every group wakes all readers; no reader sleeps past the record it waits for.
-                while !world.log.wait_for(Lsn(n), FOREVER) {}
+                while !setup.log.wait_for(Lsn(n), FOREVER) {}
                 let frame = cursor.next_retained().unwrap().unwrap();
                 assert_eq!(frame.lsn, Lsn(n));
                 let payload = frame.payload.to_vec();
-                let flushed = world.fs.flushed();
+                let flushed = setup.fs.flushed();
                 let mut files = flushed.iter().map(|(_, bytes)| bytes);
                 let there = files.any(|bytes| bytes.windows(payload.len()).any(|window| window == payload));
                 assert!(there, "a reader saw a record that was not flushed");
             }
         }
     };
-    let readers = [thread::spawn(reader(world.clone())), thread::spawn(reader(world.clone()))];
-    let receipts = clients(&world, |world, _| world.submit(request(1, 10)).unwrap());
+    let readers = [thread::spawn(reader(setup.clone())), thread::spawn(reader(setup.clone()))];
+    let receipts = clients(&setup, |setup, _| setup.submit(request(1, 10)).unwrap());
     readers.into_iter().for_each(|reader| reader.join().unwrap());
-    world.end(commits, &receipts);
+    setup.end(commits, &receipts);
 }
 
 pub fn replies_are_sent_before_readers_are_woken() {
-    let (world, commits) = World::start(Shape::default());
+    let (setup, commits) = ModelSetup::start(Shape::default());
     let reader = {
-        let world = world.clone();
+        let setup = setup.clone();
         thread::spawn(move || {
             let (reply, answer) = oneshot::channel();
             let pusher = {
-                let world = world.clone();
+                let setup = setup.clone();
                 thread::spawn(move || {
                     // The reader must be asleep before the append, so that it is woken.
-                    while !world.log.is_awaited(Lsn(1)) {
+                    while !setup.log.is_awaited(Lsn(1)) {
                         thread::yield_now();
                     }
                     let work =
                         CommitJob::Submit { request: request(1, 10), keyed: None, traced: None, reply };
-                    world.ingest.shared.queue.push(work, 1).unwrap();
+                    setup.ingest.shared.queue.push(work, 1).unwrap();
                 })
             };
-            assert!(world.log.wait_for(Lsn(1), FOREVER));
+            assert!(setup.log.wait_for(Lsn(1), FOREVER));
             let mut answer = answer;
             assert!(answer.try_recv().is_ok(), "a reader was woken before the answer was sent");
             pusher.join().unwrap();
         })
     };
     reader.join().unwrap();
-    world.end(commits, &[]);
+    setup.end(commits, &[]);
 }
 
 pub fn a_gathering_group_ends() {
-    let (world, commits) = World::start(Shape { gathers: true, ..Shape::default() });
-    let client = |world: &World, _| {
+    let (setup, commits) = ModelSetup::start(Shape { gathers: true, ..Shape::default() });
+    let client = |setup: &ModelSetup, _| {
         [(); 2].map(|()| {
             let (reply, answer) = oneshot::channel();
             let work = CommitJob::Submit { request: request(1, 10), keyed: None, traced: None, reply };
-            world.ingest.shared.queue.push(work, 1).unwrap();
+            setup.ingest.shared.queue.push(work, 1).unwrap();
             answer
         })
     };
-    let answers = clients(&world, client);
+    let answers = clients(&setup, client);
     // The last group waits for more requests that never arrive.
-    world.close();
+    setup.close();
     let receipts: Vec<Receipt> = answers
         .into_iter()
         .flatten()
@@ -108,18 +109,18 @@ pub fn a_gathering_group_ends() {
             _ => panic!("not accepted"),
         })
         .collect();
-    receipts.iter().for_each(|receipt| world.assert_flushed(receipt));
-    world.end(commits, &receipts);
+    receipts.iter().for_each(|receipt| setup.assert_flushed(receipt));
+    setup.end(commits, &receipts);
 }
 
 pub fn a_failed_flush_reaches_all_callers() {
-    let (world, commits) = World::start(Shape::default());
-    world.fs.fail_flush_after(thread_rng().gen_range(0..2));
-    let client = |world: &World, _| {
+    let (setup, commits) = ModelSetup::start(Shape::default());
+    setup.fs.fail_flush_after(thread_rng().gen_range(0..2));
+    let client = |setup: &ModelSetup, _| {
         let mut receipts = Vec::new();
         let mut failed = false;
         for _ in 0..2 {
-            match world.submit(request(1, 10)) {
+            match setup.submit(request(1, 10)) {
                 Ok(receipt) => {
                     assert!(!failed, "accepted after a failure");
                     receipts.push(receipt);
@@ -127,42 +128,42 @@ pub fn a_failed_flush_reaches_all_callers() {
                 Err(SubmitError::Poisoned | SubmitError::Closing) => {
                     failed = true;
                     let closed = Admission::Closed(SubmitError::Poisoned);
-                    assert_eq!(world.ingest.admission(), closed, "later callers get the error");
+                    assert_eq!(setup.ingest.admission(), closed, "later callers get the error");
                 }
                 Err(other) => panic!("{other}"),
             }
         }
         receipts
     };
-    let receipts = clients(&world, client).concat();
+    let receipts = clients(&setup, client).concat();
     // No client sends its second request before the reply to the first: at least two groups exist.
     assert!(receipts.len() < 2 * CLIENTS);
-    let later = world.submit(request(1, 10));
+    let later = setup.submit(request(1, 10));
     assert!(matches!(later, Err(SubmitError::Poisoned | SubmitError::Closing)), "{later:?}");
-    world.end(commits, &receipts);
+    setup.end(commits, &receipts);
 }
 
 pub fn a_cancelled_request_affects_no_other() {
     let bytes = 3 * 600;
-    let (world, commits) = World::start(Shape { requests: 3, bytes, ..Shape::default() });
-    let client = |world: &World, n| -> Option<Receipt> {
+    let (setup, commits) = ModelSetup::start(Shape { requests: 3, bytes, ..Shape::default() });
+    let client = |setup: &ModelSetup, n| -> Option<Receipt> {
         if n > 0 {
-            return world.submit(request(1, 88)).ok();
+            return setup.submit(request(1, 88)).ok();
         }
         for _ in 0..2 {
-            let mut waiting = pin!(world.ingest.commit(request(1, 88)));
+            let mut waiting = pin!(setup.ingest.commit(request(1, 88)));
             let polled = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             if let Poll::Ready(Ok(receipt)) = polled {
-                world.assert_flushed(&receipt);
+                setup.assert_flushed(&receipt);
             }
         }
         None
     };
-    let receipts: Vec<_> = clients(&world, client).into_iter().flatten().collect();
+    let receipts: Vec<_> = clients(&setup, client).into_iter().flatten().collect();
     // Earlier jobs were taken before this one is answered: the whole queue is free again.
-    let last = retry(|| world.submit(request(1, 88)));
-    assert_eq!(world.ingest.shared.queue.held(), (0, 0), "no job waits and no bytes are held");
-    world.end(commits, &[receipts, vec![last]].concat());
+    let last = retry(|| setup.submit(request(1, 88)));
+    assert_eq!(setup.ingest.shared.queue.held(), (0, 0), "no job waits and no bytes are held");
+    setup.end(commits, &[receipts, vec![last]].concat());
 }
 
 /// Retries until the queue accepts the request. The model ends only if the commit thread frees space meanwhile.
@@ -178,12 +179,12 @@ fn retry(submit: impl Fn() -> Result<Receipt, SubmitError>) -> Receipt {
 
 pub fn the_queue_is_bounded() {
     let shape = Shape { requests: 2, bytes: 2 * 600, ..Shape::default() };
-    let (world, commits) = World::start(shape);
+    let (setup, commits) = ModelSetup::start(shape);
     let watcher = {
-        let world = world.clone();
+        let setup = setup.clone();
         thread::spawn(move || {
             for _ in 0..8 {
-                let (requests, bytes) = world.ingest.shared.queue.held();
+                let (requests, bytes) = setup.ingest.shared.queue.held();
                 assert!(requests <= 2, "{requests} requests wait");
                 assert!(bytes <= 2 * 600 || requests == 1, "{requests} requests of {bytes} bytes wait");
                 thread::yield_now();
@@ -191,77 +192,77 @@ pub fn the_queue_is_bounded() {
         })
     };
     // One request is larger than the whole queue: it is accepted when the queue is empty.
-    let client = |world: &World, n| {
+    let client = |setup: &ModelSetup, n| {
         let bytes = if n == 0 { 2000 } else { 88 };
-        retry(|| world.submit(request(1, bytes)))
+        retry(|| setup.submit(request(1, bytes)))
     };
-    let receipts = clients(&world, client);
+    let receipts = clients(&setup, client);
     watcher.join().unwrap();
-    assert_eq!(world.ingest.shared.queue.held(), (0, 0));
-    world.end(commits, &receipts);
+    assert_eq!(setup.ingest.shared.queue.held(), (0, 0));
+    setup.end(commits, &receipts);
 }
 
 pub fn a_stop_answers_or_refuses_everyone() {
-    let (world, commits) = World::start(Shape::default());
+    let (setup, commits) = ModelSetup::start(Shape::default());
     let stopper = {
-        let world = world.clone();
-        thread::spawn(move || world.close())
+        let setup = setup.clone();
+        thread::spawn(move || setup.close())
     };
-    let client = |world: &World, _| {
-        let answers = [world.submit(request(1, 10)), world.submit(request(1, 10))];
+    let client = |setup: &ModelSetup, _| {
+        let answers = [setup.submit(request(1, 10)), setup.submit(request(1, 10))];
         assert!(!(answers[0].is_err() && answers[1].is_ok()), "accepted after a refusal");
         let refused = answers.iter().filter_map(|answer| answer.as_ref().err());
         refused.for_each(|error| assert_eq!(*error, SubmitError::Closing));
         answers.into_iter().flatten().collect::<Vec<_>>()
     };
-    let receipts = clients(&world, client).concat();
+    let receipts = clients(&setup, client).concat();
     stopper.join().unwrap();
-    world.end(commits, &receipts);
+    setup.end(commits, &receipts);
 }
 
 pub fn segments_are_handed_over() {
-    let (world, commits) = World::start(Shape { segment: SEGMENT, ..Shape::default() });
+    let (setup, commits) = ModelSetup::start(Shape { segment: SEGMENT, ..Shape::default() });
     let filler = {
-        let world = world.clone();
+        let setup = setup.clone();
         thread::spawn(move || {
             // Preallocates like the maintenance thread, until the queue is closed or no free space is left.
-            while !world.ingest.shared.queue.is_closed() {
-                if world.log.wait_for_preallocation_request(FOREVER) && !world.ingest.shared.queue.is_closed()
+            while !setup.ingest.shared.queue.is_closed() {
+                if setup.log.wait_for_preallocation_request(FOREVER) && !setup.ingest.shared.queue.is_closed()
                 {
-                    world.log.preallocate_segment(world.shape.segment, 0);
+                    setup.log.preallocate_segment(setup.shape.segment, 0);
                 }
             }
         })
     };
-    let client = |world: &World, _| [(); 2].map(|()| world.submit(request(1, 300)).unwrap());
-    let receipts = clients(&world, client).concat();
-    assert!(world.log.segments().len() > 2, "the segment was changed more than once");
-    world.close();
-    world.fs.set_free(0);
-    world.log.preallocate_segment(world.shape.segment, 1);
+    let client = |setup: &ModelSetup, _| [(); 2].map(|()| setup.submit(request(1, 300)).unwrap());
+    let receipts = clients(&setup, client).concat();
+    assert!(setup.log.segments().len() > 2, "the segment was changed more than once");
+    setup.close();
+    setup.fs.set_free(0);
+    setup.log.preallocate_segment(setup.shape.segment, 1);
     filler.join().unwrap();
-    world.end(commits, &receipts);
+    setup.end(commits, &receipts);
 }
 
 pub fn a_repeat_waits_for_its_original() {
-    let (world, commits) = World::start(Shape::default());
+    let (setup, commits) = ModelSetup::start(Shape::default());
     if thread_rng().gen_bool(0.5) {
-        world.fs.fail_flush_after(thread_rng().gen_range(0..2));
+        setup.fs.fail_flush_after(thread_rng().gen_range(0..2));
     }
-    let client = |world: &World, _| {
+    let client = |setup: &ModelSetup, _| {
         let repeat = RequestDigest { scope: [1; 16], body: [2; 16], count: 1 };
         let keyed = Some(KeyedRequest { repeat, since: Lsn(0) });
         let (reply, answer) = oneshot::channel();
-        let pushed = world
+        let pushed = setup
             .ingest
             .shared
             .queue
             .push(CommitJob::Submit { request: request(1, 10), keyed, traced: None, reply }, 1);
         pushed.ok()?;
-        let end = |first: Lsn| assert!(first < world.log.end(), "a repeat of an unflushed record");
+        let end = |first: Lsn| assert!(first < setup.log.end(), "a repeat of an unflushed record");
         match block_on(answer).ok()?.ok()? {
             CommitOutcome::New(receipt) => {
-                world.assert_flushed(&receipt);
+                setup.assert_flushed(&receipt);
                 Some((true, receipt))
             }
             CommitOutcome::Repeat(first) => {
@@ -271,8 +272,8 @@ pub fn a_repeat_waits_for_its_original() {
             }
         }
     };
-    let answers: Vec<_> = clients(&world, client).into_iter().flatten().collect();
+    let answers: Vec<_> = clients(&setup, client).into_iter().flatten().collect();
     let new: Vec<_> = answers.iter().filter(|(new, _)| *new).map(|(_, receipt)| receipt.clone()).collect();
     assert!(new.len() == 1 || answers.is_empty(), "accepted more than once");
-    world.end(commits, &new);
+    setup.end(commits, &new);
 }
