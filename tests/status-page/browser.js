@@ -1,22 +1,10 @@
 // A headless Chromium, and what is watched of every page in it.
 "use strict";
 const fs = require("node:fs");
-const { chromium } = require("playwright-core");
+const { launch } = require("./chromium.js");
 
 const AXE = require.resolve("axe-core/axe.min.js");
 const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
-
-function executable() {
-  const candidates = [process.env.FOREBAY_CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-  const found = candidates.find(candidate => candidate && fs.existsSync(candidate));
-  if (!found) throw new Error("there is no Chromium (Debian: apt-get install chromium)");
-  return found;
-}
-
-async function launch() {
-  // Its own sandbox needs what a test machine, or root, may not have; it opens only pages of our daemon.
-  return chromium.launch({ executablePath: executable(), args: ["--no-sandbox", "--disable-gpu"] });
-}
 
 // Opens a page of this size and scheme. `complaints` collects what it must not do. A `still` page does not refresh itself,
 // as in a tab that nobody sees, so that nothing changes under a check.
