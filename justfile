@@ -1,4 +1,4 @@
-# Daily commands. `just` lists them; each only calls a script of tests/ or cargo.
+# Short names for frequent commands. `just` lists them. Each calls cargo, or a script in scripts/ or tests/.
 
 _default:
     @just --list --unsorted
@@ -7,26 +7,26 @@ _default:
 serve:
     cargo run --release -- serve
 
-# Format, lints and documentation: before every commit
+# Check format, lints and documentation: run it before every commit
 check:
     tests/run fmt clippy docs
 
-# One test program, such as `just test users login::`
+# Run one test program, for example `just test users login::`
 test program *filter:
     scripts/cargo test --test {{program}} -- {{filter}}
 
-# Unit tests of one module, such as `just unit drain::`
+# Run the unit tests of one module, for example `just unit drain::`
 unit filter:
     scripts/cargo test --lib -- {{filter}}
 
-# Everything CI runs
+# Run everything that CI runs
 ci:
     tests/run
 
-# The Debian packages, in target/debian
+# Build the Debian packages in target/debian
 package:
     scripts/package
 
-# Links and tables of the documentation
+# Check links and tables of the documentation
 docs:
     scripts/docs

@@ -1,23 +1,10 @@
 // Opens pages in a headless Chromium and collects their errors.
 "use strict";
 const fs = require("node:fs");
-const { chromium } = require("playwright-core");
+const { launch } = require("./chromium.js");
 
 const AXE = require.resolve("axe-core/axe.min.js");
 const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
-
-function executable() {
-  const candidates = [process.env.FOREBAY_CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-  const found = candidates.find(candidate => candidate && fs.existsSync(candidate));
-  if (!found) throw new Error("Chromium is not installed (Debian: apt-get install chromium)");
-  return found;
-}
-
-async function launch() {
-  // Chromium's sandbox does not work for root and on some test machines. It is not needed here, because Chromium opens
-  // only the daemon's pages.
-  return chromium.launch({ executablePath: executable(), args: ["--no-sandbox", "--disable-gpu"] });
-}
 
 // Opens a page with this size and colour scheme. `complaints` collects errors of the page. A `still` page does not
 // refresh itself, like a page in a hidden tab, so that nothing changes during a check.
