@@ -1,4 +1,4 @@
-//! Many connections: acknowledged requests a second, with the log and without, encrypted and plain.
+//! Many connections: acknowledged requests per second, with the log and without, encrypted and plain.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use support::{services, wait};
 
 const COMPARISON: &str = "ack: requests/s, 256 connections, log / no log";
 const WHILE_DRAINING: &str = "ack: the same while Kafka runs on the same cores";
-/// Of one load.
+/// Connections per load.
 pub const CONNECTIONS: usize = 256;
-/// Of turns.
+/// Pairs of runs.
 pub const PAIRS: usize = 9;
-/// A turn's records take a second.
+/// Timeout to deliver the records of one run. Usually it takes a second.
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
-/// Hundreds of flushes.
+/// Duration of one run: hundreds of flushes.
 pub const TURN_DURATION: Duration = Duration::from_millis(1500);
 
 const APPENDED: &str = "forebay_wal_append_total";
@@ -27,7 +27,7 @@ const KEYED: &str = "ack: requests/s, 256 connections, with an Idempotency-Key /
 const TRACED: &str = "ack: requests/s, 256 connections, 5 % traced to nowhere / not traced";
 const ENCRYPTED: &str = "ack: requests/s, 256 connections, encrypted / plain";
 
-/// What encryption at rest costs: a tenth at most.
+/// Encryption at rest may cost at most a tenth of the rate.
 pub fn encrypted() -> Vec<Outcome> {
     let mut sealing = server::daemon(server::UNREACHABLE_KAFKA);
     let key = server::key_file(sealing.dir());
@@ -35,15 +35,15 @@ pub fn encrypted() -> Vec<Outcome> {
     vec![compare_in_turns(ENCRYPTED, Limit::AtLeast(0.9), sealing)]
 }
 
-/// What traces cost with the usual share of samples, and a collector that is unavailable: a tenth at most.
+/// Traces with the default sample ratio and an unavailable collector may cost at most a tenth of the rate.
 pub fn traced() -> Vec<Outcome> {
     let traced = server::daemon(server::UNREACHABLE_KAFKA);
     let traced = traced.set("telemetry.otlp_endpoint", format!("http://{}", server::UNREACHABLE_KAFKA));
     vec![compare_in_turns(TRACED, Limit::AtLeast(0.9), traced)]
 }
 
-/// A daemon beside a plain one. They take turns; the other one is idle meanwhile. The processor time of each request is
-/// told beside it: a busy machine blurs it less than the rate.
+/// Compares a daemon with a plain one. They run alternately; the other one is idle meanwhile. The CPU time per request
+/// is also reported, because a busy machine affects it less than the rate.
 fn compare_in_turns(what: &'static str, limit: Limit, mut other: Forebay) -> Outcome {
     let mut plain = server::daemon(server::UNREACHABLE_KAFKA);
     plain.start();
@@ -56,7 +56,7 @@ fn compare_in_turns(what: &'static str, limit: Limit, mut other: Forebay) -> Out
     load(&plain);
     let turns: Vec<(f64, f64)> = (0..PAIRS)
         .map(|n| {
-            // Whoever comes first in a pair is not always the same one.
+            // The order within a pair alternates.
             let first = if n % 2 == 0 { &other } else { &plain };
             let second = if n % 2 == 0 { &plain } else { &other };
             let (a, b) = (load(first), load(second));
@@ -78,8 +78,8 @@ fn compare_in_turns(what: &'static str, limit: Limit, mut other: Forebay) -> Out
     }
 }
 
-/// What a new `Idempotency-Key` on each request costs: a fifth at most. One daemon, so that both sides have the same
-/// log and the same index behind them.
+/// A new `Idempotency-Key` on each request may cost at most a fifth of the rate. Both sides use one daemon, so that
+/// they have the same log and the same index.
 pub fn keyed() -> Vec<Outcome> {
     let mut daemon = server::daemon(server::UNREACHABLE_KAFKA);
     daemon.start();
@@ -109,7 +109,7 @@ pub fn keyed() -> Vec<Outcome> {
     }]
 }
 
-/// Processor time a process has had, in microseconds.
+/// CPU time of a process so far, in microseconds.
 pub fn cpu_us(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the daemon's figures");
     let (_, fields) = stat.rsplit_once(')').expect("a name");
@@ -118,8 +118,8 @@ pub fn cpu_us(pid: u32) -> f64 {
     ticks.sum::<f64>() * 1e4
 }
 
-/// At least half while Kafka is away, when the cores belong to acceptance; for information, while it drains to a
-/// broker on the same cores.
+/// With the log, at least half of the rate while Kafka is unavailable and all cores serve requests. For information,
+/// the rate while the daemon drains to a broker on the same cores.
 pub fn measure() -> Vec<Outcome> {
     let away = server::daemon(server::UNREACHABLE_KAFKA);
     let mut outcomes = vec![compare(COMPARISON, Limit::AtLeast(0.5), away, |_| {})];
@@ -135,7 +135,7 @@ pub fn measure() -> Vec<Outcome> {
     outcomes
 }
 
-/// `settle` returns when the daemon leaves the cores to the server it is compared with.
+/// Compares the daemon with a server without a log. `settle` returns when the daemon is idle.
 fn compare(what: &'static str, limit: Limit, mut daemon: Forebay, settle: fn(&Forebay)) -> Outcome {
     daemon.start();
     let without = NoLogServer::start();
@@ -144,11 +144,11 @@ fn compare(what: &'static str, limit: Limit, mut daemon: Forebay, settle: fn(&Fo
         settle(&daemon);
         rate
     };
-    let forgetful = || client::load(without.address(), records::requests(CONNECTIONS), TURN_DURATION);
-    // The first turn grows buffers, segments and threads.
+    let no_log = || client::load(without.address(), records::requests(CONNECTIONS), TURN_DURATION);
+    // The first run grows buffers, segments and threads.
     durable();
-    forgetful();
-    let turns: Vec<(f64, f64)> = (0..PAIRS).map(|_| (durable(), forgetful())).collect();
+    no_log();
+    let turns: Vec<(f64, f64)> = (0..PAIRS).map(|_| (durable(), no_log())).collect();
     let (with, without): (Vec<f64>, Vec<f64>) = turns.iter().copied().unzip();
     Outcome {
         what,

@@ -1,4 +1,4 @@
-//! Two builds of the daemon, in turns: what a compiler flag, an allocator or a change costs.
+//! Two builds of the daemon, run alternately: the cost of a compiler flag, an allocator or a change.
 
 use std::env;
 
@@ -8,20 +8,20 @@ use crate::{client, records, server};
 use support::daemon::metric;
 use support::process::Forebay;
 
-/// The other build. Without it there is nothing to compare.
+/// Variable with the path of the other build. Without it, this part measures nothing.
 const OTHER: &str = "FOREBAY_BENCH_OTHER";
 const WHAT: &str = "builds: requests/s, 256 connections, this build / the other";
 const CPU: &str = "builds: CPU per request, the other / this build";
 const APPENDED: &str = "forebay_wal_append_total";
 
-/// Rate and CPU per request: of this build, of the other one.
+/// Rate and CPU time per request, of this build and of the other one.
 type Turn = ((f64, f64), (f64, f64));
 
-/// Both accept without Kafka; the one that has no turn is idle. Figures of the processor are blurred less by a busy
-/// machine than rates.
+/// Both builds accept without Kafka, and one is idle while the other runs. A busy machine affects CPU times less than
+/// rates.
 pub fn measure() -> Vec<Outcome> {
     let Some(other) = env::var_os(OTHER) else {
-        eprintln!("builds: {OTHER} names no other build");
+        eprintln!("builds: skipped, because {OTHER} is not set");
         return Vec::new();
     };
     let mut this = server::daemon(server::UNREACHABLE_KAFKA);

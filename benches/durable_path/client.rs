@@ -1,4 +1,4 @@
-//! HTTP/1.1 clients that cost little: one connection that waits, and many on one thread.
+//! HTTP/1.1 clients with little overhead: a single blocking connection, and many connections on one thread.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,31 +10,31 @@ use std::time::{Duration, Instant};
 use tokio::runtime;
 use tokio::task::JoinSet;
 
-/// An answer is some 400 bytes.
+/// Bytes of the buffer for a response. A response has about 400 bytes.
 const ANSWER: usize = 2048;
-/// A server that says nothing for so long is not slow, it hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A server that does not respond for this time hangs.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What [`load`] replaces by a new `Idempotency-Key` each time.
+/// Placeholder that [`load`] replaces by a new `Idempotency-Key` in each request.
 const NO_KEY: &str = "key-of-a-request";
 static KEYS_USED: AtomicU64 = AtomicU64::new(0);
 
 /// One connection, one request at a time.
-pub struct Lone {
+pub struct SingleConnection {
     stream: TcpStream,
     request: Vec<u8>,
 }
 
-impl Lone {
-    /// Connects, to send this request again and again.
+impl SingleConnection {
+    /// Connects, to send this request repeatedly.
     pub fn connect(address: SocketAddr, request: Vec<u8>) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_nodelay(true).expect("TCP_NODELAY");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
         Self { stream, request }
     }
 
-    /// From the first byte of a request to the last of its answer.
+    /// Sends the request. Returns the time from its first byte to the last byte of the response.
     pub fn call(&mut self) -> Duration {
         let (mut answer, mut read) = ([0; ANSWER], 0);
         let started = Instant::now();
@@ -48,7 +48,8 @@ impl Lone {
     }
 }
 
-/// Answered requests a second over a connection for each of these, which sends it again when it has its answer.
+/// Opens a connection per request in `sent`. Each sends its request again when it has the response. Returns responses
+/// per second.
 pub fn load(address: SocketAddr, sent: Vec<Vec<u8>>, time: Duration) -> f64 {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -69,8 +70,9 @@ pub fn load(address: SocketAddr, sent: Vec<Vec<u8>>, time: Duration) -> f64 {
     })
 }
 
-/// What requests at this rate took, all connections together, each as long as `time`. A request that its connection
-/// sends late, because the answer before it was late, counts from when it was due.
+/// Sends requests at this rate, over all connections together, for the duration `time`. Returns the time of each
+/// request. If a connection sends a request late, because the previous response was late, its time begins when it was
+/// due.
 pub fn paced(address: SocketAddr, sent: Vec<Vec<u8>>, rate: f64, time: Duration) -> Vec<Duration> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -86,7 +88,7 @@ pub fn paced(address: SocketAddr, sent: Vec<Vec<u8>>, rate: f64, time: Duration)
                 while due < started + time {
                     let early = Instant::now() < due;
                     tokio::time::sleep_until(due.into()).await;
-                    // A timer that is late is not the server's.
+                    // The delay of a timer is not counted against the server.
                     let begun = if early { Instant::now() } else { due };
                     request_once(&stream, &request).await;
                     times.push(begun.elapsed());
@@ -140,7 +142,7 @@ async fn request_once(stream: &tokio::net::TcpStream, request: &[u8]) {
     }
 }
 
-/// A request with a JSON body, or without one.
+/// A request with a JSON body, which may be empty.
 pub fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
@@ -155,7 +157,7 @@ pub fn keyed(request: &[u8]) -> Vec<u8> {
     text.replacen("\r\n\r\n", &format!("\r\nidempotency-key: {NO_KEY}\r\n\r\n"), 1).into_bytes()
 }
 
-/// Whether this is a whole 200 or 202; anything else but the beginning of one ends the program.
+/// Returns whether this is a complete 200 or 202 response, or only its beginning. Another status ends the program.
 fn is_whole(answer: &[u8]) -> bool {
     let Some(head) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let head = std::str::from_utf8(&answer[..head]).expect("a head is text");

@@ -1,5 +1,5 @@
-//! From the log to Kafka, against a bare producer that sends the same records with the same settings, exactly once
-//! against at least once, and many workers against one.
+//! From the log to Kafka. The drain is compared with a bare producer that sends the same records with the same
+//! settings; exactly once with at least once; and many workers with one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,10 +20,10 @@ use support::{scratch, services};
 
 const RECORDS: u64 = 500_000;
 const PAIRS: usize = 5;
-/// Beside seconds this is nothing, and a look costs a lock.
+/// Interval between checks: short compared with the measured seconds, but each check takes a lock.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// At least 70 %.
+/// The drain must reach at least 70 % of the bare producer's rate.
 pub fn measure() -> Vec<Outcome> {
     let Some(bootstrap) = services::shared_kafka("durable_path drain") else { return Vec::new() };
     vec![
@@ -33,9 +33,8 @@ pub fn measure() -> Vec<Outcome> {
     ]
 }
 
-/// CPU time of this process for each record, with so many workers against one worker. What is left of the difference is
-/// librdkafka's own: a producer has threads, connections and requests of its own, and the more there are, the smaller are
-/// their batches.
+/// CPU time of this process per record, with many workers compared with one. The remaining difference comes from
+/// librdkafka: each producer has its own threads, connections and requests, and more producers have smaller batches.
 pub fn workers() -> Vec<Outcome> {
     const COUNTS: [(usize, &str, Limit); 4] = [
         (2, "drain: CPU per record, 2 workers / 1 worker", Limit::AtMost(1.5)),
@@ -71,7 +70,8 @@ pub fn workers() -> Vec<Outcome> {
     COUNTS.iter().enumerate().map(outcome).collect()
 }
 
-/// At least 80 %. Each turn has a log of its own, because Kafka remembers how far each was.
+/// Exactly once must reach at least 80 % of the rate of at least once. Each run has its own log, because Kafka stores
+/// the progress of each.
 fn compare_modes(what: &'static str, partitions: usize, bootstrap: &str) -> Outcome {
     let topic = unique_name("bench");
     Admin::new(bootstrap).create_topic(&topic, partitions, -1, &[]);
@@ -103,7 +103,7 @@ fn compare(what: &'static str, partitions: usize, bootstrap: &str) -> Outcome {
     let drain =
         || RECORDS as f64 / drained(&wal, RECORDS, bootstrap, drain::Config::default()).took.as_secs_f64();
     let bare = || RECORDS as f64 / producer::sent(RECORDS, &topic, bootstrap).as_secs_f64();
-    // The first turn grows the broker's heap.
+    // The first run grows the broker's heap.
     drain();
     bare();
     let turns: Vec<(f64, f64)> = (0..PAIRS).map(|_| (drain(), bare())).collect();
@@ -116,7 +116,7 @@ fn compare(what: &'static str, partitions: usize, bootstrap: &str) -> Outcome {
     }
 }
 
-/// What one drain of a whole log took.
+/// Cost of draining a whole log once.
 #[derive(Clone, Copy)]
 struct DrainRun {
     took: Duration,
@@ -127,19 +127,19 @@ struct DrainRun {
 /// CPU time of this process so far. `/proc` counts it in hundredths of a second.
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("/proc");
-    // Behind the name, which ends with the last `)`: state, ten numbers, then user and system time.
+    // After the name, which ends with the last `)`: state, ten numbers, then user and system time.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("ticks")).sum();
     Duration::from_millis(ticks * 10)
 }
 
-/// From workers whose producers are ready to an empty backlog: half a second to have a producer's id would be a quarter
-/// of what is measured. Whatever an earlier turn has delivered is delivered again.
+/// Measures from ready producers to an empty backlog. Half a second to get a producer id would be a quarter of the
+/// measured time. Records that an earlier run delivered are delivered again.
 fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::Config) -> DrainRun {
     let (_lock, OpenedLog { writer, log, recovery }) = records::open(wal, true);
-    assert_eq!(recovery.backlog, records, "all of it waits");
+    assert_eq!(recovery.backlog, records, "all records wait");
     let registry = Registry::new().expect("metrics");
-    // With its checkpoints and its housekeeping, as in the daemon.
+    // With checkpoints and maintenance, as in the daemon.
     let (_ingest, threads) = ingest::start(ingest::IngestParts {
         writer,
         config: ingest::Config { dir: wal.to_owned(), ..ingest::Config::default() },
@@ -149,7 +149,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
         tracer: Tracer::default(),
     })
     .expect("threads");
-    // What a start does besides is not what is measured here.
+    // Other work of a start is not measured here.
     while log.wait_for_preallocation_request(Duration::ZERO) {
         std::thread::sleep(POLL_INTERVAL);
     }

@@ -1,4 +1,4 @@
-//! What counting every request costs: a tenth at most, with Redis on the same machine.
+//! The cost of rate limits: at most a tenth of the rate, with Redis on the same machine.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use support::services;
 const WHAT: &str = "limits: requests/s, 256 connections, on / off";
 const CONNECTIONS: usize = 256;
 const PAIRS: usize = 9;
-/// Hundreds of flushes.
+/// Duration of one run: hundreds of flushes.
 const TURN: Duration = Duration::from_millis(1500);
 
-/// Two daemons on one Redis take turns; the other one is idle meanwhile. The limit is high enough not to refuse: the
-/// load ends the program at the first answer that is no 202.
+/// Two daemons with one Redis run alternately; the other one is idle meanwhile. The limit is high enough to refuse no
+/// request, because the load ends the program at the first response other than 202.
 pub fn measure() -> Vec<Outcome> {
     let Some(redis) = services::redis("durable_path limits") else { return Vec::new() };
     let redis = redis.start();
@@ -33,7 +33,7 @@ pub fn measure() -> Vec<Outcome> {
     load(&free);
     let turns: Vec<(f64, f64)> = (0..PAIRS)
         .map(|n| {
-            // Whoever comes first in a pair is not always the same one.
+            // The order within a pair alternates.
             let first = if n % 2 == 0 { &limited } else { &free };
             let second = if n % 2 == 0 { &free } else { &limited };
             let (a, b) = (load(first), load(second));
@@ -41,14 +41,14 @@ pub fn measure() -> Vec<Outcome> {
         })
         .collect();
     let (with, without): (Vec<f64>, Vec<f64>) = turns.iter().copied().unzip();
-    let questions = metric(&limited, "forebay_step_seconds_count{step=\"kv.spend_all\"}");
+    let queries = metric(&limited, "forebay_step_seconds_count{step=\"kv.spend_all\"}");
     let requests = metric(&limited, "forebay_wal_append_total");
     vec![Outcome {
         what: WHAT,
         pairs: turns.iter().map(|(with, without)| with / without).collect(),
         limit: Limit::AtLeast(0.9),
         figures: format!(
-            "{:.0}/s, {:.0}/s; {questions} questions to Redis for {requests} requests",
+            "{:.0}/s, {:.0}/s; {queries} requests to Redis for {requests} requests",
             median(&with),
             median(&without)
         ),

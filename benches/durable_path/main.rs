@@ -1,18 +1,18 @@
-//! What durability costs, as ratios within one run: machines differ and are noisy, so both sides of a comparison take
-//! turns, each pair of turns gives one ratio, and the median of these is judged.
+//! The cost of durability, as ratios within one run. Machines differ and are noisy, so both sides of a comparison run
+//! alternately. Each pair of runs gives one ratio, and the median of these ratios is compared with the limit.
 //!
 //! ```text
-//! cargo bench --bench durable_path                  all of it
+//! cargo bench --bench durable_path                  all parts
 //! cargo bench --bench durable_path -- ack lone      parts: ack keyed encrypted traced limits lone drain workers sustained start
 //! FOREBAY_BENCH_OTHER=PATH cargo bench --bench durable_path -- builds      this build and another one
 //! ```
 //!
-//! Daemon and comparison are processes of their own, loaded from this one: the real binary, and this program started
-//! again as [`no_log_server`]. The drain and the producer it is compared with both run in this process. Ends with 1
-//! when a median misses its limit. The drain needs a Kafka: the tests' own (`tests/services/fetch`), or the one that
-//! `FOREBAY_TEST_KAFKA` names.
+//! The daemon and the server that it is compared with are separate processes under load from this one: the real
+//! binary, and this program started again as [`no_log_server`]. The drain and the producer that it is compared with
+//! both run in this process. The exit code is 1 if a median misses its limit. The drain needs Kafka: that of the tests
+//! (`tests/services/fetch`), or the one in `FOREBAY_TEST_KAFKA`.
 
-// A failed step of a measurement has nobody to report to: it says what it was and ends the program.
+// A failed step of a measurement ends the program with its message. No caller could handle the error.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod ack;

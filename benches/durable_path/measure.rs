@@ -1,24 +1,24 @@
-//! Pairs, medians, and the table.
+//! Pairs of runs, their medians, and the table of results.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// A part of a program, by its name.
+/// A part of a benchmark: its name, and its function.
 pub type Part = (&'static str, fn() -> Vec<Outcome>);
 
 /// One comparison, measured in pairs.
 pub struct Outcome {
-    /// What was compared.
+    /// Title of the comparison.
     pub what: &'static str,
-    /// One figure a pair.
+    /// One ratio per pair.
     pub pairs: Vec<f64>,
-    /// What their median must be.
+    /// Limit of the median.
     pub limit: Limit,
-    /// What both sides were by themselves: true for this machine at this hour only.
+    /// Figures of both sides. They are valid only for this machine at this time.
     pub figures: String,
 }
 
-/// What a median is held against.
+/// Limit of a median.
 #[derive(Clone, Copy)]
 pub enum Limit {
     AtLeast(f64),
@@ -39,7 +39,7 @@ impl Outcome {
     }
 }
 
-/// The middle one, or the mean of the two in the middle.
+/// The middle value, or the mean of the two in the middle.
 pub fn median(values: &[f64]) -> f64 {
     let sorted = sorted(values);
     (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0
@@ -51,7 +51,7 @@ pub fn median_us(times: &[Duration]) -> f64 {
     median(&times)
 }
 
-/// The table, on standard output.
+/// Prints the table to standard output.
 fn print(outcomes: &[Outcome]) {
     println!(
         "{:<62} {:>7} {:>7} {:>7}  {:<8} {:<6} figures of this run",
@@ -75,16 +75,16 @@ fn print(outcomes: &[Outcome]) {
     }
 }
 
-/// What was typed; cargo adds `--bench`.
+/// The arguments, without `--bench`, which cargo adds.
 pub fn words() -> Vec<String> {
     std::env::args().skip(1).filter(|word| word != "--bench").collect()
 }
 
-/// Measures the parts that are named, or all, and prints the table. Fails when a median misses its limit.
+/// Measures the named parts, or all, and prints the table. Fails if a median misses its limit.
 pub fn run(parts: &[Part], words: &[String]) -> ExitCode {
     if let Some(word) = words.iter().find(|word| parts.iter().all(|(name, _)| name != word)) {
         let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
-        eprintln!("there is no part {word}; there are {}", names.join(", "));
+        eprintln!("unknown part {word}; the parts are {}", names.join(", "));
         return ExitCode::from(64);
     }
     let mut outcomes = Vec::new();

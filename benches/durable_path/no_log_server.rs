@@ -1,4 +1,4 @@
-//! The daemon's own HTTP stack without a log: answers 202 and keeps nothing, or waits for Kafka first.
+//! The daemon's HTTP stack without a log. It responds with 202 and stores nothing, or it first waits for Kafka.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,8 +18,8 @@ use forebay::{auth, http, kafka, kinds, telemetry};
 
 use crate::waiting_producer::WaitingProducer;
 
-/// The word this program is started with to be this server. An address follows, and, for a server that produces and
-/// waits, the brokers and a topic.
+/// First argument that turns this program into this server. An address follows. For a server that produces to Kafka
+/// and waits, the brokers and a topic follow.
 pub const COMMAND: &str = "without-log";
 
 /// Serves until the process is killed. Everything else is as in the daemon.
@@ -60,7 +60,7 @@ pub fn serve(words: &[String]) {
     });
 }
 
-/// Knows nothing and says yes, once Kafka has the records if it produces them.
+/// Accepts every command without storing it. If it produces to Kafka, it first waits for the confirmation.
 #[derive(Clone)]
 struct NoLogService {
     waits: Option<WaitingProducer>,

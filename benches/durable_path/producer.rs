@@ -1,4 +1,4 @@
-//! A bare librdkafka producer: one loop, nothing but `send`.
+//! A bare librdkafka producer: one loop that only calls `send`.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,11 @@ use crate::records;
 
 const FLUSH_WITHIN: Duration = Duration::from_secs(120);
 
-/// How long producers get to have their ids, before the clock runs: half a second each is usual.
+/// Time for producers to get their ids before the measurement. Half a second each is usual.
 pub const PRODUCER_WARM_UP: Duration = Duration::from_secs(2);
 
-/// From a producer that is ready to the last confirmation of `count` records like those of the log, headers included.
+/// Sends `count` records like those of the log, with headers. Returns the time from a ready producer to the last
+/// confirmation.
 pub fn sent(count: u64, topic: &str, bootstrap: &str) -> Duration {
     let id = CommandId::from_bytes([7; 25]);
     let its_headers = records::envelope(0, id, topic, |envelope| {
@@ -25,7 +26,7 @@ pub fn sent(count: u64, topic: &str, bootstrap: &str) -> Duration {
             .iter()
             .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(&**value) }))
     });
-    // Made before the clock runs: nothing but sending is measured.
+    // Made before the measurement, which includes only sending.
     let records: Vec<(String, String)> =
         (0..records::KEYS).map(|n| (records::key(n), records::body(n))).collect();
     let settings = settings(bootstrap);
@@ -36,7 +37,7 @@ pub fn sent(count: u64, topic: &str, bootstrap: &str) -> Duration {
         let mut record = BaseRecord::to(topic).key(key).payload(body).headers(its_headers.clone());
         while let Err((error, back)) = producer.send(record) {
             let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-            assert_eq!(error, full, "a record is taken");
+            assert_eq!(error, full, "the record is accepted");
             std::thread::sleep(Duration::from_millis(1));
             record = back;
         }
@@ -45,7 +46,7 @@ pub fn sent(count: u64, topic: &str, bootstrap: &str) -> Duration {
     started.elapsed()
 }
 
-/// As the drain's (`kafka::client::producer`).
+/// The settings of the drain's producers (`kafka::client::producer`).
 pub fn settings(bootstrap: &str) -> ClientConfig {
     let config = Config::default();
     let mut settings = ClientConfig::new();
@@ -64,7 +65,7 @@ pub fn settings(bootstrap: &str) -> ClientConfig {
         .set("message.max.bytes", config.message_max.0.to_string())
         .set("queue.buffering.max.messages", "10000000")
         .set("queue.buffering.max.kbytes", "1048576")
-        // What a client that knows nothing of lanes would use.
+        // The partitioner of a client that does not know lanes.
         .set("partitioner", "murmur2_random");
     settings
 }

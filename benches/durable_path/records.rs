@@ -1,4 +1,4 @@
-//! The records all measurements use, and logs full of them.
+//! The records of all measurements, and logs filled with them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use forebay::{ingest, wal};
 
 use crate::client;
 
-/// The kind that a daemon knows without being told.
+/// A kind of the default configuration.
 pub const KIND: &str = "order.create";
 pub const JSON: &str = "application/json";
 /// Bytes of a body.
 pub const BODY: usize = 300;
-/// Different keys, and so different records.
+/// Number of different keys, and so of different records.
 pub const KEYS: u64 = 10_000;
 /// Records written and flushed together while a log is filled.
 const GROUP: u64 = 1000;
@@ -37,12 +37,12 @@ pub fn request(n: u64) -> Vec<u8> {
     client::request("POST", &format!("/v1/commands/{KIND}"), &body(n))
 }
 
-/// The requests of so many connections.
+/// One request for each of `connections` connections.
 pub fn requests(connections: usize) -> Vec<Vec<u8>> {
     (0..connections as u64).map(request).collect()
 }
 
-/// What the log keeps of the n-th record.
+/// The envelope of the n-th record, as the log stores it.
 pub fn envelope<T>(n: u64, id: CommandId, topic: &str, then: impl FnOnce(&Envelope<'_>) -> T) -> T {
     let (key, body) = (key(n), body(n));
     then(&Envelope { key: Some(key.as_bytes()), ..Envelope::new(id, KIND, topic, JSON, body.as_bytes()) })
@@ -66,22 +66,22 @@ pub fn open(dir: &Path, redeliver: bool) -> (Lock, OpenedLog) {
 pub fn fill(dir: &Path, topic: &str, count: u64) {
     let config = ingest::Config::default();
     let (_lock, OpenedLog { mut writer, log, .. }) = open(dir, false);
-    let mint = IdGenerator::new(&log.identity().log_id, &log.identity().secret);
+    let generator = IdGenerator::new(&log.identity().log_id, &log.identity().secret);
     for group in 0..count / GROUP {
         if log.wait_for_preallocation_request(std::time::Duration::ZERO) {
             assert!(
                 log.preallocate_segment(config.segment_size.0, config.reserve_space.0),
-                "the disk has room"
+                "the disk has free space"
             );
         }
         for n in group * GROUP..(group + 1) * GROUP {
             let (at, lsn) = (Timestamp::now(), writer.next_lsn());
             let mut payload = Vec::new();
-            envelope(n, mint.generate(at, lsn, [0; 9]), topic, |envelope| envelope.encode(&mut payload));
+            envelope(n, generator.generate(at, lsn, [0; 9]), topic, |envelope| envelope.encode(&mut payload));
             let entry =
                 NewRecord { lane: lane(Some(key(n).as_bytes()), lsn), label: KIND, payload: &payload };
-            writer.append(&[entry], at).expect("the log takes it");
+            writer.append(&[entry], at).expect("the log accepts it");
         }
-        writer.commit().expect("the disk takes it");
+        writer.commit().expect("the flush succeeds");
     }
 }

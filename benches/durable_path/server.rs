@@ -1,4 +1,4 @@
-//! The servers under load, as processes.
+//! The processes under load.
 
 use std::fs::Permissions;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use support::ports::Port;
 use support::process::Forebay;
 use support::{scratch, wait};
 
-/// Nobody listens there: records wait, and the machine's cores belong to acceptance.
+/// No broker listens there. Records wait, and all cores serve requests.
 pub const UNREACHABLE_KAFKA: &str = "127.0.0.1:1";
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ pub fn daemon(brokers: &str) -> Forebay {
     Forebay::new(env!("CARGO_BIN_EXE_forebay")).set("kafka.brokers", brokers)
 }
 
-/// A file with a master key, in a daemon's own directory.
+/// Creates a file with a master key in a daemon's directory.
 pub fn key_file(dir: &Path) -> String {
     let path = dir.join("wal.key");
     std::fs::write(&path, "5a".repeat(32)).expect("a key file");
@@ -34,7 +34,7 @@ pub fn key_file(dir: &Path) -> String {
     path.display().to_string()
 }
 
-/// Where a started daemon accepts.
+/// Address of a started daemon.
 pub fn address(daemon: &Forebay) -> SocketAddr {
     daemon.address().parse().expect("host:port")
 }
@@ -47,17 +47,17 @@ pub struct NoLogServer {
 }
 
 impl NoLogServer {
-    /// Starts it and returns when it answers.
+    /// Starts the server, and returns when it responds.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// The one that produces to this topic and waits.
+    /// Starts a server that produces to this topic and waits for the confirmation.
     pub fn producing(bootstrap: &str, topic: &str) -> Self {
         Self::start_with(&[bootstrap, topic])
     }
 
-    /// The process.
+    /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.pid()
     }
@@ -68,11 +68,11 @@ impl NoLogServer {
         command.args([no_log_server::COMMAND, &port.address()]).args(kafka);
         let child = Child::spawn("without-log", &command, &dir.path().join("log"));
         let mut client = Client::new(&port.address());
-        wait::until_true("the server without a log answers", READY_WITHIN, || client.get("/readyz").is_ok());
+        wait::until_true("the server without a log responds", READY_WITHIN, || client.get("/readyz").is_ok());
         Self { port, child, _dir: dir }
     }
 
-    /// Where it accepts.
+    /// Address of the server.
     pub fn address(&self) -> SocketAddr {
         self.port.address().parse().expect("host:port")
     }

@@ -1,4 +1,4 @@
-//! One connection alone: its median latency, against the same without a log and a bare flush.
+//! A single connection: its median latency, compared with that of a server without a log plus a bare flush.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -7,24 +7,24 @@ use std::time::{Duration, Instant};
 
 use forebay::command::CommandId;
 
-use crate::client::Lone;
+use crate::client::SingleConnection;
 use crate::measure::{Limit, Outcome, median, median_us};
 use crate::server::NoLogServer;
 use crate::{records, server};
 
 const PAIRS: usize = 11;
 const REQUESTS: usize = 400;
-/// Before a record's payload stand 32 bytes; frames are multiples of 8.
+/// Bytes before a record's payload. The length of a frame is a multiple of 8.
 const FRAME_HEADER: usize = 32;
 
-/// At most one and a half times as long.
+/// The latency with the log may be at most 1.5 times as long.
 pub fn measure() -> Vec<Outcome> {
     let mut daemon = server::daemon(server::UNREACHABLE_KAFKA);
     daemon.start();
     let without = NoLogServer::start();
     let mut turn = LatencyTurn {
-        durable: Lone::connect(server::address(&daemon), records::request(0)),
-        forgetful: Lone::connect(without.address(), records::request(0)),
+        durable: SingleConnection::connect(server::address(&daemon), records::request(0)),
+        no_log: SingleConnection::connect(without.address(), records::request(0)),
         raw: RawFile::create(&daemon.dir().join("raw")),
     };
     turn.take();
@@ -39,25 +39,26 @@ pub fn measure() -> Vec<Outcome> {
 }
 
 struct LatencyTurn {
-    durable: Lone,
-    forgetful: Lone,
+    durable: SingleConnection,
+    no_log: SingleConnection,
     raw: RawFile,
 }
 
 impl LatencyTurn {
-    /// The three medians in microseconds. One of each in turn: a disk's mood lasts longer than three requests.
+    /// Returns the three medians in microseconds. The three kinds alternate, because a disk is slow or fast for longer
+    /// than three requests.
     fn take(&mut self) -> [f64; 3] {
         let mut times: [Vec<Duration>; 3] = Default::default();
         for _ in 0..REQUESTS {
             times[0].push(self.durable.call());
-            times[1].push(self.forgetful.call());
+            times[1].push(self.no_log.call());
             times[2].push(self.raw.flush());
         }
         times.map(|times| median_us(&times))
     }
 }
 
-/// A zero-filled file that takes a record's bytes one after the other.
+/// A file of zeros that is overwritten with records one after the other.
 struct RawFile {
     file: File,
     record: Vec<u8>,
@@ -70,7 +71,7 @@ impl RawFile {
         let id = CommandId::from_bytes([7; 25]);
         records::envelope(0, id, "orders.v1", |envelope| envelope.encode(&mut payload));
         let record = vec![7; (FRAME_HEADER + payload.len()).next_multiple_of(8)];
-        let file = File::create(path).expect("a file beside the log");
+        let file = File::create(path).expect("a file next to the log");
         let zeros = vec![0; record.len() * REQUESTS * (PAIRS + 1)];
         file.write_all_at(&zeros, 0).and_then(|()| file.sync_all()).expect("a file of zeros");
         Self { file, record, offset: 0 }

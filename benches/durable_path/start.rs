@@ -1,4 +1,4 @@
-//! From the start of the process to readiness, with a million records waiting and with none.
+//! Time from the start of the process to readiness, with a backlog of a million records and with an empty one.
 
 use std::time::{Duration, Instant};
 
@@ -7,20 +7,20 @@ use crate::{records, server};
 use support::http::Client;
 use support::process::Forebay;
 
-/// Nobody sends them.
+/// The topic of the records, which are never sent.
 const TOPIC: &str = "orders.v1";
 const WAITING: u64 = 1_000_000;
-/// So many more before each start: three quarters of a segment that nobody sealed, as a crash leaves it.
+/// Records added before each start. They fill three quarters of an unsealed segment, as after a crash.
 const RECORDS_PER_START: u64 = 100_000;
 const PAIRS: usize = 5;
-/// Far below what is measured.
+/// Interval between checks, far below the measured times.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// At most a second longer.
+/// A start with the backlog may take at most one second longer.
 pub fn measure() -> Vec<Outcome> {
     let mut empty = server::daemon(server::UNREACHABLE_KAFKA);
     let mut full = server::daemon(server::UNREACHABLE_KAFKA);
-    // The first start of a log makes its directories.
+    // The first start of a log creates its directories.
     seconds_to_ready(&mut empty);
     records::fill(&full.wal_dir(), TOPIC, WAITING - RECORDS_PER_START);
     let turns: Vec<(f64, f64)> = (0..PAIRS)

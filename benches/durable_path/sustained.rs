@@ -1,8 +1,8 @@
-//! With Kafka up and its broker on the same machine: the daemon against a server that produces each record to Kafka and
-//! waits for the confirmation. They take turns in one run.
+//! Sustained rate with a Kafka broker on the same machine. The daemon is compared with a server that produces each
+//! record to Kafka and waits for the confirmation. Both run alternately.
 //!
-//! The daemon's rate is what had reached Kafka when the turn ended, per second: records that still wait then do not
-//! count. `FOREBAY_BENCH_PAIRS` and `FOREBAY_BENCH_TURN_MS` change the number and the length of the turns.
+//! The daemon's rate counts records that reached Kafka before the end of its run. Records that still wait do not
+//! count. `FOREBAY_BENCH_PAIRS` and `FOREBAY_BENCH_TURN_MS` change the number and the duration of the runs.
 
 use std::time::{Duration, Instant};
 
@@ -19,19 +19,19 @@ const WHAT: [(&str, usize); 2] = [
     ("sustained: records/s, 64 connections, log / waits for Kafka", 64),
     ("sustained: records/s, 256 connections, log / waits for Kafka", 256),
 ];
-/// As Kafka's own default for a topic that is to be spread.
+/// Partitions of the topic.
 const PARTITIONS: usize = 8;
 const APPENDED: &str = "forebay_wal_append_total";
 
-/// A turn of one of the two.
+/// Result of one run of one side.
 struct SustainedTurn {
-    /// Records in Kafka, a second.
+    /// Records per second that reached Kafka.
     rate: f64,
-    /// Answers a second.
+    /// Responses per second.
     acks: f64,
     /// Records that waited at the end.
     backlog: f64,
-    /// Processor time of the server for each answer.
+    /// CPU time of the server per response, in microseconds.
     cpu_us: f64,
 }
 
@@ -56,7 +56,7 @@ fn compare(
     waits: &NoLogServer,
 ) -> Vec<Outcome> {
     let (pairs, time) = (setting("PAIRS", 9), Duration::from_millis(setting("TURN_MS", 3000)));
-    // The first turn grows buffers, segments, threads and the broker's heap.
+    // The first run grows buffers, segments, threads and the broker's heap.
     run_daemon_turn(daemon, connections, time);
     run_no_log_turn(waits, connections, time);
     let turns: Vec<(SustainedTurn, SustainedTurn)> = (0..pairs)
@@ -83,7 +83,7 @@ fn compare(
     vec![sustained, half_load(connections, rates, daemon, waits, time)]
 }
 
-/// Latency of both at half of what they sustain, for information.
+/// Latency of both at half of their sustained rate, for information.
 fn half_load(
     connections: usize,
     rates: (f64, f64),
@@ -113,7 +113,7 @@ fn run_daemon_turn(daemon: &mut Forebay, connections: usize, time: Duration) -> 
     let backlog = backlog(daemon)["backlog"].as_f64().expect("the backlog");
     let (accepted, cpu) = (metric(daemon, APPENDED) - appended, ack::cpu_us(pid) - cpu);
     await_drained(daemon);
-    // The time is the load's, on both sides: connecting, and asking for the backlog, is no part of it.
+    // On both sides only the time of the load counts, without connecting and without requesting the backlog.
     SustainedTurn { rate: acks * (1.0 - backlog / accepted), acks, backlog, cpu_us: cpu / accepted }
 }
 
@@ -125,7 +125,7 @@ fn run_no_log_turn(waits: &NoLogServer, connections: usize, time: Duration) -> S
     SustainedTurn { rate: acks, acks, backlog: 0.0, cpu_us: cpu / (acks * seconds) }
 }
 
-/// What so much of these times does not exceed (0.99: all but a hundredth), in milliseconds.
+/// The percentile of these times in milliseconds. `part` is a fraction, such as 0.99.
 fn percentile_ms(times: &[Duration], part: f64) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();

@@ -1,4 +1,4 @@
-//! Produces each record to Kafka and waits for the broker's confirmation: what an application without a log does.
+//! Produces each record to Kafka and waits for the broker's confirmation, like an application without a log.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -32,13 +32,13 @@ impl ProducerContext for DeliveryContext {
             Ok(message) => assert!(message.offset() >= 0, "the broker confirms each record"),
             Err((error, _)) => panic!("{error}"),
         }
-        // A client that is gone needs no answer.
+        // A disconnected client needs no response.
         let _ = confirmed.send(());
     }
 }
 
 impl WaitingProducer {
-    /// With the drain's settings but for the linger, which would be added to each answer.
+    /// Creates a producer with the drain's settings, but without linger, which would delay each response.
     pub fn new(bootstrap: &str, topic: &str) -> Self {
         let mut settings = producer::settings(bootstrap);
         settings.set("linger.ms", "0");
@@ -46,7 +46,7 @@ impl WaitingProducer {
         Self { producer: Arc::new(producer), topic: topic.into() }
     }
 
-    /// Returns when the broker has confirmed the record, which has the headers that the drain would give it.
+    /// Sends a record with the same headers as the drain. Returns when the broker has confirmed it.
     pub async fn send(&self, command: &Submission, id: CommandId, traceparent: Option<&str>) {
         let envelope = Envelope {
             traceparent,

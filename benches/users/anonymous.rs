@@ -1,5 +1,6 @@
-//! What a client without credentials can cost on each public route: time of the runtime's threads and of all others,
-//! memory, size of the answer, statements to the database. The requests are those of the test that bounds the last two.
+//! The cost of a client without credentials on each public route: CPU time of the runtime's threads and of all others,
+//! memory, size of the response, statements to the database. The test that limits the last two sends the same
+//! requests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,32 +16,32 @@ use support::process::Forebay;
 use support::{anonymous, wait};
 
 const TEST: &str = "users anonymous";
-/// One after the other, for times.
+/// Consecutive requests, to measure times.
 const TIMES: u64 = 200;
-/// At once, for memory: more than the queue of passwords lets in.
+/// Concurrent clients, to measure memory. They are more than the queue of passwords admits.
 const CLIENTS: u64 = 64;
-/// How the runtime names its threads, those for work that blocks included: digests, look-ups in the log.
+/// Name of the runtime's threads, including those for blocking work such as digests and lookups in the log.
 const RUNTIME: &str = "tokio-rt-worker";
 const APPLIED_WITHIN: Duration = Duration::from_secs(120);
 
-/// Of one request.
+/// Cost of one request.
 struct RequestCost {
     runtime: Duration,
     others: Duration,
     answer: usize,
     statements: f64,
-    /// Of [`CLIENTS`] at once: how much more memory was resident at the most.
+    /// Peak increase of the resident memory with [`CLIENTS`] concurrent clients, in bytes.
     memory: u64,
 }
 
-/// Nanoseconds on a processor so far: the runtime's threads, and all others.
+/// CPU time so far in nanoseconds, of the runtime's threads and of all others.
 #[derive(Clone, Copy, Default)]
 struct CpuTime {
     runtime: u64,
     others: u64,
 }
 
-/// The table on standard output, and the two figures that a limit is set for.
+/// Prints the table to standard output. Returns the two figures that have a limit.
 pub fn measure() -> Vec<Outcome> {
     let Some(parts) = Services::start(TEST) else { return Vec::new() };
     let daemon = parts.daemon();
@@ -54,7 +55,7 @@ pub fn measure() -> Vec<Outcome> {
     let (mut registration, mut others, mut memory) = (0.0_f64, 0.0_f64, 0);
     println!(
         "{:<32} {:<28} {:>11} {:>11} {:>9} {:>10} {:>11}",
-        "route", "", "runtime", "threads", "answer", "statements", "64 at once"
+        "route", "", "runtime", "threads", "response", "statements", "64 at once"
     );
     for probe in anonymous::anonymous_requests() {
         let cost = cost(&mut daemon, &probe);
@@ -79,11 +80,11 @@ pub fn measure() -> Vec<Outcome> {
         |what, value| Outcome { what, pairs: vec![value], limit: Limit::AtMost(1.0), figures: String::new() };
     vec![
         level(
-            "anonymous: the runtime's time of the dearest refused request / of a registration",
+            "anonymous: the runtime's time of the most expensive refused request / of a registration",
             others / registration,
         ),
         level(
-            "anonymous: memory of 64 of the dearest at once / 64 MiB",
+            "anonymous: memory of 64 of the most expensive at once / 64 MiB",
             memory as f64 / 64.0 / 1024.0 / 1024.0,
         ),
     ]
@@ -96,7 +97,7 @@ fn register_known(daemon: &Forebay) {
             .to_string();
     assert_eq!(daemon.http().post("/v1/users", &user).expect("an answer").status, 202);
     let body = json!({"name": name, "password": password}).to_string();
-    wait::until_true("the user is there", APPLIED_WITHIN, || {
+    wait::until_true("the user exists", APPLIED_WITHIN, || {
         daemon.http().post("/login", &body).expect("an answer").status == 200
     });
 }
@@ -105,7 +106,7 @@ fn cost(daemon: &mut Forebay, probe: &AnonymousRequest) -> RequestCost {
     let pid = daemon.pid();
     let mut http = daemon.http();
     let mut ask = |number| probe.send(&mut http, number).expect("an answer").body.len();
-    // What is made at a first request is not a request's.
+    // Initialisation at the first request does not count.
     ask(u64::MAX);
     let (spent, statements) = (spent(pid), statements(daemon));
     let answer = (0..TIMES).map(&mut ask).max().unwrap_or_default();
@@ -120,10 +121,10 @@ fn cost(daemon: &mut Forebay, probe: &AnonymousRequest) -> RequestCost {
     }
 }
 
-/// How far the resident memory rises above what it was, while many ask at once.
+/// Peak increase of the resident memory during concurrent requests, in bytes.
 fn memory_of_many(daemon: &mut Forebay, probe: &AnonymousRequest) -> u64 {
     let pid = daemon.pid();
-    // 5: the peak begins anew (proc(5)).
+    // 5 resets the peak (proc(5)).
     fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("the peak can be reset");
     let before = status(pid, "VmRSS");
     thread::scope(|scope| {
@@ -132,7 +133,7 @@ fn memory_of_many(daemon: &mut Forebay, probe: &AnonymousRequest) -> u64 {
             scope.spawn(move || {
                 for turn in 0..2 {
                     let number = TIMES + 1 + client * 2 + turn;
-                    // Some are refused while as many as may be are looked at.
+                    // Some are refused while the maximum number is in progress.
                     drop(probe.send(&mut http, number));
                 }
             });
@@ -166,7 +167,7 @@ fn status(pid: u32, name: &str) -> u64 {
     kib.parse::<u64>().expect("a number") * 1024
 }
 
-/// Statements to the database so far, but for those that the daemon makes by itself.
+/// Statements to the database so far, without those of the daemon's background work.
 fn statements(daemon: &Forebay) -> f64 {
     anonymous::statements(&daemon.admin_http().get("/metrics").expect("metrics").text()) as f64
 }

@@ -1,13 +1,13 @@
-//! What logging in and showing a token cost, as ratios within one run (see `durable_path`): both sides of a comparison
-//! take turns, each pair of turns gives one ratio, and the median of these is judged. And the service levels of the user
-//! service at the highest rate, on real parts beside it.
+//! The cost of logins and of tokens, as ratios within one run (see `durable_path`). Both sides of a comparison run
+//! alternately. Each pair of runs gives one ratio, and the median of these ratios is compared with the limit. Also the
+//! service levels of the user service at the highest rate, with real Kafka, Redis and MariaDB on the same machine.
 //!
 //! ```text
-//! cargo bench --bench users                  all of it
+//! cargo bench --bench users                  all parts
 //! cargo bench --bench users -- token         parts: password token service anonymous
 //! ```
 
-// A failed step of a measurement has nobody to report to: it says what it was and ends the program.
+// A failed step of a measurement ends the program with its message. No caller could handle the error.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod anonymous;

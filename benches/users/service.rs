@@ -1,5 +1,5 @@
-//! The service levels on real MariaDB, Redis and Kafka beside it, at the highest rate that so many clients get out of one
-//! daemon: how long creates and reads take, how many fail, how much memory it takes, and where a registration's time goes.
+//! The service levels with real MariaDB, Redis and Kafka on the same machine, at the highest rate that 64 clients
+//! reach with one daemon: latency of creates and reads, failures, memory, and the time of each step of a registration.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,11 +23,11 @@ use support::wait;
 const TEST: &str = "users service";
 const CONNECTIONS: usize = 64;
 const TURN: Duration = Duration::from_secs(10);
-/// Applied before they are read and logged in.
-const PEOPLE: u64 = 500;
+/// Users that are registered before the reads and logins.
+const USERS: u64 = 500;
 const APPLIED_WITHIN: Duration = Duration::from_secs(300);
 
-/// What came of a turn.
+/// Result of one run.
 struct LoadResult {
     times: Vec<Duration>,
     failed: usize,
@@ -39,7 +39,7 @@ impl LoadResult {
         self.times.len() as f64 / self.took.as_secs_f64()
     }
 
-    /// In milliseconds.
+    /// A percentile of the times, in milliseconds.
     fn percentile(&self, percent: usize) -> f64 {
         let mut times = self.times.clone();
         times.sort_unstable();
@@ -51,10 +51,10 @@ impl LoadResult {
     }
 }
 
-/// The levels, and the steps of a registration on standard error.
+/// Returns the service levels. Prints the steps of a registration to standard error.
 pub fn measure() -> Vec<Outcome> {
     let Some(parts) = Services::start(TEST) else { return Vec::new() };
-    // What is hashed for those who register takes every turn of the one thread: here people are known already.
+    // The hashes of registrations occupy the only hashing thread, so logins here use cached passwords.
     let daemon = parts.daemon().set("login.credential_cache_ttl", "1h");
     let key = services::key_file(&daemon, "wal.key", &"5a".repeat(32));
     let mut daemon = daemon
@@ -66,14 +66,14 @@ pub fn measure() -> Vec<Outcome> {
 
 fn levels(daemon: &Forebay) -> Vec<Outcome> {
     let address = daemon.address().parse().expect("host:port");
-    register_people(daemon);
-    let numbers = Arc::new(AtomicU64::new(PEOPLE));
+    register_users(daemon);
+    let numbers = Arc::new(AtomicU64::new(USERS));
     let before = steps(daemon);
     let creates = load(address, move || {
         let number = numbers.fetch_add(1, Relaxed);
         client::request("POST", "/v1/users", &user(number))
     });
-    eprintln!("where a registration's time goes:");
+    eprintln!("time of each step of a registration:");
     for (step, (seconds, count)) in steps(daemon) {
         let (seconds_before, count_before) = before.get(&step).copied().unwrap_or_default();
         let times = count - count_before;
@@ -82,10 +82,10 @@ fn levels(daemon: &Forebay) -> Vec<Outcome> {
         }
     }
     let memory = resident(daemon) as f64;
-    let of_people = |next: Arc<AtomicU64>| move || next.fetch_add(1, Relaxed) % PEOPLE;
-    let next = of_people(Arc::default());
+    let of_users = |next: Arc<AtomicU64>| move || next.fetch_add(1, Relaxed) % USERS;
+    let next = of_users(Arc::default());
     let reads = load(address, move || client::request("GET", &format!("/v1/users/user-{}", next()), ""));
-    let next = of_people(Arc::default());
+    let next = of_users(Arc::default());
     let logins = load(address, move || {
         let number = next();
         let body = json!({"name": format!("user-{number}"), "password": format!("correct horse {number}")});
@@ -126,18 +126,18 @@ fn user(number: u64) -> String {
     .to_string()
 }
 
-/// Registers people and logs each of them in once.
-fn register_people(daemon: &Forebay) {
+/// Registers users, and logs each of them in once.
+fn register_users(daemon: &Forebay) {
     let mut http = daemon.http();
-    for number in 0..PEOPLE {
+    for number in 0..USERS {
         assert_eq!(http.post("/v1/users", &user(number)).expect("an answer").status, 202);
     }
     let applied = "forebay_consumer_applied_total{outcome=\"applied\"}";
     wait::until_true("all are applied", APPLIED_WITHIN, || {
         let text = daemon.admin_http().get("/metrics").expect("metrics").text();
-        text.contains(applied) && metric(daemon, applied) >= PEOPLE as f64
+        text.contains(applied) && metric(daemon, applied) >= USERS as f64
     });
-    for number in 0..PEOPLE {
+    for number in 0..USERS {
         let body = json!({"name": format!("user-{number}"), "password": format!("correct horse {number}")});
         assert_eq!(http.post("/login", &body.to_string()).expect("an answer").status, 200);
     }
@@ -159,7 +159,7 @@ fn steps(daemon: &Forebay) -> BTreeMap<String, (f64, f64)> {
     steps
 }
 
-/// Connections that each send the next request when they have an answer.
+/// Runs connections that each send the next request when they have the response.
 fn load(address: SocketAddr, next: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> LoadResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -194,7 +194,7 @@ fn load(address: SocketAddr, next: impl Fn() -> Vec<u8> + Send + Sync + 'static)
     })
 }
 
-/// Reads one whole answer; whether it is a 2xx.
+/// Reads one complete response. Returns whether its status is 2xx.
 async fn succeeded(stream: &mut TcpStream) -> bool {
     let mut answer = Vec::with_capacity(2048);
     loop {

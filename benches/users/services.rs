@@ -1,4 +1,4 @@
-//! The real parts of a user service beside it: Kafka, Redis, MariaDB.
+//! The services that a user service needs: Kafka, Redis, MariaDB.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +16,7 @@ use support::sql::SqlServer;
 
 const MIGRATED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Servers of the measurement's own.
+/// Servers that only the measurement uses.
 pub struct Services {
     kafka: Kafka,
     redis: Redis,
@@ -26,7 +26,8 @@ pub struct Services {
 }
 
 impl Services {
-    /// Running, topics and tables made. None: one of them is not installed; that has been said.
+    /// Starts the servers, and creates topics and tables. Returns `None` if one of them is not installed, which is
+    /// already reported.
     pub fn start(test: &str) -> Option<Services> {
         let (place, redis, sql) =
             (services::kafka(test)?, services::redis(test)?, services::own_mariadb(test)?);
@@ -42,7 +43,7 @@ impl Services {
         Some(parts)
     }
 
-    /// A daemon on them that applies what it accepts.
+    /// A daemon that uses these servers and applies its commands.
     pub fn daemon(&self) -> Forebay {
         self.under(Forebay::new(env!("CARGO_BIN_EXE_forebay"))).set("consumer.enabled", true)
     }
@@ -56,7 +57,7 @@ impl Services {
     }
 }
 
-/// A key file beside the daemon's own, readable by its owner alone.
+/// Creates a key file in the daemon's directory, readable only by its owner.
 pub fn key_file(forebay: &Forebay, name: &str, key: &str) -> PathBuf {
     let path = forebay.dir().join(name);
     std::fs::write(&path, key).expect("a key file");

@@ -1,4 +1,4 @@
-//! Who shows this token? From the cache, and by its signature.
+//! Authentication of a token: from the cache, and by its signature.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::measure::{Limit, Outcome, median, median_us};
 
 const PAIRS: usize = 9;
 const CALLS: u32 = 2000;
-/// As many callers as take turns on a busy daemon.
+/// Different tokens, as on a busy daemon.
 const TOKENS: usize = 500;
 
-/// At least 5 times as fast from the cache, with an Ed25519 key, which is what the documentation proposes. A secret (HS256)
-/// is for information: its signature costs little more than the look-up.
+/// The cache must be at least 5 times as fast as an Ed25519 signature, which the documentation recommends. A secret
+/// (HS256) is measured for information: its signature costs little more than the lookup.
 pub fn measure() -> Vec<Outcome> {
     let ed25519 = openssl(&["genpkey", "-algorithm", "ed25519"]);
     let secret = openssl(&["rand", "-base64", "48"]);

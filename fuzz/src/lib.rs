@@ -1,4 +1,4 @@
-//! What every target has: a function of its name in one of the crates, and a bound on what it may allocate.
+//! Common code of all targets: each calls the function of its name in one of the crates, with a limit on memory.
 
 use std::alloc::System;
 
@@ -7,18 +7,19 @@ use cap::Cap;
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// Whatever the input says: buffers for reading (one of 256 KiB each), a log of three small segments twice over.
+/// Memory in bytes for any input: read buffers of 256 KiB each, and a log of three small segments twice.
 const BASE: usize = 16 << 20;
-/// For each byte of it: copies, parsed values, messages.
+/// Memory in bytes per byte of input: copies, parsed values, messages.
 const PER_BYTE: usize = 1 << 10;
 
-/// Runs the target. What asks for more memory than an input of this size may cost ends the program, as a finding.
+/// Runs the target. If it allocates more memory than permitted for an input of this size, the program ends, as a
+/// finding.
 pub fn run(target: fn(&[u8]), data: &[u8]) {
     let bound = BASE + PER_BYTE * data.len();
     let limit = ALLOCATOR.allocated() + bound;
-    ALLOCATOR.set_limit(limit).expect("it is more than there is now");
+    ALLOCATOR.set_limit(limit).expect("the limit is above the current use");
     target(data);
-    ALLOCATOR.set_limit(usize::MAX).expect("no limit is none");
+    ALLOCATOR.set_limit(usize::MAX).expect("the maximum is a valid limit");
 }
 
 /// The program of one target.

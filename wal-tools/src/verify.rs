@@ -58,7 +58,7 @@ pub fn run(log: &LogContext, args: &Verify) -> anyhow::Result<ExitOutcome> {
 
 /// Returns a check of a record's contents: its envelope can be decoded, and its lane and id match its position.
 fn content_check(view: &LogView) -> impl FnMut(&RecordRef<'_>) -> Option<String> {
-    let mint = view.identity().map(|identity| IdGenerator::new(&identity.log_id, &identity.secret));
+    let generator = view.identity().map(|identity| IdGenerator::new(&identity.log_id, &identity.secret));
     move |frame| {
         let lsn = frame.lsn;
         let envelope = match Envelope::decode(frame.payload) {
@@ -69,8 +69,8 @@ fn content_check(view: &LogView) -> impl FnMut(&RecordRef<'_>) -> Option<String>
             return Some(format!("record {lsn} lies in lane {}, which is not its key's", frame.lane));
         }
         // A requeued command keeps the id of its first record.
-        let known = mint.as_ref().filter(|_| envelope.requeued_from.is_none());
-        match known.map(|mint| mint.lsn(&envelope.id)) {
+        let known = generator.as_ref().filter(|_| envelope.requeued_from.is_none());
+        match known.map(|generator| generator.lsn(&envelope.id)) {
             Some(Ok(named)) if named != lsn => Some(format!("record {lsn} has the id of record {named}")),
             Some(Err(error)) => Some(format!("record {lsn}: {error}")),
             _ => None,

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn two_samples_give_rates_and_the_end_of_a_falling_backlog() {
+    fn two_samples_give_rates_and_the_time_to_empty() {
         let mut recent = SampleWindow::default();
         assert_eq!(
             recent.add(&answer("a", 1.0, 100, 0)),

@@ -112,7 +112,7 @@ fn repair_refuses_a_log_older_than_its_checkpoint() {
     let before = fingerprint(&dir.path().join("pending"));
     for args in [&["repair"][..], &["repair", "--apply"]] {
         let left = run(dir.path(), args).assert_exit(1);
-        assert!(left.err.contains("promises records up to 21"), "{left:?}");
+        assert!(left.err.contains("covers records up to 21"), "{left:?}");
     }
     assert!(fingerprint(&dir.path().join("pending")) == before);
 }

@@ -136,7 +136,7 @@ fn a_log_that_ends_before_its_checkpoint_is_a_finding() {
     std::fs::write(&path, older).unwrap();
     let found = findings(dir.path());
     assert_eq!((&found[0]["kind"], found.len()), (&json!("missing"), 1));
-    assert!(found[0]["detail"].as_str().unwrap().contains("promises records up to 21"));
+    assert!(found[0]["detail"].as_str().unwrap().contains("covers records up to 21"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Fuzz target: the payload of a record, and a command id as a client writes it.
+//! Fuzz target: the payload of a record, and the text of a command id from a client.
 #![allow(clippy::expect_used, reason = "fuzzing needs a panic on each violated invariant")]
 
 use super::{CommandId, Envelope, IdGenerator, headers, requeued_record};
@@ -24,6 +24,6 @@ pub fn command(data: &[u8]) {
     assert_eq!(Envelope::decode(&bytes).as_ref(), Ok(&read));
     assert!(bytes.len() <= data.len() + 4 * 5, "a missing field is written as an empty one");
     assert_eq!(headers(&read, Timestamp(1))[0].1, read.id.to_string());
-    let taken_up = Envelope::decode(&again.payload).expect("just written");
-    assert_eq!(taken_up, Envelope { requeued_from: Some(Lsn(1)), idempotency: None, ..read });
+    let requeued = Envelope::decode(&again.payload).expect("just written");
+    assert_eq!(requeued, Envelope { requeued_from: Some(Lsn(1)), idempotency: None, ..read });
 }

@@ -1,4 +1,4 @@
-//! Which callers of the dead-letter store wait for its disk.
+//! Tests of concurrent calls: only writers of the dead-letter store wait for its disk.
 
 use std::io;
 use std::path::Path;
@@ -16,9 +16,9 @@ use crate::units::Lsn;
 #[derive(Clone)]
 struct BlockingFs {
     gate: Arc<crate::sync::RwLock<()>>,
-    /// Flushes that were begun.
+    /// Flushes that began.
     flushes: Arc<AtomicU64>,
-    /// The largest write.
+    /// Bytes of the largest write.
     largest: Arc<AtomicU64>,
 }
 
@@ -84,7 +84,7 @@ impl Fs for BlockingFs {
 }
 
 impl BlockingFs {
-    /// Opens a store on it.
+    /// Opens a store on this file system.
     fn open(dir: &Path) -> (Self, DeadLetterStore) {
         std::fs::create_dir_all(dir.join(DIR)).unwrap();
         std::fs::create_dir_all(dir.join(quarantine::DIR)).unwrap();
@@ -93,7 +93,7 @@ impl BlockingFs {
         (gated, store)
     }
 
-    /// Waits until `act`, on a thread of its own, waits in a flush, and does `meanwhile`.
+    /// Runs `act` on another thread, and runs `meanwhile` while `act` waits in a flush.
     fn during_flush(&self, act: impl FnOnce() + Send, meanwhile: impl FnOnce()) {
         std::thread::scope(|scope| {
             let closed = self.gate.write();
@@ -108,9 +108,9 @@ impl BlockingFs {
     }
 }
 
-/// Metrics and status look-ups waited as long as a flush took.
+/// Regression: metrics and status lookups waited for the whole flush.
 #[test]
-fn nobody_waits_for_a_flush_but_writers() {
+fn only_writers_wait_for_a_flush() {
     let dir = tempfile::tempdir().unwrap();
     let (gated, store) = BlockingFs::open(dir.path());
     store.add(&[letter(1)]).unwrap();
@@ -125,9 +125,9 @@ fn nobody_waits_for_a_flush_but_writers() {
     assert_eq!(store.len(), 2);
 }
 
-/// The whole file was built in memory, under the lock that everyone takes.
+/// Regression: the whole file was built in memory, under the lock that all callers take.
 #[test]
-fn a_rewrite_goes_by_pieces_while_letters_are_read() {
+fn a_rewrite_is_incremental_and_does_not_block_reads() {
     let dir = tempfile::tempdir().unwrap();
     let (gated, store) = BlockingFs::open(dir.path());
     (0..100).for_each(|lsn| store.add(&[letter(lsn)]).unwrap());
@@ -146,9 +146,9 @@ fn a_rewrite_goes_by_pieces_while_letters_are_read() {
     assert_eq!((store.len(), store.removed().len(), trouble), (40, 60, None));
 }
 
-/// What is added or removed while the file is written anew is in the new one.
+/// Additions and removals during a rewrite are in the new file.
 #[test]
-fn what_changes_during_a_rewrite_is_not_lost() {
+fn changes_during_a_rewrite_are_not_lost() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
     (0..10).for_each(|lsn| store.add(&[letter(lsn)]).unwrap());

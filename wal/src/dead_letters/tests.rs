@@ -1,4 +1,4 @@
-//! What an operator relies on.
+//! Tests of the dead-letter store's guarantees to an operator.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ fn a_store_with_damaged_header_is_quarantined() {
         let mut bad = good.clone();
         bad[if good.len() < 52_000 { 3 } else { 100 }] ^= 1;
         std::fs::write(&path, &bad).unwrap();
-        assert_eq!(missing_keys(&RealFs, dir.path(), &keys).unwrap(), None, "no key would help");
+        assert_eq!(missing_keys(&RealFs, dir.path(), &keys).unwrap(), None, "no missing key is reported");
         let (store, trouble) = open_with(dir.path(), &keys);
         assert!(trouble.unwrap().contains("quarantine/letters-0.damaged"));
         assert_eq!(std::fs::read(dir.path().join("quarantine/letters-0.damaged")).unwrap(), bad);
@@ -58,7 +58,7 @@ fn a_store_with_damaged_header_is_quarantined() {
 }
 
 #[test]
-fn what_is_cut_off_the_end_is_told() {
+fn a_cut_of_the_last_entry_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(DIR).join(FILE);
     let (store, _) = open(dir.path());
@@ -73,12 +73,12 @@ fn what_is_cut_off_the_end_is_told() {
 }
 
 #[test]
-fn letters_survive_a_restart_and_removed_ones_stay_removed() {
+fn letters_and_removals_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
     store.add(&[letter(3), letter(9)]).unwrap();
     assert!(store.remove(Lsn(3), Removal::Requeued(Lsn(20))).unwrap());
-    assert!(!store.remove(Lsn(3), Removal::Dropped).unwrap(), "it left before");
+    assert!(!store.remove(Lsn(3), Removal::Dropped).unwrap(), "it was removed earlier");
     let (store, trouble) = open(dir.path());
     assert_eq!(trouble, None);
     assert_eq!(store.get(Lsn(9)).unwrap(), Some(DeadEntry::Letter(letter(9))));
@@ -86,7 +86,7 @@ fn letters_survive_a_restart_and_removed_ones_stay_removed() {
 }
 
 #[test]
-fn removing_most_letters_gives_their_room_back() {
+fn removing_most_letters_frees_their_space() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
     store.add(&(0..50).map(letter).collect::<Vec<_>>()).unwrap();
@@ -101,7 +101,7 @@ fn removing_most_letters_gives_their_room_back() {
 }
 
 #[test]
-fn letters_behind_damage_are_found_however_large_their_numbers() {
+fn letters_after_damage_are_found_despite_large_numbers() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(DIR).join(FILE);
     let (store, _) = open(dir.path());
@@ -135,7 +135,7 @@ fn torn_entries_are_cut_and_damaged_ones_reported() {
     assert!(trouble.unwrap().contains("damaged"));
 }
 
-/// A crash may keep the second letter of a write and not the first.
+/// A crash may retain the second entry of a write and not the first.
 #[test]
 fn a_torn_write_of_several_entries_is_not_damage() {
     let dir = tempfile::tempdir().unwrap();
@@ -150,14 +150,14 @@ fn a_torn_write_of_several_entries_is_not_damage() {
     let (store, trouble) = open(dir.path());
     assert_eq!((store.lsns(), trouble), (vec![Lsn(1), Lsn(3)], None));
     assert!(store.truncation().unwrap().contains(&format!("bytes {kept} to ")));
-    // What comes next does not promise the hole.
+    // A later entry does not record the gap as flushed.
     store.add(&[letter(4)]).unwrap();
     let (store, trouble) = open(dir.path());
     assert_eq!((store.lsns(), store.truncation(), trouble), (vec![Lsn(1), Lsn(3), Lsn(4)], None, None));
 }
 
 #[test]
-fn a_file_written_anew_was_flushed_whole() {
+fn damage_in_a_rewritten_file_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(DIR).join(FILE);
     let (store, _) = open(dir.path());
@@ -196,7 +196,9 @@ fn a_start_encrypts_or_decrypts_existing_dead_letters() {
     }
     let seen =
         DeadLetterStore::open_read_only(Arc::new(RealFs), dir.path(), &Keys::default()).unwrap().0.unwrap();
-    let Some(DeadEntry::Sealed(sealed)) = seen.get(Lsn(3)).unwrap() else { panic!("it shows") };
+    let Some(DeadEntry::Sealed(sealed)) = seen.get(Lsn(3)).unwrap() else {
+        panic!("it is readable without the key")
+    };
     assert_eq!((sealed.died_at, sealed.attempts), (Timestamp(2), 1));
     let off = Keys::new(None, vec![keys().current().unwrap().clone()]);
     assert_eq!(open_with(dir.path(), &off).0.get(Lsn(3)).unwrap(), Some(DeadEntry::Letter(letter(3))));
@@ -207,9 +209,9 @@ fn a_start_encrypts_or_decrypts_existing_dead_letters() {
     );
 }
 
-/// Whoever writes to the disk can make a checksum right. Not a tag.
+/// A person with write access to the disk can forge a checksum, but not an authentication tag.
 #[test]
-fn a_changed_letter_with_a_right_checksum_is_not_believed() {
+fn a_forged_letter_with_a_valid_checksum_is_damage() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(DIR).join(FILE);
     let (store, _) = open_with(dir.path(), &keys());
@@ -226,7 +228,7 @@ fn a_changed_letter_with_a_right_checksum_is_not_believed() {
     assert_eq!(store.lsns(), [Lsn(9)]);
 }
 
-/// Each removal wrote the whole store anew once removals were most of it.
+/// Regression: each removal rewrote the whole store when most entries were removals.
 #[test]
 fn many_removals_do_not_each_cause_a_rewrite() {
     let dir = tempfile::tempdir().unwrap();
@@ -246,7 +248,7 @@ fn many_removals_do_not_each_cause_a_rewrite() {
         rewritten += u32::from(inode() != before);
     }
     assert!(rewritten <= 1, "{rewritten}");
-    // Those whose records are gone take no room any more.
+    // Removals of expired records take no space.
     store.drop_removed_below(Lsn(19_990));
     assert_eq!(store.removed().len(), 10);
     store.add(&[small(30_000)]).unwrap();
@@ -256,7 +258,7 @@ fn many_removals_do_not_each_cause_a_rewrite() {
 }
 
 #[test]
-fn a_range_that_was_dropped_stays_dropped_whole() {
+fn a_dropped_range_stays_dropped_completely() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
     let (segment, reason) = ("x".to_owned(), "bad sector".to_owned());
@@ -265,9 +267,9 @@ fn a_range_that_was_dropped_stays_dropped_whole() {
         .unwrap();
     store.remove(Lsn(5), Removal::Dropped).unwrap();
     let (store, _) = open(dir.path());
-    let mut ledger = AckTracker::new(Lsn(1));
-    ledger.insert(Lsn(1), Default::default());
-    ledger.extend(Lsn(1), 20, 20);
-    store.mark_done_in(&mut ledger);
-    assert_eq!((1..=20).filter(|&lsn| ledger.is_done(Lsn(lsn))).collect::<Vec<_>>(), [5, 6, 7, 8, 9]);
+    let mut acks = AckTracker::new(Lsn(1));
+    acks.insert(Lsn(1), Default::default());
+    acks.extend(Lsn(1), 20, 20);
+    store.mark_done_in(&mut acks);
+    assert_eq!((1..=20).filter(|&lsn| acks.is_done(Lsn(lsn))).collect::<Vec<_>>(), [5, 6, 7, 8, 9]);
 }

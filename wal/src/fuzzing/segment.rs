@@ -121,13 +121,13 @@ fn check_outcome(files: &BTreeMap<PathBuf, Vec<u8>>, outcome: &RecordOutcomes, e
         FIRSTS.map(|first| files.contains_key(&segment_path(dir(), SegmentLocation::Acked, Lsn(first))));
     let delivered = |lsn: Lsn| acked[((lsn.0 - 1) / RECORDS) as usize];
     let damaged = |lsn: Lsn| outcome.damaged.iter().any(|(from, to)| (*from..=*to).contains(&lsn));
-    let told = |lsn: Lsn| damaged(lsn) || delivered(lsn);
+    let expected = |lsn: Lsn| damaged(lsn) || delivered(lsn);
     // Without a checkpoint, records before the oldest segment may have been delivered and expired.
     let checkpoint = files.get(&dir().join(checkpoint::FILE)).and_then(|bytes| Checkpoint::decode(bytes));
     let oldest = outcome.read.keys().next().copied().unwrap_or(end);
     let from = if checkpoint.is_some() { Lsn(1) } else { oldest };
     let all = (from.0..FIRSTS[2] + RECORDS).map(Lsn);
-    let Some(lost) = all.into_iter().find(|lsn| !outcome.read.contains_key(lsn) && !told(*lsn)) else {
+    let Some(lost) = all.into_iter().find(|lsn| !outcome.read.contains_key(lsn) && !expected(*lsn)) else {
         return;
     };
     assert!(lost >= end, "record {lost} is missing and not listed");

@@ -1,4 +1,4 @@
-//! What a user of the log relies on, one promise a test.
+//! Guarantees of the log, one per test.
 
 use super::super::dead_letters::Removal;
 use super::super::{
@@ -18,7 +18,7 @@ fn keep_nothing() -> Retention {
 }
 
 #[test]
-pub fn what_was_committed_is_read_and_what_was_not_is_not() {
+pub fn only_committed_records_are_read() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     append(&mut opened.writer, &[payload(1), payload(2)]);
@@ -30,7 +30,7 @@ pub fn what_was_committed_is_read_and_what_was_not_is_not() {
 }
 
 #[test]
-pub fn records_survive_a_restart_and_numbers_go_on() {
+pub fn records_survive_a_restart_and_numbers_continue() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=200 {
@@ -74,7 +74,7 @@ pub fn done_records_are_not_read_again_after_a_checkpoint() {
 }
 
 #[test]
-pub fn delivered_segments_move_to_acked_and_then_go() {
+pub fn delivered_segments_move_to_acked_and_then_expire() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=200 {
@@ -88,33 +88,33 @@ pub fn delivered_segments_move_to_acked_and_then_go() {
     let acked = |log: &super::super::Log| {
         log.segments().iter().filter(|segment| segment.state().location == SegmentLocation::Acked).count()
     };
-    assert_eq!(acked(&opened.log), all - 2, "all but the one of record 1 and the open one");
+    assert_eq!(acked(&opened.log), all - 2, "all but the segment of record 1 and the open one");
     opened.log.run_maintenance(keep_nothing(), Timestamp(2_000)).unwrap();
     assert_eq!(opened.log.segments().len(), 2);
     fs.crash(&mut |_| 0);
     let opened = reopen(&fs);
-    assert_eq!(opened.recovery.findings, [], "retired is not missing");
+    assert_eq!(opened.recovery.findings, [], "an expired segment is not missing");
     assert_eq!(waiting(&opened.log), [(Lsn(1), payload(1))]);
 }
 
 #[test]
-fn housekeeping_flushes_nothing_while_nothing_changes() {
+fn maintenance_flushes_nothing_while_nothing_changes() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     let keep = Retention { age: std::time::Duration::from_secs(9), size: u64::MAX };
-    let keep_house = || {
+    let flushes_of_maintenance = || {
         let before = fs.flushes();
         opened.log.run_maintenance(keep, Timestamp(2_000)).unwrap();
         fs.flushes() - before
     };
-    keep_house();
-    assert_eq!(keep_house(), 0, "idle from the start");
+    flushes_of_maintenance();
+    assert_eq!(flushes_of_maintenance(), 0, "idle from the start");
     append(&mut opened.writer, &[payload(1), payload(2)]);
     opened.writer.commit().unwrap();
-    assert!(keep_house() > 0, "records were flushed");
+    assert!(flushes_of_maintenance() > 0, "records were flushed");
     opened.log.confirm(&[confirmation(1)]);
-    assert!(keep_house() > 0, "one is delivered");
-    assert_eq!(keep_house(), 0, "idle with a backlog");
+    assert!(flushes_of_maintenance() > 0, "one is delivered");
+    assert_eq!(flushes_of_maintenance(), 0, "idle with a backlog");
     fs.lose_unflushed();
     assert_eq!(waiting(&reopen(&fs).log), [(Lsn(2), payload(2))]);
 }
@@ -127,10 +127,10 @@ pub fn a_failed_write_or_flush_is_final() {
         append(&mut opened.writer, &[payload(1)]);
         fs.fail(fault, 0);
         assert!(opened.writer.commit().is_err());
-        assert!(opened.writer.commit().is_err(), "no second try");
+        assert!(opened.writer.commit().is_err(), "the failure is final");
         let entry = NewRecord { lane: 0, label: "test", payload: b"x" };
         assert!(matches!(opened.writer.append(&[entry], Timestamp(1)), Err(AppendError::Poisoned(_))));
-        assert_eq!(waiting(&opened.log), [], "nothing of it is visible");
+        assert_eq!(waiting(&opened.log), [], "its record is not visible");
         assert!(opened.log.poisoned().is_some());
     }
 }
@@ -161,7 +161,7 @@ pub fn every_failure_at_rotation_is_final_and_loses_nothing() {
 }
 
 #[test]
-pub fn a_full_disk_refuses_before_anything_is_accepted_and_goes_on_by_itself() {
+pub fn a_full_disk_refuses_records_until_space_is_free() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     fs.set_free(SEGMENT - 1);
@@ -186,7 +186,7 @@ pub fn a_full_disk_refuses_before_anything_is_accepted_and_goes_on_by_itself() {
 }
 
 #[test]
-pub fn delivered_segments_yield_to_acceptance() {
+pub fn delivered_segments_are_deleted_early_on_a_full_disk() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=60 {
@@ -200,14 +200,14 @@ pub fn delivered_segments_yield_to_acceptance() {
     assert!(before > 1);
     fs.fail(FaultyCall::Write, 0);
     assert!(!opened.log.preallocate_segment(SEGMENT, 0));
-    assert_eq!(opened.log.segments().len(), before, "a disk that fails has no more room afterwards");
+    assert_eq!(opened.log.segments().len(), before, "deleting segments does not help against a write error");
     fs.set_free(0);
     assert!(!opened.log.preallocate_segment(SEGMENT, 0), "the simulated disk does not grow");
-    assert_eq!(opened.log.segments().len(), 1, "all delivered ones were given up");
+    assert_eq!(opened.log.segments().len(), 1, "all delivered segments were deleted");
 }
 
 #[test]
-pub fn a_disk_that_is_full_at_start_still_lets_the_backlog_drain() {
+pub fn a_disk_full_at_start_still_delivers_the_backlog() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     append(&mut opened.writer, &[payload(1)]);
@@ -226,7 +226,7 @@ pub fn a_disk_that_is_full_at_start_still_lets_the_backlog_drain() {
 }
 
 #[test]
-pub fn a_dead_letter_is_never_sent_again_whatever_the_checkpoint_says() {
+pub fn a_dead_letter_is_never_sent_again_without_a_checkpoint() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     append(&mut opened.writer, &[payload(1), payload(2)]);
@@ -252,9 +252,9 @@ fn too_large(lsn: Lsn, n: u64) -> DeadLetter {
     DeadLetter { lsn, accepted_at, died_at, reason: "too large".into(), attempts: 1, payload: payload(n) }
 }
 
-/// One failed flush stopped a worker and all its lanes until somebody restarted the daemon.
+/// Regression: one failed flush stopped a worker and all its lanes until a restart of the daemon.
 #[test]
-fn a_failed_write_or_flush_of_the_dead_letter_store_ends_the_log() {
+fn a_failed_write_of_dead_letters_poisons_the_log() {
     for fault in [FaultyCall::Write, FaultyCall::Flush] {
         let fs = SimFs::new();
         let mut opened = reopen(&fs);
@@ -268,14 +268,14 @@ fn a_failed_write_or_flush_of_the_dead_letter_store_ends_the_log() {
         drop(opened);
         fs.lose_unflushed();
         let opened = reopen(&fs);
-        assert_eq!(waiting(&opened.log).len(), 2, "{fault:?}: the letter is still in the log");
+        assert_eq!(waiting(&opened.log).len(), 2, "{fault:?}: the record is still in the log");
         opened.log.store_dead_letters(&[too_large(Lsn(1), 1)]).unwrap();
     }
 }
 
-/// The status of a dead letter was 404 once its segment was deleted, although it could still be requeued.
+/// Regression: the status of a dead letter was 404 after its segment was deleted, although it could still be requeued.
 #[test]
-fn a_dead_letter_is_found_by_its_number_after_its_segment_was_deleted() {
+fn a_dead_letter_is_found_after_its_segment_was_deleted() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     let first = append(&mut opened.writer, &[payload(1)]);
@@ -291,7 +291,7 @@ fn a_dead_letter_is_found_by_its_number_after_its_segment_was_deleted() {
     let found = |opened: &super::super::OpenedLog| opened.log.read_or_dead_letter(first).unwrap().unwrap();
     assert_eq!(found(&opened).payload, payload(1));
     assert!(matches!(opened.log.record_state(first).unwrap(), RecordState::Dead { .. }));
-    // Taken up again, it dies again under another number; ids name the first one.
+    // The record is requeued, and becomes a dead letter again under another number. Ids refer to the first number.
     let again = append(&mut opened.writer, &[payload(1)]);
     opened.writer.commit().unwrap();
     opened.log.remove_dead_letter(first, Removal::Requeued(again)).unwrap();
@@ -326,7 +326,7 @@ pub fn a_log_older_than_its_checkpoint_is_refused() {
     fs.put(&last_segment(&fs), older);
     let before = fs.deep_copy();
     assert!(matches!(try_open(&fs), Err(OpenError::Lost { durable: Lsn(2), found: Lsn(1), .. })));
-    assert_eq!(fs.read(&last_segment(&fs)), before.read(&last_segment(&fs)), "and left as it is");
+    assert_eq!(fs.read(&last_segment(&fs)), before.read(&last_segment(&fs)), "the segment is not changed");
 }
 
 #[test]
@@ -352,7 +352,7 @@ pub fn a_read_error_is_not_an_end_of_file() {
             match cursor.next(|_, _| true) {
                 Ok(Some(_)) => seen += 1,
                 Ok(None) => break,
-                // The reader tries again, and misses nothing.
+                // The reader tries again, and misses no record.
                 Err(_) => assert!(fs.has_failed()),
             }
         }
@@ -361,7 +361,7 @@ pub fn a_read_error_is_not_an_end_of_file() {
 }
 
 #[test]
-pub fn where_the_broker_dies_with_the_process_everything_kept_is_delivered_again() {
+pub fn with_redeliver_all_retained_records_are_delivered_again() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=100 {
@@ -376,13 +376,13 @@ pub fn where_the_broker_dies_with_the_process_everything_kept_is_delivered_again
     let opened = super::super::open(std::sync::Arc::new(fs.clone()), &dir(), &options, Timestamp(1)).unwrap();
     assert_eq!(waiting(&opened.log).len(), 100);
     opened.log.run_maintenance(keep_nothing(), Timestamp(2_000)).unwrap();
-    assert_eq!(waiting(&opened.log).len(), 100, "nothing of it is let go of before it is delivered");
+    assert_eq!(waiting(&opened.log).len(), 100, "no record expires before its delivery");
     assert_eq!(opened.log.backlog_stats().backlog, 100);
 }
 
-/// A pinned record holds the watermark for days, while what came after it is delivered and let go of.
+/// A record that cannot be delivered holds the watermark, while later records are delivered and expire.
 #[test]
-pub fn what_was_let_go_of_behind_a_stuck_record_is_not_missing_at_any_later_start() {
+pub fn segments_expired_after_a_stalled_record_are_not_missing() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=200 {
@@ -391,7 +391,7 @@ pub fn what_was_let_go_of_behind_a_stuck_record_is_not_missing_at_any_later_star
     }
     opened.log.confirm(&(2..=200).map(confirmation).collect::<Vec<_>>());
     opened.log.run_maintenance(keep_nothing(), Timestamp(9_000)).unwrap();
-    assert_eq!(opened.log.segments().len(), 2, "the stuck record's and the open one");
+    assert_eq!(opened.log.segments().len(), 2, "the stalled record's segment and the open one");
     for _ in 0..3 {
         let opened = reopen(&fs);
         assert_eq!(opened.recovery.findings, []);
@@ -400,9 +400,9 @@ pub fn what_was_let_go_of_behind_a_stuck_record_is_not_missing_at_any_later_star
     }
 }
 
-/// Between the rename and the note of it a reader found the file in neither place.
+/// Regression: between the rename and the update of its location, a reader found the file in neither directory.
 #[test]
-pub fn a_segment_that_is_just_being_moved_is_read() {
+pub fn a_segment_that_is_being_moved_can_be_opened() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     append(&mut opened.writer, &[payload(1)]);
@@ -414,9 +414,9 @@ pub fn a_segment_that_is_just_being_moved_is_read() {
     segment.open(&fs, &dir()).unwrap();
 }
 
-/// A checkpoint or a segment of another log says nothing about this one, however large its numbers.
+/// A checkpoint or a segment of another log does not affect this one, even with larger numbers.
 #[test]
-pub fn another_logs_checkpoint_and_segments_change_nothing() {
+pub fn checkpoint_and_segments_of_another_log_change_nothing() {
     let (ours, other) = (SimFs::new(), SimFs::new());
     let mut theirs = reopen(&other);
     for n in 1..=150 {
@@ -442,9 +442,9 @@ pub fn another_logs_checkpoint_and_segments_change_nothing() {
     assert!(opened.recovery.findings.iter().any(|finding| finding.kind == FindingKind::Checkpoint));
 }
 
-/// An operator's question takes a checkpoint beside the housekeeper's.
+/// A status request saves a checkpoint in parallel with maintenance.
 #[test]
-pub fn checkpoints_taken_side_by_side_do_not_spoil_or_overtake_one_another() {
+pub fn concurrent_checkpoints_do_not_corrupt_each_other() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=300 {
@@ -459,5 +459,5 @@ pub fn checkpoints_taken_side_by_side_do_not_spoil_or_overtake_one_another() {
     });
     fs.crash(&mut |_| 0);
     let opened = reopen(&fs);
-    assert_eq!(opened.recovery.findings, [], "nothing is missing, and the checkpoint is whole");
+    assert_eq!(opened.recovery.findings, [], "no segment is missing, and the checkpoint is valid");
 }

@@ -1,4 +1,5 @@
-//! Truncation at every byte and a flipped bit in every byte: never a wrong record, never a panic, always a report.
+//! Damage at every place, such as truncation at every byte and a flipped bit in every byte. It never yields a wrong
+//! record or a panic, and is always reported.
 
 use std::path::PathBuf;
 
@@ -7,8 +8,8 @@ use super::super::{Lsn, OpenError};
 use super::sim_fs::SimFs;
 use super::support::*;
 
-/// A log of several sealed segments and one that was open when the process died. With a checkpoint that promises
-/// everything, if asked for.
+/// Makes a log of several sealed segments and one that was open when the process crashed. If `checkpoint` is set, a
+/// checkpoint records all records as flushed. Returns the log and its number of records.
 fn log(checkpoint: bool) -> (SimFs, u64) {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
@@ -28,7 +29,7 @@ fn segments(fs: &SimFs) -> Vec<PathBuf> {
     fs.paths().into_iter().filter(|path| path.extension().is_some_and(|e| e == "wal")).collect()
 }
 
-/// What a start makes of a damaged log: how many records are left, and whether anything was reported.
+/// Opens a damaged log and reads all records. Returns their number, and whether damage was reported.
 fn start_and_deliver(fs: &SimFs, what: &str) -> (usize, bool) {
     let events = Events::default();
     let options = options(&events);
@@ -50,12 +51,12 @@ fn start_and_deliver(fs: &SimFs, what: &str) -> (usize, bool) {
     let reported = opened.recovery.findings.iter().any(|f| f.kind != super::super::FindingKind::Checkpoint);
     let events = events.lock();
     let damaged = events.iter().any(|event| matches!(event, super::super::Event::Damaged(_)));
-    assert_eq!(opened.log.backlog_stats().backlog as usize, read.len(), "{what}: the gauge tells the truth");
+    assert_eq!(opened.log.backlog_stats().backlog as usize, read.len(), "{what}: wrong backlog");
     (read.len(), reported || damaged)
 }
 
-/// Damage that turns the last group into zeros is only tried with a checkpoint: without one it cannot be told from a
-/// group that was never written.
+/// Applies each case of `damage` to each segment. Damage that turns the last group into zeros is tested only with a
+/// checkpoint. Without one it cannot be distinguished from a group that was never written.
 fn check_damage(
     damage: impl Fn(&[u8], usize) -> Option<Vec<u8>>,
     cases: impl Fn(usize) -> usize,
@@ -95,7 +96,7 @@ pub fn a_flipped_bit_in_every_byte() {
 }
 
 #[test]
-pub fn every_zeroed_sector_and_every_swapped_pair() {
+pub fn every_zeroed_sector_and_every_swapped_pair_of_sectors() {
     const SECTOR: usize = 512;
     let zero = |good: &[u8], sector: usize| {
         let mut bad = good.to_vec();
@@ -128,9 +129,9 @@ pub fn every_missing_segment_is_reported_and_the_others_are_delivered() {
     }
 }
 
-/// Both directions of the claim: with the damage gone the log is whole, so the report was about the damage.
+/// Only the damaged record is lost, and it is reported once.
 #[test]
-pub fn damage_in_the_middle_costs_only_what_it_hit() {
+pub fn damage_in_the_middle_costs_only_the_damaged_record() {
     let (fs, count) = log(true);
     let path = &segments(&fs)[1];
     let mut bad = fs.read(path);
@@ -149,14 +150,14 @@ pub fn damage_in_the_middle_costs_only_what_it_hit() {
     append(&mut opened.writer, &[payload(count + 1)]);
     opened.writer.commit().unwrap();
     assert!(fs.paths().iter().any(|path| path.starts_with("/log/quarantine")));
-    // A second start, without the checkpoint even, reports the same range once and not again.
+    // A second start does not report the same range again.
     let opened = reopen(&fs);
     assert_eq!(opened.log.backlog_stats().dead, 1);
     assert_eq!(waiting(&opened.log).len() as u64, count);
 }
 
 #[test]
-pub fn a_segment_without_footer_or_successor_is_read_all_the_same() {
+pub fn a_segment_without_footer_or_successor_is_read() {
     let (fs, count) = log(true);
     let paths = segments(&fs);
     let mut bad = fs.read(&paths[0]);
@@ -171,9 +172,9 @@ pub fn a_segment_without_footer_or_successor_is_read_all_the_same() {
     assert_eq!(left as u64, count - missing);
 }
 
-/// Without a checkpoint, what later frames say was flushed tells damage from a torn tail.
+/// Without a checkpoint, the flushed length in later frames distinguishes damage from a torn tail.
 #[test]
-pub fn the_promise_of_later_frames_tells_damage_from_a_torn_tail() {
+pub fn later_frames_distinguish_damage_from_a_torn_tail() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=10 {
@@ -190,7 +191,7 @@ pub fn the_promise_of_later_frames_tells_damage_from_a_torn_tail() {
 }
 
 #[test]
-pub fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again() {
+pub fn numbers_of_a_segment_without_header_are_not_reused() {
     let (fs, count) = log(false);
     let path = last_segment(&fs);
     let mut bad = fs.read(&path);
@@ -199,10 +200,10 @@ pub fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again() {
     assert!(reopen(&fs).writer.next_lsn() > Lsn(count));
 }
 
-/// Found by fuzzing: without a checkpoint, the records between the last readable segment and one whose header is gone
-/// were forgotten without a word.
+/// Found by fuzzing: without a checkpoint, the records between the last readable segment and one with a damaged header
+/// were lost without a report.
 #[test]
-fn a_segment_missing_before_one_whose_header_is_gone_is_reported() {
+fn a_segment_missing_before_one_without_header_is_reported() {
     let (fs, _) = log(false);
     let paths = segments(&fs);
     let (missing, next) = (log_first(&fs, 1), log_first(&fs, 2));
@@ -216,10 +217,10 @@ fn a_segment_missing_before_one_whose_header_is_gone_is_reported() {
     assert_eq!((damage.lsn_from, damage.lsn_to), (missing.0, next.0 - 1));
 }
 
-/// Found by fuzzing: a delivered segment that has lost its footer, and behind it one whose header is gone, held every
-/// reader for ever.
+/// Found by fuzzing: a delivered segment without footer, followed by one with a damaged header, blocked every reader
+/// indefinitely.
 #[test]
-fn readers_get_past_a_segment_that_nothing_tells_the_records_of() {
+fn readers_pass_a_segment_without_footer_or_successor() {
     let (fs, count) = log(false);
     let paths = segments(&fs);
     let acked = dir().join("acked").join(paths[1].file_name().unwrap());
@@ -241,9 +242,9 @@ fn log_first(fs: &SimFs, index: usize) -> Lsn {
     Lsn(name.parse().unwrap())
 }
 
-/// The start that finds the damage dies at every call; the next one knows of the segment all the same.
+/// The start that finds the damage crashes at every call. The next start still knows the segment.
 #[test]
-fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again_after_a_start_that_died() {
+fn numbers_are_not_reused_after_a_start_that_crashed() {
     let (first, count) = log(false);
     let path = last_segment(&first);
     let mut bad = first.read(&path);
@@ -256,18 +257,18 @@ fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again_after_a_start_t
         let died = fs.has_stopped();
         fs.keep_unflushed();
         let opened = reopen(&fs);
-        assert!(opened.writer.next_lsn() > Lsn(count), "died at call {calls}");
-        assert_eq!(opened.log.backlog_stats().dead, 1, "died at call {calls}");
+        assert!(opened.writer.next_lsn() > Lsn(count), "crash at call {calls}");
+        assert_eq!(opened.log.backlog_stats().dead, 1, "crash at call {calls}");
         if !died {
             return;
         }
     }
 }
 
-/// Found by the simulator, as life 18428: a reader that came over lost numbers to the open segment, which had no record
-/// yet, passed its first one.
+/// Found by the simulator with seed 18428: a reader that reached the open segment after lost numbers, before that
+/// segment had a record, skipped its first one.
 #[test]
-fn a_reader_behind_lost_numbers_waits_for_the_first_record_of_the_open_segment() {
+fn a_reader_after_lost_numbers_gets_the_next_record() {
     let fs = SimFs::new();
     drop(reopen(&fs));
     let path = last_segment(&fs);
@@ -282,9 +283,9 @@ fn a_reader_behind_lost_numbers_waits_for_the_first_record_of_the_open_segment()
     assert_eq!(cursor.next(|_, _| true).unwrap().map(|frame| frame.lsn), Some(first));
 }
 
-/// There is neither a checkpoint nor an older segment to say that records are missing.
+/// Neither a checkpoint nor an older segment shows that records are missing.
 #[test]
-fn records_of_an_oldest_segment_whose_header_is_gone_are_dead_letters() {
+fn records_of_an_oldest_segment_without_header_are_dead_letters() {
     let (fs, count) = log(false);
     let path = &segments(&fs)[0];
     let mut bad = fs.read(path);
@@ -301,8 +302,8 @@ fn records_of_an_oldest_segment_whose_header_is_gone_are_dead_letters() {
     assert_eq!(listed, (1, left[0].0.0 - 1));
 }
 
-/// A log of one group: records 1 to 4, of which the first `buried` are dead letters.
-fn with_letters(buried: u64) -> SimFs {
+/// Makes a log of one group: records 1 to 4, of which the first `dead` are dead letters.
+fn with_letters(dead: u64) -> SimFs {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     append(&mut opened.writer, &[payload(1), payload(2), payload(3), payload(4)]);
@@ -315,7 +316,7 @@ fn with_letters(buried: u64) -> SimFs {
         attempts: 1,
         payload: payload(n),
     };
-    opened.log.store_dead_letters(&(1..=buried).map(letter).collect::<Vec<_>>()).unwrap();
+    opened.log.store_dead_letters(&(1..=dead).map(letter).collect::<Vec<_>>()).unwrap();
     fs
 }
 
@@ -332,16 +333,16 @@ fn is_damage(opened: &super::super::OpenedLog, lsn: u64) -> bool {
     )
 }
 
-/// The entry of a damaged range is found by its first number, as that of a letter is.
+/// The entry of a damaged range is found by its first number, like that of a dead letter.
 #[test]
-fn a_dead_letter_hides_no_damage_and_damage_hides_no_dead_letter() {
+fn dead_letters_and_damage_do_not_hide_each_other() {
     let fs = with_letters(2);
     let path = last_segment(&fs);
     drop(reopen(&fs));
     corrupt(&fs, &path, 20);
     let opened = reopen(&fs);
-    assert!(!is_damage(&opened, 1) && !is_damage(&opened, 2), "letters stay");
-    assert!(is_damage(&opened, 3), "a segment without header: the records that are no letters are listed");
+    assert!(!is_damage(&opened, 1) && !is_damage(&opened, 2), "the dead letters remain");
+    assert!(is_damage(&opened, 3), "a damaged header: the other records are listed");
     assert_eq!(opened.log.backlog_stats().dead, 3);
 
     let fs = with_letters(1);
@@ -351,7 +352,7 @@ fn a_dead_letter_hides_no_damage_and_damage_hides_no_dead_letter() {
     bad[4096..4096 + 100].fill(0xff);
     fs.put(&path, bad);
     assert_eq!(waiting(&opened.log), [(Lsn(3), payload(3)), (Lsn(4), payload(4))]);
-    assert!(!is_damage(&opened, 1) && is_damage(&opened, 2), "met by a reader");
+    assert!(!is_damage(&opened, 1) && is_damage(&opened, 2), "found by a reader");
 }
 
 #[test]
@@ -364,14 +365,14 @@ fn each_record_of_a_damaged_range_is_dead() {
     fs.put(&path, bad);
     assert_eq!(waiting(&opened.log), [(Lsn(4), payload(4))]);
     for lsn in 1..=3 {
-        let fate = opened.log.record_state(Lsn(lsn)).unwrap();
-        assert!(matches!(fate, super::super::RecordState::Dead { .. }), "{lsn}: {fate:?}");
+        let state = opened.log.record_state(Lsn(lsn)).unwrap();
+        assert!(matches!(state, super::super::RecordState::Dead { .. }), "{lsn}: {state:?}");
     }
 }
 
-/// The only group is spoilt and looks torn, but the dead-letter store knows better.
+/// The only group is corrupt and looks torn, but the dead-letter store shows that its records existed.
 #[test]
-pub fn the_number_of_a_dead_letter_is_not_given_again() {
+pub fn the_number_of_a_dead_letter_is_not_reused() {
     let fs = with_letters(2);
     corrupt(&fs, &last_segment(&fs), 4096 + 40);
     let opened = reopen(&fs);
@@ -381,9 +382,10 @@ pub fn the_number_of_a_dead_letter_is_not_given_again() {
     assert!(reopen(&fs).writer.next_lsn() > Lsn(4));
 }
 
-/// The range that was listed ends the log: what it speaks of is passed whole, and not listed again once it was dropped.
+/// A damaged range that covers numbers after the end of the log. The numbers are skipped, and a dropped range is not
+/// listed again.
 #[test]
-fn the_numbers_of_a_damaged_range_are_not_given_again_whether_it_is_listed_or_dropped() {
+fn numbers_of_listed_or_dropped_damage_are_not_reused() {
     for dropped in [false, true] {
         let fs = with_letters(0);
         let (segment, reason) = ("x".to_owned(), "bad sector".to_owned());
@@ -402,9 +404,9 @@ fn the_numbers_of_a_damaged_range_are_not_given_again_whether_it_is_listed_or_dr
     }
 }
 
-/// The first record of a batch lies in a sector that reached the disk, the others do not.
+/// Only the first records of a batch reached the disk.
 #[test]
-pub fn half_a_batch_is_nothing() {
+pub fn a_torn_batch_is_not_read() {
     for kept in 0..3 {
         let fs = SimFs::new();
         let mut opened = reopen(&fs);

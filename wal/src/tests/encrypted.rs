@@ -1,4 +1,4 @@
-//! An encrypted log: the same promises, and what encryption is for.
+//! Tests of an encrypted log: the guarantees of a plain one, and those of encryption.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use super::sim_fs::{FaultyCall, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
 
-/// The tests of the log, run on an encrypted one.
+/// Runs tests of the log on an encrypted one.
 macro_rules! also_encrypted {
     ($($module:ident: $($test:ident),+;)+) => {
         $(mod $module {
@@ -29,54 +29,54 @@ macro_rules! also_encrypted {
 
 also_encrypted! {
     repair:
-        everything_that_is_changed_has_a_copy_in_quarantine,
-        a_repair_loses_nothing_that_can_be_read,
-        a_repair_that_dies_anywhere_is_finished_by_the_next_one;
+        everything_a_repair_changes_has_a_copy_in_quarantine,
+        a_repair_loses_no_readable_record,
+        an_interrupted_repair_is_finished_by_the_next_one;
     basics:
-        what_was_committed_is_read_and_what_was_not_is_not,
-        records_survive_a_restart_and_numbers_go_on,
+        only_committed_records_are_read,
+        records_survive_a_restart_and_numbers_continue,
         done_records_are_not_read_again_after_a_checkpoint,
-        delivered_segments_move_to_acked_and_then_go,
+        delivered_segments_move_to_acked_and_then_expire,
         a_failed_write_or_flush_is_final,
         every_failure_at_rotation_is_final_and_loses_nothing,
-        a_full_disk_refuses_before_anything_is_accepted_and_goes_on_by_itself,
-        delivered_segments_yield_to_acceptance,
-        a_disk_that_is_full_at_start_still_lets_the_backlog_drain,
-        a_dead_letter_is_never_sent_again_whatever_the_checkpoint_says,
+        a_full_disk_refuses_records_until_space_is_free,
+        delivered_segments_are_deleted_early_on_a_full_disk,
+        a_disk_full_at_start_still_delivers_the_backlog,
+        a_dead_letter_is_never_sent_again_without_a_checkpoint,
         a_log_older_than_its_checkpoint_is_refused,
         a_read_error_is_not_an_end_of_file,
-        where_the_broker_dies_with_the_process_everything_kept_is_delivered_again,
-        what_was_let_go_of_behind_a_stuck_record_is_not_missing_at_any_later_start,
-        another_logs_checkpoint_and_segments_change_nothing,
-        checkpoints_taken_side_by_side_do_not_spoil_or_overtake_one_another;
+        with_redeliver_all_retained_records_are_delivered_again,
+        segments_expired_after_a_stalled_record_are_not_missing,
+        checkpoint_and_segments_of_another_log_change_nothing,
+        concurrent_checkpoints_do_not_corrupt_each_other;
     damage:
         truncation_at_every_byte,
         a_flipped_bit_in_every_byte,
-        every_zeroed_sector_and_every_swapped_pair,
+        every_zeroed_sector_and_every_swapped_pair_of_sectors,
         every_missing_segment_is_reported_and_the_others_are_delivered,
-        damage_in_the_middle_costs_only_what_it_hit,
-        a_segment_without_footer_or_successor_is_read_all_the_same,
-        the_promise_of_later_frames_tells_damage_from_a_torn_tail,
-        numbers_of_a_segment_whose_header_is_gone_are_not_given_again;
+        damage_in_the_middle_costs_only_the_damaged_record,
+        a_segment_without_footer_or_successor_is_read,
+        later_frames_distinguish_damage_from_a_torn_tail,
+        numbers_of_a_segment_without_header_are_not_reused;
     every_call:
-        the_process_dies_at_every_call_and_then_at_every_call_of_the_start,
-        every_call_fails_once_and_nothing_acknowledged_is_lost;
+        a_crash_at_every_call_loses_nothing,
+        a_failure_of_every_call_loses_nothing;
 }
 
 const SECRET_TEXT: &[u8] = b"a name, an e-mail address, a password";
 
-fn planted(n: u64) -> Vec<u8> {
+fn secret_payload(n: u64) -> Vec<u8> {
     let mut bytes = n.to_le_bytes().to_vec();
     bytes.extend_from_slice(SECRET_TEXT);
     bytes
 }
 
-/// A log with everything in it: sealed and open segments, delivered ones, dead letters, a checkpoint.
+/// Makes a log with sealed, open and delivered segments, dead letters and a checkpoint.
 fn full_log() -> SimFs {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=200 {
-        append(&mut opened.writer, &[planted(n)]);
+        append(&mut opened.writer, &[secret_payload(n)]);
         opened.writer.commit().unwrap();
     }
     opened.log.store_dead_letters(&[letter(7), letter(190)]).unwrap();
@@ -93,7 +93,7 @@ fn letter(lsn: u64) -> DeadLetter {
         died_at: Timestamp(5_000),
         reason: format!("refused: {}", String::from_utf8_lossy(SECRET_TEXT)),
         attempts: 1,
-        payload: planted(lsn),
+        payload: secret_payload(lsn),
     }
 }
 
@@ -107,10 +107,10 @@ fn content(fs: &SimFs) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[test]
-fn no_file_holds_a_payload_a_reason_or_the_logs_secret() {
+fn no_file_contains_payloads_reasons_or_the_secret() {
     let plain = full_log();
     let everywhere = files_containing(&plain, SECRET_TEXT);
-    assert!(everywhere.iter().any(|path| path.ends_with("dead/letters")), "the search finds what is there");
+    assert!(everywhere.iter().any(|path| path.ends_with("dead/letters")), "the search finds existing text");
     encrypt();
     let fs = full_log();
     assert_eq!(files_containing(&fs, SECRET_TEXT), Vec::<PathBuf>::new());
@@ -120,7 +120,7 @@ fn no_file_holds_a_payload_a_reason_or_the_logs_secret() {
 }
 
 #[test]
-fn without_the_right_key_nothing_is_opened_and_nothing_touched() {
+fn without_the_key_nothing_is_opened_or_changed() {
     encrypt();
     let fs = full_log();
     let before = content(&fs);
@@ -142,11 +142,11 @@ fn encryption_can_be_turned_on_and_off_again() {
     encrypt();
     let mut opened = reopen(&fs);
     assert!(opened.recovery.plain_segments > 2);
-    append(&mut opened.writer, &[planted(201)]);
+    append(&mut opened.writer, &[secret_payload(201)]);
     opened.writer.commit().unwrap();
     assert!(
         !files_containing(&fs, SECRET_TEXT).iter().any(|path| path.ends_with("dead/letters")),
-        "sealed at the start"
+        "encrypted at the start"
     );
     assert_eq!(waiting(&opened.log).len(), 80);
     assert!(
@@ -156,7 +156,7 @@ fn encryption_can_be_turned_on_and_off_again() {
     assert!(matches!(try_open(&fs).err().unwrap(), OpenError::Key { .. }));
     use_keys(Keys::new(None, vec![master(1)]));
     let mut opened = reopen(&fs);
-    append(&mut opened.writer, &[planted(202)]);
+    append(&mut opened.writer, &[secret_payload(202)]);
     opened.writer.commit().unwrap();
     assert_eq!(waiting(&opened.log).len(), 81);
     let done: Vec<_> = (1..=202).map(super::basics::confirmation).collect();
@@ -168,18 +168,18 @@ fn encryption_can_be_turned_on_and_off_again() {
     drop(opened);
     use_keys(Keys::default());
     let opened = reopen(&fs);
-    assert_eq!(opened.log.dead_letters().len(), 2, "no key is needed any more");
+    assert_eq!(opened.log.dead_letters().len(), 2, "no key is needed");
 }
 
-/// Whoever can write to the disk can make a checksum right. Not a tag.
+/// A person with write access to the disk can forge a checksum, but not an authentication tag.
 #[test]
-pub fn a_changed_record_with_a_right_checksum_is_damage() {
+pub fn a_forged_record_with_a_valid_checksum_is_damage() {
     encrypt();
     for target in ["payload", "lane", "time"] {
         let fs = SimFs::new();
         let mut opened = reopen(&fs);
         for n in 1..=150 {
-            append(&mut opened.writer, &[planted(n)]);
+            append(&mut opened.writer, &[secret_payload(n)]);
             opened.writer.commit().unwrap();
         }
         opened.log.checkpoint(Timestamp(9)).unwrap();
@@ -191,19 +191,23 @@ pub fn a_changed_record_with_a_right_checksum_is_damage() {
         let opened =
             super::super::open(std::sync::Arc::new(fs.clone()), &dir(), &options, Timestamp(1)).unwrap();
         let read = waiting(&opened.log);
-        assert_eq!(read.len(), 148, "{target}: the two are not delivered");
-        assert!(read.iter().all(|(lsn, payload)| *payload == planted(lsn.0)), "{target}");
+        assert_eq!(read.len(), 148, "{target}: the two forged records are not delivered");
+        assert!(read.iter().all(|(lsn, payload)| *payload == secret_payload(lsn.0)), "{target}");
         let damaged = |event: &&Event| matches!(event, Event::Damaged(f) if f.kind == FindingKind::Damaged);
-        assert_eq!(events.lock().iter().filter(damaged).count(), 2, "{target}: and reported");
+        assert_eq!(events.lock().iter().filter(damaged).count(), 2, "{target}: the two records are reported");
         assert_eq!(opened.log.dead_letters().len(), 2);
         let kept = |ending: &str| {
             fs.paths().iter().filter(|path| path.extension().is_some_and(|is| is == ending)).count()
         };
-        assert_eq!((kept("damaged"), kept("header")), (2, 2), "aside, with what opens them");
+        assert_eq!(
+            (kept("damaged"), kept("header")),
+            (2, 2),
+            "in quarantine, with the headers that decrypt them"
+        );
     }
 }
 
-/// Changes the third record and makes its checksum right.
+/// Changes the third record and corrects its checksum.
 fn forge(mut bytes: Vec<u8>, target: &str) -> Vec<u8> {
     let seed = ChecksumSeed::new(&SegmentHeader::decode(&bytes[..4096]).unwrap().salt);
     let mut offset = 4096;
@@ -219,18 +223,18 @@ fn forge(mut bytes: Vec<u8>, target: &str) -> Vec<u8> {
     bytes[offset + at] ^= 1;
     let crc = seed.crc(offset as u64, &bytes[offset..offset + len]);
     bytes[offset..offset + 4].copy_from_slice(&crc.to_le_bytes());
-    frame::decode(&bytes[offset..], &seed, offset as u64, len as u64).expect("its checksum is right");
+    frame::decode(&bytes[offset..], &seed, offset as u64, len as u64).expect("its checksum is valid");
     bytes
 }
 
-/// Quarantine that fails must not let the reader go on behind what it could not put aside.
+/// If quarantine fails, the reader must not skip the record that it could not copy.
 #[test]
-fn a_changed_record_is_not_passed_before_it_is_in_quarantine() {
+fn a_forged_record_is_passed_only_after_quarantine() {
     encrypt();
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=100 {
-        append(&mut opened.writer, &[planted(n)]);
+        append(&mut opened.writer, &[secret_payload(n)]);
         opened.writer.commit().unwrap();
     }
     let path = fs.paths().into_iter().find(|path| path.starts_with("/log/pending")).unwrap();
@@ -246,13 +250,13 @@ fn a_changed_record_is_not_passed_before_it_is_in_quarantine() {
             Err(_) => errors += 1,
         }
     }
-    assert_eq!(errors, 1, "the first try at quarantine failed");
+    assert_eq!(errors, 1, "the first attempt at quarantine failed");
     assert_eq!(seen, (1..=100).filter(|n| *n != 3).collect::<Vec<_>>());
     assert_eq!(opened.log.dead_letters().len(), 1);
 }
 
 #[test]
-pub fn a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done() {
+pub fn an_expired_segment_is_shredded_after_its_checkpoint() {
     encrypt();
     let made = full_log();
     for calls in 0.. {
@@ -268,7 +272,7 @@ pub fn a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_
         assert!(kept > 3);
         fs.lose_unflushed();
         let opened = reopen(&fs);
-        assert_eq!(opened.recovery.findings, [], "call {calls}: a key that was destroyed is no damage");
+        assert_eq!(opened.recovery.findings, [], "call {calls}: a destroyed key is not damage");
         let left = waiting(&opened.log);
         assert!(left.is_empty() || left == all, "call {calls}: {} of {}", left.len(), all.len());
         if done {
@@ -294,7 +298,7 @@ pub fn a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_
 }
 
 #[test]
-fn a_record_too_long_for_a_segment_is_refused_with_its_tag_counted() {
+fn the_size_limit_of_a_record_includes_its_tag() {
     encrypt();
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
@@ -306,11 +310,11 @@ fn a_record_too_long_for_a_segment_is_refused_with_its_tag_counted() {
         assert_eq!(waiting(&opened.log).len(), 1);
         return;
     }
-    panic!("none fits");
+    panic!("no record fits");
 }
 
 #[test]
-fn both_copies_of_a_key_damaged_costs_the_segment_and_is_reported() {
+fn damage_of_both_key_copies_loses_the_segment() {
     encrypt();
     let fs = full_log();
     let path = fs.paths().into_iter().rfind(|path| path.starts_with("/log/pending")).unwrap();

@@ -1,5 +1,5 @@
-//! A scripted life of a log, in which the process dies at every call to the file system, or every call fails, and
-//! what a start makes of it: nothing acknowledged is lost, nothing is invented, nothing is called damaged that is not.
+//! A scripted run of a log in which the process crashes at every call to the file system, or every call fails. After
+//! the next start no acknowledged record is lost, none is invented, and no intact record is reported as damaged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::units::Timestamp;
 
 const KEEP: Retention = Retention { age: Duration::from_secs(9), size: 12 << 10 };
 
-/// What was promised to whom.
+/// Records and what the log must do with them.
 #[derive(Clone, Default)]
 struct ExpectedRecords {
     /// Acknowledged records and their payloads' numbers.
@@ -22,12 +22,12 @@ struct ExpectedRecords {
     confirmed: BTreeSet<u64>,
     /// Confirmed before the last checkpoint that was saved.
     settled: BTreeSet<u64>,
-    /// Given up, and whether that was acknowledged.
-    buried: BTreeMap<u64, bool>,
+    /// Dead letters, and whether storing them was acknowledged.
+    dead: BTreeMap<u64, bool>,
 }
 
 impl ExpectedRecords {
-    /// Batches of one to three records, with everything a log does in between.
+    /// Writes batches of one to three records, with all other operations of a log between them.
     fn run_script(&mut self, opened: &mut OpenedLog) {
         for step in 0..16u64 {
             self.write(opened, step);
@@ -35,14 +35,14 @@ impl ExpectedRecords {
                 self.confirm(opened, step);
             }
             if step % 7 == 3 {
-                self.bury(opened);
+                self.store_dead_letters(opened);
             }
             if step % 6 == 5 && opened.log.run_maintenance(KEEP, Timestamp(20_000)).is_ok() {
                 self.settled = self.confirmed.clone();
             }
             if step % 11 == 8 {
                 preallocate(&opened.log);
-                // Whatever comes of it shows in what is acknowledged next.
+                // The result is visible in the next acknowledgement.
                 let _ = opened.writer.seal_if_older(Duration::ZERO, Timestamp(20_000));
             }
         }
@@ -56,7 +56,7 @@ impl ExpectedRecords {
         preallocate(&opened.log);
         let poisoned = opened.log.poisoned().is_some();
         let appended = opened.writer.append(&entries, Timestamp(2_000));
-        assert!(!poisoned || appended.is_err(), "a poisoned log takes nothing");
+        assert!(!poisoned || appended.is_err(), "a poisoned log accepts nothing");
         if let Ok(lsns) = &appended {
             self.appended.push((lsns.start.0, numbers));
         }
@@ -73,7 +73,7 @@ impl ExpectedRecords {
     }
 
     fn confirm(&mut self, opened: &OpenedLog, step: u64) {
-        let open = self.acknowledged.keys().filter(|lsn| !self.buried.contains_key(lsn));
+        let open = self.acknowledged.keys().filter(|lsn| !self.dead.contains_key(lsn));
         let these: Vec<_> = open.copied().filter(|lsn| lsn % 4 != step % 4).collect();
         let confirmation =
             |&lsn: &u64| Confirmation { lsn: Lsn(lsn), bytes: 40, partition: 1, offset: 1, at: Timestamp(1) };
@@ -81,23 +81,23 @@ impl ExpectedRecords {
         self.confirmed.extend(these);
     }
 
-    /// Two at once: an entry of several frames may be torn between them.
-    fn bury(&mut self, opened: &OpenedLog) {
+    /// Stores two dead letters at once, because a write of several frames may be torn between them.
+    fn store_dead_letters(&mut self, opened: &OpenedLog) {
         let open = self
             .acknowledged
             .iter()
-            .filter(|(lsn, _)| !self.confirmed.contains(lsn) && !self.buried.contains_key(lsn));
+            .filter(|(lsn, _)| !self.confirmed.contains(lsn) && !self.dead.contains_key(lsn));
         let these: Vec<_> = open.map(|(&lsn, &n)| (lsn, n)).take(2).collect();
         let stored =
             opened.log.store_dead_letters(&these.iter().map(|&(lsn, n)| letter(lsn, n)).collect::<Vec<_>>());
-        self.buried.extend(these.iter().map(|&(lsn, _)| (lsn, stored.is_ok())));
+        self.dead.extend(these.iter().map(|&(lsn, _)| (lsn, stored.is_ok())));
     }
 
-    /// Holds an opened log against what is known.
+    /// Checks an opened log against the expected records.
     fn check(&self, opened: &OpenedLog, what: &str) {
         for finding in &opened.recovery.findings {
             let harmless = matches!(finding.kind, FindingKind::TornTail | FindingKind::Checkpoint);
-            assert!(harmless, "{what}: no crash is damage: {finding:?}");
+            assert!(harmless, "{what}: a crash is reported as damage: {finding:?}");
         }
         let read = waiting(&opened.log);
         assert!(read.windows(2).all(|pair| pair[0].0 < pair[1].0), "{what}: order");
@@ -107,9 +107,9 @@ impl ExpectedRecords {
             match (seen.get(&lsn), dead) {
                 (Some(_), Some(_)) => panic!("{what}: dead letter {lsn} would be sent"),
                 (Some(bytes), None) => {
-                    assert_eq!(*bytes, payload(number), "{what}: record {lsn} is another one");
-                    assert!(!self.settled.contains(&lsn), "{what}: record {lsn} came again");
-                    assert_ne!(self.buried.get(&lsn), Some(&true), "{what}: dead letter {lsn} is lost");
+                    assert_eq!(*bytes, payload(number), "{what}: record {lsn} has another payload");
+                    assert!(!self.settled.contains(&lsn), "{what}: record {lsn} is delivered again");
+                    assert_ne!(self.dead.get(&lsn), Some(&true), "{what}: dead letter {lsn} is lost");
                 }
                 (None, Some(DeadEntry::Letter(found))) => assert_eq!(found, letter(lsn, number), "{what}"),
                 (None, _) => {
@@ -118,10 +118,10 @@ impl ExpectedRecords {
             }
         }
         for (first, numbers) in &self.appended {
-            let there = |i: usize| seen.contains_key(&(first + i as u64));
+            let exists = |i: usize| seen.contains_key(&(first + i as u64));
             let acknowledged = self.acknowledged.get(first) == numbers.first();
-            let half = (0..numbers.len()).any(there) && !(0..numbers.len()).all(there);
-            assert!(acknowledged || !half, "{what}: half of the batch at {first}");
+            let partial = (0..numbers.len()).any(exists) && !(0..numbers.len()).all(exists);
+            assert!(acknowledged || !partial, "{what}: only a part of the batch at {first} exists");
         }
         let appended: BTreeMap<u64, BTreeSet<u64>> = self.appended.iter().fold(
             BTreeMap::new(),
@@ -137,12 +137,8 @@ impl ExpectedRecords {
             assert!(known, "{what}: record {lsn} was never appended");
         }
         let last = self.acknowledged.keys().next_back().copied().unwrap_or(0);
-        assert!(opened.writer.next_lsn() > Lsn(last), "{what}: a number would be given twice");
-        assert_eq!(
-            opened.log.backlog_stats().backlog,
-            seen.len() as u64,
-            "{what}: the gauge tells the truth"
-        );
+        assert!(opened.writer.next_lsn() > Lsn(last), "{what}: a number would be reused");
+        assert_eq!(opened.log.backlog_stats().backlog, seen.len() as u64, "{what}: wrong backlog");
     }
 }
 
@@ -157,7 +153,7 @@ fn letter(lsn: u64, number: u64) -> DeadLetter {
     }
 }
 
-/// What survives a power failure.
+/// Unflushed data that survives a power failure.
 #[derive(Clone, Copy, Debug)]
 enum CrashOutcome {
     Nothing,
@@ -187,7 +183,7 @@ impl CrashOutcome {
     }
 }
 
-/// A log that has lived before, so that every call of the second life finds something to work on.
+/// Makes a log after one run, so that every call of the second run has data to work on.
 fn restarted_log() -> (SimFs, ExpectedRecords) {
     let (fs, mut known) = (SimFs::new(), ExpectedRecords::default());
     let mut opened = reopen(&fs);
@@ -197,7 +193,7 @@ fn restarted_log() -> (SimFs, ExpectedRecords) {
 }
 
 #[test]
-pub fn the_process_dies_at_every_call_and_then_at_every_call_of_the_start() {
+pub fn a_crash_at_every_call_loses_nothing() {
     let (first, before) = restarted_log();
     for calls in 0.. {
         let (fs, mut known) = (first.deep_copy(), before.clone());
@@ -212,7 +208,7 @@ pub fn the_process_dies_at_every_call_and_then_at_every_call_of_the_start() {
             stop_during_recovery(&fs, &known, survives, calls);
         }
         if !died {
-            assert!(calls > 100, "the script should do something");
+            assert!(calls > 100, "the script makes too few calls");
             return;
         }
     }
@@ -221,12 +217,13 @@ pub fn the_process_dies_at_every_call_and_then_at_every_call_of_the_start() {
 fn stop_during_recovery(fs: &SimFs, known: &ExpectedRecords, survives: CrashOutcome, calls: u64) {
     for again in 0.. {
         let fs = fs.deep_copy();
-        let what = format!("died at call {calls}, {survives:?} survived, died at call {again} of the start");
+        let what =
+            format!("crash at call {calls}, {survives:?} survived, crash at call {again} of the start");
         fs.stop_after(again);
         let opened = try_open(&fs).is_ok();
         let died = fs.has_stopped();
         survives.crash(&fs, again);
-        // The second start dies too, somewhere else each time.
+        // The second start crashes too, each time at another call.
         fs.stop_after((again * 7 + calls) % 17);
         drop(try_open(&fs));
         survives.crash(&fs, again + 1);
@@ -239,7 +236,7 @@ fn stop_during_recovery(fs: &SimFs, known: &ExpectedRecords, survives: CrashOutc
 }
 
 #[test]
-pub fn every_call_fails_once_and_nothing_acknowledged_is_lost() {
+pub fn a_failure_of_every_call_loses_nothing() {
     let (first, before) = restarted_log();
     for fault in FaultyCall::ALL {
         for after in 0.. {
@@ -258,7 +255,7 @@ pub fn every_call_fails_once_and_nothing_acknowledged_is_lost() {
                 let opened = try_open(&fs).unwrap_or_else(|error| panic!("{what}: {error}"));
                 known.check(&opened, &format!("{what}, {survives:?} survived"));
             }
-            // The process starts anew on what the kernel still shows, believes it, and then the power fails.
+            // A new process starts on the contents of the page cache and relies on them, and then the power fails.
             fs.kill();
             let opened = try_open(&fs).unwrap_or_else(|error| panic!("{what}: {error}"));
             known.check(&opened, &format!("{what}, process killed"));
@@ -267,22 +264,22 @@ pub fn every_call_fails_once_and_nothing_acknowledged_is_lost() {
             fs.lose_unflushed();
             let opened = reopen(&fs);
             known.check(&opened, &format!("{what}, process killed, power failed"));
-            assert_eq!(waiting(&opened.log), shown, "{what}: what a start showed stays");
+            assert_eq!(waiting(&opened.log), shown, "{what}: records that a start returned are lost");
         }
     }
 }
 
-/// What a start wrote again is flushed with the footer behind it: if the power fails in between and only the footer
-/// reaches the disk, nobody may read in it that the records had been flushed.
+/// A start flushes rewritten records together with the footer after them. If the power fails in between and only the
+/// footer reaches the disk, the footer must not record them as flushed.
 #[test]
-fn a_footer_promises_no_record_that_was_not_flushed_before_it() {
+fn a_footer_covers_only_records_flushed_before_it() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     append(&mut opened.writer, &[payload(1)]);
     opened.writer.commit().unwrap();
     append(&mut opened.writer, &(2..6).map(payload).collect::<Vec<_>>());
     fs.stop_after(1);
-    assert!(opened.writer.commit().is_err(), "written, not flushed");
+    assert!(opened.writer.commit().is_err(), "written, but not flushed");
     fs.kill();
     for calls in 0.. {
         let fs = fs.deep_copy();
@@ -294,7 +291,7 @@ fn a_footer_promises_no_record_that_was_not_flushed_before_it() {
             CrashOutcome::Some(seed).crash(&fs, calls);
             let findings = reopen(&fs).recovery.findings;
             let damage = findings.into_iter().find(|finding| finding.kind == FindingKind::Damaged);
-            assert_eq!(damage, None, "died at call {calls} of the start, seed {seed}");
+            assert_eq!(damage, None, "crash at call {calls} of the start, seed {seed}");
         }
         if !died {
             return;

@@ -1,6 +1,7 @@
-//! The log of every released format opens, to the byte. `tests/golden/format-1` and `format-2`, which is encrypted, were
-//! written once, by the tests of the present formats with `FOREBAY_GOLDEN` naming the directory above both, and are
-//! never written again.
+//! Stored logs of every released format still open, with the same contents.
+//!
+//! `tests/golden/format-1`, and `format-2`, which is encrypted, were written once and never change. The tests of the
+//! current formats write such logs into the directory that `FOREBAY_GOLDEN` names.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +34,7 @@ fn options() -> Options {
 }
 
 #[test]
-fn a_log_of_format_1_is_read_to_the_byte() {
+fn a_log_of_format_1_is_read_exactly() {
     let home = tempfile::tempdir().unwrap();
     let log = home.path().join("log");
     copy(&Path::new(GOLDEN).join(PLAIN), &log);
@@ -41,7 +42,7 @@ fn a_log_of_format_1_is_read_to_the_byte() {
 }
 
 #[test]
-fn an_encrypted_log_of_format_2_is_read_to_the_byte() {
+fn an_encrypted_log_of_format_2_is_read_exactly() {
     encrypt();
     let home = tempfile::tempdir().unwrap();
     let log = home.path().join("log");
@@ -50,12 +51,12 @@ fn an_encrypted_log_of_format_2_is_read_to_the_byte() {
 }
 
 #[test]
-fn the_present_format_is_read_like_the_golden_one() {
+fn the_current_format_is_read_like_the_golden_one() {
     write_and_read(PLAIN);
 }
 
 #[test]
-fn the_present_encrypted_format_is_read_like_the_golden_one() {
+fn the_current_encrypted_format_is_read_like_the_golden_one() {
     encrypt();
     write_and_read(ENCRYPTED);
 }
@@ -102,7 +103,7 @@ fn write(log: &Path) {
         opened.writer.append(&[entry], Timestamp(2_000 + n)).unwrap();
         opened.writer.commit().unwrap();
         if n == 20 {
-            // One sealed segment and one that is open when the process ends.
+            // One sealed segment, and one that is open when the process ends.
             opened.log.preallocate_segment(64 << 10, 0);
             opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(3_000)).unwrap();
         }

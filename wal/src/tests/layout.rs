@@ -1,4 +1,4 @@
-//! What lies where in a log's directory: segments in the wrong place, and things that are no files.
+//! Contents of a log's directory: segments in the wrong directory, and files of the wrong type.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +15,8 @@ use super::sim_fs::SimFs;
 use super::support::*;
 use crate::units::Timestamp;
 
-/// A log of three segments or more; the records of the first are delivered, and a checkpoint says so.
+/// Makes a log of at least three segments. A checkpoint marks the records of the first as delivered. Returns the first
+/// number of each segment, and the last number.
 fn half_delivered(fs: &SimFs) -> (Vec<Lsn>, u64) {
     let mut opened = reopen(fs);
     let mut end = 0;
@@ -43,7 +44,7 @@ fn numbers(from: Lsn, end: u64) -> Vec<(Lsn, Vec<u8>)> {
 fn an_undelivered_segment_in_acked_is_delivered() {
     let fs = SimFs::new();
     let (firsts, end) = half_delivered(&fs);
-    // The delivered one, one that waits, and the open one.
+    // The delivered segment, an undelivered one, and the open one.
     for first in [firsts[0], firsts[1], firsts[3]] {
         fs.rename(&path(SegmentLocation::Pending, first), &path(SegmentLocation::Acked, first)).unwrap();
     }
@@ -60,10 +61,10 @@ fn an_undelivered_segment_in_acked_is_delivered() {
 }
 
 #[test]
-fn of_two_copies_of_a_segment_the_one_in_pending_is_the_logs() {
+fn of_two_copies_of_a_segment_pending_wins() {
     let fs = SimFs::new();
     let (firsts, end) = half_delivered(&fs);
-    // A copy from before the last records of it were written.
+    // A copy from a time before its last records were written.
     let bytes = fs.read(&path(SegmentLocation::Pending, firsts[3]));
     let copy = fs.open(&path(SegmentLocation::Acked, firsts[3]), OpenMode::Create).unwrap();
     copy.write_all_at(&bytes[..4096], 0).unwrap();
@@ -73,7 +74,7 @@ fn of_two_copies_of_a_segment_the_one_in_pending_is_the_logs() {
 }
 
 #[test]
-fn without_a_checkpoint_what_lies_in_acked_counts_as_delivered() {
+fn without_a_checkpoint_segments_in_acked_count_as_delivered() {
     let fs = SimFs::new();
     let (firsts, end) = half_delivered(&fs);
     fs.rename(&path(SegmentLocation::Pending, firsts[0]), &path(SegmentLocation::Acked, firsts[0])).unwrap();
@@ -82,13 +83,13 @@ fn without_a_checkpoint_what_lies_in_acked_counts_as_delivered() {
     assert_eq!(waiting(&opened.log), numbers(firsts[1], end));
 }
 
-/// Found by fuzzing: the newest segment lay in `acked/` without a footer, so it counted as empty. Its numbers were given
-/// again, in a new segment of the same name, and the next start took the one before it for lost.
+/// Found by fuzzing: the newest segment was in `acked/` without a footer, so it counted as empty. Its numbers were
+/// reused in a new segment of the same name, and the next start reported the previous segment as lost.
 #[test]
-fn the_numbers_of_the_newest_segment_are_not_given_again_where_it_lies_in_acked_without_a_footer() {
+fn numbers_of_a_newest_segment_in_acked_are_not_reused() {
     let fs = SimFs::new();
     let (firsts, end) = half_delivered(&fs);
-    // The segment before it has lost its footer too: only the newest one's header says where it ends.
+    // The previous segment has lost its footer too. Only the header of the newest one records where it ends.
     let before = path(SegmentLocation::Pending, firsts[2]);
     let bytes = fs.read(&before);
     fs.put(&before, bytes[..bytes.len() - 8].to_vec());
@@ -120,11 +121,11 @@ fn refused_path(dir: &Path) -> PathBuf {
     }
 }
 
-/// Makes something at a path.
+/// Creates a file of some type at a path.
 type MakeFile = fn(&Path);
 
 #[test]
-fn something_else_in_a_files_place_is_refused_and_reported() {
+fn a_file_of_the_wrong_type_is_refused_and_reported() {
     let kinds: [(&str, MakeFile); 4] = [
         ("directory", |path| fs::create_dir(path).unwrap()),
         ("FIFO", |path| {
@@ -147,16 +148,16 @@ fn something_else_in_a_files_place_is_refused_and_reported() {
             make(&path);
             assert_eq!(refused_path(dir), path, "{kind}");
             let view = LogDirectory::open(dir).unwrap().snapshot(|_| None).unwrap();
-            let told =
+            let reported =
                 view.findings.iter().any(|finding| finding.segment == name && finding.detail.contains(kind));
-            assert!(told, "{kind} {name}: {:?}", view.findings);
+            assert!(reported, "{kind} {name}: {:?}", view.findings);
             view.verify(&mut |_| None, &mut |_| {}).unwrap();
         }
     }
 }
 
 #[test]
-fn a_file_in_a_directorys_place_is_refused() {
+fn a_file_in_place_of_a_directory_is_refused() {
     for name in ["pending", "acked", "quarantine", "sent", "dead"] {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(name), "").unwrap();
@@ -170,7 +171,7 @@ fn a_directory_that_spans_file_systems_is_refused() {
     log(dir.path());
     let acked = dir.path().join("acked");
     fs::remove_dir(&acked).unwrap();
-    // A file system of its own on every machine.
+    // `/proc` is a separate file system on every machine.
     std::os::unix::fs::symlink("/proc", &acked).unwrap();
     assert_eq!(refused_path(dir.path()), acked);
     assert!(layout::check_file_types(dir.path()).unwrap_err().to_string().contains("another file system"));
@@ -180,13 +181,14 @@ fn a_directory_that_spans_file_systems_is_refused() {
 fn a_directory_of_another_user_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     log(dir.path());
-    let we = fs::metadata(dir.path()).unwrap().uid();
-    layout::check_owner_for(dir.path(), we).unwrap();
-    let error = layout::check_owner_for(dir.path(), we + 1).unwrap_err().to_string();
-    assert!(error.contains(&format!("belongs to user {we}")), "{error}");
+    let uid = fs::metadata(dir.path()).unwrap().uid();
+    layout::check_owner_for(dir.path(), uid).unwrap();
+    let error = layout::check_owner_for(dir.path(), uid + 1).unwrap_err().to_string();
+    assert!(error.contains(&format!("belongs to user {uid}")), "{error}");
 }
 
-/// What a start as root leaves in a service user's directory. Only root can give files away.
+/// A start as root leaves such files in a service user's directory. The test needs root, because only root can change
+/// the owner of a file.
 #[test]
 fn a_file_of_another_user_in_the_directory_is_refused() {
     if !rustix::process::geteuid().is_root() {

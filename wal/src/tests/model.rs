@@ -1,5 +1,5 @@
-//! The property model: random operations on the real log over the simulated disk, beside a model of what may be
-//! expected. `Reopen` and `Crash` are operations like any other.
+//! Property test: random operations on the real log over the simulated disk, compared with a model of the permitted
+//! results. `Reopen` and `Crash` are operations like any other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,16 +13,16 @@ use crate::units::Timestamp;
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// A batch of so many records.
+    /// Appends a batch of this many records.
     Append(u8),
     Commit,
     /// Confirms the waiting records for which `lsn % n == 0`.
     Complete(u8),
     Rotate,
     Maintain,
-    /// The process dies.
+    /// The process crashes.
     Reopen,
-    /// The power fails: what was not flushed survives by these choices.
+    /// The power fails. These choices decide which unflushed data survives.
     Crash(Vec<u8>),
 }
 
@@ -38,7 +38,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What is known to be, and what may be.
+/// Records that must exist, and records that may exist.
 #[derive(Default)]
 struct Model {
     /// Payload numbers of flushed records.
@@ -46,7 +46,7 @@ struct Model {
     /// Batches appended and not flushed: first LSN and payload numbers.
     pending: Vec<(u64, Vec<u64>)>,
     done: BTreeSet<u64>,
-    /// Done by a durable checkpoint: must not come again.
+    /// Done in a durable checkpoint; these must not be delivered again.
     checkpointed: BTreeSet<u64>,
     appended: u64,
 }
@@ -70,7 +70,7 @@ impl ModelRun {
             Op::Complete(n) => self.complete(u64::from(*n)),
             Op::Rotate => {
                 preallocate(&self.opened.log);
-                // Rotating flushes what was appended.
+                // A rotation flushes appended records.
                 match self.opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(3_000)) {
                     Ok(()) | Err(AppendError::NoRoom | AppendError::Filling) => {}
                     Err(error) => panic!("{error:?}"),
@@ -96,7 +96,7 @@ impl ModelRun {
         self.model.appended += u64::from(size);
         let payloads: Vec<_> = numbers.iter().map(|&n| payload(n)).collect();
         let first = append(&mut self.opened.writer, &payloads);
-        // Making room for it may have flushed what came before.
+        // A rotation for this batch may have flushed earlier batches.
         self.record_flushed();
         self.model.pending.push((first.0, numbers));
     }
@@ -135,11 +135,11 @@ impl ModelRun {
             .collect();
         self.opened.log.confirm(&confirmations);
         self.model.done.extend(these.iter().map(|(lsn, _)| lsn.0));
-        let figures = self.opened.log.backlog_stats();
-        assert_eq!(figures.backlog, (self.model.committed.len() - self.model.done.len()) as u64);
+        let stats = self.opened.log.backlog_stats();
+        assert_eq!(stats.backlog, (self.model.committed.len() - self.model.done.len()) as u64);
     }
 
-    /// Opens the log again and holds it against the model.
+    /// Opens the log again and checks it against the model.
     fn reopen(&mut self) {
         self.opened = reopen(&self.fs);
         let read = waiting(&self.opened.log);
@@ -147,30 +147,36 @@ impl ModelRun {
         assert!(read.windows(2).all(|pair| pair[0].0 < pair[1].0), "order");
         for (lsn, number) in &self.model.committed {
             match seen.get(lsn) {
-                Some(bytes) => assert_eq!(*bytes, payload(*number), "record {lsn} is another one"),
+                Some(bytes) => assert_eq!(*bytes, payload(*number), "record {lsn} has another payload"),
                 None => assert!(self.model.done.contains(lsn), "acknowledged record {lsn} is lost"),
             }
-            assert!(!(seen.contains_key(lsn) && self.model.checkpointed.contains(lsn)), "{lsn} came again");
+            assert!(
+                !(seen.contains_key(lsn) && self.model.checkpointed.contains(lsn)),
+                "{lsn} is delivered again"
+            );
         }
-        // What was not flushed may be there, as whole batches, in order, without a hole.
-        let mut gone = false;
+        // Unflushed records may exist, as whole batches, in order, without a gap.
+        let mut lost = false;
         for (first, numbers) in std::mem::take(&mut self.model.pending) {
-            let there: Vec<_> =
+            let found: Vec<_> =
                 (0..numbers.len() as u64).filter(|i| seen.contains_key(&(first + i))).collect();
-            assert!(there.is_empty() || there.len() == numbers.len(), "half a batch at {first}");
-            assert!(!gone || there.is_empty(), "a batch behind a lost one");
-            gone |= there.is_empty();
-            for i in there {
+            assert!(found.is_empty() || found.len() == numbers.len(), "a part of the batch at {first}");
+            assert!(!lost || found.is_empty(), "a batch after a lost one");
+            lost |= found.is_empty();
+            for i in found {
                 assert_eq!(seen[&(first + i)], payload(numbers[i as usize]));
                 self.model.committed.insert(first + i, numbers[i as usize]);
             }
         }
-        assert!(seen.keys().all(|lsn| self.model.committed.contains_key(lsn)), "a record nobody appended");
+        assert!(
+            seen.keys().all(|lsn| self.model.committed.contains_key(lsn)),
+            "a record that was never appended"
+        );
         assert!(
             self.opened.writer.next_lsn()
                 > self.model.committed.keys().next_back().map_or(Lsn(0), |&lsn| Lsn(lsn))
         );
-        // Confirmations since the last checkpoint are forgotten: a repeat, not a loss.
+        // Confirmations since the last checkpoint are lost: records are repeated, not lost.
         self.model.done.retain(|lsn| !seen.contains_key(lsn));
         self.model.checkpointed = self.model.done.clone();
         assert_eq!(self.opened.log.backlog_stats().backlog, seen.len() as u64);
@@ -182,12 +188,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_log_keeps_what_it_acknowledged_and_invents_nothing(ops in vec(op(), 1..60)) {
+    fn the_log_retains_acknowledged_records_and_invents_none(ops in vec(op(), 1..60)) {
         run_ops(&ops);
     }
 
     #[test]
-    fn an_encrypted_log_keeps_what_it_acknowledged_and_invents_nothing(ops in vec(op(), 1..60)) {
+    fn an_encrypted_log_retains_acknowledged_records_and_invents_none(ops in vec(op(), 1..60)) {
         encrypt();
         run_ops(&ops);
     }

@@ -1,4 +1,4 @@
-//! No data key ever meets a nonce twice: judged from outside, by every byte that was ever written to the disk.
+//! No data key is used with the same nonce twice. The tests check every byte that was ever written to the disk.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What was sealed under each key and nonce. Panics on a second, different message.
+/// Returns the number of messages. Panics if two different messages have the same key and nonce.
 fn check(fs: &SimFs) -> usize {
     let mut keys: BTreeMap<usize, [u8; 32]> = BTreeMap::new();
     let mut sealed: BTreeMap<([u8; 32], u64), Vec<u8>> = BTreeMap::new();
@@ -44,14 +44,14 @@ fn check(fs: &SimFs) -> usize {
         if header && SegmentHeader::decode(&bytes).is_ok_and(|header| header.encrypted) {
             keys.insert(file, *key_slots::open(&bytes, &self::keys()).ok().unwrap().data_key());
             for at in key_slots::SLOT_OFFSETS {
-                // The random bytes a wrapping key is derived from.
+                // The random bytes from which a wrapping key is derived.
                 let again = wraps.insert(bytes[at + 8..at + 40].to_vec(), bytes[at + 40..].to_vec());
                 assert_eq!(again, None, "a wrapping key was used twice");
             }
         }
         let Some(key) = keys.get(&file).filter(|_| offset >= HEADER_LEN as usize) else { continue };
         let mut at = 0;
-        // The first bytes of a frame are zero nowhere else than behind the end.
+        // The first bytes of a frame are zero only after the last frame.
         while let Some(found) =
             bytes.get(at..).and_then(frame::decode_trusted).filter(|found| found.meta.kind == 1)
         {
@@ -81,7 +81,7 @@ fn run_ops(ops: &[Op]) -> SimFs {
                     .iter()
                     .map(|payload| super::super::NewRecord { lane: 0, label: "test", payload })
                     .collect();
-                // Refused by a log that failed before: nothing is sealed then.
+                // A poisoned log refuses the batch, and encrypts nothing.
                 let _ = opened.writer.append(&entries, Timestamp(2_000));
             }
             Op::Commit => drop(opened.writer.commit()),
@@ -108,15 +108,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_key_and_nonce_seal_two_messages_over_crashes_and_failures(ops in vec(op(), 1..60)) {
+    fn no_key_and_nonce_encrypt_two_messages(ops in vec(op(), 1..60)) {
         check(&run_ops(&ops));
     }
 }
 
-/// That the test above can fail: the fault of a key that outlives its process is found by the plainest of lives.
+/// The test above can fail: it detects a data key that survives a restart, even in a short run.
 #[test]
 #[cfg(feature = "planted-faults")]
-fn a_data_key_that_is_used_in_two_lives_is_found() {
+fn a_data_key_reused_after_a_restart_is_detected() {
     use crate::failpoint::{self, Failpoint};
     failpoint::set(Some(Failpoint::ReuseDataKey));
     let ops = [Op::Append(2), Op::Commit, Op::Crash(vec![0]), Op::Append(3), Op::Commit];
@@ -126,7 +126,7 @@ fn a_data_key_that_is_used_in_two_lives_is_found() {
 }
 
 #[test]
-pub fn every_record_that_is_written_is_looked_at() {
+pub fn every_written_record_is_checked() {
     let ops = [Op::Append(2), Op::Commit, Op::Crash(vec![0]), Op::Append(3), Op::Commit];
     assert_eq!(check(&run_ops(&ops)), 5);
 }

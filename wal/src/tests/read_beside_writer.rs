@@ -1,4 +1,4 @@
-//! Reading a segment beside its writer.
+//! Reading a segment while its writer appends.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::sim_fs::SimFs;
 use super::support::*;
 use crate::units::Timestamp;
 
-/// A file that its writer changes after the first record was read from it.
+/// A file that its writer changes after the first read.
 struct ChangingFile {
     before: Vec<u8>,
     after: Vec<u8>,
@@ -30,19 +30,19 @@ impl File for ChangingFile {
     }
 
     fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-        unreachable!("a look writes nothing")
+        unreachable!("an inspection writes nothing")
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        unreachable!("a look writes nothing")
+        unreachable!("an inspection writes nothing")
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        unreachable!("a look writes nothing")
+        unreachable!("an inspection writes nothing")
     }
 
     fn set_len(&self, _: u64) -> io::Result<()> {
-        unreachable!("a look writes nothing")
+        unreachable!("an inspection writes nothing")
     }
 
     fn size(&self) -> io::Result<u64> {
@@ -51,7 +51,7 @@ impl File for ChangingFile {
 }
 
 #[test]
-fn what_was_read_just_before_it_was_written_is_not_damage() {
+fn a_read_during_a_write_is_not_damage() {
     let fs = SimFs::new();
     let options = Options { segment_size: 2 << 20, ..options(&Events::default()) };
     let mut opened = open(Arc::new(fs.clone()), &dir(), &options, Timestamp(1)).unwrap();
@@ -64,7 +64,7 @@ fn what_was_read_just_before_it_was_written_is_not_damage() {
         fs.read(&last_segment(&fs))
     };
     let before = commit(payload(1));
-    // Larger than what is read ahead: what lies behind it is read later, and promises it.
+    // Larger than the read-ahead. Frames after it are read later, and record it as flushed.
     commit(vec![7; 300 << 10]);
     let after = commit(payload(3));
     let header = SegmentHeader::decode(&after[..4096]).unwrap();

@@ -1,4 +1,4 @@
-//! A new master key over a log that may die at any moment of it.
+//! A change of the master key that may be interrupted at any call.
 
 use super::super::encryption::key_slots;
 use super::super::rekey::KeyStatus;
@@ -34,14 +34,14 @@ fn both() -> Keys {
     Keys::new(Some(master(2)), vec![master(1)])
 }
 
-/// Wraps everything anew; says whether all went well.
+/// Wraps all keys with the new master key. Returns whether everything succeeded.
 fn apply(fs: &SimFs) -> bool {
     let Ok(items) = rekey::plan(fs, &dir(), &both()) else { return false };
     let mut due = items.iter().filter(|item| item.status == KeyStatus::NeedsRekey);
     due.all(|item| rekey::apply(fs, &dir(), item, &both()).is_ok())
 }
 
-/// Every file opens with the old key alone or with the new key alone, and the log with both.
+/// Checks that every file opens with the old or with the new key alone, and the log with both.
 fn check(fs: &SimFs, what: &str) {
     for item in rekey::plan(fs, &dir(), &both()).unwrap() {
         let block = fs.read(&dir().join(&item.path))[..4096].to_vec();
@@ -55,7 +55,7 @@ fn check(fs: &SimFs, what: &str) {
 }
 
 #[test]
-fn afterwards_only_the_new_key_opens_and_no_payload_was_touched() {
+fn after_rekey_only_the_new_key_opens_the_log() {
     encrypt();
     let fs = log();
     let before: Vec<_> = fs.paths().into_iter().map(|path| (path.clone(), fs.read(&path))).collect();
@@ -77,22 +77,22 @@ fn afterwards_only_the_new_key_opens_and_no_payload_was_touched() {
 }
 
 #[test]
-fn it_may_die_or_fail_at_every_call_and_is_then_done_again() {
+fn a_rekey_that_fails_at_any_call_can_be_repeated() {
     encrypt();
     let made = log();
     for calls in 0.. {
         let fs = made.deep_copy();
         fs.stop_after(calls);
-        let well = apply(&fs);
+        let succeeded = apply(&fs);
         for crash in [SimFs::lose_unflushed, SimFs::keep_unflushed] {
             let fs = fs.deep_copy();
             crash(&fs);
-            check(&fs.deep_copy(), &format!("died at call {calls}"));
-            assert!(apply(&fs), "again after call {calls}");
+            check(&fs.deep_copy(), &format!("crash at call {calls}"));
+            assert!(apply(&fs), "repeated after call {calls}");
             use_keys(Keys::new(Some(master(2)), Vec::new()));
             assert_eq!(waiting(&reopen(&fs).log).len() as u64, COUNT - 1);
         }
-        if well {
+        if succeeded {
             assert!(calls > 10);
             break;
         }
@@ -101,12 +101,12 @@ fn it_may_die_or_fail_at_every_call_and_is_then_done_again() {
         for after in 0.. {
             let fs = made.deep_copy();
             fs.fail(fault, after);
-            let well = apply(&fs);
+            let succeeded = apply(&fs);
             if !fs.has_failed() {
                 break;
             }
             // A read that fails once is repeated; a failed write or flush is final.
-            assert_eq!(well, fault == FaultyCall::Read, "{fault:?} {after}: a failure is told");
+            assert_eq!(succeeded, fault == FaultyCall::Read, "{fault:?} {after}: a failure is reported");
             fs.kill();
             check(&fs, &format!("{fault:?} {after} failed"));
         }
@@ -114,7 +114,7 @@ fn it_may_die_or_fail_at_every_call_and_is_then_done_again() {
 }
 
 #[test]
-fn a_spoilt_copy_is_written_before_the_only_good_one() {
+fn a_damaged_key_copy_is_rewritten_before_the_intact_one() {
     encrypt();
     let fs = log();
     let path = last_segment(&fs);
@@ -126,14 +126,14 @@ fn a_spoilt_copy_is_written_before_the_only_good_one() {
     let item = items.iter().find(|item| path.ends_with(&item.path)).unwrap();
     assert!(rekey::apply(&fs, &dir(), item, &both()).is_err());
     fs.keep_unflushed();
-    check(&fs, "the good copy was not touched");
+    check(&fs, "the intact copy is unchanged");
     let block = fs.read(&path)[..4096].to_vec();
     assert!(key_slots::open_one(&block, 0, &master(1)).is_some());
 }
 
-/// What a repair or a reader put aside holds wrapped keys too, and would hold the old master key's.
+/// Copies in quarantine also contain wrapped keys. They would otherwise stay under the old master key.
 #[test]
-fn copies_in_quarantine_are_wrapped_anew_too() {
+fn copies_in_quarantine_are_also_rewrapped() {
     encrypt();
     let fs = log();
     let letters = fs.read(&dir().join("dead/letters"));
@@ -144,6 +144,6 @@ fn copies_in_quarantine_are_wrapped_anew_too() {
     assert!(apply(&fs));
     let new = Keys::new(Some(master(2)), Vec::new());
     let items = rekey::plan(&fs, &dir(), &new).unwrap();
-    let aside = items.iter().filter(|item| item.path.starts_with("quarantine"));
-    assert_eq!(aside.filter(|item| item.status == KeyStatus::Current).count(), 2, "{items:?}");
+    let copies = items.iter().filter(|item| item.path.starts_with("quarantine"));
+    assert_eq!(copies.filter(|item| item.status == KeyStatus::Current).count(), 2, "{items:?}");
 }

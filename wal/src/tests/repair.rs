@@ -1,5 +1,5 @@
-//! Repairs: the plan changes nothing and is what is then done; afterwards nothing is wrong any more; and one that was
-//! interrupted anywhere is finished by the next one.
+//! Repairs: the plan changes nothing and equals the actions that follow. After a repair no findings remain. An
+//! interrupted repair is finished by the next one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ use crate::units::Timestamp;
 const RECORDS: u64 = 150;
 const DEAD: [u64; 2] = [20, 21];
 
-/// Segments in `acked/` and in `pending/`, one of them open; two dead letters; notes and a checkpoint.
+/// Makes a log with segments in `acked/` and in `pending/`, one of them open; two dead letters; a delivery index and a
+/// checkpoint.
 fn log() -> SimFs {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
@@ -35,7 +36,7 @@ fn log() -> SimFs {
         attempts: 1,
         payload: payload(lsn),
     };
-    // In two writes: the second promises that the first was there.
+    // In two writes: the second records that the first was flushed.
     DEAD.map(letter)
         .iter()
         .for_each(|letter| opened.log.store_dead_letters(std::slice::from_ref(letter)).unwrap());
@@ -65,13 +66,13 @@ fn apply(fs: &SimFs) -> Result<RepairReport, OpenError> {
     apply_on(&shared(fs), &dir(), &options(&Events::default()), Timestamp(5), &mut |_| {})
 }
 
-/// Nothing is wrong, by the word of a start and of everyone who looks from outside.
-fn assert_sound(fs: &SimFs, what: &str) {
+/// Checks that neither a repair nor an inspection has findings.
+fn assert_healthy(fs: &SimFs, what: &str) {
     let again = plan(fs).unwrap();
     assert_eq!(
         again,
         RepairReport { findings: unknown(&again), ..RepairReport::default() },
-        "{what}: nothing is left to do"
+        "{what}: work remains"
     );
     let view = LogDirectory::with_fs(shared(fs), &dir(), keys()).snapshot(|_| None).unwrap();
     let mut report = view.verify(&mut |_| None, &mut |_| {}).unwrap();
@@ -83,7 +84,7 @@ fn unknown(report: &RepairReport) -> Vec<super::super::Finding> {
     report.findings.iter().filter(|finding| finding.kind == FindingKind::Unknown).cloned().collect()
 }
 
-/// Every record that waits is what was accepted; returns how many do.
+/// Checks the payload of every waiting record. Returns their number.
 fn delivered(fs: &SimFs, what: &str) -> usize {
     let opened = reopen(fs);
     let read = waiting(&opened.log);
@@ -93,7 +94,7 @@ fn delivered(fs: &SimFs, what: &str) -> usize {
     read.len()
 }
 
-/// Puts a file there, whole and durable.
+/// Creates a file with this content, and flushes it.
 fn put_file(fs: &SimFs, path: &Path, bytes: &[u8]) {
     let file = fs.open(path, OpenMode::Create).unwrap();
     file.write_all_at(bytes, 0).unwrap();
@@ -176,9 +177,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn the_plan_is_what_is_done_and_then_nothing_is_wrong(strikes in prop::collection::vec(damage(), 0..4)) {
+    fn a_repair_follows_its_plan_and_leaves_no_findings(damages in prop::collection::vec(damage(), 0..4)) {
         let fs = log();
-        strikes.iter().for_each(|damage| damage.apply_to(&fs));
+        damages.iter().for_each(|damage| damage.apply_to(&fs));
         let before = files(&fs);
         let planned = plan(&fs);
         prop_assert!(files(&fs) == before, "a plan changes nothing");
@@ -187,23 +188,23 @@ proptest! {
             (Ok(planned), Ok(done)) => {
                 prop_assert_eq!(&planned, &done);
                 if !planned.has_work() {
-                    prop_assert!(files(&fs) == before, "nothing to do, nothing done");
+                    prop_assert!(files(&fs) == before, "without findings nothing is changed");
                 }
                 if done.remaining.is_empty() {
-                    assert_sound(&fs, "repaired");
+                    assert_healthy(&fs, "repaired");
                 }
                 delivered(&fs, "repaired");
             }
             (Err(planned), Err(done)) => {
                 prop_assert_eq!(planned.to_string(), done.to_string());
-                prop_assert!(files(&fs) == before, "what cannot be repaired is left alone");
+                prop_assert!(files(&fs) == before, "a log that cannot be repaired is not changed");
             }
             (planned, done) => prop_assert!(false, "{planned:?} and {done:?}"),
         }
     }
 }
 
-/// A log with one of everything that can be repaired, and how many of its records can still be delivered.
+/// Makes a log with one case of each kind of damage that can be repaired.
 fn damaged_log() -> SimFs {
     let fs = log();
     let pending: Vec<_> = files(&fs).into_keys().filter(|path| path.starts_with("/log/pending")).collect();
@@ -223,7 +224,8 @@ fn damaged_log() -> SimFs {
         bytes[end..end + 5].fill(0x77);
     });
     change(&dir().join("checkpoint"), &|bytes| bytes[30] ^= 1);
-    // In the first of the two letters, whose head may be plain or not.
+    // In the first of the two dead letters. Counted from the end, because the length of the header depends on
+    // encryption.
     change(&dir().join("dead/letters"), &|bytes| {
         let end = bytes.len();
         bytes[end - 450] ^= 1;
@@ -233,42 +235,42 @@ fn damaged_log() -> SimFs {
 }
 
 #[test]
-pub fn everything_that_is_changed_has_a_copy_in_quarantine() {
+pub fn everything_a_repair_changes_has_a_copy_in_quarantine() {
     let fs = damaged_log();
     let before = files(&fs);
     let done = apply(&fs).unwrap();
     assert_eq!(done.remaining, []);
-    let aside = |name: &str| fs.read(&dir().join("quarantine").join(name));
-    assert_eq!(aside("checkpoint.1"), before[&dir().join("checkpoint")]);
-    assert_eq!(aside("dead-letters.1"), before[&dir().join("dead/letters")]);
-    assert_eq!(aside("checkpoint.tmp.1"), b"left over");
+    let copy = |name: &str| fs.read(&dir().join("quarantine").join(name));
+    assert_eq!(copy("checkpoint.1"), before[&dir().join("checkpoint")]);
+    assert_eq!(copy("dead-letters.1"), before[&dir().join("dead/letters")]);
+    assert_eq!(copy("checkpoint.tmp.1"), b"left over");
     let ends = |end: &str| done.backups.iter().filter(|name| name.ends_with(end)).count();
     assert_eq!((ends(".torn"), ends(".damaged"), ends(".footer")), (1, 1, 1), "{:?}", done.backups);
     for name in &done.backups {
-        let (bytes, whole) = (aside(name), before.values().any(|file| *file == aside(name)));
+        let (bytes, whole) = (copy(name), before.values().any(|file| *file == copy(name)));
         let part = || before.values().any(|file| file.windows(bytes.len()).any(|part| part == bytes));
-        assert!(whole || part(), "{name} is a copy of what was there");
+        assert!(whole || part(), "{name} is a copy of earlier bytes");
     }
-    assert_sound(&fs, "repaired");
+    assert_healthy(&fs, "repaired");
 }
 
-/// The readable dead letter is still one; its neighbour, and the damaged record, are lost and said to be.
+/// The readable dead letter remains. Only the damaged dead letter and the damaged record are lost.
 #[test]
-pub fn a_repair_loses_nothing_that_can_be_read() {
+pub fn a_repair_loses_no_readable_record() {
     let fs = damaged_log();
-    let could = delivered(&fs.deep_copy(), "without a repair");
+    let readable = delivered(&fs.deep_copy(), "without a repair");
     apply(&fs).unwrap();
-    assert_eq!(delivered(&fs, "repaired"), could);
+    assert_eq!(delivered(&fs, "repaired"), readable);
     assert!(reopen(&fs).log.dead_letters().contains(Lsn(DEAD[1])));
 }
 
 #[test]
-pub fn a_repair_that_dies_anywhere_is_finished_by_the_next_one() {
+pub fn an_interrupted_repair_is_finished_by_the_next_one() {
     let whole = damaged_log();
-    let could = {
+    let readable = {
         let fs = whole.deep_copy();
         apply(&fs).unwrap();
-        delivered(&fs, "at once")
+        delivered(&fs, "without an interruption")
     };
     for calls in 0.. {
         for power_fails in [None, Some(false), Some(true)] {
@@ -280,12 +282,12 @@ pub fn a_repair_that_dies_anywhere_is_finished_by_the_next_one() {
                 Some(false) => fs.keep_unflushed(),
                 Some(true) => fs.lose_unflushed(),
             }
-            let what = format!("died at call {calls}, power: {power_fails:?}");
+            let what = format!("crash at call {calls}, power: {power_fails:?}");
             apply(&fs).unwrap_or_else(|error| panic!("{what}: {error}"));
-            assert_sound(&fs, &what);
-            assert_eq!(delivered(&fs, &what), could, "{what}");
+            assert_healthy(&fs, &what);
+            assert_eq!(delivered(&fs, &what), readable, "{what}");
             if finished && power_fails == Some(true) {
-                assert!(calls > 30, "a repair should do something");
+                assert!(calls > 30, "the repair makes too few calls");
                 return;
             }
         }

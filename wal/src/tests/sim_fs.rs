@@ -1,9 +1,11 @@
-//! A file system in memory that forgets what was not flushed.
+//! A file system in memory that loses unflushed data at a crash.
 //!
-//! Model: a write is pending until its file is flushed; at a crash each pending 512-byte piece survives or not, one
-//! by one, in any order. A directory change (create, rename, remove) is pending until that directory is flushed;
-//! changes survive a crash as a prefix of their order, as on a journalled file system. A flush that fails forgets the
-//! file's pending writes and calls them clean, as Linux does; a new size stays pending.
+//! - A write is pending until its file is flushed. At a crash each pending 512-byte sector survives or not,
+//!   independently of the others.
+//! - A directory change (create, rename, remove) is pending until that directory is flushed. At a crash the first of the
+//!   pending changes survive, as on a journalled file system.
+//! - A failed flush discards the file's pending writes and reports them as clean, as Linux does. A new size stays
+//!   pending.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -17,7 +19,7 @@ use super::super::fs::{Dir, File, Fs, OpenMode};
 
 const SECTOR: usize = 512;
 
-/// Which call fails, how.
+/// Kind of call that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultyCall {
     Write,
@@ -59,13 +61,13 @@ impl NameChange {
 
 #[derive(Clone, Default)]
 struct Inode {
-    /// What a reader sees.
+    /// Content for readers.
     data: Vec<u8>,
-    /// What a crash cannot take.
+    /// Content that survives a crash.
     durable: Vec<u8>,
-    /// Written since the last flush: offset and bytes; `None` is a change of size.
+    /// Writes since the last flush: offset and bytes. `None` is a change of size.
     pending: Vec<(usize, Option<Vec<u8>>)>,
-    /// Sectors that cannot be read until they are written whole.
+    /// Sectors that cannot be read until they are completely overwritten.
     unreadable: BTreeSet<usize>,
 }
 
@@ -80,11 +82,11 @@ struct DiskState {
     fault: Option<(u64, FaultyCall)>,
     fired: bool,
     flushes: u64,
-    /// Every write there ever was, by file: also what no disk kept.
+    /// All writes so far, including those that were lost: file, offset, bytes.
     journal: Vec<(usize, usize, Vec<u8>)>,
-    /// The disk was pulled out: nothing can be read, written or listed.
+    /// The disk was removed: nothing can be read, written or listed.
     gone: bool,
-    /// Changing calls that still work before the process dies in the middle of its work.
+    /// Changing calls that still succeed before the process crashes.
     left: Option<u64>,
 }
 
@@ -96,7 +98,7 @@ struct SimFile(Arc<Mutex<DiskState>>, usize);
 
 struct SimDir(SimFs, PathBuf);
 
-/// Decides what survives a crash: called with a number of choices, answers one.
+/// Decides what survives a crash. Called with a number of choices, it returns one of them.
 pub type Chooser<'a> = &'a mut dyn FnMut(usize) -> usize;
 
 impl SimFs {
@@ -104,7 +106,7 @@ impl SimFs {
         Self(Arc::new(Mutex::new(DiskState { free: u64::MAX, ..DiskState::default() })))
     }
 
-    /// The power fails and comes back.
+    /// The power fails and returns.
     pub fn crash(&self, choose: Chooser<'_>) {
         let mut disk = self.0.lock();
         let kept = choose(disk.pending_names.len() + 1);
@@ -125,7 +127,7 @@ impl SimFs {
         disk.left = None;
     }
 
-    /// The power fails, and nothing survives that was not flushed.
+    /// The power fails, and no unflushed data survives.
     pub fn lose_unflushed(&self) {
         {
             let mut disk = self.0.lock();
@@ -135,7 +137,7 @@ impl SimFs {
         self.crash(&mut |_| 0);
     }
 
-    /// The power fails, and by chance everything had reached the disk.
+    /// The power fails, and all unflushed data survives.
     pub fn keep_unflushed(&self) {
         {
             let mut disk = self.0.lock();
@@ -149,25 +151,25 @@ impl SimFs {
         self.crash(&mut |_| 0);
     }
 
-    /// From the `calls`th changing call from now on every one fails: as if the process died there. What it does
-    /// afterwards changes nothing. Ends with the next crash.
+    /// After `calls` more changing calls, every changing call fails, as if the process had crashed. This ends with the
+    /// next crash.
     pub fn stop_after(&self, calls: u64) {
         self.0.lock().left = Some(calls);
     }
 
-    /// Whether it died.
+    /// Whether the calls of `stop_after` are used up.
     pub fn has_stopped(&self) -> bool {
         self.0.lock().left == Some(0)
     }
 
-    /// The process dies, the machine goes on: nothing is lost.
+    /// The process is killed and the machine continues: nothing is lost.
     pub fn kill(&self) {
         let mut disk = self.0.lock();
         disk.fault = None;
         disk.left = None;
     }
 
-    /// The `after`th call from now on of this kind fails.
+    /// After `after` more calls of this kind, the next one fails.
     pub fn fail(&self, fault: FaultyCall, after: u64) {
         let mut disk = self.0.lock();
         disk.calls = 0;
@@ -175,7 +177,7 @@ impl SimFs {
         disk.fault = Some((after, fault));
     }
 
-    /// Whether the fault came.
+    /// Whether the call has failed.
     pub fn has_failed(&self) -> bool {
         self.0.lock().fired
     }
@@ -184,32 +186,32 @@ impl SimFs {
         self.0.lock().free = free;
     }
 
-    /// A file's content, as a reader sees it.
+    /// A file's content for readers.
     pub fn read(&self, path: &Path) -> Vec<u8> {
         let disk = self.0.lock();
         disk.inodes[disk.names[path]].data.clone()
     }
 
-    /// Replaces a file's content, durably, behind everyone's back.
+    /// Replaces a file's content durably, without a call of the log.
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
         let mut disk = self.0.lock();
         let inode = disk.names[path];
         disk.inodes[inode] = Inode { data: bytes.clone(), durable: bytes, ..Inode::default() };
     }
 
-    /// From now on a sector of a file cannot be read.
+    /// Makes a sector of a file unreadable.
     pub fn break_sector(&self, path: &Path, sector: usize) {
         let mut disk = self.0.lock();
         let inode = disk.names[path];
         disk.inodes[inode].unreadable.insert(sector);
     }
 
-    /// Pulls the disk out, or puts it back.
+    /// Removes the disk, or reinserts it.
     pub fn set_removed(&self, gone: bool) {
         self.0.lock().gone = gone;
     }
 
-    /// A copy that shares nothing.
+    /// A copy that shares no data.
     pub fn deep_copy(&self) -> Self {
         let disk = self.0.lock();
         Self(Arc::new(Mutex::new(DiskState {
@@ -223,7 +225,7 @@ impl SimFs {
         })))
     }
 
-    /// Every write there ever was, in order: file, offset, bytes.
+    /// All writes so far, in order: file, offset, bytes.
     pub fn journal(&self) -> Vec<(usize, usize, Vec<u8>)> {
         self.0.lock().journal.clone()
     }
@@ -240,11 +242,11 @@ impl SimFs {
 
 fn survive(durable: &mut Vec<u8>, offset: usize, bytes: &[u8], choose: Chooser<'_>) {
     let mut at = 0;
-    // All, nothing, or each sector by itself: the first two are by far the most likely on a real disk.
-    let fate = choose(3);
+    // All, nothing, or each sector by itself. The first two are by far the most likely on a real disk.
+    let outcome = choose(3);
     while at < bytes.len() {
         let len = (SECTOR - (offset + at) % SECTOR).min(bytes.len() - at);
-        if fate == 0 || (fate == 2 && choose(2) == 0) {
+        if outcome == 0 || (outcome == 2 && choose(2) == 0) {
             let end = offset + at + len;
             if durable.len() < end {
                 durable.resize(end, 0);
@@ -267,7 +269,7 @@ fn eio() -> io::Error {
 }
 
 impl Inode {
-    /// Whether a sector that cannot be read has a byte in common with this range.
+    /// Whether this range overlaps an unreadable sector.
     fn is_bad(&self, from: usize, len: usize) -> bool {
         len > 0 && self.unreadable.range(from / SECTOR..=(from + len - 1) / SECTOR).next().is_some()
     }
@@ -370,7 +372,7 @@ impl Fs for SimFs {
         let mut disk = self.0.lock();
         disk.call(FaultyCall::SyncDir)?;
         disk.flushes += 1;
-        // A journal commits in order: everything up to the last change of this directory.
+        // A journal commits in order: all changes up to the last one of this directory.
         let upto =
             disk.pending_names.iter().rposition(|change| change.dir() == dir).map_or(0, |last| last + 1);
         let changes: Vec<_> = disk.pending_names.drain(..upto).collect();
@@ -407,7 +409,7 @@ impl File for SimFile {
             .unreadable
             .retain(|sector| !(offset..end).contains(&(sector * SECTOR)) || (sector + 1) * SECTOR > end);
         if inode.is_bad(offset, buf.len()) {
-            // A part of a sector is written by reading the rest of it first.
+            // A write of a part of a sector reads the rest of it first.
             return Err(eio());
         }
         if inode.data.len() < end {
@@ -426,7 +428,8 @@ impl File for SimFile {
         let inode = &mut disk.inodes[self.1];
         inode.pending.retain(|(_, bytes)| flushed.is_ok() || bytes.is_none());
         flushed?;
-        // Only what is pending: what a failed flush forgot is shown, and never reaches the disk by itself.
+        // Only pending writes. Writes that a failed flush discarded are visible, but never reach the disk by
+        // themselves.
         for (offset, bytes) in std::mem::take(&mut inode.pending) {
             match bytes {
                 None => inode.durable.resize(offset, 0),

@@ -1,4 +1,4 @@
-//! What the tests of the log share.
+//! Helpers shared by the tests of the log.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use super::sim_fs::SimFs;
 use crate::sync::Mutex;
 use crate::units::Timestamp;
 
-/// Small, so that a few dozen records rotate.
+/// Bytes of a segment: small, so that a few dozen records rotate.
 pub const SEGMENT: u64 = 8 << 10;
 
 pub fn dir() -> PathBuf {
     PathBuf::from("/log")
 }
 
-/// Events that were reported.
+/// Events reported by the log.
 pub type Events = Arc<Mutex<Vec<Event>>>;
 
 pub fn options(events: &Events) -> Options {
@@ -40,22 +40,22 @@ thread_local! {
     static KEYS: RefCell<Keys> = RefCell::default();
 }
 
-/// A master key of these bytes.
+/// A master key of 32 bytes `n`.
 pub fn master(n: u8) -> MasterKey {
     MasterKey::new(zeroize::Zeroizing::new([n; 32]))
 }
 
-/// The keys logs are opened with in this thread; none at first.
+/// The keys with which this thread opens logs. By default there are none.
 pub fn keys() -> Keys {
     KEYS.with_borrow(Keys::clone)
 }
 
-/// From now on logs are opened with these keys in this thread.
+/// After this call, this thread opens logs with these keys.
 pub fn use_keys(keys: Keys) {
     KEYS.set(keys);
 }
 
-/// From now on logs are encrypted in this thread.
+/// After this call, logs of this thread are encrypted.
 pub fn encrypt() {
     use_keys(Keys::new(Some(master(1)), Vec::new()));
 }
@@ -71,7 +71,7 @@ pub fn reopen(fs: &SimFs) -> OpenedLog {
     try_open(fs).unwrap()
 }
 
-/// Appends a batch, with a spare file ready in case it rotates.
+/// Appends a batch. A preallocated segment exists in case of a rotation.
 pub fn append(writer: &mut Writer, payloads: &[Vec<u8>]) -> Lsn {
     preallocate(writer.log());
     let entries: Vec<_> = payloads
@@ -97,14 +97,14 @@ pub fn waiting(log: &Arc<Log>) -> Vec<(Lsn, Vec<u8>)> {
     all
 }
 
-/// The payload of record `n`: different in content and in length.
+/// The payload of record `n`. Content and length depend on `n`.
 pub fn payload(n: u64) -> Vec<u8> {
     let mut bytes = n.to_le_bytes().to_vec();
     bytes.resize(8 + (n * 37 % 300) as usize, n as u8);
     bytes
 }
 
-/// The path of the only, or the last, segment in `pending/`.
+/// The path of the last segment in `pending/`.
 pub fn last_segment(fs: &SimFs) -> PathBuf {
     let pending = dir().join("pending");
     fs.paths().into_iter().rfind(|path| path.parent() == Some(Path::new(&pending))).unwrap()

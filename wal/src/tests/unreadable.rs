@@ -1,4 +1,4 @@
-//! Sectors that the disk cannot read: the log starts, delivers everything else, and lists what is lost.
+//! Sectors that the disk cannot read. The log starts, delivers all other records, and lists the lost ones.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,15 +11,16 @@ use super::support::*;
 use crate::units::Timestamp;
 
 const SECTOR: usize = 512;
-/// A frame of these tests has 40 bytes at least, and may begin in the sector before.
+/// Maximum records in a sector. A frame of these tests has at least 40 bytes, and may begin in the previous sector.
 const RECORDS_IN_A_SECTOR: usize = 14;
 
-/// Records of one batch, and the sectors they lie in.
+/// Records of one batch.
 const BATCH: u64 = 16;
+/// Sectors that contain this batch.
 const BATCH_SECTORS: std::ops::Range<usize> = 8..15;
 
-/// Sealed segments, an open one, dead letters, and a checkpoint, which promises all records if asked for. Says how many
-/// records wait.
+/// Makes a log with sealed segments, an open one, dead letters and a checkpoint. If `checkpoint` is set, the
+/// checkpoint records all records as flushed. Returns the log and its number of records.
 fn log(checkpoint: bool) -> (SimFs, u64) {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
@@ -64,7 +65,7 @@ fn letter(lsn: u64) -> DeadLetter {
     }
 }
 
-/// Every file a start reads, with each of its sectors.
+/// Every sector of every file that a start reads.
 fn sectors(fs: &SimFs) -> Vec<(PathBuf, usize)> {
     let read = |path: &PathBuf| !path.ends_with("spare");
     let of = |path: PathBuf| {
@@ -74,30 +75,31 @@ fn sectors(fs: &SimFs) -> Vec<(PathBuf, usize)> {
     fs.paths().into_iter().filter(read).flat_map(of).collect()
 }
 
-/// Whether a record is delivered, or listed as damaged or as the letter it was.
+/// Whether a record is delivered, or listed as damaged or as a dead letter.
 fn is_accounted_for(opened: &OpenedLog, delivered: &[Lsn], lsn: Lsn) -> bool {
     delivered.contains(&lsn) || matches!(opened.log.record_state(lsn), Ok(RecordState::Dead { .. }))
 }
 
-/// Opens, reads to the end, and says how many of the records 4 to `count` were delivered, and whether letters are lost.
+/// Opens the log and reads to the end. Returns how many of the records 4 to `count` were delivered, and whether dead
+/// letters are lost.
 fn deliver(fs: &SimFs, count: u64, letters_lost: bool, what: &str) -> (usize, bool) {
     let opened = try_open(fs).unwrap_or_else(|error| panic!("{what}: {error}"));
     let read = waiting(&opened.log);
     assert!(read.iter().all(|(lsn, bytes)| *bytes == payload(lsn.0)), "{what}: a wrong record");
-    assert!(opened.writer.next_lsn() > Lsn(count), "{what}: a number would be given twice");
+    assert!(opened.writer.next_lsn() > Lsn(count), "{what}: a number would be reused");
     let delivered: Vec<_> = read.into_iter().map(|(lsn, _)| lsn).collect();
     let letters_lost =
         letters_lost || opened.recovery.findings.iter().any(|finding| finding.segment == "dead/letters");
     for lsn in (if letters_lost { 4 } else { 1 }..=count).map(Lsn) {
-        let gone = opened.log.record_state(lsn).is_ok_and(|fate| fate == RecordState::Unknown)
+        let listed = opened.log.record_state(lsn).is_ok_and(|state| state == RecordState::Unknown)
             && opened.log.dead_letters().damage_covering(lsn).is_ok_and(|damage| damage.is_some());
-        assert!(gone || is_accounted_for(&opened, &delivered, lsn), "{what}: record {lsn} is lost");
+        assert!(listed || is_accounted_for(&opened, &delivered, lsn), "{what}: record {lsn} is lost");
     }
     (delivered.iter().filter(|lsn| lsn.0 > 3).count(), letters_lost)
 }
 
 #[test]
-pub fn each_unreadable_sector_costs_only_what_lies_in_it() {
+pub fn each_unreadable_sector_costs_only_its_own_records() {
     for checkpoint in [false, true] {
         let (fs, count) = log(checkpoint);
         for (path, sector) in sectors(&fs) {
@@ -119,8 +121,8 @@ pub fn each_unreadable_sector_costs_only_what_lies_in_it() {
     }
 }
 
-/// Found by the simulator. Nothing promises the only batch. The sectors lie in frames of which the header can be read;
-/// the records before are not the batch's last.
+/// Found by the simulator. No checkpoint or later frame records the only batch as flushed. The sectors are in frames
+/// with a readable header, and the records before them do not end the batch.
 #[test]
 fn an_unreadable_sector_costs_no_other_record_of_its_batch() {
     let (fs, path) = one_batch();
@@ -134,14 +136,15 @@ fn an_unreadable_sector_costs_no_other_record_of_its_batch() {
     }
 }
 
-/// Found beside it. A start overwrites the sector to write its footer behind it. If it dies before the footer is
-/// there, the bytes the next start finds look like a torn tail, readable records of the same batch included.
+/// Found together with the previous case. A start overwrites the sector to write its footer after it. If it crashes
+/// before the footer is written, the next start finds bytes that look like a torn tail, which includes readable
+/// records of the same batch.
 #[test]
-pub fn a_start_that_dies_leaves_the_next_one_what_it_listed() {
+pub fn a_start_after_a_crashed_start_lists_the_same_loss() {
     let (fs, path) = one_batch();
     let chance = |fs: &SimFs| {
-        let mut dice = SeededRng::new(fs.flushes());
-        fs.crash(&mut |n| dice.below(n));
+        let mut rng = SeededRng::new(fs.flushes());
+        fs.crash(&mut |n| rng.below(n));
     };
     let ends: [&dyn Fn(&SimFs); 4] = [&SimFs::kill, &SimFs::lose_unflushed, &SimFs::keep_unflushed, &chance];
     for (sector, (index, end)) in
@@ -156,14 +159,14 @@ pub fn a_start_that_dies_leaves_the_next_one_what_it_listed() {
                 break;
             }
             end(&fs);
-            deliver(&fs, BATCH, false, &format!("sector {sector}, dead after {after} calls, end {index}"));
+            deliver(&fs, BATCH, false, &format!("sector {sector}, crash after {after} calls, end {index}"));
         }
     }
 }
 
-/// The daemon reads on while a sector fails.
+/// The running daemon continues to read after a sector becomes unreadable.
 #[test]
-fn a_reader_passes_an_unreadable_sector_and_says_where_it_lies() {
+fn a_reader_passes_an_unreadable_sector_and_reports_it() {
     let (fs, count) = log(true);
     let opened = reopen(&fs);
     let path = segment(&fs, 1);
@@ -191,9 +194,9 @@ fn segment(fs: &SimFs, index: usize) -> PathBuf {
         .unwrap()
 }
 
-/// Whatever read of a start, or of a reader, fails once: it is tried again, and nothing is called damaged.
+/// Any read of a start or of a reader fails once. It is retried, and no damage is reported.
 #[test]
-fn a_read_that_fails_once_is_no_damage() {
+fn a_read_that_fails_once_is_not_damage() {
     let (fs, count) = log(true);
     for after in 0.. {
         let fs = fs.deep_copy();
@@ -208,13 +211,13 @@ fn a_read_that_fails_once_is_no_damage() {
     }
 }
 
-/// A disk that is pulled out and put back has lost nothing.
+/// A disk that is removed and reinserted has lost nothing.
 #[test]
-fn a_disk_that_is_gone_is_an_error_and_nothing_is_called_damaged() {
+fn a_removed_disk_is_an_error_and_not_damage() {
     let (fs, count) = log(true);
-    let gone = fs.deep_copy();
-    gone.set_removed(true);
-    assert!(matches!(try_open(&gone), Err(OpenError::Io { .. } | OpenError::Directory { .. })));
+    let removed = fs.deep_copy();
+    removed.set_removed(true);
+    assert!(matches!(try_open(&removed), Err(OpenError::Io { .. } | OpenError::Directory { .. })));
     let opened = reopen(&fs);
     fs.set_removed(true);
     let mut cursor = opened.log.cursor(Lsn(0));
@@ -228,9 +231,9 @@ fn a_disk_that_is_gone_is_an_error_and_nothing_is_called_damaged() {
     assert_eq!((waiting(&opened.log).len() as u64, opened.log.backlog_stats().dead), (count - 3, 3));
 }
 
-/// `verify`, `status` and `repair` find it, and do not fail.
+/// `verify`, `status` and `repair` report the sector, and do not fail.
 #[test]
-fn tools_find_each_unreadable_sector_and_a_repair_leaves_nothing_to_repair() {
+fn tools_report_and_repair_each_unreadable_sector() {
     let (fs, _) = log(true);
     for (path, sector) in sectors(&fs) {
         let what = format!("sector {sector} of {}", path.display());
@@ -253,6 +256,6 @@ fn tools_find_each_unreadable_sector_and_a_repair_leaves_nothing_to_repair() {
         let done = done.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(planned.findings, done.findings, "{what}");
         let again = repair::plan_on(files, &dir(), &options, Timestamp(5), &mut |_| ()).unwrap();
-        assert!(!again.has_work(), "{what}: left after a repair: {:?}", again.findings);
+        assert!(!again.has_work(), "{what}: findings after a repair: {:?}", again.findings);
     }
 }

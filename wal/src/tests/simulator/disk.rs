@@ -1,9 +1,10 @@
-//! A disk with a page cache, a journal of names and every fault we know of; what happens on it follows from a seed.
+//! A simulated disk with a page cache, a journal of names and every known kind of fault. A seed determines all its
+//! behaviour.
 //!
-//! A reader sees the page cache. A write is pending until its file is flushed; when the power fails each pending
-//! sector survives or not, or is torn, and so does each change of a name, in an order the file system allows. A flush
-//! that fails forgets what it should have written and calls it clean, as Linux does; the next life may still see it,
-//! or the kernel has dropped the page by then.
+//! Readers see the page cache. A write is pending until its file is flushed. If the power fails, each pending sector
+//! survives, is lost or is torn. Each pending change of a name survives or is lost, in an order that the file system
+//! permits. A failed flush discards its writes and reports them as clean, as Linux does. The next run may still see
+//! them, or the kernel may have dropped the page by then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -16,13 +17,13 @@ use crate::sync::{Mutex, MutexGuard};
 use super::rng::SeededRng;
 
 pub const SECTOR: usize = 512;
-/// No step of a life needs as many: a log that goes round in circles is stopped here.
+/// Maximum calls per step. More calls mean that the log is in an endless loop.
 const MAX_CALLS: u64 = 200_000;
 
-/// Kills and power failures of all disks so far: what a run of many lives was worth.
+/// Kills and power failures of all disks so far.
 pub static CRASHES: AtomicU64 = AtomicU64::new(0);
 
-/// What can fail.
+/// Kind of call that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     Read,
@@ -35,30 +36,30 @@ pub enum Call {
     SetLen,
 }
 
-/// A fault to come.
+/// A fault that will occur.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlannedFault {
     pub call: Call,
-    /// So many calls of this kind still work.
+    /// Calls of this kind that still succeed.
     pub after: u64,
-    /// Whether every later one fails too, until the next start.
+    /// Whether every later call fails too, until the next start.
     pub sticky: bool,
     /// `ENOSPC` instead of `EIO`.
     pub full: bool,
 }
 
-/// Which changes of names survive a crash.
+/// The changes of names that survive a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameDurability {
-    /// A journal for all directories, as on ext4: the changes up to some moment.
+    /// A journal for all directories, as on ext4: all changes up to some moment.
     Journal,
-    /// Each directory by itself: the changes up to some moment.
+    /// A journal per directory: its changes up to some moment.
     EachDirectory,
-    /// Any of them. No file system we know does this; a rename is whole even here.
+    /// Any subset. No known file system does this. A rename is atomic even here.
     Any,
 }
 
-/// A change of a name that is pending.
+/// A pending change of a name.
 #[derive(Clone, Debug)]
 pub enum NameChange {
     Link(PathBuf, usize),
@@ -85,7 +86,7 @@ impl NameChange {
     }
 }
 
-/// A write that is pending.
+/// A pending write.
 #[derive(Clone)]
 pub enum PendingWrite {
     Data(usize, Vec<u8>),
@@ -104,17 +105,17 @@ impl PendingWrite {
 /// A file.
 #[derive(Clone, Default)]
 pub struct Inode {
-    /// What a reader sees.
+    /// Content for readers.
     pub view: Vec<u8>,
-    /// What a crash cannot take.
+    /// Content that survives a crash.
     pub durable: Vec<u8>,
-    /// Since the last flush.
+    /// Writes since the last flush.
     pub pending: Vec<PendingWrite>,
     /// Sectors that cannot be read until they are written.
     pub unreadable: BTreeSet<usize>,
 }
 
-/// All of it.
+/// State of the disk.
 #[derive(Clone)]
 pub struct State {
     pub inodes: Vec<Inode>,
@@ -122,15 +123,15 @@ pub struct State {
     pub durable_names: BTreeMap<PathBuf, usize>,
     pub pending_names: Vec<NameChange>,
     pub durability: NameDurability,
-    /// Bytes of all named files.
+    /// Maximum bytes of all named files.
     pub capacity: u64,
-    /// Whether writes and reads come in pieces now and then, or are interrupted.
+    /// Whether some reads and writes are partial or interrupted.
     pub partial_io: bool,
     pub rng: SeededRng,
     pub planned: Option<PlannedFault>,
     pub fired: Option<Call>,
     pub was_full: bool,
-    /// Changing calls that still work before the process dies in the middle of its work.
+    /// Changing calls that still succeed before the process crashes.
     pub calls_left: Option<u64>,
     pub calls: u64,
 }
@@ -140,15 +141,15 @@ pub struct State {
 pub struct Disk(Arc<Mutex<State>>);
 
 impl Disk {
-    pub fn new(rules: NameDurability, capacity: u64, pieces: bool) -> Self {
+    pub fn new(durability: NameDurability, capacity: u64, partial_io: bool) -> Self {
         Self(Arc::new(Mutex::new(State {
             inodes: Vec::new(),
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             pending_names: Vec::new(),
-            durability: rules,
+            durability,
             capacity,
-            partial_io: pieces,
+            partial_io,
             rng: SeededRng::new(0),
             planned: None,
             fired: None,
@@ -162,7 +163,7 @@ impl Disk {
         self.0.lock()
     }
 
-    /// A new step begins: chance follows from its seed alone, whatever came before.
+    /// Begins a step. Random choices depend on its seed only, not on earlier steps.
     pub fn begin(&self, seed: u64) {
         let mut state = self.state();
         state.rng = SeededRng::new(seed);
@@ -170,11 +171,11 @@ impl Disk {
         state.fired = None;
     }
 
-    pub fn plan_fault(&self, trouble: PlannedFault) {
-        self.state().planned = Some(trouble);
+    pub fn plan_fault(&self, fault: PlannedFault) {
+        self.state().planned = Some(fault);
     }
 
-    /// From the `calls`th changing call from now on the process is dead: whatever it does changes nothing.
+    /// After `calls` more changing calls, the process has crashed: no call changes the disk.
     pub fn stop_after(&self, calls: u64) {
         self.state().calls_left = Some(calls);
     }
@@ -183,7 +184,7 @@ impl Disk {
         self.state().calls_left == Some(0)
     }
 
-    /// Which call failed in this step, if one did.
+    /// The kind of call that failed in this step, if any.
     pub fn fired(&self) -> Option<Call> {
         self.state().fired
     }
@@ -193,7 +194,7 @@ impl Disk {
         self.state().calls
     }
 
-    /// Whether the disk was ever full since this was last asked.
+    /// Whether the disk was full since the previous call of this function.
     pub fn was_full(&self) -> bool {
         std::mem::take(&mut self.state().was_full)
     }
@@ -206,7 +207,7 @@ impl Disk {
         self.state().names.keys().cloned().collect()
     }
 
-    /// A copy of everything that would survive if the power failed now and nothing pending did.
+    /// A copy of the durable state, without pending changes.
     pub fn copy(&self) -> Self {
         let copy = Self(Arc::new(Mutex::new(self.state().clone())));
         {
@@ -218,8 +219,8 @@ impl Disk {
         copy
     }
 
-    /// The process dies, the machine goes on. What a failed flush left in the page cache may be gone by the time
-    /// somebody looks.
+    /// The process is killed, and the machine continues. Pages that a failed flush left in the cache may be dropped
+    /// before the next read.
     pub fn kill(&self) {
         CRASHES.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
@@ -234,7 +235,7 @@ impl Disk {
         }
     }
 
-    /// The power fails and comes back.
+    /// The power fails and returns.
     pub fn crash(&self) {
         CRASHES.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
@@ -245,15 +246,15 @@ impl Disk {
         }
         for index in 0..state.inodes.len() {
             let writes = std::mem::take(&mut state.inodes[index].pending);
-            let fate = state.rng.below(4);
+            let outcome = state.rng.below(4);
             for write in writes {
-                state.survive(index, write, fate);
+                state.survive(index, write, outcome);
             }
         }
         state.drop_cache();
     }
 
-    /// Does something during which nothing fails that was planned to.
+    /// Runs `act` without the planned faults.
     pub fn without_faults<T>(&self, act: impl FnOnce() -> T) -> T {
         let planned = {
             let mut state = self.state();
@@ -265,7 +266,7 @@ impl Disk {
         done
     }
 
-    /// Replaces what lies in these directories by what lay there in another life.
+    /// Replaces the contents of these directories with those of another disk.
     pub fn restore_dirs(&self, old: &Self, dirs: &[&Path]) {
         let old = old.state();
         let mut state = self.state();
@@ -280,8 +281,8 @@ impl Disk {
         state.durable_names = state.names.clone();
     }
 
-    /// Spoils what lies on the disk, in one place. Says what and where; nothing if there is nothing to spoil.
-    pub fn corrupt(&self, rot: Corruption) -> Option<(PathBuf, usize)> {
+    /// Corrupts the disk in one place. Returns the file and the offset, or `None` if the disk has no suitable file.
+    pub fn corrupt(&self, corruption: Corruption) -> Option<(PathBuf, usize)> {
         let mut state = self.state();
         let files: Vec<_> = state.durable_names.iter().map(|(path, inode)| (path.clone(), *inode)).collect();
         let in_use =
@@ -302,7 +303,7 @@ impl Disk {
         let bit = 1 << state.rng.below(8);
         let other = state.inodes[donor].durable.get(sector..end).map(<[u8]>::to_vec);
         let file = &mut state.inodes[inode];
-        match rot {
+        match corruption {
             Corruption::Flip => file.durable[at] ^= bit,
             Corruption::Zero => file.durable[sector..end].fill(0),
             Corruption::Misdirected => file.durable[sector..end].copy_from_slice(&other?),
@@ -316,27 +317,27 @@ impl Disk {
     }
 }
 
-/// How bytes at rest are spoilt.
+/// Kind of corruption of stored bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Corruption {
     /// One bit.
     Flip,
     /// A sector of zeros.
     Zero,
-    /// What belongs to the same place in another file, removed ones included.
+    /// A sector of the same offset in another file, which may be removed.
     Misdirected,
-    /// A sector the disk cannot read.
+    /// A sector that the disk cannot read.
     Unreadable,
 }
 
 impl State {
-    /// The process that was to die or to see faults is gone.
+    /// Removes planned faults and the planned crash.
     fn clear_faults(&mut self) {
         self.planned = None;
         self.calls_left = None;
     }
 
-    /// After a crash a reader sees what the disk has.
+    /// After a crash, readers see the durable state.
     fn drop_cache(&mut self) {
         self.names = self.durable_names.clone();
         self.inodes.iter_mut().for_each(|inode| inode.view.clone_from(&inode.durable));
@@ -365,9 +366,10 @@ impl State {
         }
     }
 
-    /// Fates of a file's pending writes: all survive, none, each sector by itself, each sector whole or torn.
-    pub fn survive(&mut self, inode: usize, write: PendingWrite, fate: usize) {
-        let (at, bytes) = match (write, fate) {
+    /// Applies the outcome of a crash to a pending write. Outcomes: 0 = all sectors survive; 1 = none; 2 = each sector
+    /// survives or not; 3 = each sector survives, is lost or is torn.
+    pub fn survive(&mut self, inode: usize, write: PendingWrite, outcome: usize) {
+        let (at, bytes) = match (write, outcome) {
             (_, 1) => return,
             (write, 0) => return write.apply(&mut self.inodes[inode].durable),
             (PendingWrite::Size(len), _) => {
@@ -381,7 +383,7 @@ impl State {
         let mut done = 0;
         while done < bytes.len() {
             let len = (SECTOR - (at + done) % SECTOR).min(bytes.len() - done);
-            let kept = match self.rng.below(if fate == 3 { 3 } else { 2 }) {
+            let kept = match self.rng.below(if outcome == 3 { 3 } else { 2 }) {
                 0 => 0,
                 1 => len,
                 _ => self.rng.below(len + 1),
@@ -393,20 +395,20 @@ impl State {
 
     pub fn call(&mut self, call: Call) -> io::Result<()> {
         self.calls += 1;
-        assert!(self.calls < MAX_CALLS, "no end to the calls");
+        assert!(self.calls < MAX_CALLS, "endless loop");
         match &mut self.calls_left {
             Some(0) if call != Call::Read => return Err(io::Error::other("the process is dead")),
             Some(left) if call != Call::Read => *left -= 1,
             _ => {}
         }
-        let Some(trouble) = self.planned.as_mut().filter(|trouble| trouble.call == call) else {
+        let Some(fault) = self.planned.as_mut().filter(|fault| fault.call == call) else {
             return Ok(());
         };
-        if trouble.after > 0 {
-            trouble.after -= 1;
+        if fault.after > 0 {
+            fault.after -= 1;
             return Ok(());
         }
-        let PlannedFault { sticky, full, .. } = *trouble;
+        let PlannedFault { sticky, full, .. } = *fault;
         if !sticky {
             self.planned = None;
         }
@@ -421,7 +423,7 @@ impl State {
         inodes.into_iter().map(|&inode| self.inodes[inode].view.len() as u64).sum()
     }
 
-    /// A place in a file, more likely one that says something than one in the middle of zeros.
+    /// A random offset in a file. Bytes that are not zero are more likely.
     fn random_offset(&mut self, inode: usize) -> usize {
         let len = self.inodes[inode].durable.len();
         let any = self.rng.below(len);
@@ -434,7 +436,7 @@ impl State {
         any
     }
 
-    /// Now and then a read or a write is interrupted, or does less than it was asked to.
+    /// Returns the length of a read or write. Sometimes it is interrupted, or shorter than requested.
     pub fn partial_len(&mut self, len: usize) -> io::Result<usize> {
         match self.partial_io {
             true if self.rng.one_in(40) => Err(io::ErrorKind::Interrupted.into()),
@@ -449,7 +451,7 @@ impl State {
     }
 }
 
-/// Writes into bytes, which grow if need be.
+/// Writes into `to`, which grows if necessary.
 pub fn put(to: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     let end = at + bytes.len();
     if to.len() < end && !bytes.is_empty() {

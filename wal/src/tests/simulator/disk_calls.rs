@@ -1,4 +1,4 @@
-//! The calls a log makes, on the simulated disk.
+//! The file-system calls of a log, on the simulated disk.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -90,7 +90,7 @@ impl Fs for Disk {
         for (_, change) in &now {
             change.apply(&mut state.durable_names);
         }
-        // A name that was given and taken away again before it was durable has nothing left to be made durable.
+        // A name that was created and moved before it was durable leaves no pending change.
         let moved = |path: &Path| {
             now.iter().any(|(_, change)| matches!(change, NameChange::Move(from, ..) if from == path))
         };
@@ -129,7 +129,7 @@ impl File for DiskFile {
         let at = offset as usize;
         let mut len = match &failed {
             Ok(()) => state.partial_len(buf.len())?,
-            // What was written before the fault stays written.
+            // Bytes written before the fault remain written.
             Err(_) => state.rng.below(buf.len()),
         };
         let grows = (at + len).saturating_sub(state.inodes[self.1].view.len()) as u64;
@@ -159,12 +159,13 @@ impl File for DiskFile {
             return flushed;
         }
         let writes = std::mem::take(&mut state.inodes[self.1].pending);
-        // All of it; of a flush that failed, nothing or any of it, and a new size, which is not data, as ever.
-        let fate = if flushed.is_ok() { 0 } else { 1 + state.rng.below(2) };
+        // A successful flush keeps all pending writes. A failed flush keeps none or any of them; a new size is not
+        // data, and stays pending.
+        let outcome = if flushed.is_ok() { 0 } else { 1 + state.rng.below(2) };
         for write in writes {
             match write {
                 PendingWrite::Size(_) if flushed.is_err() => state.inodes[self.1].pending.push(write),
-                write => state.survive(self.1, write, fate),
+                write => state.survive(self.1, write, outcome),
             }
         }
         flushed

@@ -1,5 +1,5 @@
-//! The drain beside the log: workers that read their lanes and have records in flight, a broker that confirms them in
-//! any order or refuses them, an operator who looks after the dead letters.
+//! The simulated users of the log: workers that read their lanes and have records in flight, a broker that confirms or
+//! rejects records in any order, and an operator who requeues or drops dead letters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,28 +9,28 @@ use super::expectations::{Certainty, CheckResult, Expectations, ensure};
 use super::simulation::Simulation;
 use crate::units::Timestamp;
 
-/// A worker of the drain: reads its lanes in order, and has many records in flight.
+/// A worker of the drain. It reads its lanes in order, and has many records in flight.
 pub struct Worker {
     pub cursor: Cursor,
     pub from: u64,
     pub read: BTreeSet<u64>,
-    /// Bytes in the log.
+    /// Records in flight, and their bytes in the log.
     pub in_flight: BTreeMap<u64, u32>,
 }
 
-/// What the broker has.
+/// Records that the broker has received.
 #[derive(Default)]
 pub struct Broker {
-    /// First occurrences.
+    /// Each record, from its first delivery.
     pub records: BTreeMap<u64, Vec<u8>>,
-    /// The last first occurrence of each lane.
+    /// The last record of each lane that was delivered for the first time.
     pub last: BTreeMap<u8, u64>,
 }
 
 impl Simulation {
-    pub fn deliver(&mut self, worker: usize, most: usize) -> CheckResult {
+    pub fn deliver(&mut self, worker: usize, limit: usize) -> CheckResult {
         let workers = self.workers.len();
-        for _ in 0..most {
+        for _ in 0..limit {
             let excused = self.may_fail();
             let at = &mut self.workers[worker];
             let frame = match at.cursor.next(|_, lane| usize::from(lane) % workers == worker) {
@@ -45,9 +45,9 @@ impl Simulation {
             self.expected.check_shown(lsn, lane, payload)?;
             let last = self.broker.last.entry(lane).or_default();
             match self.broker.records.get(&lsn) {
-                Some(had) => ensure!(*had == payload, "record {lsn} was another one before"),
+                Some(had) => ensure!(*had == payload, "record {lsn} had another payload before"),
                 None => {
-                    ensure!(*last < lsn, "record {lsn} of lane {lane} behind {last}");
+                    ensure!(*last < lsn, "record {lsn} of lane {lane} after {last}");
                     *last = lsn;
                     self.broker.records.insert(lsn, payload.to_vec());
                 }
@@ -58,18 +58,18 @@ impl Simulation {
         Ok(())
     }
 
-    /// The reader says it is at the end: then it has given everything that waits.
+    /// A reader at the end of the log has returned every waiting record.
     pub fn check_all_read(&mut self, worker: usize) -> CheckResult {
         self.record_damage();
         let (at, workers) = (&self.workers[worker], self.workers.len());
         for (lsn, record) in self.expected.acknowledged.range(at.from..) {
             let mine = usize::from(record.lane) % workers == worker;
-            ensure!(!mine || record.is_done() || at.read.contains(lsn), "the reader passes record {lsn}");
+            ensure!(!mine || record.is_done() || at.read.contains(lsn), "the reader skips record {lsn}");
         }
         Ok(())
     }
 
-    /// What a reader found damaged is a dead letter from now on.
+    /// Marks records that a reader reported as damaged.
     pub fn record_damage(&mut self) {
         if self.expected.corrupted.is_none() {
             return;
@@ -97,7 +97,7 @@ impl Simulation {
                 confirmations.push(Confirmation { lsn: Lsn(lsn), bytes, partition: 3, offset, at });
             }
         }
-        // They come back in any order.
+        // Confirmations arrive in any order.
         for index in (1..confirmations.len()).rev() {
             confirmations.swap(index, self.rng.below(index + 1));
         }
@@ -125,10 +125,13 @@ impl Simulation {
                 Some(DeadLetter { lsn, accepted_at, died_at, reason, attempts: 1, payload })
             })
             .collect();
-        let buried = log.store_dead_letters(&letters);
-        ensure!(buried.is_ok() || self.may_fail() || self.expected.had_fault, "no grave: {buried:?}");
+        let stored = log.store_dead_letters(&letters);
+        ensure!(
+            stored.is_ok() || self.may_fail() || self.expected.had_fault,
+            "dead letters are not stored: {stored:?}"
+        );
         for letter in letters {
-            let dead = if buried.is_ok() { Certainty::Yes } else { Certainty::Maybe };
+            let dead = if stored.is_ok() { Certainty::Yes } else { Certainty::Maybe };
             if dead == Certainty::Yes {
                 self.workers[worker].in_flight.remove(&letter.lsn.0);
             }
@@ -155,7 +158,7 @@ impl Simulation {
         Some((lsn, record.lane, record.payload.clone()))
     }
 
-    /// Appended again under a new number, flushed, and only then removed.
+    /// Appends a dead letter again under a new number, flushes it, and only then removes the dead letter.
     pub fn requeue(&mut self) -> CheckResult {
         let Some((_, lane, payload)) = self.dead_letter() else { return Ok(()) };
         let before = self.rng.clone();
@@ -172,7 +175,7 @@ impl Simulation {
         let Some((lsn, ..)) = self.dead_letter() else { return Ok(()) };
         let removed = self.log().remove_dead_letter(Lsn(lsn), removal);
         let excused = self.may_fail() || self.expected.had_fault;
-        ensure!(removed.as_ref().is_ok_and(|there| *there) || excused, "dead letter {lsn}: {removed:?}");
+        ensure!(removed.as_ref().is_ok_and(|existed| *existed) || excused, "dead letter {lsn}: {removed:?}");
         if let Some(record) = self.expected.acknowledged.get_mut(&lsn) {
             record.removed = if removed.is_ok() { Certainty::Yes } else { Certainty::Maybe };
             record.removal = Some(removal);
@@ -182,7 +185,7 @@ impl Simulation {
 }
 
 impl Broker {
-    /// Records that were cut, and reported, may have a successor under their number.
+    /// Forgets records that were cut and reported. Their numbers may be reused.
     pub fn drop_lost(&mut self, known: &Expectations) {
         if known.corrupted.is_some() {
             self.records.retain(|lsn, _| known.acknowledged.contains_key(lsn));

@@ -1,4 +1,4 @@
-//! What is owed to whom: every record acknowledged, possible or never, and what a start may make of it.
+//! The checker's knowledge: acknowledged records, possible records, and the permitted results of a start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use super::super::super::segment_header::parse_segment_name;
 use super::super::super::{Confirmation, FindingKind, Log, Lsn, OpenedLog, RecordState};
 use super::disk::{Call, Corruption};
 
-/// Says what was promised and not kept.
+/// The error describes a violated guarantee.
 pub type CheckResult = Result<(), String>;
 
 macro_rules! ensure {
@@ -20,12 +20,12 @@ macro_rules! ensure {
 }
 pub(super) use ensure;
 
-/// Whether something is so on the disk.
+/// Whether a change has reached the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Certainty {
     #[default]
     No,
-    /// The call failed: either way.
+    /// Unknown, because the call failed.
     Maybe,
     Yes,
 }
@@ -35,11 +35,11 @@ pub enum Certainty {
 pub struct Record {
     pub lane: u8,
     pub payload: Vec<u8>,
-    /// Where the broker said it was put, each time.
+    /// All confirmations, each with a position in Kafka.
     pub confirmed: Vec<Confirmation>,
-    /// Confirmed in this life, or found done by a start.
+    /// Confirmed in this run, or already done at a start.
     pub done: bool,
-    /// Confirmed before a checkpoint that was saved: must not come again.
+    /// Confirmed before a saved checkpoint; must not be delivered again.
     pub checkpointed: bool,
     pub dead: Certainty,
     pub removal: Option<Removal>,
@@ -49,7 +49,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Whether the log counts it as done, as far as this life knows.
+    /// Whether the log counts it as done in this run.
     pub fn is_done(&self) -> bool {
         self.done || self.damaged || self.dead == Certainty::Yes || self.removed == Certainty::Yes
     }
@@ -63,10 +63,10 @@ pub struct Batch {
     pub records: Vec<(u8, Vec<u8>)>,
 }
 
-/// Bytes that were spoilt.
+/// Corrupted bytes.
 #[derive(Clone, Debug)]
 pub struct CorruptedBytes {
-    pub rot: Corruption,
+    pub corruption: Corruption,
     pub path: PathBuf,
 }
 
@@ -74,21 +74,21 @@ pub struct CorruptedBytes {
 pub struct Expectations {
     pub acknowledged: BTreeMap<u64, Record>,
     pub possible: Vec<Batch>,
-    /// The first record of the last group that was flushed into each segment.
+    /// Per segment, the first record of the last group that was flushed.
     pub last_group: BTreeMap<u64, u64>,
-    /// A checkpoint that was saved says that everything below was flushed.
+    /// A saved checkpoint records all records below this number as flushed.
     pub durable_end: u64,
     pub checkpointed: bool,
     pub corrupted: Option<CorruptedBytes>,
-    /// A call failed in this life of the disk.
+    /// Whether a call failed on this disk.
     pub had_fault: bool,
-    /// A flush did: notes of where records were put may be missing.
+    /// Whether a flush failed. Entries of the delivery index may be missing then.
     pub flush_failed: bool,
-    /// A start said that dead letters cannot be read.
+    /// Whether a start reported unreadable dead letters.
     pub letters_reported: bool,
 }
 
-/// What an opened log shows.
+/// Contents of an opened log.
 struct ObservedLog {
     kept: BTreeMap<u64, (u8, Vec<u8>)>,
     waiting: BTreeSet<u64>,
@@ -98,27 +98,27 @@ struct ObservedLog {
 }
 
 impl Expectations {
-    /// A call failed, or none did.
+    /// Records the result of a step: the call that failed, if any.
     pub fn record_fault(&mut self, call: Option<Call>) {
         self.had_fault |= call.is_some();
         self.flush_failed |= matches!(call, Some(Call::Flush | Call::FlushDir));
     }
 
     pub fn is_corrupt_in(&self, dir: &str) -> bool {
-        let holds = |spoilt: &CorruptedBytes| spoilt.path.iter().any(|part| part == dir);
+        let holds = |corrupted: &CorruptedBytes| corrupted.path.iter().any(|part| part == dir);
         self.corrupted.as_ref().is_some_and(holds)
     }
 
-    /// The first LSN of the segment that was spoilt.
+    /// The first LSN of the corrupted segment.
     fn corrupt_segment(&self) -> Option<u64> {
-        let spoilt = self
+        let corrupted = self
             .corrupted
             .as_ref()
             .filter(|_| self.is_corrupt_in("pending") || self.is_corrupt_in("acked"))?;
-        parse_segment_name(spoilt.path.file_name()?.to_str()?).map(|first| first.0)
+        parse_segment_name(corrupted.path.file_name()?.to_str()?).map(|first| first.0)
     }
 
-    /// Everything appended before `end` is flushed now.
+    /// Moves batches that are flushed now to the acknowledged records.
     pub fn record_flushed(&mut self, log: &Log) {
         let end = log.end().0;
         let (flushed, possible) = self.possible.drain(..).partition(|batch| batch.first < end);
@@ -137,7 +137,7 @@ impl Expectations {
         }
     }
 
-    /// A checkpoint was saved that saw everything below `end` flushed.
+    /// Records that a checkpoint was saved when everything below `end` was flushed.
     pub fn record_checkpoint(&mut self, end: Lsn) {
         self.checkpointed = true;
         self.durable_end = end.0;
@@ -147,35 +147,41 @@ impl Expectations {
             .for_each(|record| record.checkpointed = true);
     }
 
-    /// A record that a reader was given.
+    /// Checks a record that a reader returned.
     pub fn check_shown(&self, lsn: u64, lane: u8, payload: &[u8]) -> CheckResult {
         let Some(record) = self.acknowledged.get(&lsn) else {
-            return Err(format!("record {lsn} is shown, and was never acknowledged"));
+            return Err(format!("record {lsn} is returned, but was never acknowledged"));
         };
-        ensure!(record.payload == payload, "record {lsn} is another one");
+        ensure!(record.payload == payload, "record {lsn} has another payload");
         ensure!(record.lane == lane, "record {lsn} is in lane {lane} instead of {}", record.lane);
         Ok(())
     }
 
-    /// Holds the figures of a log at work against what is known.
+    /// Checks the backlog statistics of an open log.
     pub fn check_backlog_stats(&self, log: &Log) -> CheckResult {
-        let figures = log.backlog_stats();
+        let stats = log.backlog_stats();
         let open = self.acknowledged.iter().filter(|(_, record)| !record.is_done());
         let (count, first) = (open.clone().count() as u64, open.map(|(lsn, _)| *lsn).next());
         if self.corrupted.is_none() {
-            ensure!(figures.backlog == count, "the backlog is {count}, not {}", figures.backlog);
-            let passed = first.filter(|first| *first < figures.watermark.0);
-            ensure!(passed.is_none(), "the watermark {} passes record {passed:?}", figures.watermark);
+            ensure!(stats.backlog == count, "the backlog is {count}, not {}", stats.backlog);
+            let passed = first.filter(|first| *first < stats.watermark.0);
+            ensure!(passed.is_none(), "the watermark {} passes record {passed:?}", stats.watermark);
         }
         Ok(())
     }
 
-    /// Holds a log that was just opened against what is known; what was possible is certain afterwards.
+    /// Checks a log after its start. Possible records are certain afterwards.
     ///
-    /// `torn` and `letters_aside`: what lies in quarantine.
-    pub fn check_opened(&mut self, opened: &OpenedLog, torn: Vec<u64>, letters_aside: bool) -> CheckResult {
+    /// `torn` and `letters_quarantined` describe the quarantine: the segments with a copied torn tail, and whether it
+    /// has copies of dead letters.
+    pub fn check_opened(
+        &mut self,
+        opened: &OpenedLog,
+        torn: Vec<u64>,
+        letters_quarantined: bool,
+    ) -> CheckResult {
         self.check_findings(opened)?;
-        self.letters_reported |= letters_aside;
+        self.letters_reported |= letters_quarantined;
         let shown = self.observe(opened, torn)?;
         for batch in std::mem::take(&mut self.possible) {
             self.check_batch(batch, &shown)?;
@@ -192,10 +198,14 @@ impl Expectations {
         lost.iter().for_each(|lsn| drop(self.acknowledged.remove(lsn)));
         let last = self.acknowledged.keys().next_back().copied().unwrap_or(0);
         let next = opened.writer.next_lsn();
-        ensure!(next.0 > last, "number {next} would be given twice");
+        ensure!(next.0 > last, "number {next} would be reused");
         self.check_backlog_stats(&opened.log)?;
         let backlog = opened.log.backlog_stats().backlog;
-        ensure!(backlog == shown.waiting.len() as u64, "{backlog} waiting, {} shown", shown.waiting.len());
+        ensure!(
+            backlog == shown.waiting.len() as u64,
+            "backlog {backlog}, but {} records wait",
+            shown.waiting.len()
+        );
         Ok(())
     }
 
@@ -207,9 +217,9 @@ impl Expectations {
                 FindingKind::Checkpoint => !self.checkpointed,
                 _ => false,
             };
-            ensure!(harmless || self.corrupted.is_some(), "no crash is damage: {finding:?}");
+            ensure!(harmless || self.corrupted.is_some(), "a crash is reported as damage: {finding:?}");
             if finding.kind == FindingKind::Checkpoint && self.corrupted.is_some() {
-                // Everything in pending/ is delivered again, and nothing is known to be promised.
+                // Everything in pending/ is delivered again, and no durable end is known.
                 self.acknowledged.values_mut().for_each(|record| record.checkpointed = false);
                 self.durable_end = 0;
             }
@@ -219,12 +229,12 @@ impl Expectations {
 
     fn observe(&self, opened: &OpenedLog, torn: Vec<u64>) -> Result<ObservedLog, String> {
         let log = &opened.log;
-        let cannot = |error| format!("cannot read what was opened: {error}");
+        let cannot = |error| format!("cannot read the opened log: {error}");
         let mut kept = BTreeMap::new();
         let mut last = 0;
         let mut cursor = log.cursor(Lsn(0));
         while let Some(frame) = cursor.next_retained().map_err(cannot)? {
-            ensure!(frame.lsn.0 > last, "record {} behind {last}", frame.lsn);
+            ensure!(frame.lsn.0 > last, "record {} after {last}", frame.lsn);
             last = frame.lsn.0;
             kept.insert(last, (frame.lane, frame.payload.to_vec()));
         }
@@ -245,20 +255,21 @@ impl Expectations {
         Ok(ObservedLog { kept, waiting, damaged, torn })
     }
 
-    /// A batch that was not acknowledged is there whole or not at all, and behind a lost one there is none.
+    /// Checks a batch that was not acknowledged: it exists completely or not at all.
     fn check_batch(&mut self, batch: Batch, shown: &ObservedLog) -> CheckResult {
         let numbers = batch.first..batch.first + batch.records.len() as u64;
-        let there = numbers.clone().filter(|lsn| shown.kept.contains_key(lsn)).count();
-        let whole = there == batch.records.len();
-        let spoilt = self.corrupt_segment().is_some_and(|first| first <= batch.first);
-        ensure!(there == 0 || whole || spoilt, "half of the batch at {}", batch.first);
-        if there > 0 {
+        let found = numbers.clone().filter(|lsn| shown.kept.contains_key(lsn)).count();
+        let whole = found == batch.records.len();
+        let corrupted = self.corrupt_segment().is_some_and(|first| first <= batch.first);
+        ensure!(found == 0 || whole || corrupted, "only a part of the batch at {} exists", batch.first);
+        if found > 0 {
             self.acknowledge(batch);
         }
         Ok(())
     }
 
-    /// What became of one acknowledged record. False: it is gone, and that it may be was reported.
+    /// Checks the state of one acknowledged record. Returns `false` if it is lost and the loss is permitted and
+    /// reported.
     fn check_record(&mut self, lsn: u64, opened: &OpenedLog, shown: &ObservedLog) -> Result<bool, String> {
         let log = &opened.log;
         let dead = match log.dead_letters().get(Lsn(lsn)) {
@@ -267,64 +278,72 @@ impl Expectations {
         };
         let removal = log.dead_letters().removal(Lsn(lsn));
         let in_store = log.dead_letters().contains(Lsn(lsn));
-        let letters_spoilt = self.is_corrupt_in("dead");
+        let letters_corrupt = self.is_corrupt_in("dead");
         let cut = self.may_be_cut(lsn, shown);
         let listed = shown.damaged.iter().any(|(from, to)| (*from..=*to).contains(&lsn));
         let may_be_damaged = self.corrupt_segment().is_some_and(|first| first <= lsn)
-            || self.corrupted.as_ref().is_some_and(|spoilt| spoilt.path.ends_with("checkpoint"));
-        let notes_spoilt = self.flush_failed || self.is_corrupt_in("sent");
+            || self.corrupted.as_ref().is_some_and(|corrupted| corrupted.path.ends_with("checkpoint"));
+        let index_corrupt = self.flush_failed || self.is_corrupt_in("sent");
         let reported = self.letters_reported;
         let Some(record) = self.acknowledged.get_mut(&lsn) else { return Ok(true) };
         if let Some((lane, payload)) = shown.kept.get(&lsn) {
-            ensure!(*payload == record.payload, "record {lsn} is another one");
+            ensure!(*payload == record.payload, "record {lsn} has another payload");
             ensure!(*lane == record.lane, "record {lsn} is in lane {lane} instead of {}", record.lane);
         }
         if cut && Lsn(lsn) >= opened.writer.next_lsn() {
-            // Its number may be given again; if it was confirmed, that is not known any more.
+            // Its number may be reused. A confirmation of it is forgotten.
             return Ok(false);
         }
         if shown.waiting.contains(&lsn) {
             ensure!(!in_store && removal.is_none(), "dead letter {lsn} would be sent");
-            ensure!(!record.checkpointed, "record {lsn} came again");
+            ensure!(!record.checkpointed, "record {lsn} is delivered again");
             let died = record.dead == Certainty::Yes || record.removed == Certainty::Yes;
-            ensure!(!died || (letters_spoilt && reported), "dead letter {lsn} is lost, and sent");
+            ensure!(!died || (letters_corrupt && reported), "dead letter {lsn} is lost, and sent");
             (record.done, record.dead, record.removed, record.removal) =
                 (false, Certainty::No, Certainty::No, None);
         } else if let Some(letter) = dead {
-            ensure!(record.dead != Certainty::No, "record {lsn} is a dead letter, and was never refused");
-            ensure!(record.removed != Certainty::Yes || letters_spoilt, "dead letter {lsn} is back");
-            ensure!(letter.payload == record.payload, "dead letter {lsn} is another one");
+            ensure!(record.dead != Certainty::No, "record {lsn} is a dead letter, but was never rejected");
+            ensure!(
+                record.removed != Certainty::Yes || letters_corrupt,
+                "removed dead letter {lsn} exists again"
+            );
+            ensure!(letter.payload == record.payload, "dead letter {lsn} has another payload");
             (record.dead, record.removed, record.removal) = (Certainty::Yes, Certainty::No, None);
         } else if let Some(removal) = removal {
-            ensure!(record.removal == Some(removal), "dead letter {lsn} left as {removal:?}");
+            ensure!(record.removal == Some(removal), "dead letter {lsn} has the removal {removal:?}");
             record.removed = Certainty::Yes;
         } else if record.done {
             record.dead = Certainty::No;
             record.removed = Certainty::No;
-            if let Ok(RecordState::Sent(note)) = log.record_state(Lsn(lsn)) {
-                let told = |note: Confirmation| record.confirmed.iter().any(|c| same_position(c, &note));
-                ensure!(note.is_none_or(told), "record {lsn} was not put at {note:?}");
-                let owed = record.checkpointed && !notes_spoilt && !listed;
-                ensure!(note.is_some() || !owed, "where record {lsn} was put is forgotten");
+            if let Ok(RecordState::Sent(position)) = log.record_state(Lsn(lsn)) {
+                let was_confirmed =
+                    |position: Confirmation| record.confirmed.iter().any(|c| same_position(c, &position));
+                ensure!(
+                    position.is_none_or(was_confirmed),
+                    "record {lsn} has the wrong position {position:?}"
+                );
+                let required = record.checkpointed && !index_corrupt && !listed;
+                ensure!(position.is_some() || !required, "the position of record {lsn} is lost");
             }
         } else if listed {
-            ensure!(may_be_damaged, "record {lsn} is called damaged, and nothing was spoilt there");
-            let fate = log.record_state(Lsn(lsn));
+            ensure!(may_be_damaged, "record {lsn} is reported as damaged, but was not corrupted");
+            let state = log.record_state(Lsn(lsn));
             let gone = !log.is_retained(Lsn(lsn));
-            // It was confirmed before the last crash, and its note survived: it is there, and damaged here.
-            let told = |note: &Confirmation| record.confirmed.iter().any(|c| same_position(c, note));
-            let right = match &fate {
+            // Confirmed before the last crash, and its position survived: Kafka has it, and the log's copy is damaged.
+            let was_confirmed =
+                |position: &Confirmation| record.confirmed.iter().any(|c| same_position(c, position));
+            let right = match &state {
                 Ok(RecordState::Dead { .. }) => true,
-                Ok(RecordState::Sent(Some(note))) => told(note),
+                Ok(RecordState::Sent(Some(position))) => was_confirmed(position),
                 _ => false,
             };
-            ensure!(gone || right, "damaged record {lsn}: {fate:?}");
+            ensure!(gone || right, "damaged record {lsn}: {state:?}");
             record.damaged = true;
         } else if record.removed != Certainty::No && !log.is_retained(Lsn(lsn)) {
-            // Its segment was let go of: nobody can ask for it, and the store may forget how it left.
+            // Its segment expired: no request can name it, and the store may forget the kind of removal.
             record.removed = Certainty::Yes;
         } else if record.dead != Certainty::No {
-            ensure!(letters_spoilt && reported, "dead letter {lsn} is lost");
+            ensure!(letters_corrupt && reported, "dead letter {lsn} is lost");
         } else if !record.damaged {
             ensure!(cut, "acknowledged record {lsn} is lost");
             return Ok(false);
@@ -332,13 +351,15 @@ impl Expectations {
         Ok(true)
     }
 
-    /// Whether a record that is not there may have been cut as a torn tail: the segment was spoilt, nothing behind
-    /// the place said that it had been flushed, a copy lies in quarantine. Zeros leave nothing to copy.
+    /// Whether a missing record may have been cut as a torn tail. This requires that the segment was corrupted, that
+    /// no later frame or checkpoint records it as flushed, and that a copy is in quarantine. Zeros leave nothing to
+    /// copy.
     fn may_be_cut(&self, lsn: u64, shown: &ObservedLog) -> bool {
         let Some(first) = self.corrupt_segment() else { return false };
-        let is = |rot| self.corrupted.as_ref().is_some_and(|spoilt| spoilt.rot == rot);
+        let is =
+            |corruption| self.corrupted.as_ref().is_some_and(|corrupted| corrupted.corruption == corruption);
         if is(Corruption::Unreadable) {
-            // Whatever lay in such a sector is listed: nobody can tell what a crash has to do with it.
+            // Records in such a sector are always listed, because no program can tell whether a crash is the cause.
             return false;
         }
         let flip = is(Corruption::Flip);

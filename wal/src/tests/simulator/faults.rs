@@ -1,4 +1,5 @@
-//! Every fault is planted by itself, and something finds it: a simulator that finds nothing proves nothing.
+//! Sets each failpoint alone, and checks that a simulated run or a test detects it. A simulator that detects no fault
+//! would prove nothing.
 
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +11,10 @@ use crate::failpoint::{self, Failpoint};
 use crate::sync::Mutex;
 use crate::units::Timestamp;
 
-/// Lives a fault may need before it counts as not found.
+/// Maximum runs until a failpoint counts as not detected.
 const MAX_RUNS: u64 = 20_000;
 
-/// Faults above the log, or between its threads: `ingest::model`, the storms and the drain's tests find them.
+/// Failpoints above the log, or between its threads. `ingest::model`, the storms and the drain's tests detect them.
 const FOUND_BY_OTHER_TESTS: [Failpoint; 14] = [
     Failpoint::AnswerBeforeFlush,
     Failpoint::CoverAfterFlush,
@@ -31,51 +32,51 @@ const FOUND_BY_OTHER_TESTS: [Failpoint; 14] = [
     Failpoint::GuessCommit,
 ];
 
-/// The test that finds a fault the simulator cannot meet, and why it cannot.
+/// The test that detects a failpoint that the simulator cannot detect. The comments give the reason.
 fn dedicated_test(fault: Failpoint) -> Option<(&'static str, fn())> {
     Some(match fault {
-        // One process, one thread: nobody else takes the lock or fills the file.
+        // The simulator has one process and one thread: no other takes the lock or fills the file.
         Failpoint::NoLock => {
             ("lock::a_second_process_learns_the_holder", lock::tests::a_second_process_learns_the_holder)
         }
         Failpoint::SpareFilledAnew => (
-            "spare::a_taken_file_is_not_refilled_before_its_rename",
+            "preallocated_segment::a_taken_file_is_not_refilled_before_its_rename",
             preallocated_segment::tests::a_taken_file_is_not_refilled_before_its_rename,
         ),
-        // The number of a record is looked at as well: bytes of another place must be of the same record to pass.
+        // The record's number is checked too, so bytes of another offset are accepted only if they are the same
+        // record.
         Failpoint::CrcOmitsSalt | Failpoint::CrcOmitsOffset => (
             "frame::a_frame_of_another_offset_or_segment_is_invalid",
             frame::tests::a_frame_of_another_offset_or_segment_is_invalid,
         ),
-        // Nobody can see it but who counts keys and nonces.
-        Failpoint::ReuseDataKey => (
-            "nonces::every_record_that_is_written_is_looked_at",
-            super::super::nonces::every_record_that_is_written_is_looked_at,
-        ),
+        // Visible only to a test that counts keys and nonces.
+        Failpoint::ReuseDataKey => {
+            ("nonces::every_written_record_is_checked", super::super::nonces::every_written_record_is_checked)
+        }
         Failpoint::IgnoreTag => (
-            "encrypted::a_changed_record_with_a_right_checksum_is_damage",
-            super::super::encrypted::a_changed_record_with_a_right_checksum_is_damage,
+            "encrypted::a_forged_record_with_a_valid_checksum_is_damage",
+            super::super::encrypted::a_forged_record_with_a_valid_checksum_is_damage,
         ),
         Failpoint::SkipShred => (
-            "encrypted::a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done",
-            super::super::encrypted::a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done,
+            "encrypted::an_expired_segment_is_shredded_after_its_checkpoint",
+            super::super::encrypted::an_expired_segment_is_shredded_after_its_checkpoint,
         ),
-        // Needs a dead letter in the last group, and that group spoilt: one life in some five thousand.
+        // Needs a dead letter in the last group, and damage to that group: about one run in five thousand.
         Failpoint::LetterNumbersGiven => (
-            "damage::the_number_of_a_dead_letter_is_not_given_again",
-            super::super::damage::the_number_of_a_dead_letter_is_not_given_again,
+            "damage::the_number_of_a_dead_letter_is_not_reused",
+            super::super::damage::the_number_of_a_dead_letter_is_not_reused,
         ),
-        // Needs such a sector in the last group, which neither a later frame nor a checkpoint promises.
+        // Needs such a sector in the last group, which no later frame or checkpoint records as flushed.
         Failpoint::UnreadableIsBlank => (
-            "unreadable::each_unreadable_sector_costs_only_what_lies_in_it",
-            super::super::unreadable::each_unreadable_sector_costs_only_what_lies_in_it,
+            "unreadable::each_unreadable_sector_costs_only_its_own_records",
+            super::super::unreadable::each_unreadable_sector_costs_only_its_own_records,
         ),
-        // Needs such a sector besides, and a start that dies between overwriting it and its footer.
+        // Also needs such a sector, and a start that crashes after overwriting it and before writing its footer.
         Failpoint::ListingForgotten => (
-            "unreadable::a_start_that_dies_leaves_the_next_one_what_it_listed",
-            super::super::unreadable::a_start_that_dies_leaves_the_next_one_what_it_listed,
+            "unreadable::a_start_after_a_crashed_start_lists_the_same_loss",
+            super::super::unreadable::a_start_after_a_crashed_start_lists_the_same_loss,
         ),
-        // Seldom more than a wrong length that fits no file.
+        // A wrong length rarely fits into the file.
         Failpoint::LengthNotBounded => (
             "frame::a_length_beyond_the_segments_end_is_invalid",
             frame::tests::a_length_beyond_the_segments_end_is_invalid,
@@ -84,24 +85,24 @@ fn dedicated_test(fault: Failpoint) -> Option<(&'static str, fn())> {
     })
 }
 
-/// Whether a life ends badly with the fault and well without it. A panic is a failure, and no proof that anybody
-/// would have noticed without it.
+/// Runs a seed with and without the failpoint. Returns the violation if it fails only with it. A panic does not count,
+/// because it does not prove that a check would have detected the fault.
 fn detects(fault: Failpoint, seed: u64) -> Option<String> {
-    let story = Scenario::new(seed);
-    let failure = run_scenario(&story).err().filter(|failure| !failure.panicked)?;
+    let scenario = Scenario::new(seed);
+    let failure = run_scenario(&scenario).err().filter(|failure| !failure.panicked)?;
     failpoint::set(None);
-    let sound = run_scenario(&story).is_ok();
+    let passes = run_scenario(&scenario).is_ok();
     failpoint::set(Some(fault));
-    sound.then_some(failure.what)
+    passes.then_some(failure.what)
 }
 
-/// Who found it, after how many lives, and what was seen.
+/// Returns the test or the number of runs that detected the failpoint, and the violation.
 fn find(fault: Failpoint) -> Result<String, String> {
     failpoint::set(Some(fault));
     let found = match dedicated_test(fault) {
         Some((name, test)) => catch_unwind(test).err().map(|_| format!("`{name}`")),
         None => (FIRST_SEED..FIRST_SEED + MAX_RUNS).find_map(|seed| {
-            detects(fault, seed).map(|what| format!("{} lives: {what}", seed - FIRST_SEED + 1))
+            detects(fault, seed).map(|what| format!("{} runs: {what}", seed - FIRST_SEED + 1))
         }),
     };
     failpoint::set(None);
@@ -124,7 +125,7 @@ fn a_failpoint_of_the_file_system_reaches_the_real_one() {
 }
 
 #[test]
-fn each_planted_fault_is_found() {
+fn each_failpoint_is_detected() {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::new());
     let search = || {
@@ -143,5 +144,5 @@ fn each_planted_fault_is_found() {
         }
     });
     let missed: Vec<_> = results.into_inner().into_iter().filter_map(Result::err).collect();
-    assert!(missed.is_empty(), "not found: {missed:?}");
+    assert!(missed.is_empty(), "not detected: {missed:?}");
 }

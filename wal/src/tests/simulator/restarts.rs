@@ -1,4 +1,4 @@
-//! How a life of the log ends and the next one starts, until the last.
+//! Ends and starts of the simulated log, and its final check.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,11 +13,11 @@ use super::drain::Worker;
 use super::expectations::{Certainty, CheckResult, ensure};
 use super::simulation::Simulation;
 
-/// Starts that die on their way, at most, before one gets through.
+/// Maximum starts in a row that crash before they succeed.
 const MAX_ABORTED_STARTS: usize = 3;
 
 impl Simulation {
-    /// The log as it was some time ago, under a checkpoint that has seen more: a start must refuse it.
+    /// Restores an older copy of the segments under a newer checkpoint. A start must refuse it.
     pub fn restore_old_copy(&mut self) -> CheckResult {
         let Some((copy, end)) = self.old_copy.take() else { return Ok(()) };
         self.disk.kill();
@@ -35,7 +35,7 @@ impl Simulation {
                 Ok(())
             }
             Err(error) => Err(format!("an older copy is refused for the wrong reason: {error}")),
-            Ok(_) => Err(format!("an older copy, which ends at {end}, is taken for the log")),
+            Ok(_) => Err(format!("an older copy, which ends at {end}, is accepted")),
         }
     }
 
@@ -65,7 +65,7 @@ impl Simulation {
         open(fs, &dir(), &options, self.now())
     }
 
-    /// Starts until a start gets through; some die on their way.
+    /// Starts the log until a start succeeds. Some starts crash.
     pub fn start(&mut self) -> CheckResult {
         for attempt in 0..MAX_ABORTED_STARTS + 4 {
             if attempt < MAX_ABORTED_STARTS && self.rng.one_in(3) {
@@ -86,10 +86,10 @@ impl Simulation {
             }
             self.disk.begin(self.rng.next_u64());
         }
-        Err("no start gets through".into())
+        Err("no start succeeds".into())
     }
 
-    /// Whether a start may fail so.
+    /// Checks that a start may fail with this error.
     pub fn check_open_error(&mut self, error: &OpenError) -> CheckResult {
         if self.disk.has_stopped() || self.disk.fired().is_some() {
             self.expected.had_fault = true;
@@ -97,22 +97,22 @@ impl Simulation {
             return Ok(());
         }
         match error {
-            // Somebody makes room.
+            // An operator frees disk space.
             OpenError::Io { .. } if self.disk.was_full() => self.disk.set_capacity(u64::MAX),
-            // The version of the dead-letter store was spoilt: a newer one could have written it.
+            // The version in the dead-letter store was corrupted, so it looks like a newer one.
             OpenError::Io { source, .. }
                 if self.expected.is_corrupt_in("dead") && source.to_string().contains("of a version") =>
             {
                 self.refused = true;
             }
             OpenError::Lost { .. } if self.expected.corrupted.is_some() => self.refused = true,
-            error => return Err(format!("no start: {error}")),
+            error => return Err(format!("the start fails: {error}")),
         }
         Ok(())
     }
 
     pub fn check_started(&mut self, opened: OpenedLog) -> CheckResult {
-        let aside = self
+        let letters_quarantined = self
             .disk
             .paths()
             .iter()
@@ -120,7 +120,7 @@ impl Simulation {
         let torn = self.disk.paths().into_iter().filter_map(|path| torn_segment(&path)).collect();
         let disk = self.disk.clone();
         let known = &mut self.expected;
-        disk.without_faults(|| known.check_opened(&opened, torn, aside))?;
+        disk.without_faults(|| known.check_opened(&opened, torn, letters_quarantined))?;
         self.broker.drop_lost(&self.expected);
         let from = opened.log.watermark();
         let worker = |_| Worker {
@@ -134,7 +134,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// All faults are over: everything acknowledged arrives, and nothing is left.
+    /// Ends the run without faults. All acknowledged records are delivered, and the backlog is empty.
     pub fn finish(&mut self) -> CheckResult {
         self.disk.set_capacity(u64::MAX);
         let end = if self.rng.one_in(2) { Disk::kill } else { Disk::crash };
@@ -159,7 +159,7 @@ impl Simulation {
         }
         self.restart(Disk::crash)?;
         let again = self.opened.as_ref().map_or(0, |opened| opened.log.backlog_stats().backlog);
-        ensure!(again == 0, "{again} records come again");
+        ensure!(again == 0, "{again} records are delivered again");
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
-//! Chance from a seed: the same on every machine and in every run.
+//! A seeded random generator, with the same sequence on every machine and in every run.
 
 use std::cell::RefCell;
 
-/// SplitMix64: small, every state is good, and neighbouring seeds have nothing in common.
+/// SplitMix64: small, valid in every state, and without correlation between neighbouring seeds.
 #[derive(Clone, Debug)]
 pub struct SeededRng(u64);
 
@@ -19,22 +19,22 @@ impl SeededRng {
         z ^ (z >> 31)
     }
 
-    /// One of `0..n`.
+    /// Returns a number in `0..n`.
     pub fn below(&mut self, n: usize) -> usize {
         (self.next_u64() % n.max(1) as u64) as usize
     }
 
-    /// Once in `n` times.
+    /// Returns `true` with probability 1/`n`.
     pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 
-    /// One of these.
+    /// Returns one of the elements.
     pub fn pick<'a, T>(&mut self, these: &'a [T]) -> &'a T {
         &these[self.below(these.len())]
     }
 
-    /// Bytes.
+    /// Fills `bytes` with random bytes.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         bytes.iter_mut().for_each(|byte| *byte = self.next_u64() as u8);
     }
@@ -44,12 +44,12 @@ thread_local! {
     static RANDOM: RefCell<Option<SeededRng>> = const { RefCell::new(None) };
 }
 
-/// From now on the log's random numbers in this thread come from this seed; `None`: from the system.
+/// Sets the source of the log's random numbers in this thread: this seed, or the system if `None`.
 pub fn seed_random(seed: Option<u64>) {
     RANDOM.set(seed.map(SeededRng::new));
 }
 
-/// Fills `bytes` if this thread lives a simulated life.
+/// Fills `bytes` if this thread runs a simulation. Returns whether it does.
 pub fn simulated_random(bytes: &mut [u8]) -> bool {
-    RANDOM.with_borrow_mut(|dice| dice.as_mut().map(|dice| dice.fill(bytes)).is_some())
+    RANDOM.with_borrow_mut(|rng| rng.as_mut().map(|rng| rng.fill(bytes)).is_some())
 }

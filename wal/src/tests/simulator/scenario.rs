@@ -1,7 +1,6 @@
-//! What happens in a life, from its seed: the machine, the options, and the steps.
+//! Scenarios, generated from a seed: the machine, the options, and the steps.
 //!
-//! Each step has a seed of its own, so that a step left out changes nothing about the others: a story that fails can
-//! be shortened.
+//! Each step has its own seed. Removing a step does not change the others, so a failed scenario can be shortened.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,48 +17,48 @@ pub struct Step {
     pub seed: u64,
 }
 
-/// What is done.
+/// Action of a step.
 #[derive(Clone, Debug)]
 pub enum StepAction {
-    /// A batch of so many records; their payloads have up to so many bytes.
+    /// Appends a batch of `records` records with payloads of up to `bytes` bytes.
     Append { records: usize, bytes: usize },
-    /// Flush what was appended.
+    /// Flushes the appended records.
     Commit,
-    /// A batch and its flush: what most requests are.
+    /// Appends and flushes a batch, like most requests.
     Write { records: usize, bytes: usize },
-    /// Seal the open segment, old or not.
+    /// Seals the open segment, regardless of its age.
     Seal,
-    /// A worker reads and sends up to so many records.
-    Deliver { worker: usize, most: usize },
-    /// The broker confirms some of what a worker has in flight, in any order.
+    /// A worker reads and sends up to `limit` records.
+    Deliver { worker: usize, limit: usize },
+    /// The broker confirms some of a worker's records in flight, in any order.
     Confirm { worker: usize },
-    /// The broker refuses some of what a worker has in flight.
+    /// The broker rejects some of a worker's records in flight.
     Refuse { worker: usize },
-    /// An operator takes a dead letter up again.
+    /// An operator requeues a dead letter.
     Requeue,
-    /// An operator gives a dead letter up.
+    /// An operator drops a dead letter.
     Drop,
-    /// What confirmations since are worth.
+    /// Saves a checkpoint.
     Checkpoint,
-    /// Checkpoint, retirement, retention.
+    /// Runs maintenance: checkpoint, moves to `acked/`, retention.
     Maintain,
-    /// The daemon stops and starts in good order.
+    /// The daemon stops in an orderly way and starts.
     Restart,
-    /// The process dies and starts on what the kernel still shows.
+    /// The process is killed, and starts on the contents of the page cache.
     Kill,
     /// The power fails.
     Crash,
-    /// The process dies after so many more calls to the file system.
+    /// The process crashes after this many more calls to the file system.
     DieAfter(u64),
-    /// A call will fail.
+    /// Plans the failure of a call.
     Fail(PlannedFault),
-    /// Bytes at rest change.
+    /// Changes stored bytes.
     Corrupt(Corruption),
-    /// The segments are put back as they were some time ago, under a checkpoint that is newer.
+    /// Restores an older copy of the segments under a newer checkpoint.
     RestoreOldCopy,
 }
 
-/// The machine and the options of a life.
+/// The machine and the options of a scenario.
 #[derive(Clone, Debug)]
 pub struct SimulationSetup {
     pub name_durability: NameDurability,
@@ -73,7 +72,7 @@ pub struct SimulationSetup {
 }
 
 impl SimulationSetup {
-    /// The keys of its log.
+    /// The keys of the log.
     pub fn keys(&self) -> Keys {
         match self.encrypted {
             true => Keys::new(Some(master(7)), Vec::new()),
@@ -82,14 +81,15 @@ impl SimulationSetup {
     }
 }
 
-/// A life.
+/// Setup and steps of a simulated run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub setup: SimulationSetup,
     pub steps: Vec<Step>,
 }
 
-/// What kind of bad luck a life has; most have only crashes, so that what is owed to a crash alone is strict.
+/// Kind of faults in a scenario. Many have only crashes, so that the guarantees after a crash alone are checked
+/// strictly.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FaultProfile {
     Crashes,
@@ -100,37 +100,37 @@ enum FaultProfile {
 
 impl Scenario {
     pub fn new(seed: u64) -> Self {
-        let mut dice = SeededRng::new(seed);
-        let luck = match dice.below(16) {
+        let mut rng = SeededRng::new(seed);
+        let profile = match rng.below(16) {
             0..=4 => FaultProfile::Crashes,
             5..=9 => FaultProfile::Faults,
             10..=14 => FaultProfile::Corruption,
             _ => FaultProfile::OldCopy,
         };
-        let small_disk = luck == FaultProfile::Faults && dice.one_in(4);
-        let world = SimulationSetup {
-            name_durability: *dice.pick(&[
+        let small_disk = profile == FaultProfile::Faults && rng.one_in(4);
+        let setup = SimulationSetup {
+            name_durability: *rng.pick(&[
                 NameDurability::Journal,
                 NameDurability::EachDirectory,
                 NameDurability::Any,
             ]),
             capacity: if small_disk { 96 << 10 } else { u64::MAX },
             reserve: if small_disk { 24 << 10 } else { 0 },
-            partial_io: luck == FaultProfile::Faults || dice.one_in(2),
-            segment_size: *dice.pick(&[6 << 10, 8 << 10, 16 << 10]),
-            workers: 1 + dice.below(3),
-            encrypted: dice.one_in(4),
+            partial_io: profile == FaultProfile::Faults || rng.one_in(2),
+            segment_size: *rng.pick(&[6 << 10, 8 << 10, 16 << 10]),
+            workers: 1 + rng.below(3),
+            encrypted: rng.one_in(4),
             retention: Retention {
-                age: Duration::from_secs(*dice.pick(&[0, 30, 1000])),
-                size: *dice.pick(&[0, 10 << 10, 40 << 10]),
+                age: Duration::from_secs(*rng.pick(&[0, 30, 1000])),
+                size: *rng.pick(&[0, 10 << 10, 40 << 10]),
             },
         };
-        let length = 10 + dice.below(50);
-        let mut steps: Vec<_> = (0..length).map(|_| random_step(&mut dice, luck, world.workers)).collect();
-        if luck == FaultProfile::Corruption {
-            // One bad place in a life: what it may cost is known then.
-            let at = dice.below(steps.len() + 1);
-            let rot = *dice.pick(&[
+        let length = 10 + rng.below(50);
+        let mut steps: Vec<_> = (0..length).map(|_| random_step(&mut rng, profile, setup.workers)).collect();
+        if profile == FaultProfile::Corruption {
+            // Only one corrupted place per scenario, so that its permitted effect is known.
+            let at = rng.below(steps.len() + 1);
+            let corruption = *rng.pick(&[
                 Corruption::Flip,
                 Corruption::Flip,
                 Corruption::Flip,
@@ -138,24 +138,24 @@ impl Scenario {
                 Corruption::Misdirected,
                 Corruption::Unreadable,
             ]);
-            steps.insert(at, Step { act: StepAction::Corrupt(rot), seed: dice.next_u64() });
+            steps.insert(at, Step { act: StepAction::Corrupt(corruption), seed: rng.next_u64() });
         }
-        if luck == FaultProfile::OldCopy {
-            steps.push(Step { act: StepAction::RestoreOldCopy, seed: dice.next_u64() });
+        if profile == FaultProfile::OldCopy {
+            steps.push(Step { act: StepAction::RestoreOldCopy, seed: rng.next_u64() });
         }
-        Self { setup: world, steps }
+        Self { setup, steps }
     }
 }
 
-fn random_step(dice: &mut SeededRng, luck: FaultProfile, workers: usize) -> Step {
-    let worker = dice.below(workers);
-    let (records, bytes) = (1 + dice.below(4), *dice.pick(&[0, 20, 100, 400, 900]));
-    let act = match dice.below(64) {
+fn random_step(rng: &mut SeededRng, profile: FaultProfile, workers: usize) -> Step {
+    let worker = rng.below(workers);
+    let (records, bytes) = (1 + rng.below(4), *rng.pick(&[0, 20, 100, 400, 900]));
+    let act = match rng.below(64) {
         0..=4 => StepAction::Append { records, bytes },
         5..=7 => StepAction::Commit,
         8..=23 => StepAction::Write { records, bytes },
         24..=25 => StepAction::Seal,
-        26..=32 => StepAction::Deliver { worker, most: 1 + dice.below(20) },
+        26..=32 => StepAction::Deliver { worker, limit: 1 + rng.below(20) },
         33..=39 => StepAction::Confirm { worker },
         40..=41 => StepAction::Refuse { worker },
         42 => StepAction::Requeue,
@@ -165,14 +165,14 @@ fn random_step(dice: &mut SeededRng, luck: FaultProfile, workers: usize) -> Step
         50..=51 => StepAction::Restart,
         52..=53 => StepAction::Kill,
         54..=56 => StepAction::Crash,
-        57..=60 => StepAction::DieAfter(dice.below(40) as u64),
-        _ if luck == FaultProfile::Faults => StepAction::Fail(random_fault(dice)),
+        57..=60 => StepAction::DieAfter(rng.below(40) as u64),
+        _ if profile == FaultProfile::Faults => StepAction::Fail(random_fault(rng)),
         _ => StepAction::Write { records, bytes },
     };
-    Step { act, seed: dice.next_u64() }
+    Step { act, seed: rng.next_u64() }
 }
 
-fn random_fault(dice: &mut SeededRng) -> PlannedFault {
+fn random_fault(rng: &mut SeededRng) -> PlannedFault {
     const CALLS: [Call; 12] = [
         Call::Read,
         Call::Read,
@@ -188,10 +188,10 @@ fn random_fault(dice: &mut SeededRng) -> PlannedFault {
         Call::SetLen,
     ];
     PlannedFault {
-        call: *dice.pick(&CALLS),
-        after: dice.below(8) as u64,
-        sticky: dice.one_in(4),
-        full: dice.one_in(4),
+        call: *rng.pick(&CALLS),
+        after: rng.below(8) as u64,
+        sticky: rng.one_in(4),
+        full: rng.one_in(4),
     }
 }
 

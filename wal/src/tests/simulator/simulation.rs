@@ -1,4 +1,4 @@
-//! Lives a story on the real log, and holds the log to what it promised at every step.
+//! Runs a scenario on the real log, and checks the log's guarantees after every step.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,21 +20,21 @@ pub struct Simulation {
     pub workers: Vec<Worker>,
     pub broker: Broker,
     pub rng: SeededRng,
-    /// Records appended so far: each has a payload of its own.
+    /// Records appended so far. Each has a different payload.
     pub appended: u64,
     pub clock: u64,
     pub old_copy: Option<(Disk, u64)>,
-    /// The log rightly refuses to start: the story ends here.
+    /// The log correctly refuses to start, which ends the run.
     pub refused: bool,
-    /// What happened.
+    /// The steps so far, for a report.
     pub trace: Vec<String>,
 }
 
 impl Simulation {
-    pub fn new(world: &SimulationSetup) -> Self {
+    pub fn new(setup: &SimulationSetup) -> Self {
         Self {
-            disk: Disk::new(world.name_durability, world.capacity, world.partial_io),
-            setup: world.clone(),
+            disk: Disk::new(setup.name_durability, setup.capacity, setup.partial_io),
+            setup: setup.clone(),
             opened: None,
             expected: Expectations::default(),
             workers: Vec::new(),
@@ -48,19 +48,19 @@ impl Simulation {
         }
     }
 
-    /// The whole story, and then a quiet end in which everything must arrive.
-    pub fn run(&mut self, story: &Scenario) -> CheckResult {
+    /// Runs all steps, and then an end without faults in which every record must be delivered.
+    pub fn run(&mut self, scenario: &Scenario) -> CheckResult {
         self.begin(1);
         self.start()?;
-        for (index, step) in story.steps.iter().enumerate() {
+        for (index, step) in scenario.steps.iter().enumerate() {
             self.begin(step.seed);
             self.trace.push(format!("{index}: {step}"));
             self.step(step)?;
             if self.refused {
                 return Ok(());
             }
-            let figures = self.opened.as_ref().map(|opened| opened.log.backlog_stats());
-            let line = format!("   {figures:?}, {} calls", self.disk.calls());
+            let stats = self.opened.as_ref().map(|opened| opened.log.backlog_stats());
+            let line = format!("   {stats:?}, {} calls", self.disk.calls());
             self.trace.push(line);
         }
         self.begin(2);
@@ -95,7 +95,7 @@ impl Simulation {
                 self.commit()?;
             }
             StepAction::Seal => self.seal()?,
-            StepAction::Deliver { worker, most } => self.deliver(worker, most)?,
+            StepAction::Deliver { worker, limit } => self.deliver(worker, limit)?,
             StepAction::Confirm { worker } => self.confirm(worker, false)?,
             StepAction::Refuse { worker } => self.refuse(worker)?,
             StepAction::Requeue => self.requeue()?,
@@ -106,11 +106,11 @@ impl Simulation {
             StepAction::Kill => self.restart(Disk::kill)?,
             StepAction::Crash => self.restart(Disk::crash)?,
             StepAction::DieAfter(calls) => self.disk.stop_after(calls),
-            StepAction::Fail(trouble) => self.disk.plan_fault(trouble),
-            StepAction::Corrupt(rot) => {
-                if let Some((path, at)) = self.disk.corrupt(rot) {
+            StepAction::Fail(fault) => self.disk.plan_fault(fault),
+            StepAction::Corrupt(corruption) => {
+                if let Some((path, at)) = self.disk.corrupt(corruption) {
                     self.trace.push(format!("   {} at {at}", path.display()));
-                    self.expected.corrupted = Some(CorruptedBytes { rot, path });
+                    self.expected.corrupted = Some(CorruptedBytes { corruption, path });
                 }
             }
             StepAction::RestoreOldCopy => return self.restore_old_copy(),
@@ -119,7 +119,7 @@ impl Simulation {
         let poisoned = self.opened.as_ref().is_some_and(|opened| opened.log.poisoned().is_some());
         if !self.refused && (self.disk.has_stopped() || (poisoned && self.rng.one_in(2))) {
             let end = if self.rng.one_in(2) { Disk::kill } else { Disk::crash };
-            self.trace.push(format!("   the process dies, poisoned: {poisoned}"));
+            self.trace.push(format!("   the process crashes, poisoned: {poisoned}"));
             self.restart(end)?;
         }
         Ok(())
@@ -149,7 +149,7 @@ impl Simulation {
         self.append_records(records).map(drop)
     }
 
-    /// Appends a batch; the number of its first record if it was taken.
+    /// Appends a batch. Returns the number of its first record if the log accepted it.
     pub fn append_records(&mut self, records: Vec<(u8, Vec<u8>)>) -> Result<Option<u64>, String> {
         let (now, excused) = (self.now(), self.may_fail());
         let Some(opened) = &mut self.opened else { return Ok(None) };
@@ -162,24 +162,24 @@ impl Simulation {
             records.iter().map(|(lane, payload)| NewRecord { lane: *lane, label: "test", payload }).collect();
         let appended = opened.writer.append(&entries, now);
         let log = Arc::clone(&opened.log);
-        // Making room for it may have flushed what came before.
+        // A rotation for this batch may have flushed earlier batches.
         self.expected.record_flushed(&log);
         match appended {
             Ok(lsns) => {
-                ensure!(!poisoned, "a poisoned log takes a batch");
+                ensure!(!poisoned, "a poisoned log accepts a batch");
                 ensure!(lsns.start == first, "the batch got {} instead of {first}", lsns.start);
                 self.expected.possible.push(Batch { first: first.0, records });
                 Ok(Some(first.0))
             }
             Err(AppendError::Poisoned(_)) => {
-                ensure!(log.poisoned().is_some(), "a log that is not poisoned says so");
+                ensure!(log.poisoned().is_some(), "a log that is not poisoned reports that it is");
                 ensure!(poisoned || excused || self.may_fail(), "the log is poisoned without a reason");
                 Ok(None)
             }
             Err(AppendError::NoRoom | AppendError::Filling) => {
                 ensure!(
                     self.may_fail() || log.next_segment_unavailable().is_some(),
-                    "no room on an empty disk"
+                    "no free space on an empty disk"
                 );
                 Ok(None)
             }
@@ -193,7 +193,7 @@ impl Simulation {
         let committed = opened.writer.commit();
         let log = Arc::clone(&opened.log);
         if let Err(cause) = committed {
-            ensure!(log.poisoned().is_some(), "a commit fails and the log goes on: {cause}");
+            ensure!(log.poisoned().is_some(), "a commit fails and the log continues: {cause}");
             ensure!(opened.writer.commit().is_err(), "a failure is final");
             ensure!(poisoned || self.may_fail(), "a commit fails without a reason: {cause}");
             return Ok(());
@@ -216,9 +216,9 @@ impl Simulation {
         let poisoned = log.poisoned().is_some();
         ensure!(
             sealed.is_ok() || poisoned || log.next_segment_unavailable().is_some(),
-            "no seal: {sealed:?}"
+            "the segment is not sealed: {sealed:?}"
         );
-        ensure!(!poisoned || sealed.is_err() || self.may_fail(), "a seal fails in silence");
+        ensure!(!poisoned || sealed.is_err() || self.may_fail(), "the failure of a seal is not reported");
         Ok(())
     }
 
@@ -226,7 +226,7 @@ impl Simulation {
         let (log, end) = (self.log(), self.log().end());
         match log.checkpoint(self.now()) {
             Ok(_) => self.expected.record_checkpoint(end),
-            Err(error) => ensure!(self.may_fail(), "no checkpoint: {error}"),
+            Err(error) => ensure!(self.may_fail(), "the checkpoint is not saved: {error}"),
         }
         Ok(())
     }
@@ -235,7 +235,7 @@ impl Simulation {
         let (log, end) = (self.log(), self.log().end());
         match log.run_maintenance(self.setup.retention, self.now()) {
             Ok(()) => self.expected.record_checkpoint(end),
-            Err(error) => ensure!(self.may_fail(), "the house is not kept: {error}"),
+            Err(error) => ensure!(self.may_fail(), "maintenance fails: {error}"),
         }
         self.expected.check_backlog_stats(&log)
     }
