@@ -34,10 +34,12 @@ pub(super) fn transfer_coding(headers: &HeaderMap) -> Result<(), Problem> {
     let mut before_last = value.to_str().unwrap_or_default().split(',').map(str::trim).rev().skip(1);
     Err(match before_last.any(malformed) {
         // RFC 9112, section 6.1: a sender must not apply it more than once.
-        true => Problem::new(&problem::MALFORMED_REQUEST, "`chunked` may stand once in Transfer-Encoding."),
+        true => {
+            Problem::new(&problem::MALFORMED_REQUEST, "Transfer-Encoding may contain `chunked` only once.")
+        }
         false => Problem::new(
             &problem::UNSUPPORTED_TRANSFER_CODING,
-            "Send the body with Content-Length, or with Transfer-Encoding: chunked alone.",
+            "Send Content-Length, or `Transfer-Encoding: chunked` without other codings.",
         ),
     })
 }
@@ -152,7 +154,9 @@ pub(super) fn record_key(headers: &HeaderMap, name: &str) -> Result<Bytes, Probl
     let refusal = |detail: String| Problem::new(&problem::BAD_HEADER, detail).field(name.to_owned());
     let header = HeaderName::try_from(name).map_err(|_| refusal("No header has this name.".to_owned()))?;
     let Some(value) = single(headers, &header)? else {
-        return Err(refusal("This header is missing: it is the command's key.".to_owned()));
+        return Err(refusal(
+            "This header is required, because it contains the key of the command.".to_owned(),
+        ));
     };
     if value.is_empty() || value.len() > MAX_KEY_BYTES {
         return Err(refusal(format!("The command's key must have 1 to {MAX_KEY_BYTES} bytes.")));
@@ -179,7 +183,7 @@ pub(super) fn single<'h>(
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        let refusal = Problem::new(&problem::BAD_HEADER, "This header may stand only once.");
+        let refusal = Problem::new(&problem::BAD_HEADER, "This header may occur only once.");
         return Err(refusal.field(name.as_str().to_owned()));
     }
     Ok(first)

@@ -44,11 +44,11 @@ fn duration(uri: &Uri) -> Result<Duration, Problem> {
         let wrong =
             |detail| Err(Problem::new(&problem::BAD_PARAMETER, detail).field(name.clone().into_owned()));
         if name != SECONDS {
-            return wrong("The parameter is `seconds`.");
+            return wrong("The only parameter is `seconds`.");
         }
         match value.parse() {
             Ok(given) if (1..=MOST_SECONDS).contains(&given) => seconds = given,
-            _ => return wrong("A number of seconds, 1 to 60."),
+            _ => return wrong("Send a number of seconds from 1 to 60."),
         }
     }
     Ok(Duration::from_secs(seconds))
@@ -63,7 +63,7 @@ fn attachment(profile: Vec<u8>, disposition: &'static str) -> Answer {
 impl From<ProfileError> for Problem {
     fn from(error: ProfileError) -> Self {
         match error {
-            ProfileError::Busy => Self::new(&problem::PROFILE_RUNNING, "Come again when it is finished."),
+            ProfileError::Busy => Self::new(&problem::PROFILE_RUNNING, "Try again when it is finished."),
             ProfileError::HeapOff => Self::new(
                 &problem::HEAP_PROFILING_OFF,
                 "Start the daemon with _RJEM_MALLOC_CONF=prof:true in its environment.",
@@ -74,7 +74,7 @@ impl From<ProfileError> for Problem {
             ),
             ProfileError::Failed(reason) => {
                 tracing::warn!(event = "profile.failed", error = reason, "a profile could not be taken");
-                Self::new(&problem::INTERNAL, "The profile could not be taken; the log says why.")
+                Self::new(&problem::INTERNAL, "The profile could not be taken. The log has the reason.")
             }
         }
     }

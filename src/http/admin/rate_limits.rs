@@ -47,7 +47,7 @@ pub async fn put(
         "operator changed a rate limit"
     );
     changed.map_err(|error| {
-        let detail = format!("{error}; it will be when the store that daemons share is back.");
+        let detail = format!("{error}. The other daemons follow when Redis is available again.");
         Problem::new(&problem::LIMITS_NOT_SHARED, detail)
     })?;
     Ok(respond::json(&limits.setting(which)))
@@ -55,7 +55,7 @@ pub async fn put(
 
 fn found<'a>(limits: Option<&'a Limits>, name: &str) -> Result<(&'a Limits, Which), Problem> {
     let found = limits.zip(Which::named(name));
-    found.ok_or_else(|| Problem::new(&problem::NOT_FOUND, "There are `login` and `write`."))
+    found.ok_or_else(|| Problem::new(&problem::NOT_FOUND, "The rate limits are `login` and `write`."))
 }
 
 fn invalid(faults: &[Fault]) -> Problem {

@@ -20,7 +20,7 @@ use crate::http::server::guard::Guard;
 use crate::http::server::hosts::AllowedHosts;
 use crate::http::server::route::Route;
 use crate::http::server::service::{MatchedRequest, Service};
-use crate::http::{problem, readiness, respond};
+use crate::http::{problem, problem_page, readiness, respond};
 use crate::metrics::Registry;
 use crate::profile::Profiler;
 use crate::ratelimit::Limits;
@@ -137,7 +137,7 @@ impl Admin {
         match request.parameter {
             "page.json" => Ok(respond::json(&self.page(&request).await)),
             name => files::find(name)
-                .ok_or_else(|| Problem::new(&problem::NOT_FOUND, "There is nothing at this path.")),
+                .ok_or_else(|| Problem::new(&problem::NOT_FOUND, "No resource exists at this path.")),
         }
     }
 
@@ -147,7 +147,7 @@ impl Admin {
         &self,
         ask: impl FnOnce(&dyn AdminService) -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let failed = |_| Problem::new(&problem::INTERNAL, "The figures could not be read.");
+        let failed = |_| Problem::new(&problem::INTERNAL, "The state of the log could not be read.");
         let turn = Arc::clone(&self.looking).lock_owned().await;
         let backend = Arc::clone(&self.backend);
         let asked = tokio::task::spawn_blocking(move || {
@@ -199,6 +199,8 @@ pub enum Endpoint {
     Page,
     /// Its style sheet, script and icon, and its content for the script.
     PageFile,
+    /// The description of a problem code.
+    ProblemPage,
 }
 
 const fn route(
@@ -219,14 +221,20 @@ impl Service for Admin {
         route("GET", "/healthz", "Whether the process answers", Endpoint::Health),
         route("GET", "/readyz", "Whether commands are accepted", Endpoint::Ready),
         route("GET", "/admin/backlog", "State of the backlog", Endpoint::Backlog),
-        route("POST", "/admin/drain/pause", "Workers begin nothing new", Endpoint::Pause),
-        route("POST", "/admin/drain/resume", "Workers go on", Endpoint::Resume),
+        route("POST", "/admin/drain/pause", "Pause delivery", Endpoint::Pause),
+        route("POST", "/admin/drain/resume", "Resume delivery", Endpoint::Resume),
         route("GET", "/admin/ratelimit/{limiter}", "A rate limit: `login` or `write`", Endpoint::Limit),
-        route("PUT", "/admin/ratelimit/{limiter}", "Change it, on all daemons", Endpoint::ChangeLimit),
+        route(
+            "PUT",
+            "/admin/ratelimit/{limiter}",
+            "Change a rate limit on all daemons",
+            Endpoint::ChangeLimit,
+        ),
         route("GET", "/debug/pprof/profile", "CPU profile of `?seconds=N`", Endpoint::CpuProfile),
         route("GET", "/debug/pprof/heap", "Heap profile", Endpoint::HeapProfile),
         route("GET", "/", "Status page", Endpoint::Page),
-        route("GET", "/status/{file}", "What the status page needs", Endpoint::PageFile),
+        route("GET", "/status/{file}", "A file of the status page", Endpoint::PageFile),
+        route("GET", problem_page::PATH, "The description of a problem code", Endpoint::ProblemPage),
     ];
 
     fn metrics(&self) -> &Arc<Metrics> {
@@ -267,6 +275,7 @@ impl Service for Admin {
             Endpoint::HeapProfile => profiles::heap(&self.profiler, &origin(&request)).await,
             Endpoint::Page => Ok(files::html(self.page(&request).await.html())),
             Endpoint::PageFile => self.file(request).await,
+            Endpoint::ProblemPage => problem_page::get(request.parameter),
         }
     }
 }

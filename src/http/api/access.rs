@@ -114,11 +114,11 @@ impl From<AuthError> for Problem {
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         let detail = match error {
-            TokenError::Expired => "The token has expired; refresh it, or log in again.",
+            TokenError::Expired => "The token has expired. Refresh it, or log in again.",
             TokenError::Subject => {
-                "The token's `sub` must have 1 to 255 characters, and no control character among them."
+                "The token's `sub` must have 1 to 255 characters, without control characters."
             }
-            TokenError::Invalid => "The token is not valid, or not any more; log in again.",
+            TokenError::Invalid => "The token is invalid or was revoked. Log in again.",
         };
         Self::new(&problem::INVALID_TOKEN, detail)
     }

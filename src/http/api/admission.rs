@@ -30,7 +30,7 @@ const FIXED_HEADERS: usize = "forebay-command-id".len()
 
 /// The kind of this name.
 pub(super) fn kind<'a>(kinds: &'a Kinds, name: &str) -> Result<&'a Arc<Kind>, Problem> {
-    let unknown = || Problem::new(&problem::UNKNOWN_KIND, "No kind of this name is configured.");
+    let unknown = || Problem::new(&problem::UNKNOWN_KIND, "No kind with this name is configured.");
     kinds.get(name).ok_or_else(unknown)
 }
 
@@ -144,7 +144,8 @@ impl Admission {
             return Ok(());
         }
         self.record_hit.iter().for_each(IntCounter::inc);
-        let detail = format!("As a Kafka record this takes {size} bytes; at most {} pass.", self.message_max);
+        let detail =
+            format!("The Kafka record takes up to {size} bytes. The limit is {} bytes.", self.message_max);
         Err(Problem::new(&problem::RECORD_TOO_LARGE, detail))
     }
 }

@@ -12,13 +12,13 @@ pub const MAX_LINES: usize = 10_000;
 /// Checks each line with `admit`, and returns what that made of them, in order. A full batch takes a tenth of a second.
 pub fn lines<T>(body: &Bytes, mut admit: impl FnMut(Bytes) -> Result<T, Problem>) -> Result<Vec<T>, Problem> {
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(Problem::new(&problem::EMPTY_BATCH, "Send one JSON object a line."));
+        return Err(Problem::new(&problem::EMPTY_BATCH, "Send one JSON object per line."));
     }
     // The last line end is an end, not a beginning.
     let text = body.strip_suffix(b"\n").unwrap_or(body);
     let count = text.iter().filter(|byte| **byte == b'\n').count() + 1;
     if count > MAX_LINES {
-        let detail = format!("A batch may hold at most {MAX_LINES} commands.");
+        let detail = format!("A batch may contain at most {MAX_LINES} commands.");
         return Err(Problem::new(&problem::TOO_MANY_LINES, detail));
     }
     let mut admitted = Vec::with_capacity(count);
@@ -68,7 +68,7 @@ impl Refusals {
     /// `admitted`, if nothing is wrong.
     pub(super) fn or<T>(self, admitted: Vec<T>) -> Result<Vec<T>, Problem> {
         let Some(kind) = self.worst else { return Ok(admitted) };
-        let mut problem = Problem::new(kind, "Nothing of the batch was accepted; see `errors`.");
+        let mut problem = Problem::new(kind, "No command of the batch was accepted. See `errors`.");
         problem.errors = self.errors;
         Err(problem)
     }

@@ -205,12 +205,12 @@ fn problem_of(error: EventError, before: &str) -> Problem {
     let faults = match error {
         EventError::Unreadable(rejection) => return rejection.into(),
         EventError::TooMany => {
-            let detail = format!("A batch may hold at most {MAX_EVENTS} events.");
+            let detail = format!("A batch may contain at most {MAX_EVENTS} events.");
             return Problem::new(&problem::TOO_MANY_LINES, detail);
         }
         EventError::Invalid(faults) => faults,
     };
-    let mut problem = Problem::new(&problem::INVALID_EVENT, "The event is not valid; see `errors`.");
+    let mut problem = Problem::new(&problem::INVALID_EVENT, "The event is not valid. See `errors`.");
     problem.field = faults.first().map(|fault| format!("{before}{}", fault.attribute).into());
     let place = |fault: &Fault| {
         let pointer = if before == "/" { format!("/{}", fault.attribute) } else { String::new() };

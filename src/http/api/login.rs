@@ -69,16 +69,16 @@ impl From<LoginError> for Problem {
             LoginError::Token(error) => error.into(),
             LoginError::Busy(message) => Self::new(&problem::BUSY, message),
             LoginError::Hashing { retry_after } => {
-                let busy = Self::new(&problem::BUSY, "Too many passwords wait to be compared; try again.");
+                let busy = Self::new(&problem::BUSY, "Too many passwords wait to be compared. Try again.");
                 Self { retry_after: Some(retry_after), ..busy }
             }
             LoginError::Limited(limited) => limited.into(),
             LoginError::Database => {
-                Self::new(&problem::DATABASE_UNAVAILABLE, "Nobody was logged in; try again.")
+                Self::new(&problem::DATABASE_UNAVAILABLE, "No login was made. Try again.")
             }
-            LoginError::Stopping => Self::new(&problem::STOPPING, "Nobody was logged in; try again."),
+            LoginError::Stopping => Self::new(&problem::STOPPING, "No login was made. Try again."),
             LoginError::NoKeys => {
-                Self::new(&problem::NOT_FOUND, "Nobody logs in here: there is no key that signs.")
+                Self::new(&problem::NOT_FOUND, "Logins are not available, because no key signs tokens.")
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::http::problem::Problem;
 use crate::http::server::guard::Guard;
 use crate::http::server::route::Route;
 use crate::http::server::service::{MatchedRequest, Service};
-use crate::http::{headers, readiness, respond};
+use crate::http::{headers, problem_page, readiness, respond};
 use crate::kinds::Kinds;
 use crate::telemetry::trace::Tracer;
 
@@ -64,14 +64,14 @@ impl<C: CommandService> Service for Api<C> {
             KIND_PATH,
             "submit",
             Some("command"),
-            "Accept one command, or a batch of one a line",
+            "Accept one command, or a batch with one command per line",
             handler!(Authenticated commands::post),
         ),
         get(
             "/v1/commands/{id}",
             "get_command_status",
             "status",
-            "What became of a command",
+            "Read the status of a command",
             handler!(Optional status::get),
         ),
         write(
@@ -82,8 +82,8 @@ impl<C: CommandService> Service for Api<C> {
             "Register a user",
             handler!(Optional writes::register),
         ),
-        get("/v1/users", "list_users", "users", "The users, page by page", handler!(Admin reads::list)),
-        get("/v1/users/{name}", "get_user", "user", "A user", handler!(SelfOrAdmin reads::get)),
+        get("/v1/users", "list_users", "users", "List users, page by page", handler!(Admin reads::list)),
+        get("/v1/users/{name}", "get_user", "user", "Read a user", handler!(SelfOrAdmin reads::get)),
         write(
             "PUT",
             "/v1/users/{name}",
@@ -114,11 +114,18 @@ impl<C: CommandService> Service for Api<C> {
             "refresh_tokens",
             "refresh",
             "tokens",
-            "Prolong a login",
+            "Exchange a refresh token for new tokens",
             handler!(Public login::refresh),
         ),
         login("/logout", "log_out", "logout", "object", "End a login", handler!(Session login::logout)),
         get("/openapi.json", "get_description", "object", "This description", handler!(Public describe)),
+        get(
+            problem_page::PATH,
+            "explain_error",
+            "text",
+            "Read the description of a problem code: cause and remedy",
+            handler!(Public explain),
+        ),
         get("/healthz", "get_health", "health", "Whether the process answers", handler!(Public health)),
         get("/readyz", "get_readiness", "readiness", "Whether commands are accepted", handler!(Public ready)),
     ];
@@ -155,6 +162,10 @@ async fn describe<C: CommandService>(api: &Api<C>, _: MatchedRequest<'_>) -> Res
         openapi::describe(routes, kinds, api.authenticator.asks())
     };
     Ok(respond::bytes(HeaderValue::from_static(JSON), api.kinds.current().description(describe)))
+}
+
+async fn explain<C: CommandService>(_: &Api<C>, request: MatchedRequest<'_>) -> Result<Answer, Problem> {
+    problem_page::get(request.parameter)
 }
 
 async fn health<C: CommandService>(_: &Api<C>, _: MatchedRequest<'_>) -> Result<Answer, Problem> {

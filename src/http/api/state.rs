@@ -138,5 +138,5 @@ impl<C> Api<C> {
 }
 
 fn nothing_here() -> Problem {
-    Problem::new(&problem::NOT_FOUND, "There is nothing at this path.")
+    Problem::new(&problem::NOT_FOUND, "No resource exists at this path.")
 }

@@ -49,14 +49,14 @@ impl Guard {
         if let Some(Authority { host: Host::Name(name), .. }) = own
             && !self.answers_to(name, head.uri.path())
         {
-            let detail = "This listener does not answer to that host name. Use an address or `localhost`, or add the \
+            let detail = "This listener does not serve this host name. Use an address or `localhost`, or add the \
                           name to [server] allowed_hosts.";
             return Err(Problem::new(&problem::UNKNOWN_HOST, detail).field("Host"));
         }
         if self.own_origin_only && !head.method.is_safe() && is_foreign(&head.headers, own) {
             return Err(Problem::new(
                 &problem::CROSS_SITE,
-                "A page of another origin may change nothing here.",
+                "A web page of another origin may not send this request.",
             ));
         }
         Ok(())

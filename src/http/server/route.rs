@@ -20,7 +20,7 @@ pub struct Route<E: 'static> {
     pub usual: u16,
     /// Schema of its body, for the description of the interface; none: it has none.
     pub body: Option<&'static str>,
-    /// Schema of its usual answer.
+    /// Schema of its usual answer; `text` is plain text, which has none.
     pub answer: &'static str,
     /// What answers it.
     pub endpoint: E,
@@ -56,13 +56,13 @@ fn parameter<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
 
 fn refusal(allowed: &[&str]) -> Problem {
     if allowed.is_empty() {
-        return Problem::new(&problem::NOT_FOUND, "There is nothing at this path.");
+        return Problem::new(&problem::NOT_FOUND, "No resource exists at this path.");
     }
     let mut allow = allowed.join(", ");
     if allowed.contains(&"GET") {
         allow.push_str(", HEAD");
     }
-    let mut refusal = Problem::new(&problem::METHOD_NOT_ALLOWED, format!("This path has {allow}."));
+    let mut refusal = Problem::new(&problem::METHOD_NOT_ALLOWED, format!("This path supports {allow}."));
     refusal.allow = Some(allow);
     refusal
 }

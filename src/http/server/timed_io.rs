@@ -147,13 +147,13 @@ impl<T: Socket> TimedIo<T> {
     fn explain(&self, status: &[u8]) -> Problem {
         match status {
             _ if self.first == Some(TLS_HANDSHAKE) => {
-                Problem::new(&problem::TLS_ON_PLAIN_PORT, "Use http://, or a proxy that terminates TLS.")
+                Problem::new(&problem::TLS_ON_PLAIN_PORT, "Use http://, or configure TLS on the server.")
             }
             _ if self.framing.is_ambiguous() => problem::ambiguous_length(),
             b"414" => Problem::new(&problem::URI_TOO_LONG, "The request target is too long."),
             b"431" => Problem::new(
                 &problem::HEADERS_TOO_LARGE,
-                format!("All headers together may have {} bytes, and be 100.", self.limits.max_headers),
+                format!("At most {} bytes and 100 headers are accepted.", self.limits.max_headers),
             ),
             _ => Problem::new(&problem::MALFORMED_REQUEST, "The request line or a header is malformed."),
         }
@@ -186,7 +186,10 @@ impl<T: Socket> AsyncRead for TimedIo<T> {
             // The request that reads it answers.
             Phase::Body => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Phase::Head if this.first.is_some() => {
-                this.say(&Problem::new(&problem::TIMEOUT, "The head of the request did not arrive in time."));
+                this.say(&Problem::new(
+                    &problem::TIMEOUT,
+                    "The headers of the request did not arrive in time.",
+                ));
             }
             _ => {}
         }

@@ -41,6 +41,18 @@ async fn readiness_says_why_not_and_a_degraded_broker_is_no_reason() {
 }
 
 #[tokio::test]
+async fn the_type_of_a_problem_leads_to_its_description() {
+    for server in [serve().await, serve_admin().await] {
+        let mut client = server.connect().await;
+        let problem = client.get("/nothing", "").await.is_problem(404, "not_found");
+        let page = client.get(problem["type"].as_str().unwrap(), "").await;
+        assert_eq!((page.status, page.header("content-type")), (200, Some("text/plain; charset=utf-8")));
+        assert!(page.body.starts_with("#### not_found\n\nStatus 404, not retryable.\n"), "{}", page.body);
+        client.get("/errors/nothing", "").await.is_problem(404, "not_found");
+    }
+}
+
+#[tokio::test]
 async fn the_operator_sees_and_steers() {
     let server = serve_admin().await;
     let mut client = server.connect().await;

@@ -62,6 +62,7 @@ async fn every_operation_has_a_name_of_its_own_and_says_what_it_needs() {
         [
             "change_password",
             "delete_user",
+            "explain_error",
             "get_command_status",
             "get_description",
             "get_health",

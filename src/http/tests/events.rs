@@ -205,7 +205,7 @@ async fn types_that_a_kind_does_not_take_are_refused() {
     let problem = server.connect().await.post(ORDER, &format!("{LEAST}{lines}"), "{}").await;
     assert_eq!(
         problem.is_problem(415, "unsupported_media_type")["detail"],
-        "This kind takes CloudEvents: application/cloudevents+json, application/cloudevents-batch+json, or ce- headers with \
+        "This kind accepts CloudEvents: application/cloudevents+json, application/cloudevents-batch+json, or ce- headers with \
          data as application/json."
     );
     server.nothing_was_submitted();

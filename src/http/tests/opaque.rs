@@ -60,29 +60,33 @@ async fn bytes_type_and_key_reach_the_log_as_they_were_sent() {
 async fn other_types_are_refused_with_what_the_kind_takes() {
     let server = serve(ByteSize::mib(1)).await;
     for (path, types, detail) in [
-        ("file.store", "application/json", "This kind takes application/avro, application/octet-stream."),
+        ("file.store", "application/json", "This kind accepts application/avro, application/octet-stream."),
         (
             "file.store",
             "application/x-www-form-urlencoded",
-            "This kind takes application/avro, application/octet-stream.",
+            "This kind accepts application/avro, application/octet-stream.",
         ),
-        ("file.store", "application/x-ndjson", "This kind takes application/avro, application/octet-stream."),
+        (
+            "file.store",
+            "application/x-ndjson",
+            "This kind accepts application/avro, application/octet-stream.",
+        ),
         (
             "file.store",
             "application/cloudevents+json",
-            "This kind takes no CloudEvents, or not in this format.",
+            "This kind accepts no CloudEvents, or not in this format.",
         ),
         ("file.store", "nonsense", "Content-Type is not a media type."),
         (
             "mixed.store",
             "application/avro",
-            "This kind takes application/json, text/plain, application/vnd.a+json, or application/x-ndjson for a batch of \
+            "This kind accepts application/json, text/plain, application/vnd.a+json, or application/x-ndjson for a batch of \
              JSON.",
         ),
         (
             "mixed.store",
             "application/json; charset=latin1",
-            "This kind takes application/json, text/plain, application/vnd.a+json, or application/x-ndjson for a batch of \
+            "This kind accepts application/json, text/plain, application/vnd.a+json, or application/x-ndjson for a batch of \
              JSON.",
         ),
         ("order.create", "application/avro", ""),

@@ -124,6 +124,10 @@ pub fn probes() -> Vec<Probe> {
         probe("POST", "/logout", "a token nobody signed", |number| to("/logout", refresh(&forged(number)))),
         probe("POST", "/logout", "12 KiB of a token", |_| to("/logout", refresh(&"x".repeat(LONG_HEADER)))),
         probe("GET", "/openapi.json", "as it is", |_| to("/openapi.json", String::new())),
+        probe("GET", "/errors/{code}", "a code", |_| to("/errors/queue_full", String::new())),
+        probe("GET", "/errors/{code}", "an invented code", |number| {
+            to(&format!("/errors/invented_{number}"), String::new())
+        }),
         probe("GET", "/healthz", "as it is", |_| to("/healthz", String::new())),
         probe("GET", "/readyz", "as it is", |_| to("/readyz", String::new())),
     ]

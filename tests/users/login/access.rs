@@ -19,7 +19,7 @@ enum Access {
 
 use Access::*;
 
-const ROUTES: [(&str, &str, Access); 14] = [
+const ROUTES: [(&str, &str, Access); 15] = [
     ("post", "/v1/commands/order.create", Authenticated),
     ("get", "/v1/commands/{id}", Optional),
     ("post", "/v1/users", Optional),
@@ -32,6 +32,7 @@ const ROUTES: [(&str, &str, Access); 14] = [
     ("post", "/refresh", Public),
     ("post", "/logout", Optional),
     ("get", "/openapi.json", Public),
+    ("get", "/errors/{code}", Public),
     ("get", "/healthz", Public),
     ("get", "/readyz", Public),
 ];

@@ -9,10 +9,10 @@ use crate::http::api::access::Access;
 use crate::http::api::state::JSON;
 use crate::http::server::route::Route;
 
-const IDEMPOTENCY_KEY: &str = "1 to 255 printable ASCII characters, quoted or not. A repetition gets the first answer; \
-                               another body is a conflict (422), or another request where the caller has no token.";
+const IDEMPOTENCY_KEY: &str = "1 to 255 printable ASCII characters, quoted or not. A repeat gets the first response. \
+                               Another body is a conflict (422), or another request if the caller has no token.";
 const WRITE: &str =
-    "202 means that it is on stable storage; Kafka gets it later. `Prefer: wait=N` waits for the outcome.";
+    "202 means that it is on stable storage. Kafka gets it later. `Prefer: wait=N` waits for the outcome.";
 const COMMANDS: &str = "commands";
 const USERS: &str = "users";
 const LOGINS: &str = "logins";
@@ -22,8 +22,8 @@ const DAEMON: &str = "daemon";
 pub fn tags() -> Value {
     let tag = |name: &str, description: &str| json!({"name": name, "description": description});
     json!([
-        tag(COMMANDS, "Commands of the configured kinds, and what became of any command"),
-        tag(USERS, "Users: their changes are commands too"),
+        tag(COMMANDS, "Commands of the configured kinds, and the status of any command"),
+        tag(USERS, "Users, whose changes are commands too"),
         tag(LOGINS, "Tokens for a name and a password"),
         tag(DAEMON, "The daemon itself"),
     ])
@@ -82,8 +82,8 @@ fn tag(path: &str) -> &'static str {
 
 fn remarks<E>(route: &Route<E>, access: Access, asks: bool) -> String {
     let callers = match access {
-        Access::Public => "Everybody may call it.",
-        _ if !asks => "Everybody may call it: this daemon runs in the mode `open`.",
+        Access::Public => "Every client may call it.",
+        _ if !asks => "Every client may call it, because this daemon runs in mode `open`.",
         Access::Optional => "A token is not required, but an invalid one is refused.",
         Access::Authenticated => "Every caller with a valid token may call it.",
         Access::SelfOrAdmin => "The user in the path and administrators may call it.",
@@ -121,7 +121,7 @@ fn parameters<E>(route: &Route<E>) -> Vec<Value> {
         parameters.push(parameter("header", "traceparent", trace, json!({"type": "string"})));
     }
     if route.answer == "users" {
-        let limit = "How many; more than 1000 are 1000.";
+        let limit = "The number of users per page. Numbers above 1000 count as 1000.";
         parameters.push(parameter("query", "limit", limit, json!({"type": "integer", "minimum": 1})));
         let cursor = "`next_cursor` of the previous page.";
         parameters.push(parameter("query", "cursor", cursor, json!({"type": "string"})));
@@ -136,6 +136,7 @@ fn path_parameter(path: &str) -> Option<Value> {
     let description = match name {
         "id" => "The id of the command.",
         "name" => "The name of the user.",
+        "code" => "The `code` of a problem document.",
         _ => return None,
     };
     let mut parameter = parameter("path", name, description, json!({"type": "string"}));

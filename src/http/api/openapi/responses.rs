@@ -10,13 +10,16 @@ use crate::http::api::state::JSON;
 use crate::http::problem;
 use crate::http::server::route::Route;
 
+/// The answer of a route that is plain text.
+const TEXT: &str = "text";
+
 /// All refusals, by the names of their components.
 pub fn components() -> Map<String, Value> {
     let statuses: BTreeSet<u16> = problem::ALL.iter().map(|kind| kind.status).collect();
     let mut components: Map<String, Value> =
         statuses.into_iter().map(|status| (component(status), refusal(status))).collect();
     let any = json!({
-        "description": "Any other refusal (RFC 9457)",
+        "description": "Any other error (RFC 9457)",
         "content": content(problem::MEDIA_TYPE, "problem"),
     });
     components.insert("problem".to_owned(), any);
@@ -35,7 +38,7 @@ pub fn of<E>(route: &Route<E>, access: Access) -> Map<String, Value> {
         _ if !route.is_write() => {}
         Some("command") => {
             let finals = json!({"oneOf": [reference("final_status"), reference("final_batch")]});
-            let when = "After `Prefer: wait=N`: the final status, of a batch one for each line";
+            let when = "After `Prefer: wait=N`: the final status, or one per line of a batch";
             add(200, waited(when, finals));
         }
         Some("new_user") => {
@@ -79,6 +82,8 @@ fn refusals<E>(route: &Route<E>, access: Access) -> BTreeSet<u16> {
         "status" => statuses.extend([404, 503]),
         "tokens" => statuses.extend([401, 404, 429, 503]),
         "users" | "user" => statuses.extend([404, 503]),
+        // No such code.
+        TEXT => statuses.extend([404]),
         _ if access == Access::Optional => statuses.extend([404, 503]),
         _ => {}
     }
@@ -89,6 +94,9 @@ fn refusals<E>(route: &Route<E>, access: Access) -> BTreeSet<u16> {
 }
 
 fn usual<E>(route: &Route<E>) -> Value {
+    if route.answer == TEXT {
+        return json!({"description": "OK", "content": {"text/plain": {"schema": {"type": "string"}}}});
+    }
     if !route.is_write() {
         return json!({"description": "OK", "content": content(JSON, route.answer)});
     }
@@ -97,7 +105,7 @@ fn usual<E>(route: &Route<E>) -> Value {
         accepted[JSON]["schema"] = json!({"oneOf": [reference("accepted"), reference("accepted_batch")]});
     }
     let mut headers = write_headers();
-    headers["Location"] = header("Where its status is; not for a batch");
+    headers["Location"] = header("The address of its status. A batch has none.");
     json!({"description": "On stable storage", "headers": headers, "content": accepted})
 }
 
@@ -107,7 +115,7 @@ fn waited(description: &str, schema: Value) -> Value {
 
 fn write_headers() -> Value {
     json!({
-        "Idempotency-Replayed": header("`true` on a repeat"),
+        "Idempotency-Replayed": header("`true` for a repeat"),
         "Preference-Applied": header("The parts of `Prefer` that were followed"),
     })
 }

@@ -20,7 +20,7 @@ pub fn rejected(status: &Status) -> Problem {
 }
 
 fn taken(field: Cow<'static, str>) -> Problem {
-    Problem::new(&problem::TAKEN, format!("This {field} is taken.")).field(field)
+    Problem::new(&problem::TAKEN, format!("Another user has this {field}.")).field(field)
 }
 
 impl From<UserError> for Problem {
@@ -41,24 +41,24 @@ impl From<UserError> for Problem {
             }
             UserError::UnderWay => Self::new(
                 &problem::UNDER_WAY,
-                "Somebody, perhaps you, is just asking for the same; ask again to see who got it.",
+                "Another request for the same name, e-mail address or phone number is not decided yet. Try again.",
             ),
             UserError::ClockBehind { retry_after } => {
-                let detail = "Nothing was accepted: it would be superseded. An operator has to set the clocks of the \
-                              daemons right.";
+                let detail = "Nothing was accepted, because a newer change of this user would supersede it. An operator must \
+                              synchronise the clocks of the daemons.";
                 Self { retry_after: Some(retry_after), ..Self::new(&problem::CLOCK_BEHIND, detail) }
             }
             UserError::Markers => {
-                Self::new(&problem::MARKERS_UNAVAILABLE, "Nothing was accepted; try again.")
+                Self::new(&problem::MARKERS_UNAVAILABLE, "Nothing was accepted. Try again.")
             }
             UserError::Database => {
-                Self::new(&problem::DATABASE_UNAVAILABLE, "Nothing was accepted; try again.")
+                Self::new(&problem::DATABASE_UNAVAILABLE, "Nothing was accepted. Try again.")
             }
             UserError::Crowded => {
-                Self::new(&problem::OVERLOADED, "Too many commands wait to be checked; try again.")
+                Self::new(&problem::OVERLOADED, "Too many commands wait to be checked. Try again.")
             }
             UserError::Hashing { retry_after } => {
-                let busy = Self::new(&problem::HASHING_BUSY, "Nothing was accepted; try again.");
+                let busy = Self::new(&problem::HASHING_BUSY, "Nothing was accepted. Try again.");
                 Self { retry_after: Some(retry_after), ..busy }
             }
             UserError::Submit(error) => Self::submit(&error, Duration::from_secs(1)),

@@ -35,11 +35,12 @@ pub async fn list<C: CommandService>(
     let refusal = |detail: &'static str, field: &'static str| {
         Problem::new(&problem::BAD_PARAMETER, detail).field(field)
     };
-    let limit = users::page_limit(limit.as_deref())
-        .ok_or_else(|| refusal("A number of users, 1 or more; more than 1000 are 1000.", "limit"))?;
+    let limit = users::page_limit(limit.as_deref()).ok_or_else(|| {
+        refusal("Send a number of users, at least 1. Numbers above 1000 count as 1000.", "limit")
+    })?;
     let page = users.page(cursor.as_deref(), limit).await?;
     let page =
-        page.ok_or_else(|| refusal("Send the `next_cursor` of the page before, as it was.", "cursor"))?;
+        page.ok_or_else(|| refusal("Send the `next_cursor` of the previous page unchanged.", "cursor"))?;
     Ok(respond::sorted_json(&UserPage { users: &page.users, next_cursor: page.next.as_deref() }))
 }
 
@@ -58,12 +59,12 @@ impl Query {
                 "limit" => &mut query.limit,
                 "cursor" => &mut query.cursor,
                 _ => {
-                    let refusal = "There are `limit` and `cursor`, and no other parameters.";
+                    let refusal = "The only parameters are `limit` and `cursor`.";
                     return Err(Problem::new(&problem::BAD_PARAMETER, refusal));
                 }
             };
             if place.replace(value.into_owned()).is_some() {
-                let refusal = Problem::new(&problem::BAD_PARAMETER, "This parameter may stand only once.");
+                let refusal = Problem::new(&problem::BAD_PARAMETER, "This parameter may occur only once.");
                 return Err(refusal.field(name.into_owned()));
             }
         }
