@@ -77,7 +77,9 @@ fn every_route_refuses_the_callers_that_its_description_excludes() {
     assert_eq!(described(http), BTreeMap::from(expected));
     for (method, path, access) in ROUTES {
         let method = &method.to_uppercase();
-        let path_of = |name: &str| path.replace("{name}", name).replace("{id}", "unknown");
+        let path_of = |name: &str| {
+            path.replace("{name}", name).replace("{id}", "unknown").replace("{code}", "queue_full")
+        };
         let path = &path_of("user-1");
         // A body that no route takes: the call has no effect where it is allowed.
         let body = if method == "POST" || method == "PUT" { "[]" } else { "" };
