@@ -37,7 +37,7 @@ pub(super) fn transfer_coding(headers: &HeaderMap) -> Result<(), Problem> {
         true => Problem::new(&problem::MALFORMED_REQUEST, "Use `chunked` only once in Transfer-Encoding."),
         false => Problem::new(
             &problem::UNSUPPORTED_TRANSFER_CODING,
-            "Send the body with Content-Length, or with Transfer-Encoding: chunked alone.",
+            "Send Content-Length, or `Transfer-Encoding: chunked` without other codings.",
         ),
     })
 }

@@ -26,6 +26,7 @@ mod http_response;
 mod media_type;
 mod metrics;
 mod problem;
+mod problem_page;
 mod readiness;
 mod respond;
 mod server;

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::http_response::HttpResponse;
+use super::problem_page;
 use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_RESPONSE};
 use crate::ingest::SubmitError;
 use crate::kinds::Rejection;
@@ -43,57 +44,57 @@ macro_rules! types {
 
 types! {
     MALFORMED_REQUEST "malformed_request" 400 false "The request is not valid HTTP/1.1";
-    AMBIGUOUS_LENGTH "ambiguous_length" 400 false "The request says more than once how long its body is";
+    AMBIGUOUS_LENGTH "ambiguous_length" 400 false "The length of the body is ambiguous";
     TLS_ON_PLAIN_PORT "tls_on_plain_port" 400 false "This port speaks plain HTTP, not TLS";
     TRUNCATED_BODY "truncated_body" 400 false "The body ended before its announced length";
-    MALFORMED_BODY "malformed_body" 400 false "The body is not what its media type says";
-    BAD_HEADER "bad_header" 400 false "A header is not as it must be";
-    BAD_PARAMETER "bad_parameter" 400 false "A parameter of the query is not as it must be";
+    MALFORMED_BODY "malformed_body" 400 false "The body is malformed";
+    BAD_HEADER "bad_header" 400 false "A header is invalid or missing";
+    BAD_PARAMETER "bad_parameter" 400 false "A query parameter is invalid";
     INVALID_EVENT "invalid_event" 400 false "The CloudEvent is not valid";
-    EMPTY_BATCH "empty_batch" 400 false "The batch holds no command";
+    EMPTY_BATCH "empty_batch" 400 false "The batch contains no command";
     WRONG_PASSWORD "wrong_password" 401 false "The old password is wrong";
     WRONG_CREDENTIALS "wrong_credentials" 401 false "The name or the password is wrong";
-    UNAUTHENTICATED "unauthenticated" 401 false "The caller did not say who they are";
+    UNAUTHENTICATED "unauthenticated" 401 false "Authentication is required";
     INVALID_TOKEN "invalid_token" 401 false "The token is not valid";
     CROSS_SITE "cross_site" 403 false "The request comes from a web page of another origin";
-    FORBIDDEN "forbidden" 403 false "This is not the caller's to do";
-    UNKNOWN_KIND "unknown_kind" 404 false "No such kind of command";
+    FORBIDDEN "forbidden" 403 false "The caller is not allowed to do this";
+    UNKNOWN_KIND "unknown_kind" 404 false "No kind of command has this name";
     NOT_FOUND "not_found" 404 false "Not found";
     OTHER_LOG "other_log" 404 false "Another daemon accepted this command";
-    METHOD_NOT_ALLOWED "method_not_allowed" 405 false "The resource does not have this method";
+    METHOD_NOT_ALLOWED "method_not_allowed" 405 false "The path does not support this method";
     HEAP_PROFILING_OFF "heap_profiling_off" 409 false "Heap profiling is off";
-    PROFILE_RUNNING "profile_running" 409 true "Another profile is being taken";
-    TAKEN "taken" 409 false "Somebody else has this";
-    TIMEOUT "timeout" 408 true "The request took too long to arrive";
+    PROFILE_RUNNING "profile_running" 409 true "Another profile is in progress";
+    TAKEN "taken" 409 false "Another user has this value";
+    TIMEOUT "timeout" 408 true "The request did not arrive in time";
     BODY_TOO_LARGE "body_too_large" 413 false "The body is too large";
-    RECORD_TOO_LARGE "record_too_large" 413 false "Kafka would not take a record this large";
-    TOO_MANY_LINES "too_many_lines" 413 false "The batch holds too many commands";
+    RECORD_TOO_LARGE "record_too_large" 413 false "The record is too large for Kafka";
+    TOO_MANY_LINES "too_many_lines" 413 false "The batch contains too many commands";
     URI_TOO_LONG "uri_too_long" 414 false "The request target is too long";
     UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" 415 false "The body's media type or encoding is not supported";
-    UNKNOWN_HOST "unknown_host" 421 false "The listener does not answer to this host name";
-    INVALID_COMMAND "invalid_command" 422 false "The body does not satisfy its kind";
-    INVALID_LIMIT "invalid_limit" 422 false "Members are not as they must be";
-    INVALID_USER "invalid_user" 422 false "Members are not as they must be";
-    REJECTED "rejected" 422 false "The database refused the command";
+    UNKNOWN_HOST "unknown_host" 421 false "The listener does not serve this host name";
+    INVALID_COMMAND "invalid_command" 422 false "The body is not valid for its kind";
+    INVALID_LIMIT "invalid_limit" 422 false "Some fields are invalid";
+    INVALID_USER "invalid_user" 422 false "Some fields are invalid";
+    REJECTED "rejected" 422 false "The database refused the registration";
     IDEMPOTENCY_CONFLICT "idempotency_conflict" 422 false "The idempotency key was used with another body";
     RATE_LIMITED "rate_limited" 429 true "Too many requests";
     HEADERS_TOO_LARGE "headers_too_large" 431 false "The headers are too large or too many";
-    INTERNAL "internal" 500 true "Something went wrong here";
+    INTERNAL "internal" 500 true "Internal error";
     UNSUPPORTED_TRANSFER_CODING "unsupported_transfer_coding" 501 false "The transfer coding is not supported";
-    OVERLOADED "overloaded" 503 true "Too much is going on";
+    OVERLOADED "overloaded" 503 true "The daemon is overloaded";
     QUEUE_FULL "queue_full" 503 true "Too many requests wait for a flush";
     BACKLOG_FULL "backlog_full" 503 true "The backlog is full";
-    POISONED "poisoned" 503 true "The log failed and takes nothing more";
+    POISONED "poisoned" 503 true "The log failed and accepts no more commands";
     STOPPING "stopping" 503 true "The daemon is stopping";
     INDEX_REBUILDING "index_rebuilding" 503 true "The index is being rebuilt";
     UNAVAILABLE "unavailable" 503 true "The log cannot be read at the moment";
     CLOCK_BEHIND "clock_behind" 503 true "A newer change was accepted by a daemon whose clock is ahead";
-    UNDER_WAY "under_way" 503 true "A request for the same is not decided yet";
-    MARKERS_UNAVAILABLE "markers_unavailable" 503 true "The marker store does not answer";
-    DATABASE_UNAVAILABLE "database_unavailable" 503 true "The database does not answer";
+    UNDER_WAY "under_way" 503 true "The outcome of a request is not decided yet";
+    MARKERS_UNAVAILABLE "markers_unavailable" 503 true "The reservation store is unavailable";
+    DATABASE_UNAVAILABLE "database_unavailable" 503 true "The database is unavailable";
     BUSY "busy" 503 true "Too many logins are in progress";
     HASHING_BUSY "hashing_busy" 503 true "Too many passwords wait to be hashed";
-    LIMITS_NOT_SHARED "limits_not_shared" 503 true "Other daemons do not know the change yet";
+    LIMITS_NOT_SHARED "limits_not_shared" 503 true "Other daemons do not have the change yet";
     DISK_FULL "disk_full" 507 true "The disk is full";
 }
 
@@ -143,6 +144,7 @@ pub struct Document<'a> {
     status: u16,
     title: &'static str,
     trace_id: &'a str,
+    /// Refers to the description of the code, relative to the address of the request.
     #[serde(rename = "type")]
     kind: String,
 }
@@ -224,7 +226,7 @@ impl Problem {
             status: self.kind.status,
             title: self.kind.title,
             trace_id,
-            kind: format!("urn:forebay:problem:{}", self.kind.code),
+            kind: problem_page::reference(self.kind.code),
         };
         // Serialising our own documents cannot fail: their keys are strings.
         serde_json::to_vec(&document).unwrap_or_default()
@@ -322,13 +324,13 @@ impl From<Rejection> for Problem {
 impl From<Limited> for Problem {
     fn from(limited: Limited) -> Self {
         if limited.is_too_large {
-            // Coming again would not help.
+            // A retry would not help.
             return Self::new(
                 &TOO_MANY_LINES,
-                "A batch this long is more than the rate limit allows at once.",
+                "The batch has more commands than the rate limit allows at once.",
             );
         }
-        let problem = Self::new(&RATE_LIMITED, "Come again when Retry-After is over.");
+        let problem = Self::new(&RATE_LIMITED, "Repeat the request after the time in Retry-After.");
         Self { retry_after: Some(limited.retry_after), ..problem }
     }
 }
@@ -337,7 +339,9 @@ impl From<StatusError> for Problem {
     fn from(error: StatusError) -> Self {
         match error {
             StatusError::NotFound => Self::new(&NOT_FOUND, "No command has this id."),
-            StatusError::OtherLog => Self::new(&OTHER_LOG, "Ask the daemon that answered 202."),
+            StatusError::OtherLog => {
+                Self::new(&OTHER_LOG, "Send the request to the daemon that answered 202.")
+            }
             // Its text may name files: it belongs into the log, not into an answer.
             StatusError::Unavailable(reason) => {
                 tracing::warn!(
@@ -345,7 +349,7 @@ impl From<StatusError> for Problem {
                     error = reason,
                     "status of a command could not be read"
                 );
-                Self::new(&UNAVAILABLE, "The log could not be read; try again.")
+                Self::new(&UNAVAILABLE, "The log could not be read. Try again.")
             }
         }
     }

@@ -14,7 +14,7 @@ ROOT = pathlib.Path.cwd()
 # These two come with the alert rules and the dashboard.
 MOUNTED_IF_THERE = {"config/prometheus", "config/grafana"}
 # What the programs are made of: code, and files that it includes.
-SOURCES = ("Cargo", "src/", "wal/", "wal-tools/", "config/", "migrations/", "tests/support/")
+SOURCES = ("Cargo", "src/", "wal/", "wal-tools/", "config/", "docs/errors.md", "migrations/", "tests/support/")
 findings = []
 
 
@@ -30,10 +30,16 @@ def context():
     )
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     patterns = [line for line in lines if line and not line.startswith("#")]
-    ignored = lambda file: any(
-        fnmatch.fnmatch(file, pattern) and "/" not in file or file == pattern or file.startswith(pattern + "/")
-        for pattern in patterns
-    )
+
+    def ignored(file):
+        """The last pattern that matches decides. A pattern with `!` includes the file again."""
+        result = False
+        for pattern in patterns:
+            name = pattern.removeprefix("!")
+            if fnmatch.fnmatch(file, name) and "/" not in file or file == name or file.startswith(name + "/"):
+                result = not pattern.startswith("!")
+        return result
+
     files = {file for file in listed.stdout.splitlines() if (ROOT / file).is_file()}
     return files, {file for file in files if not ignored(file)}
 

@@ -21,7 +21,7 @@ use crate::http::server::hosts::AllowedHosts;
 use crate::http::server::route::Route;
 use crate::http::server::service::{MatchedRequest, Service};
 use crate::http::services::AdminService;
-use crate::http::{problem, readiness, respond};
+use crate::http::{problem, problem_page, readiness, respond};
 use crate::metrics::Registry;
 use crate::profile::Profiler;
 use crate::ratelimit::Limits;
@@ -203,6 +203,8 @@ pub enum AdminEndpoint {
     Page,
     /// Style sheet, script and icon of the status page, and its content for the script.
     PageFile,
+    /// The description of a problem code.
+    ProblemPage,
 }
 
 const fn route(
@@ -240,6 +242,7 @@ impl Service for Admin {
         route("GET", "/debug/pprof/heap", "Heap profile", AdminEndpoint::HeapProfile),
         route("GET", "/", "Status page", AdminEndpoint::Page),
         route("GET", "/status/{file}", "Files of the status page", AdminEndpoint::PageFile),
+        route("GET", problem_page::PATH, "Description of a problem code", AdminEndpoint::ProblemPage),
     ];
 
     fn metrics(&self) -> &Arc<Metrics> {
@@ -284,6 +287,7 @@ impl Service for Admin {
             AdminEndpoint::HeapProfile => profiles::heap(&self.profiler, &origin(&request)).await,
             AdminEndpoint::Page => Ok(files::html(self.page(&request).await.html())),
             AdminEndpoint::PageFile => self.file(request).await,
+            AdminEndpoint::ProblemPage => problem_page::get(request.parameter),
         }
     }
 }

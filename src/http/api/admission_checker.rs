@@ -30,7 +30,7 @@ const FIXED_HEADERS: usize = "forebay-command-id".len()
 
 /// The kind with this name. Error: no such kind.
 pub(super) fn kind<'a>(kinds: &'a Kinds, name: &str) -> Result<&'a Arc<Kind>, Problem> {
-    let unknown = || Problem::new(&problem::UNKNOWN_KIND, "No kind of this name is configured.");
+    let unknown = || Problem::new(&problem::UNKNOWN_KIND, "No kind with this name is configured.");
     kinds.get(name).ok_or_else(unknown)
 }
 

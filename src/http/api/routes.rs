@@ -18,7 +18,7 @@ use crate::http::server::guard::Guard;
 use crate::http::server::route::Route;
 use crate::http::server::service::{MatchedRequest, Service};
 use crate::http::services::CommandService;
-use crate::http::{headers, readiness, respond};
+use crate::http::{headers, problem_page, readiness, respond};
 use crate::kinds::Kinds;
 use crate::telemetry::trace::Tracer;
 
@@ -146,6 +146,13 @@ impl<C: CommandService> Service for Api<C> {
         ),
         login("/logout", "log_out", "logout", "object", "Log out", handler!(Session login::logout)),
         get("/openapi.json", "get_description", "object", "Get this description", handler!(Public describe)),
+        get(
+            problem_page::PATH,
+            "explain_error",
+            "text",
+            "Get the description of a problem code: cause and remedy",
+            handler!(Public explain),
+        ),
         get("/healthz", "get_health", "health", "Check that the process responds", handler!(Public health)),
         get(
             "/readyz",
@@ -188,6 +195,13 @@ async fn describe<C: CommandService>(api: &Api<C>, _: MatchedRequest<'_>) -> Res
         openapi::describe(routes, kinds, api.authenticator.requires_token())
     };
     Ok(respond::bytes(HeaderValue::from_static(JSON), api.kinds.current().description(describe)))
+}
+
+async fn explain<C: CommandService>(
+    _: &Api<C>,
+    request: MatchedRequest<'_>,
+) -> Result<HttpResponse, Problem> {
+    problem_page::get(request.parameter)
 }
 
 async fn health<C: CommandService>(_: &Api<C>, _: MatchedRequest<'_>) -> Result<HttpResponse, Problem> {

@@ -20,7 +20,7 @@ pub struct Route<E: 'static> {
     pub success_status: u16,
     /// Schema of the request body, for the OpenAPI description. `None` if the operation has no body.
     pub body: Option<&'static str>,
-    /// Schema of the successful response.
+    /// Schema of the successful response. `text` is plain text, which has no schema.
     pub response_schema: &'static str,
     /// The handler.
     pub endpoint: E,

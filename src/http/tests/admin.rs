@@ -41,6 +41,18 @@ async fn degraded_dependencies_do_not_make_the_daemon_unready() {
 }
 
 #[tokio::test]
+async fn the_type_of_a_problem_leads_to_its_description() {
+    for server in [serve().await, serve_admin().await] {
+        let mut client = server.connect().await;
+        let problem = client.get("/nothing", "").await.assert_problem(404, "not_found");
+        let page = client.get(problem["type"].as_str().unwrap(), "").await;
+        assert_eq!((page.status, page.header("content-type")), (200, Some("text/plain; charset=utf-8")));
+        assert!(page.body.starts_with("#### not_found\n\nStatus 404, not retryable.\n"), "{}", page.body);
+        client.get("/errors/nothing", "").await.assert_problem(404, "not_found");
+    }
+}
+
+#[tokio::test]
 async fn operator_can_show_and_control_the_drain() {
     let server = serve_admin().await;
     let mut client = server.connect().await;

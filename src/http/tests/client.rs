@@ -39,7 +39,8 @@ impl Reply {
         let document = self.json();
         assert_eq!(document["code"], code, "{self:?}");
         assert_eq!(document["status"], status);
-        for member in ["type", "title", "detail", "trace_id"] {
+        assert_eq!(document["type"], format!("/errors/{code}"), "{self:?}");
+        for member in ["title", "detail", "trace_id"] {
             assert!(document[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {self:?}");
         }
         assert!(document["retryable"].is_boolean());

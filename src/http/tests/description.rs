@@ -62,6 +62,7 @@ async fn operations_have_stable_unique_names_and_security() {
         [
             "change_password",
             "delete_user",
+            "explain_error",
             "get_command_status",
             "get_description",
             "get_health",

@@ -137,6 +137,10 @@ pub fn anonymous_requests() -> Vec<AnonymousRequest> {
         }),
         probe("POST", "/logout", "12 KiB of a token", |_| to("/logout", refresh(&"x".repeat(LONG_HEADER)))),
         probe("GET", "/openapi.json", "as it is", |_| to("/openapi.json", String::new())),
+        probe("GET", "/errors/{code}", "a code", |_| to("/errors/queue_full", String::new())),
+        probe("GET", "/errors/{code}", "an invented code", |number| {
+            to(&format!("/errors/invented_{number}"), String::new())
+        }),
         probe("GET", "/healthz", "as it is", |_| to("/healthz", String::new())),
         probe("GET", "/readyz", "as it is", |_| to("/readyz", String::new())),
     ]

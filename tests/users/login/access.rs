@@ -19,7 +19,7 @@ enum Access {
 
 use Access::*;
 
-const ROUTES: [(&str, &str, Access); 14] = [
+const ROUTES: [(&str, &str, Access); 15] = [
     ("post", "/v1/commands/order.create", Authenticated),
     ("get", "/v1/commands/{id}", Optional),
     ("post", "/v1/users", Optional),
@@ -32,6 +32,7 @@ const ROUTES: [(&str, &str, Access); 14] = [
     ("post", "/refresh", Public),
     ("post", "/logout", Optional),
     ("get", "/openapi.json", Public),
+    ("get", "/errors/{code}", Public),
     ("get", "/healthz", Public),
     ("get", "/readyz", Public),
 ];
@@ -76,7 +77,9 @@ fn every_route_rejects_the_callers_its_description_excludes() {
     assert_eq!(described(http), BTreeMap::from(expected));
     for (method, path, access) in ROUTES {
         let method = &method.to_uppercase();
-        let path_of = |name: &str| path.replace("{name}", name).replace("{id}", "unknown");
+        let path_of = |name: &str| {
+            path.replace("{name}", name).replace("{id}", "unknown").replace("{code}", "queue_full")
+        };
         let path = &path_of("user-1");
         // A body that no route accepts: a permitted call has no effect.
         let body = if method == "POST" || method == "PUT" { "[]" } else { "" };

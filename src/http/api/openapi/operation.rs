@@ -138,6 +138,7 @@ fn path_parameter(path: &str) -> Option<Value> {
     let description = match name {
         "id" => "The id of the command.",
         "name" => "The name of the user.",
+        "code" => "The `code` of a problem document.",
         _ => return None,
     };
     let mut parameter = parameter("path", name, description, json!({"type": "string"}));

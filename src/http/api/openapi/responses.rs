@@ -10,6 +10,9 @@ use crate::http::api::state::JSON;
 use crate::http::problem;
 use crate::http::server::route::Route;
 
+/// The schema name of a response in plain text.
+const TEXT: &str = "text";
+
 /// Error responses by the name of their component.
 pub fn components() -> Map<String, Value> {
     let statuses: BTreeSet<u16> = problem::ALL.iter().map(|kind| kind.status).collect();
@@ -80,6 +83,8 @@ fn refusals<E>(route: &Route<E>, access: Access) -> BTreeSet<u16> {
         "status" => statuses.extend([404, 503]),
         "tokens" => statuses.extend([401, 404, 429, 503]),
         "users" | "user" => statuses.extend([404, 503]),
+        // No such code.
+        TEXT => statuses.extend([404]),
         _ if access == Access::Optional => statuses.extend([404, 503]),
         _ => {}
     }
@@ -90,6 +95,9 @@ fn refusals<E>(route: &Route<E>, access: Access) -> BTreeSet<u16> {
 }
 
 fn usual<E>(route: &Route<E>) -> Value {
+    if route.response_schema == TEXT {
+        return json!({"description": "OK", "content": {"text/plain": {"schema": {"type": "string"}}}});
+    }
     if !route.is_write() {
         return json!({"description": "OK", "content": content(JSON, route.response_schema)});
     }
