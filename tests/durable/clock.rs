@@ -1,4 +1,4 @@
-//! A wall clock that is wrong for a while.
+//! A wall clock that is temporarily wrong.
 
 use std::path::Path;
 
@@ -12,19 +12,19 @@ use support::kafka::{ClusterOptions, Jars, Kafka};
 use support::process::Forebay;
 use support::{scratch, services, wait};
 
-/// Further ahead than a broker lets a record's time be (`message.timestamp.after.max.ms`, an hour by default).
+/// Seconds ahead, more than a broker accepts for a record (`message.timestamp.after.max.ms`, one hour by default).
 const AHEAD_S: i64 = 3 * 3_600;
 
-/// Longer than any test waits.
+/// Seconds behind, more than any test waits.
 const BEHIND_S: i64 = 3 * 3_600;
 
-/// What the daemon thinks the time is: ids and instants of new commands come from it.
+/// The time by the daemon's clock, from which ids and times of new commands come.
 fn accepted_at(forebay: &Forebay) -> String {
     let answer = forebay.http().post("/v1/commands/order.create", r#"{"id":"probe","amount":1}"#).unwrap();
     answer.json()["accepted_at"].as_str().unwrap().to_owned()
 }
 
-/// A broker, a daemon with a clock of its own, and load on it.
+/// Starts a broker, a daemon with its own clock, and a load.
 fn begin(kafka: &Jars, home: &Path) -> (Kafka, Forebay, FakeClock, Load) {
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 3, 1, &[]);
@@ -36,20 +36,20 @@ fn begin(kafka: &Jars, home: &Path) -> (Kafka, Forebay, FakeClock, Load) {
 }
 
 #[test]
-fn a_clock_hours_ahead_for_a_while_costs_no_record() {
-    let Some(kafka) = services::kafka("a_clock_hours_ahead_for_a_while_costs_no_record") else { return };
+fn a_clock_hours_ahead_loses_no_record() {
+    let Some(kafka) = services::kafka("a_clock_hours_ahead_loses_no_record") else { return };
     let home = scratch::dir("clock");
     let (cluster, mut forebay, clock, load) = begin(&kafka, home.path());
     let before = accepted_at(&forebay);
     clock.set(AHEAD_S);
     wait::until_true("the daemon's clock is ahead", LONG, || accepted_at(&forebay)[..13] > before[..13]);
     load.await_accepted(1_000);
-    // Refused by the broker, not dead: the clock is at fault, and may be set right.
+    // The broker rejects these records, but they wait: the clock is the cause, and may be corrected.
     wait::until_true("records wait", LONG, || {
         backlog_value(&forebay, "backlog") > 500 || backlog_value(&forebay, "dead") > 0
     });
     assert_eq!(backlog_value(&forebay, "dead"), 0, "{}", forebay.log());
-    // Set right by a restart.
+    // The clock is corrected during a restart.
     let sent = load.stop();
     forebay.kill();
     clock.set(0);
@@ -64,19 +64,20 @@ fn a_clock_hours_ahead_for_a_while_costs_no_record() {
     assert!(forebay.terminate().success());
 }
 
-/// librdkafka waits until a time of day (its issue 2145): set back by hours, such a wait lasts as much longer.
+/// librdkafka waits until an absolute wall-clock time (its issue 2145). After the clock is set back by hours, such a
+/// wait takes hours longer.
 #[test]
-fn a_clock_set_back_by_hours_ends_the_daemon_and_the_next_start_goes_on() {
-    let test = "a_clock_set_back_by_hours_ends_the_daemon_and_the_next_start_goes_on";
+fn a_clock_set_back_by_hours_ends_the_daemon() {
+    let test = "a_clock_set_back_by_hours_ends_the_daemon";
     let Some(kafka) = services::kafka(test) else { return };
     let home = scratch::dir("clock");
     let (cluster, mut forebay, clock, load) = begin(&kafka, home.path());
-    // Without a broker there are waits to be made longer: for the next attempt to connect.
+    // Without a broker, librdkafka waits for its next attempt to connect. This wait would become longer.
     cluster.broker(1).kill();
     load.await_accepted(500);
     clock.set(-BEHIND_S);
     let code = forebay.wait(LONG).code();
-    assert_eq!(code, Some(1), "a code after which a service manager starts it again: {}", forebay.log());
+    assert_eq!(code, Some(1), "the service manager restarts it after this exit code: {}", forebay.log());
     let said = forebay.log();
     assert!(said.contains("the system clock was set back by 10"), "{said}");
     cluster.broker(1).start();

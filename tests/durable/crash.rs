@@ -1,4 +1,4 @@
-//! `kill -9` under load, again and again.
+//! Repeated `kill -9` under load.
 
 use crate::daemon::{await_drained, forebay};
 use crate::load::{Load, LoadOptions};
@@ -8,7 +8,7 @@ use support::delivery_check::check;
 use support::kafka::ClusterOptions;
 use support::services;
 
-/// Enough to meet every phase of commit, rotation, checkpoint and recovery now and then; a minute in all.
+/// Number of kills: enough to hit every phase of commit, rotation, checkpoint and recovery. They take a minute.
 const KILLS: u64 = 30;
 
 #[test]
@@ -20,7 +20,7 @@ fn every_202_is_in_kafka_after_thirty_kills_under_load() {
     forebay.start();
     let load = Load::start(&LoadOptions::new(forebay.address()));
     for kill in 0..KILLS {
-        // A different amount of work each time, so that no two kills meet the same phase.
+        // A different amount of work each time, so that kills hit different phases.
         load.await_accepted(50 + 97 * kill % 700);
         forebay.kill();
         forebay.start();

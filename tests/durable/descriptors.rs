@@ -1,4 +1,4 @@
-//! A process that may open few files, and clients that keep their connections open.
+//! A process with a low limit of open files, and clients that keep their connections open.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use crate::daemon::{LONG, backlog_value, forebay};
 use support::http::Client;
 use support::wait;
 
-/// How often this bound was hit, asked over a connection that is open already.
+/// Returns how often this bound was hit. The request uses an open connection.
 fn hit(admin: &mut Client, bound: &str) -> f64 {
     let text = admin.get("/metrics").unwrap().text();
     let name = format!("forebay_bound_hit_total{{bound=\"{bound}\"}} ");
@@ -16,27 +16,27 @@ fn hit(admin: &mut Client, bound: &str) -> f64 {
 
 #[test]
 fn idle_clients_do_not_take_the_descriptors_of_the_log() {
-    // Nobody listens there, so that every segment stays.
+    // No broker listens there, so every segment is retained.
     let mut forebay = forebay("127.0.0.1:9").through("prlimit", &["--nofile=256:256"]);
     forebay.start();
     let (mut client, mut admin) = (forebay.http(), forebay.admin_http());
     assert_eq!(client.get("/readyz").unwrap().status, 200);
     assert_eq!(hit(&mut admin, "connections") + hit(&mut admin, "accept"), 0.0);
-    // Each has had one answer, and may be idle for two minutes.
+    // Each has received one response, and may then be idle for two minutes.
     let idle: Vec<_> = (0..400)
         .map(|_| {
             let mut connection = TcpStream::connect(forebay.address()).unwrap();
-            // One that is turned away is closed by then.
+            // A refused connection may be closed already.
             let _ = connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
             connection
         })
         .collect();
-    wait::until_true("the daemon takes no more connections", LONG, || {
+    wait::until_true("the daemon refuses connections", LONG, || {
         hit(&mut admin, "connections") + hit(&mut admin, "accept") > 0.0
     });
     let filling = "x".repeat(100_000);
     let mut accepted = 0;
-    wait::until_true("segments are changed", LONG, || {
+    wait::until_true("segments are rotated", LONG, || {
         let body = format!(r#"{{"id":"o-{accepted}","amount":1,"filling":"{filling}"}}"#);
         let answer = client.post("/v1/commands/order.create", &body).unwrap();
         match answer.status {

@@ -1,4 +1,4 @@
-//! A disk that fills up, and empties again.
+//! A disk that becomes full, and free again.
 
 use std::path::Path;
 
@@ -28,8 +28,8 @@ fn refused(forebay: &Forebay) -> bool {
 }
 
 #[test]
-fn a_full_disk_is_507_while_draining_goes_on_and_ends_by_itself() {
-    let Some(kafka) = services::kafka("a_full_disk_is_507_while_draining_goes_on_and_ends_by_itself") else {
+fn a_full_disk_gives_507_until_records_are_delivered() {
+    let Some(kafka) = services::kafka("a_full_disk_gives_507_until_records_are_delivered") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single());
@@ -45,7 +45,7 @@ fn a_full_disk_is_507_while_draining_goes_on_and_ends_by_itself() {
     let mut plan = LoadOptions::new(forebay.address());
     plan.padding_bytes = 4_000;
     let load = Load::start(&plan);
-    // Some delivered segments, so that there is something to yield.
+    // Some delivered segments, which the daemon can delete early.
     load.await_accepted(1_500);
     let first = load.stop();
     await_drained(&forebay);
@@ -53,7 +53,7 @@ fn a_full_disk_is_507_while_draining_goes_on_and_ends_by_itself() {
     cluster.broker(1).stop();
     let load = Load::start(&plan);
     wait::until_true("the disk is full", LONG, || refused(&forebay));
-    assert_eq!(segments(&log, "acked"), 0, "what was kept for replay yielded to acceptance");
+    assert_eq!(segments(&log, "acked"), 0, "delivered segments are deleted early for new commands");
     assert_eq!(forebay.http().get("/readyz").unwrap().status, 503);
     let second = load.stop();
     let waiting = backlog_value(&forebay, "backlog");
@@ -67,7 +67,7 @@ fn a_full_disk_is_507_while_draining_goes_on_and_ends_by_itself() {
         .into_iter()
         .filter(|record| !record.text().contains("\"probe\""))
         .collect();
-    // Two loads number their keys from 0 each: told apart by where the second begins.
+    // Both loads number their keys from 0. The command ids distinguish them.
     let split = first.values().flatten().flatten().count();
     let (early, late): (Vec<_>, Vec<_>) = {
         let ids: std::collections::HashSet<_> = first.values().flatten().flatten().cloned().collect();

@@ -1,4 +1,4 @@
-//! A newcomer's first minute, with no configuration at all, and the same on a real broker.
+//! The first minute of a new user, without configuration, and the same with a real broker.
 
 use crate::daemon::{LONG, await_drained, embedded_broker, forebay};
 use support::admin::Admin;
@@ -35,7 +35,7 @@ fn await_sent(forebay: &Forebay, location: &str) -> serde_json::Value {
 }
 
 #[test]
-fn embedded_mode_accepts_delivers_and_delivers_again_after_kill_9() {
+fn embedded_mode_delivers_again_after_kill_9() {
     let mut forebay = Forebay::new(env!("CARGO_BIN_EXE_forebay"));
     forebay.start();
     let location = accept_order(&forebay, "o-1");
@@ -53,14 +53,17 @@ fn embedded_mode_accepts_delivers_and_delivers_again_after_kill_9() {
     accept_order(&forebay, "o-2");
     let records = read_until(&embedded_broker(&forebay), "orders.v1", LONG, |records| records.len() >= 2);
     let ids: Vec<_> = records.iter().map(|record| record.key.clone().unwrap()).collect();
-    assert!(ids.contains(&b"o-1".to_vec()), "the topic died with the process and was filled again");
+    assert!(
+        ids.contains(&b"o-1".to_vec()),
+        "the embedded topic was lost with the process, and its records were delivered again"
+    );
     await_sent(&forebay, &location);
     assert!(forebay.terminate().success());
 }
 
 #[test]
-fn a_real_broker_gets_the_record_and_the_status_says_where() {
-    let Some(kafka) = services::kafka("a_real_broker_gets_the_record_and_the_status_says_where") else {
+fn a_status_names_the_position_on_a_real_broker() {
+    let Some(kafka) = services::kafka("a_status_names_the_position_on_a_real_broker") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single());
@@ -74,10 +77,11 @@ fn a_real_broker_gets_the_record_and_the_status_says_where() {
     assert_eq!(status["kafka"]["partition"], records[0].partition);
     assert_eq!(status["kafka"]["offset"], records[0].offset);
     await_drained(&forebay);
-    // Also after a kill, while Kafka is away, and with nothing sent twice: the checkpoint knew.
-    wait::until_true("a checkpoint says so", LONG, || {
-        let figures = crate::daemon::backlog(&forebay);
-        figures["checkpoint_watermark_lsn"].as_u64().is_none_or(|lsn| lsn >= 2)
+    // The status is also known after a kill while Kafka is unavailable, and nothing is sent twice, because a
+    // checkpoint records the delivery.
+    wait::until_true("a checkpoint records the delivery", LONG, || {
+        let stats = crate::daemon::backlog(&forebay);
+        stats["checkpoint_watermark_lsn"].as_u64().is_none_or(|lsn| lsn >= 2)
     });
     forebay.restart();
     cluster.broker(1).kill();

@@ -1,4 +1,4 @@
-//! The flush itself, watched and broken from outside by `strace`.
+//! The flush itself, traced and made to fail by `strace`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,13 +16,13 @@ use support::kafka::ClusterOptions;
 use support::process::Forebay;
 use support::{scratch, services};
 
-/// The daemon behind a script that starts it under `strace` while a flag file is there.
+/// The daemon behind a script that starts it under `strace` while a flag file exists.
 struct TracedDaemon {
     home: TempDir,
 }
 
 impl TracedDaemon {
-    /// `strace -D` keeps the daemon the test's own child, to be signalled and waited for as such.
+    /// With `strace -D` the daemon remains a child of the test, which can signal it and wait for it.
     fn new(arguments: &str) -> Self {
         let home = scratch::dir("strace");
         let (trace, flag) = (home.path().join("trace"), home.path().join("flag"));
@@ -61,14 +61,13 @@ fn daemon(binary: &Path, bootstrap: &str) -> Forebay {
 }
 
 #[test]
-fn a_failed_fdatasync_is_final_and_costs_nothing_that_was_acknowledged() {
-    let Some(kafka) = services::kafka("a_failed_fdatasync_is_final_and_costs_nothing_that_was_acknowledged")
-    else {
+fn a_failed_fdatasync_is_final_and_loses_no_acknowledged_command() {
+    let Some(kafka) = services::kafka("a_failed_fdatasync_is_final_and_loses_no_acknowledged_command") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 3, 1, &[]);
-    // Counted for each thread by itself: the thread that fills segments stays below it, the commit thread does not.
+    // The count is per thread. The thread that preallocates segments stays below it; the commit thread exceeds it.
     let watched = TracedDaemon::new("-e trace=fdatasync -e inject=fdatasync:error=EIO:when=120+");
     let mut forebay = daemon(&watched.binary(), &cluster.bootstrap());
     forebay.start();
@@ -76,14 +75,14 @@ fn a_failed_fdatasync_is_final_and_costs_nothing_that_was_acknowledged() {
     let status = forebay.wait(LONG);
     assert_eq!(status.code(), Some(74), "{}", forebay.log());
     let accepted = load.accepted();
-    assert!(forebay.log().contains("Input/output error"), "the log says what failed:\n{}", forebay.log());
+    assert!(forebay.log().contains("Input/output error"), "the log names the error:\n{}", forebay.log());
     watched.off();
     forebay.start();
     load.await_accepted(200);
     let sent = load.stop();
     await_drained(&forebay);
     println!("{accepted} before the failure; {}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
-    // In the trace the first failure is the commit thread's last flush: there was no second try.
+    // In the trace the first failure is the commit thread's last flush: the flush is not retried.
     let trace = watched.trace();
     let failed: Vec<_> = trace.lines().filter(|line| line.contains("EIO")).collect();
     let thread = failed[0].split_whitespace().next().unwrap();
@@ -92,7 +91,7 @@ fn a_failed_fdatasync_is_final_and_costs_nothing_that_was_acknowledged() {
     assert!(forebay.terminate().success());
 }
 
-/// Line numbers of a trace: where a record was written, where the flush after it came back, where its 202 left.
+/// Line numbers in a trace: the write of a record, the return of the next flush, and the send of its 202.
 struct FlushOrder {
     written: usize,
     flushed: usize,
@@ -113,8 +112,8 @@ fn order(lines: &[&str], mark: &str, id: &str) -> FlushOrder {
 }
 
 #[test]
-fn every_202_leaves_after_the_flush_that_covers_its_record() {
-    let Some(kafka) = services::kafka("every_202_leaves_after_the_flush_that_covers_its_record") else {
+fn every_202_is_sent_after_the_flush_of_its_record() {
+    let Some(kafka) = services::kafka("every_202_is_sent_after_the_flush_of_its_record") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single());

@@ -1,6 +1,6 @@
-//! The promise, tested on the real binary and a real Apache Kafka: what was answered 202 arrives, in the order of its
-//! key, whatever happens in between.
-// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+//! Tests of the main guarantee, with the real binary and a real Apache Kafka: every command with a 202 is delivered,
+//! in the order of its key, whatever fails in between.
+// A failed step of a test's preparation ends the test with its message. No caller could handle the error.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use support::{daemon, load};

@@ -1,4 +1,4 @@
-//! The order of a key while its topic changes: partitions are added, the topic is deleted and made again.
+//! The order of a key while its topic changes: partitions are added, the topic is deleted and recreated.
 
 use std::time::Duration;
 
@@ -13,23 +13,24 @@ use support::delivery_check::{check, out_of_order};
 use support::kafka::ClusterOptions;
 use support::{services, wait};
 
-/// The number of records a partition has had.
+/// The number of records that a partition has received.
 fn end_of(bootstrap: &str, partition: i32) -> i64 {
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", bootstrap).set("group.id", "end").create().unwrap();
     consumer.fetch_watermarks("orders.v1", partition, Duration::from_secs(5)).map_or(0, |(_, end)| end)
 }
 
-/// Records held under the old number of partitions were overtaken by records that were sent under the new one.
+/// Regression: parked records, assigned with the old number of partitions, were overtaken by records sent with the new
+/// one.
 #[test]
-fn records_held_while_partitions_are_added_are_not_overtaken() {
-    let Some(kafka) = services::kafka("records_held_while_partitions_are_added_are_not_overtaken") else {
+fn records_parked_while_partitions_are_added_are_not_overtaken() {
+    let Some(kafka) = services::kafka("records_parked_while_partitions_are_added_are_not_overtaken") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::three());
     let bootstrap = cluster.bootstrap();
     let admin = Admin::new(&bootstrap);
-    // One replica each: with its broker gone, a partition has no leader.
+    // One replica each: without its broker, a partition has no leader.
     admin.create_topic("orders.v1", 2, 1, &[("min.insync.replicas", "1")]);
     let mut forebay = forebay(&bootstrap)
         .set("drain.workers", 2)
@@ -40,31 +41,31 @@ fn records_held_while_partitions_are_added_are_not_overtaken() {
     let gone = admin.leader("orders.v1", 1).unwrap();
     cluster.broker(gone).kill();
     let parked = || metric_if_any(&forebay, "forebay_drain_parked{topic=\"orders.v1\"}");
-    wait::until_true("records of the partition are held", LONG, || {
+    wait::until_true("records of the partition are parked", LONG, || {
         parked().is_some_and(|count| count > 100.0)
     });
     admin.add_partitions("orders.v1", 6);
-    // The broker that is gone may lead some of them, too.
+    // The stopped broker may lead some of them, too.
     let used = || (2..6).filter(|n| end_of(&bootstrap, *n) > 20).count();
     wait::until_true("new partitions are used", LONG, || used() >= 2);
     let sent = load.stop();
     cluster.broker(gone).start();
     await_drained(&forebay);
     let mut records = read_all(&bootstrap, "orders.v1");
-    // A key's records lie in two partitions.
+    // The records of a key are in two partitions.
     records.sort_by_key(|record| record.timestamp);
     println!("partitions added: {}", check(&sent, &records));
     assert!(forebay.terminate().success());
 }
 
-/// In 8 of 58 rounds the first record of a key that waited arrived behind later ones.
+/// Regression: in 8 of 58 rounds the first waiting record of a key arrived after later ones.
 #[test]
-fn a_topic_made_again_gets_the_records_of_each_key_in_order() {
+fn a_recreated_topic_gets_each_keys_records_in_order() {
     const ROUNDS: usize = 12;
-    let Some(kafka) = services::kafka("a_topic_made_again_gets_the_records_of_each_key_in_order") else {
+    let Some(kafka) = services::kafka("a_recreated_topic_gets_each_keys_records_in_order") else {
         return;
     };
-    // Else the daemon's question makes the topic before the test does.
+    // Otherwise the daemon's metadata request creates the topic before the test does.
     let cluster = kafka.start(ClusterOptions::single().set("auto.create.topics.enable", "false"));
     let bootstrap = cluster.bootstrap();
     let admin = Admin::new(&bootstrap);

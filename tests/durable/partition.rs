@@ -1,4 +1,4 @@
-//! One partition unavailable while the others flow.
+//! One unavailable partition, while the others are delivered.
 
 use crate::daemon::{LONG, await_drained, backlog_value, forebay, metric, resident};
 use crate::load::{Load, LoadOptions};
@@ -11,13 +11,13 @@ use support::{services, wait};
 const SENT: &str = "forebay_drain_sent_total{topic=\"orders.v1\"}";
 
 #[test]
-fn a_partition_without_a_leader_holds_back_its_own_records_only() {
-    let Some(kafka) = services::kafka("a_partition_without_a_leader_holds_back_its_own_records_only") else {
+fn a_partition_without_leader_delays_only_its_own_records() {
+    let Some(kafka) = services::kafka("a_partition_without_leader_delays_only_its_own_records") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::three());
     let admin = Admin::new(&cluster.bootstrap());
-    // One replica each: with its broker gone, a partition has no leader.
+    // One replica each: without its broker, a partition has no leader.
     admin.create_topic("orders.v1", 3, 1, &[("min.insync.replicas", "1")]);
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.workers", 2);
     forebay.start();
@@ -32,7 +32,7 @@ fn a_partition_without_a_leader_holds_back_its_own_records_only() {
     load.await_accepted(30_000);
     let late = resident(&forebay);
     let sent = load.stop();
-    // Everything of the other two partitions arrives: what is left stands still, and is one partition's alone.
+    // All records of the other two partitions are delivered. The rest waits, and belongs to one partition.
     let accepted = sent.values().flatten().count() as u64;
     wait::until_true("the other partitions are delivered", LONG, || {
         metric(&forebay, SENT) as u64 > accepted / 2 && backlog_value(&forebay, "backlog") < accepted * 6 / 10
@@ -43,6 +43,6 @@ fn a_partition_without_a_leader_holds_back_its_own_records_only() {
     cluster.broker(gone).start();
     await_drained(&forebay);
     let counts = check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"));
-    println!("partition: {left} held back, memory {early} → {late} bytes, {counts}");
+    println!("partition: {left} parked, memory {early} → {late} bytes, {counts}");
     assert!(forebay.terminate().success());
 }

@@ -1,4 +1,5 @@
-//! Records and topics that Kafka refuses: only the culprit dies, order holds, and what is mended arrives.
+//! Records and topics that Kafka rejects. Only poison records become dead letters, the order is preserved, and
+//! requeued records are delivered after the cause is fixed.
 
 use std::sync::Arc;
 
@@ -17,14 +18,14 @@ use support::kafka::{ClusterOptions, Resource};
 use support::process::Forebay;
 use support::{services, wait};
 
-/// Sends numbered records for a few keys; `filling(n)` says how large.
+/// Sends numbered records for a few keys, with `filling(n)` bytes of filling each.
 fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> usize) -> SentCommands {
     let mut sent = SentCommands::new();
     send_more(forebay, &mut sent, kind, records, filling);
     sent
 }
 
-/// The same, after what was sent before.
+/// Sends more records after those in `sent`.
 fn send_more(
     forebay: &Forebay,
     sent: &mut SentCommands,
@@ -56,21 +57,21 @@ fn is_rejected(n: u64) -> bool {
 }
 
 #[test]
-fn only_the_records_a_topic_refuses_become_dead_letters() {
-    let Some(kafka) = services::kafka("only_the_records_a_topic_refuses_become_dead_letters") else { return };
+fn only_rejected_records_become_dead_letters() {
+    let Some(kafka) = services::kafka("only_rejected_records_become_dead_letters") else { return };
     let cluster = kafka.start(ClusterOptions::single());
     let admin = Admin::new(&cluster.bootstrap());
-    // Far below `batch_size`, and below what a few good records take together.
+    // Far below `batch_size`, and below the size of a few good records together.
     admin.create_topic("orders.v1", 2, 1, &[("max.message.bytes", "3000")]);
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.workers", 2).set("kafka.compression", "none");
-    // Paused first, so that good and bad ones wait together and make large batches.
+    // Paused first, so that good and bad records wait together and form large batches.
     forebay.start();
     forebay.admin_http().post("/admin/drain/pause", "").unwrap();
     let mut sent = send(&forebay, "order.create", 400, |n| if is_rejected(n) { 5_000 } else { 200 });
     forebay.admin_http().post("/admin/drain/resume", "").unwrap();
     await_drained(&forebay);
-    let culprits = (0..400).filter(|&n| is_rejected(n)).count() as u64;
-    assert_eq!(backlog_value(&forebay, "dead"), culprits, "{}", forebay.log());
+    let rejected = (0..400).filter(|&n| is_rejected(n)).count() as u64;
+    assert_eq!(backlog_value(&forebay, "dead"), rejected, "{}", forebay.log());
     let mut dead = Vec::new();
     let mut http = forebay.http();
     for n in (0..400).filter(|&n| is_rejected(n)) {
@@ -82,7 +83,7 @@ fn only_the_records_a_topic_refuses_become_dead_letters() {
         dead.push(id);
     }
     println!("poison: {}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
-    // Requeued after the cause is mended, they arrive under their own ids.
+    // Requeued after the cause is fixed, they are delivered under their own ids.
     admin.set_topic_config("orders.v1", &[("max.message.bytes", "1000000")]);
     requeue_all(&forebay);
     await_drained(&forebay);
@@ -95,7 +96,7 @@ fn only_the_records_a_topic_refuses_become_dead_letters() {
     assert!(forebay.terminate().success());
 }
 
-/// What `wal-tools dead requeue --all --apply` asks of a running daemon.
+/// Sends the requests of `wal-tools dead requeue --all --apply` to a running daemon.
 fn requeue_all(forebay: &Forebay) {
     let fs = Arc::new(forebay::wal::fs::RealFs);
     let dead = DeadLetterStore::open_read_only(fs, &forebay.wal_dir(), &Keys::default());
@@ -112,10 +113,8 @@ fn requeue_all(forebay: &Forebay) {
 }
 
 #[test]
-fn a_topic_that_may_not_be_created_holds_nobody_else_and_dies_after_its_grace() {
-    let Some(kafka) =
-        services::kafka("a_topic_that_may_not_be_created_holds_nobody_else_and_dies_after_its_grace")
-    else {
+fn a_missing_topic_delays_no_other_topic() {
+    let Some(kafka) = services::kafka("a_missing_topic_delays_no_other_topic") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single().set("auto.create.topics.enable", "false"));
@@ -131,8 +130,8 @@ fn a_topic_that_may_not_be_created_holds_nobody_else_and_dies_after_its_grace() 
     let good = send(&forebay, "order.create", 50, |_| 100);
     let first = read_until(&cluster.bootstrap(), "orders.v1", LONG, |records| records.len() >= 50);
     check(&good, &first);
-    assert_eq!(backlog_value(&forebay, "dead"), 0, "within the grace nothing is given up");
-    wait::until_true("the grace is over", LONG, || backlog_value(&forebay, "dead") == 50);
+    assert_eq!(backlog_value(&forebay, "dead"), 0, "no record is dead-lettered within the grace period");
+    wait::until_true("the grace period is over", LONG, || backlog_value(&forebay, "dead") == 50);
     admin.create_topic("missing.v1", 2, 1, &[]);
     requeue_all(&forebay);
     let records = read_until(&cluster.bootstrap(), "missing.v1", LONG, |records| records.len() >= 50);
@@ -141,8 +140,10 @@ fn a_topic_that_may_not_be_created_holds_nobody_else_and_dies_after_its_grace() 
 }
 
 #[test]
-fn an_acl_given_back_within_the_grace_costs_nothing() {
-    let Some(kafka) = services::kafka("an_acl_given_back_within_the_grace_costs_nothing") else { return };
+fn an_acl_restored_within_the_grace_period_loses_nothing() {
+    let Some(kafka) = services::kafka("an_acl_restored_within_the_grace_period_loses_nothing") else {
+        return;
+    };
     let cluster = kafka.start(ClusterOptions::single().acls());
     let admin = Admin::new(&cluster.bootstrap());
     admin.create_topic("orders.v1", 3, 1, &[]);
@@ -151,7 +152,7 @@ fn an_acl_given_back_within_the_grace_costs_nothing() {
     let load = Load::start(&LoadOptions::new(forebay.address()));
     load.await_accepted(300);
     cluster.deny("Write", Resource::Topic("orders.v1"));
-    wait::until_true("the topic's records are held back", LONG, || backlog_value(&forebay, "backlog") > 500);
+    wait::until_true("the topic's records are parked", LONG, || backlog_value(&forebay, "backlog") > 500);
     load.await_accepted(300);
     cluster.undeny("Write", Resource::Topic("orders.v1"));
     let sent = load.stop();
@@ -162,9 +163,8 @@ fn an_acl_given_back_within_the_grace_costs_nothing() {
 }
 
 #[test]
-fn a_topic_that_does_not_exist_is_created_where_the_broker_allows_it() {
-    let Some(kafka) = services::kafka("a_topic_that_does_not_exist_is_created_where_the_broker_allows_it")
-    else {
+fn a_missing_topic_is_created_if_the_broker_allows() {
+    let Some(kafka) = services::kafka("a_missing_topic_is_created_if_the_broker_allows") else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single());
@@ -173,7 +173,7 @@ fn a_topic_that_does_not_exist_is_created_where_the_broker_allows_it() {
     let sent = send(&forebay, "order.create", 30, |_| 100);
     await_drained(&forebay);
     check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"));
-    // By the brokers' defaults, as for any other producer.
+    // With the brokers' defaults, as for any other producer.
     assert_eq!(
         Admin::new(&cluster.bootstrap()).describe("orders.v1", "cleanup.policy"),
         (6, "delete".into())
@@ -195,15 +195,17 @@ fn no_topic_is_created_as_a_side_effect() {
     await_drained(&forebay);
     assert_eq!(admin.topics(), ["orders.v1"]);
     admin.delete_topic("orders.v1");
-    // Another life, and another mode that has more to ask about.
+    // A restart in the other delivery mode, which sends more metadata requests.
     forebay.configure("drain.delivery", "exactly-once");
     forebay.restart();
-    wait::until_true("positions are taken over", LONG, || forebay.log().contains("drain.positions_claimed"));
+    wait::until_true("the daemon takes over the positions", LONG, || {
+        forebay.log().contains("drain.positions_claimed")
+    });
     assert_eq!(admin.topics(), ["forebay.checkpoints"]);
     assert!(forebay.terminate().success());
 }
 
-/// Every rejection replaced the worker's producer, and with it that of all other topics.
+/// Regression: every rejection replaced the worker's producer, which all other topics share.
 #[test]
 fn rejected_records_cost_other_topics_one_producer_at_most() {
     let Some(kafka) = services::kafka("rejected_records_cost_other_topics_one_producer_at_most") else {
@@ -227,11 +229,13 @@ fn rejected_records_cost_other_topics_one_producer_at_most() {
     let replaced = || forebay.log().matches("drain.producer_failed").count();
     let (mut small, mut orders) = (SentCommands::new(), SentCommands::new());
     for n in 0..20 {
-        // Now this one is too large, now one that is smaller than all that were refused so far.
+        // Each rejected record is smaller than all rejected ones before it.
         send_more(&forebay, &mut small, "small.create", 14, |_| 100);
         send_rejected(&forebay, "small.create", 5_000 - n * 50);
         send_more(&forebay, &mut orders, "order.create", 14, |_| 100);
-        wait::until_true("one more is dead", LONG, || backlog_value(&forebay, "dead") as usize == n + 1);
+        wait::until_true("one more record is a dead letter", LONG, || {
+            backlog_value(&forebay, "dead") as usize == n + 1
+        });
     }
     assert!(replaced() <= 1, "{} producers for 20 rejections:\n{}", replaced(), forebay.log());
     let mut compact = SentCommands::new();
@@ -248,7 +252,7 @@ fn rejected_records_cost_other_topics_one_producer_at_most() {
     assert!(forebay.terminate().success());
 }
 
-/// Sends a record that its topic will refuse.
+/// Sends a record that its topic rejects.
 fn send_rejected(forebay: &Forebay, kind: &str, filling: usize) {
     let body = format!(r#"{{"key":"dead","filling":"{}"}}"#, "x".repeat(filling));
     let answer = forebay.http().post(&format!("/v1/commands/{kind}"), &body).unwrap();

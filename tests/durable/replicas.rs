@@ -1,4 +1,4 @@
-//! Three brokers, the leader killed under load.
+//! Three brokers, of which the leader is killed under load.
 
 use crate::daemon::{await_drained, forebay};
 use crate::load::{Load, LoadOptions};

@@ -1,4 +1,4 @@
-//! Standard error that is closed, full, or not read, through an outage of Kafka.
+//! Standard error that is closed, full, or not read, during an outage of Kafka.
 
 use std::io;
 use std::io::Read;
@@ -22,12 +22,12 @@ fn lost(forebay: &Forebay) -> f64 {
 }
 
 #[test]
-fn delivery_resumes_whatever_became_of_standard_error() {
-    let Some(kafka) = services::kafka("delivery_resumes_whatever_became_of_standard_error") else { return };
+fn delivery_resumes_with_a_broken_standard_error() {
+    let Some(kafka) = services::kafka("delivery_resumes_with_a_broken_standard_error") else { return };
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
-    let (reader_that_goes, closed) = io::pipe().unwrap();
-    let (mut reader_that_waits, full) = full_pipe();
+    let (closing_reader, closed) = io::pipe().unwrap();
+    let (mut slow_reader, full) = full_pipe();
     let daemons = [("closed", closed.into()), ("full disk", full_disk()), ("not read", full.into())];
     let mut daemons = daemons.map(|(name, errors)| {
         let mut forebay = forebay(&cluster.bootstrap());
@@ -37,12 +37,12 @@ fn delivery_resumes_whatever_became_of_standard_error() {
         await_drained(&forebay);
         (name, forebay)
     });
-    drop(reader_that_goes);
+    drop(closing_reader);
     cluster.broker(1).stop();
     for (name, forebay) in &daemons {
         accept(forebay, "meanwhile");
         assert_eq!(backlog_value(forebay, "backlog"), 1, "{name}");
-        // The producer's thread reports the outage, and lives.
+        // The producer's thread reports the outage, and continues.
         if *name != "not read" {
             wait::until_true(&format!("{name}: lines are lost"), LONG, || lost(forebay) > 0.0);
         }
@@ -54,9 +54,9 @@ fn delivery_resumes_whatever_became_of_standard_error() {
         await_drained(forebay);
         assert!(forebay.terminate().success(), "{name}");
     }
-    // What did not fit into the pipe was kept or counted; none of it was written half.
+    // Lines that did not fit into the pipe were buffered or counted. No line was written partially.
     let mut text = String::new();
     drop(daemons);
-    reader_that_waits.read_to_string(&mut text).unwrap();
+    slow_reader.read_to_string(&mut text).unwrap();
     assert!(text.trim_start_matches('.').is_empty(), "{text}");
 }

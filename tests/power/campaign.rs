@@ -1,5 +1,5 @@
-//! The lives of a machine on one disk, each ended by a power cut, and what is held against the oracle: this side of
-//! the machine's network, where every answer is written down when it arrives.
+//! Consecutive runs of a machine on one disk, each ended by a power cut. The test outside of the machine records every
+//! response when it arrives, and compares the disk with these records.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -16,33 +16,34 @@ use crate::{image, recovered};
 use support::load::{Load, LoadOptions, SentCommands};
 use support::scratch;
 
-/// Lives of one disk. Then another begins with an empty one: the log and the time to check it grow with each.
+/// Runs per disk. The next run begins with an empty disk, because the log and the time to check it grow with each run.
 pub const CUTS_PER_DISK: usize = 8;
 
-/// Instants of each life at which power is cut again, on the disk's tape.
+/// Further instants of each run at which a power cut is simulated, from the disk's journal.
 const CHECKED_INSTANTS: usize = 12;
 
-/// One life of so many is cut before the daemon is ready.
+/// One of this many runs is cut before the daemon is ready.
 const CUT_AT_START: usize = 4;
 
-/// Most writes and flushes a start is given before such a cut.
+/// Maximum writes and flushes of a start before such a cut.
 const MAX_START_EVENTS: usize = 60;
 
-/// How often a machine that stands still before it has mounted its disk is given power again.
+/// Maximum boots of a machine that stops before it has mounted its disk.
 const MAX_BOOT_ATTEMPTS: usize = 3;
 
-/// A machine on a busy host is cut before so many commands were accepted as were meant to be.
+/// Maximum time until the cut. On a busy host the machine accepts fewer commands than planned.
 const CUT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The file's name.
+/// Name of the initramfs file.
 const INITRAMFS: &str = "initramfs";
 
-/// Commands a machine is asked for after its boot: it answers 400 a second. On the host all are looked for.
+/// Commands whose status is requested from the machine after its boot. It responds to 400 requests per second. On the
+/// host all commands are checked.
 const ASKED_IN_MACHINE: usize = 400;
 
-/// A machine whose power is cut again and again.
+/// A machine whose power is cut repeatedly.
 pub struct Campaign<'a> {
-    kit: &'a BootFiles,
+    boot_files: &'a BootFiles,
     guest: &'a GuestConfig,
     random: &'a mut SeededRng,
     counts: &'a mut CampaignStats,
@@ -51,18 +52,18 @@ pub struct Campaign<'a> {
     sent: SentCommands,
 }
 
-/// What was done and seen.
+/// Counters of a campaign.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CampaignStats {
     /// Machines killed.
     pub cuts: usize,
-    /// Of those, before the daemon was ready.
+    /// Machines killed before the daemon was ready.
     pub at_start: usize,
-    /// Further instants of their lives, each checked on an image of its own.
+    /// Further instants of their runs, each checked on a separate image.
     pub instants: usize,
-    /// 202s.
+    /// Commands with a 202.
     pub acknowledged: usize,
-    /// How often one of those was looked for after a cut, and found with its content.
+    /// Checks after a cut that found an acknowledged command with its content.
     pub checked: usize,
 }
 
@@ -72,119 +73,122 @@ impl fmt::Display for CampaignStats {
         write!(
             f,
             "{cuts} power cuts ({at_start} during a start) and {instants} further instants: {acknowledged} \
-             acknowledged records, looked for {checked} times, lost 0"
+             acknowledged records, {checked} checks, 0 lost"
         )
     }
 }
 
-/// A life that has ended.
+/// A run that has ended.
 struct EndedRun {
-    tape: WriteJournal,
-    /// Its 202s, each with the instant by which it had arrived.
-    heard: Vec<(usize, String, usize)>,
+    journal: WriteJournal,
+    /// Commands with a 202, each with the latest instant at which the 202 can have arrived.
+    acked: Vec<(usize, String, usize)>,
     console: String,
 }
 
 impl<'a> Campaign<'a> {
-    /// A machine with an empty disk; nothing runs yet.
+    /// Creates a machine with an empty disk, and does not start it.
     pub fn new(
-        kit: &'a BootFiles,
+        boot_files: &'a BootFiles,
         guest: &'a GuestConfig,
         random: &'a mut SeededRng,
         counts: &'a mut CampaignStats,
     ) -> Self {
         let dir = scratch::dir("power");
         let disk = image::blank(dir.path());
-        kit.write_initramfs(&dir.path().join(INITRAMFS), guest);
-        Self { kit, guest, random, counts, dir, disk, sent: SentCommands::new() }
+        boot_files.write_initramfs(&dir.path().join(INITRAMFS), guest);
+        Self { boot_files, guest, random, counts, dir, disk, sent: SentCommands::new() }
     }
 
-    /// One life, ended by a power cut. What is wrong afterwards, if anything.
+    /// Runs the machine until a power cut, and checks the disk. The error describes a violation.
     pub fn run_cycle(&mut self) -> Result<(), String> {
         self.counts.cuts += 1;
-        let life = self.run_until_cut()?;
-        self.check(&life).map_err(|wrong| format!("{wrong}\n--- the machine's console:\n{}", life.console))
+        let run = self.run_until_cut()?;
+        self.check(&run).map_err(|wrong| format!("{wrong}\n--- the machine's console:\n{}", run.console))
     }
 
-    /// Gives power. A kernel that stands still before it has touched the disk says nothing about the daemon: once more.
+    /// Boots the machine. If the kernel stops before it has mounted the disk, the boot is repeated, because the daemon
+    /// is not the cause.
     pub fn boot(&mut self) -> VirtualMachine {
         let disk = std::mem::take(&mut self.disk);
         let initramfs = self.dir.path().join(INITRAMFS);
         for _ in 0..MAX_BOOT_ATTEMPTS {
-            let machine = VirtualMachine::boot(&self.kit.kernel(), &initramfs, disk.clone(), self.dir.path());
+            let machine =
+                VirtualMachine::boot(&self.boot_files.kernel(), &initramfs, disk.clone(), self.dir.path());
             if machine.await_mount() {
                 return machine;
             }
-            println!("a machine stood still before it mounted its disk:\n{}", machine.cut().1);
+            println!("a machine stopped before it mounted its disk:\n{}", machine.cut().1);
         }
-        panic!("no machine mounts the disk, {MAX_BOOT_ATTEMPTS} times");
+        panic!("the machine did not mount its disk in {MAX_BOOT_ATTEMPTS} boots");
     }
 
-    /// What was done and seen so far.
+    /// The counters so far.
     pub fn counts(&self) -> &CampaignStats {
         self.counts
     }
 
-    /// All that was sent in these lives.
+    /// All commands sent in these runs.
     pub fn sent(&self) -> &SentCommands {
         &self.sent
     }
 
-    /// Boots, works, cuts.
+    /// Boots the machine, puts it under load, and cuts its power.
     fn run_until_cut(&mut self) -> Result<EndedRun, String> {
         let mut machine = self.boot();
         if self.random.below(CUT_AT_START) == 0 {
             machine.await_instant(1 + self.random.below(MAX_START_EVENTS))?;
             self.counts.at_start += 1;
-            let (tape, console) = machine.cut();
-            return Ok(EndedRun { tape, heard: Vec::new(), console });
+            let (journal, console) = machine.cut();
+            return Ok(EndedRun { journal, acked: Vec::new(), console });
         }
         machine.await_ready()?;
         self.counts.checked +=
             recovered::check_acknowledged(&machine.address(), &self.sent, ASKED_IN_MACHINE)?;
-        let heard = Arc::new(Mutex::new(Vec::new()));
+        let acked = Arc::new(Mutex::new(Vec::new()));
         let mut plan = LoadOptions::new(machine.address());
         (plan.prefix, plan.padding_bytes) = (format!("cut{}-", self.counts.cuts), FILLER_BYTES);
-        let (disk, to) = (machine.disk(), Arc::clone(&heard));
-        // The answer is older than the instant.
+        let (disk, to) = (machine.disk(), Arc::clone(&acked));
+        // The response arrived before the instant is read.
         plan.on_accepted = Some(Arc::new(move |key, number| {
             to.lock().unwrap().push((disk.instant(), key.to_owned(), number));
         }));
         let load = Load::start(&plan);
         load.await_accepted_or(100 + self.random.below(900) as u64, CUT_TIMEOUT);
-        let (tape, console) = machine.cut();
+        let (journal, console) = machine.cut();
         let mut sent = load.stop();
-        let heard = std::mem::take(&mut *heard.lock().unwrap());
-        self.counts.acknowledged += heard.len();
+        let acked = std::mem::take(&mut *acked.lock().unwrap());
+        self.counts.acknowledged += acked.len();
         self.sent.append(&mut sent);
-        Ok(EndedRun { tape, heard, console })
+        Ok(EndedRun { journal, acked, console })
     }
 
-    /// Cuts the tape at its end, which is where the next life goes on, and at other instants.
-    fn check(&mut self, life: &EndedRun) -> Result<(), String> {
-        let answered = life.heard.iter().map(|(instant, ..)| *instant);
-        let answered: Vec<_> = answered.filter(|instant| *instant <= life.tape.end()).collect();
+    /// Checks the disk after a cut at the end of the journal, from which the next run continues, and at other
+    /// instants.
+    fn check(&mut self, run: &EndedRun) -> Result<(), String> {
+        let answered = run.acked.iter().map(|(instant, ..)| *instant);
+        let answered: Vec<_> = answered.filter(|instant| *instant <= run.journal.end()).collect();
         for _ in 0..CHECKED_INSTANTS {
-            let instant = life.tape.choose(&answered, self.random);
-            let mut owed = self.sent.clone();
-            for (_, key, number) in life.heard.iter().filter(|(heard, ..)| *heard > instant) {
-                owed.get_mut(key).expect("it was sent")[*number] = None;
+            let instant = run.journal.choose(&answered, self.random);
+            let mut required = self.sent.clone();
+            for (_, key, number) in run.acked.iter().filter(|(acked, ..)| *acked > instant) {
+                required.get_mut(key).expect("it was sent")[*number] = None;
             }
-            self.check_at(&life.tape, instant, &owed)?;
+            self.check_at(&run.journal, instant, &required)?;
             self.counts.instants += 1;
         }
-        self.disk = self.check_at(&life.tape, life.tape.end(), &self.sent.clone())?;
+        self.disk = self.check_at(&run.journal, run.journal.end(), &self.sent.clone())?;
         Ok(())
     }
 
     fn check_at(
         &mut self,
-        tape: &WriteJournal,
+        journal: &WriteJournal,
         instant: usize,
-        owed: &SentCommands,
+        required: &SentCommands,
     ) -> Result<Vec<u8>, String> {
-        let (disk, how) = tape.content_at(instant, self.random);
-        let known = ExpectedCommands { owed, sent: &self.sent };
+        let (disk, how) = journal.content_at(instant, self.random);
+        let known = ExpectedCommands { required, sent: &self.sent };
         let found = recovered::check(&self.guest.binary, &disk, known);
         self.counts.checked += found.map_err(|wrong| format!("{how}: {wrong}"))?;
         Ok(disk)

@@ -1,38 +1,40 @@
-//! A disk with a volatile cache, and what a power cut leaves of it.
+//! A disk with a volatile cache, and its contents after a power cut.
 //!
-//! It answers as a disk does: a write is taken when it lies in the cache, a flush when everything taken before is on
-//! the platter. A cut keeps what was flushed; of the rest, each sector survives or not, in no order. The disk also
-//! remembers the order of everything, so that power can be cut afterwards at any instant of what happened.
+//! It behaves like a real disk. A write completes when it is in the cache. A flush completes when all earlier writes
+//! are durable. After a cut, flushed writes survive; of the others, each sector survives or not, in any order. The
+//! disk also records all writes and flushes in order, so a power cut can be simulated afterwards at any instant.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::rng::SeededRng;
 
-/// The unit that a disk writes whole or not at all.
+/// Bytes that a disk writes atomically.
 const SECTOR: usize = 512;
 
-/// Where ext4 has its superblock. It is the one thing here that is never torn: its checksum lies in another sector than
-/// its beginning, and ext4 does not mount with half of it.
+/// End of ext4's superblock, in bytes. It is never torn here: its checksum is in another sector than its beginning,
+/// and ext4 does not mount with a part of it.
 const SUPERBLOCK: usize = 4096;
 
-/// The unit the file system gives to files, and how a segment of the log begins.
+/// Block size of the file system, in bytes.
 const BLOCK: usize = 4096;
+/// First bytes of a segment of the log.
 const SEGMENT: &[u8] = b"forebay\n";
 
-/// By so many writes and flushes the first records of a segment are acknowledged and the next spare is filled.
+/// Writes and flushes after which the first records of a segment are acknowledged, and the next segment is
+/// preallocated.
 const AFTER_SEGMENT: usize = 20;
 
 /// A disk that has power.
 pub struct VolatileDisk(Mutex<State>);
 
 struct State {
-    /// What a reader sees: platter and cache.
+    /// Content for readers: durable and cached writes.
     visible: Vec<u8>,
     journal: WriteJournal,
     power: bool,
 }
 
-/// All that happened to a disk since it was given power.
+/// All writes and flushes of a disk since power-on.
 pub struct WriteJournal {
     begin: Vec<u8>,
     events: Vec<Event>,
@@ -43,30 +45,31 @@ enum Event {
     Flush,
 }
 
-/// What survives of the writes no flush covered.
+/// Unflushed writes that survive a power cut.
 #[derive(Clone, Copy, Debug)]
 enum SurvivingWrites {
     Nothing,
     Everything,
-    /// As many as fit before the lights went out; the last is torn.
+    /// The first sectors; a write may be torn.
     Prefix,
-    /// Any sectors, in any order.
+    /// Any sectors.
     AnySectors,
 }
 
 impl VolatileDisk {
-    /// A disk that holds `content`.
+    /// Creates a disk with this content.
     pub fn new(content: Vec<u8>) -> Self {
-        let tape = WriteJournal { begin: content.clone(), events: Vec::new() };
-        Self(Mutex::new(State { visible: content, journal: tape, power: true }))
+        let journal = WriteJournal { begin: content.clone(), events: Vec::new() };
+        Self(Mutex::new(State { visible: content, journal, power: true }))
     }
 
-    /// Bytes it holds.
+    /// Size in bytes.
     pub fn size(&self) -> usize {
         self.state().visible.len()
     }
 
-    /// Fills `into` from `at`. `None`, here and below: the power is off, or there is no such place.
+    /// Reads `into` from offset `at`. This and the next functions return `None` if the power is off or the range is
+    /// invalid.
     pub fn read(&self, at: usize, into: &mut [u8]) -> Option<()> {
         let state = self.state();
         let end = at.checked_add(into.len())?;
@@ -74,7 +77,7 @@ impl VolatileDisk {
         Some(())
     }
 
-    /// Takes `data` into the cache.
+    /// Writes `data` to the cache.
     pub fn write(&self, at: usize, data: Vec<u8>) -> Option<()> {
         let mut state = self.state();
         let (end, power) = (at.checked_add(data.len())?, state.power);
@@ -83,7 +86,7 @@ impl VolatileDisk {
         Some(())
     }
 
-    /// Brings everything taken so far to the platter.
+    /// Makes all writes so far durable.
     pub fn flush(&self) -> Option<()> {
         let mut state = self.state();
         if !state.power {
@@ -93,13 +96,14 @@ impl VolatileDisk {
         Some(())
     }
 
-    /// How many writes and flushes there were: an instant on the tape. Without power, one beyond any tape.
+    /// The number of writes and flushes so far, which is an instant in the journal. Without power, an instant after
+    /// the end of any journal.
     pub fn instant(&self) -> usize {
         let state = self.state();
         if state.power { state.journal.events.len() } else { usize::MAX }
     }
 
-    /// Cuts the power: from now on it answers nothing.
+    /// Cuts the power: later calls return `None`. Returns the journal.
     pub fn cut(&self) -> WriteJournal {
         let mut state = self.state();
         state.power = false;
@@ -118,14 +122,14 @@ impl WriteJournal {
         self.events.len()
     }
 
-    /// An instant before this tape's end, of one of the kinds at which a log has something to lose.
+    /// A random instant before the end of the journal, preferably one at which a log could lose records.
     pub fn choose(&self, answered: &[usize], random: &mut SeededRng) -> usize {
         let any = random.below(self.end() + 1);
         match random.below(4) {
             0 => any,
-            // The cache has never held more.
+            // Before a flush: the cache is as full as possible.
             1 => self.events[any..].iter().position(Event::is_flush).map_or(self.end(), |more| any + more),
-            // Something has only just become owed.
+            // Just after an acknowledgement.
             2 if !answered.is_empty() => answered[random.below(answered.len())],
             _ => {
                 let begun: Vec<_> = (0..self.end()).filter(|at| self.events[*at].begins_segment()).collect();
@@ -135,7 +139,7 @@ impl WriteJournal {
         }
     }
 
-    /// What the disk holds when power was cut at `instant`, and a word about how.
+    /// Returns the content of the disk after a power cut at `instant`, and a description of the cut.
     pub fn content_at(&self, instant: usize, random: &mut SeededRng) -> (Vec<u8>, String) {
         let happened = &self.events[..instant];
         let flushed = happened.iter().rposition(|event| matches!(event, Event::Flush)).map_or(0, |at| at + 1);
@@ -180,7 +184,7 @@ impl Event {
         matches!(self, Event::Flush)
     }
 
-    /// Whether it brings the header of a segment.
+    /// Whether it writes the header of a segment.
     fn begins_segment(&self) -> bool {
         self.write().is_some_and(|(_, data)| data.chunks(BLOCK).any(|block| block.starts_with(SEGMENT)))
     }
@@ -202,11 +206,11 @@ fn sectors(at: usize, data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 }
 
 #[test]
-fn what_was_flushed_survives_every_cut_and_nothing_else_has_to() {
+fn flushed_writes_survive_every_power_cut() {
     const SECTORS: usize = 64;
     let mut random = SeededRng::new(1);
     let disk = VolatileDisk::new(vec![0; SECTORS * SECTOR]);
-    // What each sector held after each event, and what of that was flushed.
+    // The value of each sector after each event, and its flushed value.
     let (mut now, mut flushed) = (vec![0_u8; SECTORS], vec![0_u8; SECTORS]);
     let mut history = vec![(now.clone(), flushed.clone())];
     for value in 1..=200 {
@@ -220,18 +224,18 @@ fn what_was_flushed_survives_every_cut_and_nothing_else_has_to() {
         }
         history.push((now.clone(), flushed.clone()));
     }
-    let tape = disk.cut();
-    assert!(disk.write(0, vec![1]).is_none() && disk.flush().is_none(), "no power, no answer");
+    let journal = disk.cut();
+    assert!(disk.write(0, vec![1]).is_none() && disk.flush().is_none(), "no call succeeds without power");
     let mut lost = 0;
     for (instant, (now, flushed)) in history.iter().enumerate() {
-        let (platter, how) = tape.content_at(instant, &mut random);
+        let (platter, how) = journal.content_at(instant, &mut random);
         for (number, sector) in platter.chunks(SECTOR).enumerate() {
             let value = sector[0];
             assert!(sector.iter().all(|byte| *byte == value), "{how}: sector {number} is torn");
-            // Older than the last flush it cannot be, nor of the future.
+            // The value is not older than the last flush, and not newer than the cut.
             assert!((flushed[number]..=now[number]).contains(&value), "{how}: sector {number} holds {value}");
             lost += usize::from(value != now[number]);
         }
     }
-    assert!(lost > 0, "a cut costs something");
+    assert!(lost > 0, "the cuts lose nothing");
 }

@@ -1,5 +1,5 @@
-//! What runs inside the machine: a Debian kernel, busybox, and the daemon with the libraries it is linked to. The first
-//! process mounts the disk, starts the daemon, and does nothing else.
+//! The software in the machine: a Debian kernel, busybox, and the daemon with its shared libraries. The first process
+//! only mounts the disk and starts the daemon.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use crate::image;
 use crate::initramfs::Initramfs;
 
-/// What the daemon's configuration needs in there. Small segments, so that rotations and checkpoints are met often;
-/// short waits, so that what is delivered is let go of.
+/// The daemon's configuration in the machine. Segments are small and intervals short, so that rotations, checkpoints
+/// and the expiry of delivered segments are frequent.
 const CONFIG: &str = r#"
 [server]
 listen = "0.0.0.0:8088"
@@ -28,24 +28,24 @@ workers = 2
 log_format = "text"
 "#;
 
-/// What the first process says last when something ended that must not.
+/// The last message of the first process, after the daemon has ended unexpectedly.
 pub const ENDED_MESSAGE: &str = "the daemon ended with";
 
-/// What a boot takes, fetched and found.
+/// The downloaded files for a boot.
 #[derive(Clone, Debug)]
 pub struct BootFiles {
     dir: PathBuf,
 }
 
 impl BootFiles {
-    /// Finds what is needed, or says what is missing.
+    /// Finds the files and programs. The error names the missing one.
     pub fn find() -> Result<Self, String> {
         for (program, package) in
             [("qemu-system-x86_64", "qemu-system-x86"), ("mkfs.ext4", "e2fsprogs"), ("debugfs", "e2fsprogs")]
         {
             let found = image::command(program).arg("-V").stdin(Stdio::null()).output();
             if found.is_err() {
-                return Err(format!("there is no {program} (Debian: {package})"));
+                return Err(format!("{program} is not installed (Debian: {package})"));
             }
         }
         let fetch = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/power/fetch");
@@ -63,15 +63,15 @@ impl BootFiles {
         self.dir.join("vmlinuz")
     }
 
-    /// Writes the first file system to `to`: `binary` as the daemon, with these brokers and this environment.
+    /// Writes the first file system to `to`, with the daemon, its configuration and its environment.
     pub fn write_initramfs(&self, to: &Path, guest: &GuestConfig) {
         let mut files = BTreeMap::from([
             ("init".to_owned(), init(&guest.environment).into_bytes()),
             ("bin/busybox".to_owned(), read(&self.dir.join("busybox"))),
             ("bin/forebay".to_owned(), stripped(&guest.binary, to)),
             ("etc/forebay.toml".to_owned(), format!("{CONFIG}{}", guest.config).into_bytes()),
-            // The machine's own loopback is not asked for by name; the host's is. A broker of the host that calls
-            // itself `localhost` is found from both sides.
+            // `localhost` is the host here, so that a broker on the host with this name is reachable from both sides.
+            // The machine does not use the name of its own loopback.
             ("etc/hosts".to_owned(), b"10.0.2.2 localhost\n".to_vec()),
         ]);
         for library in libraries(&guest.binary) {
@@ -92,11 +92,11 @@ impl BootFiles {
     }
 }
 
-/// A daemon in a machine.
+/// The daemon in a machine.
 #[derive(Clone, Debug)]
 pub struct GuestConfig {
     pub binary: PathBuf,
-    /// Sections of its configuration beside [`CONFIG`].
+    /// Sections of its configuration in addition to [`CONFIG`].
     pub config: String,
     pub environment: Vec<(String, String)>,
 }
@@ -120,14 +120,14 @@ poweroff -f
     )
 }
 
-/// The paths of the libraries a program is linked to, its loader among them.
+/// The paths of a program's shared libraries, including its loader.
 fn libraries(program: &Path) -> Vec<String> {
     let output = Command::new("ldd").arg(program).output().expect("ldd runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned).collect()
 }
 
-/// All directories of these files, parents first, and those the first process mounts something on.
+/// All directories of these files, parents first, and the mount points of the first process.
 fn directories<'a>(files: impl Iterator<Item = &'a String>) -> Vec<String> {
     let mut found: Vec<String> = ["proc", "dev", "disk", "tmp"].map(str::to_owned).into();
     for file in files {
@@ -139,8 +139,8 @@ fn directories<'a>(files: impl Iterator<Item = &'a String>) -> Vec<String> {
     found
 }
 
-/// A program without what only a debugger reads, which is most of its file: the initramfs lies in the machine's memory.
-/// `strip` is there wherever the program was linked.
+/// A program without debug information, which is most of its file. The initramfs is in the machine's memory. `strip`
+/// exists wherever the program was linked.
 fn stripped(program: &Path, beside: &Path) -> Vec<u8> {
     let to = beside.with_extension("stripped");
     let status = Command::new("strip").arg("--strip-debug").arg("-o").arg(&to).arg(program).status();

@@ -1,5 +1,5 @@
-//! Disk images from outside: made, and read after a power cut as the next boot would see them, without a boot and
-//! without being root (e2fsprogs).
+//! Creates disk images, and reads them after a power cut as the next boot would see them. It uses e2fsprogs, and needs
+//! neither a boot nor root.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{fs, io};
 
-/// Room for some ten lives of load. It lies in memory, three times.
+/// Size of the disk in bytes: enough for about ten runs under load. Memory holds it three times.
 const DISK_BYTES: usize = 64 * 1024 * 1024;
 
-/// Images are written by this much at a time, zeros left out.
+/// Bytes per write of an image. Blocks of zeros are not written.
 const BLOCK: usize = 64 * 1024;
 
 /// An empty ext4 file system with the defaults of the distribution.
 pub fn blank(dir: &Path) -> Vec<u8> {
     let path = dir.join("blank.img");
     write_sparse(&path, &vec![0; DISK_BYTES]).expect("an image");
-    // Otherwise the kernel initialises tables in the background, which is not what is looked at here.
+    // Otherwise the kernel initialises tables in the background, which would disturb the test.
     run("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"], &path, &[0]);
     fs::read(path).expect("the image")
 }
@@ -26,12 +26,12 @@ pub fn blank(dir: &Path) -> Vec<u8> {
 pub fn extract_log(image: &[u8], dir: &Path) -> Result<PathBuf, String> {
     let path = dir.join("cut.img");
     write_sparse(&path, image).map_err(|error| error.to_string())?;
-    // 1: the file system was modified, which is what it is for.
+    // Exit code 1: the file system was modified, as intended.
     run("e2fsck", &["-p", "-E", "journal_only"], &path, &[0, 1]);
     let dump = format!("rdump /wal {}", dir.display());
     run("debugfs", &["-R", &dump], &path, &[0]);
     let log = dir.join("wal");
-    // Lost when not even the directory was durable before the cut.
+    // The directory is missing if it was not durable before the cut.
     fs::create_dir_all(&log).map_err(|error| error.to_string())?;
     fs::remove_file(path).map_err(|error| error.to_string())?;
     Ok(log)
@@ -57,7 +57,7 @@ fn write_sparse(path: &Path, image: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A program of the administrator's: a user's `PATH` may lack it.
+/// A program for administrators, which may not be in the `PATH` of a user.
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     let path = std::env::var("PATH").unwrap_or_default();

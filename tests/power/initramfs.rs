@@ -1,5 +1,5 @@
-//! The first file system of a Linux machine: a cpio archive ("newc", the kernel's
-//! Documentation/driver-api/early-userspace/buffer-format.rst), not compressed.
+//! The first file system of a Linux machine: an uncompressed cpio archive ("newc", see the kernel's
+//! Documentation/driver-api/early-userspace/buffer-format.rst).
 
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
@@ -17,12 +17,12 @@ impl Initramfs {
         self.entry(path, DIRECTORY, &[]);
     }
 
-    /// Adds a file that may be executed. Its directory must be there.
+    /// Adds an executable file. Its directory must exist.
     pub fn file(&mut self, path: &str, content: &[u8]) {
         self.entry(path, PROGRAM, content);
     }
 
-    /// The archive.
+    /// Ends the archive, and returns its bytes.
     pub fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, &[]);
         self.bytes

@@ -1,7 +1,7 @@
 //! A virtual machine on a [`VolatileDisk`], until its power is cut.
 //!
-//! QEMU translates every instruction (TCG): slower than hardware, but it works wherever the tests do, also inside
-//! another virtual machine, and boots in three seconds.
+//! QEMU translates every instruction (TCG). This is slower than hardware, but works everywhere, also inside another
+//! virtual machine, and boots in three seconds.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,30 +15,30 @@ use support::child::Child;
 use support::ports::Port;
 use support::wait;
 
-/// A boot takes three seconds on an idle machine; this is for one that also compiles.
+/// Timeout of a boot. It takes three seconds on an idle host, and longer on one that also compiles.
 const READY_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// A busy host can starve a machine so long that its kernel loses its timer and stands still. It mounts the disk after
-/// two seconds, or never.
+/// Timeout until the disk is mounted. This takes two seconds, unless a busy host has delayed the machine so long that
+/// its kernel lost its timer and stopped.
 const MOUNT_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// What the daemon says when it is ready.
+/// The daemon's log message when it is ready.
 const READY_MESSAGE: &str = "accepting commands";
 
-/// A machine that has power. Dropping it kills it.
+/// A running machine. It is killed on drop.
 pub struct VirtualMachine {
-    // First: the disk's thread ends when QEMU is gone.
+    // First field, so that QEMU ends first: the thread of the disk ends after QEMU.
     qemu: Child,
     _export: NbdServer,
     disk: Arc<VolatileDisk>,
     public: Port,
     admin: Port,
-    /// What the console showed when it was given power: its file holds all its lives.
+    /// Length of the console log at the boot. Its file contains all runs.
     before: usize,
 }
 
 impl VirtualMachine {
-    /// Gives power to a machine with this kernel, initramfs and disk. Its files go to `dir`.
+    /// Boots a machine with this kernel, initramfs and disk. Its files are in `dir`.
     pub fn boot(kernel: &Path, initramfs: &Path, content: Vec<u8>, dir: &Path) -> Self {
         let disk = Arc::new(VolatileDisk::new(content));
         let socket = dir.join("disk.socket");
@@ -48,9 +48,9 @@ impl VirtualMachine {
         command.args(["-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", "384", "-no-reboot"]);
         command.args(["-nodefaults", "-display", "none", "-serial", "stdio"]);
         command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
-        // A host that is busy lets the machine wait; its kernel would take that for a broken timer.
+        // A busy host delays the machine. Without `no_timer_check` its kernel would report a broken timer.
         command.args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check"]);
-        // The cache of this disk is its own: what the machine writes is passed on as it is, and so are flushes.
+        // The disk has its own cache, so QEMU passes writes and flushes on unchanged.
         let drive = format!(
             "driver=nbd,node-name=disk,server.type=unix,server.path={},cache.direct=on,cache.no-flush=off",
             socket.display()
@@ -65,44 +65,45 @@ impl VirtualMachine {
         Self { qemu, _export: export, disk, public, admin, before }
     }
 
-    /// Its disk.
+    /// The machine's disk.
     pub fn disk(&self) -> Arc<VolatileDisk> {
         Arc::clone(&self.disk)
     }
 
-    /// Where the daemon listens, seen from here.
+    /// Address of the daemon, from the host.
     pub fn address(&self) -> String {
         self.public.address()
     }
 
-    /// The same for its administrators.
+    /// Address of the daemon's admin listener, from the host.
     pub fn admin_address(&self) -> String {
         self.admin.address()
     }
 
-    /// Waits until its kernel has mounted the disk, which writes to it. False when it stands still before that.
+    /// Waits until the kernel has mounted the disk, which writes to it. Returns `false` if the kernel stops before
+    /// that.
     pub fn await_mount(&self) -> bool {
         wait::poll(MOUNT_TIMEOUT, || (self.disk.instant() > 0).then_some(())).is_some()
     }
 
-    /// Returns when the daemon in it accepts commands; what the console says when it never will.
+    /// Waits until the daemon accepts commands. If the daemon has ended, the error contains the console output.
     pub fn await_ready(&mut self) -> Result<(), String> {
         wait::until("the machine's daemon accepts commands", READY_TIMEOUT, || self.ready())
     }
 
-    /// Returns when this many writes and flushes reached the disk, or the daemon accepts commands before that.
+    /// Waits until the disk has received this many writes and flushes, or the daemon accepts commands.
     pub fn await_instant(&mut self, instant: usize) -> Result<(), String> {
         wait::until("the machine writes", READY_TIMEOUT, || {
             (self.disk.instant() >= instant).then_some(Ok(())).or_else(|| self.ready())
         })
     }
 
-    /// Cuts its power. What happened to its disk until then, and what the console showed in this life.
+    /// Cuts the power. Returns the journal of the disk, and the console output of this run.
     pub fn cut(mut self) -> (WriteJournal, String) {
-        // The disk first: what a dying machine would still do to it never happens.
-        let tape = self.disk.cut();
+        // The disk first, so that no later write of the machine reaches it.
+        let journal = self.disk.cut();
         self.qemu.kill();
-        (tape, self.console())
+        (journal, self.console())
     }
 
     fn ready(&mut self) -> Option<Result<(), String>> {
@@ -111,7 +112,7 @@ impl VirtualMachine {
         if console.contains(ENDED_MESSAGE) {
             return Some(Err(format!("the daemon does not start in the machine:\n{console}")));
         }
-        // Not the daemon's doing.
+        // The daemon is not the cause.
         assert!(
             ended.is_none() && !console.contains("Kernel panic"),
             "the machine does not boot:\n{console}"

@@ -1,9 +1,9 @@
-//! Power cuts on a real kernel: the real binary on ext4 in a virtual machine whose power is cut under load, on a disk
-//! that forgets what was not flushed. What was answered 202 is there after the next boot.
+//! Power cuts on a real kernel. The real binary runs on ext4 in a virtual machine whose power is cut under load. Its
+//! disk loses unflushed writes. Every command with a 202 exists after the next boot.
 //!
-//! `scripts/powercut` runs as many cuts as one likes, and shows that a build which skips the flush is found.
+//! `scripts/powercut` runs any number of cuts, and shows that a build without the flush is detected.
 #![cfg(target_arch = "x86_64")]
-// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+// A failed step of a test's preparation ends the test with its message. No caller could handle the error.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod campaign;
@@ -31,34 +31,34 @@ use support::kafka::ClusterOptions;
 use support::load::SentCommands;
 use support::{daemon, services, wait};
 
-/// How many machines lose their power. Beside each cut, a dozen other instants of a machine's life are checked.
+/// Variable with the number of power cuts. For each cut, a dozen earlier instants of the same run are also checked.
 const CUTS: &str = "FOREBAY_POWER_CUTS";
 const DEFAULT_CUTS: usize = 5;
 
-/// The same for machines that drain to Kafka.
+/// Default number of cuts for machines that drain to Kafka.
 const DEFAULT_CUTS_WITH_KAFKA: usize = 3;
 
-/// What repeats the choices of a run. The machine's own timing is not among them.
+/// Variable with the seed of the random choices. The timing of the machine does not depend on it.
 const SEED: &str = "FOREBAY_POWER_SEED";
 
 #[test]
 fn every_202_survives_power_cuts_on_a_real_kernel() {
     let name = "every_202_survives_power_cuts_on_a_real_kernel";
-    let Some(kit) = services::available(name, "a virtual machine", BootFiles::find()) else { return };
+    let Some(boot_files) = services::available(name, "a virtual machine", BootFiles::find()) else { return };
     let planted = daemon::expected_fault();
-    // Nobody listens there: what is accepted stays in the log, and a cut has much to lose.
+    // No broker listens there: accepted commands stay in the log, so a cut could lose many.
     let mut guest = guest("127.0.0.1:1");
     guest
         .environment
         .extend(planted.iter().map(|fault| (daemon::FAILPOINT_VARIABLE.to_owned(), fault.clone())));
     let (seed, mut counts) = (seed(), CampaignStats::default());
     let cuts = setting(CUTS).unwrap_or(DEFAULT_CUTS);
-    let wrong = cut_power(&kit, &guest, seed, cuts, &mut counts, &mut |_| {});
+    let wrong = cut_power(&boot_files, &guest, seed, cuts, &mut counts, &mut |_| {});
     match (planted, wrong) {
         (None, Ok(())) => {}
         (None, Err(wrong)) => panic!("{SEED}={seed}, power cut {}: {wrong}", counts.cuts),
-        (Some(fault), Err(wrong)) => println!("{fault} found by power cut {}: {wrong}", counts.cuts),
-        (Some(fault), Ok(())) => panic!("{fault} was planted, and {cuts} power cuts did not find it"),
+        (Some(fault), Err(wrong)) => println!("{fault} detected by power cut {}: {wrong}", counts.cuts),
+        (Some(fault), Ok(())) => panic!("{cuts} power cuts did not detect the failpoint {fault}"),
     }
 }
 
@@ -66,9 +66,9 @@ fn every_202_survives_power_cuts_on_a_real_kernel() {
 #[test]
 fn every_202_is_in_kafka_after_power_cuts() {
     let name = "every_202_is_in_kafka_after_power_cuts";
-    let Some(kit) = services::available(name, "a virtual machine", BootFiles::find()) else { return };
+    let Some(boot_files) = services::available(name, "a virtual machine", BootFiles::find()) else { return };
     let Some(kafka) = services::kafka(name) else { return };
-    // To the machine that name is another address than to this host, and from both the broker is found.
+    // The name resolves to different addresses in the machine and on this host. Both reach the broker.
     let cluster = kafka.start(ClusterOptions::single().host("localhost"));
     let bootstrap = cluster.bootstrap();
     Admin::new(&bootstrap).create_topic("orders.v1", 6, 1, &[]);
@@ -85,14 +85,14 @@ fn every_202_is_in_kafka_after_power_cuts() {
         sent.append(&mut campaign.sent().clone());
         println!("{}", support::delivery_check::check(&sent, &read_all(&bootstrap, "orders.v1")));
     };
-    cut_power(&kit, &guest, seed, cuts, &mut counts, drained)
+    cut_power(&boot_files, &guest, seed, cuts, &mut counts, drained)
         .unwrap_or_else(|wrong| panic!("{SEED}={seed}, power cut {}: {wrong}", counts.cuts));
 }
 
-/// Cuts power so many times, and calls `after` with every machine whose disk is to be replaced. What was wrong first,
-/// if anything.
+/// Cuts power `cuts` times, and calls `after` with every machine before its disk is replaced. The error describes the
+/// first violation.
 fn cut_power(
-    kit: &BootFiles,
+    boot_files: &BootFiles,
     guest: &GuestConfig,
     seed: u64,
     cuts: usize,
@@ -101,9 +101,9 @@ fn cut_power(
 ) -> Result<(), String> {
     let mut random = SeededRng::new(seed);
     while counts.cuts < cuts {
-        let lives = CUTS_PER_DISK.min(cuts - counts.cuts);
-        let mut campaign = Campaign::new(kit, guest, &mut random, counts);
-        for _ in 0..lives {
+        let cycles = CUTS_PER_DISK.min(cuts - counts.cuts);
+        let mut campaign = Campaign::new(boot_files, guest, &mut random, counts);
+        for _ in 0..cycles {
             campaign.run_cycle()?;
             println!("seed {seed}: {}", campaign.counts());
         }
@@ -128,5 +128,5 @@ fn seed() -> u64 {
 
 fn setting<T: FromStr>(variable: &str) -> Option<T> {
     let text = env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: not understood")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is invalid")))
 }

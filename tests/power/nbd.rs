@@ -1,5 +1,5 @@
-//! Serves a [`VolatileDisk`] to QEMU: the fixed newstyle handshake and simple replies of the NBD protocol
-//! (github.com/NetworkBlockDevice/nbd, doc/proto.md), as much of it as QEMU's client uses.
+//! Serves a [`VolatileDisk`] to QEMU: the part of the NBD protocol that QEMU's client uses, with the fixed newstyle
+//! handshake and simple replies (github.com/NetworkBlockDevice/nbd, doc/proto.md).
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -16,7 +16,7 @@ const REQUEST: u32 = 0x2560_9513;
 const REPLY: u32 = 0x6744_6698;
 
 const FIXED_NEWSTYLE: u16 = 1;
-/// The transmission flags: they are there, and the disk has a cache that can be flushed.
+/// Transmission flags: the flags are present, and the disk supports flushes.
 const HAS_FLAGS_AND_FLUSH: u16 = 1 | 4;
 
 const OPTION_ABORT: u32 = 2;
@@ -31,22 +31,22 @@ const DISCONNECT: u16 = 2;
 const FLUSH: u16 = 3;
 const INVALID: u32 = 22;
 
-/// The most the protocol lets a client ask for at once without being told otherwise.
+/// Maximum bytes of a request, by default of the protocol.
 const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 
-/// A disk on a socket, for one client. Ends when that is gone.
+/// A disk on a socket, for one client. It ends with the connection.
 pub struct NbdServer {
     socket: PathBuf,
     thread: Option<JoinHandle<()>>,
 }
 
 impl NbdServer {
-    /// Listens on `socket`, which must not be there yet.
+    /// Listens on `socket`, which must not exist.
     pub fn start(socket: &Path, disk: Arc<VolatileDisk>) -> Self {
         let listener = UnixListener::bind(socket).expect("the socket of the disk");
         let thread = thread::spawn(move || {
             let (stream, _) = listener.accept().expect("QEMU connects to its disk");
-            // An error is QEMU being gone: that is what these tests do to it.
+            // An error means that QEMU has ended, because these tests kill it.
             let _ = serve(stream, &disk);
         });
         Self { socket: socket.to_owned(), thread: Some(thread) }
@@ -55,7 +55,7 @@ impl NbdServer {
 
 impl Drop for NbdServer {
     fn drop(&mut self) {
-        // Lets the thread go when nobody ever connected.
+        // Ends the thread if no client ever connected.
         let _ = UnixStream::connect(&self.socket);
         if let Some(thread) = self.thread.take() {
             let ended = thread.join();
@@ -74,7 +74,7 @@ fn serve(mut stream: UnixStream, disk: &VolatileDisk) -> io::Result<()> {
     Ok(())
 }
 
-/// One option; true when requests follow.
+/// Handles one option. Returns `true` if requests follow.
 fn negotiate_option(stream: &mut UnixStream, disk: &VolatileDisk) -> io::Result<bool> {
     exactly::<8>(stream)?; // IHAVEOPT
     let option = u32::from_be_bytes(exactly(stream)?);
@@ -102,7 +102,7 @@ fn negotiate_option(stream: &mut UnixStream, disk: &VolatileDisk) -> io::Result<
     }
 }
 
-/// One request; false at the end.
+/// Handles one request. Returns `false` at the end.
 fn serve_request(stream: &mut UnixStream, disk: &VolatileDisk) -> io::Result<bool> {
     let magic = u32::from_be_bytes(exactly(stream)?);
     let [_, _, high, low] = exactly(stream)?;
@@ -125,7 +125,7 @@ fn serve_request(stream: &mut UnixStream, disk: &VolatileDisk) -> io::Result<boo
     };
     match done {
         Some(()) => send_reply(stream, 0, cookie, &data).map(|()| true),
-        // A disk without power says nothing, not even that something is wrong, until the machine is gone too.
+        // A disk without power sends nothing, not even an error, until the machine has ended too.
         None => io::copy(stream, &mut io::sink()).map(|_| false),
     }
 }

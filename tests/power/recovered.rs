@@ -1,4 +1,4 @@
-//! Holds what a start made of a disk after a power cut against what was sent and answered.
+//! Compares a recovered log after a power cut with the commands that were sent and acknowledged.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,47 +13,49 @@ use support::load::SentCommands;
 use support::process::Forebay;
 use support::{load, scratch};
 
-/// Bytes of filling in each body that is sent: every record straddles sectors, and a life fills a segment or two.
+/// Bytes of filling in each body. Every record spans several sectors, and a run fills one or two segments.
 pub const FILLER_BYTES: usize = 2_500;
 
-/// What is known at an instant.
+/// Known commands at an instant.
 #[derive(Clone, Copy)]
 pub struct ExpectedCommands<'a> {
-    /// What had been answered before it, and so must be there.
-    pub owed: &'a SentCommands,
-    /// What had been sent before it or later, and so may be there.
+    /// Commands acknowledged before the instant, which must exist.
+    pub required: &'a SentCommands,
+    /// Commands sent at any time, which may exist.
     pub sent: &'a SentCommands,
 }
 
-/// Starts the daemon on the log in `image`, asks it for every command that was acknowledged, kills it, and reads the
-/// log it leaves: every acknowledged record with its content, none that was not sent, numbers without a gap, the
-/// records of each key in order, nothing to find for `verify`. The number of acknowledged records, or what is wrong.
+/// Starts the daemon on the log in `image`, requests the status of every acknowledged command, and kills the daemon.
+/// Then it checks the log: every acknowledged record exists with its content; no record was not sent; the numbers have
+/// no gap; the records of each key are in order; `verify` has no findings. Returns the number of acknowledged records.
+/// The error describes a violation.
 pub fn check(binary: &Path, image: &[u8], known: ExpectedCommands<'_>) -> Result<usize, String> {
     let dir = scratch::dir("cut");
     let log = image::extract_log(image, dir.path())?;
     let mut forebay = Forebay::new(binary)
         .set("wal.dir", log.display().to_string())
-        // Nobody listens there: what is waiting stays.
+        // No broker listens there, so records stay in the log.
         .set("kafka.brokers", "127.0.0.1:1")
         .set("wal.segment_size", "1MiB")
         .set("wal.reserve_space", "1MiB");
     forebay.launch();
     forebay.try_await_ready()?;
-    let acknowledged = check_acknowledged(&forebay.address(), known.owed, usize::MAX)?;
-    // An orderly stop takes a second with a broker that is away, and would hide what the start left open.
+    let acknowledged = check_acknowledged(&forebay.address(), known.required, usize::MAX)?;
+    // With an unavailable broker, an orderly stop takes a second. It would also hide the state that the start left.
     forebay.kill();
     check_log(&log, known).map_err(|wrong| format!("{wrong}\n{}", forebay.log()))?;
     Ok(acknowledged)
 }
 
-/// Asks the daemon at `address` for acknowledged commands, `limit` at most, evenly chosen. Their number.
-pub fn check_acknowledged(address: &str, owed: &SentCommands, limit: usize) -> Result<usize, String> {
+/// Requests the status of at most `limit` acknowledged commands, evenly chosen, from the daemon at `address`. Returns
+/// their number.
+pub fn check_acknowledged(address: &str, required: &SentCommands, limit: usize) -> Result<usize, String> {
     let mut http = Client::new(address);
     let mut asked = 0;
     let mut lost = Vec::new();
-    let stride = acknowledged(owed).count() / limit + 1;
-    for (key, number, id) in acknowledged(owed).step_by(stride) {
-        let answer = http.get(&format!("/v1/commands/{id}")).map_err(|e| format!("asking for {id}: {e}"))?;
+    let stride = acknowledged(required).count() / limit + 1;
+    for (key, number, id) in acknowledged(required).step_by(stride) {
+        let answer = http.get(&format!("/v1/commands/{id}")).map_err(|e| format!("request of {id}: {e}"))?;
         asked += 1;
         match answer.status {
             200 if matches!(answer.json()["state"].as_str(), Some("accepted" | "sent")) => {}
@@ -80,14 +82,14 @@ fn check_log(log: &Path, known: ExpectedCommands<'_>) -> Result<(), String> {
     let view = LogDirectory::open(log).and_then(|directory| directory.snapshot(label));
     let view = view.map_err(|error| error.to_string())?;
     let report = view.verify(&mut |_| None, &mut |_| {}).map_err(|error| error.to_string())?;
-    // A log without records that was killed at its first start has no checkpoint yet, and needs none.
+    // A log without records may have no checkpoint if its first start was killed.
     let is_new = |finding: &&Finding| finding.kind == FindingKind::Checkpoint && view.next() == Lsn(1);
     if let Some(finding) = report.findings.iter().find(|finding| !is_new(finding)) {
         return Err(format!("verify finds {finding:?}"));
     }
     let ids = ids(&view, known.sent)?;
     let of = |key: &String, number: usize| ids.get(&(key.clone(), number));
-    let wrong = acknowledged(known.owed).find(|(key, number, id)| of(key, *number) != Some(*id));
+    let wrong = acknowledged(known.required).find(|(key, number, id)| of(key, *number) != Some(*id));
     match wrong {
         None => Ok(()),
         Some((key, number, id)) => {
@@ -96,7 +98,7 @@ fn check_log(log: &Path, known: ExpectedCommands<'_>) -> Result<(), String> {
     }
 }
 
-/// The id of each record in the log by key and number, after a look at each.
+/// Checks each record of the log. Returns their ids by key and number.
 fn ids(view: &LogView, sent: &SentCommands) -> Result<BTreeMap<(String, usize), String>, String> {
     let mut ids = BTreeMap::new();
     let mut last: BTreeMap<String, usize> = BTreeMap::new();
@@ -104,7 +106,7 @@ fn ids(view: &LogView, sent: &SentCommands) -> Result<BTreeMap<(String, usize), 
     for stored in view.records(Lsn(1)..view.next()) {
         let record = stored.map_err(|error| error.to_string())?.record;
         if record.lsn != expected {
-            return Err(format!("record {} follows where {expected} should", record.lsn));
+            return Err(format!("record {} follows instead of {expected}", record.lsn));
         }
         expected = record.lsn.next();
         let envelope = Envelope::decode(&record.payload).map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! Random numbers that a seed repeats.
+//! Random numbers from a seed.
 
 /// SplitMix64 (Steele, Lea, Flood 2014): good enough to choose instants and sectors.
 pub struct SeededRng(u64);
@@ -16,7 +16,7 @@ impl SeededRng {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`; 0 when that is 0.
+    /// A number below `bound`, or 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         match bound {
             0 => 0,

@@ -31,7 +31,7 @@ pub struct Measured {
 
 /// Writes and flushes groups of `records` records for the duration `time`.
 pub fn flushes(
-    place: &TestFile,
+    file: &TestFile,
     records: usize,
     time: Duration,
     interrupt: &Interrupt,
@@ -43,9 +43,9 @@ pub fn flushes(
     while micros.is_empty()
         || (started.elapsed() < time && micros.len() < SAMPLES && !interrupt.was_received())
     {
-        at = place.offset_with_room(at, group.len() as u64);
+        at = file.offset_with_room(at, group.len() as u64);
         let begun = Instant::now();
-        place.write_and_flush(&group, at)?;
+        file.write_and_flush(&group, at)?;
         micros.push(begun.elapsed().as_secs_f64() * 1e6);
         at += group.len() as u64;
     }
@@ -63,13 +63,13 @@ pub fn flushes(
 }
 
 /// Returns bytes per second with one flush per mebibyte. The log fills the next segment in this way.
-pub fn sequential(place: &TestFile, time: Duration, interrupt: &Interrupt) -> io::Result<f64> {
+pub fn sequential(file: &TestFile, time: Duration, interrupt: &Interrupt) -> io::Result<f64> {
     let piece = vec![0xa5; CHUNK];
     let (mut at, mut bytes) = (0, 0);
     let started = Instant::now();
     while bytes == 0 || (started.elapsed() < time && !interrupt.was_received()) {
-        at = place.offset_with_room(at, CHUNK as u64);
-        place.write_and_flush(&piece, at)?;
+        at = file.offset_with_room(at, CHUNK as u64);
+        file.write_and_flush(&piece, at)?;
         at += CHUNK as u64;
         bytes += CHUNK;
     }

@@ -38,15 +38,15 @@ struct Document<'a> {
 pub fn run(dir: Option<&Path>, json: bool, args: &cli::BenchDisk) -> anyhow::Result<ExitOutcome> {
     let dir = log_context::directory(dir)?;
     let interrupt = Interrupt::listen()?;
-    let place = TestFile::create(&dir, &interrupt)?;
+    let file = TestFile::create(&dir, &interrupt)?;
     let part = Duration::from_secs(args.seconds.into()) / (GROUPS.len() as u32 + 1);
     let mut groups = Vec::new();
     for group in GROUPS {
-        groups.push(measure::flushes(&place, group, part, &interrupt)?);
+        groups.push(measure::flushes(&file, group, part, &interrupt)?);
     }
-    let sequential = measure::sequential(&place, part, &interrupt)?;
-    let (file_system, file_bytes) = (test_file::file_system(&dir)?, place.size());
-    drop(place);
+    let sequential = measure::sequential(&file, part, &interrupt)?;
+    let (file_system, file_bytes) = (test_file::file_system(&dir)?, file.size());
+    drop(file);
     if interrupt.was_received() {
         bail!("interrupted");
     }

@@ -42,9 +42,9 @@ impl TestFile {
         let mut options = fs::OpenOptions::new();
         let opened = options.read(true).write(true).create_new(true).mode(0o600).open(&path);
         let file = opened.with_context(|| format!("cannot create {}", path.display()))?;
-        let place = Self { path, file, size };
-        place.fill(interrupt)?;
-        Ok(place)
+        let created = Self { path, file, size };
+        created.fill(interrupt)?;
+        Ok(created)
     }
 
     fn fill(&self, interrupt: &Interrupt) -> anyhow::Result<()> {

@@ -64,7 +64,7 @@ fn apply(
     plan: &ReplayPlan,
 ) -> anyhow::Result<ReplayProgress> {
     let interrupt = Interrupt::listen()?;
-    let mut deed = Executor::begin(log, view, plan)?;
+    let mut executor = Executor::begin(log, view, plan)?;
     let mut done = ReplayProgress::default();
     let bar = text_format::progress(plan.bytes);
     let mut chunk = Vec::new();
@@ -78,7 +78,7 @@ fn apply(
         if chunk.len() < CHUNK {
             continue;
         }
-        if !deed.replay_chunk(&chunk, &mut done) {
+        if !executor.replay_chunk(&chunk, &mut done) {
             break;
         }
         chunk.clear();
@@ -88,10 +88,10 @@ fn apply(
         }
     }
     if done.error.is_none() {
-        deed.replay_chunk(&chunk, &mut done);
+        executor.replay_chunk(&chunk, &mut done);
     }
     bar.finish_and_clear();
-    deed.end()?;
+    executor.end()?;
     if done.error.is_none() && done.replayed < plan.records {
         done.error = Some("the other records expired in the meantime".to_owned());
     }

@@ -30,10 +30,10 @@ pub fn run(log: &LogContext, args: &cli::Status) -> anyhow::Result<ExitOutcome> 
         return watch::run(log, args.interval);
     }
     // The request comes first. The daemon saves a checkpoint before it responds, so the files agree with its response.
-    let asked = control::send_request(&log.dir, &Request::Status);
+    let response = control::send_request(&log.dir, &Request::Status);
     let view = log.view()?;
     let mut document = document::from_files(&view)?;
-    match asked {
+    match response {
         Ok(ControlResponse::Status(Value::Object(exact))) => {
             document::merge_daemon_status(&mut document, exact)
         }

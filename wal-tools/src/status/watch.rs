@@ -34,9 +34,9 @@ enum PollResult {
 pub fn run(log: &LogContext, interval: Duration) -> anyhow::Result<ExitOutcome> {
     let interrupt = Interrupt::listen()?;
     let is_terminal = io::stdout().is_terminal();
-    let (mut recent, mut has_answered, mut is_first) = (SampleWindow::default(), false, true);
+    let (mut recent, mut has_responded, mut is_first) = (SampleWindow::default(), false, true);
     loop {
-        let (document, remark) = match poll(log, &interrupt, has_answered)? {
+        let (document, remark) = match poll(log, &interrupt, has_responded)? {
             PollResult::Status(document, remark) => (document, remark),
             PollResult::Stopped => {
                 note!("the daemon has stopped");
@@ -44,7 +44,7 @@ pub fn run(log: &LogContext, interval: Duration) -> anyhow::Result<ExitOutcome> 
             }
             PollResult::Interrupted => return Ok(ExitOutcome::Fine),
         };
-        has_answered |= document["source"] == "daemon";
+        has_responded |= document["source"] == "daemon";
         let pace = recent.add(&document);
         let frame = WatchView {
             dir: &log.dir,
@@ -79,9 +79,9 @@ fn is_hung_up(error: &io::Error) -> bool {
     error.raw_os_error() == Some(EIO)
 }
 
-fn poll(log: &LogContext, interrupt: &Interrupt, has_answered: bool) -> anyhow::Result<PollResult> {
-    let Some(asked) = request_status(log, interrupt)? else { return Ok(PollResult::Interrupted) };
-    let remark = match asked {
+fn poll(log: &LogContext, interrupt: &Interrupt, has_responded: bool) -> anyhow::Result<PollResult> {
+    let Some(response) = request_status(log, interrupt)? else { return Ok(PollResult::Interrupted) };
+    let remark = match response {
         Ok(ControlResponse::Status(Value::Object(exact))) => {
             let mut document = serde_json::json!({ "running": true });
             document::merge_daemon_status(&mut document, exact);
@@ -91,7 +91,7 @@ fn poll(log: &LogContext, interrupt: &Interrupt, has_answered: bool) -> anyhow::
         Err(error) => Some(error.to_string()),
     };
     let view = log.view()?;
-    if !view.live && has_answered {
+    if !view.live && has_responded {
         return Ok(PollResult::Stopped);
     }
     // Without a daemon there is no remark, because `source` already names the files.
@@ -104,15 +104,15 @@ fn request_status(
     log: &LogContext,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Option<Result<ControlResponse, RequestError>>> {
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let dir = log.dir.clone();
-    std::thread::Builder::new().name("ask".to_owned()).spawn(move || {
+    std::thread::Builder::new().name("status".to_owned()).spawn(move || {
         // The receiver no longer exists if the tool is about to end.
-        let _ = tell.send(control::send_request(&dir, &Request::Status));
+        let _ = sender.send(control::send_request(&dir, &Request::Status));
     })?;
     loop {
-        match told.recv_timeout(INTERRUPT_CHECK_INTERVAL) {
-            Ok(asked) => return Ok(Some(asked)),
+        match receiver.recv_timeout(INTERRUPT_CHECK_INTERVAL) {
+            Ok(response) => return Ok(Some(response)),
             Err(mpsc::RecvTimeoutError::Timeout) if interrupt.was_received() => return Ok(None),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {

@@ -1,7 +1,7 @@
 //! Fuzz targets for everything that the log reads from disk.
 //!
-//! Checksums reject nearly all generated input. Each target can therefore be told by its input to *forge* the
-//! checksums, as if another version, or a bug, had written the data.
+//! Checksums reject nearly all generated input. A bit of the input therefore makes each target *forge* the checksums, as
+//! if another version, or a bug, had written the data.
 #![allow(clippy::expect_used, reason = "fuzzing needs a panic on each violated invariant")]
 
 mod files;

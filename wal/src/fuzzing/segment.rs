@@ -1,5 +1,5 @@
-//! Fuzz target for a whole damaged log: two sealed segments, an open one and a checkpoint. They are edited as the input
-//! says, then inspected and opened as by a start.
+//! Fuzz target for a whole damaged log: two sealed segments, an open one and a checkpoint. The input defines edits of
+//! these files. The edited log is then inspected, and opened as at a start.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 //!
 //! - A write is pending until its file is flushed. At a crash each pending 512-byte sector survives or not,
 //!   independently of the others.
-//! - A directory change (create, rename, remove) is pending until that directory is flushed. At a crash the first of the
+//! - A directory change (create, rename, remove) is pending until that directory is flushed. At a crash the first
 //!   pending changes survive, as on a journalled file system.
 //! - A failed flush discards the file's pending writes and reports them as clean, as Linux does. A new size stays
 //!   pending.
