@@ -44,7 +44,7 @@ impl LogGauges {
             oldest_age: r.float_gauge(
                 "kafka_producer_wal_oldest_age_seconds",
                 "Age of the oldest record that is not confirmed, in flight included, in seconds. Worry \
-                 above the delay that your consumers tolerate.",
+                 above the delay that the readers of your topics tolerate.",
             )?,
             oldest_waiting_age: r.float_gauge(
                 "forebay_wal_oldest_waiting_age_seconds",

@@ -2,7 +2,7 @@
 //!
 //! | result from the database | reaction |
 //! |---|---|
-//! | success | records to the retry topic, reservations, caches, waiting clients; then the offsets may be committed |
+//! | success | release reservations, refresh caches, wake clients, then send the retry records; then the offsets may be committed |
 //! | unique index violated | read again; then smaller batches, down to one command; then like a permanent error |
 //! | temporary error | wait and retry the same batch, without a limit |
 //! | permanent error | smaller batches, down to one command; that one is parked, if the database accepts other writes |
@@ -10,6 +10,10 @@
 //! If the database cannot even store a command as parked or dead, the command becomes a dead letter in Kafka only. So
 //! every command is settled after a bounded number of steps, unless the database or Kafka is unavailable. Repeated
 //! steps without success are delayed.
+//!
+//! The batch size decides the speed. `batch_limit` begins at `[consumer] batch_size`. It is halved after repeated
+//! conflicts and permanent errors, and doubled after each commit. Reading, the transaction, `post_commit` and the retry
+//! records run one after the other.
 
 use std::sync::Arc;
 
@@ -68,11 +72,11 @@ pub(super) struct Engine {
     pub(super) runtime: Handle,
     pub(super) tracer: Tracer,
     /// How many commands are tried per transaction.
-    pub(super) window: usize,
+    pub(super) batch_limit: usize,
     /// Consecutive unique index violations.
     pub(super) conflicts: u32,
     /// Consecutive steps that settled nothing and did not wait.
-    pub(super) fruitless: u32,
+    pub(super) steps_without_progress: u32,
     pub(super) counts: OutcomeCounts,
 }
 
@@ -92,7 +96,8 @@ pub struct OutcomeCounts {
 }
 
 impl Engine {
-    /// Tries the first pending commands. `tick`: see [`Outbox::send`].
+    /// Tries the first pending commands in one transaction. `tick` is called repeatedly while a step waits for Kafka,
+    /// and returns whether to continue: see [`Outbox::send`].
     pub(super) fn step(
         &mut self,
         pending: &mut PendingBatch,
@@ -101,11 +106,11 @@ impl Engine {
     ) -> Result<StepOutcome, Interrupted> {
         let outcome = self.attempt(pending, heartbeat, tick)?;
         if outcome.made_progress() || matches!(outcome, StepOutcome::Wait(_)) {
-            self.fruitless = 0;
+            self.steps_without_progress = 0;
             return Ok(outcome);
         }
-        self.fruitless += 1;
-        if self.fruitless <= MAX_FRUITLESS_STEPS {
+        self.steps_without_progress += 1;
+        if self.steps_without_progress <= MAX_FRUITLESS_STEPS {
             return Ok(outcome);
         }
         Ok(StepOutcome::Wait("the next commands are retried repeatedly, and none is settled".to_owned()))
@@ -117,12 +122,12 @@ impl Engine {
         heartbeat: &Heartbeat<'_>,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<StepOutcome, Interrupted> {
-        let size = self.window.clamp(1, pending.len().max(1)).min(pending.len());
+        let size = self.batch_limit.clamp(1, pending.len().max(1)).min(pending.len());
         let attempt = self.applier.attempt(&pending.commands[..size], self.degraded_mode.is_on());
         match block_on(&self.runtime, heartbeat, attempt)? {
             Ok(AttemptOutcome::Committed(done)) => {
                 self.conflicts = 0;
-                self.window = self.window.saturating_mul(2).min(self.config.batch_size as usize);
+                self.batch_limit = self.batch_limit.saturating_mul(2).min(self.config.batch_size as usize);
                 let settled = pending.take(done.outcomes.len());
                 self.finish_batch(settled, done, pending, heartbeat, tick)
             }
@@ -133,7 +138,7 @@ impl Engine {
                 Ok(StepOutcome::Wait(open.to_string()))
             }
             Err(DbError::Refused(_)) if size > 1 => {
-                self.window = size / 2;
+                self.batch_limit = size / 2;
                 Ok(StepOutcome::Retry)
             }
             Err(DbError::Refused(why)) => self.handle_refused(pending, why, heartbeat, tick),
@@ -153,13 +158,13 @@ impl Engine {
         }
         self.conflicts = 0;
         if size > 1 {
-            self.window = size / 2;
+            self.batch_limit = size / 2;
             return Ok(StepOutcome::Retry);
         }
         self.handle_refused(pending, UNEXPLAINED_CONFLICT.to_owned(), heartbeat, tick)
     }
 
-    /// Handles a command that the database rejects on its own.
+    /// Handles a batch of one command that the database refused.
     fn handle_refused(
         &mut self,
         pending: &mut PendingBatch,
@@ -176,7 +181,7 @@ impl Engine {
                 event = "consumer.command_refused",
                 command = %command.id,
                 reason = why,
-                "database rejected a command"
+                "database refused a command"
             );
             command.mark_unapplicable(why);
             return Ok(StepOutcome::Retry);

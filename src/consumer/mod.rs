@@ -1,5 +1,6 @@
-//! Applies user commands to the database. The consumer reads `user.commands.v1`, decides the outcome of each command,
-//! and writes results and outcomes in one transaction per batch. A repeated delivery therefore changes nothing.
+//! Applies commands about users to the database. The consumer reads `user.commands.v1` and decides the outcome of each
+//! command. One transaction per batch writes the changed rows and the outcomes. A repeated delivery therefore changes
+//! nothing.
 //!
 //! ```text
 //! Kafka → intake (due records) → engine: read → plan → write → commit → post_commit (reservations, caches, clients)
@@ -8,12 +9,12 @@
 //! ```
 //!
 //! A command that cannot be applied is *parked*: it gets a row in the database and a record in the retry topic. While a
-//! name has a parked command, later commands of that name follow it to the retry topic, which keeps their order. After
-//! the configured number of attempts a command is dead: it becomes a dead letter in Kafka and has the outcome `dead` in
-//! the database.
+//! user has a parked command, later commands of this user are parked behind it. This keeps their order. After the
+//! configured number of attempts a command is dead: it becomes a dead letter in Kafka and has the outcome `dead` in the
+//! database.
 //!
-//! No command is lost: offsets are committed last, and every earlier step may be repeated. No command is retried
-//! indefinitely: attempts are counted in the database.
+//! No command is lost, because offsets are committed last and every earlier step may be repeated. No command is retried
+//! indefinitely, because the database counts attempts.
 
 mod apply;
 mod command;
@@ -77,7 +78,7 @@ pub struct ConsumerParts {
     pub metrics: Arc<Metrics>,
     /// The runtime for calls of database and reservation store. It must outlive the consumer.
     pub runtime: runtime::Handle,
-    /// A longer transaction is logged.
+    /// Transactions that take longer are logged.
     pub slow_step: Duration,
     /// Receives the spans of sampled commands.
     pub tracer: Tracer,
@@ -99,9 +100,9 @@ impl ConsumerParts {
             metrics: Arc::clone(&self.metrics),
             runtime: self.runtime.clone(),
             tracer: self.tracer.clone(),
-            window: self.config.batch_size as usize,
+            batch_limit: self.config.batch_size as usize,
             conflicts: 0,
-            fruitless: 0,
+            steps_without_progress: 0,
             counts: OutcomeCounts::default(),
         }
     }

@@ -18,7 +18,8 @@ const MAX_BYTES: usize = 4 << 20;
 /// letter.
 const MAX_DELAY: Duration = Duration::from_millis(50);
 
-/// Dead letters that are not stored yet. Until they are, the worker sends nothing new.
+/// Dead letters that are not stored yet. If the buffer is full, or storing failed, the worker sends nothing until they
+/// are stored.
 pub(super) struct DeadLetterBuffer {
     letters: Vec<DeadLetter>,
     codes: Vec<&'static str>,

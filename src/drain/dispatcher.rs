@@ -1,7 +1,8 @@
-//! The single place that decides about a record: send it, park it, wait, or make it a dead letter.
+//! Decides about each record: send it, park it, wait, or make it a dead letter. No other code decides.
 //!
-//! The decision depends on the record's topic, partition, key and value, in this order. The [`Sender`] determines how
-//! a record is sent and where it is parked.
+//! The decision depends on the record's topic, partition, key and value, in this order. Before that, a record is
+//! skipped if it is in flight, a dead letter, or behind a blocked lane. The [`Sender`] determines how a record is sent
+//! and where it is parked.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ impl<S: Sender> Dispatcher<S> {
         self.state.policy.store_dead_letters(&self.state.context, now);
     }
 
-    /// The pass has read everything since the first parked record.
+    /// Ends a rescan: all records since the first parked one were read again.
     pub(super) fn end_rescan(&mut self, now: Instant) {
         self.state.rescan.end(now);
     }
@@ -69,11 +70,11 @@ impl<S: Sender> Dispatcher<S> {
         }
     }
 
-    /// Fetches a topic's metadata. With `waits`, a missing topic is created if the brokers allow it.
-    pub(super) fn refresh_topic(&mut self, topic: usize, waits: bool, now: Instant) -> Option<TopicMetadata> {
+    /// Fetches a topic's metadata. With `create_if_missing`, the brokers may create the topic.
+    pub(super) fn refresh_topic(&mut self, topic: usize, create_if_missing: bool, now: Instant) -> Option<TopicMetadata> {
         let policy = &mut self.state.policy;
         let (producer, name) = (self.sender.producer(false)?, policy.topic_name(topic));
-        let answer = if waits {
+        let answer = if create_if_missing {
             producer.fetch_or_create_topic(name, METADATA_TIMEOUT)
         } else {
             producer.fetch_metadata(name, METADATA_TIMEOUT)
@@ -83,7 +84,7 @@ impl<S: Sender> Dispatcher<S> {
         Some(answer)
     }
 
-    /// Processes one record as far as possible.
+    /// Checks whether the record can be dispatched now, and dispatches it.
     pub(super) fn dispatch(&mut self, side: ReadSide, frame: RecordRef<'_>) -> Disposition {
         if self.state.in_flight.contains(frame.lsn)
             || self.state.policy.is_dead(frame.lsn)
@@ -129,7 +130,7 @@ impl<S: Sender> Dispatcher<S> {
             Route::DeadLetter(reason) => return self.dead_letter(record, Scope::Topic(topic), reason),
         };
         if alone && state.in_flight.is_topic_busy(topic) {
-            // An older record is in flight and will prove the same.
+            // A record of this topic is in flight. Its result also shows whether the topic accepts records again.
             return sender.wait_for_topic(record);
         }
         let partition = match record.envelope.key {
@@ -193,7 +194,7 @@ impl<S: Sender> Dispatcher<S> {
         });
         let attempts = state.policy.next_attempt(frame.lsn);
         if let Err(code) = sent {
-            // No part of this record is in flight.
+            // The producer did not take the record.
             return match state.policy.on_send_error(frame, place, code, attempts, now) {
                 SendErrorAction::DeadLetter => {
                     sender.on_passed(record, place.into());

@@ -1,5 +1,5 @@
-//! A worker's knowledge of topics and rejected records, and its reaction to a rejection. The policy is the same with
-//! and without transactions.
+//! What a worker does after Kafka rejects a record or a topic: isolate a batch, park a topic, or store a dead letter.
+//! The policy is the same with and without transactions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl FailedRecord {
 
 /// What to do about a record that the producer did not accept.
 pub(super) enum SendErrorAction {
-    /// Nothing: it is a dead letter.
+    /// No action: the record is in the dead-letter buffer.
     DeadLetter,
     /// Park its topic.
     HoldTopic,
@@ -96,7 +96,7 @@ impl FailurePolicy {
         self.topics.due(now)
     }
 
-    /// Whether it is known if records of this topic are sent or dead-lettered.
+    /// Whether the route of this topic is final: send or dead letter.
     pub(super) fn is_route_known(&self, topic: usize) -> bool {
         matches!(self.topics.route(topic), Route::Send { .. } | Route::DeadLetter(_))
     }
@@ -145,7 +145,8 @@ impl FailurePolicy {
         self.attempts.get(&lsn).copied().unwrap_or(0) + 1
     }
 
-    /// Remembers the attempts of a record that was acknowledged but will be sent again.
+    /// Keeps the number of attempts of a record that Kafka confirmed in a transaction that was aborted. The record is
+    /// sent again.
     pub(super) fn record_attempts(&mut self, lsn: Lsn, attempts: u32) {
         self.attempts.insert(lsn, attempts);
     }
@@ -158,7 +159,7 @@ impl FailurePolicy {
         self.topics.get(topic).on_metadata(answer, now, self.grace);
     }
 
-    /// Kafka acknowledged a record, so its topic is healthy.
+    /// Marks the topic of a confirmed record as healthy, and forgets the record's attempts.
     pub(super) fn on_acknowledged(&mut self, flight: &InFlightRecord, lsn: Lsn) {
         let topic = self.topics.get(flight.topic_partition.topic);
         topic.constraints.on_record_acknowledged(flight.has_key);
@@ -172,13 +173,13 @@ impl FailurePolicy {
         self.attempts.remove(&lsn);
     }
 
-    /// A record is no longer in flight and was not delivered.
+    /// Handles a record that a producer returned without delivering it.
     pub(super) fn on_returned(&mut self, lsn: Lsn, flight: &InFlightRecord) {
         self.attempts.insert(lsn, flight.attempts);
         self.topics.get(flight.topic_partition.topic).abandon_trial(lsn);
     }
 
-    /// A record of this partition is delivered.
+    /// Counts a delivered record, and ends its isolation.
     pub(super) fn on_delivered(&mut self, place: TopicPartition, lsn: Lsn) {
         self.topics.get(place.topic).sent.inc();
         self.on_settled(place, lsn);
@@ -222,7 +223,7 @@ impl FailurePolicy {
         returned
     }
 
-    /// A topic is at fault, or its metadata is stale. New metadata does not help against other faults.
+    /// Marks a topic as at fault, or requests its metadata again if it is stale. Other faults change nothing here.
     pub(super) fn mark_topic_fault(&mut self, topic: usize, fault: DeliveryFault, now: Instant) {
         if let DeliveryFault::Topic(reason) = fault {
             self.log_fault(topic, reason);
@@ -252,7 +253,8 @@ impl FailurePolicy {
         }
     }
 
-    /// A batch with these records was rejected. Any of them may be the cause.
+    /// Marks the records of a rejected batch as suspects, because any of them may be the cause. They are sent one at a
+    /// time.
     fn isolate_batch(&mut self, place: TopicPartition, records: &[FailedRecord]) {
         let Some(&FailedRecord { lsn, fault, .. }) = records.first() else { return };
         let last = records.iter().map(|record| record.lsn).max().unwrap_or(lsn);
@@ -304,7 +306,7 @@ impl FailurePolicy {
         self.dead_letters.add(owned(frame), reason, None, attempts);
     }
 
-    /// The producer did not accept a record at this attempt. No part of it is in flight.
+    /// Handles a record that the producer did not accept at this attempt. No part of it is in flight.
     pub(super) fn on_send_error(
         &mut self,
         frame: RecordRef<'_>,

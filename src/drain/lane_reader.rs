@@ -22,7 +22,7 @@ pub(super) enum ReadSide {
 /// The result of dispatching a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Disposition {
-    /// The record was sent, parked, or made a dead letter.
+    /// The reader continues behind this record. It was sent, parked, made a dead letter, or needs no processing here.
     Done,
     /// The record cannot proceed now, and no record behind it may pass; or it was not read yet.
     Wait,

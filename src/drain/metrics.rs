@@ -61,7 +61,7 @@ impl Metrics {
             latency: registry.histogram(
                 "forebay_drain_latency_seconds",
                 "Time from accepted to confirmed, in seconds. Worry when the 99th percentile is above the \
-                 delay that your consumers tolerate.",
+                 delay that the readers of your topics tolerate.",
                 buckets::DELIVERY_SECONDS,
             )?,
             workers: registry.gauges(

@@ -1,8 +1,8 @@
 //! Delivery from the log to Kafka: lanes, workers, positions, dead letters.
 //!
-//! Worker *i* owns the lanes congruent to *i*, so a key has one worker and one producer at a time. A worker keeps
-//! many records in flight. A record that cannot be sent now is parked in order, and other records pass it. Parked
-//! records are not kept in memory: they are read again from the log.
+//! Worker *i* owns the lanes whose number modulo the number of workers is *i*. So a key has one worker and one producer
+//! at a time. A worker keeps many records in flight. A record that cannot be sent now is parked in order, and other
+//! records pass it. Parked records are not kept in memory: they are read again from the log.
 //!
 //! The path of a record:
 //!
@@ -10,8 +10,8 @@
 //!    `release_pacer` decides when it gets new records, so that batches are not small.
 //! 2. `lane_reader` takes the record out of the queue for its worker (`plain::worker`, `transactional::worker`).
 //! 3. `dispatcher` decides: send, park, wait, or dead letter. The decision uses the state of topics and rejected
-//!    records (`failure_policy`), the records in flight (`in_flight`) and the deferred values (`deferred_values`).
-//!    All are part of `dispatch_state`.
+//!    records (`failure_policy`), the records in flight (`in_flight`) and the deferred values (`deferred_values`). All
+//!    are part of `dispatch_state`.
 //! 4. A `sender` sends it or parks it: `plain` (at least once) or `transactional` (exactly once).
 //! 5. The `delivery` file of that sender confirms the record in the log, or gives it to `failure_policy`.
 
@@ -94,7 +94,7 @@ pub struct DrainParts {
     pub kafka: kafka::Config,
     /// Receives the signal when a worker fails, because its lanes would stall.
     pub alarm: FatalSignal,
-    /// Limits the unapplied bytes of users' commands. `None` disables the limit.
+    /// Limits the bytes of commands about users that the consumer has not applied. `None` disables the limit.
     pub backpressure: Option<Arc<Backpressure>>,
     /// Bootstrap brokers: those of `[kafka]`, or the embedded broker.
     pub bootstrap: String,
@@ -115,7 +115,7 @@ pub enum DrainError {
     Thread(#[from] std::io::Error),
 }
 
-/// The running workers. Dropping it stops them immediately. Undelivered records remain in the log.
+/// The running workers. Dropping this value stops them immediately. Undelivered records remain in the log.
 pub struct Drain {
     handle: Handle,
     threads: Vec<Thread>,
@@ -160,8 +160,8 @@ impl Drain {
                 drain.spawn(&name, move || worker.run())?;
             }
         }
-        // After transactional delivery, at-least-once delivery also starts behind the delivered records and ends the
-        // transactions that were left open.
+        // If an earlier run used transactions, at-least-once delivery also needs the takeover. It starts behind the
+        // delivered records, and ends the open transactions.
         if once || context.log.transactions().ids.is_some_and(|ids| ids > 0) {
             let purpose =
                 if once { Purpose::ExactlyOnce(config.on_restored_log) } else { Purpose::AtLeastOnce };
@@ -214,5 +214,5 @@ impl Drop for Drain {
     }
 }
 
-/// Time that a worker may take after the deadline: its last turn, and the end of its producers.
+/// Time that a worker may take after the deadline, for its last turn and for closing its producers.
 const WORKER_EXIT_MARGIN: Duration = Duration::from_secs(5);

@@ -17,7 +17,7 @@ use crate::failpoint::Failpoint;
 use crate::units::Timestamp;
 use crate::wal::{AppendError, Lsn, NewRecord, Writer};
 
-/// Maximum sleep: the watchdog expects a heartbeat, and old segments must be sealed.
+/// Longest sleep of the thread. It is short, because the watchdog expects a heartbeat and old segments must be sealed.
 const MAX_SLEEP: Duration = Duration::from_millis(500);
 /// A group larger than this is written and flushed before more requests are taken. Writing it takes as long as a flush,
 /// and every request in the group waits for all of it.
@@ -34,14 +34,14 @@ pub(super) struct Committer {
     mint: IdGenerator,
     segment_max_age: Duration,
     gather: GroupGatherer,
-    /// The segment after which the wait for the next one timed out.
+    /// The last segment for whose successor this thread has waited. It waits only once per segment.
     awaited_after: Option<Lsn>,
     random: Vec<u8>,
     /// Replies to appended requests that are not yet flushed.
     pending_replies: Vec<PendingReply>,
     /// Idempotency keys of the current group.
     group_keys: HashMap<ScopeDigest, Lsn>,
-    /// Keys and claims of the current group. They are added to the index after the flush.
+    /// Idempotency keys and reservation claims of the current group. They are added to the index after the flush.
     index_entries: Vec<IndexEntry>,
     payloads: Vec<u8>,
     /// Records of the current group, by topic.
@@ -88,7 +88,7 @@ impl Committer {
             self.gather.on_group_answered(count, Instant::now());
             if last_look.elapsed() >= MAX_SLEEP {
                 last_look = Instant::now();
-                // A full or poisoned log shows at the next append; sealing an old segment can wait until then.
+                // An error is ignored here, because the next append reports a full or poisoned log.
                 let _ = self.writer.seal_if_older(self.segment_max_age, Timestamp::now());
             }
             if self.shared.log.poisoned().is_some() {
@@ -127,7 +127,7 @@ impl Committer {
         }
     }
 
-    /// Appends. If the next segment is not ready, waits for it and tries once more.
+    /// Runs `append`. If the next segment is not ready, waits for it and runs `append` once more.
     fn with_segment<T>(
         &mut self,
         append: impl Fn(&mut Self) -> Result<T, SubmitError>,
@@ -138,8 +138,8 @@ impl Committer {
         }
     }
 
-    /// Waits for the next segment, once per segment, and returns whether it waited. Flushed requests are answered
-    /// first.
+    /// Waits until the next segment is preallocated, at most once per segment. Returns whether it waited. Appended
+    /// requests are flushed and answered first.
     fn await_segment(&mut self) -> bool {
         let behind = Some(self.writer.segment());
         if self.awaited_after == behind {
@@ -234,7 +234,7 @@ impl Committer {
         }
     }
 
-    /// Rejects a password unless the log is encrypted.
+    /// Refuses a command with an unhashed password unless the log is encrypted.
     fn check_encryption(&self, sealed: bool) -> Result<(), SubmitError> {
         if sealed && !self.shared.log.is_encrypting() { Err(SubmitError::Unencrypted) } else { Ok(()) }
     }
@@ -246,7 +246,7 @@ impl Committer {
         }
     }
 
-    /// The earlier request with the same idempotency key: in this group, or in the index.
+    /// Finds an earlier request with the same idempotency key, in this group or in the index.
     fn find_earlier(&self, keyed: &KeyedRequest) -> Result<Option<Lsn>, SubmitError> {
         let scope = &keyed.repeat.scope;
         if let Some(first) = self.group_keys.get(scope) {
@@ -258,7 +258,7 @@ impl Committer {
         }
     }
 
-    /// Writes and flushes the group, then answers every request in it. An error reaches all of them.
+    /// Writes and flushes the group, then replies to every request in it. If the flush fails, all of them get an error.
     fn flush(&mut self) {
         if Failpoint::AnswerBeforeFlush.is_set() {
             self.pending_replies.drain(..).for_each(|answer| answer.send(true));

@@ -164,7 +164,7 @@ pub(super) fn config_error(index: usize, key: &str, found: &str, allowed: &str) 
     ConfigError::new(&format!("kinds[{index}]"), key, format!("`{found}`"), allowed)
 }
 
-/// Whether Kafka treats the names as the same topic. Kafka's metrics replace `.` with `_`. Therefore Kafka refuses two
+/// Whether Kafka treats the names as the same topic. Kafka's metrics replace `.` with `_`. Therefore Kafka rejects two
 /// topics that differ only in these characters.
 fn names_collide(one: &str, other: &str) -> bool {
     one.replace('.', "_") == other.replace('.', "_")

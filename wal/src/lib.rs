@@ -1,4 +1,4 @@
-//! The log of commands: its guarantees and its operations.
+//! A write-ahead log for commands: guarantees, files, operations, recovery.
 //!
 //! The crate also contains the format of the commands in the log ([`command`]), the daemon's control socket
 //! ([`control`]), and modules shared with the other crates ([`units`], [`secret_file`], [`sync`], [`failpoint`]).
@@ -49,7 +49,8 @@
 //! 1. After [`Writer::commit`] has returned without an error, the batches are on stable storage: bytes, file size,
 //!    segment header and directory entry.
 //! 2. After a crash, a batch ([`Writer::append`]) exists completely or not at all.
-//! 3. The first failed write, flush, rename or directory flush on that path is final ([`Poisoned`]).
+//! 3. The first failed write, flush, rename or directory flush of [`Writer`] is final ([`Poisoned`]): the log accepts
+//!    nothing more.
 //! 4. A record leaves `pending/` only after [`Log::confirm`] or [`Log::store_dead_letters`], and only after a durable
 //!    checkpoint marks it as done.
 //! 5. A read error is never treated as the end of the log. Sectors that stay unreadable after a retry are damage
@@ -66,16 +67,17 @@
 //!
 //! # Operations
 //!
-//! *Commit*: one `pwrite`, one `fdatasync`; then the end of the log moves and readers see the batch. The bytes that a
-//! flush covers are fixed before it begins, and only one thread writes.
+//! *Commit*: the writer calls `pwrite` once and `fdatasync` once for all appended batches. Then it moves the end of the
+//! log ([`Log::end`]), and readers see the batches. Only one thread writes, so the bytes of a flush are fixed before it
+//! begins.
 //!
 //! *Rotation*: append the footer, flush, truncate, and flush the old segment. Then write the header into the
-//! preallocated segment, flush it, rename it into `pending/`, flush the directory, and publish the segment.
+//! preallocated segment (`spare`), flush it, rename it into `pending/`, flush the directory, and publish the segment.
 //!
 //! *Checkpoint*: write `checkpoint.tmp`, flush it, rename it, flush the directory. It contains the watermark (all
-//! records below are done), the durable position, and the state of transactions (`transactions.rs`). It also contains
-//! one bit per record for the segments above the watermark that are partly done. Losing the checkpoint causes duplicate
-//! deliveries, never lost records.
+//! records below are done), how much of the log was flushed, and the state of transactions (`transactions.rs`). For
+//! each segment above the watermark that is partly done, it contains one bit per record. Losing the checkpoint causes
+//! duplicate deliveries, never lost records.
 //!
 //! *Retirement*: a sealed segment moves to `acked/` when a durable checkpoint marks all its records as done. It is
 //! deleted there, oldest first, when it is old enough, when `acked/` is too large, or when new records need the space.
@@ -95,9 +97,12 @@
 //! | a segment that is missing and not known to be delivered | listed as a dead letter |
 //! | a segment in `acked/` with records that the checkpoint does not mark as done | moved back to `pending/` |
 //!
-//! [`tail_class::classify_tail`] implements this table, with a test per row. The surviving records of the last segment
-//! are *rewritten* before it is sealed. A flush without a new write would prove nothing: after a failed flush, Linux
-//! marks pages as clean that never reached the disk. The log never appends to a segment of an earlier run.
+//! [`tail_class::classify_tail`] decides the rows about the end of the last segment: torn tail, damage, unreadable
+//! bytes, zeros. Each of its cases has a test. `directory_scan.rs`, `undelivered.rs` and `adopt.rs` implement the other
+//! rows. The surviving records of the last segment are *rewritten* before it is sealed. A flush without a new write
+//! would prove nothing: after a failed flush, Linux marks pages as clean that never reached the disk. The log never
+//! appends to a segment of an earlier run. A *run* is the time from one start to the next; its random id is the
+//! *incarnation*.
 
 // These macros panic if the output is closed or its disk is full.
 #![warn(clippy::print_stdout, clippy::print_stderr)]

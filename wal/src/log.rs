@@ -1,4 +1,4 @@
-//! The shared state of an open log: flushed records, acknowledgement state, segments.
+//! The shared state of an open log: segments, and which records are flushed and done.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -64,7 +64,7 @@ pub struct Log {
     pub(super) dead_letters: DeadLetterStore,
     pub(super) preallocated: PreallocatedSegment,
     pub(super) observer: Observer,
-    /// The number of the first record of this run.
+    /// The LSN of the first record of this run.
     pub(super) start_lsn: Lsn,
     transactions: Mutex<Transactions>,
     acks: Mutex<AckTracker>,
@@ -128,12 +128,12 @@ impl Log {
         &self.dir
     }
 
-    /// The number of the first record of this run. All records below were accepted earlier.
+    /// The number of the first record of this run. All records below it were accepted in earlier runs.
     pub fn start_lsn(&self) -> Lsn {
         self.start_lsn
     }
 
-    /// The first number that is not flushed yet. All records below are on stable storage.
+    /// The first LSN that is not flushed yet. All records below it are on stable storage.
     pub fn end(&self) -> Lsn {
         self.end.get()
     }
@@ -173,7 +173,7 @@ impl Log {
         self.lock_acks().watermark()
     }
 
-    /// Whether this record is delivered, a dead letter, or otherwise done.
+    /// Whether this record is done: delivered, a dead letter, or in no segment any more.
     pub fn is_done(&self, lsn: Lsn) -> bool {
         lsn.0 <= self.highest_done.load(Ordering::Acquire) && self.lock_acks().is_done(lsn)
     }
@@ -183,8 +183,8 @@ impl Log {
         self.keys.current().is_some()
     }
 
-    /// A key for other data next to the log, derived from the master key and this purpose; `None` if nothing is
-    /// encrypted.
+    /// Derives a key from the master key, for data outside the log. `purpose` separates the keys. `None` if the log is
+    /// not encrypted.
     pub fn derived_key(&self, purpose: &str) -> Option<Zeroizing<[u8; 32]>> {
         self.keys.current().map(|master| master.derive(purpose))
     }
@@ -212,8 +212,8 @@ impl Log {
         }
     }
 
-    /// Undelivered records of earlier runs, per label, according to footers only: those in segments without a done
-    /// record.
+    /// Undelivered records of earlier runs per label. Only segments without any done record count, because their
+    /// footers are enough.
     pub fn untouched_labels(&self) -> BTreeMap<String, u64> {
         let mut segments = self.segments();
         segments.retain(|segment| !segment.labels.is_empty());
@@ -247,8 +247,8 @@ impl Log {
         &self.fs
     }
 
-    /// Creation time of the segment that holds `lsn`, or of the next one. Not later than the acceptance of its record;
-    /// for records that cannot be read.
+    /// Creation time of the segment that contains `lsn`; if none does, of the next segment. It replaces the acceptance
+    /// time of a record that cannot be read. In the first case it is not later than that time.
     pub fn segment_created_at(&self, lsn: Lsn) -> Option<Timestamp> {
         let holder = self.segments.containing(lsn).or_else(|| self.segments.first_from(lsn));
         holder.map(|segment| segment.created)
@@ -269,7 +269,8 @@ impl Log {
         self.poison.get().map(String::as_str)
     }
 
-    /// Poisons the log: it accepts no more records. For a caller whose own commit path failed. Returns the first cause.
+    /// Poisons the log: it accepts no more records. Callers use this after a failure outside the writer. Returns the
+    /// first cause.
     pub fn poison(&self, cause: String) -> &str {
         let mut first = false;
         let cause = self.poison.get_or_init(|| {

@@ -1,7 +1,7 @@
 //! Opens a log: scans it, repairs it, and prepares it for new records. Reads at most one segment completely.
 //!
-//! If a start crashes at any point, the next start has the same result. Each step either changes nothing that the next
-//! start reads, or replaces it as a whole.
+//! A start may crash at any point, and the next start has the same result. Each step either leaves the files of the
+//! next start unchanged, or replaces one of them as a whole.
 
 use std::io;
 use std::path::Path;
@@ -29,8 +29,8 @@ use super::{
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
-/// Size in bytes of the first segment of a start. It is preallocated in some 10 ms, and lasts until the next one is
-/// ready.
+/// Size in bytes of the first segment of a start. Preallocating it takes about 10 ms. It is large enough until the next
+/// segment is ready.
 const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// The result of a start.
@@ -38,7 +38,7 @@ const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 pub struct RecoveryReport {
     /// Problems that were found.
     pub findings: Vec<Finding>,
-    /// The number of the next record.
+    /// The LSN of the next record.
     pub next: Lsn,
     /// Number of undelivered records.
     pub backlog: u64,
@@ -60,7 +60,7 @@ pub struct OpenedLog {
 pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Lock, OpenedLog), OpenError> {
     let fs = real_fs();
     let unusable = |source| OpenError::Directory { path: dir.to_owned(), source };
-    // Checked before anything is opened, created or written, including the holder in the lock file.
+    // These checks come first, because a refused start must not change anything, not even the process id in `LOCK`.
     layout::check(dir)?;
     key_check::check(&*fs, dir, &options.keys)?;
     let made: Vec<_> = dir
@@ -98,7 +98,8 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let writer = begin_segment(parts, options, predecessor, now).map_err(failed)?;
     let log = Arc::clone(writer.log());
-    // Their numbers are skipped durably only now.
+    // The new segment's header is durable, so no start assigns the LSNs of these segments again. Only now may their
+    // files be moved.
     for segment in &headerless {
         directory_scan::quarantine_segment(&*log.fs, dir, segment).map_err(failed)?;
     }
@@ -140,8 +141,8 @@ fn read_contents(
     Ok(LogContents { scan, checkpoint, dead })
 }
 
-/// Adopts the segments, and brings ack tracker and transactions up to the end of the log. Returns the state of the log,
-/// and the seal that the next segment's header repeats.
+/// Takes over the segments, and rebuilds the ack tracker and the transactions. Returns the state of the log, and the
+/// summary of the last segment, which the next header stores as its predecessor.
 fn restore(
     fs: Arc<dyn Fs>,
     dir: &Path,
@@ -259,7 +260,7 @@ fn accept_checkpoint(
     Ok(None)
 }
 
-/// The first number that may not be done, with which the ack tracker begins.
+/// The watermark with which the ack tracker begins: all records below it are done.
 pub(super) fn first_watermark(checkpoint: Option<&Checkpoint>, oldest: Option<Lsn>) -> Lsn {
     match (checkpoint, oldest) {
         (Some(checkpoint), _) => checkpoint.watermark,

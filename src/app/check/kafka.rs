@@ -222,7 +222,7 @@ fn setting_conflict(topic: &Topic, settings: &TopicSettings) -> Option<(String, 
         return Some((detail, advice));
     }
     if settings.is_compacted && topic.keyless == Some(Keyless::All) {
-        let detail = "it is compacted, and records of a kind have no key: brokers refuse them";
+        let detail = "it is compacted, and records of a kind have no key: brokers reject them";
         let advice = "set `key` or `key_header` in [[kinds]], or cleanup.policy=delete on the topic";
         return Some((detail.to_owned(), advice.to_owned()));
     }
@@ -232,7 +232,7 @@ fn setting_conflict(topic: &Topic, settings: &TopicSettings) -> Option<(String, 
 /// What an operator should look at, although the records may fit the topic.
 fn doubt(topic: &Topic, settings: &TopicSettings) -> Option<String> {
     (settings.is_compacted && topic.keyless == Some(Keyless::SomeEvents)).then(|| {
-        "it is compacted, so brokers refuse events without the attribute `partitionkey`, and these become dead letters: \
+        "it is compacted, so brokers reject events without the attribute `partitionkey`, and these become dead letters: \
          send it with every event, or set `key` in [[kinds]], or cleanup.policy=delete on the topic"
             .to_owned()
     })

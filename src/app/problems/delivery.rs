@@ -59,7 +59,7 @@ fn refused(topic: &str, reason: &str) -> Observation {
                                  needed"
             ),
         ),
-        false => (Code::KafkaTopicUnavailable, format!("Kafka refuses topic {topic}; its records wait")),
+        false => (Code::KafkaTopicUnavailable, format!("Kafka rejects topic {topic}; its records wait")),
     };
     Observation::new(code, detail).about(topic).with_error(words).for_at_least(MIN_REFUSED_TIME)
 }
