@@ -1,7 +1,7 @@
 //! forebay: a durable front end for Kafka.
 //!
 //! A command flows in one direction. `http` parses it and the schema of its kind validates it. `ingest` commits it,
-//! `wal` stores it, `drain` sends it to Kafka, and `status` reports its state at any time. Only acknowledgements flow
+//! `wal` stores it, `drain` sends it to Kafka, and `status` reports its state at any time. Only confirmations flow
 //! back. The log and the command format are a separate crate, [`forebay_wal`].
 
 // These macros panic if standard output is closed or the disk is full.

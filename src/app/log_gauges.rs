@@ -10,7 +10,7 @@ pub(super) struct LogGauges {
     pub(super) backlog: IntGauge,
     /// Age of the oldest of these records, including those in flight.
     pub(super) oldest_age: Gauge,
-    /// The same age, without records that are parked in back-off.
+    /// The same age, without records that are parked.
     pub(super) oldest_waiting_age: Gauge,
     /// Size of the backlog in bytes.
     pub(super) backlog_bytes: IntGauge,
@@ -48,8 +48,8 @@ impl LogGauges {
             )?,
             oldest_waiting_age: r.float_gauge(
                 "forebay_wal_oldest_waiting_age_seconds",
-                "Age of the oldest record that is neither confirmed nor parked in back-off, in seconds. \
-                 Worry when it grows: delivery stands still.",
+                "Age of the oldest record that is neither confirmed nor parked, in seconds. \
+                 Worry when it grows: delivery has stopped.",
             )?,
             backlog_bytes: r.gauge(
                 "forebay_wal_backlog_bytes",

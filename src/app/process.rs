@@ -51,7 +51,7 @@ pub(super) const COMMIT: &str = match option_env!("FOREBAY_COMMIT") {
 fn build_info(registry: &Registry) -> Result<(), prometheus::Error> {
     let info = registry.gauges_by(
         "forebay_build_info",
-        "1; the labels name the version and the commit of the build that runs. No reason to worry.",
+        "Always 1. The labels contain the version and the commit of the running build. No reason to worry.",
         &["version", "commit"],
     )?;
     info.with_label_values(&[env!("CARGO_PKG_VERSION"), COMMIT]).set(1);

@@ -61,7 +61,7 @@ impl Applier {
         let mut batch = self.db.begin().await?;
         let snapshot = read(&mut batch, &Lookups::for_commands(commands)).await?;
         let plan = plan::plan(commands, snapshot, Timestamp::now(), self.retry_attempts);
-        let unburied: Vec<(usize, String)> = plan
+        let unsent: Vec<(usize, String)> = plan
             .outcomes
             .iter()
             .enumerate()
@@ -72,8 +72,8 @@ impl Applier {
                 _ => None,
             })
             .collect();
-        if !unburied.is_empty() {
-            return Ok(AttemptOutcome::DeadLetters(unburied));
+        if !unsent.is_empty() {
+            return Ok(AttemptOutcome::DeadLetters(unsent));
         }
         let (mut writes, outcomes) = (plan.writes, plan.outcomes);
         let mut changed = writes.changed();
@@ -101,8 +101,8 @@ impl Applier {
 
     /// Whether the database accepts writes at all. Executes the same statements with harmless values and rolls them
     /// back. An error here is caused by the database, not by a command.
-    pub(super) async fn canary(&self) -> Result<(), DbError> {
-        let sung = tokio::time::timeout(MAX_TRANSACTION_TIME, async {
+    pub(super) async fn probe(&self) -> Result<(), DbError> {
+        let probe = tokio::time::timeout(MAX_TRANSACTION_TIME, async {
             let mut batch = self.db.begin().await?;
             let asked = |text: &str| vec![text.to_owned()];
             let questions = Lookups {
@@ -112,13 +112,13 @@ impl Applier {
                 phones: asked("0"),
             };
             read(&mut batch, &questions).await?;
-            match write(&mut batch, canary(), false).await {
-                // Another consumer runs its canary.
+            match write(&mut batch, probe_writes(), false).await {
+                // Another consumer runs its probe.
                 Err(DbError::Conflict) => Ok(()),
                 other => other,
             }
         });
-        sung.await.unwrap_or_else(|_| Err(DbError::Busy("the transaction took too long".to_owned())))
+        probe.await.unwrap_or_else(|_| Err(DbError::Busy("the transaction took too long".to_owned())))
     }
 }
 
@@ -128,10 +128,10 @@ fn repeated_names<'a>(
     commands: &'a [Command],
     outcomes: &'a [CommandOutcome],
 ) -> impl Iterator<Item = String> + 'a {
-    let understood = |command: &&Command| command.value().is_some();
+    let is_valid = |command: &&Command| command.value().is_some();
     let repeats =
         commands.iter().zip(outcomes).filter(|(_, outcome)| **outcome == CommandOutcome::AlreadyDecided);
-    repeats.map(|(command, _)| command).filter(understood).map(|command| command.name.clone())
+    repeats.map(|(command, _)| command).filter(is_valid).map(|command| command.name.clone())
 }
 
 /// Reads the snapshot. The order matters while others write: a command that is no longer parked was applied, and its
@@ -184,7 +184,7 @@ async fn write(batch: &mut DbTransaction, mut writes: WriteSet, degraded: bool) 
 
 const CANARY: &str = "canary";
 
-fn canary() -> WriteSet {
+fn probe_writes() -> WriteSet {
     let now = Timestamp::now();
     // The id differs from that of every other consumer running now.
     let id = CommandId::from_bytes(std::array::from_fn(|_| getrandom::u32().unwrap_or_default() as u8));

@@ -40,7 +40,7 @@ const MAX_SINGLE_CONFLICTS: u32 = 12;
 /// Limit of consecutive steps that settle nothing and do not wait. The largest batch is halved 11 times with three
 /// conflicts each; then one command has its twelve conflicts and is dead-lettered: about 50 steps. More indicate a
 /// loop.
-const MAX_FRUITLESS_STEPS: u32 = 100;
+const MAX_STEPS_WITHOUT_PROGRESS: u32 = 100;
 /// Dead-letter reason of a command whose conflicts are not explained by the content of the tables.
 const UNEXPLAINED_CONFLICT: &str = "a unique index rejects the command for an unknown reason";
 
@@ -110,7 +110,7 @@ impl Engine {
             return Ok(outcome);
         }
         self.steps_without_progress += 1;
-        if self.steps_without_progress <= MAX_FRUITLESS_STEPS {
+        if self.steps_without_progress <= MAX_STEPS_WITHOUT_PROGRESS {
             return Ok(outcome);
         }
         Ok(StepOutcome::Wait("the next commands are retried repeatedly, and none is settled".to_owned()))
@@ -134,8 +134,8 @@ impl Engine {
             Ok(AttemptOutcome::DeadLetters(letters)) => self.send_dead_letters(pending, &letters, tick),
             Err(DbError::Conflict) => self.handle_conflict(pending, size, heartbeat, tick),
             Err(DbError::Busy(why) | DbError::Unavailable(why)) => Ok(StepOutcome::Wait(why)),
-            Err(open @ (DbError::BreakerOpen | DbError::PoolerMismatch(_))) => {
-                Ok(StepOutcome::Wait(open.to_string()))
+            Err(error @ (DbError::BreakerOpen | DbError::PoolerMismatch(_))) => {
+                Ok(StepOutcome::Wait(error.to_string()))
             }
             Err(DbError::Refused(_)) if size > 1 => {
                 self.batch_limit = size / 2;
@@ -172,7 +172,7 @@ impl Engine {
         heartbeat: &Heartbeat<'_>,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<StepOutcome, Interrupted> {
-        if let Err(error) = block_on(&self.runtime, heartbeat, self.applier.canary())? {
+        if let Err(error) = block_on(&self.runtime, heartbeat, self.applier.probe())? {
             return Ok(StepOutcome::Wait(format!("{error} (for any command)")));
         }
         let command = &mut pending.commands[0];
@@ -193,8 +193,8 @@ impl Engine {
             reason = why,
             "dead letter without an outcome in the database"
         );
-        let (id, buried) = (command.id.clone(), command.dead_letter_sent);
-        if !buried {
+        let (id, was_sent) = (command.id.clone(), command.dead_letter_sent);
+        if !was_sent {
             self.send_dead_letters(pending, &[(0, why)], tick)?;
         }
         // Later commands of its name would wait behind it.
@@ -213,20 +213,25 @@ impl Engine {
         dead: &[(usize, String)],
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<StepOutcome, Interrupted> {
-        let letter = |(at, reason): &(usize, String), whole| {
-            retry_records::dead_letter_record(&pending.records[*at], &pending.commands[*at], reason, whole)
+        let dead_letter = |(at, reason): &(usize, String), with_value| {
+            retry_records::dead_letter_record(
+                &pending.records[*at],
+                &pending.commands[*at],
+                reason,
+                with_value,
+            )
         };
-        let whole: Vec<_> = dead.iter().map(|one| letter(one, true)).collect();
-        let verdicts = self.outbox.send(&whole, tick)?;
+        let with_values: Vec<_> = dead.iter().map(|one| dead_letter(one, true)).collect();
+        let verdicts = self.outbox.send(&with_values, tick)?;
         let refused = dead.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_some());
-        let bare: Vec<_> = refused.map(|(one, _)| letter(one, false)).collect();
-        if !bare.is_empty() {
+        let without_values: Vec<_> = refused.map(|(one, _)| dead_letter(one, false)).collect();
+        if !without_values.is_empty() {
             tracing::error!(
                 event = "consumer.dead_letter_values_refused",
-                consumer.records = bare.len(),
+                consumer.records = without_values.len(),
                 "dead-letter topic rejected values; sending the dead letters without them"
             );
-            self.outbox.send(&bare, tick)?;
+            self.outbox.send(&without_values, tick)?;
         }
         for (at, reason) in dead {
             let command = &mut pending.commands[*at];
@@ -274,20 +279,20 @@ impl Engine {
             self.post_commit.on_committed(&Vec::from_iter(done.changed), &finished),
         )?;
         let now = Timestamp::now();
-        let (mut places, mut letters) = (Vec::new(), Vec::new());
-        let sides = settled.records.iter().zip(&settled.commands).zip(&done.outcomes);
-        for (at, ((record, command), outcome)) in sides.enumerate() {
-            if let Some(letter) = retry_records::retry_record(&self.config, record, command, outcome, now) {
-                places.push(at);
-                letters.push(letter);
+        let (mut indexes, mut retries) = (Vec::new(), Vec::new());
+        let settled_commands = settled.records.iter().zip(&settled.commands).zip(&done.outcomes);
+        for (at, ((record, command), outcome)) in settled_commands.enumerate() {
+            if let Some(retry) = retry_records::retry_record(&self.config, record, command, outcome, now) {
+                indexes.push(at);
+                retries.push(retry);
             }
         }
-        if letters.is_empty() {
+        if retries.is_empty() {
             return Ok(StepOutcome::Settled(settled.records));
         }
-        let verdicts = self.outbox.send(&letters, tick)?;
-        self.metrics.retried.inc_by(letters.len() as u64);
-        let refused: Vec<usize> = places
+        let verdicts = self.outbox.send(&retries, tick)?;
+        self.metrics.retried.inc_by(retries.len() as u64);
+        let refused: Vec<usize> = indexes
             .into_iter()
             .zip(verdicts)
             .filter(|(_, verdict)| verdict.is_some())

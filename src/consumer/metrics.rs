@@ -8,7 +8,7 @@ use crate::metrics::{Registry, buckets};
 pub struct Metrics {
     /// User commands by outcome: `applied`, `rejected`, `repeat`, `retry`, `dead`.
     pub applied: IntCounterVec,
-    /// User commands in Kafka that this process has not yet applied.
+    /// Commands about users in Kafka that this process has not settled yet.
     pub lag: IntGauge,
     /// Commands sent to the retry topic.
     pub retried: IntCounter,
@@ -35,7 +35,7 @@ impl Metrics {
             )?,
             lag: registry.gauge(
                 "forebay_consumer_lag",
-                "Commands about users in Kafka that this process has not yet applied. Worry when it grows \
+                "Commands about users in Kafka that this process has not settled yet. Worry when it grows \
                  for minutes.",
             )?,
             retried: registry.counter(

@@ -23,7 +23,7 @@ pub struct Backpressure {
 #[derive(Default)]
 struct State {
     in_flight: u64,
-    acknowledged: HashMap<i32, VecDeque<(i64, u64)>>,
+    confirmed: HashMap<i32, VecDeque<(i64, u64)>>,
 }
 
 impl Backpressure {
@@ -44,12 +44,12 @@ impl Backpressure {
         }
     }
 
-    /// Kafka acknowledged a record.
-    pub(super) fn on_acknowledged(&self, topic: &str, bytes: u64, partition: i32, offset: i64) {
+    /// Kafka confirmed a record.
+    pub(super) fn on_confirmed(&self, topic: &str, bytes: u64, partition: i32, offset: i64) {
         if topic == USER_TOPIC {
             let mut state = self.state();
             state.in_flight = state.in_flight.saturating_sub(bytes);
-            state.acknowledged.entry(partition).or_default().push_back((offset, bytes));
+            state.confirmed.entry(partition).or_default().push_back((offset, bytes));
         }
     }
 
@@ -69,7 +69,7 @@ impl Backpressure {
 impl State {
     fn unapplied_bytes(&mut self, settled: &SettledOffset) -> u64 {
         let mut ahead = self.in_flight;
-        for (partition, waiting) in &mut self.acknowledged {
+        for (partition, waiting) in &mut self.confirmed {
             let settled = settled(*partition);
             waiting.retain(|(offset, _)| *offset >= settled);
             ahead += waiting.iter().map(|(_, bytes)| bytes).sum::<u64>();
@@ -95,7 +95,7 @@ mod tests {
         assert!(!backpressure.is_over_limit(USER_TOPIC));
         backpressure.on_sent(USER_TOPIC, MAX_UNAPPLIED_BYTES / 2);
         assert!(backpressure.is_over_limit(USER_TOPIC) && !backpressure.is_over_limit("orders.v1"));
-        backpressure.on_acknowledged(USER_TOPIC, MAX_UNAPPLIED_BYTES / 2, 3, 0);
+        backpressure.on_confirmed(USER_TOPIC, MAX_UNAPPLIED_BYTES / 2, 3, 0);
         assert!(backpressure.is_over_limit(USER_TOPIC));
         settled.store(1, Ordering::Relaxed);
         assert!(!backpressure.is_over_limit(USER_TOPIC));

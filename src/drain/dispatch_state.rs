@@ -27,8 +27,8 @@ pub(super) struct DispatchState {
     pub(super) traced: TracedRecords,
     /// Delivery reports that are not processed yet.
     pub(super) results: Vec<DeliveryReport>,
-    /// When a broker last acknowledged a record.
-    pub(super) acknowledged_at: Instant,
+    /// When a broker last confirmed a record.
+    pub(super) confirmed_at: Instant,
     /// Whether the producer must be replaced before another record is sent.
     pub(super) must_replace_producer: bool,
     /// When the worker last had nothing to deliver.
@@ -53,7 +53,7 @@ impl DispatchState {
             in_flight: InFlight::share(workers as u64, &context.extra_room),
             traced: TracedRecords::new(&context.tracer),
             results: Vec::new(),
-            acknowledged_at: now,
+            confirmed_at: now,
             must_replace_producer: false,
             last_idle_at: now,
             context,
@@ -80,8 +80,8 @@ impl DispatchState {
         self.in_flight.add(lsn, flight, now);
     }
 
-    /// Kafka acknowledged a record. It is no longer in flight, and its topic and partition are healthy.
-    pub(super) fn on_acknowledged(
+    /// Handles a record that Kafka confirmed: it is no longer in flight, and its topic and partition are healthy.
+    pub(super) fn on_confirmed(
         &mut self,
         result: &DeliveryReport,
         at: Timestamp,
@@ -92,7 +92,7 @@ impl DispatchState {
         // librdkafka has several negative numbers for "unknown".
         let (partition, offset) = (result.partition, result.offset.max(-1));
         if let Some(backpressure) = &self.context.backpressure {
-            backpressure.on_acknowledged(
+            backpressure.on_confirmed(
                 self.policy.topic_name(flight.topic_partition.topic),
                 flight.bytes,
                 partition,
@@ -100,21 +100,21 @@ impl DispatchState {
             );
         }
         self.in_flight.on_progress(flight.topic_partition, now);
-        self.policy.on_acknowledged(&flight, lsn);
+        self.policy.on_confirmed(&flight, lsn);
         Some((flight, Confirmation { lsn, bytes: flight.log_bytes, partition, offset, at }))
     }
 
     /// These records are delivered and need not be sent again.
-    pub(super) fn confirm(&mut self, acknowledged: &[(InFlightRecord, Confirmation)]) {
+    pub(super) fn confirm(&mut self, confirmed: &[(InFlightRecord, Confirmation)]) {
         let confirmations: Vec<Confirmation> =
-            acknowledged.iter().map(|(_, confirmation)| *confirmation).collect();
+            confirmed.iter().map(|(_, confirmation)| *confirmation).collect();
         self.context.log.confirm(&confirmations);
         self.traced.on_confirmed(&confirmations);
         let lsns: Vec<Lsn> = confirmations.iter().map(|confirmation| confirmation.lsn).collect();
         self.context.statuses.on_finished(&lsns);
         let latency = self.context.metrics.latency.local();
         let mut settled: Vec<(usize, u64)> = Vec::new();
-        for (flight, confirmation) in acknowledged {
+        for (flight, confirmation) in confirmed {
             if confirmation.lsn >= self.context.log.start_lsn() {
                 match settled.iter_mut().find(|(topic, _)| *topic == flight.topic_partition.topic) {
                     Some((_, records)) => *records += 1,
@@ -160,7 +160,7 @@ impl DispatchState {
         let mut state = monitor.state();
         (state.state, state.in_flight, state.oldest_waiting) =
             (activity, self.in_flight.len(), oldest_waiting);
-        state.unconfirmed_for = now.duration_since(self.last_idle_at.max(self.acknowledged_at));
+        state.unconfirmed_for = now.duration_since(self.last_idle_at.max(self.confirmed_at));
         state.refused.clear();
         state.refused.extend(self.policy.refused_topics().map(|(topic, reason)| (topic.to_owned(), reason)));
         // Topics without parked records are set to zero, so that their gauge returns to zero.

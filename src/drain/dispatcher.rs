@@ -62,7 +62,8 @@ impl<S: Sender> Dispatcher<S> {
     pub(super) fn refresh_topics(&mut self, now: Instant) {
         for topic in self.state.policy.due_topics(now) {
             // The other topics follow in the next turn, after a heartbeat.
-            if self.refresh_topic(topic, self.sender.holds_topic(topic), now) == Some(TopicMetadata::Away)
+            if self.refresh_topic(topic, self.sender.has_parked_topic(topic), now)
+                == Some(TopicMetadata::Unavailable)
                 || now.elapsed() > METADATA_TIMEOUT / 8
             {
                 break;
@@ -71,7 +72,12 @@ impl<S: Sender> Dispatcher<S> {
     }
 
     /// Fetches a topic's metadata. With `create_if_missing`, the brokers may create the topic.
-    pub(super) fn refresh_topic(&mut self, topic: usize, create_if_missing: bool, now: Instant) -> Option<TopicMetadata> {
+    pub(super) fn refresh_topic(
+        &mut self,
+        topic: usize,
+        create_if_missing: bool,
+        now: Instant,
+    ) -> Option<TopicMetadata> {
         let policy = &mut self.state.policy;
         let (producer, name) = (self.sender.producer(false)?, policy.topic_name(topic));
         let answer = if create_if_missing {
@@ -90,7 +96,7 @@ impl<S: Sender> Dispatcher<S> {
             || self.state.policy.is_dead(frame.lsn)
             || self.sender.is_lane_blocked(&mut self.state, frame)
         {
-            return Disposition::Done;
+            return Disposition::Processed;
         }
         if self.state.policy.must_store_dead_letters() || self.must_replace_producer() || !self.is_connected()
         {
@@ -100,13 +106,13 @@ impl<S: Sender> Dispatcher<S> {
             Ok(envelope) => envelope,
             Err(error) => {
                 self.state.policy.dead_letter_undecodable(frame, &error);
-                return Disposition::Done;
+                return Disposition::Processed;
             }
         };
         let now = Instant::now();
         let topic = self.state.policy.topic_number(envelope.topic, now);
         if self.sender.is_read_elsewhere(side, topic) {
-            return Disposition::Done;
+            return Disposition::Processed;
         }
         self.decide(&Candidate { side, frame, envelope, topic, now })
     }
@@ -121,12 +127,12 @@ impl<S: Sender> Dispatcher<S> {
         }
         let Self { state, sender } = self;
         if sender.is_topic_blocked(state, record) {
-            return Disposition::Done;
+            return Disposition::Processed;
         }
         let (partitions, alone) = match state.policy.topic(topic).route_record(frame.at, record.has_key()) {
             Route::Send { partitions, alone } => (partitions, alone),
             Route::Wait => return Disposition::Wait,
-            Route::Hold => return sender.park(state, record, Scope::Topic(topic)),
+            Route::Park => return sender.park(state, record, Scope::Topic(topic)),
             Route::DeadLetter(reason) => return self.dead_letter(record, Scope::Topic(topic), reason),
         };
         if alone && state.in_flight.is_topic_busy(topic) {
@@ -141,13 +147,13 @@ impl<S: Sender> Dispatcher<S> {
         };
         let place = TopicPartition::new(topic, partition);
         if sender.is_partition_blocked(record, place) {
-            return Disposition::Done;
+            return Disposition::Processed;
         }
         if state.is_backpressured(topic) {
             return sender.park(state, record, place.into());
         }
         if sender.is_key_blocked(record) {
-            return Disposition::Done;
+            return Disposition::Processed;
         }
         if record.envelope.sealed {
             match state.values.look_up(frame.lsn, &record.envelope) {
@@ -165,7 +171,7 @@ impl<S: Sender> Dispatcher<S> {
     fn dead_letter(&mut self, record: &Candidate<'_>, scope: Scope, reason: &'static str) -> Disposition {
         self.state.policy.dead_letter(record.frame, reason);
         self.sender.on_passed(record, scope);
-        Disposition::Done
+        Disposition::Processed
     }
 
     /// Hands a record to a producer. No other code does this.
@@ -198,9 +204,9 @@ impl<S: Sender> Dispatcher<S> {
             return match state.policy.on_send_error(frame, place, code, attempts, now) {
                 SendErrorAction::DeadLetter => {
                     sender.on_passed(record, place.into());
-                    Disposition::Done
+                    Disposition::Processed
                 }
-                SendErrorAction::HoldTopic => sender.park(state, record, Scope::Topic(record.topic)),
+                SendErrorAction::ParkTopic => sender.park(state, record, Scope::Topic(record.topic)),
                 SendErrorAction::Wait => {
                     state.must_replace_producer |= sender.is_producer_lost(code, way.solo);
                     Disposition::Wait
@@ -219,7 +225,7 @@ impl<S: Sender> Dispatcher<S> {
             state.policy.topic(record.topic).begin_trial(frame.lsn);
         }
         sender.on_sent(state, record, &flight);
-        Disposition::Done
+        Disposition::Processed
     }
 }
 

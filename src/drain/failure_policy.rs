@@ -54,7 +54,7 @@ pub(super) enum SendErrorAction {
     /// No action: the record is in the dead-letter buffer.
     DeadLetter,
     /// Park its topic.
-    HoldTopic,
+    ParkTopic,
     /// Wait: neither the record nor its topic is at fault.
     Wait,
 }
@@ -160,10 +160,10 @@ impl FailurePolicy {
     }
 
     /// Marks the topic of a confirmed record as healthy, and forgets the record's attempts.
-    pub(super) fn on_acknowledged(&mut self, flight: &InFlightRecord, lsn: Lsn) {
+    pub(super) fn on_confirmed(&mut self, flight: &InFlightRecord, lsn: Lsn) {
         let topic = self.topics.get(flight.topic_partition.topic);
-        topic.constraints.on_record_acknowledged(flight.has_key);
-        if topic.on_acknowledged() {
+        topic.constraints.on_record_confirmed(flight.has_key);
+        if topic.on_confirmed() {
             tracing::info!(
                 event = "drain.topic_recovered",
                 kafka.topic = &*topic.name,
@@ -325,7 +325,7 @@ impl FailurePolicy {
             }
             fault @ (DeliveryFault::Topic(_) | DeliveryFault::StaleMetadata) => {
                 self.mark_topic_fault(place.topic, fault, now);
-                SendErrorAction::HoldTopic
+                SendErrorAction::ParkTopic
             }
             DeliveryFault::Producer | DeliveryFault::Transient => SendErrorAction::Wait,
         }

@@ -21,7 +21,7 @@ pub(super) struct KnownTopics {
 
 impl KnownTopics {
     /// Starts empty. `backoff` and `refresh` are the intervals between metadata requests for a faulty and for a
-    /// healthy topic. `sent` counts the acknowledged records by topic.
+    /// healthy topic. `sent` counts the confirmed records by topic.
     pub(super) fn new(backoff: Backoff, refresh: Duration, sent: IntCounterVec) -> Self {
         Self { topics: Vec::new(), numbers: HashMap::new(), backoff, refresh, sent }
     }

@@ -23,7 +23,7 @@ pub(super) enum ReadSide {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Disposition {
     /// The reader continues behind this record. It was sent, parked, made a dead letter, or needs no processing here.
-    Done,
+    Processed,
     /// The record cannot proceed now, and no record behind it may pass; or it was not read yet.
     Wait,
 }
@@ -75,8 +75,11 @@ impl LaneReader {
         let Record { lsn, at, lane, ref payload } = record;
         // The record may be done since it was read: an operator dropped it, or Kafka turned out to have it.
         let is_done = self.log.is_done(lsn);
-        let step =
-            if is_done { Disposition::Done } else { handle(RecordRef { lsn, at, lane, bytes, payload }) };
+        let step = if is_done {
+            Disposition::Processed
+        } else {
+            handle(RecordRef { lsn, at, lane, bytes, payload })
+        };
         if step == Disposition::Wait {
             self.pending = Some((record, bytes));
         }

@@ -45,7 +45,7 @@ pub(super) trait Sender {
     fn producer(&self, solo: bool) -> Option<&Producer>;
 
     /// Whether records of this topic are parked.
-    fn holds_topic(&self, topic: usize) -> bool;
+    fn has_parked_topic(&self, topic: usize) -> bool;
 
     /// Whether this partition accepts no records now.
     fn is_closed(&self, place: TopicPartition) -> bool;

@@ -1,12 +1,12 @@
 //! What a topic is known to reject, and which of its records must be sent alone.
 //!
 //! A topic is on *probation* after it rejected a record. Its records are then sent one at a time, so that the next
-//! rejection affects no other topic. Probation ends when enough records in a row were acknowledged. Records of a kind
+//! rejection affects no other topic. Probation ends when enough records in a row were confirmed. Records of a kind
 //! that the topic is known to reject (large records, records without a key) are sent alone for longer.
 
 use crate::kafka::TOO_LARGE;
 
-/// Records in a row that must be acknowledged after the first rejection. This is more than a second rejection is
+/// Records in a row that must be confirmed after the first rejection. This is more than a second rejection is
 /// likely to need.
 const FIRST_PROBATION_RECORDS: u64 = 256;
 /// Each rejection that costs a producer doubles the number of records, up to this limit. Then at most one record in
@@ -24,7 +24,7 @@ pub(super) struct TopicConstraints {
     pub(super) refuses_keyless: bool,
     /// Whether the brokers report that it is compacted. Such a topic rejects every record without a key.
     pub(super) is_compacted: bool,
-    /// Records that must be acknowledged before records are batched again.
+    /// Records that must be confirmed before records are batched again.
     probation_left: u64,
     /// The number of such records after the last rejection of a batch.
     last_probation: u64,
@@ -86,8 +86,8 @@ impl TopicConstraints {
         is_news
     }
 
-    /// A record of the topic was acknowledged.
-    pub(super) fn on_record_acknowledged(&mut self, has_key: bool) {
+    /// A record of the topic was confirmed.
+    pub(super) fn on_record_confirmed(&mut self, has_key: bool) {
         self.probation_left = self.probation_left.saturating_sub(1);
         self.refuses_keyless &= has_key;
         self.is_compacted &= has_key;
@@ -115,7 +115,7 @@ mod tests {
             topic.on_record_refused("record: invalid", 100, true);
             for _ in 0..FIRST_PROBATION_RECORDS << (refusals - 1) {
                 assert!(topic.must_send_alone(1, true));
-                topic.on_record_acknowledged(true);
+                topic.on_record_confirmed(true);
             }
             assert!(!topic.must_send_alone(1, true), "after {refusals}");
         }
@@ -128,12 +128,12 @@ mod tests {
         let mut topic = TopicConstraints::default();
         topic.on_record_refused(TOO_LARGE, 5000, true);
         topic.on_record_refused("record: invalid", 100, false);
-        (0..FIRST_PROBATION_RECORDS).for_each(|_| topic.on_record_acknowledged(true));
+        (0..FIRST_PROBATION_RECORDS).for_each(|_| topic.on_record_confirmed(true));
         topic.on_record_refused(TOO_LARGE, 6000, true);
         topic.on_record_refused("record: invalid", 100, false);
         assert!(topic.must_send_alone(5000, true) && topic.must_send_alone(1, false));
         assert!(!topic.must_send_alone(4999, true));
-        topic.on_record_acknowledged(false);
+        topic.on_record_confirmed(false);
         assert!(!topic.must_send_alone(1, false), "it accepts records without a key again");
     }
 }

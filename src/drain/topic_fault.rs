@@ -9,8 +9,8 @@ pub(super) struct TopicFault {
     pub(super) reason: &'static str,
     /// Whether the grace time is over. Then records of the topic become dead letters.
     pub(super) is_grace_over: bool,
-    /// Whether a record was rejected, not only a metadata request. Then only an acknowledged record proves that the
-    /// topic is healthy.
+    /// Whether a record was rejected, not only a metadata request. Then only a confirmed record proves that the topic
+    /// is healthy.
     pub(super) is_from_record: bool,
     /// The time of the first rejection. `None` after the brokers were unavailable.
     since: Option<Instant>,

@@ -29,7 +29,7 @@ pub(super) enum Route {
     /// Send the record to one of `partitions` partitions. If `alone`, it must be the only one of its topic in flight.
     Send { partitions: i32, alone: bool },
     /// Park the record and let others pass.
-    Hold,
+    Park,
     /// No broker is available, so no record can pass.
     Wait,
     /// The grace time is over: make the record a dead letter, with this reason.
@@ -52,7 +52,7 @@ pub(super) struct TopicState {
     awaits_in_flight: bool,
     /// What the topic is known to reject.
     pub(super) constraints: TopicConstraints,
-    /// Counts its acknowledged records.
+    /// Counts its confirmed records.
     pub(super) sent: IntCounter,
     availability: Availability,
     partitions: i32,
@@ -93,11 +93,11 @@ impl TopicState {
     pub(super) fn route_record(&self, at: Timestamp, has_key: bool) -> Route {
         let is_answered_since = at < self.metadata_at.1;
         match self.route() {
-            Route::DeadLetter(_) if !is_answered_since => Route::Hold,
+            Route::DeadLetter(_) if !is_answered_since => Route::Park,
             Route::Send { .. } if self.constraints.refuses(has_key) && is_answered_since => {
                 Route::DeadLetter(INVALID)
             }
-            Route::Send { .. } if self.constraints.refuses(has_key) => Route::Hold,
+            Route::Send { .. } if self.constraints.refuses(has_key) => Route::Park,
             route => route,
         }
     }
@@ -116,10 +116,10 @@ impl TopicState {
             Availability::Ready => send(false),
             Availability::Trial(None) => send(true),
             Availability::Unknown { away: true } => Route::Wait,
-            Availability::Unknown { away: false } | Availability::Trial(Some(_)) => Route::Hold,
+            Availability::Unknown { away: false } | Availability::Trial(Some(_)) => Route::Park,
             Availability::Refused => match &self.fault {
                 Some(fault) if fault.is_grace_over => Route::DeadLetter(fault.reason),
-                _ => Route::Hold,
+                _ => Route::Park,
             },
         }
     }
@@ -152,7 +152,7 @@ impl TopicState {
                 self.availability = Availability::Unknown { away: false };
                 self.refresh_at = now + self.backoff.delay();
             }
-            TopicMetadata::Away => {
+            TopicMetadata::Unavailable => {
                 if let Some(fault) = &mut self.fault {
                     fault.restart_grace();
                 } else if self.availability != Availability::Ready {
@@ -195,8 +195,8 @@ impl TopicState {
         }
     }
 
-    /// A record was acknowledged, so the topic is healthy. Returns whether that was in doubt.
-    pub(super) fn on_acknowledged(&mut self) -> bool {
+    /// A record was confirmed, so the topic is healthy. Returns whether that was in doubt.
+    pub(super) fn on_confirmed(&mut self) -> bool {
         if self.fault.is_none() || self.partitions == 0 {
             return false;
         }
@@ -252,7 +252,7 @@ mod tests {
         topic.on_metadata(UNKNOWN, start + GRACE, Duration::from_millis(1));
         let (before, after) = (Timestamp(1), Timestamp(u64::MAX));
         assert_eq!(topic.route_record(before, true), Route::DeadLetter("topic: unknown"));
-        assert_eq!(topic.route_record(after, true), Route::Hold);
+        assert_eq!(topic.route_record(after, true), Route::Park);
         let later = start + GRACE + RECHECK_INTERVAL;
         assert!(topic.was_refused_by(after, true, later) && !topic.was_refused_by(before, true, later));
         assert!(!topic.was_refused_by(after, true, start + GRACE), "not for each record");
@@ -263,10 +263,10 @@ mod tests {
         let start = Instant::now();
         let mut topic = topic(start);
         topic.on_metadata(UNKNOWN, start, GRACE);
-        assert_eq!(topic.route(), Route::Hold);
+        assert_eq!(topic.route(), Route::Park);
         let mut now = start;
         while now < start + GRACE {
-            assert_eq!(topic.route(), Route::Hold);
+            assert_eq!(topic.route(), Route::Park);
             now = topic.refresh_at;
             assert!(now <= start + GRACE, "the decisive request comes in time");
             topic.on_metadata(UNKNOWN, now, GRACE);
@@ -281,10 +281,10 @@ mod tests {
         let start = Instant::now();
         let mut topic = topic(start);
         topic.on_metadata(UNKNOWN, start, GRACE);
-        topic.on_metadata(TopicMetadata::Away, start + GRACE * 2, GRACE);
-        assert_eq!(topic.route(), Route::Hold);
+        topic.on_metadata(TopicMetadata::Unavailable, start + GRACE * 2, GRACE);
+        assert_eq!(topic.route(), Route::Park);
         topic.on_metadata(UNKNOWN, start + GRACE * 3, GRACE);
-        assert_eq!(topic.route(), Route::Hold);
+        assert_eq!(topic.route(), Route::Park);
         topic.on_metadata(UNKNOWN, start + GRACE * 4, GRACE);
         assert_eq!(topic.route(), Route::DeadLetter("topic: unknown"));
     }
@@ -295,11 +295,11 @@ mod tests {
         let mut topic = topic(start);
         topic.on_metadata(UNKNOWN, start, Duration::ZERO);
         topic.on_metadata(UNKNOWN, start + GRACE * 1000, Duration::ZERO);
-        assert_eq!(topic.route(), Route::Hold);
+        assert_eq!(topic.route(), Route::Park);
     }
 
     #[test]
-    fn after_a_rejection_only_an_acknowledged_record_restores_the_topic() {
+    fn after_a_rejection_only_a_confirmed_record_restores_the_topic() {
         let start = Instant::now();
         let mut topic = topic(start);
         topic.on_metadata(TopicMetadata::Partitions(2), start, GRACE);
@@ -307,12 +307,12 @@ mod tests {
         topic.on_metadata(TopicMetadata::Partitions(2), start, GRACE);
         assert_eq!(topic.route(), Route::Send { partitions: 2, alone: true });
         topic.begin_trial(Lsn(7));
-        assert_eq!(topic.route(), Route::Hold, "one at a time");
+        assert_eq!(topic.route(), Route::Park, "one at a time");
         topic.on_refused("topic: not authorised", true, start + GRACE, GRACE);
         assert_eq!(topic.route(), Route::DeadLetter("topic: not authorised"));
         topic.on_metadata(TopicMetadata::Partitions(2), start + GRACE, GRACE);
         topic.begin_trial(Lsn(8));
-        assert!(topic.on_acknowledged());
+        assert!(topic.on_confirmed());
         assert_eq!(topic.route(), Route::Send { partitions: 2, alone: false });
     }
 
@@ -337,10 +337,10 @@ mod tests {
     fn without_brokers_only_records_of_known_topics_are_sent() {
         let start = Instant::now();
         let mut topic = topic(start);
-        topic.on_metadata(TopicMetadata::Away, start, GRACE);
+        topic.on_metadata(TopicMetadata::Unavailable, start, GRACE);
         assert_eq!(topic.route(), Route::Wait);
         topic.on_metadata(TopicMetadata::Partitions(1), start, GRACE);
-        topic.on_metadata(TopicMetadata::Away, start, GRACE);
+        topic.on_metadata(TopicMetadata::Unavailable, start, GRACE);
         assert_eq!(topic.route(), Route::Send { partitions: 1, alone: false });
     }
 
@@ -350,7 +350,7 @@ mod tests {
         let mut topic = topic(start);
         topic.on_metadata(TopicMetadata::Pending, start, GRACE);
         topic.on_metadata(TopicMetadata::Pending, start + GRACE * 2, GRACE);
-        assert_eq!(topic.route(), Route::Hold);
+        assert_eq!(topic.route(), Route::Park);
     }
 
     #[test]
@@ -381,7 +381,7 @@ mod tests {
         topic.constraints.is_compacted = true;
         let (before, after) = (Timestamp(1), Timestamp(u64::MAX));
         assert_eq!(topic.route_record(before, false), Route::DeadLetter(INVALID));
-        assert_eq!(topic.route_record(after, false), Route::Hold, "it may be another topic by now");
+        assert_eq!(topic.route_record(after, false), Route::Park, "it may be another topic by now");
         assert!(topic.was_refused_by(after, false, start + RECHECK_INTERVAL));
         assert!(!topic.was_refused_by(after, true, start + RECHECK_INTERVAL), "records with a key continue");
         assert_eq!(topic.route_record(after, true), Route::Send { partitions: 2, alone: false });

@@ -165,7 +165,7 @@ impl Committer {
         {
             return Ok(Appended::Repeat(first));
         }
-        let repeat = keyed.map(|keyed| keyed.repeat);
+        let digest = keyed.map(|keyed| keyed.digest);
         self.check_encryption(request.commands.iter().any(|command| command.sealed))?;
         if self.shared.log.backlog_bytes() >= self.shared.max_backlog {
             self.shared.metrics.backlog_hit.inc();
@@ -179,8 +179,8 @@ impl Committer {
         for (n, command) in request.commands.iter().enumerate() {
             let random = self.nine_random_bytes()?;
             let id = self.mint.generate(at, first.plus(n as u64), random);
-            let repeat = repeat.filter(|_| n == 0);
-            envelope(request, command, id, repeat).encode(&mut self.payloads);
+            let digest = digest.filter(|_| n == 0);
+            envelope(request, command, id, digest).encode(&mut self.payloads);
             ids.push(id);
             ends.push(self.payloads.len());
         }
@@ -201,10 +201,10 @@ impl Committer {
             .collect();
         self.writer.append(&entries, at).map_err(|error| refusal(&self.shared, &error))?;
         self.shared.last_accepted_ms.store(at.0, Ordering::Relaxed);
-        self.shared.is_disk_full.store(false, Ordering::Relaxed);
-        if let Some(repeat) = repeat {
-            self.group_keys.insert(repeat.scope, first);
-            self.index_entries.push((repeat.scope, first));
+        self.shared.was_segment_unavailable.store(false, Ordering::Relaxed);
+        if let Some(digest) = digest {
+            self.group_keys.insert(digest.scope, first);
+            self.index_entries.push((digest.scope, first));
         }
         for (n, command) in request.commands.iter().enumerate() {
             self.add_claim(command.claim, first.plus(n as u64));
@@ -248,7 +248,7 @@ impl Committer {
 
     /// Finds an earlier request with the same idempotency key, in this group or in the index.
     fn find_earlier(&self, keyed: &KeyedRequest) -> Result<Option<Lsn>, SubmitError> {
-        let scope = &keyed.repeat.scope;
+        let scope = &keyed.digest.scope;
         if let Some(first) = self.group_keys.get(scope) {
             return Ok(Some(*first));
         }
@@ -327,7 +327,7 @@ fn envelope<'a>(
     request: &'a Request,
     command: &'a Submission,
     id: crate::command::CommandId,
-    repeat: Option<RequestDigest>,
+    digest: Option<RequestDigest>,
 ) -> Envelope<'a> {
     Envelope {
         id,
@@ -338,7 +338,7 @@ fn envelope<'a>(
         headers: Headers::parse(&command.headers).unwrap_or_default(),
         traceparent: request.traceparent.as_deref(),
         idempotency_key: request.idempotency.as_ref().map(|idempotency| &idempotency.key[..]),
-        idempotency: repeat,
+        idempotency: digest,
         principal: request.principal.as_ref().map(|owner| &*owner.name),
         registered_at: request.principal.as_ref().and_then(|owner| owner.registered_at),
         requeued_from: None,
@@ -354,11 +354,11 @@ fn refusal(shared: &Shared, error: &AppendError) -> SubmitError {
     match error {
         AppendError::TooLarge { bytes, limit } => SubmitError::TooLarge { bytes: *bytes, limit: *limit },
         AppendError::Filling => {
-            shared.is_disk_full.store(true, Ordering::Relaxed);
+            shared.was_segment_unavailable.store(true, Ordering::Relaxed);
             SubmitError::SegmentNotReady
         }
         AppendError::NoRoom => {
-            shared.is_disk_full.store(true, Ordering::Relaxed);
+            shared.was_segment_unavailable.store(true, Ordering::Relaxed);
             shared.metrics.disk_hit.inc();
             SubmitError::DiskFull
         }

@@ -14,7 +14,7 @@ use crate::wal::Lsn;
 /// An idempotent request: the digests that recognise its repetitions.
 #[derive(Clone, Copy)]
 pub(super) struct KeyedRequest {
-    pub repeat: RequestDigest,
+    pub digest: RequestDigest,
     /// No earlier request with this key has a lower LSN.
     pub since: Lsn,
 }

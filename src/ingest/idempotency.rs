@@ -70,9 +70,9 @@ impl Shared {
         self: &Arc<Self>,
         digests: &KeyDigests,
     ) -> Result<EarlierRequest, SubmitError> {
-        let found = self.look_up(digests.repeat).await?;
+        let found = self.look_up(digests.digest).await?;
         if let (LoggedRequest::None { .. }, Some(older)) = (&found, &digests.legacy) {
-            let by_older = self.look_up(older.repeat).await?;
+            let by_older = self.look_up(older.digest).await?;
             if by_older.is_from_sender(older) {
                 return by_older.into_earlier();
             }
@@ -80,13 +80,13 @@ impl Shared {
         found.into_earlier()
     }
 
-    async fn look_up(self: &Arc<Self>, repeat: RequestDigest) -> Result<LoggedRequest, SubmitError> {
-        let unused = self.index.unused(&repeat.scope);
+    async fn look_up(self: &Arc<Self>, digest: RequestDigest) -> Result<LoggedRequest, SubmitError> {
+        let unused = self.index.unused(&digest.scope);
         if let Some(since) = unused.map_err(|_| SubmitError::IndexRebuilding)? {
             return Ok(LoggedRequest::None { since });
         }
         let shared = Arc::clone(self);
-        let found = tokio::task::spawn_blocking(move || shared.earlier_blocking(&repeat));
+        let found = tokio::task::spawn_blocking(move || shared.earlier_blocking(&digest));
         found.await.map_err(|_| SubmitError::Closing)?
     }
 
@@ -94,10 +94,10 @@ impl Shared {
     pub(super) async fn receipt(
         self: &Arc<Self>,
         first: Lsn,
-        repeat: RequestDigest,
+        digest: RequestDigest,
     ) -> Result<Receipt, SubmitError> {
         let shared = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || shared.read_receipt(first, &repeat));
+        let read = tokio::task::spawn_blocking(move || shared.read_receipt(first, &digest));
         match read.await.map_err(|_| SubmitError::Closing)??.into_earlier()? {
             EarlierRequest::Receipt(receipt) => Ok(receipt),
             // Retention deleted it after the look-up, or it is damaged: a retry finds the key unused.
@@ -106,17 +106,17 @@ impl Shared {
     }
 
     /// Reads the index and the log for the key. Blocks.
-    fn earlier_blocking(&self, repeat: &RequestDigest) -> Result<LoggedRequest, SubmitError> {
-        let found = self.index.find(&repeat.scope, Lsn(0)).map_err(|_| SubmitError::IndexRebuilding)?;
+    fn earlier_blocking(&self, digest: &RequestDigest) -> Result<LoggedRequest, SubmitError> {
+        let found = self.index.find(&digest.scope, Lsn(0)).map_err(|_| SubmitError::IndexRebuilding)?;
         match found {
             IndexLookup::Unused { since } => Ok(LoggedRequest::None { since }),
-            IndexLookup::Found(first) => self.read_receipt(first, repeat),
+            IndexLookup::Found(first) => self.read_receipt(first, digest),
         }
     }
 
     /// The receipt of the request whose records begin at `first`, checked against the first record. `None` if the
     /// record is expired or damaged. Blocks.
-    fn read_receipt(&self, first: Lsn, repeat: &RequestDigest) -> Result<LoggedRequest, SubmitError> {
+    fn read_receipt(&self, first: Lsn, digest: &RequestDigest) -> Result<LoggedRequest, SubmitError> {
         let mut receipt = Receipt { ids: Vec::new(), accepted_at: Default::default(), replayed: true };
         let mut cursor = self.log.cursor(first);
         let mut count = 1;
@@ -136,7 +136,7 @@ impl Shared {
             };
             let envelope = Envelope::decode(frame.payload).ok();
             if n == 0 {
-                match self.record_count(envelope.as_ref(), first, repeat)? {
+                match self.record_count(envelope.as_ref(), first, digest)? {
                     Some(of_this) => count = of_this,
                     None => return Ok(LoggedRequest::OtherBody { accepted_at: frame.at }),
                 }
@@ -152,13 +152,13 @@ impl Shared {
         &self,
         envelope: Option<&Envelope<'_>>,
         first: Lsn,
-        repeat: &RequestDigest,
+        digest: &RequestDigest,
     ) -> Result<Option<u32>, SubmitError> {
-        match envelope.and_then(|envelope| envelope.idempotency).filter(|found| found.scope == repeat.scope) {
-            Some(found) if found.body == repeat.body => Ok(Some(found.count)),
+        match envelope.and_then(|envelope| envelope.idempotency).filter(|found| found.scope == digest.scope) {
+            Some(found) if found.body == digest.body => Ok(Some(found.count)),
             Some(_) => Ok(None),
             None => {
-                self.index.report_mismatch(&repeat.scope, first);
+                self.index.report_mismatch(&digest.scope, first);
                 Err(SubmitError::IndexRebuilding)
             }
         }

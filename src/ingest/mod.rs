@@ -131,7 +131,7 @@ impl Ingest {
                 let digests = self.shared.digest(&request, idempotency).await?;
                 match self.shared.earlier(&digests).await? {
                     EarlierRequest::Receipt(receipt) => return Ok(receipt),
-                    EarlierRequest::None { since } => Some(KeyedRequest { repeat: digests.repeat, since }),
+                    EarlierRequest::None { since } => Some(KeyedRequest { digest: digests.digest, since }),
                 }
             }
         };
@@ -150,7 +150,7 @@ impl Ingest {
         self.shared.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         match (committed, keyed) {
             (CommitOutcome::New(receipt), _) => Ok(receipt),
-            (CommitOutcome::Repeat(first), Some(keyed)) => self.shared.receipt(first, keyed.repeat).await,
+            (CommitOutcome::Repeat(first), Some(keyed)) => self.shared.receipt(first, keyed.digest).await,
             (CommitOutcome::Repeat(_), None) => Err(SubmitError::IndexRebuilding),
         }
     }
@@ -188,8 +188,10 @@ impl Ingest {
         if shared.queue.is_closed() {
             return Admission::Closed(SubmitError::Closing);
         }
-        let unready =
-            shared.log.next_segment_unavailable().filter(|_| shared.is_disk_full.load(Ordering::Relaxed));
+        let unready = shared
+            .log
+            .next_segment_unavailable()
+            .filter(|_| shared.was_segment_unavailable.load(Ordering::Relaxed));
         match unready {
             Some(SegmentUnavailable::OutOfSpace) => return Admission::Closed(SubmitError::DiskFull),
             Some(SegmentUnavailable::Filling) => return Admission::Closed(SubmitError::SegmentNotReady),

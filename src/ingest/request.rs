@@ -150,7 +150,7 @@ impl Request {
 #[derive(Clone, Copy)]
 pub(super) struct KeyDigests {
     /// The digest written into the log.
-    pub repeat: RequestDigest,
+    pub digest: RequestDigest,
     /// The digest that the first versions wrote, if it differs.
     pub legacy: Option<LegacyKey>,
 }
@@ -159,7 +159,7 @@ pub(super) struct KeyDigests {
 /// the name only.
 #[derive(Clone, Copy)]
 pub(super) struct LegacyKey {
-    pub repeat: RequestDigest,
+    pub digest: RequestDigest,
     /// Registration of the user. Requests accepted earlier belong to an earlier user of the name.
     pub since: Timestamp,
     /// Whether another body under this key is the client's error. Without a token it may come from another client.
@@ -186,12 +186,12 @@ impl RequestDigests {
             Some(Owner { registered_at: Some(at), .. }) => {
                 (self.0.of(&[b"account", &older.scope, &at.0.to_le_bytes()]), *at, true)
             }
-            Some(Owner { registered_at: None, .. }) => return KeyDigests { repeat: older, legacy: None },
+            Some(Owner { registered_at: None, .. }) => return KeyDigests { digest: older, legacy: None },
         };
-        let repeat = RequestDigest { scope, ..older };
+        let digest = RequestDigest { scope, ..older };
         KeyDigests {
-            repeat,
-            legacy: Some(LegacyKey { repeat: older, since, is_unique_to_client: is_ones_own }),
+            digest,
+            legacy: Some(LegacyKey { digest: older, since, is_unique_to_client: is_ones_own }),
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) struct Shared {
     /// Backlog limit in bytes; above it, no more commands are accepted.
     pub(super) max_backlog: u64,
     /// Whether the last batch failed for lack of disk space.
-    pub(super) is_disk_full: AtomicBool,
+    pub(super) was_segment_unavailable: AtomicBool,
     /// When the last record was accepted, in milliseconds since the epoch.
     pub(super) last_accepted_ms: AtomicU64,
     pub(super) heartbeat: Arc<AtomicU64>,
@@ -52,7 +52,7 @@ impl Shared {
             metrics,
             retained_for: config.retain_acked_age.0,
             max_backlog: config.max_backlog_size.map_or(u64::MAX, |size| size.0),
-            is_disk_full: AtomicBool::new(false),
+            was_segment_unavailable: AtomicBool::new(false),
             last_accepted_ms: AtomicU64::new(writer.next_timestamp(Timestamp::default()).0),
             heartbeat: Arc::default(),
             tracer: Tracer::default(),

@@ -124,7 +124,7 @@ impl ClusterInspector {
                     if is_denied { Code::TopicAuthorizationFailed } else { Code::UnknownTopicOrPartition };
                 return Err(InspectionError { code, text: words });
             }
-            TopicMetadata::Away => {
+            TopicMetadata::Unavailable => {
                 return Err(query.refusal(&KafkaError::MetadataFetch(Code::AllBrokersDown)));
             }
         };

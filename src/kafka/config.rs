@@ -18,7 +18,7 @@ pub struct Config {
     pub brokers: Brokers,
     /// Client id in the brokers' logs and quotas.
     pub client_id: String,
-    /// The acknowledgement that counts as delivered.
+    /// The confirmation that counts as delivered (`acks`).
     pub acks: Acks,
     /// Compression of batches.
     pub compression: Compression,

@@ -173,7 +173,7 @@ impl OutboxSender {
                     return Err(SendFailure::Topic("the topic is being created".to_owned()));
                 }
                 TopicMetadata::Refused(reason) => return Err(SendFailure::Topic(reason.to_owned())),
-                TopicMetadata::Away => return Err(SendFailure::Topic("no broker answers".to_owned())),
+                TopicMetadata::Unavailable => return Err(SendFailure::Topic("no broker answers".to_owned())),
             },
         };
         let key = record.key.as_deref();

@@ -236,7 +236,7 @@ impl Producer {
             // The topic exists, or will soon. This producer sees it with its next metadata request.
             TopicMetadata::Partitions(_) | TopicMetadata::Pending => TopicMetadata::Pending,
             TopicMetadata::Refused(reason) => TopicMetadata::Refused(reason),
-            TopicMetadata::Away => answer,
+            TopicMetadata::Unavailable => answer,
         }
     }
 

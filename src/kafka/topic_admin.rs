@@ -54,7 +54,7 @@ pub enum TopicMetadata {
     /// The topic does not exist, or this client may not describe it.
     Refused(&'static str),
     /// No broker is available.
-    Away,
+    Unavailable,
 }
 
 /// Fetches a topic's metadata. Blocks for at most `timeout`.
@@ -68,7 +68,7 @@ pub(super) fn fetch_metadata<C: ClientContext>(
     if topic.is_empty() || topic.len() > MAX_TOPIC_NAME_BYTES || topic.contains('\0') {
         return INVALID;
     }
-    let Ok(metadata) = client.fetch_metadata(Some(topic), timeout) else { return TopicMetadata::Away };
+    let Ok(metadata) = client.fetch_metadata(Some(topic), timeout) else { return TopicMetadata::Unavailable };
     let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
         return TopicMetadata::Pending;
     };
@@ -94,7 +94,7 @@ pub(super) fn create_by_default(creating: &ClientConfig, topic: &str, timeout: D
                 kafka.topic = topic,
                 "client to create a topic not built"
             );
-            TopicMetadata::Away
+            TopicMetadata::Unavailable
         }
     }
 }

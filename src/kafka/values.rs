@@ -40,7 +40,7 @@ impl<'de> Deserialize<'de> for Brokers {
     }
 }
 
-/// The acknowledgement that counts as delivered.
+/// The confirmation that counts as delivered (`acks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acks {
     /// Every in-sync replica has the record.

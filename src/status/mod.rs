@@ -285,7 +285,7 @@ fn status_of(id: CommandId, outcome: OutcomeRow) -> CommandStatus {
 
 fn apply_record_state(status: &mut CommandStatus, record_state: RecordState, topic: &str) {
     match record_state {
-        RecordState::Waiting | RecordState::Unknown | RecordState::Requeued(_) => {}
+        RecordState::Accepted | RecordState::Unknown | RecordState::Requeued(_) => {}
         RecordState::Sent(confirmation) => {
             status.state = CommandState::Sent;
             status.sent_at = confirmation.map(|c| c.at);

@@ -69,7 +69,7 @@ impl RecordRow {
 
     fn apply_state(&mut self, state: &RecordState, topic: &str) {
         match state {
-            RecordState::Waiting | RecordState::Unknown => {}
+            RecordState::Accepted | RecordState::Unknown => {}
             RecordState::Sent(confirmation) => {
                 self.state = State::Sent;
                 self.sent_at = confirmation.map(|c| c.at);

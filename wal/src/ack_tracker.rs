@@ -135,7 +135,7 @@ impl AckTracker {
         Self { watermark, ..Self::default() }
     }
 
-    /// Adds a segment with its acknowledgement state.
+    /// Adds a segment, with the information which of its records are done.
     pub fn insert(&mut self, first: Lsn, acks: SegmentAcks) {
         self.backlog += acks.count - acks.done;
         self.backlog_bytes += acks.bytes.saturating_sub(acks.done_bytes);

@@ -99,7 +99,7 @@ impl Checkpoint {
             && (segments, transactions) == (&other.segments, &other.transactions)
     }
 
-    /// The saved acknowledgement state of one segment.
+    /// The saved state of one segment: which of its records are done.
     pub fn segment_acks(&self, first: Lsn) -> Option<&SegmentAcks> {
         self.segments.iter().find(|(saved, _)| *saved == first).map(|(_, acks)| acks)
     }

@@ -1,4 +1,4 @@
-//! Completes records: after Kafka's acknowledgement, or as dead letters. Also reports the state of a record.
+//! Completes records: after Kafka's confirmation, or as dead letters. Also reports the state of a record.
 
 use std::io;
 
@@ -93,7 +93,7 @@ impl Log {
         }
         let Some(segment) = self.segments.containing(lsn) else { return Ok(RecordState::Unknown) };
         if !self.is_done(lsn) {
-            return Ok(RecordState::Waiting);
+            return Ok(RecordState::Accepted);
         }
         let position = self.delivery_index.get(segment.first, lsn)?;
         // Done, but without a delivery position: it may be inside a damaged range.

@@ -43,7 +43,7 @@ use crate::units::{Lsn, Timestamp};
 /// let lsn = writer.append(&[NewRecord { lane: 0, label: "note", payload: b"too large" }], now)?.start;
 /// assert_eq!(log.record_state(lsn)?, RecordState::Unknown);
 /// writer.commit()?;
-/// assert_eq!(log.record_state(lsn)?, RecordState::Waiting);
+/// assert_eq!(log.record_state(lsn)?, RecordState::Accepted);
 ///
 /// let (reason, payload) = ("the broker rejects it".to_owned(), b"too large".to_vec());
 /// let letter = DeadLetter { lsn, accepted_at: now, died_at: now, reason: reason.clone(), attempts: 1, payload };
@@ -128,7 +128,7 @@ impl Log {
         &self.dir
     }
 
-    /// The number of the first record of this run. All records below it were accepted in earlier runs.
+    /// The LSN of the first record of this run. All records below it were accepted in earlier runs.
     pub fn start_lsn(&self) -> Lsn {
         self.start_lsn
     }

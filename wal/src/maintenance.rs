@@ -42,7 +42,7 @@ impl Log {
         Ok(())
     }
 
-    /// Makes the current acknowledgement state durable. Returns the segments that are complete in it.
+    /// Makes durable which records are done. Returns the segments that are complete in it.
     pub fn checkpoint(&self, now: Timestamp) -> io::Result<Vec<Lsn>> {
         self.checkpoint_if(now, |_, _| true)
     }

@@ -1,7 +1,7 @@
 //! Opens a log: scans it, repairs it, and prepares it for new records. Reads at most one segment completely.
 //!
-//! A start may crash at any point, and the next start has the same result. Each step either leaves the files of the
-//! next start unchanged, or replaces one of them as a whole.
+//! A start may crash at any point, and the next start has the same result. Each step either leaves the files that the
+//! next start reads unchanged, or replaces one of them as a whole.
 
 use std::io;
 use std::path::Path;
@@ -92,7 +92,7 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let contents = read_contents(&fs, dir, options, &mut recovery.findings)?;
     recovery.plain_segments = contents.plain_segments();
     let headerless = contents.scan.headerless.clone();
-    let (parts, predecessor) = restore(fs, dir, options, contents, &mut recovery.findings, now)?;
+    let (parts, predecessor) = rebuild_state(fs, dir, options, contents, &mut recovery.findings, now)?;
     recovery.next = parts.end;
     recovery.backlog = parts.acks.backlog();
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
@@ -143,7 +143,7 @@ fn read_contents(
 
 /// Takes over the segments, and rebuilds the ack tracker and the transactions. Returns the state of the log, and the
 /// summary of the last segment, which the next header stores as its predecessor.
-fn restore(
+fn rebuild_state(
     fs: Arc<dyn Fs>,
     dir: &Path,
     options: &Options,

@@ -78,7 +78,7 @@ pub struct DeadLetter {
     pub payload: Vec<u8>,
 }
 
-/// A broker's acknowledgement of one record.
+/// A broker's confirmation of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmation {
     /// Number of the record.
@@ -89,7 +89,7 @@ pub struct Confirmation {
     pub partition: i32,
     /// Offset in Kafka; −1 if the broker does not report it.
     pub offset: i64,
-    /// Time at which the acknowledgement arrived.
+    /// Time at which the confirmation arrived.
     pub at: Timestamp,
 }
 
@@ -97,8 +97,8 @@ pub struct Confirmation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordState {
     /// Flushed, and not delivered yet.
-    Waiting,
-    /// Acknowledged by the broker, with its Kafka position if it is known.
+    Accepted,
+    /// Confirmed by the broker, with its Kafka position if it is known.
     Sent(Option<Confirmation>),
     /// In the dead-letter store.
     Dead {

@@ -10,7 +10,7 @@ use crate::kafka::{DeliveryFault, ErrorCode, classify};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 
-/// How long a failed producer may still collect acknowledgements of records that brokers have already written. Each
+/// How long a failed producer may still collect confirmations of records that brokers have already written. Each
 /// one saves a repeated record. Together with the half second that a producer may need to close, this stays below the
 /// heartbeat's second.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
@@ -37,7 +37,7 @@ impl Dispatcher<PlainSender> {
         self.collect_solo(now);
     }
 
-    /// Confirms the acknowledged records and returns the failed ones.
+    /// Confirms in the log the records that Kafka confirmed. Returns the failed ones.
     fn take_results(&mut self, now: Instant) -> Failures {
         let Self { state, sender } = self;
         let results = std::mem::take(&mut state.results);
@@ -45,14 +45,14 @@ impl Dispatcher<PlainSender> {
         for result in &results {
             if let Some(code) = result.error {
                 failures.push((Lsn(result.tag), code));
-            } else if let Some((flight, note)) = state.on_acknowledged(result, at, now) {
-                sender.on_acknowledged(&flight, now);
+            } else if let Some((flight, note)) = state.on_confirmed(result, at, now) {
+                sender.on_confirmed(&flight, now);
                 arrived.push((flight, note));
             }
         }
         if !arrived.is_empty() {
             state.confirm(&arrived);
-            state.acknowledged_at = now;
+            state.confirmed_at = now;
         }
         state.results = results;
         state.results.clear();

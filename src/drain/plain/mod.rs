@@ -1,4 +1,4 @@
-//! At-least-once delivery: records are confirmed one by one as they are acknowledged.
+//! At-least-once delivery: each record is confirmed in the log as soon as Kafka confirms it.
 //!
 //! - `worker` runs the turns: its main reader, its catch-up reader, and the `topic_readers` of topics that must be
 //!   sent slowly.

@@ -64,7 +64,7 @@ impl PlainSender {
     }
 
     /// A partition confirmed a record.
-    pub(super) fn on_acknowledged(&mut self, flight: &InFlightRecord, now: Instant) {
+    pub(super) fn on_confirmed(&mut self, flight: &InFlightRecord, now: Instant) {
         // Permissions belong to the Kafka user, not to a producer.
         self.main.clear_denial();
         self.solo.clear_denial();
@@ -78,7 +78,7 @@ impl PlainSender {
 
     fn hold(&mut self, scope: impl Into<Scope>, lsn: Lsn) -> Disposition {
         self.parked.hold(scope, lsn);
-        Disposition::Done
+        Disposition::Processed
     }
 
     /// The record waits without blocking other topics. Its topic gets its own reader, which begins at this record or
@@ -134,7 +134,7 @@ impl Sender for PlainSender {
         outlet.producer()
     }
 
-    fn holds_topic(&self, topic: usize) -> bool {
+    fn has_parked_topic(&self, topic: usize) -> bool {
         self.parked.waiting().any(|(held, records)| held == topic && records > 0)
     }
 
@@ -226,7 +226,7 @@ impl Sender for PlainSender {
         if matches!(scope, Scope::Deferred(_)) {
             let was_requested = state.values.is_requested(record.lsn());
             self.keys.hold(parked_keys::slot_of(record), record.lsn(), was_requested);
-            return Disposition::Done;
+            return Disposition::Processed;
         }
         self.hold(scope, record.lsn())
     }

@@ -5,7 +5,7 @@
 //! persisted, because a broker rejects a gap in the sequence (`rd_kafka_dr_implicit_ack`). The broker only does so
 //! where it knows the producer. If the partition has no record of a producer, any sequence number is accepted
 //! (Kafka's `ProducerAppendInfo.checkSequence`). So the first record is sent alone, and others follow when it is
-//! acknowledged.
+//! confirmed.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

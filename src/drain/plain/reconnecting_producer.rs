@@ -118,12 +118,12 @@ impl ReconnectingProducer {
         }
     }
 
-    /// A record was acknowledged.
+    /// A record was confirmed.
     pub(super) fn record_success(&mut self) {
         self.backoff.reset();
     }
 
-    /// Kafka acknowledged a record of this user, through any producer.
+    /// Kafka confirmed a record of this user, through any producer.
     pub(super) fn clear_denial(&mut self) {
         self.denied = None;
     }

@@ -115,7 +115,7 @@ impl TopicReaders {
                 None
             };
             match step {
-                Some(Disposition::Done) => {}
+                Some(Disposition::Processed) => {}
                 Some(Disposition::Wait) => return Ok(false),
                 None => {
                     self.topics.remove(&topic);
@@ -142,11 +142,11 @@ impl TopicReader {
             let frame = RecordRef { lsn, at, lane, bytes: *bytes, payload };
             // An operator may have dropped it since it was read.
             let step = if log.is_done(lsn) {
-                Disposition::Done
+                Disposition::Processed
             } else {
                 dispatcher.dispatch(ReadSide::Topic(topic), frame)
             };
-            if step == Disposition::Done {
+            if step == Disposition::Processed {
                 self.pending = None;
             }
             return Ok(Some(step));

@@ -45,7 +45,7 @@ impl Dispatcher<PlainSender> {
                 !state.in_flight.is_topic_busy(topic)
             }
             Route::Send { .. } | Route::DeadLetter(_) => true,
-            Route::Hold | Route::Wait => false,
+            Route::Park | Route::Wait => false,
         }
     }
 

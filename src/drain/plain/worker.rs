@@ -91,7 +91,7 @@ impl Worker {
     /// Whether no record is in flight any more, or those in flight will not be confirmed in time.
     fn may_exit(&self, since: Instant, deadline: Instant, now: Instant) -> bool {
         let state = &self.dispatcher.state;
-        let quiet_since = since.max(state.acknowledged_at);
+        let quiet_since = since.max(state.confirmed_at);
         state.in_flight.len() == 0 || now >= deadline || now.duration_since(quiet_since) >= STALLED_AFTER
     }
 
@@ -155,7 +155,7 @@ impl Worker {
 
     fn step_head(&mut self) -> bool {
         let dispatcher = &mut self.dispatcher;
-        self.head.advance(|frame| dispatcher.dispatch(ReadSide::Main, frame)) == Some(Disposition::Done)
+        self.head.advance(|frame| dispatcher.dispatch(ReadSide::Main, frame)) == Some(Disposition::Processed)
     }
 
     fn step_catch_up(&mut self) -> bool {
@@ -165,11 +165,11 @@ impl Worker {
         if !met {
             let step = feed.advance(|frame| {
                 met = frame.lsn >= head;
-                if met { Disposition::Done } else { dispatcher.dispatch(ReadSide::CatchUp, frame) }
+                if met { Disposition::Processed } else { dispatcher.dispatch(ReadSide::CatchUp, frame) }
             });
             met |= step.is_none();
             if !met {
-                return step == Some(Disposition::Done);
+                return step == Some(Disposition::Processed);
             }
         }
         self.dispatcher.on_caught_up(ReadSide::CatchUp, head);

@@ -141,7 +141,7 @@ impl ReaderModel {
             let (before, mut got) = (side.reader.position(), None);
             let step = side.reader.advance(|frame| {
                 got = Some(frame.lsn);
-                Disposition::Done
+                Disposition::Processed
             });
             let end = got.map_or(self.opened.log.end(), |lsn| lsn).0;
             if got.is_some() || step.is_none() {
@@ -154,7 +154,7 @@ impl ReaderModel {
                 side.next = lsn.0 + 1;
             }
             ended = step.is_none();
-            if step != Some(Disposition::Done) {
+            if step != Some(Disposition::Processed) {
                 break;
             }
         }

@@ -32,17 +32,17 @@ impl Dispatcher<TxSender> {
         for result in &results {
             let Some(run) = &mut sender.transaction else { continue };
             match (result.error, result.tag) {
-                (None, TABLE_ENTRY_TAG) => run.is_positions_acknowledged = true,
+                (None, TABLE_ENTRY_TAG) => run.are_positions_confirmed = true,
                 (None, _) => {
                     // The commit decides whether the record stays in Kafka, but its topic and partition are healthy.
-                    let Some((flight, confirmation)) = state.on_acknowledged(result, at, now) else {
+                    let Some((flight, confirmation)) = state.on_confirmed(result, at, now) else {
                         continue;
                     };
                     if Failpoint::SentBeforeCommit.is_set() {
                         state.context.log.confirm(&[confirmation]);
                     }
-                    sender.held_lanes.on_acknowledged(flight.topic_partition);
-                    run.acknowledged.push((flight, confirmation));
+                    sender.held_lanes.on_confirmed(flight.topic_partition);
+                    run.confirmed.push((flight, confirmation));
                 }
                 (Some(code), TABLE_ENTRY_TAG) => {
                     tracing::warn!(
@@ -56,26 +56,23 @@ impl Dispatcher<TxSender> {
             }
         }
         if !results.is_empty() {
-            state.acknowledged_at = now;
+            state.confirmed_at = now;
         }
         state.results = results;
         state.results.clear();
     }
 
-    /// Whether all records of the open transaction are acknowledged, its dead letters are stored, and it is closed.
-    pub(super) fn is_fully_acknowledged(&self) -> bool {
-        let closed = self
-            .sender
-            .transaction
-            .as_ref()
-            .is_some_and(|run| run.is_closed && run.is_positions_acknowledged);
+    /// Whether all records of the open transaction are confirmed, its dead letters are stored, and it is closed.
+    pub(super) fn is_fully_confirmed(&self) -> bool {
+        let closed =
+            self.sender.transaction.as_ref().is_some_and(|run| run.is_closed && run.are_positions_confirmed);
         closed
             && !self.state.must_replace_producer
             && self.state.in_flight.len() == 0
             && !self.state.policy.has_unstored_dead_letters()
     }
 
-    /// Commits a fully acknowledged transaction. Blocks, calling `tick`.
+    /// Commits a fully confirmed transaction. Blocks, calling `tick`.
     pub(super) fn commit(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) {
         let sender = &mut self.sender;
         let (Some(run), Some(producer)) = (&mut sender.transaction, sender.producer.producer()) else {
@@ -106,7 +103,7 @@ impl Dispatcher<TxSender> {
     fn on_committed(&mut self) {
         let Some(run) = self.sender.transaction.take() else { return };
         self.sender.committed = run.positions;
-        self.state.confirm(&run.acknowledged);
+        self.state.confirm(&run.confirmed);
     }
 
     /// A new producer found these positions. They show whether the previous producer's transaction was committed.
@@ -173,7 +170,7 @@ impl Dispatcher<TxSender> {
     /// No record of the transaction is in Kafka. All are sent again.
     fn discard(&mut self) {
         let Self { state, sender } = self;
-        if let Some(Transaction { from, acknowledged: arrived, .. }) = sender.transaction.take() {
+        if let Some(Transaction { from, confirmed: arrived, .. }) = sender.transaction.take() {
             for (flight, confirmation) in arrived {
                 state.policy.record_attempts(confirmation.lsn, flight.attempts);
             }

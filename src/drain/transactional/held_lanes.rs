@@ -111,7 +111,7 @@ impl HeldLanes {
             .collect()
     }
 
-    /// Whether the partition is on trial: one record is sent, and no other until that one is acknowledged.
+    /// Whether the partition is on trial: one record is sent, and no other until that one is confirmed.
     pub(super) fn is_on_trial(&self, place: TopicPartition) -> bool {
         self.stalled.get(&place).is_some_and(|stalled_partition| stalled_partition.is_on_trial)
     }
@@ -123,8 +123,8 @@ impl HeldLanes {
         }
     }
 
-    /// A record of this partition was acknowledged. Returns whether the partition's health was in doubt.
-    pub(super) fn on_acknowledged(&mut self, place: TopicPartition) -> bool {
+    /// A record of this partition was confirmed. Returns whether the partition's health was in doubt.
+    pub(super) fn on_confirmed(&mut self, place: TopicPartition) -> bool {
         !self.stalled.is_empty() && self.stalled.remove(&place).is_some()
     }
 
@@ -188,6 +188,6 @@ mod tests {
         assert!(!held.is_stalled(P) && held.is_on_trial(P));
         held.mark_stalled(P, now + delay);
         assert!(held.is_stalled(P), "the trial was lost");
-        assert!(held.on_acknowledged(P) && !held.is_stalled(P) && !held.on_acknowledged(P));
+        assert!(held.on_confirmed(P) && !held.is_stalled(P) && !held.on_confirmed(P));
     }
 }

@@ -19,7 +19,7 @@ impl Dispatcher<TxSender> {
     /// Checks a transaction that waits too long. It may have failed without a report, or a partition accepts nothing
     /// while brokers respond. If no broker responds, the worker keeps waiting.
     pub(super) fn check_for_stalls(&mut self, now: Instant) {
-        let waits = now.saturating_duration_since(self.state.acknowledged_at) >= RESULT_TIMEOUT;
+        let waits = now.saturating_duration_since(self.state.confirmed_at) >= RESULT_TIMEOUT;
         let stalled = self.state.in_flight.stalled_for(STALL_TIMEOUT, now);
         let open = self.sender.transaction.as_ref().is_some_and(|run| !run.is_committing);
         if !open || (!waits && stalled.is_empty()) {

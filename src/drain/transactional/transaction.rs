@@ -15,12 +15,12 @@ pub(super) struct Transaction {
     pub(super) only_topic: Option<usize>,
     /// The positions that its commit stores.
     pub(super) positions: LanePositions,
-    /// Its acknowledged records, with their confirmations.
-    pub(super) acknowledged: Vec<(InFlightRecord, Confirmation)>,
+    /// Its confirmed records, with their confirmations.
+    pub(super) confirmed: Vec<(InFlightRecord, Confirmation)>,
     /// Whether the positions were sent. No record follows them.
     pub(super) is_closed: bool,
-    /// Whether the positions were acknowledged.
-    pub(super) is_positions_acknowledged: bool,
+    /// Whether the positions were confirmed.
+    pub(super) are_positions_confirmed: bool,
     /// Whether a commit was requested. From then on only Kafka knows the outcome.
     pub(super) is_committing: bool,
     started_at: Instant,
@@ -33,9 +33,9 @@ impl Transaction {
             from,
             only_topic: only,
             positions,
-            acknowledged: Vec::new(),
+            confirmed: Vec::new(),
             is_closed: false,
-            is_positions_acknowledged: false,
+            are_positions_confirmed: false,
             is_committing: false,
             started_at: now,
             usage: Usage::default(),

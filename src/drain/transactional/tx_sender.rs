@@ -98,7 +98,7 @@ impl Sender for TxSender {
         self.producer.producer()
     }
 
-    fn holds_topic(&self, topic: usize) -> bool {
+    fn has_parked_topic(&self, topic: usize) -> bool {
         self.held_lanes.waiting().any(|(held, records)| held == topic && records > 0)
     }
 
@@ -176,7 +176,7 @@ impl Sender for TxSender {
 
     fn park(&mut self, _: &DispatchState, record: &Candidate<'_>, scope: Scope) -> Disposition {
         self.held_lanes.hold(record.frame.lane, record.lsn(), scope);
-        Disposition::Done
+        Disposition::Processed
     }
 
     fn on_sent(&mut self, _: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord) {

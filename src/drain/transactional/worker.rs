@@ -161,7 +161,7 @@ impl Worker {
         if !run.is_closed && is_due {
             sender.send_positions(state);
         }
-        if self.dispatcher.is_fully_acknowledged() {
+        if self.dispatcher.is_fully_confirmed() {
             self.dispatcher.commit(now, &mut tick);
             self.dispatcher.sender.is_full = false;
             self.backoff.reset();
@@ -181,7 +181,7 @@ impl Worker {
                 return FillResult::Blocked;
             }
             match self.reader.advance(|frame| dispatcher.dispatch(ReadSide::Main, frame)) {
-                Some(Disposition::Done) => {}
+                Some(Disposition::Processed) => {}
                 Some(Disposition::Wait) => return FillResult::Blocked,
                 None => {
                     self.dispatcher.end_rescan(now);
@@ -215,7 +215,7 @@ impl Worker {
             self.dispatcher.collect(now);
             let Dispatcher { state, sender } = &mut self.dispatcher;
             let Some(run) = &sender.transaction else { return };
-            let is_quiet = now.duration_since(since.max(state.acknowledged_at)) >= STALLED_AFTER;
+            let is_quiet = now.duration_since(since.max(state.confirmed_at)) >= STALLED_AFTER;
             if state.must_replace_producer || is_quiet || !tick() {
                 self.dispatcher.end_failed(now, &mut || tick() && since.elapsed() < STALLED_AFTER * 2);
                 return;
@@ -224,7 +224,7 @@ impl Worker {
                 sender.send_positions(state);
             }
             self.dispatcher.store_dead_letters(now);
-            if self.dispatcher.is_fully_acknowledged() {
+            if self.dispatcher.is_fully_confirmed() {
                 self.dispatcher.commit(now, &mut tick);
                 return;
             }

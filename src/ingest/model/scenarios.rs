@@ -250,8 +250,8 @@ pub fn a_repeat_waits_for_its_original() {
         setup.fs.fail_flush_after(thread_rng().gen_range(0..2));
     }
     let client = |setup: &ModelSetup, _| {
-        let repeat = RequestDigest { scope: [1; 16], body: [2; 16], count: 1 };
-        let keyed = Some(KeyedRequest { repeat, since: Lsn(0) });
+        let digest = RequestDigest { scope: [1; 16], body: [2; 16], count: 1 };
+        let keyed = Some(KeyedRequest { digest, since: Lsn(0) });
         let (reply, answer) = oneshot::channel();
         let pushed = setup
             .ingest

@@ -331,9 +331,9 @@ async fn a_legacy_key_without_a_token_is_recognised() {
     let fixture = IngestFixture::open(dir.path());
     let of = |body| request(&[None], keyed("k", body, None));
     let shared = &fixture.ingest.shared;
-    let repeat = shared.digests.for_request(&of("b"), &keyed("k", "b", None).unwrap()).legacy.unwrap().repeat;
+    let digest = shared.digests.for_request(&of("b"), &keyed("k", "b", None).unwrap()).legacy.unwrap().digest;
     let (reply, answer) = tokio::sync::oneshot::channel();
-    let keyed = Some(KeyedRequest { repeat, since: Lsn(0) });
+    let keyed = Some(KeyedRequest { digest, since: Lsn(0) });
     shared.queue.push(CommitJob::Submit { request: of("b"), keyed, traced: None, reply }, 1).unwrap();
     let CommitOutcome::New(first) = answer.await.unwrap().unwrap() else { panic!("a new request") };
     let again = submit(&fixture, of("b")).await;
@@ -364,8 +364,8 @@ fn the_digest_of_a_key_without_a_route_never_changes() {
     let digests = RequestDigests::new(&[9; 32]);
     let digests =
         digests.for_request(&request(&[None], keyed("k", "b", None)), &keyed("k", "b", None).unwrap());
-    let repeat = digests.legacy.unwrap().repeat;
+    let digest = digests.legacy.unwrap().digest;
     let hex = data_encoding::HEXLOWER;
-    assert_eq!(hex.encode(&repeat.scope), "3ee9cee145beb1c6750499438926db72");
-    assert_eq!(hex.encode(&repeat.body), "7ef97f85640d1b555153bec3deec3dab");
+    assert_eq!(hex.encode(&digest.scope), "3ee9cee145beb1c6750499438926db72");
+    assert_eq!(hex.encode(&digest.body), "7ef97f85640d1b555153bec3deec3dab");
 }

@@ -44,7 +44,7 @@ pub enum Choice {
 /// chosen only if its source is not in the range. Of a requeued dead letter, the requeued record is chosen.
 pub fn choose(view: &LogView, range: &Range<Lsn>, stored: &StoredRecord) -> Choice {
     match stored.state {
-        RecordState::Waiting | RecordState::Unknown => return Choice::Waiting,
+        RecordState::Accepted | RecordState::Unknown => return Choice::Waiting,
         RecordState::Dead { .. } | RecordState::Dropped => return Choice::Dead,
         RecordState::Requeued(_) => return Choice::Copy,
         RecordState::Sent(_) => {}

@@ -46,7 +46,7 @@ pub struct CommandStatus {
     pub state: CommandState,
     /// Time of acceptance.
     pub accepted_at: Timestamp,
-    /// Time at which the broker acknowledged it.
+    /// Time at which the broker confirmed it.
     pub sent_at: Option<Timestamp>,
     /// Its position in Kafka.
     pub kafka: Option<KafkaPosition>,

@@ -60,7 +60,7 @@ impl LogView {
         Ok(backlog)
     }
 
-    /// The acknowledgement state that a start would begin with.
+    /// The ack tracker that a start would begin with: which records are done.
     fn acks(&self) -> io::Result<AckTracker> {
         let checkpoint = self.checkpoint.as_ref();
         let oldest = self.segments.first().map(|segment| segment.header.first);

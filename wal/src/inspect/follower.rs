@@ -131,7 +131,7 @@ impl FollowPosition {
                 record: Record { lsn, at: frame.at, lane: frame.lane, payload: frame.payload.to_vec() },
                 bytes: frame.bytes.into(),
                 offset,
-                state: RecordState::Waiting,
+                state: RecordState::Accepted,
                 locked: payload.is_none(),
             });
             offset += found.len as u64;

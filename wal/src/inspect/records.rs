@@ -149,7 +149,7 @@ impl Records<'_> {
             }
         }
         if !self.view.was_done(segment, lsn) {
-            return Ok(RecordState::Waiting);
+            return Ok(RecordState::Accepted);
         }
         Ok(RecordState::Sent(
             self.deliveries.as_ref().map(|deliveries| deliveries.get(lsn)).transpose()?.flatten(),

@@ -70,7 +70,7 @@ pub fn done_records_are_not_read_again_after_a_checkpoint() {
         opened.log.record_state(Lsn(8)).unwrap(),
         RecordState::Sent(Some(Confirmation { bytes: 0, ..confirmation(8) }))
     );
-    assert_eq!(opened.log.record_state(Lsn(7)).unwrap(), RecordState::Waiting);
+    assert_eq!(opened.log.record_state(Lsn(7)).unwrap(), RecordState::Accepted);
 }
 
 #[test]
