@@ -80,14 +80,14 @@ impl<S: Sender> Dispatcher<S> {
     ) -> Option<TopicMetadata> {
         let policy = &mut self.state.policy;
         let (producer, name) = (self.sender.producer(false)?, policy.topic_name(topic));
-        let answer = if create_if_missing {
+        let metadata = if create_if_missing {
             producer.fetch_or_create_topic(name, METADATA_TIMEOUT)
         } else {
             producer.fetch_metadata(name, METADATA_TIMEOUT)
         };
-        policy.on_metadata(topic, answer, now);
-        self.sender.on_metadata(policy, topic, answer);
-        Some(answer)
+        policy.on_metadata(topic, metadata, now);
+        self.sender.on_metadata(policy, topic, metadata);
+        Some(metadata)
     }
 
     /// Checks whether the record can be dispatched now, and dispatches it.
@@ -120,9 +120,9 @@ impl<S: Sender> Dispatcher<S> {
     /// Decides by topic, partition, key and value.
     fn decide(&mut self, record: &Candidate<'_>) -> Disposition {
         let &Candidate { frame, topic, now, .. } = record;
-        let known = self.state.policy.topic(topic);
+        let topic_state = self.state.policy.topic(topic);
         // This precedes the check whether the topic is parked, because the metadata may park it.
-        if known.is_due(now) || known.was_refused_by(frame.at, record.has_key(), now) {
+        if topic_state.is_due(now) || topic_state.was_refused_by(frame.at, record.has_key(), now) {
             self.refresh_topic(topic, true, now);
         }
         let Self { state, sender } = self;
@@ -145,12 +145,12 @@ impl<S: Sender> Dispatcher<S> {
                 !sender.is_closed(TopicPartition::new(topic, partition))
             }),
         };
-        let place = TopicPartition::new(topic, partition);
-        if sender.is_partition_blocked(record, place) {
+        let destination = TopicPartition::new(topic, partition);
+        if sender.is_partition_blocked(record, destination) {
             return Disposition::Processed;
         }
         if state.is_backpressured(topic) {
-            return sender.park(state, record, place.into());
+            return sender.park(state, record, destination.into());
         }
         if sender.is_key_blocked(record) {
             return Disposition::Processed;
@@ -159,12 +159,14 @@ impl<S: Sender> Dispatcher<S> {
             match state.values.look_up(frame.lsn, &record.envelope) {
                 ValueLookup::Ready => {}
                 ValueLookup::Pending => return sender.park(state, record, Scope::Deferred(topic)),
-                ValueLookup::DeadLetter(reason) => return self.dead_letter(record, place.into(), reason),
+                ValueLookup::DeadLetter(reason) => {
+                    return self.dead_letter(record, destination.into(), reason);
+                }
             }
         }
-        match sender.admit(state, record, place, alone) {
-            Ok(way) => self.send(record, place, way, alone),
-            Err(step) => step,
+        match sender.admit(state, record, destination, alone) {
+            Ok(mode) => self.send(record, destination, mode, alone),
+            Err(disposition) => disposition,
         }
     }
 
@@ -178,44 +180,45 @@ impl<S: Sender> Dispatcher<S> {
     fn send(
         &mut self,
         record: &Candidate<'_>,
-        place: TopicPartition,
-        way: SendMode,
+        destination: TopicPartition,
+        mode: SendMode,
         alone: bool,
     ) -> Disposition {
         let Self { state, sender } = self;
         let &Candidate { frame, ref envelope, now, .. } = record;
-        let Some(producer) = sender.producer(way.solo) else { return Disposition::Wait };
+        let Some(producer) = sender.producer(mode.solo) else { return Disposition::Wait };
         // The value is passed separately from the envelope, because the envelope's own value must not be sent while
         // it is deferred. It is looked up right before sending. Without a final value nothing is sent.
         let Some(value) = state.values.value(frame.lsn, envelope) else { return Disposition::Wait };
-        let traced = state.traced.begin(envelope);
-        let own = traced.as_ref().map(ProduceSpan::traceparent_header);
+        let span = state.traced.begin(envelope);
+        let traceparent = span.as_ref().map(ProduceSpan::traceparent_header);
         let sent = producer.send(&ProducerRecord {
             tag: frame.lsn.0,
             topic: envelope.topic,
-            partition: place.partition,
+            partition: destination.partition,
             key: envelope.key,
-            headers: &record_headers(envelope, frame.at, own.as_deref()),
+            headers: &record_headers(envelope, frame.at, traceparent.as_deref()),
             value: (!envelope.no_value).then(|| value.bytes()),
         });
         let attempts = state.policy.next_attempt(frame.lsn);
         if let Err(code) = sent {
             // The producer did not take the record.
-            return match state.policy.on_send_error(frame, place, code, attempts, now) {
+            return match state.policy.on_send_error(frame, destination, code, attempts, now) {
                 SendErrorAction::DeadLetter => {
-                    sender.on_passed(record, place.into());
+                    sender.on_passed(record, destination.into());
                     Disposition::Processed
                 }
                 SendErrorAction::ParkTopic => sender.park(state, record, Scope::Topic(record.topic)),
                 SendErrorAction::Wait => {
-                    state.must_replace_producer |= sender.is_producer_lost(code, way.solo);
+                    state.must_replace_producer |= sender.is_producer_lost(code, mode.solo);
                     Disposition::Wait
                 }
             };
         }
-        let flight = InFlightRecord::new(place, way, record.bytes(), frame, record.has_key(), attempts);
+        let flight =
+            InFlightRecord::new(destination, mode, record.bytes(), frame, record.has_key(), attempts);
         state.on_sent(frame.lsn, flight, now);
-        if let Some(produce) = traced {
+        if let Some(produce) = span {
             if attempts == 1 {
                 state.traced.on_first_sent(&produce, frame);
             }

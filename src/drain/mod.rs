@@ -143,7 +143,7 @@ impl Drain {
             tracer,
         } = parts;
         let workers = config.worker_count();
-        let (backoff, once) = (config.backoff(), config.delivery == DeliveryGuarantee::ExactlyOnce);
+        let (backoff, exactly_once) = (config.backoff(), config.delivery == DeliveryGuarantee::ExactlyOnce);
         let handle = Handle::new(Arc::clone(&log), Arc::clone(&metrics), workers);
         let reader = Reader::new(handle.reader_parts(pacer, statuses.clone()), &backoff, &metrics);
         let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 2), alarm };
@@ -151,20 +151,24 @@ impl Drain {
         let producer_settings = ProducerSettings::new(kafka, bootstrap);
         for index in 0..workers {
             let (lanes, name) = (Lanes::new(index, workers), format!("drain-{index}"));
-            let its = WorkerParts::new(lanes, handle.clone(), context.clone(), &producer_settings, &config);
-            if once {
-                let worker = transactional::Worker::new(its)?;
+            let worker_parts =
+                WorkerParts::new(lanes, handle.clone(), context.clone(), &producer_settings, &config);
+            if exactly_once {
+                let worker = transactional::Worker::new(worker_parts)?;
                 drain.spawn(&name, move || worker.run())?;
             } else {
-                let worker = plain::Worker::new(its)?;
+                let worker = plain::Worker::new(worker_parts)?;
                 drain.spawn(&name, move || worker.run())?;
             }
         }
         // If an earlier run used transactions, at-least-once delivery also needs the takeover. It starts behind the
         // delivered records, and ends the open transactions.
-        if once || context.log.transactions().ids.is_some_and(|ids| ids > 0) {
-            let purpose =
-                if once { Purpose::ExactlyOnce(config.on_restored_log) } else { Purpose::AtLeastOnce };
+        if exactly_once || context.log.transactions().ids.is_some_and(|ids| ids > 0) {
+            let purpose = if exactly_once {
+                Purpose::ExactlyOnce(config.on_restored_log)
+            } else {
+                Purpose::AtLeastOnce
+            };
             let takeover =
                 Takeover::new(context, handle.clone(), producer_settings, workers, purpose, backoff)?;
             drain.spawn("drain-claim", move || takeover.run())?;

@@ -183,7 +183,7 @@ impl TopicState {
         }
     }
 
-    /// This record was sent to prove that the topic accepts records.
+    /// Begins a trial: this one record was sent after a fault, to see whether the topic accepts records again.
     pub(super) fn begin_trial(&mut self, lsn: Lsn) {
         self.availability = Availability::Trial(Some(lsn));
     }

@@ -28,7 +28,8 @@ pub(super) struct Shared {
     pub(super) retained_for: Duration,
     /// Backlog limit in bytes; above it, no more commands are accepted.
     pub(super) max_backlog: u64,
-    /// Whether the last batch failed for lack of disk space.
+    /// Whether the last group failed because the next segment was not available: the disk is full, or the segment is
+    /// still being preallocated.
     pub(super) was_segment_unavailable: AtomicBool,
     /// When the last record was accepted, in milliseconds since the epoch.
     pub(super) last_accepted_ms: AtomicU64,

@@ -30,7 +30,7 @@ impl FromStr for Instant {
 /// One end of a range.
 #[derive(Clone, Copy, Debug)]
 pub enum Bound {
-    /// The number of a record.
+    /// The LSN of a record.
     Lsn(Lsn),
     /// The id of a command.
     Id(CommandId),
@@ -81,7 +81,7 @@ pub fn of_id(view: &LogView, id: CommandId) -> anyhow::Result<Lsn> {
     Ok(IdGenerator::new(&identity.log_id, &identity.secret).lsn(&id)?)
 }
 
-/// Returns the first record accepted at or after `at`. Times of acceptance increase with the number of the record.
+/// Returns the first record accepted at or after `at`. Times of acceptance increase with the LSN of the record.
 fn first_at(view: &LogView, at: Timestamp) -> anyhow::Result<Lsn> {
     let later = |accepted: Option<(Timestamp, Timestamp)>| accepted.is_some_and(|(_, last)| last >= at);
     let Some(segment) = view.segments.iter().find(|segment| later(segment.accepted())) else {

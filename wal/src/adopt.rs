@@ -48,7 +48,7 @@ impl SegmentAdoption<'_> {
         })
     }
 
-    /// Takes over all segments, after repairing the end of the last one. Returns the number of the next record, and the
+    /// Takes over all segments, after repairing the end of the last one. Returns the LSN of the next record, and the
     /// seal that the next header repeats.
     pub(super) fn adopt_segments(&mut self, scan: LogSegments) -> Result<(Lsn, SegmentSeal), OpenError> {
         let mut expected =
@@ -211,7 +211,7 @@ impl SegmentAdoption<'_> {
     }
 
     /// Lists records as damaged, durably. Skips records at the beginning of the range that are dead letters already,
-    /// because an entry is found by the number of its first record.
+    /// because an entry is found by the LSN of its first record.
     fn add_damage(&self, from: Lsn, to: Lsn, segment: &str, reason: String) -> io::Result<()> {
         let mut first = from;
         while let Some(last) = self.dead.last_covered(first).filter(|_| first <= to) {

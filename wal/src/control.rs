@@ -81,7 +81,7 @@ pub enum ControlResponse {
 /// The outcome for one dead letter or delivered record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordOutcome {
-    /// Number of the record.
+    /// LSN of the record.
     pub lsn: Lsn,
     /// Number of the new record.
     #[serde(default, skip_serializing_if = "Option::is_none")]

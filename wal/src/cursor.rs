@@ -45,7 +45,7 @@ pub struct Cursor {
     log: Arc<Log>,
     next: Lsn,
     position: Option<ReadPosition>,
-    /// Offset and number of the record that was returned last.
+    /// Offset and LSN of the record that was returned last.
     last: Option<(u64, Lsn)>,
     /// The decrypted payload of the returned record, if the log is encrypted.
     decrypted: Vec<u8>,
@@ -55,7 +55,7 @@ pub struct Cursor {
 struct ReadPosition {
     segment: Arc<Segment>,
     offset: u64,
-    /// The number of the record at `offset`. Smaller than `next` while the reader advances to it.
+    /// The LSN of the record at `offset`. Smaller than `next` while the reader advances to it.
     lsn: Lsn,
     block: Option<RecentBlock>,
     scanner: Option<Scanner>,
@@ -150,7 +150,7 @@ impl Cursor {
         Ok(None)
     }
 
-    /// The number of the record that the next call checks first.
+    /// The LSN of the record that the next call checks first.
     pub fn position(&self) -> Lsn {
         self.next
     }

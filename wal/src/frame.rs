@@ -54,7 +54,7 @@ impl ChecksumSeed {
 pub struct FrameMeta {
     /// `RECORD` or `FOOTER`.
     pub kind: u8,
-    /// Number of the record. In a footer, the number after the last record.
+    /// LSN of the record. In a footer, the LSN after the last record.
     pub lsn: Lsn,
     /// Time of acceptance.
     pub at: Timestamp,

@@ -137,7 +137,7 @@ impl Segment {
         Ok(Scanner::new(self.open(fs, dir)?, self.seed.clone(), self.flushed().1))
     }
 
-    /// The last indexed offset at or before the record `lsn`, with the number of the record there.
+    /// The last indexed offset at or before the record `lsn`, with the LSN of the record there.
     pub fn nearest_indexed(&self, fs: &dyn Fs, dir: &Path, lsn: Lsn) -> io::Result<(u64, Lsn)> {
         let state = self.state();
         let index = match state.sealed {

@@ -36,7 +36,7 @@ pub struct NewRecord<'a> {
 /// A record that was read, borrowed from the reader.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordRef<'a> {
-    /// Number of the record.
+    /// LSN of the record.
     pub lsn: Lsn,
     /// Time of acceptance.
     pub at: Timestamp,
@@ -51,7 +51,7 @@ pub struct RecordRef<'a> {
 /// A record that was read, with its own payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Number of the record.
+    /// LSN of the record.
     pub lsn: Lsn,
     /// Time of acceptance.
     pub at: Timestamp,
@@ -64,7 +64,7 @@ pub struct Record {
 /// A record that the broker will never accept, for the dead-letter store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Number of the record.
+    /// LSN of the record.
     pub lsn: Lsn,
     /// Time of acceptance.
     pub accepted_at: Timestamp,
@@ -81,7 +81,7 @@ pub struct DeadLetter {
 /// A broker's confirmation of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmation {
-    /// Number of the record.
+    /// LSN of the record.
     pub lsn: Lsn,
     /// Bytes of its frame in the log (`RecordRef::bytes`).
     pub bytes: u32,
@@ -109,7 +109,7 @@ pub enum RecordState {
     },
     /// A dead letter that an operator dropped.
     Dropped,
-    /// A dead letter that was requeued under this number.
+    /// A dead letter that was requeued under this LSN.
     Requeued(Lsn),
     /// Not flushed yet, or no longer retained.
     Unknown,

@@ -131,7 +131,7 @@ impl Writer {
         self.segment.first
     }
 
-    /// The number of the next record.
+    /// The LSN of the next record.
     pub fn next_lsn(&self) -> Lsn {
         self.footer.next
     }

@@ -179,7 +179,7 @@ impl LogView {
         needs
     }
 
-    /// The number of the next record, as far as this view shows.
+    /// The LSN of the next record, as far as this view shows.
     pub fn next(&self) -> Lsn {
         let durable_end = self.checkpoint.as_ref().map_or(Lsn(1), |checkpoint| checkpoint.durable.next);
         self.segments.last().map_or(durable_end, SegmentInfo::next)

@@ -67,7 +67,7 @@ impl SegmentInfo {
         segment_name(self.header.first)
     }
 
-    /// Number of the first record.
+    /// LSN of the first record.
     pub fn first(&self) -> Lsn {
         self.header.first
     }
@@ -106,7 +106,7 @@ impl SegmentInfo {
         ChecksumSeed::new(&self.header.salt)
     }
 
-    /// The last indexed offset at or before the record `lsn`, with the number of the record there.
+    /// The last indexed offset at or before the record `lsn`, with the LSN of the record there.
     pub(super) fn nearest(&self, lsn: Lsn) -> (u64, Lsn) {
         let slot = lsn.0.saturating_sub(self.first().0) / INDEX_STRIDE;
         match self.footer.index.get(slot as usize) {
