@@ -363,7 +363,7 @@ impl UserServiceStores {
 }
 
 /// Opens the control socket. Without it, operators can change a log only while the daemon is stopped. That is no reason
-/// to reject commands.
+/// to refuse commands.
 fn operators_socket(log: &Log, backend: &Arc<DaemonAdmin>) -> Option<control::Server> {
     control::Server::start(log.dir(), backend.clone())
         .inspect_err(|error| {

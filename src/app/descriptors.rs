@@ -64,11 +64,11 @@ fn reserve(config: &Config) -> u64 {
     BASE_DESCRIPTORS + kafka + database + config.redis.pool_size as u64
 }
 
-/// Public connections that fit in addition to the reserve, the admin connections, and those being rejected. If the
+/// Public connections that fit in addition to the reserve, the admin connections, and those being refused. If the
 /// limit is too low for all of them, connections get a quarter of it, and the log may have to wait for a descriptor.
 fn max_public_connections(limit: u64, reserved: u64) -> usize {
     let rest = limit.saturating_sub(reserved + ADMIN_CONNECTIONS as u64).max(limit / 4);
-    // One in nine: `HttpServer` rejects up to one connection per eight it serves.
+    // One in nine: `HttpServer` refuses up to one connection per eight it serves.
     usize::try_from(rest - rest / 9).unwrap_or(usize::MAX).max(1)
 }
 

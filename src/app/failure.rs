@@ -34,7 +34,7 @@ pub enum Failure {
         /// The error of the system.
         source: io::Error,
     },
-    /// The body would be rejected. The problem document is on standard output.
+    /// The body would be refused. The problem document is on standard output.
     #[error("the body would be rejected")]
     Refused,
     /// A dependency failed its checks. Details are on standard output.

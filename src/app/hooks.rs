@@ -35,7 +35,7 @@ pub(super) struct PostCommitHook {
 
 impl PostCommit for PostCommitHook {
     fn users_changed<'a>(&'a self, names: &'a [String]) -> HookFuture<'a> {
-        // First, and without waiting: a deleted user or an old password is rejected, even while the shared store is
+        // First, and without waiting: a deleted user or an old password is refused, even while the shared store is
         // unavailable.
         if let Some(generations) = &self.generations {
             names.iter().for_each(|name| generations.invalidate(name));

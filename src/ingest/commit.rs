@@ -23,7 +23,7 @@ const MAX_SLEEP: Duration = Duration::from_millis(500);
 /// and every request in the group waits for all of it.
 const GROUP_BYTES: usize = 4 << 20;
 /// How long the first group that needs the next segment waits for its preallocation. 64 MiB of zeros take 0.2 s on the
-/// disks measured. Later groups are rejected at once until the segment is ready.
+/// disks measured. Later groups are refused at once until the segment is ready.
 const SEGMENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Random bytes are fetched from the system for many ids at once.
 const RANDOM_POOL: usize = 9 * 256;

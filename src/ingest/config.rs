@@ -24,7 +24,7 @@ pub struct Config {
     pub dir: PathBuf,
     /// Size of one segment file.
     pub segment_size: ByteSize,
-    /// Limit of undelivered bytes; at the limit, commands are rejected. `None`: all disk space above the reserve.
+    /// Limit of undelivered bytes; at the limit, commands are refused. `None`: all disk space above the reserve.
     pub max_backlog_size: Option<ByteSize>,
     /// Free disk space that accepted commands never use.
     pub reserve_space: ByteSize,

@@ -56,7 +56,7 @@ use request::CommitOutcome;
 use request_spans::TracedRequest;
 use shared::Shared;
 
-/// How long a rejected client should wait. A flush takes milliseconds; a backlog or a full disk takes longer to clear.
+/// How long a refused client should wait. A flush takes milliseconds; a backlog or a full disk takes longer to clear.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 const RETRY_LATER: Duration = Duration::from_secs(10);
 /// How long a request waits for its flush, and how long a shutdown waits for requests. With a slower disk no client
@@ -203,7 +203,7 @@ impl Ingest {
         Admission::Open
     }
 
-    /// How long a rejected client should wait before it retries, for `Retry-After`.
+    /// How long a refused client should wait before it retries, for `Retry-After`.
     pub fn retry_after(&self, error: &SubmitError) -> Duration {
         match error {
             SubmitError::QueueFull | SubmitError::IndexRebuilding | SubmitError::SegmentNotReady => {

@@ -130,7 +130,7 @@ impl SubmitError {
 pub enum Admission {
     /// Creates are accepted.
     Open,
-    /// Creates are rejected with this error.
+    /// Creates are refused with this error.
     Closed(SubmitError),
 }
 

@@ -62,7 +62,7 @@ pub fn check_body(config: &Config, kind: &str, file: &Path, as_json: bool) -> Re
     }
 }
 
-/// Reads at most one byte more than a body may have, which is enough to reject a longer one.
+/// Reads at most one byte more than a body may have, which is enough to refuse a longer one.
 fn body(config: &Config, file: &Path) -> Result<Bytes, Failure> {
     let most = config.server.max_body.0.saturating_add(1);
     let mut bytes = Vec::new();
