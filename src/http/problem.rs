@@ -1,4 +1,4 @@
-//! Every refusal as a problem document (RFC 9457). The one place that turns errors into HTTP.
+//! Error responses as problem documents (RFC 9457). This is the only place that turns errors into HTTP.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -12,7 +12,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::http_response::HttpResponse;
-use super::problem_page;
 use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_RESPONSE};
 use crate::ingest::SubmitError;
 use crate::kinds::Rejection;
@@ -20,7 +19,9 @@ use crate::ratelimit::Limited;
 use crate::status::StatusError;
 
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
-/// For refusals whose end cannot be foreseen.
+/// Path of the description of a problem code, on both listeners.
+pub(super) const DESCRIPTION: &str = "/errors/{code}";
+/// Delay for a retry if the end of the cause cannot be predicted.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 
 /// A stable kind of problem: clients switch on `code`, people read `title`.
@@ -33,11 +34,17 @@ pub struct Type {
     pub retryable: bool,
 }
 
+/// The reference for `type`: [`DESCRIPTION`] with this code. The client resolves it against the address of its request
+/// (RFC 9457, section 3.1.1).
+fn reference(code: &str) -> String {
+    DESCRIPTION.replace("{code}", code)
+}
+
 macro_rules! types {
     ($($name:ident $code:literal $status:literal $retryable:literal $title:literal;)*) => {
         $(pub(super) const $name: Type =
             Type { code: $code, status: $status, title: $title, retryable: $retryable };)*
-        /// All of them, for the description of the interface.
+        /// All kinds of problems, for OpenAPI.
         pub(super) const ALL: &[&Type] = &[$(&$name),*];
     };
 }
@@ -98,36 +105,36 @@ types! {
     DISK_FULL "disk_full" 507 true "The disk is full";
 }
 
-/// One refusal.
+/// One error response.
 #[derive(Debug)]
 pub struct Problem {
     pub kind: &'static Type,
     pub detail: Cow<'static, str>,
-    /// The header or member at fault.
+    /// The invalid header, parameter or member.
     pub field: Option<Cow<'static, str>>,
     pub retry_after: Option<Duration>,
-    /// For `Allow`.
+    /// Value of the header `Allow`.
     pub allow: Option<String>,
-    /// Each place at fault, where there may be several.
+    /// Each invalid place, if there may be several.
     pub errors: BoundedErrors<ErrorDetail, MAX_ERRORS_PER_RESPONSE>,
 }
 
-/// A place at fault.
-// Members are in alphabetical order, which clients have always got.
+/// An invalid place.
+// Members are in alphabetical order, as in every earlier version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct ErrorDetail {
     pub detail: String,
-    /// Of a batch; the first line is 1.
+    /// Line of a batch. The first line is 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "usize")]
     pub line: Option<usize>,
-    /// Into the body, or into the line.
+    /// JSON pointer into the body, or into the line of a batch.
     pub pointer: String,
 }
 
 /// A problem document (RFC 9457).
-// Members are in alphabetical order, which clients have always got.
+// Members are in alphabetical order, as in every earlier version.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "problem")]
 pub struct Document<'a> {
@@ -162,7 +169,7 @@ impl ErrorDetail {
         Self { line: Some(line), ..self }
     }
 
-    /// The place as seen from where `pointer` leads to what it is in.
+    /// The same place, in a document that contains the value at `pointer`.
     pub fn below(self, pointer: &str) -> Self {
         Self { pointer: format!("{pointer}{}", self.pointer), ..self }
     }
@@ -185,9 +192,9 @@ impl Problem {
         self
     }
 
-    /// The problem of what stands at this pointer in the body.
+    /// The same problem, for the value at this pointer in the body.
     pub fn below(mut self, pointer: &str) -> Self {
-        // A duplicate's field is a name, not a place.
+        // The field of a duplicate is a name, not a pointer.
         let is_place = |field: &Cow<'static, str>| field.is_empty() || field.starts_with('/');
         self.field = match self.field {
             Some(field) if is_place(&field) => Some(format!("{pointer}{field}").into()),
@@ -209,7 +216,7 @@ impl Problem {
             SubmitError::KeyConflict => &IDEMPOTENCY_CONFLICT,
             SubmitError::IndexRebuilding => &INDEX_REBUILDING,
             SubmitError::TooLarge { .. } => &BODY_TOO_LARGE,
-            // A mistake of ours: the configuration rules it out.
+            // A bug: the configuration rules it out.
             SubmitError::Unencrypted => &UNAVAILABLE,
         };
         let field = (*error == SubmitError::KeyConflict).then_some(Cow::Borrowed("Idempotency-Key"));
@@ -226,13 +233,13 @@ impl Problem {
             status: self.kind.status,
             title: self.kind.title,
             trace_id,
-            kind: problem_page::reference(self.kind.code),
+            kind: reference(self.kind.code),
         };
-        // Serialising our own documents cannot fail: their keys are strings.
+        // Serialising these documents cannot fail, because their keys are strings.
         serde_json::to_vec(&document).unwrap_or_default()
     }
 
-    /// Whole seconds, at least one, for every status that docs/http-api.md#errors names.
+    /// `Retry-After` in whole seconds, at least 1, for the statuses that docs/http-api.md#errors lists.
     fn retry_after_seconds(&self) -> Option<u64> {
         matches!(self.kind.status, 429 | 503 | 507).then(|| {
             let wait = self.retry_after.unwrap_or(RETRY_SOON);
@@ -240,7 +247,8 @@ impl Problem {
         })
     }
 
-    /// What a client is to show: every 401 says it (RFC 9110, section 15.5.2; RFC 6750, section 3).
+    /// `WWW-Authenticate`: the credentials that a client must send. Every 401 has it (RFC 9110, section 15.5.2; RFC 6750,
+    /// section 3).
     fn www_authenticate(&self) -> Option<&'static str> {
         match *self.kind {
             INVALID_TOKEN => Some(r#"Bearer realm="forebay", error="invalid_token""#),
@@ -250,10 +258,10 @@ impl Problem {
     }
 
     pub fn into_response(self, trace_id: &str) -> HttpResponse {
-        let mut answer = Response::new(Full::new(Bytes::from(self.body(trace_id))));
-        *answer.status_mut() =
+        let mut response = Response::new(Full::new(Bytes::from(self.body(trace_id))));
+        *response.status_mut() =
             StatusCode::from_u16(self.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let headers = answer.headers_mut();
+        let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after_seconds() {
@@ -265,15 +273,15 @@ impl Problem {
         if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
             headers.insert(header::ALLOW, allow);
         }
-        answer
+        response
     }
 
-    /// The document by itself, where there is no request.
+    /// The document alone, if no request could be read.
     pub fn document(&self) -> Vec<u8> {
         self.body(&random_trace_id())
     }
 
-    /// The answer as it goes over the wire, for moments when there is no request hyper could answer.
+    /// The response as bytes, for connections without a request that hyper could answer.
     pub fn raw_response(&self) -> Vec<u8> {
         let body = self.document();
         let reason = StatusCode::from_u16(self.kind.status).ok().and_then(|code| code.canonical_reason());
@@ -292,14 +300,14 @@ impl Problem {
     }
 }
 
-/// A head that gives two lengths for its body.
+/// The problem of a request head with two body lengths.
 pub(super) fn ambiguous_length() -> Problem {
     Problem::new(&AMBIGUOUS_LENGTH, "Send Content-Length once, or Transfer-Encoding: chunked, not both.")
 }
 
 fn random_trace_id() -> String {
     let mut bytes = [0; 16];
-    // Without randomness the id is all zeros, which only makes the refusal harder to find in a log.
+    // Without randomness, the id is all zeros. This only makes the error harder to find in a log.
     let _ = getrandom::fill(&mut bytes);
     format!("{:032x}", u128::from_be_bytes(bytes))
 }
@@ -342,7 +350,7 @@ impl From<StatusError> for Problem {
             StatusError::OtherLog => {
                 Self::new(&OTHER_LOG, "Send the request to the daemon that answered 202.")
             }
-            // Its text may name files: it belongs into the log, not into an answer.
+            // The text may name files, so it belongs in the log, not in a response.
             StatusError::Unavailable(reason) => {
                 tracing::warn!(
                     event = "status.read_failed",
@@ -368,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn every_401_says_what_to_show() {
+    fn every_401_has_a_challenge() {
         for kind in ALL {
             let answer = Problem::new(kind, "").into_response("t");
             assert_eq!(answer.headers().contains_key("www-authenticate"), kind.status == 401, "{kind:?}");
@@ -376,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_that_end_by_themselves_say_when_to_come_back() {
+    fn temporary_errors_have_retry_after() {
         let problem = Problem::from_submit_error(&SubmitError::DiskFull, Duration::from_millis(2_100));
         let answer = problem.into_response("t");
         assert_eq!(answer.status(), 507);
@@ -385,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_look_up_shows_no_path() {
+    fn a_failed_lookup_shows_no_path() {
         let problem = Problem::from(StatusError::Unavailable("cannot read /var/lib/x".to_owned()));
         assert!(!String::from_utf8(problem.body("t")).unwrap().contains("/var"));
     }

@@ -9,15 +9,6 @@ use super::respond;
 /// The page with one section for each code. It is part of the program, so that it describes this version and needs no network.
 const PAGE: &str = include_str!("../../docs/errors.md");
 
-/// The path of a code's description, on both listeners.
-pub(super) const PATH: &str = "/errors/{code}";
-
-/// The reference for `type`: [`PATH`] with this code. The client resolves it against the address that it sent the request to
-/// (RFC 9457, section 3.1.1).
-pub(super) fn reference(code: &str) -> String {
-    PATH.replace("{code}", code)
-}
-
 /// The description of a code as text.
 ///
 /// # Errors

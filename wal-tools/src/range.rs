@@ -76,7 +76,7 @@ pub fn resolve(view: &LogView, from: Option<Bound>, to: Option<Bound>) -> anyhow
 pub fn of_id(view: &LogView, id: CommandId) -> anyhow::Result<Lsn> {
     let identity = view.identity().context(match view.missing_keys().is_empty() {
         true => "the log is empty",
-        false => "an id can be looked up only with the log's key (--key-file); an LSN without",
+        false => "a lookup by id needs the log's key (--key-file); a lookup by LSN does not",
     })?;
     Ok(IdGenerator::new(&identity.log_id, &identity.secret).lsn(&id)?)
 }

@@ -242,7 +242,7 @@ impl Service for Admin {
         route("GET", "/debug/pprof/heap", "Heap profile", AdminEndpoint::HeapProfile),
         route("GET", "/", "Status page", AdminEndpoint::Page),
         route("GET", "/status/{file}", "Files of the status page", AdminEndpoint::PageFile),
-        route("GET", problem_page::PATH, "Description of a problem code", AdminEndpoint::ProblemPage),
+        route("GET", problem::DESCRIPTION, "Description of a problem code", AdminEndpoint::ProblemPage),
     ];
 
     fn metrics(&self) -> &Arc<Metrics> {

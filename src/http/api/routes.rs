@@ -18,7 +18,7 @@ use crate::http::server::guard::Guard;
 use crate::http::server::route::Route;
 use crate::http::server::service::{MatchedRequest, Service};
 use crate::http::services::CommandService;
-use crate::http::{headers, problem_page, readiness, respond};
+use crate::http::{headers, problem, problem_page, readiness, respond};
 use crate::kinds::Kinds;
 use crate::telemetry::trace::Tracer;
 
@@ -147,7 +147,7 @@ impl<C: CommandService> Service for Api<C> {
         login("/logout", "log_out", "logout", "object", "Log out", handler!(Session login::logout)),
         get("/openapi.json", "get_description", "object", "Get this description", handler!(Public describe)),
         get(
-            problem_page::PATH,
+            problem::DESCRIPTION,
             "explain_error",
             "text",
             "Get the description of a problem code: cause and remedy",

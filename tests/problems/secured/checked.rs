@@ -33,7 +33,7 @@ fn check_config_tells_what_is_wrong_with_a_brokers_certificate() {
     refused(Listener::OtherName, "for another host name");
     let other = kafka.certificates().text_of("other-ca.pem");
     let untrusting = at(Listener::ClientCertificate).set("kafka.ssl_ca_file", other);
-    let reason = ["certificate verify failed", "no authority of [kafka] ssl_ca_file"];
+    let reason = ["certificate verify failed", "no authority in [kafka] ssl_ca_file"];
     is_refused(kafka, Listener::ClientCertificate, untrusting, &reason);
     let plaintext = at(Listener::ClientCertificate).set("kafka.brokers", kafka.bootstrap());
     let (_, report) = run_check(plaintext);
@@ -46,23 +46,23 @@ fn check_config_tells_which_credentials_are_refused() {
     let Some(kafka) = services::secure_kafka(test) else { return };
     let (topic, files) = (topic(kafka), kafka.certificates());
     let without = daemon_over(kafka, Listener::ClientCertificate, &topic);
-    is_refused(kafka, Listener::ClientCertificate, without, &["want a client certificate"]);
+    is_refused(kafka, Listener::ClientCertificate, without, &["require a client certificate"]);
     let expired = daemon_over(kafka, Listener::ClientCertificate, &topic)
         .set("kafka.ssl_cert_file", files.text_of("expired-client.pem"))
         .set("kafka.ssl_key_file", files.text_of("expired-client.key"));
     is_refused(kafka, Listener::ClientCertificate, expired, &["which expired at 20"]);
     let wrong = with_password(kafka, &topic, "PLAIN", CLIENT_USER);
     std::fs::write(wrong.dir().join("password"), "another-word").unwrap();
-    is_refused(kafka, Listener::Sasl, wrong, &["refuse user forebay (PLAIN)", "sasl_password_file"]);
+    is_refused(kafka, Listener::Sasl, wrong, &["reject user forebay (PLAIN)", "sasl_password_file"]);
     let mechanism = with_password(kafka, &topic, "SCRAM-SHA-256", CLIENT_USER)
         .set("kafka.brokers", kafka.sasl_bootstrap())
         .set("kafka.security_protocol", "sasl_plaintext");
     let (_, report) = run_check(mechanism);
     assert_check(&report, "broker", &kafka.sasl_bootstrap(), "failed", &["does not offer SCRAM-SHA-256"]);
     let old = with_token(kafka, &topic, &token(CLIENT_USER, 1));
-    is_refused(kafka, Listener::Sasl, old, &["expired", "no token that can be used", "sasl_token_file"]);
+    is_refused(kafka, Listener::Sasl, old, &["expired", "no usable token", "sasl_token_file"]);
     let nobody = with_token(kafka, &topic, &token("", in_an_hour()));
-    is_refused(kafka, Listener::Sasl, nobody, &["refuse the token"]);
+    is_refused(kafka, Listener::Sasl, nobody, &["reject the token"]);
 }
 
 /// The questions had clients of their own kind, which got no token.
