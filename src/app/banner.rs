@@ -22,8 +22,7 @@ impl fmt::Display for Banner<'_> {
         let scheme = if *tls { "https" } else { "http" };
         let dir = dir.display();
         let on_loopback = [http, admin].iter().all(|address| is_loopback(address.ip()));
-        let reach =
-            if on_loopback { "loopback only, no configuration" } else { "reachable from other machines" };
+        let reach = if on_loopback { "loopback only" } else { "reachable from other machines" };
         write!(
             f,
             r#"
@@ -37,7 +36,7 @@ forebay runs in embedded mode: one process, {reach}.
 The topics exist only in this process and are lost when it stops. At every start, all commands that the log still
 retains are delivered to them again.
 
-Try it:
+Try it, with the default kinds:
   curl -i -d '{{"id":"o-1","amount":12}}' {scheme}://{http}/v1/commands/order.create
   curl {scheme}://{http}/v1/commands/ID              (from the Location header)
   kcat -b {bootstrap} -C -t orders.v1 -e -f '%k %s %h\n'
@@ -46,7 +45,7 @@ Try it:
     '{{"name":"ada","email":"ada@example.org","phone":"+49 170 1234567","password":"correct horse"}}'
   curl {scheme}://{http}/v1/users/ada
 
-To stop: Ctrl-C. To use an existing Kafka cluster: forebay serve --config FILE
+To stop: Ctrl-C. To use an existing Kafka cluster, set [kafka] brokers in a file, and run forebay serve --config FILE
 "#
         )
     }

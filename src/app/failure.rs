@@ -25,7 +25,10 @@ pub enum Failure {
     #[error("the log cannot be opened: {0}")]
     Damaged(String),
     /// A listener cannot bind its address.
-    #[error("[server] {key}: cannot listen on {address}: {source}. Free the address or choose another")]
+    #[error(
+        "[server] {key}: cannot listen on {address}: {source}. Free the address, or set another one, such as \
+         FOREBAY__SERVER__{}=127.0.0.1:18088", .key.to_uppercase()
+    )]
     Listen {
         /// The configuration key of the address, in `[server]`.
         key: &'static str,

@@ -47,6 +47,11 @@ pub fn migrate(config: &Config, admin: Option<&str>, password_file: Option<&Path
                 made => made?,
             }
             output::report(format_args!("created administrator {name}\n"));
+            if !config.serves_users() {
+                output::report(
+                    "note: [users] enabled is false in this configuration, so forebay serve does not serve logins\n",
+                );
+            }
         }
         Ok(())
     })

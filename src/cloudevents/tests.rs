@@ -94,7 +94,7 @@ fn invalid_documents_are_unreadable() {
     assert_eq!(read(b"{\"id\":\"\xff\"}"), Rejection::NotUtf8.into());
     assert_eq!(read(b"{\"id\":\"1\",\"id\":\"2\"}"), Rejection::Duplicate { name: "id".to_owned() }.into());
     assert!(matches!(read(b"{\"id\":"), EventError::Unreadable(Rejection::NotJson { .. })));
-    assert!(matches!(read(b"{} x"), EventError::Unreadable(Rejection::NotJson { .. })));
+    assert!(matches!(read(b"{} x"), EventError::Unreadable(Rejection::TrailingText { .. })));
     let deep = format!("{LEAST},\"data\":{}{}}}", "[".repeat(64), "]".repeat(64));
     assert_eq!(read(deep.as_bytes()), Rejection::TooDeep.into());
     assert_eq!(invalid_attributes(with(r#","a":"\ud800""#)), ["a"], "a lone surrogate");
@@ -108,7 +108,7 @@ fn batch_returns_documents_unchanged() {
     assert_eq!(split("[]").unwrap(), [&b""[..]; 0]);
     assert_eq!(split("{}"), Err(Rejection::NotAnArray.into()));
     assert!(matches!(split("[1,"), Err(EventError::Unreadable(Rejection::NotJson { .. }))));
-    assert!(matches!(split("[1] 2"), Err(EventError::Unreadable(Rejection::NotJson { .. }))));
+    assert!(matches!(split("[1] 2"), Err(EventError::Unreadable(Rejection::TrailingText { .. }))));
     let many = |count: usize| format!("[{}1]", "1,".repeat(count - 1));
     assert_eq!(split(&many(MAX_EVENTS)).unwrap().len(), MAX_EVENTS);
     assert_eq!(split(&many(MAX_EVENTS + 1)), Err(EventError::TooMany));

@@ -113,7 +113,10 @@ fn failed(error: &hyper::Error) -> Problem {
             _ => source = cause.source(),
         }
     }
-    Problem::new(&problem::TRUNCATED_BODY, "The body ended before its announced length.")
+    Problem::new(
+        &problem::TRUNCATED_BODY,
+        "Send as many bytes as Content-Length announces, or the final chunk.",
+    )
 }
 
 #[cfg(test)]

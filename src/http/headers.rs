@@ -97,7 +97,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
     let refusal = |detail| Problem::new(&problem::BAD_HEADER, detail).field("Idempotency-Key");
     let text = value.to_str().map_err(|_| refusal("The key must be printable ASCII."))?;
     let key = if text.starts_with('"') {
-        unquoted(text).ok_or_else(|| refusal("The quoted key is not a structured-field string."))?
+        unquoted(text).ok_or_else(|| refusal("A key that begins with a quote must end with one, with a backslash before each quote and backslash inside."))?
     } else {
         text.to_owned()
     };

@@ -52,7 +52,7 @@ macro_rules! types {
 types! {
     MALFORMED_REQUEST "malformed_request" 400 false "The request is not valid HTTP/1.1";
     AMBIGUOUS_LENGTH "ambiguous_length" 400 false "The length of the body is ambiguous";
-    TLS_ON_PLAIN_PORT "tls_on_plain_port" 400 false "This port speaks plain HTTP, not TLS";
+    TLS_ON_PLAIN_PORT "tls_on_plain_port" 400 false "This port serves plain HTTP, not TLS";
     TRUNCATED_BODY "truncated_body" 400 false "The body ended before its announced length";
     MALFORMED_BODY "malformed_body" 400 false "The body is malformed";
     BAD_HEADER "bad_header" 400 false "A header is invalid or missing";

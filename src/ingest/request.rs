@@ -82,7 +82,7 @@ pub enum SubmitError {
         limit: u64,
     },
     /// Not enough free space for the next segment.
-    #[error("the disk has not enough free space for another segment")]
+    #[error("the disk has no room for another segment above the reserve ([wal] reserve_space)")]
     DiskFull,
     /// The next segment is still being preallocated.
     #[error("the disk is slow: the next segment of the log is not ready yet")]
@@ -100,7 +100,7 @@ pub enum SubmitError {
     #[error("the daemon is stopping")]
     Closing,
     /// The key was used with another body.
-    #[error("the idempotency key was used with another body")]
+    #[error("send the bytes of the first request, or use a new key")]
     KeyConflict,
     /// The index cannot currently tell whether the key was used.
     #[error("the index of idempotency keys is being rebuilt")]

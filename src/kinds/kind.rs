@@ -232,8 +232,12 @@ impl From<serde_json::Error> for Rejection {
     fn from(error: serde_json::Error) -> Self {
         let (line, column) = (error.line(), error.column());
         // The parser's errors differ only in their message.
-        if error.to_string().starts_with("number out of range") {
+        let message = error.to_string();
+        if message.starts_with("number out of range") {
             return Self::NumberOutOfRange { line, column };
+        }
+        if message.starts_with("trailing characters") {
+            return Self::TrailingText { line, column };
         }
         Self::NotJson { line, column }
     }

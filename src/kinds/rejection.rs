@@ -13,7 +13,7 @@ pub enum Rejection {
     #[error("the body begins with a byte order mark (BOM); send the JSON text without it")]
     ByteOrderMark,
     /// Not one JSON object.
-    #[error("the body must be one JSON object")]
+    #[error("the text is not one JSON object, such as {{\"id\":\"o-1\"}}")]
     NotAnObject,
     /// Not one JSON array.
     #[error("the body must be one JSON array of events")]
@@ -24,6 +24,17 @@ pub enum Rejection {
     /// Malformed JSON.
     #[error("the body is not valid JSON at line {line}, column {column}")]
     NotJson {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// Other text after a complete JSON value.
+    #[error(
+        "the body is not one JSON value: other text follows at line {line}, column {column}; a batch of JSON needs \
+         Content-Type application/x-ndjson"
+    )]
+    TrailingText {
         /// Line, from 1.
         line: usize,
         /// Column, from 1.
@@ -68,7 +79,7 @@ pub enum Rejection {
     },
     /// The body does not satisfy the schema of its kind. Has 1 to
     /// [`MAX_ERRORS_PER_BODY`](crate::bounded_errors::MAX_ERRORS_PER_BODY) violations.
-    #[error("the body does not satisfy the schema of its kind")]
+    #[error("the body does not satisfy the schema of its kind; see `errors`")]
     Schema(Vec<Violation>),
 }
 
@@ -93,6 +104,7 @@ impl Rejection {
                 | NotAnObject
                 | NotAnArray
                 | NotJson { .. }
+                | TrailingText { .. }
                 | NumberOutOfRange { .. }
                 | TooDeep
                 | Duplicate { .. }

@@ -107,7 +107,7 @@ impl Users {
             Some(old) => self.verify(row, old, context.client).await?,
             None if trusted => {}
             None => {
-                let why = "required to change one's own password";
+                let why = "is required, unless an administrator changes the password";
                 return Err(UserError::Invalid(vec![FieldError::new("old_password", why)]));
             }
         }

@@ -36,7 +36,7 @@ pub fn name(text: &str) -> Result<String, FieldError> {
     if first && name.len() <= MAX_NAME && name.bytes().all(allowed) {
         return Ok(name.to_owned());
     }
-    Err(FieldError::new("name", NAME_RULE))
+    Err(FieldError::new("name", format!("must be {NAME_RULE}")))
 }
 
 /// Normalises an e-mail address: trimmed and in lower case. The part before the `@` is interpreted by the receiving
@@ -50,7 +50,7 @@ pub fn email(text: &str) -> Result<String, FieldError> {
     {
         return Ok(email);
     }
-    Err(FieldError::new("email", EMAIL_RULE))
+    Err(FieldError::new("email", format!("must be {EMAIL_RULE}")))
 }
 
 /// A dot-atom (RFC 5322). Quoted local parts are rejected; most hosts do not support them either.
@@ -96,7 +96,7 @@ mod tests {
             "%41",
             &long,
         ] {
-            assert_eq!(name(bad), Err(FieldError::new("name", NAME_RULE)), "{bad}");
+            assert_eq!(name(bad), Err(FieldError::new("name", format!("must be {NAME_RULE}"))), "{bad}");
         }
     }
 

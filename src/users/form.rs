@@ -80,7 +80,9 @@ pub fn change(
     let mut form = FieldReader::new(members);
     form.optional("name", |text| match text.trim() == name {
         true => Ok(()),
-        false => Err(FieldError::new("name", "the name in the path; a name cannot be changed")),
+        false => {
+            Err(FieldError::new("name", "must be the name in the path, because a name cannot be changed"))
+        }
     });
     let change = UserChange {
         email: form.optional("email", field::email),
@@ -88,7 +90,7 @@ pub fn change(
         nickname: form.nullable("nickname", nickname),
     };
     if form.errors.is_empty() && change == (UserChange { email: None, phone: None, nickname: None }) {
-        form.errors.push(FieldError::new("", "at least one of `email`, `phone` and `nickname`"));
+        form.errors.push(FieldError::new("", "must have at least one of `email`, `phone` and `nickname`"));
     }
     form.finish()?;
     Ok(change)
@@ -148,7 +150,7 @@ impl FieldReader {
 
     fn required<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
         if !self.members.contains_key(name) {
-            self.errors.push(FieldError::new(name, "required"));
+            self.errors.push(FieldError::new(name, "is required"));
             return None;
         }
         self.optional(name, read)
@@ -157,7 +159,7 @@ impl FieldReader {
     fn optional<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
         match self.members.remove(name)? {
             Value::String(text) => self.collect(read(&text)),
-            _ => self.collect(Err(FieldError::new(name, "a string"))),
+            _ => self.collect(Err(FieldError::new(name, "must be a string"))),
         }
     }
 
@@ -184,7 +186,7 @@ impl FieldReader {
                 break;
             }
             let shown = truncated(name, MAX_SHOWN);
-            self.errors.push(FieldError::new(&shown, "unknown field; remove it"));
+            self.errors.push(FieldError::new(&shown, "is unknown; remove it"));
         }
         if self.errors.is_empty() { Ok(()) } else { Err(std::mem::take(&mut self.errors).into_vec()) }
     }

@@ -35,7 +35,7 @@ pub fn nickname(text: &str) -> Result<String, FieldError> {
     let is_plain = (0..characters.len()).all(|at| !is_hidden(characters[at]) || is_needed(&characters, at));
     match begins && is_shown && is_plain && characters.len() <= MAX_CHARACTERS {
         true => Ok(nickname),
-        false => Err(FieldError::new("nickname", RULE)),
+        false => Err(FieldError::new("nickname", format!("must have {RULE}"))),
     }
 }
 
@@ -178,7 +178,8 @@ mod tests {
             flag_with_a_message,
             &long,
         ] {
-            assert_eq!(nickname(bad), Err(FieldError::new("nickname", RULE)), "{bad:?}");
+            let error = FieldError::new("nickname", format!("must have {RULE}"));
+            assert_eq!(nickname(bad), Err(error), "{bad:?}");
         }
     }
 }

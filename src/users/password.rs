@@ -18,7 +18,7 @@ use crate::command::Secret;
 
 /// The rules, as shown to users.
 pub const RULE: &str = "at least 8 characters, 5 of them different, and at most 72 bytes in composed UTF-8 (NFC); \
-                        not one of the most common passwords, and neither your name nor your e-mail address";
+                        it must not be a common password, your name or your e-mail address";
 const MIN_CHARACTERS: usize = 8;
 const MIN_DISTINCT: usize = 5;
 /// The maximum number of bytes that bcrypt reads.
@@ -102,19 +102,19 @@ pub fn normalized(text: &str) -> Secret {
 
 /// Rejects a password, given in normal form, that breaks a rule. `others`: public values of the same user.
 pub fn check(password: &str, others: &[&str]) -> Result<(), FieldError> {
-    let refuse = |why: &str| Err(FieldError::new("password", format!("{why}; a password has {RULE}")));
+    let refuse = |why: &str| Err(FieldError::new("password", format!("{why}. A password must have {RULE}")));
     if password.len() > MAX_BYTES {
-        return refuse("it is longer than 72 bytes, and the rest would be ignored");
+        return refuse("is longer than 72 bytes, and the rest would be ignored");
     }
     if password.contains('\0') {
-        return refuse("it contains a NUL character, and the rest would be ignored");
+        return refuse("contains a NUL character, and the rest would be ignored");
     }
     // The composed form is stable across Unicode versions only for assigned characters.
     if password.chars().any(|character| category(character) == GeneralCategory::Unassigned) {
-        return refuse("it contains a character that this version of forebay does not know");
+        return refuse("contains a character that this version of forebay does not know");
     }
     if password.chars().count() < MIN_CHARACTERS {
-        return refuse("it is too short");
+        return refuse("is too short");
     }
     let mut characters: Vec<char> = password.chars().collect();
     characters.sort_unstable();
@@ -122,7 +122,7 @@ pub fn check(password: &str, others: &[&str]) -> Result<(), FieldError> {
     let lower = password.to_lowercase();
     let known = others.iter().any(|other| other.to_lowercase() == lower);
     if characters.len() < MIN_DISTINCT || COMMON.contains(&lower.as_str()) || known {
-        return refuse("it is too easy to guess");
+        return refuse("is too easy to guess");
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ pub(super) fn load() {
 /// Normalises a number to E.164. Without a region, only numbers with a country code are accepted: the same digits are
 /// different numbers in different countries.
 pub fn phone(text: &str, region: Option<PhoneRegion>) -> Result<String, FieldError> {
-    let refused = |rule: &str| FieldError::new("phone", rule);
+    let refused = |rule: &str| FieldError::new("phone", format!("must be {rule}"));
     let written = written(text).ok_or_else(|| refused(RULE))?;
     let is_international = written.contains('+');
     if !is_international && region.is_none() {
@@ -187,7 +187,7 @@ mod tests {
         }
         assert_eq!(
             phone("555-0199", region("US")),
-            Err(FieldError::new("phone", RULE)),
+            Err(FieldError::new("phone", format!("must be {RULE}"))),
             "the area code is missing"
         );
     }
@@ -197,7 +197,7 @@ mod tests {
         for national in ["030 1234567", "0049 30 1234567", "15550109999"] {
             assert_eq!(
                 phone(national, None),
-                Err(FieldError::new("phone", INTERNATIONAL_RULE)),
+                Err(FieldError::new("phone", format!("must be {INTERNATIONAL_RULE}"))),
                 "{national}"
             );
         }

@@ -147,7 +147,7 @@ fn one_invalid_event_rejects_the_whole_batch() {
     assert_eq!(refusal(&answer), (400, "invalid_event".to_owned()));
     assert_eq!(
         answer.json()["errors"],
-        json!([{"pointer": "/700/specversion", "detail": "specversion: is missing"}])
+        json!([{"pointer": "/700/specversion", "detail": "specversion is missing"}])
     );
     assert_eq!(metric(&forebay, "forebay_wal_append_total"), 0.0);
     events[700]["specversion"] = json!("1.0");

@@ -30,7 +30,14 @@ const FIXED_HEADERS: usize = "forebay-command-id".len()
 
 /// The kind with this name. Error: no such kind.
 pub(super) fn kind<'a>(kinds: &'a Kinds, name: &str) -> Result<&'a Arc<Kind>, Problem> {
-    let unknown = || Problem::new(&problem::UNKNOWN_KIND, "No kind with this name is configured.");
+    let unknown = || {
+        let detail = if name.starts_with("user.") {
+            "Names that begin with `user.` are reserved. Register users with POST /v1/users."
+        } else {
+            "No kind with this name is configured. Names are case-sensitive. GET /openapi.json lists the kinds."
+        };
+        Problem::new(&problem::UNKNOWN_KIND, detail)
+    };
     kinds.get(name).ok_or_else(unknown)
 }
 

@@ -72,7 +72,14 @@ impl BatchErrors {
     /// Returns `admitted` if no error was added.
     pub(super) fn into_result<T>(self, admitted: Vec<T>) -> Result<Vec<T>, Problem> {
         let Some(kind) = self.status_type else { return Ok(admitted) };
-        let mut problem = Problem::new(kind, "No command of the batch was accepted. See `errors`.");
+        let detail = if self.errors.is_full() {
+            format!(
+                "No command of the batch was accepted. `errors` lists the first errors, at most {MAX_ERRORS_PER_RESPONSE}."
+            )
+        } else {
+            "No command of the batch was accepted. See `errors`.".to_owned()
+        };
+        let mut problem = Problem::new(kind, detail);
         problem.errors = self.errors;
         Err(problem)
     }

@@ -223,11 +223,18 @@ fn problem_of(error: EventError, before: &str) -> Problem {
         }
         EventError::Invalid(errors) => errors,
     };
-    let mut problem = Problem::new(&problem::INVALID_EVENT, "The event is not valid. See `errors`.");
+    let mut problem = Problem::new(
+        &problem::INVALID_EVENT,
+        "This kind accepts CloudEvents only, and the event is not valid. See `errors`.",
+    );
     problem.field = errors.first().map(|error| format!("{before}{}", error.attribute).into());
     let place = |error: &AttributeError| {
-        let pointer = if before == "/" { format!("/{}", error.attribute) } else { String::new() };
-        ErrorDetail::new(pointer, format!("{}: {}", error.attribute, error.detail))
+        if before == "/" {
+            let pointer = format!("/{}", error.attribute);
+            return ErrorDetail::new(pointer, format!("{} {}", error.attribute, error.detail));
+        }
+        // A header has no pointer into the body, so the detail names it.
+        ErrorDetail::new("", format!("{before}{} {}", error.attribute, error.detail))
     };
     problem.errors = errors.iter().map(place).collect();
     problem

@@ -65,9 +65,10 @@ async fn read<C: CommandService>(
 impl From<LoginError> for Problem {
     fn from(error: LoginError) -> Self {
         match error {
-            LoginError::WrongCredentials => {
-                Self::new(&problem::WRONG_CREDENTIALS, "The name or the password is wrong.")
-            }
+            LoginError::WrongCredentials => Self::new(
+                &problem::WRONG_CREDENTIALS,
+                "Check both. The response does not say which one is wrong.",
+            ),
             LoginError::Token(error) => error.into(),
             LoginError::Busy(message) => Self::new(&problem::BUSY, message),
             LoginError::Hashing { retry_after } => {

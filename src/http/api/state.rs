@@ -144,5 +144,7 @@ impl<C> Api<C> {
 }
 
 fn not_found() -> Problem {
-    Problem::new(&problem::NOT_FOUND, "No resource has this path.")
+    let detail = "This daemon does not serve users or logins. See [users] enabled, [auth] jwt_key_file, and the dependency \
+                  `users` in /readyz.";
+    Problem::new(&problem::NOT_FOUND, detail)
 }

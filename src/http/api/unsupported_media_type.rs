@@ -6,9 +6,6 @@ use crate::kinds::{EVENTS, Kind};
 
 /// A 415 that lists the media types that the kind accepts.
 pub(super) fn refusal(kind: &Kind, essence: Option<&str>) -> Problem {
-    if essence.is_some_and(|essence| essence.starts_with(EVENTS)) {
-        return unsupported("This kind does not accept CloudEvents in this format.");
-    }
     let types = kind.content_types().join(", ");
     if kind.accepts_events() {
         return unsupported(format!(
@@ -16,9 +13,12 @@ pub(super) fn refusal(kind: &Kind, essence: Option<&str>) -> Problem {
              with data as {types}."
         ));
     }
+    let lines = if kind.accepts_json() { ", or application/x-ndjson for a batch of JSON" } else { "" };
+    if essence.is_some_and(|essence| essence.starts_with(EVENTS)) {
+        return unsupported(format!("This kind does not accept CloudEvents. It accepts {types}{lines}."));
+    }
     if kind.content_types() == ["application/json"] {
         return unsupported("Send application/json, or application/x-ndjson for a batch, in UTF-8.");
     }
-    let lines = if kind.accepts_json() { ", or application/x-ndjson for a batch of JSON" } else { "" };
     unsupported(format!("This kind accepts {types}{lines}."))
 }

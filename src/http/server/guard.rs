@@ -61,7 +61,7 @@ impl Guard {
         if self.own_origin_only && !head.method.is_safe() && is_cross_origin(&head.headers, own) {
             return Err(Problem::new(
                 &problem::CROSS_SITE,
-                "Web pages of other origins may not send requests that change state.",
+                "Web pages of other origins may not send requests that change state. Use a page of the same origin.",
             ));
         }
         Ok(())

@@ -150,9 +150,9 @@ async fn all_invalid_attributes_are_reported_with_their_location() {
     assert_eq!(
         found,
         [
-            (json!(""), json!("source: must be UTF-8")),
-            (json!(""), json!("specversion: is missing")),
-            (json!(""), json!("time: must be an RFC 3339 timestamp")),
+            (json!(""), json!("ce-source must be UTF-8")),
+            (json!(""), json!("ce-specversion is missing")),
+            (json!(""), json!("ce-time must be an RFC 3339 timestamp")),
         ]
     );
     assert!(problem["field"].as_str().unwrap().starts_with("ce-"));
@@ -165,7 +165,7 @@ async fn all_invalid_attributes_are_reported_with_their_location() {
     found.sort_by_key(|(pointer, _)| pointer.to_string());
     assert_eq!(
         found,
-        [(json!("/id"), json!("id: is missing")), (json!("/time"), json!("time: must be a string"))]
+        [(json!("/id"), json!("id is missing")), (json!("/time"), json!("time must be a string"))]
     );
     for key in ["", &"k".repeat(1025)] {
         let wrong = event(&json!({"partitionkey": key}));

@@ -78,7 +78,7 @@ async fn refusal_lists_the_accepted_media_types() {
         (
             "file.store",
             "application/cloudevents+json",
-            "This kind does not accept CloudEvents in this format.",
+            "This kind does not accept CloudEvents. It accepts application/avro, application/octet-stream.",
         ),
         ("file.store", "nonsense", "Content-Type is not a media type."),
         (

@@ -29,7 +29,12 @@ impl From<UserError> for Problem {
             UserError::Invalid(errors) => {
                 let mut problem = Self::new(&problem::INVALID_USER, "See `errors` for each field.");
                 problem.field = errors.first().map(|error| Cow::Owned(error.field.clone()));
-                let place = |e: &users::FieldError| ErrorDetail::new(format!("/{}", e.field), &*e.detail);
+                // The pointer to the whole body is empty (RFC 6901).
+                let pointer = |field: &str| match field {
+                    "" => String::new(),
+                    name => format!("/{name}"),
+                };
+                let place = |e: &users::FieldError| ErrorDetail::new(pointer(&e.field), &*e.detail);
                 problem.errors = errors.iter().map(place).collect();
                 problem
             }
@@ -37,7 +42,8 @@ impl From<UserError> for Problem {
             UserError::NotFound => Self::new(&problem::NOT_FOUND, "No user has this name."),
             UserError::FormerUser => TokenError::Invalid.into(),
             UserError::WrongPassword => {
-                Self::new(&problem::WRONG_PASSWORD, "The old password is wrong.").field("old_password")
+                Self::new(&problem::WRONG_PASSWORD, "Send the current password as `old_password`.")
+                    .field("old_password")
             }
             UserError::InProgress => Self::new(
                 &problem::UNDER_WAY,

@@ -2,6 +2,7 @@
 
 use hyper::Uri;
 
+use crate::bounded_errors::truncated;
 use crate::http::api::access::{Administrator, SelfOrAdmin};
 use crate::http::api::documents::UserPage;
 use crate::http::api::state::Api;
@@ -51,6 +52,9 @@ struct Query {
     cursor: Option<String>,
 }
 
+/// Maximum bytes of an unknown parameter's name in an error.
+const MAX_NAME_BYTES: usize = 100;
+
 impl Query {
     fn of(uri: &Uri) -> Result<Self, Problem> {
         let mut query = Self::default();
@@ -60,7 +64,8 @@ impl Query {
                 "cursor" => &mut query.cursor,
                 _ => {
                     let refusal = "The only parameters are `limit` and `cursor`.";
-                    return Err(Problem::new(&problem::BAD_PARAMETER, refusal));
+                    let refusal = Problem::new(&problem::BAD_PARAMETER, refusal);
+                    return Err(refusal.field(truncated(&name, MAX_NAME_BYTES)));
                 }
             };
             if place.replace(value.into_owned()).is_some() {
