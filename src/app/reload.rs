@@ -81,7 +81,11 @@ async fn reload(source: &Source, current: &mut Config, parts: &Reloadable) -> Re
         tracing::warn!(event = "config.restart_needed", config.keys = keys, "some changes need a restart");
     }
     let keys = applied.join(", ");
-    tracing::info!(event = "config.reloaded", config.keys = keys, "configuration reloaded");
+    let message = match keys.is_empty() {
+        true => "configuration reloaded; no changed setting was applied",
+        false => "configuration reloaded",
+    };
+    tracing::info!(event = "config.reloaded", config.keys = keys, "{message}");
     Ok(())
 }
 

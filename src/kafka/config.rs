@@ -105,13 +105,14 @@ impl Config {
         let size = self.batch_size;
         range("batch_size", size.0, size.to_string(), 1, 2_147_483_647, "1B to 2147483647B");
         if let Brokers::List(list) = &self.brokers
-            && list.split(',').any(|broker| !is_address(broker.trim(), self.security_protocol))
+            && let Some(broker) =
+                list.split(',').map(str::trim).find(|broker| !is_address(broker, self.security_protocol))
         {
             mistakes.push(ConfigError::new(
                 "kafka",
                 "brokers",
-                list,
-                "\"embedded\", or host:port, several separated by commas, an IPv6 address as [::1]:9092",
+                if broker.is_empty() { list.as_str() } else { broker },
+                "\"embedded\", or a list of host:port with ports 1 to 65535, an IPv6 address as [::1]:9092",
             ));
         }
         self.validate_security(&mut mistakes);

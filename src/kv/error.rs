@@ -6,10 +6,10 @@ use crate::backoff::CallError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KvError {
     /// No reply within the timeout. The operation may have been done, or may still be done.
-    #[error("the key-value store did not reply in time ([redis] timeout)")]
+    #[error("the reservation store did not reply in time ([redis] timeout)")]
     Timeout,
     /// The store is unreachable, or cannot serve.
-    #[error("the key-value store is unavailable: {0}")]
+    #[error("the reservation store is unavailable: {0}")]
     Unavailable(String),
     /// One node of a cluster fails while others reply: their keys are not affected.
     #[error("a node of the cluster is failing: {0}")]
@@ -31,10 +31,10 @@ pub enum KvError {
         why: Box<KvError>,
     },
     /// Several calls in a row found the store unavailable, so calls are refused for a short time.
-    #[error("the key-value store was unavailable, so calls to it are refused for a short time")]
+    #[error("the reservation store was unavailable, so calls to it are refused for a short time")]
     BreakerOpen,
     /// A reply or a setting that cannot be interpreted.
-    #[error("the key-value store: {0}")]
+    #[error("the reservation store: {0}")]
     Malformed(String),
 }
 

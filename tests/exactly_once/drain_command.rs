@@ -76,7 +76,7 @@ fn an_empty_directory_and_an_embedded_broker_are_rejected() {
     let mut nothing = daemon::forebay("127.0.0.1:1").args(&["drain"]);
     nothing.launch();
     assert_eq!(nothing.wait(LONG).code(), Some(73), "{}", nothing.log());
-    assert!(nothing.log().contains("holds no log"), "{}", nothing.log());
+    assert!(nothing.log().contains("is not a log"), "{}", nothing.log());
     assert!(!nothing.wal_dir().exists(), "nothing is created in an empty directory");
     let mut embedded = daemon::forebay("embedded").args(&["drain"]);
     embedded.launch();

@@ -33,7 +33,7 @@ fn an_unknown_topic_is_named_and_its_records_dead_lettered() {
     let parked = await_problem(&forebay, "records_parked");
     assert!(text(&parked, "detail").contains("no.such.topic"), "{parked}");
     let dead = await_problem(&forebay, "dead_letters");
-    assert!(text(&dead, "detail").starts_with("1 dead letters"), "{dead}");
+    assert!(text(&dead, "detail").starts_with("dead letters stored: 1;"), "{dead}");
     assert_eq!(text(&dead, "last_error"), "topic: unknown");
     assert_on_all_surfaces(&forebay, &dead);
     // The dead letter and its time survive a restart.

@@ -81,7 +81,7 @@ fn a_full_disk_is_reported_until_space_is_free() {
     let filling = "x".repeat(200_000);
     wait::until_true("the disk is full", LONG, || post(&forebay, &filling) == 507);
     let full = await_problem(&forebay, "disk_reserve_reached");
-    assert!(text(&full, "detail").contains("no free space above the reserve"), "{full}");
+    assert!(text(&full, "detail").contains("no room for another segment"), "{full}");
     let asked = forebay.admin_http().get("/readyz").unwrap();
     assert_eq!((asked.status, asked.json()["reason"].as_str()), (503, Some("disk_full")), "{}", asked.text());
     assert_on_http_surfaces(&forebay, "disk_reserve_reached");

@@ -69,8 +69,7 @@ fn letters(view: &LogView) -> io::Result<Option<Problem>> {
         })
     };
     let (first, last) = (entry(first)?, entry(last)?);
-    let detail =
-        format!("{} dead letters are stored; requeue or drop them with `wal-tools dead`", store.len());
+    let detail = format!("dead letters stored: {}; requeue or drop them with `wal-tools dead`", store.len());
     let problem = Problem::new(DEAD_LETTERS, first.0.min(last.0), detail);
     Ok(Some(Problem { last_error: last.1, ..problem }))
 }

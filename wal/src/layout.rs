@@ -56,7 +56,8 @@ pub(super) fn check_owner_for(dir: &Path, we: u32) -> Result<(), OpenError> {
         detail: format!("it belongs to user {owner}, and this process runs as user {we}: {remedy}"),
     };
     if owner != we {
-        let remedy = format!("run it as user {owner}, which could not open what another user writes");
+        let remedy =
+            format!("run it as user {owner}, because that user could not open files of another user");
         return Err(unsuitable(dir, owner, remedy));
     }
     if we == ROOT {

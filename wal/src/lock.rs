@@ -22,7 +22,7 @@ pub struct Lock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds it.
-    #[error("{dir} is in use by {holder}: one process at a time may write to a log")]
+    #[error("{dir} is in use by {holder}: only one process at a time may change a log. Stop it first")]
     Held {
         /// The log's directory.
         dir: String,

@@ -30,7 +30,7 @@ pub enum OpenError {
         detail: String,
     },
     /// The directory contains no log.
-    #[error("{path} holds no log: a log's directory has a folder pending/ in it")]
+    #[error("{path} is not a log: it has no directory pending/")]
     Absent {
         /// Path of the directory.
         path: PathBuf,

@@ -43,7 +43,7 @@ impl Advice {
     ) -> String {
         match refusal.code {
             Code::UnknownTopicOrPartition | Code::UnknownTopic => {
-                format!("create it: kafka-topics.sh --create --topic {topic}")
+                format!("create it: kafka-topics.sh --bootstrap-server BROKER --create --topic {topic}")
             }
             Code::TopicAuthorizationFailed => {
                 format!("grant the daemon's principal Describe on topic {topic}")

@@ -24,7 +24,7 @@ pub(super) fn checks(config: &Config) -> Vec<CheckResult> {
     let advice = Advice::of(config);
     let (mut checks, is_any_there) = brokers(config, &advice, bootstrap);
     if !is_any_there {
-        checks.push(CheckResult::not_asked(TOPIC, "all", "no broker answers"));
+        checks.push(CheckResult::not_asked(TOPIC, "all", "not checked, because no broker answers"));
         return checks;
     }
     let inquiry = ClusterInspector::new(&config.kafka, bootstrap);
@@ -203,7 +203,7 @@ fn missing(config: &Config, name: &str) -> CheckResult {
             TOPIC,
             name,
             detail,
-            format!("create it: kafka-topics.sh --create --topic {name}"),
+            format!("create it: kafka-topics.sh --bootstrap-server BROKER --create --topic {name}"),
         );
     }
     let detail = "does not exist yet; the daemon creates it, which needs Create on the topic or the cluster";
@@ -216,7 +216,7 @@ fn setting_conflict(topic: &Topic, settings: &TopicSettings) -> Option<(String, 
     if most < largest {
         let detail = format!("max.message.bytes is {most}, and records may have {largest} bytes");
         let advice = format!(
-            "raise it to {largest} (kafka-configs.sh --alter --topic {name} --add-config \
+            "raise it to {largest} (kafka-configs.sh --bootstrap-server BROKER --alter --topic {name} --add-config \
              max.message.bytes={largest}), or lower [kafka] message_max to {most}"
         );
         return Some((detail, advice));

@@ -55,11 +55,16 @@ fn refused(topic: &str, reason: &str) -> Observation {
         true => (
             Code::KafkaAuthorizationFailed,
             format!(
-                "Kafka denies access to topic {topic}; its records wait; grant Write and Describe on it; no restart is \
-                                 needed"
+                "Kafka denies access to topic {topic}; its records wait, or become dead letters after [drain] \
+                 topic_fault_grace; grant Write and Describe on it; no restart is needed"
             ),
         ),
-        false => (Code::KafkaTopicUnavailable, format!("Kafka rejects topic {topic}; its records wait")),
+        false => (
+            Code::KafkaTopicUnavailable,
+            format!(
+                "Kafka rejects topic {topic}; its records wait, or become dead letters after [drain] topic_fault_grace"
+            ),
+        ),
     };
     Observation::new(code, detail).about(topic).with_error(words).for_at_least(MIN_REFUSED_TIME)
 }

@@ -48,7 +48,9 @@ pub(in crate::app) fn admission(admission: &Admission, log: &Log) -> Option<Obse
             format!("the backlog has reached its limit of {limit} bytes; commands are refused"),
         ),
         Admission::Closed(SubmitError::DiskFull) => {
-            let detail = "the disk has no free space above the reserve; commands are refused".to_owned();
+            let detail =
+                "the disk has no room for another segment above [wal] reserve_space; commands are refused"
+                    .to_owned();
             (Code::DiskReserveReached, detail)
         }
         _ => {
@@ -65,7 +67,7 @@ pub(in crate::app) fn log(log: &Log, damage: &FirstDamage, watched: &DiskCheck) 
     let mut observed = Vec::new();
     let count = log.dead_letters().len();
     if let Some(alert) = watched.dead_letters.as_ref().filter(|_| count > 0) {
-        let detail = format!("{count} dead letters are stored; requeue or drop them with `wal-tools dead`");
+        let detail = format!("dead letters stored: {count}; requeue or drop them with `wal-tools dead`");
         let dead = Observation::new(Code::DeadLetters, detail).with_error(&alert.last_reason);
         observed.push(dead.since(alert.first_at));
     }

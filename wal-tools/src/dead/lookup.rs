@@ -25,8 +25,9 @@ pub fn resolve(view: &LogView, what: &str) -> anyhow::Result<Lsn> {
         let exists = entry_lsns(view).contains(&lsn);
         return if exists { Ok(lsn) } else { bail!("record {lsn} is not a dead letter") };
     }
-    let id: CommandId =
-        what.parse().with_context(|| format!("`{what}` is neither an LSN nor a command id"))?;
+    let id: CommandId = what
+        .parse()
+        .with_context(|| format!("`{what}` is neither the first LSN of a dead letter nor a command id"))?;
     for lsn in entry_lsns(view) {
         if let Some(DeadEntry::Letter(letter)) = get(view, lsn)?
             && Envelope::decode(&letter.payload).is_ok_and(|envelope| envelope.id == id)

@@ -29,7 +29,7 @@ fn an_interval_has_limits_and_requires_watch() {
 fn a_directory_without_a_log_is_reported_with_one_cause() {
     let dir = tempfile::tempdir().unwrap();
     let run = |name: &str| run(&dir.path().join(name), &["status"]).assert_exit(2).err;
-    assert!(run("").contains("holds no log: a log's directory has a folder pending/ in it"));
+    assert!(run("").contains("is not a log: it has no directory pending/"));
     std::fs::write(dir.path().join("file"), "").unwrap();
     let said = run("file");
     assert_eq!(said.matches("Not a directory").count(), 1, "{said}");
