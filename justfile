@@ -3,7 +3,7 @@
 _default:
     @just --list --unsorted
 
-# Run the daemon: no configuration, an in-process Kafka, loopback only
+# Run the daemon: no configuration, an embedded broker, loopback only
 serve:
     cargo run --release -- serve
 
