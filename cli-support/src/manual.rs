@@ -30,5 +30,7 @@ pub fn pages(mut program: Command) -> io::Result<String> {
 /// Writes each page to a file in `directory`, and creates the directory if it does not exist.
 pub fn write(program: Command, directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
-    clap_mangen::generate_to(program, directory)
+    clap_mangen::generate_to(program, directory)?;
+    crate::note!("manual pages written to {}", directory.display());
+    Ok(())
 }

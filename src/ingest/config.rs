@@ -90,7 +90,7 @@ impl Config {
             Some(ConfigError::new(
                 SECTION,
                 key,
-                error,
+                format!("a file that cannot be used ({error})"),
                 "a file with 64 hexadecimal digits that is not readable by everyone",
             ))
         });

@@ -66,9 +66,14 @@ pub fn age(age: Duration) -> String {
     Span(whole).to_string()
 }
 
-/// Formats the time since an instant.
+/// Formats the time since an instant to the second; below one second to the millisecond.
 pub fn ago(at: Timestamp) -> String {
-    format!("{} ago", age(Timestamp::now().since(at)))
+    let since = Timestamp::now().since(at);
+    let whole = match since.as_secs() {
+        0 => since,
+        secs => Duration::from_secs(secs),
+    };
+    format!("{} ago", age(whole))
 }
 
 /// Escapes control characters, which could change the state of the terminal. For text from outside.

@@ -253,7 +253,9 @@ fn unread(topic: &Topic, refusal: &InspectionError) -> String {
             );
         }
     }
-    let read = format!("kafka-configs.sh --describe --all --entity-type topics --entity-name {name}");
+    let read = format!(
+        "kafka-configs.sh --describe --bootstrap-server BROKER --all --entity-type topics --entity-name {name}"
+    );
     match is_denial(refusal.code) {
         true => format!(
             "grant the daemon's principal DescribeConfigs on topic {name}, or see yourself ({read}): {wanted}"

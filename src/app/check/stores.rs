@@ -51,7 +51,7 @@ pub(super) async fn database(config: &Config, registry: &Registry) -> Result<Che
                 (DbError::Unavailable(_), Some(address)) => connection_error(address).await,
                 _ => None,
             };
-            let detail = cause.map_or_else(|| error.to_string(), |cause| format!("{error} ({cause})"));
+            let detail = cause.map_or_else(|| error.to_string(), |cause| format!("cannot connect: {cause}"));
             CheckResult::failed(DATABASE, name, detail, database_advice(&error))
         }
     })
