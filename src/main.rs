@@ -1,4 +1,4 @@
-//! Process life cycle: parse the command line, load the configuration, run a subcommand, stop within its deadlines.
+//! Entry point: parses the command line, loads the configuration, runs one subcommand, and maps its result to an exit code.
 
 // These macros panic if standard output is closed or the disk is full.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -25,9 +25,9 @@ fn main() -> ExitCode {
     // data.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let outcome = match Cli::try_parse() {
-        Ok(cli) => describe(&cli.command).unwrap_or_else(|| run(&cli)),
-        Err(mistake) if mistake.use_stderr() => {
-            telemetry::write_final_message(format_args!("{}", mistake.render()));
+        Ok(cli) => run_cli_command(&cli.command).unwrap_or_else(|| run(&cli)),
+        Err(error) if error.use_stderr() => {
+            telemetry::write_final_message(format_args!("{}", error.render()));
             return app::EXIT_USAGE.into();
         }
         Err(help) => app::print(help.render()),
@@ -44,16 +44,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the commands about the command line itself. They need no configuration and ignore errors in it.
-fn describe(command: &Command) -> Option<Result<(), Failure>> {
-    let failed = || Failure::system("cannot write the manual pages");
+/// Runs a command that prints completions, manual pages or the default configuration. It ignores the configuration, and
+/// errors in it. `None` for other commands.
+fn run_cli_command(command: &Command) -> Option<Result<(), Failure>> {
     match command {
         Command::Completions { shell } => Some(app::print(manual::completions(*shell, Cli::command()))),
         Command::Man { directory: None } => {
-            Some(manual::pages(Cli::command()).map_err(failed()).and_then(app::print))
+            let pages = manual::pages(Cli::command());
+            Some(pages.map_err(Failure::system("cannot write the manual pages")).and_then(app::print))
         }
         Command::Man { directory: Some(directory) } => {
-            Some(manual::write(Cli::command(), directory).map_err(failed()))
+            let written = manual::write(Cli::command(), directory);
+            Some(written.map_err(Failure::system("cannot write the manual pages")))
         }
         Command::Config { show: ConfigCommand::Default } => Some(app::print(config::DEFAULTS)),
         _ => None,
@@ -63,7 +65,8 @@ fn describe(command: &Command) -> Option<Result<(), Failure>> {
 fn run(cli: &Cli) -> Result<(), Failure> {
     app::ignore_user_signals().map_err(Failure::system("signals"))?;
     if matches!(cli.command, Command::Serve | Command::Consume { replay: false, .. }) {
-        app::hold_hangup().map_err(Failure::system("signals"))?;
+        // Until the handler for reloads exists, SIGHUP must not end the process.
+        app::ignore_hangup().map_err(Failure::system("signals"))?;
     }
     let mut overrides = config::environment(std::env::vars_os());
     overrides.extend(cli.overrides());
@@ -71,7 +74,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     let config = source.load()?;
     match &cli.command {
         Command::Serve => app::serve(&config, &source),
-        Command::Drain { dry_run: true } => app::show(&config),
+        Command::Drain { dry_run: true } => app::print_backlog(&config),
         Command::Drain { dry_run: false } => app::drain(&config),
         Command::Migrate { create_admin, password_file } => {
             app::migrate(&config, create_admin.as_deref(), password_file.as_deref())
@@ -92,7 +95,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             app::check_body(&config, kind, body, *json)
         }
         Command::CheckConfig(CheckArgs { json, .. }) => app::check(&config, *json),
-        // Handled by `describe`.
+        // Handled by `run_cli_command`.
         Command::Completions { .. } | Command::Man { .. } | Command::Config { .. } => Ok(()),
     }
 }

@@ -170,7 +170,7 @@ impl Daemon {
     }
 
     /// Starts the workers, the consumer if this process applies user commands, and the watching threads.
-    pub(super) fn deliver(&mut self, wiring: &Wiring<'_>) -> Result<(), Failure> {
+    pub(super) fn start_delivery(&mut self, wiring: &Wiring<'_>) -> Result<(), Failure> {
         self.start_drain(wiring)?;
         self.start_consumer(wiring)?;
         if let Some(probe) = wiring.probe(&self.brokers(wiring))? {

@@ -28,7 +28,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Prints what a log holds and changes nothing.
-pub fn show(config: &Config) -> Result<(), Failure> {
+pub fn print_backlog(config: &Config) -> Result<(), Failure> {
     let directory = existing_directory(&config.wal.dir)?;
     let unusable = |error: &dyn std::fmt::Display| Failure::Directory(error.to_string());
     let keys = open_log::keys(&config.wal)?;
@@ -81,7 +81,7 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
     };
     let wiring = Wiring::new(config, registry, alarm, &traces.tracer);
     // Held to the end: the directory stays locked until everything else is dropped.
-    let (_lock, opened, _) = wiring.log(false)?;
+    let (_lock, opened, _) = wiring.open_log(false)?;
     let log = Arc::clone(&opened.log);
     let (running, handle) = start(&wiring, opened, bootstrap)?;
     let outcome = runtime.block_on(async {

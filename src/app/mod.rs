@@ -3,8 +3,7 @@
 //! `serve` runs the daemon:
 //!
 //! - Start: configuration → lock and recovery → listeners → READY → workers and background threads. READY never waits
-//!   for
-//!   Kafka, because the daemon exists to accept commands while no broker is available.
+//!   for Kafka, because the daemon exists to accept commands while no broker is available.
 //! - Stop: readiness off, requests end → ingest closes after a last flush → workers wait for records in flight → last
 //!   checkpoint → threads end. Each phase has a deadline. Undelivered records stay in the log.
 //!
@@ -58,10 +57,10 @@ mod wiring;
 pub use crate::kafka::OffsetSpan as ReplaySpan;
 pub use check::{check, check_body, check_connections};
 pub use consume::{consume, replay};
-pub use drain::{drain, show};
+pub use drain::{drain, print_backlog};
 pub use failure::{EXIT_USAGE, Failure};
 pub use migrate::migrate;
 pub use output::print;
 pub use serve::serve;
 pub use shutdown::longest_stop;
-pub use signals::{hold_hangup, ignore_user_signals};
+pub use signals::{ignore_hangup, ignore_user_signals};

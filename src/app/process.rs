@@ -24,8 +24,9 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts the log lines and their metrics, and raises the limit of file descriptors. `first` writes the first line.
-    pub(super) fn begin(config: &Config, first: impl FnOnce()) -> Result<Self, Failure> {
+    /// Starts the log lines and their metrics, and raises the limit of file descriptors. Calls `log_start` after the log
+    /// lines are set up.
+    pub(super) fn begin(config: &Config, log_start: impl FnOnce()) -> Result<Self, Failure> {
         let registry = registered(Registry::new())?;
         let lost = registered(registry.counter(
             "forebay_log_lines_lost_total",
@@ -33,7 +34,7 @@ impl Process {
         ))?;
         registered(build_info(&registry))?;
         telemetry::init(&config.telemetry, &lost).map_err(Failure::system("log lines"))?;
-        first();
+        log_start();
         descriptors::raise_limit();
         let traces = Traces::start(&config.telemetry, &registered(trace::Metrics::register(&registry))?);
         let runtime = Runtime::new().map_err(Failure::system("runtime"))?;

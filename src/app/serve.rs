@@ -22,12 +22,13 @@ use super::{Failure, descriptors, output, reload, signals, startup_log};
 
 /// Runs the daemon until a stop is requested or it cannot continue.
 pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
-    let passed = ActivatedSockets::receive()?;
-    let Process { runtime, registry, fatal: alarm, traces } =
+    let activated_sockets = ActivatedSockets::receive()?;
+    let Process { runtime, registry, fatal, traces } =
         Process::begin(config, || startup_log::log("serve", config, source))?;
     forbid_core_dumps();
-    let fitted = descriptors::limit_connections(config);
-    task::raise_failed_tasks(&alarm);
+    // With as many connections as the limit of file descriptors allows.
+    let limited_config = descriptors::limit_connections(config);
+    task::raise_failed_tasks(&fatal);
     // Before the log is opened: a configuration error or a port in use must leave everything unchanged.
     let http = Arc::new(registered(http::Metrics::register(&registry))?);
     let tls = Tls::load(&config.server, &http).map_err(ConfigErrors::from)?;
@@ -36,17 +37,17 @@ pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
         let signals = Signals::listen().map_err(Failure::system("signals"))?;
         (signals, signals::hangups().map_err(Failure::system("signals"))?)
     };
-    let endpoints = BoundSockets::take(config, passed)?;
-    let wiring = Wiring::new(&fitted, registry, alarm, &traces.tracer).with_source(source);
+    let sockets = BoundSockets::take(config, activated_sockets)?;
+    let wiring = Wiring::new(&limited_config, registry, fatal, &traces.tracer).with_source(source);
     let opened = {
         let _step = StepTimer::begin("recovery", config.telemetry.slow_step.0);
-        wiring.log(config.embedded())?
+        wiring.open_log(config.embedded())?
     };
     let outcome = runtime.block_on(async {
-        let mut daemon = Daemon::listen(&wiring, opened, http, endpoints, tls).await?;
+        let mut daemon = Daemon::listen(&wiring, opened, http, sockets, tls).await?;
         // Not joined: the banner's reader may be stuck.
         let _banner = announce(&daemon, config).map_err(Failure::system("threads"))?;
-        daemon.deliver(&wiring)?;
+        daemon.start_delivery(&wiring)?;
         let _reload = reload::watch(hangups, source, config, daemon.reloadable());
         run(daemon, signals, &wiring.fatal, config.server.shutdown_grace.0).await
     });
@@ -59,16 +60,17 @@ pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
 async fn run(
     daemon: Daemon,
     mut signals: Signals,
-    alarm: &FatalSignal,
+    fatal: &FatalSignal,
     grace: Duration,
 ) -> Result<(), Failure> {
-    let failure = stop_requested(&mut signals, alarm).await;
+    let failure = stop_requested(&mut signals, fatal).await;
     let log = Arc::clone(&daemon.log);
     let deadlines = match failure {
         None => Deadlines::orderly(grace),
         Some(_) => Deadlines::failed(),
     };
     daemon.stop(deadlines).await;
+    // A failed flush is the cause, whatever stopped the daemon.
     match (log.poisoned(), failure) {
         (Some(reason), _) => Err(Failure::Poisoned(reason.to_owned())),
         (None, Some(failure)) => Err(failure.into()),

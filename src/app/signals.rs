@@ -19,7 +19,7 @@ pub fn ignore_user_signals() -> io::Result<()> {
 }
 
 /// After this call SIGHUP does not end the process. For daemons.
-pub fn hold_hangup() -> io::Result<()> {
+pub fn ignore_hangup() -> io::Result<()> {
     ignore(SIGHUP)
 }
 

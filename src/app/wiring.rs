@@ -101,7 +101,7 @@ impl<'a> Wiring<'a> {
     }
 
     /// Opens the log, locked and recovered, with its metrics. `redeliver`: see `wal::Options`.
-    pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, OpenedLog, Arc<LogMetrics>), Failure> {
+    pub(super) fn open_log(&self, redeliver: bool) -> Result<(Lock, OpenedLog, Arc<LogMetrics>), Failure> {
         let metrics = self.metrics(LogMetrics::register)?;
         self.registry.topics().preregister(self.topics());
         let (lock, opened) =

@@ -24,7 +24,7 @@ pub struct Handle {
     monitors: Arc<[WorkerMonitor]>,
     pub(super) queues: Arc<WorkerQueues>,
     /// Number of the reader's passes, which is its heartbeat.
-    pub(super) reader_beats: Arc<AtomicU64>,
+    pub(super) reader_heartbeat: Arc<AtomicU64>,
     pub(super) permit: Arc<SendPermit>,
 }
 
@@ -36,7 +36,15 @@ impl Handle {
         // Records from before the start are a backlog and are not gathered.
         let control = Arc::new(Control::new(log.end()));
         let queues = Arc::new(WorkerQueues::new(&log, &control, &notifies));
-        Self { log, metrics, control, monitors, queues, reader_beats: Arc::default(), permit: Arc::default() }
+        Self {
+            log,
+            metrics,
+            control,
+            monitors,
+            queues,
+            reader_heartbeat: Arc::default(),
+            permit: Arc::default(),
+        }
     }
 
     /// Dependencies of the reader.
@@ -91,7 +99,7 @@ impl Handle {
 
     /// A number that grows at least once per second while the log reader's thread is alive.
     pub fn reader_heartbeat(&self) -> u64 {
-        self.reader_beats.load(Ordering::Relaxed)
+        self.reader_heartbeat.load(Ordering::Relaxed)
     }
 
     /// Parked records by topic; zero for topics without parked records.

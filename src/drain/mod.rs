@@ -129,6 +129,7 @@ impl Drain {
         Self::start_with(parts, pacer)
     }
 
+    /// As [`Drain::start`]. Tests inject the pacer.
     fn start_with(parts: DrainParts, pacer: ReleasePacer) -> Result<Self, DrainError> {
         let DrainParts {
             log,
@@ -173,9 +174,10 @@ impl Drain {
                 Takeover::new(context, handle.clone(), producer_settings, workers, purpose, backoff)?;
             drain.spawn("drain-claim", move || takeover.run())?;
         } else {
+            // No earlier run used transactions, so there is nothing to take over.
             handle.permit.grant();
         }
-        drain.spawn("drain-reader", move || reader.run(&handle.reader_beats))?;
+        drain.spawn("drain-reader", move || reader.run(&handle.reader_heartbeat))?;
         Ok(drain)
     }
 
