@@ -15,7 +15,11 @@ const PAGE: &str = include_str!("../../docs/errors.md");
 ///
 /// `not_found` if no problem has this code.
 pub(super) fn get(code: &str) -> Result<HttpResponse, Problem> {
-    let text = section(code).ok_or_else(|| Problem::new(&NOT_FOUND, "No problem has this code."))?;
+    let section = section(code).ok_or_else(|| Problem::new(&NOT_FOUND, "No problem has this code."))?;
+    let mut text = section.to_owned();
+    if text.contains("](") {
+        text.push_str("\nLinks are relative to the directory docs/ of the source code.\n");
+    }
     Ok(respond::bytes(HeaderValue::from_static("text/plain; charset=utf-8"), text))
 }
 
