@@ -1,4 +1,4 @@
-//! Ctrl-C and other signals that end a program, where something has to be put in order first.
+//! Ctrl-C and other signals that end a program, for programs that must clean up first.
 
 use std::io;
 use std::io::Read;
@@ -7,22 +7,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Whether somebody wants us to end.
+/// Whether the user has interrupted the program.
 #[derive(Clone)]
 pub struct Interrupt {
     received: Arc<AtomicBool>,
-    /// Has a byte for each signal that came.
+    /// Receives one byte per signal.
     wakes: Arc<UnixStream>,
 }
 
 impl Interrupt {
-    /// From now on an interruption waits until it is looked at; a second one ends the process at once.
+    /// Installs the signal handlers. The first signal sets the flag; a second one ends the process at once.
     pub fn listen() -> io::Result<Self> {
         let asked = Arc::<AtomicBool>::default();
         let (wakes, wake) = UnixStream::pair()?;
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
         {
-            // In this order: the first signal finds `received` false here, and sets it below.
+            // In this order: the first signal finds the flag unset here, and sets it below.
             signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&asked))?;
             signal_hook::flag::register(signal, Arc::clone(&asked))?;
             signal_hook::low_level::pipe::register(signal, wake.try_clone()?)?;
@@ -30,12 +30,12 @@ impl Interrupt {
         Ok(Self { received: asked, wakes: Arc::new(wakes) })
     }
 
-    /// Whether there was one.
+    /// Whether a signal was received.
     pub fn was_received(&self) -> bool {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// Waits for a signal, at most for `timeout`, which is not zero. Says whether one has come.
+    /// Waits for a signal for at most `timeout`, which must not be zero. Returns whether a signal was received.
     pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
         if !self.was_received() {
             self.wakes.set_read_timeout(Some(timeout))?;
@@ -49,6 +49,6 @@ impl Interrupt {
 }
 
 fn is_time_out(error: &io::Error) -> bool {
-    // A signal that interrupts the read has come before its byte.
+    // A signal can interrupt the read before its byte arrives.
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }

@@ -1,6 +1,6 @@
-//! What the programs of this workspace share at the command line: output, interruptions, manual pages and completions.
+//! Command-line code that the programs of this workspace share: output, interruptions, manual pages and completions.
 
-// They panic where nobody reads or the disk is full.
+// `println!` and `eprintln!` panic if the reader has closed the pipe or the disk is full.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod interrupt;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::{fmt, io};
 
-/// Writes a line to stderr, best effort: there is no place to report that it could not be written.
+/// Writes a line to stderr. A failed write is ignored, because no other place could report it.
 #[macro_export]
 macro_rules! note {
     ($($text:tt)*) => { $crate::output::note_line(format_args!($($text)*)) };

@@ -151,14 +151,14 @@ fn alert(text: &str) -> Option<u16> {
     rest.split(|other: char| !other.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// What kind of a failure an error of the client is. `text`: the client's own words.
+/// Classifies an error. `text` is the error text of the Kafka client.
 pub(super) fn failure(code: Code, text: &str) -> BrokerFailure {
     match (alert(text), code) {
         (Some(alert), _) if CLIENT_CERTIFICATE_ALERTS.contains(&alert) => {
             return BrokerFailure::Authentication;
         }
         (Some(_), _) | (None, Code::SSL) => return BrokerFailure::Tls,
-        // OpenSSL's own words. A handshake that fails at its first step comes with the code of a broken connection.
+        // Texts of OpenSSL. A handshake that fails at its first step has the error code of a broken connection.
         (None, _) if text.contains("SSL routines") => return BrokerFailure::Tls,
         (None, _) => {}
     }

@@ -99,7 +99,7 @@ pub(super) fn create_by_default(creating: &ClientConfig, topic: &str, timeout: D
     }
 }
 
-/// Whether an admin client would wait in vain, because it cannot be given a token (see `oauth`).
+/// Whether an admin client cannot log in, because it cannot get a token (see `oauth`).
 fn needs_token(settings: &ClientConfig) -> bool {
     settings.get("sasl.mechanism") == Some(SaslMechanism::OAuthBearer.as_str())
 }

@@ -13,7 +13,7 @@ pub(super) struct Advice {
 }
 
 impl Advice {
-    /// Reads the certificates that the configuration names. Blocks for the disk.
+    /// Reads the certificates that the configuration names. Blocks on disk I/O.
     pub(super) fn of(config: &Config) -> Self {
         let now = Timestamp::now();
         let end = ConfiguredFiles::of(config).end_of("kafka.ssl_cert_file", now);

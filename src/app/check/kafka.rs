@@ -16,7 +16,7 @@ use super::report::CheckResult;
 const BROKER: &str = "broker";
 const TOPIC: &str = "topic";
 
-/// Everything that Kafka answers. Blocks for some seconds per broker that does not answer, all of them at once.
+/// Runs all checks of Kafka. Blocks for a few seconds if brokers do not answer; it checks all brokers in parallel.
 pub(super) fn checks(config: &Config) -> Vec<CheckResult> {
     let Brokers::List(bootstrap) = &config.kafka.brokers else {
         return vec![CheckResult::not_asked(BROKER, "embedded", "it is a part of `forebay serve`")];
@@ -40,7 +40,7 @@ pub(super) fn checks(config: &Config) -> Vec<CheckResult> {
     checks
 }
 
-/// Each broker by itself: those of the configuration, then those that they advertise, which clients use.
+/// Checks each broker separately: the configured ones, then those that they advertise, because clients use these.
 fn brokers(config: &Config, advice: &Advice, bootstrap: &str) -> (Vec<CheckResult>, bool) {
     let configured: Vec<String> = bootstrap.split(',').map(|broker| broker.trim().to_owned()).collect();
     let answers = check_each(config, advice, &configured);
@@ -59,7 +59,7 @@ fn brokers(config: &Config, advice: &Advice, bootstrap: &str) -> (Vec<CheckResul
     (checks, is_any_there)
 }
 
-/// What each said, whether it answered, and the brokers that it named.
+/// For each broker: the result, whether it answered, and the brokers that it advertises.
 fn check_each(config: &Config, advice: &Advice, brokers: &[String]) -> Vec<(CheckResult, bool, Vec<String>)> {
     let ask = |broker: &String| {
         let inquiry = ClusterInspector::new(&config.kafka, broker);
@@ -78,8 +78,7 @@ fn check_each(config: &Config, advice: &Advice, brokers: &[String]) -> Vec<(Chec
         let asking: Vec<_> =
             brokers.iter().map(|broker| (broker, scope.spawn(move || ask(broker)))).collect();
         let answers = asking.into_iter().map(|(broker, asked)| {
-            let failed =
-                || CheckResult::failed(BROKER, broker, "the question failed", "report this as a bug");
+            let failed = || CheckResult::failed(BROKER, broker, "the check failed", "report this as a bug");
             asked.join().unwrap_or_else(|_| (failed(), false, Vec::new()))
         });
         answers.collect()
@@ -99,10 +98,10 @@ struct Topic {
     read: bool,
 }
 
-/// Records that have no key, so a compacted topic refuses them.
+/// Records without a key, which a compacted topic rejects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Keyless {
-    /// Events whose client sends no `partitionkey`. All may have one: the configuration does not say.
+    /// Events without the attribute `partitionkey`. The configuration cannot show whether clients send it.
     SomeEvents,
     /// All commands of a kind.
     All,
@@ -195,7 +194,7 @@ fn check_topic(config: &Config, inquiry: &ClusterInspector, advice: &Advice, top
     }
 }
 
-/// A topic that does not exist and that the daemon creates, if it can.
+/// The result for a missing topic that the daemon creates itself, if it can.
 fn missing(config: &Config, name: &str) -> CheckResult {
     if config.kafka.has_token() {
         let detail = "does not exist, and with OAUTHBEARER the daemon cannot create it";
@@ -210,7 +209,7 @@ fn missing(config: &Config, name: &str) -> CheckResult {
     CheckResult::not_asked(TOPIC, name, detail)
 }
 
-/// A setting of the topic that the records of the daemon violate, and what to do.
+/// A setting of the topic that the daemon's records violate, with the remedy.
 fn setting_conflict(topic: &Topic, settings: &TopicSettings) -> Option<(String, String)> {
     let (name, largest, most) = (&topic.name, topic.largest, settings.max_message_bytes);
     if most < largest {
@@ -229,7 +228,7 @@ fn setting_conflict(topic: &Topic, settings: &TopicSettings) -> Option<(String, 
     None
 }
 
-/// What an operator should look at, although the records may fit the topic.
+/// A warning about a topic whose settings may not fit the records.
 fn doubt(topic: &Topic, settings: &TopicSettings) -> Option<String> {
     (settings.is_compacted && topic.keyless == Some(Keyless::SomeEvents)).then(|| {
         "it is compacted, so brokers reject events without the attribute `partitionkey`, and these become dead letters: \
@@ -238,7 +237,7 @@ fn doubt(topic: &Topic, settings: &TopicSettings) -> Option<String> {
     })
 }
 
-/// What to do where the settings of a topic cannot be read.
+/// The advice if the settings of a topic cannot be read.
 fn unread(topic: &Topic, refusal: &InspectionError) -> String {
     let (name, largest) = (&topic.name, topic.largest);
     let mut wanted = format!("max.message.bytes must be at least {largest}");

@@ -104,7 +104,7 @@ pub(super) async fn redis(config: &Config, registry: &Registry) -> Result<CheckR
         Ok(kv) => kv,
         Err(error) => return Ok(failed(name, &error)),
     };
-    // Its keys expire after a second: a server that only answers reads is of no use.
+    // The keys expire after a second. A server that only answers reads is not sufficient.
     let looked = tokio::time::timeout(TIMEOUT, kv.check(users::CHANNEL)).await;
     Ok(match looked.unwrap_or(Err(KvError::Timeout)) {
         Ok(()) => CheckResult::ok(REDIS, name, "answers, and can be written"),

@@ -47,7 +47,7 @@ impl ConfiguredFiles {
         self.named.iter().filter_map(|(key, path, is_cert)| check_file(key, path, *is_cert, now)).collect()
     }
 
-    /// End of the certificate of this key, if it is near or past. Blocks for the disk.
+    /// End of the certificate of this key, if it is near or past. Blocks on disk I/O.
     pub(in crate::app) fn end_of(&self, key: &str, now: Timestamp) -> Option<Timestamp> {
         end_of(&self.check(now), key)
     }

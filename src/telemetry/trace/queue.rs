@@ -24,7 +24,7 @@ pub(super) struct SpanQueue {
 #[derive(Debug, Default)]
 struct State {
     spans: VecDeque<Span>,
-    /// Spans of the batch that was taken last, until the next one is asked for.
+    /// Number of spans in the batch that was returned last, until the next one is requested.
     taken: usize,
     is_closed: bool,
 }
@@ -58,8 +58,8 @@ impl SpanQueue {
         self.filled.notify_one();
     }
 
-    /// A batch as soon as there is one, or what there is after `patience`. `None` if the queue is closed and empty. The call says that
-    /// the caller has finished with the previous batch.
+    /// Returns the next batch: a full one, or the present spans after `patience`. `None` if the queue is closed and empty.
+    /// The call also means that the caller has finished with the previous batch.
     pub(super) fn next_batch(&self, patience: Duration) -> Option<Vec<Span>> {
         let waits = |state: &mut State| state.spans.len() < BATCH && !state.is_closed;
         let mut state = self.state.lock();
@@ -73,7 +73,7 @@ impl SpanQueue {
         Some(state.spans.drain(..count).collect())
     }
 
-    /// Spans that wait, and those of a batch that the caller has not finished with.
+    /// Number of queued spans, and of those in a batch that the caller has not finished with.
     pub(super) fn unfinished(&self) -> usize {
         let state = self.state.lock();
         state.spans.len() + state.taken

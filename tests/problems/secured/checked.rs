@@ -1,4 +1,4 @@
-//! `check-config --connect` tells apart what is refused, as the running daemon does.
+//! `check-config --connect` distinguishes the causes of a rejection, as the running daemon does.
 
 use support::admin::{Admin, unique_name};
 use support::daemon::{LONG, kind};
@@ -10,7 +10,7 @@ use super::super::connections::{assert_check, run_check};
 use super::logins_accepted::{in_an_hour, token, with_token};
 use super::{daemon_over, topic, with_certificate, with_password};
 
-/// Asks; the broker is refused, and the report says why.
+/// Checks that the report contains a failed broker with the cause.
 fn is_refused(kafka: &Kafka, listener: Listener, forebay: Forebay, parts: &[&str]) {
     let (code, report) = run_check(forebay);
     assert_check(&report, "broker", &kafka.secure_address(listener), "failed", parts);
@@ -65,7 +65,7 @@ fn check_config_tells_which_credentials_are_refused() {
     is_refused(kafka, Listener::Sasl, nobody, &["reject the token"]);
 }
 
-/// The questions had clients of their own kind, which got no token.
+/// The clients of `check-config` once got no token.
 #[test]
 fn check_config_asks_with_a_token_and_says_what_it_cannot_ask() {
     let test = "check_config_asks_with_a_token_and_says_what_it_cannot_ask";
