@@ -15,7 +15,7 @@ const ACTION: &str = "user.create_admin";
 
 impl Database {
     /// Creates an administrator without e-mail and phone, and its audit row, in one transaction. A name that is taken
-    /// is a [`DbError::RequestConflict`].
+    /// is a [`DbError::Conflict`].
     pub async fn create_admin(&self, name: &str, password_hash: &str, now: Timestamp) -> Result<(), DbError> {
         let admin = UserRow {
             name: name.to_owned(),

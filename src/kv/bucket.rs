@@ -101,7 +101,7 @@ impl Bucket {
         self.take_permits(rate, PermitCount { need, extra: 0 }, now);
     }
 
-    /// Does the same as [`super::Kv::spend_at`], for tests that compare decisions.
+    /// Does the same as [`super::Kv::take_permits_at`], for tests that compare decisions.
     #[doc(hidden)]
     pub fn spend_at(&mut self, rate: Rate, (need, extra): (i64, u64), at: u64) -> PermitReply {
         self.take_permits(rate, PermitCount { need, extra }, at)

@@ -151,7 +151,7 @@ impl Kv {
     }
 
     /// Sets a value if the key is absent. After an error the value may have been set. A repeated call with the same
-    /// value then returns [`SetOutcome::OwnedMarker`].
+    /// value then returns [`SetOutcome::Owned`].
     pub async fn set_if_absent(&self, key: &str, value: &[u8], ttl: Duration) -> Result<SetOutcome, KvError> {
         let op = Op::SetIfAbsent { value: value.to_owned(), ttl };
         set_outcome(self.one("kv.set_if_absent", Call::new(key, op)).await?)

@@ -14,7 +14,7 @@ ROOT = pathlib.Path.cwd()
 # These two come with the alert rules and the dashboard.
 MOUNTED_IF_THERE = {"config/prometheus", "config/grafana"}
 # What the programs are made of: code, and files that it includes.
-SOURCES = ("Cargo", "src/", "wal/", "wal-tools/", "config/", "docs/errors.md", "migrations/", "tests/support/")
+SOURCES = (".cargo/", "Cargo", "cli-support/", "src/", "wal/", "wal-tools/", "config/", "docs/errors.md", "migrations/", "tests/support/")
 findings = []
 
 

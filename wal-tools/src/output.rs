@@ -1,18 +1,18 @@
-//! What a command found, and how its output fails.
+//! The result of a command, and the handling of failed output.
 //!
-//! Data goes to stdout, and a failed write ends the command: exit 2, but quietly with 0 where the reader has closed the
-//! pipe. Commands whose exit code says what they found or did go on without a reader ([`unless_closed`]). Notes go to
-//! stderr, best effort: there is no place to report that they could not be written.
+//! Data goes to stdout. A failed write ends the command with exit code 2, or silently with 0 if the reader has closed the
+//! pipe. Commands whose exit code contains their result continue without a reader ([`unless_closed`]). Notes go to stderr.
+//! A failed write there is ignored, because no other place could report it.
 
 use std::io;
 
 pub use cli_support::note;
 pub use cli_support::output::write_stdout;
 
-/// What a command found.
+/// The result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitOutcome {
-    /// Nothing to worry about.
+    /// No findings.
     Fine,
     /// Something an operator should look at.
     Findings,

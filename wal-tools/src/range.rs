@@ -72,7 +72,7 @@ pub fn resolve(view: &LogView, from: Option<Bound>, to: Option<Bound>) -> anyhow
     Ok(start.min(end)..end)
 }
 
-/// The number under which a command was accepted.
+/// Returns the LSN under which a command was accepted.
 pub fn of_id(view: &LogView, id: CommandId) -> anyhow::Result<Lsn> {
     let identity = view.identity().context(match view.missing_keys().is_empty() {
         true => "the log is empty",

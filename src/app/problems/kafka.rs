@@ -33,13 +33,13 @@ impl Cluster {
         }
     }
 
-    /// Why a broker cannot be used, and what to do. `expired`: the end of the daemon's own certificate, if that is over.
+    /// Why a broker cannot be used, and the remedy. `expired` is the end of the daemon's own certificate, if it is past.
     pub(in crate::app) fn advice(&self, error: &BrokerError, expired: Option<Timestamp>) -> String {
         reason(error, self, expired)
     }
 }
 
-/// Reports the problems of Kafka. `expired`: the end of the daemon's own certificate, if it is near or past.
+/// Reports the problems of Kafka. `expired` is the end of the daemon's own certificate, if it is near or past.
 pub(in crate::app) fn kafka(
     health: &ClusterHealth,
     cluster: &Cluster,

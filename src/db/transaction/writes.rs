@@ -31,7 +31,7 @@ const UPDATE_USER: &str = "UPDATE users SET email = ?, phone = ?, password_hash 
      created_at = ?, updated_at = ?, applied_at = ?, applied_id = ? WHERE name = ?";
 
 impl DbTransaction {
-    /// Inserts new users. A name, an e-mail address or a phone number that is taken is a [`DbError::RequestConflict`].
+    /// Inserts new users. A name, an e-mail address or a phone number that is taken is a [`DbError::Conflict`].
     pub async fn insert_users(&mut self, rows: &[UserRow]) -> Result<(), DbError> {
         self.insert(Query::InsertUsers, "users", &users::COLUMNS, "", rows, users::values).await
     }
@@ -86,12 +86,12 @@ impl DbTransaction {
         self.insert(Query::PutExtras, "user_extras", &EXTRAS, &or, &rows, extras).await
     }
 
-    /// Inserts the outcomes of commands. A command that already has an outcome is a [`DbError::RequestConflict`].
+    /// Inserts the outcomes of commands. A command that already has an outcome is a [`DbError::Conflict`].
     pub async fn insert_outcomes(&mut self, rows: &[OutcomeRow]) -> Result<(), DbError> {
         self.insert(Query::InsertOutcomes, "command_outcomes", &OUTCOME, "", rows, outcome).await
     }
 
-    /// Inserts audit rows, one per command. A second row is a [`DbError::RequestConflict`].
+    /// Inserts audit rows, one per command. A second row is a [`DbError::Conflict`].
     pub async fn insert_audit(&mut self, rows: &[AuditRow]) -> Result<(), DbError> {
         self.insert(Query::InsertAudit, "audit", &AUDIT, "", rows, audit).await
     }

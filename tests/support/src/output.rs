@@ -34,9 +34,9 @@ pub fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// A terminal: the person's end, and the program's.
+/// Opens a terminal: the user's end and the program's end.
 pub fn terminal() -> (File, File) {
-    // Nobody inherits the person's end: the terminal is gone when it is dropped.
+    // No child inherits the user's end, so dropping it closes the terminal.
     let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&person).unwrap();
     unlockpt(&person).unwrap();
