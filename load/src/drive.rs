@@ -103,13 +103,18 @@ pub async fn drive(
         None => dispatcher.await.context("the dispatch thread")?,
     };
     let cpu = cpu_time().saturating_sub(cpu_before);
-    let mut recorder = empty;
-    for part in &recorders {
-        recorder.merge(&part.lock().unwrap_or_else(PoisonError::into_inner));
-    }
+    let recorder = merged(empty, &recorders);
     let requests = counts.due.load(Ordering::Relaxed);
     let (ended, interrupted) = (stopped.unwrap_or(profile.length()), stopped.is_some());
     Ok(RunOutcome { recorder, lateness, ended, interrupted, requests, cpu })
+}
+
+/// Adds the statistics of all shards to `recorder`.
+fn merged(mut recorder: Recorder, shards: &[Arc<Mutex<Recorder>>]) -> Recorder {
+    for shard in shards {
+        recorder.merge(&shard.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+    recorder
 }
 
 /// CPU time of this process so far.

@@ -67,7 +67,7 @@ impl Daemon {
         endpoints: BoundSockets,
         tls: Option<Tls>,
     ) -> Result<Self, Failure> {
-        let Wiring { config, registry, fatal: alarm, .. } = wiring;
+        let Wiring { config, registry, fatal, .. } = wiring;
         // All metrics exist at the first scrape, including those of components that start later.
         let drain_metrics = wiring.drain_metrics()?;
         let consumer_metrics =
@@ -127,7 +127,7 @@ impl Daemon {
         };
         // Before the first response: a client that was told "ready" must find the socket.
         let control = operators_socket(&log, &backend);
-        let listeners = listeners.open(config, site, registry, alarm)?;
+        let listeners = listeners.open(config, site, registry, fatal)?;
         let running = RunningComponents {
             control,
             ingest: Some(ingest_threads),
