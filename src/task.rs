@@ -106,7 +106,7 @@ impl Thread {
             match outcome.unwrap_or_else(|panic| Err(panic_message(&*panic).into())) {
                 Ok(()) => {}
                 Err(cause) => match on_failure {
-                    OnFailure::Raise(alarm) => alarm.raise(&task, cause),
+                    OnFailure::Raise(fatal) => fatal.raise(&task, cause),
                     OnFailure::Report(owner) => owner(cause.to_string()),
                 },
             }
@@ -133,9 +133,9 @@ impl Thread {
 /// Receives the failure of every [`Task`]. One per process, because the process stops as a whole.
 static TASKS: OnceLock<FatalSignal> = OnceLock::new();
 
-/// After this call, the failure of any [`Task`] raises `alarm`. Only the first call in a process has an effect.
-pub fn raise_failed_tasks(alarm: &FatalSignal) {
-    TASKS.get_or_init(|| alarm.clone());
+/// After this call, the failure of any [`Task`] raises `fatal`. Only the first call in a process has an effect.
+pub fn raise_failed_tasks(fatal: &FatalSignal) {
+    TASKS.get_or_init(|| fatal.clone());
 }
 
 /// An event loop on the runtime. Dropping it stops the loop at its next await point.
@@ -153,7 +153,7 @@ impl Task {
                     error = cause,
                     "task failed; the process stops"
                 );
-                TASKS.get().into_iter().for_each(|alarm| alarm.raise(name, &cause));
+                TASKS.get().into_iter().for_each(|fatal| fatal.raise(name, &cause));
             }
         }))
     }
@@ -260,13 +260,13 @@ mod tests {
 
     #[test]
     fn the_first_failure_of_a_vital_thread_is_kept() {
-        let alarm = FatalSignal::default();
-        let raise = || OnFailure::Raise(alarm.clone());
+        let fatal = FatalSignal::default();
+        let raise = || OnFailure::Raise(fatal.clone());
         let first = Thread::spawn("vital", raise(), |_| panic!("no disk")).unwrap();
         first.stop(LONG).unwrap();
         let second = Thread::spawn("other", raise(), |_| Err("too late".into())).unwrap();
         second.stop(LONG).unwrap();
-        let failure = runtime().block_on(alarm.wait());
+        let failure = runtime().block_on(fatal.wait());
         assert_eq!(failure.to_string(), "vital failed: panic: no disk");
     }
 
@@ -283,11 +283,11 @@ mod tests {
         async fn fail() {
             panic!("a bug")
         }
-        let alarm = FatalSignal::default();
-        raise_failed_tasks(&alarm);
+        let fatal = FatalSignal::default();
+        raise_failed_tasks(&fatal);
         let failure = runtime().block_on(async {
             let _task = Task::spawn("broken", fail());
-            alarm.wait().await
+            fatal.wait().await
         });
         assert_eq!(failure.to_string(), "broken failed: panic: a bug");
     }
@@ -330,10 +330,10 @@ mod tests {
 
     #[test]
     fn a_waiter_for_the_fatal_signal_is_woken() {
-        let alarm = FatalSignal::default();
-        let raising = alarm.clone();
+        let fatal = FatalSignal::default();
+        let raising = fatal.clone();
         let failure = runtime().block_on(async {
-            let wait = alarm.wait();
+            let wait = fatal.wait();
             tokio::join!(wait, async move { raising.raise("wal", "poisoned") }).0
         });
         assert_eq!(failure.cause, "poisoned");

@@ -145,7 +145,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
         config: ingest::Config { dir: wal.to_owned(), ..ingest::Config::default() },
         checkpoint_interval: config.checkpoint_interval.0,
         metrics: Arc::new(ingest::Metrics::register(&registry).expect("metrics")),
-        alarm: FatalSignal::default(),
+        fatal: FatalSignal::default(),
         tracer: Tracer::default(),
     })
     .expect("threads");
@@ -159,7 +159,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
         metrics: Arc::new(drain::Metrics::register(&registry, &[]).expect("metrics")),
         config,
         kafka: kafka::Config::default(),
-        alarm: FatalSignal::default(),
+        fatal: FatalSignal::default(),
         bootstrap: bootstrap.to_owned(),
         backpressure: None,
         resolver: Arc::new(NoDeferredValues),

@@ -15,8 +15,8 @@ const MAX_SETBACK: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Starts the thread that watches the clock.
-pub(super) fn watch(alarm: FatalSignal) -> io::Result<Thread> {
-    Thread::spawn("clock", OnFailure::Raise(alarm), |stop| {
+pub(super) fn watch(fatal: FatalSignal) -> io::Result<Thread> {
+    Thread::spawn("clock", OnFailure::Raise(fatal), |stop| {
         let mut last = ClockReading::now();
         while !stop.wait(INTERVAL) {
             let now = ClockReading::now();

@@ -37,9 +37,9 @@ use super::{Failure, ReplaySpan, output, overview, problems, reload, signals, st
 /// Applies user commands until a stop is requested.
 pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
     let operators = BoundSockets::take_admin(config, ActivatedSockets::receive()?)?;
-    let Process { runtime, registry, fatal: alarm, traces } =
+    let Process { runtime, registry, fatal, traces } =
         Process::begin(config, || startup_log::log("consume", config, source))?;
-    let wiring = Wiring::new(config, registry, alarm, &traces.tracer).with_source(source);
+    let wiring = Wiring::new(config, registry, fatal, &traces.tracer).with_source(source);
     let outcome = runtime.block_on(run(&wiring, operators, source));
     runtime.shutdown_background();
     outcome
@@ -47,8 +47,8 @@ pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
 
 /// Applies a range of user commands again and prints a summary.
 pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
-    let Process { runtime, registry, fatal: alarm, traces } = Process::begin(config, || {})?;
-    let wiring = Wiring::new(config, registry, alarm, &traces.tracer);
+    let Process { runtime, registry, fatal, traces } = Process::begin(config, || {})?;
+    let wiring = Wiring::new(config, registry, fatal, &traces.tracer);
     let outcome = runtime.block_on(async {
         let mut signals = Signals::listen_at_terminal().map_err(Failure::system("signals"))?;
         let parts = consumer_parts(&wiring).await?;
@@ -122,11 +122,11 @@ async fn consumer_parts(wiring: &Wiring<'_>) -> Result<ConsumerParts, Failure> {
 }
 
 async fn run(wiring: &Wiring<'_>, operators: BoundSocket, source: &Source) -> Result<(), Failure> {
-    let Wiring { config, registry, fatal: alarm, .. } = wiring;
+    let Wiring { config, registry, fatal, .. } = wiring;
     let mut signals = Signals::listen().map_err(Failure::system("signals"))?;
     let hangups = signals::hangups().map_err(Failure::system("signals"))?;
     let _reload = reload::watch(hangups, source, config, Reloadable::default());
-    task::raise_failed_tasks(alarm);
+    task::raise_failed_tasks(fatal);
     let parts = consumer_parts(wiring).await?;
     let (db, brokers) = (parts.db.clone(), parts.bootstrap.clone());
     let dependencies = Arc::<DependencyChecks>::default();
@@ -148,9 +148,9 @@ async fn run(wiring: &Wiring<'_>, operators: BoundSocket, source: &Source) -> Re
         instance: Arc::new(overview::instance(wiring, None, address)),
     });
     let site = Admin::new(&config.server, backend.clone(), http, registry.clone());
-    let listener = RunningListener::open_admin(operators, site, alarm)?;
+    let listener = RunningListener::open_admin(operators, site, fatal)?;
     let heartbeat = Heartbeat::new("consumer", move || handle.heartbeat());
-    let pinger = watchdog::start(vec![heartbeat], Vec::new(), alarm.clone());
+    let pinger = watchdog::start(vec![heartbeat], Vec::new(), fatal.clone());
     let watches = pinger.map_err(Failure::system("threads"))?.into_iter().collect();
     let probe = probe.map(ClusterProbe::into_thread);
     let mut running =
@@ -158,10 +158,10 @@ async fn run(wiring: &Wiring<'_>, operators: BoundSocket, source: &Source) -> Re
     systemd::ready("applying users' commands");
     tracing::info!(event = "consumer.ready", admin = %listener.address, "applying users' commands");
     let reporting = Arc::clone(&backend);
-    let report = problems::report(move || reporting.status_line(), alarm.clone());
+    let report = problems::report(move || reporting.status_line(), fatal.clone());
     running.watches.push(report.map_err(Failure::system("threads"))?);
     warn_if_exposed(config, None, listener.address);
-    let failure = stop_requested(&mut signals, alarm).await;
+    let failure = stop_requested(&mut signals, fatal).await;
     backend.stopping.store(true, Ordering::Relaxed);
     let deadlines = Deadlines::orderly(config.server.shutdown_grace.0);
     if let Err(panic) = tokio::task::spawn_blocking(move || running.stop(deadlines)).await {

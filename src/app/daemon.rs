@@ -209,17 +209,17 @@ impl Daemon {
 
     fn start_watches(&mut self, wiring: &Wiring<'_>) -> std::io::Result<()> {
         let (vital, pool) = self.liveness_loops();
-        let alarm = || wiring.fatal.clone();
+        let fatal = || wiring.fatal.clone();
         let (log, files) = (Arc::clone(&self.log), ConfiguredFiles::of(wiring.config));
         let watched = self.backend.sources.watched.clone();
-        let watch = problems::watch(log, files, &wiring.config.alerts, watched, alarm())?;
+        let watch = problems::watch(log, files, &wiring.config.alerts, watched, fatal())?;
         self.running.watches.push(watch);
         let backend = Arc::clone(&self.backend);
-        self.running.watches.push(problems::report(move || backend.status_line(), alarm())?);
+        self.running.watches.push(problems::report(move || backend.status_line(), fatal())?);
         let backend = Arc::clone(&self.backend);
         self.running.watches.push(recorder::start(move || backend.record())?);
-        self.running.watches.push(clock_watch::watch(alarm())?);
-        self.running.watches.extend(watchdog::start(vital, pool, alarm())?);
+        self.running.watches.push(clock_watch::watch(fatal())?);
+        self.running.watches.extend(watchdog::start(vital, pool, fatal())?);
         Ok(())
     }
 

@@ -74,12 +74,12 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
         "host:port, or a list; the topics of an embedded broker would be lost when this process ends";
     let bootstrap = external_brokers(config, allowed)?;
     existing_directory(&config.wal.dir)?;
-    let Process { runtime, registry, fatal: alarm, traces } = Process::begin(config, || {})?;
+    let Process { runtime, registry, fatal, traces } = Process::begin(config, || {})?;
     let mut signals = {
         let _context = runtime.enter();
         Signals::listen_at_terminal().map_err(Failure::system("signals"))?
     };
-    let wiring = Wiring::new(config, registry, alarm, &traces.tracer);
+    let wiring = Wiring::new(config, registry, fatal, &traces.tracer);
     // Held to the end: the directory stays locked until everything else is dropped.
     let (_lock, opened, _) = wiring.open_log(false)?;
     let log = Arc::clone(&opened.log);

@@ -72,7 +72,7 @@ impl BoundListeners {
         config: &Config,
         parts: ApiParts<DurableCommands>,
         registry: &Registry,
-        alarm: &FatalSignal,
+        fatal: &FatalSignal,
     ) -> Result<RunningListeners, Failure> {
         let admin =
             Admin::new(&config.server, parts.backend.clone(), parts.metrics.clone(), registry.clone());
@@ -80,25 +80,25 @@ impl BoundListeners {
         let public = Api::new(&config.server, parts);
         Ok(RunningListeners {
             _certificates: self.tls.as_ref().map(Tls::watch),
-            public: Some(RunningListener::open("listener", self.public, alarm, |server, stop| {
+            public: Some(RunningListener::open("listener", self.public, fatal, |server, stop| {
                 server.serve(public, stop)
             })?),
-            admin: RunningListener::open_admin(self.admin, admin, alarm)?,
+            admin: RunningListener::open_admin(self.admin, admin, fatal)?,
         })
     }
 }
 
 impl RunningListener {
     /// Serves the admin API.
-    pub(super) fn open_admin(server: HttpServer, site: Admin, alarm: &FatalSignal) -> Result<Self, Failure> {
-        Self::open("admin-listener", server, alarm, |server, stop| server.serve(site, stop))
+    pub(super) fn open_admin(server: HttpServer, site: Admin, fatal: &FatalSignal) -> Result<Self, Failure> {
+        Self::open("admin-listener", server, fatal, |server, stop| server.serve(site, stop))
     }
 
     /// Serves on one listener. A failed listener stops the process, because nothing would replace it.
     fn open<F>(
         name: &'static str,
         server: HttpServer,
-        alarm: &FatalSignal,
+        fatal: &FatalSignal,
         serve: impl FnOnce(HttpServer, StopFuture) -> F,
     ) -> Result<Self, Failure>
     where
@@ -110,10 +110,10 @@ impl RunningListener {
             // A dropped sender also means stop.
             let _ = stop_requested.wait_for(|stop_requested| *stop_requested).await;
         };
-        let (alarm, serving) = (alarm.clone(), serve(server, Box::pin(stopped)));
+        let (fatal, serving) = (fatal.clone(), serve(server, Box::pin(stopped)));
         let serving = async move {
             let cut = guarded(serving).await;
-            cut.inspect_err(|cause| alarm.raise(name, cause)).unwrap_or_default()
+            cut.inspect_err(|cause| fatal.raise(name, cause)).unwrap_or_default()
         };
         Ok(Self { address, stop, serving: tokio::spawn(serving) })
     }

@@ -23,7 +23,7 @@ pub(super) fn open(
     config: &Config,
     redeliver: bool,
     metrics: &Arc<LogMetrics>,
-    alarm: &FatalSignal,
+    fatal: &FatalSignal,
     damage: &Arc<FirstDamage>,
 ) -> Result<(Lock, OpenedLog), Failure> {
     // Before the directory is touched: without the key nothing may change.
@@ -32,7 +32,7 @@ pub(super) fn open(
     if encrypted.is_none() && !keys.is_empty() {
         check_no_plaintext_passwords(&config.dir, &keys)?;
     }
-    let (metrics, alarm, first_damage) = (Arc::clone(metrics), alarm.clone(), Arc::clone(damage));
+    let (metrics, fatal, first_damage) = (Arc::clone(metrics), fatal.clone(), Arc::clone(damage));
     let options = Options {
         segment_size: config.segment_size.0,
         reserve_space: config.reserve_space.0,
@@ -41,7 +41,7 @@ pub(super) fn open(
         label: kind_of,
         observer: Arc::new(move |event| {
             first_damage.record_event(event);
-            observe(event, &metrics, &alarm);
+            observe(event, &metrics, &fatal);
         }),
     };
     let (lock, opened) = wal::open_locked(&config.dir, &options, Timestamp::now()).map_err(failure)?;
@@ -121,7 +121,7 @@ fn failure(error: OpenError) -> Failure {
     }
 }
 
-fn observe(event: &Event, metrics: &LogMetrics, alarm: &FatalSignal) {
+fn observe(event: &Event, metrics: &LogMetrics, fatal: &FatalSignal) {
     match event {
         Event::Flushed { records, bytes, flush } => {
             metrics.appended.inc_by(*records);
@@ -157,7 +157,7 @@ fn observe(event: &Event, metrics: &LogMetrics, alarm: &FatalSignal) {
             "damaged bytes moved to quarantine"
         ),
         Event::Poisoned { cause } => {
-            alarm.raise("log", cause);
+            fatal.raise("log", cause);
         }
         Event::PositionsDropped { count } => {
             metrics.sent_notes_hit.inc_by(*count as u64);

@@ -65,13 +65,13 @@ pub(super) fn registered<M>(metrics: Result<M, prometheus::Error>) -> Result<M, 
 }
 
 /// Waits for a signal, or for the failure of a vital component. Notifies the service manager.
-pub(super) async fn stop_requested(signals: &mut Signals, alarm: &FatalSignal) -> Option<task::TaskFailure> {
+pub(super) async fn stop_requested(signals: &mut Signals, fatal: &FatalSignal) -> Option<task::TaskFailure> {
     let failure = tokio::select! {
         signal = signals.next() => {
             tracing::info!(event = "daemon.stopping", signal, "stopping");
             None
         }
-        failure = alarm.wait() => {
+        failure = fatal.wait() => {
             tracing::error!(event = "daemon.failed", error = %failure, "stopping after a failure");
             Some(failure)
         }

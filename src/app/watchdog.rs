@@ -17,12 +17,12 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) fn start(
     vital: Vec<Heartbeat>,
     pool: Vec<Heartbeat>,
-    alarm: FatalSignal,
+    fatal: FatalSignal,
 ) -> io::Result<Option<Thread>> {
     let Some(timeout) = systemd::watchdog() else { return Ok(None) };
     let interval = timeout / 2;
     let mut liveness = Liveness::new(interval.max(MIN_TIMEOUT), vital, pool);
-    let thread = Thread::spawn("watchdog", OnFailure::Raise(alarm), move |stop| {
+    let thread = Thread::spawn("watchdog", OnFailure::Raise(fatal), move |stop| {
         let began = Instant::now();
         loop {
             let hung = liveness.hung(began.elapsed());

@@ -44,11 +44,11 @@ pub(super) struct Wiring<'a> {
 }
 
 impl<'a> Wiring<'a> {
-    pub(super) fn new(config: &'a Config, registry: Registry, alarm: FatalSignal, tracer: &Tracer) -> Self {
+    pub(super) fn new(config: &'a Config, registry: Registry, fatal: FatalSignal, tracer: &Tracer) -> Self {
         Self {
             config,
             registry,
-            fatal: alarm,
+            fatal,
             damage: Arc::default(),
             tracer: tracer.clone(),
             origin: String::new(),
@@ -117,7 +117,7 @@ impl<'a> Wiring<'a> {
             config: self.config.wal.clone(),
             checkpoint_interval: self.config.drain.checkpoint_interval.0,
             metrics: self.metrics(ingest::Metrics::register)?,
-            alarm: self.fatal.clone(),
+            fatal: self.fatal.clone(),
             tracer: self.tracer.clone(),
         });
         started.map_err(Failure::system("the log's threads"))
@@ -146,7 +146,7 @@ impl<'a> Wiring<'a> {
             metrics,
             config: self.config.drain.clone(),
             kafka: self.config.kafka.clone(),
-            alarm: self.fatal.clone(),
+            fatal: self.fatal.clone(),
             bootstrap,
             backpressure: lead,
             resolver: Arc::new(DeferredHashResolver(unsealer)),

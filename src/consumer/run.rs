@@ -35,11 +35,11 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Starts the consumer's thread without waiting for other systems. `alarm` is raised if the thread ends by itself.
-    pub fn start(parts: ConsumerParts, alarm: FatalSignal) -> io::Result<Self> {
+    /// Starts the consumer's thread without waiting for other systems. `fatal` is raised if the thread ends by itself.
+    pub fn start(parts: ConsumerParts, fatal: FatalSignal) -> io::Result<Self> {
         let shared = Arc::<ConsumerState>::default();
         let (own, metrics) = (Arc::clone(&shared), Arc::clone(&parts.metrics));
-        let thread = Thread::spawn("consumer", OnFailure::Raise(alarm), move |stop| run(&parts, &own, stop));
+        let thread = Thread::spawn("consumer", OnFailure::Raise(fatal), move |stop| run(&parts, &own, stop));
         Ok(Self { thread: thread?, shared, metrics })
     }
 

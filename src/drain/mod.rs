@@ -93,7 +93,7 @@ pub struct DrainParts {
     /// `[kafka]`.
     pub kafka: kafka::Config,
     /// Receives the signal when a worker fails, because its lanes would stall.
-    pub alarm: FatalSignal,
+    pub fatal: FatalSignal,
     /// Limits the bytes of commands about users that the consumer has not applied. `None` disables the limit.
     pub backpressure: Option<Arc<Backpressure>>,
     /// Bootstrap brokers: those of `[kafka]`, or the embedded broker.
@@ -119,7 +119,7 @@ pub enum DrainError {
 pub struct Drain {
     handle: Handle,
     threads: Vec<Thread>,
-    alarm: FatalSignal,
+    fatal: FatalSignal,
 }
 
 impl Drain {
@@ -137,7 +137,7 @@ impl Drain {
             metrics,
             config,
             kafka,
-            alarm,
+            fatal,
             backpressure,
             bootstrap,
             resolver,
@@ -147,7 +147,7 @@ impl Drain {
         let (backoff, exactly_once) = (config.backoff(), config.delivery == DeliveryGuarantee::ExactlyOnce);
         let handle = Handle::new(Arc::clone(&log), Arc::clone(&metrics), workers);
         let reader = Reader::new(handle.reader_parts(pacer, statuses.clone()), &backoff, &metrics);
-        let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 2), alarm };
+        let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 2), fatal };
         let context = Context::new(log, statuses, metrics, backpressure, resolver).with_tracer(tracer);
         let producer_settings = ProducerSettings::new(kafka, bootstrap);
         for index in 0..workers {
@@ -186,7 +186,7 @@ impl Drain {
             run();
             Ok(())
         };
-        self.threads.push(Thread::spawn(name, OnFailure::Raise(self.alarm.clone()), body)?);
+        self.threads.push(Thread::spawn(name, OnFailure::Raise(self.fatal.clone()), body)?);
         Ok(())
     }
 

@@ -23,12 +23,12 @@ impl Maintenance {
         shared: Arc<Shared>,
         config: &Config,
         checkpoint_interval: Duration,
-        alarm: &FatalSignal,
+        fatal: &FatalSignal,
     ) -> io::Result<Self> {
         let retention = Retention { age: config.retain_acked_age.0, size: config.retain_acked_size.0 };
         let (segment_size, reserve) = (config.segment_size.0, config.reserve_space.0);
         let log = Arc::clone(&shared.log);
-        let raise = || OnFailure::Raise(alarm.clone());
+        let raise = || OnFailure::Raise(fatal.clone());
         let filler = Thread::spawn("segment", raise(), move |stop| {
             run_preallocation(&log, stop, segment_size, reserve);
             Ok(())

@@ -88,23 +88,23 @@ pub struct IngestParts {
     /// Metrics of ingest.
     pub metrics: Arc<Metrics>,
     /// Receives the failure of the commit thread.
-    pub alarm: FatalSignal,
+    pub fatal: FatalSignal,
     /// Receives the spans of sampled requests.
     pub tracer: Tracer,
 }
 
 /// Starts the commit thread and the maintenance threads.
 pub fn start(parts: IngestParts) -> std::io::Result<(Ingest, IngestThreads)> {
-    let IngestParts { writer, config, checkpoint_interval, metrics, alarm, tracer } = parts;
-    let index = DiskIndex::open(Arc::clone(writer.log()), Arc::clone(&metrics), &alarm)?;
+    let IngestParts { writer, config, checkpoint_interval, metrics, fatal, tracer } = parts;
+    let index = DiskIndex::open(Arc::clone(writer.log()), Arc::clone(&metrics), &fatal)?;
     let shared = Arc::new(Shared::new(&writer, &config, Box::new(index), metrics).with_tracer(tracer));
     let committer =
         Committer::new(Arc::clone(&shared), writer, config.segment_max_age.0, GatherRule::default());
-    let committer = Thread::spawn("commit", OnFailure::Raise(alarm.clone()), move |_| {
+    let committer = Thread::spawn("commit", OnFailure::Raise(fatal.clone()), move |_| {
         committer.run();
         Ok(())
     })?;
-    let maintenance = Maintenance::start(Arc::clone(&shared), &config, checkpoint_interval, &alarm)?;
+    let maintenance = Maintenance::start(Arc::clone(&shared), &config, checkpoint_interval, &fatal)?;
     let ingest = Ingest { shared: Arc::clone(&shared), flush_deadline: FLUSH_DEADLINE };
     Ok((ingest, IngestThreads { shared, committer, maintenance }))
 }

@@ -64,7 +64,7 @@ impl ClusterProbe {
         config: &Config,
         bootstrap: &str,
         topic: &str,
-        alarm: &FatalSignal,
+        fatal: &FatalSignal,
     ) -> Result<Self, ClientError> {
         let mut settings = client::base(config, bootstrap)?;
         settings.set("reconnect.backoff.max.ms", RECONNECT_MAX_MS);
@@ -72,7 +72,7 @@ impl ClusterProbe {
         let certificates = CertificateCheck::new(config);
         let health = ClusterHealth::default();
         let (shared, topic) = (health.clone(), topic.to_owned());
-        let thread = Thread::spawn("kafka-probe", OnFailure::Raise(alarm.clone()), move |stop| {
+        let thread = Thread::spawn("kafka-probe", OnFailure::Raise(fatal.clone()), move |stop| {
             // The request for a token is among the first events.
             serve_events(&client);
             loop {
@@ -158,10 +158,10 @@ mod tests {
     #[test]
     fn responding_and_refusing_clusters_are_distinguished() {
         let broker = EmbeddedBroker::start().unwrap();
-        let (config, alarm) = (Config::default(), FatalSignal::default());
-        let probe = ClusterProbe::start(&config, broker.bootstrap(), "t", &alarm).unwrap();
+        let (config, fatal) = (Config::default(), FatalSignal::default());
+        let probe = ClusterProbe::start(&config, broker.bootstrap(), "t", &fatal).unwrap();
         await_answer(&probe, Result::is_ok);
-        let unreachable = ClusterProbe::start(&config, "127.0.0.1:9", "t", &alarm).unwrap();
+        let unreachable = ClusterProbe::start(&config, "127.0.0.1:9", "t", &fatal).unwrap();
         await_answer(&unreachable, Result::is_err);
         let end = Instant::now() + Duration::from_secs(60);
         let is_refused = |error: &BrokerError| {

@@ -61,10 +61,10 @@ pub(in crate::app) fn watch(
     files: ConfiguredFiles,
     config: &alerts::Config,
     watched: DiskChecks,
-    alarm: FatalSignal,
+    fatal: FatalSignal,
 ) -> io::Result<Thread> {
     let config = config.clone();
-    Thread::spawn("watch", OnFailure::Raise(alarm), move |stop| {
+    Thread::spawn("watch", OnFailure::Raise(fatal), move |stop| {
         let mut files_checked_at: Option<Instant> = None;
         loop {
             let stats = log.backlog_stats();

@@ -29,9 +29,9 @@ pub(in crate::app) fn last_error(problems: &[Problem]) -> Option<&str> {
 /// because systemd may be slow to read the message.
 pub(in crate::app) fn report(
     observe: impl Fn() -> Option<(u64, Vec<Problem>)> + Send + 'static,
-    alarm: FatalSignal,
+    fatal: FatalSignal,
 ) -> io::Result<Thread> {
-    Thread::spawn("problems", OnFailure::Raise(alarm), move |stop| {
+    Thread::spawn("problems", OnFailure::Raise(fatal), move |stop| {
         let (mut last_line, mut reported_at) = (String::new(), None::<Instant>);
         while let Some((waiting, problems)) = observe() {
             let line = summary(waiting, &problems, Timestamp::now());

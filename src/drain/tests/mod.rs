@@ -115,7 +115,7 @@ impl DrainFixture {
             metrics: Arc::clone(&self.metrics),
             config: self.config.clone(),
             kafka: self.kafka.clone(),
-            alarm: FatalSignal::default(),
+            fatal: FatalSignal::default(),
             bootstrap: self.broker.bootstrap().to_owned(),
             backpressure: None,
             resolver: Arc::clone(&self.resolver),

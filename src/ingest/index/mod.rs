@@ -96,10 +96,10 @@ struct IndexState {
 
 impl DiskIndex {
     /// Opens the index of the log and starts its maintenance thread.
-    pub fn open(log: Arc<Log>, metrics: Arc<Metrics>, alarm: &FatalSignal) -> std::io::Result<Self> {
+    pub fn open(log: Arc<Log>, metrics: Arc<Metrics>, fatal: &FatalSignal) -> std::io::Result<Self> {
         let inner = Arc::new(IndexState::open(log, metrics));
         let its = Arc::clone(&inner);
-        let upkeep = Thread::spawn("index", OnFailure::Raise(alarm.clone()), move |stop| {
+        let upkeep = Thread::spawn("index", OnFailure::Raise(fatal.clone()), move |stop| {
             its.run_maintenance(stop);
             Ok(())
         })?;

@@ -38,7 +38,7 @@ impl IngestFixture {
             config: Config::default(),
             checkpoint_interval: Duration::from_millis(20),
             metrics: Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()),
-            alarm: FatalSignal::default(),
+            fatal: FatalSignal::default(),
             tracer: Tracer::default(),
         };
         let (ingest, threads) = start(parts).unwrap();

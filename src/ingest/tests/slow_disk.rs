@@ -131,7 +131,7 @@ fn start_on(disk: &GatedFs, dir: &Path) -> (Ingest, IngestThreads) {
         // One checkpoint, at the end.
         checkpoint_interval: LONG,
         metrics: Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()),
-        alarm: FatalSignal::default(),
+        fatal: FatalSignal::default(),
         tracer: Tracer::default(),
     })
     .unwrap()

@@ -54,7 +54,7 @@ struct Shared {
 
 impl HashPool {
     /// Starts the threads of `[users] hash_threads`.
-    pub fn start(config: &Config, metrics: Metrics, alarm: &FatalSignal) -> io::Result<(Self, HashWorkers)> {
+    pub fn start(config: &Config, metrics: Metrics, fatal: &FatalSignal) -> io::Result<(Self, HashWorkers)> {
         let count = config.hash_thread_count();
         let shared = Arc::new(Shared {
             cost: config.password_cost,
@@ -64,7 +64,7 @@ impl HashPool {
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
             let its = Arc::clone(&shared);
-            let on_failure = OnFailure::Raise(alarm.clone());
+            let on_failure = OnFailure::Raise(fatal.clone());
             threads.push(Thread::spawn(&format!("hash-{index}"), on_failure, move |_| {
                 its.work();
                 Ok(())
